@@ -1,0 +1,94 @@
+"""Where everything is on disk, spelled once.
+
+A leaf that the SDK loads too: strings and `os.path` only, no `pathlib`.
+"""
+
+from __future__ import annotations
+
+import os.path
+
+PARTIAL_PREFIX = ".partial-"
+PARTIAL_TAG_LENGTH = 6
+
+
+class StatePaths:
+    """The files of one pipeline's state and locks directory, both absolute."""
+
+    __slots__ = ("locks_dir", "state_dir")
+
+    def __init__(self, state_dir: str, locks_dir: str) -> None:
+        self.state_dir = state_dir
+        self.locks_dir = locks_dir
+
+    def marker(self, stage: str) -> str:
+        return f"{self.state_dir}/stage_{stage}.json"
+
+    def progress(self, stage: str) -> str:
+        return f"{self.state_dir}/progress_{stage}.json"
+
+    def audit(self, run: str) -> str:
+        return f"{self.state_dir}/audit_{run}.jsonl"
+
+    @property
+    def ledger(self) -> str:
+        return f"{self.state_dir}/audit_ledger.jsonl"
+
+    def metrics(self, run: str) -> str:
+        return f"{self.state_dir}/metrics_{run}.json"
+
+    def logs(self, run: str) -> str:
+        return f"{self.state_dir}/logs/{run}"
+
+    def log(self, run: str, stage: str, attempt: int) -> str:
+        return f"{self.state_dir}/logs/{run}/{stage}.{attempt}.log"
+
+    @property
+    def temporary(self) -> str:
+        """The directory of everything that must not outlive a run; recovery empties it."""
+        return f"{self.state_dir}/tmp"
+
+    def run_temporary(self, run: str) -> str:
+        return f"{self.state_dir}/tmp/{run}"
+
+    def scratch(self, run: str, stage: str, attempt: int) -> str:
+        """The stage's TMPDIR; the stage file is `<scratch>.json` beside it."""
+        return f"{self.state_dir}/tmp/{run}/{stage}.{attempt}"
+
+    def stage_file(self, run: str, stage: str, attempt: int) -> str:
+        return f"{self.scratch(run, stage, attempt)}.json"
+
+    @property
+    def digest_cache(self) -> str:
+        return f"{self.state_dir}/files.json"
+
+    @property
+    def pipeline_lock(self) -> str:
+        return f"{self.locks_dir}/pipeline.lock"
+
+    def stage_lock(self, stage: str) -> str:
+        return f"{self.locks_dir}/{stage}.lock"
+
+
+def partial_tag(run: str, attempt: int) -> str:
+    """The 6 hex digits that keep the partials of one attempt of one run apart from all others."""
+    from zlib import crc32
+
+    return f"{crc32(f'{run}/{attempt}'.encode()) & 0xFFFFFF:06x}"
+
+
+def partial_path(output: str, tag: str) -> str:
+    """The partial beside `output`, whose full name stays at the end (tar, pandas and others decide by it)."""
+    parent, name = os.path.split(output.rstrip("/"))
+    return os.path.join(parent, f"{PARTIAL_PREFIX}{tag}.{name}")
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
+    tag_end = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
+    tag = name[len(PARTIAL_PREFIX) : tag_end]
+    return name.startswith(PARTIAL_PREFIX) and name[tag_end : tag_end + 1] == "." and not set(tag) - set("0123456789abcdef")
+
+
+def variable_name(name: str) -> str:
+    """How an input or output name is spelled in `PIPELINE_INPUT_<NAME>`: upper case, other characters `_`."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()

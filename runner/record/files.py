@@ -1,0 +1,165 @@
+"""The only writer: every byte that the runner or the SDK puts on disk goes through here.
+
+Loaded in every stage that uses the SDK, so it imports nothing but `os` and our leaves.
+Every function raises StateError (exit 74) with the errno's name and the path. A failed fsync is never tried again:
+the kernel reports lost pages once, and a second fsync would succeed without them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runner.errors import StateError
+
+
+class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):`; contextlib would cost each stage 1 ms
+    """Turn an OSError inside the block into a StateError that names `path` and what was tried."""
+
+    __slots__ = ("path", "verb")
+
+    def __init__(self, path: str, verb: str) -> None:
+        self.path = path
+        self.verb = verb
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise StateError.from_os(error, self.path, self.verb) from error
+
+
+def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) -> None:
+    """Put `content` at `path`, whole or not at all, by way of the file `temporary` on the same file system.
+
+    With `sync` the content is on disk before the rename; `sync_directory` makes the rename itself durable.
+    """
+    with naming(path, "write"):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                _write_all(descriptor, content)
+                if sync:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, path)
+        except OSError:
+            _unlink_quietly(temporary)
+            raise
+
+
+def open_append(path: str, *, truncate: bool = False) -> int:
+    """Open `path` for appending, made when missing, and return the descriptor (close-on-exec)."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0)
+    with naming(path, "open"):
+        return os.open(path, flags, 0o666)
+
+
+def append(descriptor: int, content: bytes, path: str) -> None:
+    """Append `content` in one write, or nothing: what a full disk let through is taken back before the error."""
+    written = 0
+    with naming(path, "append to"):
+        try:
+            while written < len(content):  # a second round is only ever there to learn why the first was short
+                written += os.write(descriptor, content[written:])
+        except OSError:
+            if written:
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            raise
+
+
+def write(descriptor: int, content: bytes, path: str) -> None:
+    """Write all of `content`, in as many calls as it takes; `path` is for the error."""
+    with naming(path, "write"):
+        _write_all(descriptor, content)
+
+
+def sync_descriptor(descriptor: int, path: str) -> None:
+    """Make what was written to `descriptor` durable (fdatasync); `path` is for the error."""
+    with naming(path, "sync"):
+        os.fdatasync(descriptor)
+
+
+def sync_file(path: str) -> None:
+    """Make the content of the file at `path` durable."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_directory(path: str) -> None:
+    """Make the renames into the directory at `path` durable."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def create(path: str, content: bytes = b"") -> None:
+    """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
+    descriptor = open_append(path, truncate=True)
+    try:
+        if content:
+            write(descriptor, content, path)
+    finally:
+        os.close(descriptor)
+
+
+def truncate(path: str, length: int) -> None:
+    """Cut the file at `path` to `length` bytes."""
+    with naming(path, "truncate"):
+        os.truncate(path, length)
+
+
+def make_directories(path: str) -> None:
+    """Make `path` and its parents where they are missing."""
+    with naming(path, "make the directory"):
+        os.makedirs(path, exist_ok=True)
+
+
+def rename(source: str, target: str) -> None:
+    """Rename `source` over `target`, on the same file system."""
+    with naming(target, "rename to"):
+        os.rename(source, target)
+
+
+def discard(path: str) -> None:
+    """Remove the file, link or tree at `path`; nothing there is fine."""
+    with naming(path, "remove"):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if not os.path.isdir(path) or os.path.islink(path):
+                raise
+            _remove_tree(path)
+
+
+def _remove_tree(path: str) -> None:
+    from shutil import rmtree
+
+    os.chmod(path, 0o700)
+    for directory, _, _ in os.walk(path):  # top down: a stage may have left directories that nobody may enter
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(entry.path, 0o700)
+    rmtree(path)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync(path: str, flags: int) -> None:
+    with naming(path, "sync"):
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

@@ -1,0 +1,1 @@
+"""What is declared: the spec, read once and checked whole, and the graph of its stages."""
