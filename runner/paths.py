@@ -86,7 +86,11 @@ def is_partial(name: str) -> bool:
     """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
     tag_end = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
     tag = name[len(PARTIAL_PREFIX) : tag_end]
-    return name.startswith(PARTIAL_PREFIX) and name[tag_end : tag_end + 1] == "." and not set(tag) - set("0123456789abcdef")
+    return (
+        name.startswith(PARTIAL_PREFIX)
+        and name[tag_end : tag_end + 1] == "."
+        and not set(tag) - set("0123456789abcdef")
+    )
 
 
 def variable_name(name: str) -> str:
