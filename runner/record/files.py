@@ -119,6 +119,27 @@ def rename(source: str, target: str) -> None:
         os.rename(source, target)
 
 
+def publish(partial: str, real: str) -> None:
+    """Put a finished partial in the place of `real`, in one step; what stood there is gone afterwards.
+
+    A directory is exchanged with what it replaces (RENAME_EXCHANGE), or, where that cannot be, put in its place after
+    the old one was moved aside; the old one is then removed under the partial's name.
+    """
+    with naming(real, "publish"):
+        try:
+            os.rename(partial, real)
+        except OSError:
+            if not os.path.lexists(real) or not os.path.lexists(partial):
+                raise
+            if not _exchange(partial, real):
+                aside = partial + ".old"
+                os.rename(real, aside)
+                os.rename(partial, real)
+                os.rename(aside, partial)
+    if os.path.lexists(partial):
+        discard(partial)
+
+
 def discard(path: str) -> None:
     """Remove the file, link or tree at `path`; nothing there is fine."""
     with naming(path, "remove"):
@@ -130,6 +151,17 @@ def discard(path: str) -> None:
             if not os.path.isdir(path) or os.path.islink(path):
                 raise
             _remove_tree(path)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
+    import ctypes
+
+    at_fdcwd, rename_exchange = -100, 2  # linux/fcntl.h, linux/fs.h
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is None:
+        return False
+    return bool(call(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
 
 
 def _remove_tree(path: str) -> None:

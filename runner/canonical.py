@@ -1,0 +1,23 @@
+"""The one spelling of a JSON value that is hashed: sorted keys, no white space, UTF-8, no NaN.
+
+A lone surrogate (a file name that is no UTF-8) is kept as its `\\udcXX` escape, so that any string has a spelling.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
+def canonical(value: object) -> bytes:
+    """Return the canonical bytes of `value`; ValueError for NaN or an infinity."""
+    return _encode(value).encode("utf-8", "backslashreplace")
+
+
+def digest(value: object) -> str:
+    """Return the hex SHA-256 of the canonical bytes of `value`."""
+    return sha256(canonical(value)).hexdigest()

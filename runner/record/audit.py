@@ -1,0 +1,167 @@
+"""The hash-chained log: one canonical JSON record a line, each holding the hash of the one before.
+
+`hash` = SHA-256 over a domain tag and the record without `hash`. The log of a run and the ledger over all runs
+share this format. A log is only ever appended to; what a crash tore off the last line is cut back, and said.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from json import loads
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.canonical import canonical
+from runner.errors import Fault, StateError
+from runner.record import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VERSION = 1
+GENESIS = "0" * 64
+_DOMAIN = b"offpipe audit record v1\n"
+_TAIL = 1 << 16
+
+
+class Position(NamedTuple):
+    """Where a record stands in its log: its number, from 0, and its hash."""
+
+    seq: int
+    hash: str
+
+
+def record_hash(body: bytes) -> str:
+    """Return the hash of a record, given the canonical bytes of the record without its `hash`."""
+    return sha256(_DOMAIN + body).hexdigest()
+
+
+def encode_record(seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str) -> tuple[bytes, str]:
+    """Return a record's line and its hash. Spelled by hand: the payload, which may be large, is encoded only once."""
+    payload = canonical(data)
+    head = b'{"data":%b,"ev":"%b",' % (payload, event.encode())
+    tail = b'"prev":"%b","run":"%b","seq":%d,"ts":"%b","v":%d}' % (
+        prev.encode(), run.encode(), seq, stamp.encode(), VERSION,
+    )  # fmt: skip
+    digest = record_hash(head + tail)
+    return b'%b"hash":"%b",%b\n' % (head, digest.encode(), tail), digest
+
+
+def parse_record(line: bytes) -> dict[str, object] | None:
+    """Return the record on a whole line, or None when it is damaged: not JSON, not canonical, or of another hash."""
+    try:
+        record = loads(line)
+        if not isinstance(record, dict):
+            return None
+        claimed = record.pop("hash")
+        body = canonical(record)
+        whole = canonical({**record, "hash": claimed}) + b"\n"
+    except (ValueError, KeyError, RecursionError):
+        return None
+    if whole != line or record_hash(body) != claimed:
+        return None
+    record["hash"] = claimed
+    return record
+
+
+class AuditLog:
+    """The log of one run, open for appending; the pipeline lock makes this process its only writer."""
+
+    def __init__(self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None) -> None:
+        """Open the log; `last` is its last record when it goes on, `stamp` gives the time as ISO 8601 in UTC."""
+        self.path = path
+        self.run = run
+        self._stamp = stamp
+        self.last = last or Position(-1, GENESIS)
+        self._descriptor = files.open_append(path)
+
+    def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
+        """Append one record in one write; with `sync` it is durable when this returns."""
+        seq = self.last.seq + 1
+        line, digest = encode_record(seq, self.run, self._stamp(), event, data, self.last.hash)
+        files.append(self._descriptor, line, self.path)
+        if sync:
+            self.sync()
+        self.last = Position(seq, digest)
+        return self.last
+
+    def sync(self) -> None:
+        """Make every record so far durable."""
+        files.sync_descriptor(self._descriptor, self.path)
+
+    def close(self) -> None:
+        """Close the descriptor; the log stays as it is."""
+        os.close(self._descriptor)
+
+
+def read_records(path: str) -> Iterator[dict[str, object]]:
+    """Yield the intact records of a log from its start; a line that is torn or damaged ends them.
+
+    Raises StateError when the log cannot be read, or was written by a newer release.
+    """
+    try:
+        with open(path, "rb") as log:
+            for line in log:
+                record = parse_record(line)
+                if record is None:
+                    return
+                refuse_newer(record, path)
+                yield record
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
+
+
+def cut_torn_line(path: str) -> int:
+    """Cut what follows the last line end of a log, and return how many bytes that were."""
+    last, size = _last_line(path)
+    whole = last[1] if last else 0
+    if whole != size:
+        files.truncate(path, whole)
+    return size - whole
+
+
+def last_record(path: str) -> dict[str, object] | None:
+    """Return the last record of a log, passing over a torn line, or None when there is none.
+
+    Raises StateError when that record is damaged: nothing may be chained to what nobody can vouch for.
+    """
+    last, _ = _last_line(path)
+    if last is None:
+        return None
+    record = parse_record(last[0])
+    if record is None:
+        hint = "restore it from a copy, or move the state directory away to start anew"
+        raise StateError(Fault(path, "the last record is damaged", hint))
+    refuse_newer(record, path)
+    return record
+
+
+def _last_line(path: str) -> tuple[tuple[bytes, int] | None, int]:
+    """Return the last line that has its line end, with the offset behind it, and the size of the file."""
+    try:
+        with open(path, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            span = _TAIL
+            while True:
+                start = max(0, size - span)
+                log.seek(start)
+                tail = log.read(size - start)
+                end = tail.rfind(b"\n") + 1
+                begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
+                if start == 0 or begin:
+                    return ((tail[begin:end], start + end) if end else None), size
+                span *= 4
+    except FileNotFoundError:
+        return None, 0
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
+
+
+def refuse_newer(record: dict[str, object], path: str) -> None:
+    """Raise StateError when `record` was written by a newer release than this one."""
+    version = record.get("v")
+    if not isinstance(version, int) or version > VERSION:
+        hint = "use the release that wrote it, or a newer one"
+        raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))

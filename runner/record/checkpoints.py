@@ -1,0 +1,153 @@
+"""Partials and checkpoints: which bytes of an attempt that ended are worth keeping for the next one.
+
+A partial outlives its attempt only with a progress file that has the stage's key and gives a length for it. The
+runner, not the stage, cuts it to that length: a program that only ever appends can then never double its output.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path
+from runner.record import files
+from runner.record.state import read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_CHUNK = 1 << 20
+
+
+class Kept(NamedTuple):
+    """What a checkpoint vouches for in one partial: so many bytes, with this digest when it gave one."""
+
+    length: int
+    sha256: str | None
+
+
+class Progress(NamedTuple):
+    """A progress file that can be understood; offsets are the program's own."""
+
+    key: str
+    line_offset: int | None
+    byte_offset: int | None
+    outputs: dict[str, Kept]
+
+
+def read_progress(path: str) -> Progress | None:
+    """Return the checkpoint in a progress file, or None when there is none or it makes no sense."""
+    value = read_object(path)
+    if value is None:
+        return None
+    outputs = value.get("outputs")
+    if not isinstance(value.get("key"), str) or not isinstance(outputs, dict):
+        return None
+    kept: dict[str, Kept] = {}
+    for name, entry in outputs.items():
+        if not isinstance(entry, dict) or (length := _natural(entry.get("length"))) is None:
+            return None
+        digest = entry.get("sha256")
+        kept[name] = Kept(length, digest if isinstance(digest, str) else None)
+    return Progress(str(value["key"]), _natural(value.get("lineOffset")), _natural(value.get("byteOffset")), kept)
+
+
+def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str) -> Progress | None:
+    """Hand the partials that a checkpoint vouches for to the attempt with `tag`, cut to their recorded lengths.
+
+    `outputs` are the stage's real paths. Returns the checkpoint to resume at; else removes progress and partials.
+    """
+    progress = read_progress(progress_path)
+    found = find_partials(outputs)
+    if progress is None or progress.key != key or not (chosen := _vouched(progress, found)):
+        discard_attempt(progress_path, [path for paths in found.values() for path in paths])
+        return None
+    for name, paths in found.items():
+        for path in paths:
+            if path != chosen.get(name):
+                files.discard(path)
+    for name, path in chosen.items():
+        if os.lstat(path).st_size != progress.outputs[name].length:
+            files.truncate(path, progress.outputs[name].length)
+        if path != (target := partial_path(outputs[name], tag)):
+            files.rename(path, target)
+    return progress
+
+
+def keep_or_discard(progress_path: str, key: str | None, outputs: Mapping[str, str]) -> bool:
+    """Decide over the partials of an attempt that ended without success; True when they stay for the next one.
+
+    `key` None: whatever key the checkpoint has will do (a dead run's; the next attempt compares it).
+    """
+    progress = read_progress(progress_path)
+    found = find_partials(outputs)
+    if progress is not None and key in (None, progress.key) and (chosen := _vouched(progress, found)):
+        for name, paths in found.items():
+            for path in paths:
+                if path != chosen.get(name):
+                    files.discard(path)
+        return True
+    discard_attempt(progress_path, [path for paths in found.values() for path in paths])
+    return False
+
+
+def discard_attempt(progress_path: str, partials: Iterable[str]) -> None:
+    """Remove a progress file and partials. The progress file goes first: it must never vouch for what is gone."""
+    files.discard(progress_path)
+    for path in partials:
+        files.discard(path)
+
+
+def find_partials(outputs: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return, per output name, the partials beside its real path, of whatever attempt."""
+    listings: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
+    for name, path in outputs.items():
+        parent, base = os.path.split(path.rstrip("/"))
+        if parent not in listings:
+            listings[parent] = sorted(_partials_in(parent))
+        ending = f".{base}"
+        start = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
+        found[name] = [f"{parent}/{entry}" for entry in listings[parent] if entry[start:] == ending]
+    return found
+
+
+def _partials_in(directory: str) -> Iterator[str]:
+    with files.naming(directory, "list"):
+        try:
+            yield from (name for name in os.listdir(directory) if is_partial(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+
+def _vouched(progress: Progress, found: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return a partial per recorded output, or nothing when one is missing, shorter, or of another digest."""
+    chosen: dict[str, str] = {}
+    for name, kept in progress.outputs.items():
+        path = next((path for path in found.get(name, ()) if _matches(path, kept)), None)
+        if path is None:
+            return {}
+        chosen[name] = path
+    return chosen
+
+
+def _matches(path: str, kept: Kept) -> bool:
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode) or status.st_size < kept.length:
+        return False
+    return kept.sha256 is None or _prefix_digest(path, kept.length) == kept.sha256
+
+
+def _prefix_digest(path: str, length: int) -> str:
+    digest = sha256()
+    with files.naming(path, "read"), open(path, "rb") as partial:
+        while length and (chunk := partial.read(min(length, _CHUNK))):
+            digest.update(chunk)
+            length -= len(chunk)
+    return digest.hexdigest()
+
+
+def _natural(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

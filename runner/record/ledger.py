@@ -1,0 +1,82 @@
+"""The ledger: a hash chain over all runs of a state directory, and the list of those that are not closed.
+
+Every record carries `open`, the runs that have not succeeded yet, so that the next run finds what it must recover
+and which id it goes on under by reading one line, however many runs came before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from runner.record import files
+from runner.record.audit import GENESIS, Position, cut_torn_line, encode_record, last_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENED, CLOSED, NOOP = "opened", "closed", "noop"
+
+
+class LedgerHead:
+    """The last record of the ledger: its position, the pipeline it belongs to, and the runs still open, oldest first."""
+
+    __slots__ = ("open_runs", "pipeline", "position")
+
+    def __init__(self, position: Position, pipeline: str, open_runs: tuple[str, ...]) -> None:
+        self.position = position
+        self.pipeline = pipeline
+        self.open_runs = open_runs
+
+
+def read_head(path: str) -> LedgerHead:
+    """Return the head of the ledger at `path`; an empty one, of no pipeline, when there is none yet.
+
+    A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
+    """
+    return _head(last_record(path))
+
+
+class Ledger:
+    """Appends to the ledger. A kernel lock on the file itself, held for one append, lets a no-op run write beside a run."""
+
+    def __init__(self, path: str, pipeline: str, stamp: Callable[[], str]) -> None:
+        self.path = path
+        self.pipeline = pipeline
+        self._stamp = stamp
+
+    def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
+        """Append that `run` was opened, closed or had nothing to do, with its log's last record; return the new head."""
+        descriptor = files.open_append(self.path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            cut_torn_line(self.path)
+            head = _head(last_record(self.path))
+            open_runs = _after(head.open_runs, event, run)
+            data: dict[str, object] = {
+                "pipeline": self.pipeline, "open": list(open_runs), "logSeq": log.seq, "logHash": log.hash,
+            }  # fmt: skip
+            seq = head.position.seq + 1
+            line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash)
+            files.append(descriptor, line, self.path)
+            if sync:
+                files.sync_descriptor(descriptor, self.path)
+        finally:
+            os.close(descriptor)
+        return LedgerHead(Position(seq, digest), self.pipeline, open_runs)
+
+
+def _after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
+    others = tuple(one for one in open_runs if one != run)
+    return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
+
+
+def _head(record: dict[str, object] | None) -> LedgerHead:
+    if record is None:
+        return LedgerHead(Position(-1, GENESIS), "", ())
+    data = record["data"]
+    assert isinstance(data, dict)
+    return LedgerHead(
+        Position(int(str(record["seq"])), str(record["hash"])), str(data.get("pipeline")), tuple(data.get("open", ()))
+    )

@@ -1,0 +1,127 @@
+"""Kernel locks on files: held by a process, gone with it, however it ends. That a lock file exists means nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from json import loads
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from runner.canonical import canonical
+from runner.errors import Fault, LockHeldError, StateError
+from runner.record import files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LAUNCHER_PATIENCE = 30.0
+_POLL = 0.02
+
+
+class KernelLock:
+    """An exclusive lock on one file. The holder says in it who it is; whoever loses reads that.
+
+    filelock's fall-back to a lock by existence is refused: it would outlive a `kill -9` of its holder.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        files.make_directories(os.path.dirname(path))
+        self._lock = FileLock(path, fallback_to_soft=False, mode=0o666 & ~_umask(), thread_local=False)
+
+    def acquire(self, wait: float = 0.0) -> bool:
+        """Take the lock, waiting up to `wait` seconds (infinity: for ever); False when another holds it."""
+        try:
+            self._lock.acquire(timeout=-1 if wait == float("inf") else wait, poll_interval=_POLL)
+        except Timeout:
+            return False
+        except NotImplementedError as error:
+            hint = "put stateDir and locksDir on a local file system"
+            raise StateError(Fault(self.path, "this file system has no kernel locks", hint)) from error
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "lock") from error
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; the file stays."""
+        self._lock.release()
+
+    def write_holder(self, holder: dict[str, object]) -> None:
+        """Say in the lock file who holds it."""
+        files.create(self.path, canonical(holder) + b"\n")
+
+
+class PipelineLock(KernelLock):
+    """The one lock of a run with work to do: from before recovery to the seal."""
+
+    def take(self, wait: float, on_wait: Callable[[dict[str, object]], None]) -> None:
+        """Take the lock, or raise LockHeldError (exit 9) that says who holds it since when.
+
+        `wait` is in seconds; `on_wait` gets the holder once, before the waiting begins.
+        """
+        if self.acquire():
+            return
+        if wait > 0:
+            on_wait(read_holder(self.path))
+            if self.acquire(wait):
+                return
+        hint = "wait for it with --wait, or see `offpipe status`"
+        raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
+
+    def await_launcher(self, still_there: Callable[[int, int], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        """Wait until the launcher of a holder that was killed is gone, and with it every stage that it started.
+
+        `still_there(pid, started)` tells whether that very process lives. StateError when it does not end.
+        """
+        holder = read_holder(self.path)
+        pid, started = holder.get("launcher"), holder.get("launcherStarted")
+        if not isinstance(pid, int) or not isinstance(started, int):
+            return
+        deadline = clock() + _LAUNCHER_PATIENCE
+        while still_there(pid, started):
+            if clock() > deadline:
+                hint = f"stages of a run that died may still be writing; end it with: kill -9 {pid}"
+                raise StateError(Fault(self.path, f"the launcher of an earlier run still lives (pid {pid})", hint))
+            time.sleep(_POLL)
+
+
+def read_holder(path: str) -> dict[str, object]:
+    """Return what the holder wrote into a lock file: pid, host, run, since, launcher; empty when nobody did."""
+    try:
+        with open(path, "rb") as lock:
+            holder = loads(lock.read(1 << 16))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def is_held(path: str) -> bool:
+    """Whether some process holds the lock now; writes nothing and waits for nothing."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def describe(holder: dict[str, object]) -> str:
+    """Return `pid 12 on HOST, run ID, since TIME`, as far as the holder said."""
+    if not holder:
+        return "it has not said yet who it is"
+    return f"pid {holder.get('pid')} on {holder.get('host')}, run {holder.get('run')}, since {holder.get('since')}"
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
