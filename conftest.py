@@ -1,0 +1,3 @@
+"""Settings for every test; what one directory needs is in the conftest.py there."""
+
+pytest_plugins = ["pytester"]
