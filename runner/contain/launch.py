@@ -1,0 +1,50 @@
+"""What one start of a stage asks for, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One start of one program. `id` is the caller's, and comes back in the Exit; paths are absolute.
+
+    `log` and `stdout` exist already and are appended to; without `stdout` it is the log; without `stdin` /dev/null.
+    `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS). `program` is the file to execute, where
+    it is not the one that `argv[0]` names (a word without "/" is looked up in the launch's own PATH, never in ours).
+    """
+
+    id: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    stdin: str | None
+    stdout: str | None
+    log: str
+    timeout: float | None = None
+    grace: float = 5.0
+    nice: int | None = None
+    affinity: list[int] | None = None
+    address_space: int | None = None
+    program: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a launch ended: `code` or `signal`, or neither when it `failed_to_start` ("ENOENT (No such ...)").
+
+    `sent`: the launcher had asked it to end (time limit, terminate, kill) before it did. `left_behind` counts the
+    processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main
+    process and what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS.
+    """
+
+    id: int
+    code: int | None
+    signal: int | None
+    timed_out: bool
+    sent: bool
+    seconds: float
+    cpu_seconds: float
+    max_rss_bytes: int
+    failed_to_start: str | None
+    left_behind: int
