@@ -100,13 +100,10 @@ is_at_home() {  # programs in bin/ carry the path that the venv was made at; one
   case $first in "#!$venv/"* | '#!/bin/sh') return 0 ;; *) return 1 ;; esac
 }
 
-find_python() {
-  local candidate path without_venv='' candidates='python3 python3.14 python3.13 python3.12 python3.11 python'
-  if [ -n "${OFFPIPE_PYTHON:-}" ]; then
-    candidates=$OFFPIPE_PYTHON
-  fi
-  local IFS=$'\n'
-  for candidate in $(if [ -n "${OFFPIPE_PYTHON:-}" ]; then echo "$candidates"; else echo "$candidates" | tr ' ' '\n'; fi); do
+find_python() {  # the first that can make a venv; Debian splits that part off
+  local candidate path without_venv='' candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  [ -z "${OFFPIPE_PYTHON:-}" ] || candidates=("$OFFPIPE_PYTHON")
+  for candidate in "${candidates[@]}"; do
     path=$(command -v "$candidate") && runs_python "$path" || continue
     "$path" -I -c 'import ensurepip, venv; ensurepip.version()' >/dev/null 2>&1 && echo "$path" && return
     without_venv=${without_venv:-$path}
@@ -114,7 +111,7 @@ find_python() {
   [ -z "$without_venv" ] || fail "$without_venv cannot make virtual environments" "$(venv_hint "$without_venv")"
   [ -z "${OFFPIPE_PYTHON:-}" ] || fail "OFFPIPE_PYTHON=$OFFPIPE_PYTHON: not a Python $oldest or newer that runs" \
     "name one, for example OFFPIPE_PYTHON=/usr/bin/python3"
-  fail "no Python $oldest or newer found (tried $candidates)" \
+  fail "no Python $oldest or newer found (tried ${candidates[*]})" \
     "install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: OFFPIPE_PYTHON=/path/to/python3"
 }
 

@@ -1,0 +1,194 @@
+"""The shape of the code, held by reading its syntax trees: who imports whom, who writes, who starts programs.
+
+The rules are in tests/support/syntax_rules.py; test_structure_rules.py shows that each finds what it forbids.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from syntax_rules import (
+    fits,
+    imported_names,
+    long_functions,
+    machine_paths,
+    network_imports,
+    private_pytest_imports,
+    process_starts,
+    terminal_uses,
+    writes,
+    wrong_direction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Rule = Callable[[ast.Module, str], Iterator[str]]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
+
+LEAVES = ("errors", "paths", "hookspecs", "canonical", "marker", "processes")
+POLICY = ("retry", "resources")
+ROOMS = ("spec", "decide", "contain", "record")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    # A key is a module or a room of runner/, and the longest that fits counts; what it may import are modules or rooms.
+    "__init__": (),
+    "errors": (),  # this one and the next are loaded in every stage
+    "paths": (),
+    "hookspecs": LEAVES,
+    "canonical": LEAVES,
+    "marker": LEAVES,
+    "processes": LEAVES,
+    "retry": ("errors",),
+    "resources": ("errors",),
+    "spec": (*LEAVES, "spec"),
+    "decide": (*LEAVES, "spec", "decide"),
+    "contain": (*LEAVES, "contain"),
+    "contain.scan": (*LEAVES, "contain", "decide.imports"),
+    "record": (*LEAVES, "record"),
+    "sdk": ("errors", "paths", "record.files"),
+    "executor": (*LEAVES, *POLICY, *ROOMS),
+    "api": (*LEAVES, *POLICY, *ROOMS, "executor"),
+    "display": (*LEAVES, "spec", "decide", "record"),
+    "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
+    "__main__": ("cli",),
+}
+MAY_WRITE = {
+    "record.files": "the only writer",
+    "contain.launcher": "opens the logs and outputs that a stage gets as stdout and stderr",
+}
+MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
+MAY_USE_TERMINAL = {
+    "cli": "the verbs",
+    "display": "the terminal",
+    "__main__": "hands over to the verbs",
+    "sdk": "tells the stage's author on stderr why the stage ends",
+    "contain.launcher": "a program of its own, whose stdio is its pipe to the runner",
+}
+STORY = ("spec.load", "spec.graph", "decide.plan", "executor", "record.state")
+FILE_LINES, FUNCTION_LINES, RUNNER_LINES, STORY_LINES = 300, 40, 6_000, 1_500
+
+SDK_LOADS = {"runner", "runner.errors", "runner.paths", "runner.record", "runner.record.files", "runner.sdk"}
+
+# ---- what is there ---------------------------------------------------------------------------------------------------
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(
+        path for folder in folders for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts
+    )
+
+
+def module_name(path: Path) -> str:
+    """`record.files` for runner/record/files.py; a room's __init__ is the room, the package's own is `__init__`."""
+    parts = list(path.relative_to(ROOT / "runner").with_suffix("").parts)
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    return ".".join(parts)
+
+
+def every_runner_module(rule: Rule, exempt: Mapping[str, str]) -> list[str]:
+    found = []
+    for path in sources("runner"):
+        module = module_name(path)
+        if not fits(module, exempt):
+            tree = ast.parse(path.read_bytes())
+            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule(tree, module)]
+    return found
+
+
+# ---- the promises ----------------------------------------------------------------------------------------------------
+
+
+def test_imports_run_one_way() -> None:
+    assert every_runner_module(partial(wrong_direction, allowed=MAY_IMPORT), {}) == []
+
+
+def test_ready_made_stages_import_the_sdk_and_nothing_else_of_ours() -> None:
+    found = []
+    for path in sources("stages"):
+        for line, name in imported_names(ast.parse(path.read_bytes()), "stages"):
+            if name.split(".")[0] in {"runner", "pytest_offpipe", "stages"} and not fits(name, ["runner.sdk"]):
+                found.append(f"{path.name}:{line}: {name}")
+    assert found == []
+
+
+def test_the_sdk_loads_almost_nothing() -> None:
+    if not (ROOT / "runner" / "sdk.py").exists():
+        pytest.skip("no runner/sdk.py yet")
+    program = "import sys; before = set(sys.modules); import runner.sdk; print(*sorted(set(sys.modules) - before))"
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, env={}
+    )
+    assert set(shown.stdout.split()) <= SDK_LOADS
+
+
+def test_only_the_writer_writes() -> None:
+    assert every_runner_module(writes, MAY_WRITE) == []
+
+
+def test_only_contain_starts_processes() -> None:
+    assert every_runner_module(process_starts, MAY_START_PROCESSES) == []
+
+
+def test_only_display_and_cli_know_the_terminal() -> None:
+    assert every_runner_module(terminal_uses, MAY_USE_TERMINAL) == []
+
+
+def test_the_core_imports_no_network_module() -> None:
+    assert every_runner_module(network_imports, {}) == []
+
+
+def test_nothing_imports_private_pytest() -> None:
+    found = []
+    for path in sources("runner", "stages", "pytest_offpipe", "tests", "benchmarks", "examples"):
+        found += [
+            f"{path.relative_to(ROOT)}:{finding}"
+            for finding in private_pytest_imports(ast.parse(path.read_bytes()), "x")
+        ]
+    assert found == []
+
+
+def test_files_stay_short() -> None:
+    lengths = {path: line_count(path) for path in sources("runner", "stages", "pytest_offpipe")}
+    assert {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > FILE_LINES} == {}
+
+
+def test_functions_stay_short() -> None:
+    found = []
+    for path in sources("runner", "stages", "pytest_offpipe"):
+        rule = long_functions(ast.parse(path.read_bytes()), "", FUNCTION_LINES)
+        found += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule]
+    assert found == []
+
+
+def test_the_runner_stays_small() -> None:
+    assert sum(line_count(path) for path in sources("runner")) < RUNNER_LINES
+
+
+def test_the_story_reads_in_one_sitting() -> None:
+    assert sum(line_count(path) for path in sources("runner") if module_name(path) in STORY) < STORY_LINES
+
+
+def line_count(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+
+
+def test_tracked_files_name_no_machine() -> None:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listing.returncode:
+        pytest.skip("no git checkout here, so nothing says which files are tracked")
+    found = []
+    for name in listing.stdout.decode().split("\0"):
+        path = ROOT / name
+        if name and path.is_file():
+            found += [f"{name}:{finding}" for finding in machine_paths(path.read_bytes().decode("utf-8", "replace"))]
+    assert found == []
