@@ -21,4 +21,4 @@ done
 part format "$python" -m ruff format --check --quiet .
 part ruff "$python" -m ruff check --quiet .
 part mypy "$python" -m mypy --strict --no-error-summary "${typed[@]}"
-exec "$python" -m pytest -n auto "$@"
+exec "$python" -m pytest -n auto --dist loadgroup "$@"

@@ -1,0 +1,144 @@
+"""What people install: the sdist, the wheel built from it, the editable wheel; all made here without an index."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MISSING = [name for name in ("build", "hatchling", "pip") if importlib.util.find_spec(name) is None]
+
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"),
+    pytest.mark.xdist_group("packaging"),
+]
+
+
+def run(*command: str | os.PathLike[str], cwd: Path, **settings) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run(
+        list(map(os.fspath, command)), cwd=cwd, env=environment | settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what is in the checkout, without what runs and tools left there."""
+    copy = tmp_path_factory.mktemp("packaging") / "checkout"
+    left = shutil.ignore_patterns(
+        ".git", ".venv", ".*_cache", "__pycache__", "state", "locks", "work", "output", "dist"
+    )
+    shutil.copytree(ROOT, copy, ignore=left)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(checkout, tmp_path_factory) -> tuple[Path, Path]:
+    """The sdist of the checkout and the wheel that was built from the sdist."""
+    target = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", target, cwd=checkout)
+    (sdist,) = target.glob("*.tar.gz")
+    (wheel,) = target.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory) -> Path:
+    """The bin/ of a fresh venv with the wheel; dependencies are those of the tests' own environment."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv.parent)
+    python = venv / "bin" / "python"
+    purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=venv).strip())
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", built[1], cwd=venv)
+    # A .pth file found by way of another is not read, so the checkout itself stays out of reach.
+    (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv / "bin"
+
+
+def test_wheel_holds_the_packages_the_ready_made_stages_and_no_tests(built) -> None:
+    names = zipfile.ZipFile(built[1]).namelist()
+    tops = {name.split("/")[0] for name in names}
+    packages = {"runner", "pytest_offpipe"} if (ROOT / "pytest_offpipe").exists() else {"runner"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == packages
+    stages = {f"runner/stages/{path.name}" for path in (ROOT / "stages").glob("*.py")}
+    sources = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "runner").rglob("*") if path.suffix in {".py", ".typed"}
+    }
+    assert {name for name in names if name.startswith("runner/")} == stages | sources
+    assert "runner/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_sdist_holds_what_the_wheel_and_the_tests_need(built) -> None:
+    names = {name.partition("/")[2] for name in tarfile.open(built[0]).getnames()}
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "scripts/offpipe_build.py",
+        "runner/__init__.py",
+        "pipelines/demo.json",
+    } <= names
+    assert {"tests/test_packaging.py", "conftest.py", "run_tests.sh", "data/input/2-crlf.txt"} <= names
+    assert not [name for name in names if name.startswith((".venv", "state/", "data/work/")) or "__pycache__" in name]
+
+
+def test_metadata_declares_python_dependencies_and_license(built) -> None:
+    archive = zipfile.ZipFile(built[1])
+    (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    lines = archive.read(name).decode().splitlines()
+    assert {"Name: pytest-offpipe", "Requires-Python: >=3.11", "License-Expression: MIT"} <= set(lines)
+    needed = {
+        line.split(" ", 1)[1].split(">")[0] for line in lines if line.startswith("Requires-Dist") and ";" not in line
+    }
+    assert needed == {"pluggy", "filelock", "rich"}
+
+
+def test_editable_wheel_names_checkout_version_and_every_requirement(checkout, tmp_path) -> None:
+    """What the shim writes by hand says the same as what hatchling writes."""
+    program = (
+        "import sys; sys.path.insert(0, 'scripts'); import offpipe_build as b; print(b.build_editable(sys.argv[1]))"
+    )
+    name = run(sys.executable, "-I", "-S", "-c", program, tmp_path, cwd=checkout).strip()
+    archive = zipfile.ZipFile(tmp_path / name)
+    stem = name.removesuffix("-py3-none-any.whl")
+    assert archive.read(f"__editable__.{stem}.pth").decode() == f"{checkout}\n"
+    metadata = archive.read(f"{stem}.dist-info/METADATA").decode().splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = {line.removeprefix("Requires-Dist: ") for line in metadata if line.startswith("Requires-Dist: ")}
+    extra = {f'{requirement}; extra == "test"' for requirement in project["optional-dependencies"]["test"]}
+    assert requirements == set(project["dependencies"]) | extra
+    assert "[console_scripts]\noffpipe = runner.cli:main" in archive.read(f"{stem}.dist-info/entry_points.txt").decode()
+    assert len(archive.read(f"{stem}.dist-info/RECORD").decode().splitlines()) == len(archive.namelist())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("runner.cli") is None, reason="no runner/cli.py yet")
+def test_installed_program_runs_a_ready_made_stage_from_anywhere(installed, tmp_path) -> None:
+    origin = run(installed / "python", "-c", "import runner; print(runner.__file__)", cwd=tmp_path)
+    assert origin.startswith(str(installed.parent))
+    version = run(installed / "offpipe", "--version", cwd=tmp_path)
+    assert run(installed / "python", "-c", "import runner; print(runner.__version__)", cwd=tmp_path).strip() in version
+    (tmp_path / "in.txt").write_bytes(b"a\r\nb")
+    stage = {
+        "name": "copy",
+        "processor": "offpipe:stage_copy.py",
+        "inputs": {"text": "in.txt"},
+        "outputs": {"text": "out/c.txt"},
+    }
+    (tmp_path / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "installed", "stages": [stage]}))
+    run(installed / "offpipe", "spec.json", cwd=tmp_path)
+    assert (tmp_path / "out" / "c.txt").read_bytes() == b"a\r\nb"
+    second = json.loads(run(installed / "offpipe", "spec.json", "--json", cwd=tmp_path))
+    assert second["stages"]["copy"]["status"] == "skipped"
