@@ -52,7 +52,7 @@ stamp_name() {  # the path is part of it, because a moved .venv points to where 
 }
 
 runs_python() {  # whether PROGRAM is a Python that is new enough
-  "$1" -I -S -c "import sys; sys.exit(sys.version_info < (${oldest/./, }))" >/dev/null 2>&1
+  [ "$("$1" -I -S -c "import sys; print(sys.version_info >= (${oldest/./, }))" 2>/dev/null)" = True ]
 }
 
 # --- one at a time: the kernel's lock on this very file, which needs no file of its own and dies with its holder ---
@@ -94,10 +94,8 @@ make_venv() {
   fi
 }
 
-is_at_home() {  # programs in bin/ carry the path that the venv was made at; one made by hand counts as at home
-  local first
-  read -r first <"$venv/bin/pip" 2>/dev/null || return 0
-  case $first in "#!$venv/"* | '#!/bin/sh') return 0 ;; *) return 1 ;; esac
+is_at_home() {  # programs in bin/ carry the path that the venv was made at, and so does its configuration
+  case $(grep '^command = ' "$venv/pyvenv.cfg" 2>/dev/null) in '' | *" $venv") return 0 ;; *) return 1 ;; esac
 }
 
 find_python() {  # the first that can make a venv; Debian splits that part off
