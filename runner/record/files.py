@@ -91,6 +91,15 @@ def sync_directory(path: str) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def sync_tree(path: str) -> None:
+    """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
+    for directory, _, names in os.walk(path, topdown=False):
+        for name in names:
+            if os.path.isfile(entry := os.path.join(directory, name)) and not os.path.islink(entry):
+                sync_file(entry)
+        sync_directory(directory)
+
+
 def create(path: str, content: bytes = b"") -> None:
     """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
     descriptor = open_append(path, truncate=True)

@@ -39,7 +39,7 @@ def read_head(path: str) -> LedgerHead:
 
 
 class Ledger:
-    """Appends to the ledger. A kernel lock on the file itself, held for one append, lets a no-op run write beside a run."""
+    """Appends to the ledger; a kernel lock on the file, held for one append, lets a no-op run write beside a run."""
 
     def __init__(self, path: str, pipeline: str, stamp: Callable[[], str]) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class Ledger:
         self._stamp = stamp
 
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
-        """Append that `run` was opened, closed or had nothing to do, with its log's last record; return the new head."""
+        """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
         descriptor = files.open_append(self.path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -70,7 +70,9 @@ class PipelineLock(KernelLock):
         hint = "wait for it with --wait, or see `offpipe status`"
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
-    def await_launcher(self, still_there: Callable[[int, int], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    def await_launcher(
+        self, still_there: Callable[[int, int], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Wait until the launcher of a holder that was killed is gone, and with it every stage that it started.
 
         `still_there(pid, started)` tells whether that very process lives. StateError when it does not end.

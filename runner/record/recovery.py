@@ -10,11 +10,12 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path
 from runner.record import files
 from runner.record.audit import Position, cut_torn_line, read_records
 from runner.record.checkpoints import keep_or_discard
-from runner.record.state import Marker, OutputIdentity, read_marker, write_marker
+from runner.record.state import read_marker, write_marker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ class OpenRun(NamedTuple):
 
 
 def recover(paths: StatePaths, workspace: str, runs: tuple[str, ...]) -> list[OpenRun]:
-    """Redo the commits of every open run, oldest first, and sweep their partials and scratch; holds the pipeline lock."""
+    """Redo the commits of every open run, oldest first, and sweep what they left; the caller holds the pipeline lock."""
     recovered = [_recover_run(paths, workspace, run) for run in runs]
     files.discard(paths.temporary)
     return recovered

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
 from runner.errors import Fault, StateError
+from runner.marker import Marker
 from runner.record import files
 
 if TYPE_CHECKING:
@@ -15,61 +17,6 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
 
 VERSION = 1
-
-
-class OutputIdentity(NamedTuple):
-    """What a published output was, so that a change can be told by `lstat`; times in nanoseconds."""
-
-    path: str
-    size: int
-    sha256: str
-    inode: int
-    mtime_ns: int
-
-    def as_json(self) -> dict[str, object]:
-        """Return the identity as it stands in a marker."""
-        return {
-            "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
-        }  # fmt: skip
-
-    def as_record(self) -> dict[str, object]:
-        """Return the identity as it stands in the audit log, whose integers stay below 2^53."""
-        return {**self.as_json(), "inode": str(self.inode), "mtimeNs": str(self.mtime_ns)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
-        """Return the identity that either of the two spelled; KeyError or ValueError for anything else."""
-        size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
-        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
-
-
-class Marker(NamedTuple):
-    """That a stage is complete: for which key, made of what, with which outputs, recorded where, and why it ran."""
-
-    stage: str
-    key: str
-    key_version: int
-    components: dict[str, object]
-    outputs: dict[str, OutputIdentity]
-    run: str
-    audit_seq: int
-    reasons: list[list[object]]
-
-    def encode(self) -> bytes:
-        """Return the bytes of the marker file."""
-        body: dict[str, object] = {
-            "v": VERSION,
-            "stage": self.stage,
-            "key": self.key,
-            "keyVersion": self.key_version,
-            "components": self.components,
-            "outputs": {name: identity.as_json() for name, identity in self.outputs.items()},
-            "run": self.run,
-            "auditSeq": self.audit_seq,
-            "reasons": self.reasons,
-        }
-        text = canonical(body)
-        return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
 
 
 def write_marker(paths: StatePaths, marker: Marker) -> None:
@@ -84,29 +31,16 @@ def read_marker(paths: StatePaths, stage: str) -> Marker | None:
     content = read_bytes(path)
     if content is None:
         return None
-    text, _, checksum = content.rpartition(b',"checksum":"')
-    if checksum != _checksum(text + b"}").encode() + b'"}\n':
-        refuse_newer_bytes(content, path)
-        return None
-    try:
-        body = loads(text + b"}")
-        refuse_newer(body, path)
-        outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
-        if body["stage"] != stage:
-            return None
-        return Marker(
-            stage, body["key"], body["keyVersion"], body["components"], outputs, body["run"], body["auditSeq"], body["reasons"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    marker = Marker.decode(content)
+    if marker is None:
+        read_object(path)  # what this release cannot check may be the work of a newer one: refuse that
+    return marker if marker is not None and marker.stage == stage else None
 
 
 def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool) -> str:
     """Replace the metrics file of a run and return the hex SHA-256 of its bytes."""
     content = canonical(metrics) + b"\n"
     files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
-    from hashlib import sha256
-
     return sha256(content).hexdigest()
 
 
@@ -147,21 +81,3 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
     if isinstance(version, int) and version > VERSION:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
-
-
-def refuse_newer_bytes(content: bytes, path: str) -> None:
-    """Raise StateError when `content`, which this release cannot check, says that a newer one wrote it."""
-    try:
-        value = loads(content)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(value, dict):
-        refuse_newer(value, path)
-
-
-def _checksum(text: bytes) -> str:
-    from hashlib import sha256
-
-    return sha256(b"offpipe marker v1\n" + text).hexdigest()
-
-

@@ -1,0 +1,138 @@
+"""The up-to-date key of a stage: everything that its outputs depend on, as named components.
+
+The key is the SHA-256 of the components' canonical JSON; the components themselves are kept in the marker, so that
+`plan` and `explain` can name what changed, old and new.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.canonical import digest
+from runner.decide.digests import digest_tree, signature
+from runner.decide.inputs import InputFile, InputResolver
+from runner.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from runner.decide.code import CodeReader, StageCode
+    from runner.decide.digests import DigestCache, Signature
+    from runner.marker import OutputIdentity
+    from runner.spec.graph import Graph
+    from runner.spec.model import Stage
+
+KEY_VERSION = 1
+INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(slots=True)
+class Fingerprint:
+    """The key of a stage, what it was computed from, and the files that must still be the same when it is published."""
+
+    key: str
+    components: dict[str, object]
+    inputs: dict[str, list[InputFile]]
+    watched: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+    trees: dict[str, str] = field(default_factory=dict)
+    input_bytes: int = 0
+
+
+class Examiner:
+    """Computes fingerprints; holds what one look at the disk found, and is made anew for the next look."""
+
+    def __init__(self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]) -> None:
+        """`published`: the verified identities of outputs, by path as declared; they spare their readers the hashing."""
+        self._spec = graph.spec
+        self._cache = cache
+        self._code = code
+        self._resolver = InputResolver(graph)
+        self._published = published
+
+    def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
+        """Return the fingerprint of a stage as everything is now; `skip_inputs` are left out (not made yet).
+
+        Raises InputError with every fault of its inputs, OfflineError for code that cannot be parsed.
+        """
+        fingerprint = Fingerprint("", {}, {})
+        faults: list[Fault] = []
+        inputs: dict[str, list[list[str]]] = {}
+        for name in stage.inputs:
+            if name in skip_inputs:
+                continue
+            try:
+                found = self._resolver.resolve(stage, name)
+                inputs[name] = [[file.path, self._digest(file, fingerprint)] for file in found]
+                fingerprint.inputs[name] = found
+            except InputError as error:
+                faults.extend(error.faults)
+        if faults:
+            raise InputError(*faults)
+        code = self._code.read(stage)
+        fingerprint.watched.update(code.watched)
+        fingerprint.components = _components(stage, inputs, code)
+        fingerprint.key = digest(fingerprint.components)
+        return fingerprint
+
+    def changed_since(self, fingerprint: Fingerprint) -> str | None:
+        """Return the path of an input or code file that is no longer what the fingerprint saw, or None.
+
+        Where a signature differs the content decides, so a touched file is no change.
+        """
+        for path, (seen, sha256) in fingerprint.watched.items():
+            try:
+                status = os.stat(path)
+                if signature(status) != seen and self._cache.file(path)[0] != sha256:
+                    return path
+            except OSError:
+                return path
+        for path, sha256 in fingerprint.trees.items():
+            try:
+                if digest_tree(path, self._cache).sha256 != sha256:
+                    return path
+            except (OSError, InputError):
+                return path
+        return None
+
+    def _digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
+        if file.path.endswith("/"):
+            try:
+                tree = digest_tree(file.absolute, self._cache)
+            except OSError as error:
+                raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
+            fingerprint.trees[file.absolute] = tree.sha256
+            fingerprint.input_bytes += tree.size
+            return tree.sha256
+        status = file.status
+        known = self._published.get(file.path)
+        if known and (known.inode, known.size, known.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns):
+            seen, sha256 = signature(status), known.sha256
+        else:
+            try:
+                sha256, seen = self._cache.file(file.absolute)
+            except OSError as error:
+                raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
+        fingerprint.watched[file.absolute] = (seen, sha256)
+        fingerprint.input_bytes += status.st_size
+        return sha256
+
+
+def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCode) -> dict[str, object]:
+    command: dict[str, object] = {"argv": stage.command} if stage.command else {"processor": stage.processor}
+    command["args"] = stage.args
+    if stage.stdin:
+        command["stdin"] = stage.stdin
+    if stage.stdout:
+        command["stdout"] = stage.stdout
+    components: dict[str, object] = {
+        "inputs": inputs,
+        "code": code.component,
+        "params": stage.params,
+        "command": command,
+        "env": stage.env,
+        "outputs": stage.outputs,
+    }
+    if code.is_python:
+        components["interpreter"] = INTERPRETER
+    return components

@@ -1,0 +1,158 @@
+"""Which files the declared inputs of a stage are, now, on disk.
+
+What a stage of the pipeline produces is looked for below the workspace, everything else below root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.errors import Fault, InputError
+from runner.spec.globs import compile_glob, is_glob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.spec.graph import Graph
+    from runner.spec.model import Stage
+
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class InputFile(NamedTuple):
+    """One file (or directory, its path then ends in `/`) of an input: as declared, and where it is."""
+
+    path: str
+    absolute: str
+    status: os.stat_result
+
+
+class InputResolver:
+    """Finds the files of inputs; listings are kept, so that stages which share a directory read it once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._spec = graph.spec
+        self._listings: dict[str, list[os.DirEntry[str]]] = {}
+        self._directory_outputs = [path for path in graph.producers if path.endswith("/")]
+
+    def resolve(self, stage: Stage, name: str) -> list[InputFile]:
+        """Return the files of one input in order of their paths.
+
+        Raises InputError (exit 5) for one that is missing, empty, or nothing that a stage could read.
+        """
+        pattern = stage.inputs[name]
+        produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
+        where = f"{self._spec.path}#/stages/{stage.index}/inputs/{name}"
+        plain = self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
+        try:
+            return [_checked(pattern, plain, os.stat(plain), where)]
+        except FileNotFoundError as error:
+            if not is_glob(pattern):
+                raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
+        except OSError as error:
+            raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
+        found = {found.path: found for found in self._matches(pattern, where)}
+        if not found:
+            raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files are never matched"))
+        return [found[path] for path in sorted(found)]
+
+    def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
+        roots = {self._spec.root: False, self._spec.workspace: True}
+        if self._spec.root == self._spec.workspace:
+            yield from (_checked(path, full, os.stat(full), where) for path, full in self._glob(self._spec.root, pattern))
+            return
+        for base, in_workspace in roots.items():
+            for path, full in self._glob(base, pattern):
+                if self._is_produced(path) == in_workspace:
+                    yield _checked(path, full, os.stat(full), where)
+
+    def _is_produced(self, path: str) -> bool:
+        return path in self._graph.producers or any(path.startswith(output) for output in self._directory_outputs)
+
+    def _glob(self, base: str, pattern: str) -> Iterator[tuple[str, str]]:
+        """Yield (relative path, absolute path) of what matches; a directory's path ends in `/` when the pattern's does."""
+        wants_directory = pattern.endswith("/")
+        segments = pattern.rstrip("/").split("/")
+        compiled = [compile_glob(segment) if is_glob(segment) and segment != "**" else None for segment in segments]
+        pending = [("", 0)]
+        while pending:
+            prefix, index = pending.pop()
+            last = index == len(segments) - 1
+            segment, regex = segments[index], compiled[index]
+            if segment == "**":
+                if not last:
+                    pending.append((prefix, index + 1))
+                pending.extend((f"{prefix}{entry.name}/", index) for entry in self._directories(base, prefix))
+                if last and not wants_directory:
+                    yield from self._files(base, prefix, None)
+            elif regex is None and not last:
+                pending.append((f"{prefix}{segment}/", index + 1))
+            elif not last:
+                pending.extend(
+                    (f"{prefix}{entry.name}/", index + 1)
+                    for entry in self._visible(base, prefix, regex)
+                    if entry.is_dir()
+                )
+            elif wants_directory:
+                for entry in self._visible(base, prefix, regex):
+                    if entry.is_dir():
+                        yield f"{prefix}{entry.name}/", f"{base}/{prefix}{entry.name}/"
+            elif regex is None:
+                if os.path.isfile(f"{base}/{prefix}{segment}"):
+                    yield prefix + segment, f"{base}/{prefix}{segment}"
+            else:
+                yield from self._files(base, prefix, regex)
+
+    def _files(self, base: str, prefix: str, regex: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
+        for entry in self._visible(base, prefix, regex):
+            if not entry.is_dir():
+                yield prefix + entry.name, f"{base}/{prefix}{entry.name}"
+
+    def _directories(self, base: str, prefix: str) -> Iterator[os.DirEntry[str]]:
+        """Yield the directories that `**` goes down into: no hidden ones, and no links, which may lead in a circle."""
+        return (entry for entry in self._visible(base, prefix, None) if entry.is_dir(follow_symlinks=False))
+
+    def _visible(self, base: str, prefix: str, regex: re.Pattern[str] | None) -> Iterator[os.DirEntry[str]]:
+        directory = f"{base}/{prefix}"
+        if directory not in self._listings:
+            try:
+                with os.scandir(directory) as entries:
+                    self._listings[directory] = sorted(entries, key=lambda entry: entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                self._listings[directory] = []
+            except OSError as error:
+                raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
+        for entry in self._listings[directory]:
+            if not entry.name.startswith(".") and (regex is None or regex.fullmatch(entry.name)):
+                yield entry
+
+
+def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> InputFile:
+    if _UNSPEAKABLE.search(path):
+        shown = ascii(path)[1:-1]
+        hint = "rename it: names go to stages one a line, in UTF-8"
+        raise InputError(Fault(where, f'"{shown}": the name is not UTF-8 or holds a control character', hint))
+    if stat.S_ISDIR(status.st_mode):
+        if not path.endswith("/"):
+            raise InputError(Fault(where, f'"{path}" is a directory', f'write it as "{path}/"'))
+        return InputFile(path, absolute, status)
+    if path.endswith("/"):
+        raise InputError(Fault(where, f'"{path}" is not a directory', f'write it as "{path.rstrip("/")}"'))
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "no regular file")
+        raise InputError(Fault(where, f'"{path}" is {kind}', "an input is a regular file or a directory"))
+    return InputFile(path, absolute, status)
+
+
+def _made_by_hint(pattern: str) -> str:
+    return f'make it, or declare the stage whose output is "{pattern}"'

@@ -1,0 +1,198 @@
+"""What must run, and why: decisions are values, and making them changes nothing.
+
+`plan` walks the stages once in their order. The dry run, `explain`, the tests and the executor share it; the executor
+decides a stage that `Depends` once more when its upstream is done.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.canonical import canonical
+from runner.decide.digests import digest_tree
+from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
+from runner.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from runner.decide.digests import DigestCache
+    from runner.marker import Marker, OutputIdentity
+    from runner.spec.graph import Graph
+    from runner.spec.model import Spec, Stage
+
+
+class Reason(NamedTuple):
+    """One difference that makes a stage run: in which component, of what, and its old and new value (or None)."""
+
+    component: str
+    what: str
+    old: object = None
+    new: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The stage is out of date."""
+
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The stage is up to date; `key` is its key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The stage cannot run: its inputs are missing, or a stage that it needs is blocked."""
+
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """Up to date so far, but these upstream stages will run; whether it must, their new outputs tell."""
+
+    upstream: tuple[str, ...]
+
+
+Decision = Run | Skip | Blocked | Depends
+
+
+class Plan(NamedTuple):
+    """A decision per stage, in order, and the faults of inputs that block some of them."""
+
+    decisions: dict[str, Decision]
+    faults: tuple[Fault, ...]
+
+    @property
+    def is_noop(self) -> bool:
+        """Whether every stage is up to date."""
+        return all(isinstance(decision, Skip) for decision in self.decisions.values())
+
+
+class Planner:
+    """Decides stages. `marker_of` reads a completion marker; `forced` names the stages that run whatever is up to date."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        cache: DigestCache,
+        marker_of: Callable[[str], Marker | None],
+        forced: Collection[str] = (),
+        *,
+        paranoid: bool = False,
+    ) -> None:
+        self._graph = graph
+        self._cache = cache
+        self._marker_of = marker_of
+        self._forced = forced
+        self._paranoid = paranoid
+
+    def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
+        """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way."""
+        decisions: dict[str, Decision] = {}
+        faults: list[Fault] = []
+        for stage in stages:
+            try:
+                decisions[stage.name] = self._plan_stage(stage, decisions, examiner, published)
+            except InputError as error:
+                faults.extend(error.faults)
+                decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
+        return Plan(decisions, tuple(faults))
+
+    def _plan_stage(
+        self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner, published: dict[str, OutputIdentity]
+    ) -> Decision:
+        upstream = self._graph.upstream[stage.name]
+        blocked = tuple(name for name in upstream if isinstance(decisions.get(name), Blocked))
+        if blocked:
+            return Blocked(blocked)
+        feeds = self._graph.feeds.get(stage.name, {})
+        pending = {
+            name: tuple(one for one, _ in sources if isinstance(decisions.get(one), Run | Depends))
+            for name, sources in feeds.items()
+        }
+        unmade = frozenset(name for name, producers in pending.items() if producers)
+        marker = self._marker_of(stage.name)
+        fingerprint = examiner.examine(stage, unmade)
+        reasons = self.reasons(stage, fingerprint, marker, unmade)
+        if reasons:
+            return Run(reasons)
+        if marker is not None:
+            published.update((identity.path, identity) for identity in marker.outputs.values())
+        if unmade:
+            return Depends(tuple(dict.fromkeys(one for producers in pending.values() for one in producers)))
+        return Skip(fingerprint.key)
+
+    def reasons(
+        self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: frozenset[str] = frozenset()
+    ) -> tuple[Reason, ...]:
+        """Return why the stage must run; empty when it is up to date (as far as its inputs are made)."""
+        if stage.name in self._forced:
+            return (Reason("forced", "asked for with --force"),)
+        if marker is None:
+            return (Reason("marker", "no completed run"),)
+        if marker.key_version != KEY_VERSION:
+            return (Reason("key", "of a version that cannot be compared", marker.key_version, KEY_VERSION),)
+        found: list[Reason] = []
+        if unmade or marker.key != fingerprint.key:
+            old = {**marker.components}
+            if isinstance(inputs := old.get("inputs"), dict):
+                old["inputs"] = {name: files for name, files in inputs.items() if name not in unmade}
+            found.extend(differences(old, fingerprint.components))
+            if not found and not unmade:
+                found.append(Reason("key", "differs", marker.key, fingerprint.key))
+        found.extend(self._output_reasons(stage, marker))
+        return tuple(found)
+
+    def _output_reasons(self, stage: Stage, marker: Marker) -> Iterator[Reason]:
+        for name, declared in stage.outputs.items():
+            identity = marker.outputs.get(name)
+            if identity is None or identity.path != declared:
+                continue  # the components say it already
+            found = self._found_digest(self._graph.spec, identity)
+            if found != identity.sha256:
+                yield Reason("outputs", declared, identity.sha256, found)
+
+    def _found_digest(self, spec: Spec, identity: OutputIdentity) -> str | None:
+        """Return the digest of what is at an output's place now, or None when nothing of its kind is."""
+        path = spec.output_path(identity.path)
+        try:
+            if identity.path.endswith("/"):
+                return digest_tree(path, self._cache).sha256
+            status = os.lstat(path)
+            same = (identity.inode, identity.size, identity.mtime_ns)
+            if not self._paranoid and same == (status.st_ino, status.st_size, status.st_mtime_ns):
+                return identity.sha256
+            return self._cache.file(path)[0]
+        except (OSError, InputError):
+            return None
+
+
+def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:
+    """Yield what differs between two sets of components, by the smallest named part: a file, a module, a parameter."""
+    for component in sorted(old.keys() | new.keys()):
+        before, after = _parts(component, old.get(component)), _parts(component, new.get(component))
+        for what in sorted(before.keys() | after.keys()):
+            if canonical(before.get(what)) != canonical(after.get(what)):  # Python's == holds 1, 1.0 and True the same
+                yield Reason(component, what, before.get(what), after.get(what))
+
+
+def _parts(component: str, value: object) -> dict[str, object]:
+    """Spread a component over its smallest named parts."""
+    if component == "inputs" and isinstance(value, dict):
+        return {f"{name}: {path}": sha256 for name, files in value.items() for path, sha256 in files}
+    if component == "code" and isinstance(value, dict):
+        parts: dict[str, object] = dict(value.get("files", {}))
+        parts.update((f"package {name}", version) for name, version in value.get("packages", {}).items())
+        parts.update((f"{name} (found nowhere)", "imported") for name in value.get("absent", ()))
+        if "mtimeNs" in value:
+            parts["modification time"] = value["mtimeNs"]
+        return parts
+    return dict(value) if isinstance(value, dict) else {"": value}

@@ -1,0 +1,56 @@
+"""The hooks: choices that a plugin may take, and news that it may hear. Entry-point group: `offpipe`.
+
+What a run's correctness rests on is no hook but a plain call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from runner.contain.client import Launcher
+    from runner.results import AttemptResult, RunResult, StageResult
+    from runner.spec.model import Spec, Stage
+
+hookspec = pluggy.HookspecMarker("offpipe")
+hookimpl = pluggy.HookimplMarker("offpipe")
+
+
+@hookspec(firstresult=True)
+def offpipe_make_launcher(spec: Spec) -> Launcher | None:  # type: ignore[empty-body]
+    """Return the launcher that starts the stages of this run; the first plugin to answer decides."""
+
+
+@hookspec(firstresult=True)
+def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) -> bool | None:  # type: ignore[empty-body]
+    """Return whether an attempt that failed is followed by another; `retryable` is what the spec's policy says.
+
+    The bounds of the policy (attempts, maxTotalSeconds) hold whatever a plugin answers.
+    """
+
+
+@hookspec
+def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool) -> None:
+    """Hear that a run with work to do begins; `stages` is how many it decides over."""
+
+
+@hookspec
+def offpipe_attempt_started(stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int) -> None:
+    """Hear that a stage was started; `progress` is the path of its progress file, `partials` those of its outputs."""
+
+
+@hookspec
+def offpipe_attempt_finished(stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
+    """Hear how an attempt ended, and in how many seconds the next one begins, if there is one."""
+
+
+@hookspec
+def offpipe_stage_finished(stage: Stage, result: StageResult) -> None:
+    """Hear how a stage ended."""
+
+
+@hookspec
+def offpipe_run_finished(result: RunResult) -> None:
+    """Hear how the run ended, after everything about it is on disk."""

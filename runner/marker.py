@@ -1,0 +1,94 @@
+"""The completion marker of a stage, as a value: what was made, for which key, and why it ran.
+
+A leaf: `record.state` reads and writes it, `decide` compares with it.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from json import loads
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.canonical import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+
+
+class OutputIdentity(NamedTuple):
+    """What a published output was, so that a change can be told by `lstat`; times in nanoseconds."""
+
+    path: str
+    size: int
+    sha256: str
+    inode: int
+    mtime_ns: int
+
+    def as_json(self) -> dict[str, object]:
+        """Return the identity as it stands in a marker."""
+        return {
+            "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
+        }  # fmt: skip
+
+    def as_record(self) -> dict[str, object]:
+        """Return the identity as it stands in the audit log, whose integers stay below 2^53."""
+        return {**self.as_json(), "inode": str(self.inode), "mtimeNs": str(self.mtime_ns)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
+        """Return the identity that either of the two spelled; KeyError or ValueError for anything else."""
+        size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
+        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
+
+
+class Marker(NamedTuple):
+    """That a stage is complete: for which key, made of what, with which outputs, recorded where, and why it ran."""
+
+    stage: str
+    key: str
+    key_version: int
+    components: dict[str, object]
+    outputs: dict[str, OutputIdentity]
+    run: str
+    audit_seq: int
+    reasons: list[list[object]]
+
+    def encode(self) -> bytes:
+        """Return the bytes of the marker file."""
+        body: dict[str, object] = {
+            "v": VERSION,
+            "stage": self.stage,
+            "key": self.key,
+            "keyVersion": self.key_version,
+            "components": self.components,
+            "outputs": {name: identity.as_json() for name, identity in self.outputs.items()},
+            "run": self.run,
+            "auditSeq": self.audit_seq,
+            "reasons": self.reasons,
+        }
+        text = canonical(body)
+        return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
+
+    @classmethod
+    def decode(cls, content: bytes) -> Marker | None:
+        """Return the marker in the bytes of its file, or None when they are damaged."""
+        text, _, checksum = content.rpartition(b',"checksum":"')
+        if checksum != _checksum(text + b"}").encode() + b'"}\n':
+            return None
+        try:
+            body = loads(text + b"}")
+            if body["v"] > VERSION:
+                return None
+            outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
+            return cls(
+                body["stage"], body["key"], body["keyVersion"], body["components"], outputs, body["run"], body["auditSeq"],
+                body["reasons"],
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def _checksum(text: bytes) -> str:
+    return sha256(b"offpipe marker v1\n" + text).hexdigest()

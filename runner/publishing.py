@@ -1,0 +1,128 @@
+"""From partials to published outputs: all of a stage's outputs appear, or none.
+
+The order is what makes a crash harmless at any instant: content fsynced, then the `stage.commit` record (the redo
+record), then the renames, then the marker. Directories and markers are made durable once, before the run ends.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from runner.canonical import canonical
+from runner.decide.digests import digest_tree, signature
+from runner.decide.fingerprint import KEY_VERSION, Fingerprint
+from runner.errors import Fault
+from runner.marker import OutputIdentity
+from runner.paths import partial_path, variable_name
+from runner.record import files
+from runner.record.recovery import marker_of
+from runner.record.state import write_marker
+
+if TYPE_CHECKING:
+    from runner.decide.digests import DigestCache
+    from runner.record.audit import AuditLog
+    from runner.spec.model import Spec, Stage
+
+REASONS_KEPT = 100
+
+
+class Publisher:
+    """Publishes the outputs of stages that succeeded; one for a run."""
+
+    def __init__(self, spec: Spec, log: AuditLog, cache: DigestCache, *, durable: bool) -> None:
+        self._spec = spec
+        self._log = log
+        self._cache = cache
+        self._durable = durable
+        self._unsynced: dict[str, None] = {}
+
+    def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
+        """Return what is wrong with the outputs of an attempt that exited with 0; `before` is from `real_identities`."""
+        now = real_identities(self._spec, stage)
+        for name, declared in stage.outputs.items():
+            partial = partial_path(self._spec.output_path(declared), tag)
+            kind = _kind(partial)
+            wanted = "a directory" if declared.endswith("/") else "a file"
+            if kind == wanted:
+                continue
+            where = f"stage {stage.name}, output {name}"
+            if kind is not None:
+                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}')
+            hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
+            if now[name] != before[name]:
+                return Fault(where, f'the stage wrote "{declared}" itself, not the partial it was given', hint)
+            return Fault(where, f'exit 0, but the stage did not write "{declared}"', hint)
+        return None
+
+    def publish(
+        self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str
+    ) -> dict[str, OutputIdentity]:
+        """Make the outputs of one stage durable, record the commit, and put outputs and marker in place."""
+        outputs: dict[str, OutputIdentity] = {}
+        for name, declared in stage.outputs.items():
+            outputs[name] = self._identify(declared, partial_path(self._spec.output_path(declared), tag))
+        data: dict[str, object] = {
+            "stage": stage.name,
+            "key": fingerprint.key,
+            "keyVersion": KEY_VERSION,
+            "components": canonical(fingerprint.components).decode(),
+            "tag": tag,
+            "program": program,
+            "outputs": {name: identity.as_record() for name, identity in outputs.items()},
+            "reasons": reasons[:REASONS_KEPT],
+        }
+        position = self._log.append("stage.commit", data, sync=self._durable)
+        for declared in stage.outputs.values():
+            real = self._spec.output_path(declared)
+            files.publish(partial_path(real, tag), real)
+            self._unsynced[os.path.dirname(real.rstrip("/"))] = None
+        write_marker(self._spec.paths, marker_of(self._log.run, position.seq, data, outputs))
+        self._unsynced[self._spec.paths.marker(stage.name)] = None
+        return outputs
+
+    def sync(self) -> None:
+        """Make every rename and marker so far durable; the run's end may be recorded after this."""
+        if self._durable:
+            for path in self._unsynced:
+                files.sync_file(path)
+            files.sync_directory(self._spec.paths.state_dir)
+        self._unsynced.clear()
+
+    def _identify(self, declared: str, partial: str) -> OutputIdentity:
+        if declared.endswith("/"):
+            if self._durable:
+                files.sync_tree(partial)
+            tree = digest_tree(partial, self._cache)
+            status = os.lstat(partial)
+            return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns)
+        if self._durable:
+            files.sync_file(partial)
+        with files.naming(partial, "read"):
+            sha256, _ = self._cache.file(partial)
+            status = os.lstat(partial)
+        return OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+
+
+def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
+    """Return the signature of whatever is at each output's real path now, to tell later whether a stage wrote there."""
+    found: dict[str, object] = {}
+    for name, declared in stage.outputs.items():
+        try:
+            found[name] = signature(os.lstat(spec.output_path(declared)))
+        except OSError:
+            found[name] = None
+    return found
+
+
+def _kind(path: str) -> str | None:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return "a file"
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"

@@ -1,0 +1,108 @@
+"""How attempts, stages and runs ended, as values.
+
+A leaf: the executor makes them, hooks and the display read them, the audit log and the metrics spell them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from signal import Signals
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.errors import Fault
+    from runner.marker import OutputIdentity
+
+SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How one attempt of a stage ended; times in seconds, `delay` that before it, `lines` those of its last checkpoint."""
+
+    number: int
+    code: int | None
+    signal: int | None
+    timed_out: bool
+    seconds: float
+    cpu_seconds: float
+    max_rss_bytes: int
+    delay: float
+    lines: int | None
+    left_behind: int = 0
+    failed_to_start: str | None = None
+
+    def describe(self) -> str:
+        """Return `exit 75`, `SIGKILL`, `time limit`: how it ended, in a word."""
+        if self.failed_to_start:
+            return f"could not start: {self.failed_to_start}"
+        if self.timed_out:
+            return "time limit"
+        return f"exit {self.code}" if self.signal is None else signal_name(self.signal)
+
+    def as_metrics(self) -> dict[str, object]:
+        """Return the attempt as it stands in the metrics file."""
+        return {
+            "attempt": self.number,
+            "exit": self.code,
+            "signal": None if self.signal is None else signal_name(self.signal),
+            "timedOut": self.timed_out,
+            "seconds": round(self.seconds, 6),
+            "cpuSeconds": round(self.cpu_seconds, 6),
+            "maxRssBytes": self.max_rss_bytes,
+            "delaySeconds": round(self.delay, 6),
+            "lines": self.lines,
+            "leftBehind": self.left_behind,
+        }
+
+    def as_record(self) -> dict[str, object]:
+        """Return the attempt as it stands in the audit log, which holds no floats: times in whole microseconds."""
+        record = self.as_metrics()
+        for name in ("seconds", "cpuSeconds", "delaySeconds"):
+            seconds = float(str(record.pop(name)))
+            record[name.replace("Seconds", "Micros").replace("seconds", "micros")] = round(seconds * 1e6)
+        if self.failed_to_start:
+            record["failedToStart"] = self.failed_to_start
+        return record
+
+
+@dataclass(slots=True)
+class StageResult:
+    """How a stage ended in this run. `exit_code` is what it means for the run's own, `log` the newest log's path."""
+
+    name: str
+    status: str
+    key: str | None = None
+    reasons: tuple[tuple[object, ...], ...] = ()
+    attempts: list[AttemptResult] = field(default_factory=list)
+    outputs: dict[str, OutputIdentity] = field(default_factory=dict)
+    fault: Fault | None = None
+    exit_code: int = 0
+    log: str | None = None
+    input_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class RunResult:
+    """How a run ended; `head` is the ledger's head, `status` succeeded, failed or interrupted."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    stages: dict[str, StageResult]
+    head: str
+    seconds: float
+    isolation: str
+
+    def count(self, status: str) -> int:
+        """Return how many stages ended with `status`."""
+        return sum(result.status == status for result in self.stages.values())
+
+
+def signal_name(number: int) -> str:
+    """Return `SIGKILL` for 9; a real-time signal has only its number."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
