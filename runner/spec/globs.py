@@ -1,0 +1,102 @@
+"""Globs over relative paths: `*`, `?`, `[...]` stay within one name, `**` crosses directories, nothing hidden matches.
+
+A leaf, pure: whether a file literally named like the pattern wins is for those to say who know which files there are.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_MAGIC = re.compile(r"[*?]|\[!?[^/][^\]/]*\]")
+_NOT_HIDDEN = r"(?!\.)"
+_ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
+
+
+def is_glob(path: str) -> bool:
+    """Whether `path` has a wildcard; a `[` that nothing closes within its name is an ordinary character."""
+    return ("*" in path or "?" in path or "[" in path) and _MAGIC.search(path) is not None
+
+
+def literal_prefix(pattern: str) -> str:
+    """The characters before the first wildcard: every match begins with them."""
+    found = _MAGIC.search(pattern)
+    return pattern[: found.start()] if found else pattern
+
+
+def literal_directory(pattern: str) -> str:
+    """The directory to list for `pattern`: all before the first wildcard's name, without a final `/`; "" is root."""
+    return literal_prefix(pattern).rpartition("/")[0]
+
+
+def crosses_directories(pattern: str) -> bool:
+    """Whether a whole name of `pattern` is `**`, so that a listing has to walk a tree."""
+    return "**" in pattern.split("/")
+
+
+@lru_cache(maxsize=4096)
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """The expression that relative file paths matching `pattern` match whole (with `match`, since it is anchored)."""
+    names = pattern.split("/")
+    parts = []
+    for position, name in enumerate(names):
+        is_last = position == len(names) - 1
+        if name == "**":
+            parts.append(f"{_ANY_DEPTH}{_NOT_HIDDEN}[^/]+" if is_last else _ANY_DEPTH)
+        else:
+            parts.append(_name_expression(name) + ("" if is_last else "/"))
+    return re.compile("".join(parts) + r"\Z", re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def compile_glob_above(pattern: str) -> re.Pattern[str]:
+    """The expression of directories (ending in `/`) somewhere below which a file could match `pattern`."""
+    names = pattern.split("/")
+    if names[-1] != "**":
+        del names[-1]
+    expression = ""
+    for name in reversed(names):
+        # Each name may be the last one that the directory has, so what follows it is optional.
+        expression = f"(?:{_ANY_DEPTH}{expression})" if name == "**" else f"(?:{_name_expression(name)}/{expression})?"
+    return re.compile(expression + r"\Z", re.DOTALL)
+
+
+def hidden_name(pattern: str) -> str | None:
+    """The name in `pattern`, from its first wildcard on, that begins with a dot and so can never match."""
+    start = literal_directory(pattern)
+    for name in pattern[len(start) :].split("/"):
+        if name.startswith("."):
+            return name
+    return None
+
+
+def _name_expression(name: str) -> str:
+    """One name of a pattern; a name with wildcards does not match hidden ones, a literal one is taken at its word."""
+    pieces = [""]  # what stands between the stars
+    start = 0
+    for wildcard in _MAGIC.finditer(name):
+        pieces[-1] += re.escape(name[start : wildcard.start()])
+        if wildcard.group() == "*":
+            pieces.append("")
+        else:
+            pieces[-1] += _wildcard_expression(wildcard.group())
+        start = wildcard.end()
+    pieces[-1] += re.escape(name[start:])
+    if len(pieces) == 1:
+        return (_NOT_HIDDEN if start else "") + pieces[0]
+    # Atomic, as in fnmatch: the first place where a middle piece fits will do, so many stars cost no backtracking.
+    middle = "".join(f"(?>[^/]*?{piece})" for piece in pieces[1:-1] if piece)
+    return f"{_NOT_HIDDEN}{pieces[0]}{middle}[^/]*{pieces[-1]}"
+
+
+def _wildcard_expression(wildcard: str) -> str:
+    if wildcard == "?":
+        return "[^/]"
+    negated = wildcard.startswith("[!")
+    members = wildcard[2 if negated else 1 : -1]
+    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", members)
+    try:
+        re.compile(f"[{escaped}]")
+    except re.error:
+        escaped = re.escape(members)  # a range such as [z-a]: its characters, since no file lies between
+    return f"(?!/)[{'^' if negated else ''}{escaped}]"
