@@ -1,0 +1,26 @@
+"""For stage authors: where a stage's files are, and line work that goes on after a kill without losing a line.
+
+    from runner import sdk
+
+    with sdk.stage() as stage:
+        with stage.lines("text", to="text") as job:
+            for line in job:
+                job.write(line.upper())
+
+Loaded in every Python stage, so importing it must cost next to nothing: no dataclasses, typing, json or pathlib.
+"""
+
+from __future__ import annotations
+
+from runner.sdk.context import Stage, Transient, open_stage
+from runner.sdk.job import Job
+
+__all__ = ["Job", "Stage", "Transient", "stage"]
+
+
+def stage() -> Stage:
+    """The stage that this process runs, to be used in a `with` statement.
+
+    Outside a pipeline run, or with a stage file that cannot be read, says so on stderr and exits.
+    """
+    return open_stage()

@@ -1,0 +1,265 @@
+"""What a stage is told (the stage file), how it ends (exit codes), and its checkpoints (one progress file)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runner.errors import EXIT_RETRYABLE, Fault, InputError, OffpipeError, StateError, UsageError
+from runner.sdk.job import Job
+from runner.sdk.output import Output
+from runner.sdk.progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import NoReturn, Self, TypeVar, overload
+
+    T = TypeVar("T")
+
+STAGE_FILE_VERSION = 1
+STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
+DEFAULT_EVERY_LINES = 10_000
+DEFAULT_EVERY_SECONDS = 1.0
+BLOCK_SIZE = 1024 * 1024
+
+
+class Transient(OffpipeError):  # noqa: N818 - `raise sdk.Transient("mirror is away")` reads as what it says
+    """What went wrong may go away by itself: the stage exits 75, and the pipeline's retry policy decides."""
+
+    exit_code = EXIT_RETRYABLE
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Fault("", why))
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[Transient], tuple[str]]:
+        return (Transient, (self.why,))
+
+
+class Stage:
+    """The running stage: its files and parameters, and the jobs that read and write them.
+
+    `inputs` maps a name to its absolute paths, `outputs` to the path to write to (a partial beside the real one).
+    """
+
+    def __init__(self, told: Mapping[str, object]) -> None:
+        self.name: str = _field(told, "name", str)
+        self.run_id: str = _field(told, "runId", str)
+        self.attempt: int = _field(told, "attempt", int)
+        self.key: str = _field(told, "key", str)
+        self.params: dict[str, object] = _field(told, "params", dict)
+        self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in _field(told, "inputs", dict).items()}
+        self.outputs: dict[str, str] = _field(told, "outputs", dict)
+        self.resources: dict[str, object] = told.get("resources") or {}  # type: ignore[assignment]
+        self.scratch: str = _field(told, "scratch", str)
+        self.every_lines, self.every_seconds = _intervals(told.get("checkpoint"))
+        self._progress_path: str = _field(told, "progress", str)
+        self._sync = told.get("durability") != "process"
+        self._job: Job[bytes] | Job[str] | None = None
+        self._jobs_started = 0
+        self._opened: dict[str, Output] = {}
+        self._resumed = Progress.load(self._progress_path, self.key, self.outputs)
+        if self._resumed is None:
+            # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
+            Progress.forget(self._progress_path)
+        else:
+            for name, length in self._resumed.lengths.items():
+                self._opened[name] = Output(self.outputs[name], keep=length)
+
+    def input(self, name: str) -> str:
+        """The path of an input of exactly one file; InputError when it matched several."""
+        paths = self._paths(name)
+        if len(paths) != 1:
+            hint = f'take stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
+            raise InputError(Fault(f'input "{name}"', f"has {len(paths)} files where one is expected", hint))
+        return paths[0]
+
+    @property
+    def sole_input(self) -> str:
+        """The name of the one input, for stages that work under any name."""
+        return self._sole("input", self.inputs)
+
+    @property
+    def sole_output(self) -> str:
+        """The name of the one output."""
+        return self._sole("output", self.outputs)
+
+    def take_params(self, **defaults: T) -> dict[str, T]:
+        """The params with `defaults` for those not given; UsageError for unknown ones and for other types."""
+        faults = []
+        for name, value in self.params.items():
+            where = f'stage "{self.name}", param "{name}"'
+            if name not in defaults:
+                faults.append(Fault(where, "is not known", _listed("params", defaults)))
+            elif type(value) is not type(defaults[name]):
+                expected = type(defaults[name]).__name__
+                faults.append(Fault(where, f"is {value!r}, no {expected}", f"the default is {defaults[name]!r}"))
+        if faults:
+            raise UsageError(*faults)
+        return {**defaults, **self.params}  # type: ignore[dict-item]  # checked above
+
+    if TYPE_CHECKING:
+
+        @overload
+        def lines(
+            self, source: str, to: str | tuple[str, ...] = (), encoding: None = None, errors: str = "strict"
+        ) -> Job[bytes]: ...
+        @overload
+        def lines(
+            self, source: str, to: str | tuple[str, ...] = (), *, encoding: str, errors: str = "strict"
+        ) -> Job[str]: ...
+
+    def lines(
+        self, source: str, to: str | tuple[str, ...] = (), encoding: str | None = None, errors: str = "strict"
+    ) -> Job[bytes] | Job[str]:
+        """A job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
+
+        Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
+        """
+        return Job(self, self._paths(source), self._names(to), encoding, errors, BLOCK_SIZE, by_line=True)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def blocks(
+            self,
+            source: str,
+            to: str | tuple[str, ...] = (),
+            encoding: None = None,
+            errors: str = "strict",
+            size: int = BLOCK_SIZE,
+        ) -> Job[bytes]: ...
+        @overload
+        def blocks(
+            self,
+            source: str,
+            to: str | tuple[str, ...] = (),
+            *,
+            encoding: str,
+            errors: str = "strict",
+            size: int = BLOCK_SIZE,
+        ) -> Job[str]: ...
+
+    def blocks(
+        self,
+        source: str,
+        to: str | tuple[str, ...] = (),
+        encoding: str | None = None,
+        errors: str = "strict",
+        size: int = BLOCK_SIZE,
+    ) -> Job[bytes] | Job[str]:
+        """A job over blocks of whole lines, about `size` bytes each and no more lines than a checkpoint allows."""
+        return Job(self, self._paths(source), self._names(to), encoding, errors, size, by_line=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        for output in self._opened.values():
+            output.close()
+        if isinstance(error, OffpipeError):
+            _leave(error)
+
+    def begin(self, job: Job[bytes] | Job[str]) -> tuple[int, Progress | None]:
+        """For Job: count a job in, and answer its index and where it (or a later one) had come to."""
+        if self._job is not None:
+            raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
+        self._job = job
+        index = self._jobs_started
+        self._jobs_started += 1
+        resumed = self._resumed
+        return index, resumed if resumed and index <= resumed.job else None
+
+    def end(self) -> None:
+        """For Job: the open job is over."""
+        self._job = None
+
+    def open_output(self, name: str) -> Output:
+        """For Job: the output `name`, emptied when it is opened for the first time and nothing was resumed."""
+        if name not in self._opened:
+            self._opened[name] = Output(self.outputs[name], keep=0)
+        return self._opened[name]
+
+    def checkpoint(self, job: int, line_offset: int, byte_offset: int, *, done: bool) -> None:
+        """For Job: outputs to disk first, only then the progress file that vouches for them."""
+        for output in self._opened.values():
+            output.settle(sync=self._sync)
+        lengths = {name: output.length for name, output in self._opened.items()}
+        reached = Progress(self.key, job, line_offset, byte_offset, lengths, done=done)
+        reached.save(self._progress_path, temporary=f"{self.scratch}.progress")
+
+    def _sole(self, what: str, names: Mapping[str, object]) -> str:
+        if len(names) != 1:
+            raise UsageError(Fault(f'stage "{self.name}"', f"takes exactly one {what}", _listed(f"{what}s", names)))
+        return next(iter(names))
+
+    def _paths(self, name: str) -> tuple[str, ...]:
+        if name not in self.inputs:
+            raise UsageError(Fault(f'stage "{self.name}"', f'has no input "{name}"', _listed("inputs", self.inputs)))
+        return self.inputs[name]
+
+    def _names(self, to: str | tuple[str, ...]) -> tuple[str, ...]:
+        names = (to,) if isinstance(to, str) else tuple(to)
+        for name in names:
+            if name not in self.outputs:
+                hint = _listed("outputs", self.outputs)
+                raise UsageError(Fault(f'stage "{self.name}"', f'has no output "{name}"', hint))
+        return names
+
+
+def open_stage() -> Stage:
+    """Read the stage file; every OffpipeError becomes its text on stderr and its exit code."""
+    try:
+        path = os.environ.get(STAGE_FILE_VARIABLE)
+        if not path:
+            hint = f"run it as a stage of a spec: offpipe SPEC ({STAGE_FILE_VARIABLE} is set then)"
+            raise UsageError(Fault(sys.argv[0] if sys.argv else "", "not started by a pipeline", hint))
+        return Stage(_read_stage_file(path))
+    except OffpipeError as error:
+        _leave(error)
+
+
+def _read_stage_file(path: str) -> dict[str, object]:
+    import json  # here, because it costs more than all of the SDK
+
+    try:
+        with open(path, "rb") as stream:
+            told = json.loads(stream.read())
+        version = told["v"]
+    except OSError as error:
+        raise StateError.from_os(error, path, "read the stage file") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(Fault(path, "is no stage file")) from error
+    if version != STAGE_FILE_VERSION:
+        what = f"is a stage file of version {version}, this SDK reads version {STAGE_FILE_VERSION}"
+        hint = "install the same offpipe for the runner and for the interpreter of the stage"
+        raise StateError(Fault(path, what, hint))
+    return dict(told)
+
+
+def _field(told: Mapping[str, object], name: str, kind: type[T]) -> T:
+    value = told.get(name)
+    if not isinstance(value, kind):
+        raise StateError(Fault("stage file", f'"{name}" is missing or no {kind.__name__}'))
+    return value
+
+
+def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
+    """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
+    asked = checkpoint if isinstance(checkpoint, dict) else {}
+    lines, seconds = asked.get("everyLines"), asked.get("everySeconds")
+    if lines is None and seconds is None:
+        return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
+    return lines, seconds
+
+
+def _listed(what: str, names: Mapping[str, object]) -> str:
+    return f"its {what} are: {', '.join(sorted(names)) or 'none'}"
+
+
+def _leave(error: OffpipeError) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    raise SystemExit(error.exit_code) from None

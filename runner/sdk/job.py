@@ -1,0 +1,233 @@
+"""A job: one pass over an input's lines or blocks, with a checkpoint whenever one is due.
+
+A checkpoint is taken when the loop comes back for more, that is when the stage's work on what it was given is over.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from time import monotonic
+
+from runner.errors import Fault, InputError, UsageError
+from runner.sdk.source import Source, end_of_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Generic, TypeVar
+
+    from runner.sdk.context import Stage
+    from runner.sdk.output import Output
+
+    Data = TypeVar("Data", bytes, str)
+else:
+
+    class Generic:
+        """Stands in for typing.Generic, whose import costs more than the whole SDK."""
+
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+    Data = None
+
+SMALLEST_READ = 256
+USUAL_LINE = 80  # bytes, until the first block tells
+NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
+
+
+class Job(Generic[Data]):
+    """A pass over `paths`, used as `with ... as job: for data in job: job.write(...)`; one at a time in a stage.
+
+    After a kill the same job goes on behind the last checkpoint. What it writes before its loop is in the outputs
+    then already, and is not written twice; a job that was over gives nothing and writes nothing.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        paths: tuple[str, ...],
+        to: tuple[str, ...],
+        encoding: str | None,
+        errors: str,
+        size: int,
+        *,
+        by_line: bool,
+    ) -> None:
+        if encoding is not None:
+            _check_encoding(encoding)
+        if size < 1:
+            raise UsageError(Fault("", f"a block of {size} bytes cannot be", "give a size of 1 or more"))
+        self._stage: Stage = stage
+        self._paths: tuple[str, ...] = paths
+        self._to: tuple[str, ...] = to
+        self._by_line: bool = by_line
+        self._encoding: str | None = encoding
+        self._errors: str = errors
+        self._most_lines = stage.every_lines or 0
+        self._most_seconds = stage.every_seconds or float("inf")
+        self._size = self._largest = size
+        self._line_length = float(USUAL_LINE)
+        self._index = 0
+        self._line_offset = self._byte_offset = 0  # before the block in hand
+        self._saved_line_offset = 0
+        self._due = self._taken = 0.0
+        self._block, self._block_lines = b"", 0  # in hand; b"" before the first and after the last
+        self._rest: Iterator[bytes] = iter(())  # by line: what of the block in hand was not given out yet
+        self._items: Iterator[bytes | str] | None = None
+        self._outputs: dict[str, Output] = {}
+        self._over = self._writing = False
+        self.resumed = False
+
+    @property
+    def line_offset(self) -> int:
+        """How many lines lie behind: the number, counted from 0, of the line (or of the block's first line) in hand."""
+        return self._line_offset + max(0, self._lines_given() - 1 if self._by_line else 0)
+
+    def write(self, data: Data, to: str | None = None) -> None:
+        """Write to the output `to`, needed where the job has several; str in a job with an encoding, else bytes."""
+        kind = bytes if self._encoding is None else str
+        if type(data) is not kind:
+            data = _as_kind(data, kind)  # type: ignore[assignment]
+        if to is None and len(self._to) == 1:
+            to = self._to[0]
+        output = self._outputs.get(to or "")
+        if output is None:
+            what = f'does not write to "{to}"' if to else "has several outputs, or none"
+            raise UsageError(Fault("job", what, f"name one of: {', '.join(self._to) or 'none (see `to`)'}"))
+        if self._writing:
+            output.write(data)
+
+    def checkpoint(self) -> None:
+        """Take a checkpoint now, as if the work on the line or block in hand were over."""
+        if self._writing:
+            self._save(done=False)
+
+    def __enter__(self) -> Job[Data]:
+        self._index, reached = self._stage.begin(self)
+        if reached is not None:
+            self._over = self._index < reached.job or reached.done
+            self.resumed = True
+            if self._index == reached.job:
+                self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
+        self._writing = not self.resumed
+        self._outputs = {name: self._stage.open_output(name) for name in self._to}
+        for output in self._outputs.values():
+            output.encoding, output.errors = self._encoding, self._errors
+        self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
+        self._start_interval(self._line_offset)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._source.close()
+        self._stage.end()
+        if self._over:
+            return
+        self._writing = False
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self._save(done=True)
+        else:
+            for output in self._outputs.values():  # as closing a file would, should the stage carry on regardless
+                output.flush()
+
+    def __iter__(self) -> Iterator[Data]:
+        if self._items is None:  # one for all loops: a second one goes on where the first was left
+            self._items = self._by_lines() if self._by_line else self._by_blocks()
+        return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding
+
+    def _by_lines(self) -> Iterator[bytes | str]:
+        encoding, errors = self._encoding, self._errors
+        while self._take():
+            lines = BytesIO(self._block).readlines()
+            self._rest = rest = iter(lines)
+            for line in rest:
+                if encoding is None:
+                    yield line
+                else:
+                    try:
+                        text = line.decode(encoding, errors)
+                    except UnicodeDecodeError as error:
+                        raise self._undecodable(error) from error
+                    yield text
+                if monotonic() >= self._due:
+                    self._save(done=False)
+            self._advance()
+
+    def _by_blocks(self) -> Iterator[bytes | str]:
+        while self._take():
+            if self._encoding is None:
+                yield self._block
+            else:
+                try:
+                    text = self._block.decode(self._encoding, self._errors)
+                except UnicodeDecodeError as error:
+                    raise self._undecodable(error) from error
+                yield text
+                del text
+            self._advance()
+
+    def _take(self) -> bool:
+        """Take the next block in hand: few enough lines for the interval, small enough for the clock."""
+        self._writing = not self._over
+        most = self._most_lines - (self._line_offset - self._saved_line_offset) if self._most_lines else 0
+        size = self._size
+        if most:
+            size = max(SMALLEST_READ, min(size, int(self._line_length * most * NEARLY_ALL)))
+        self._block, self._block_lines = self._source.read(size, most or 1 << 62)
+        self._taken = monotonic()
+        return bool(self._block)
+
+    def _advance(self) -> None:
+        """The work on the block in hand is over."""
+        length, lines = len(self._block), self._block_lines
+        self._block, self._block_lines, self._rest = b"", 0, iter(())
+        self._line_offset += lines
+        self._byte_offset += length
+        self._line_length = length / lines
+        now = monotonic()
+        if now - self._taken > self._most_seconds / 4:  # the next block has to be lighter work
+            self._size = max(1, int(length * self._most_seconds / 4 / (now - self._taken)))
+        else:
+            self._size = min(self._largest, 2 * self._size)
+        left = self._most_lines - (self._line_offset - self._saved_line_offset)
+        if now >= self._due or (self._most_lines and left <= self._most_lines // 10):
+            self._save(done=False)
+
+    def _lines_given(self) -> int:
+        """How many lines of the block in hand the stage was given, the one that it works on included."""
+        return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined]
+
+    def _save(self, *, done: bool) -> None:
+        given = self._lines_given()
+        line_offset = self._line_offset + given
+        byte_offset = self._byte_offset + (end_of_line(self._block, given) if given else 0)
+        self._stage.checkpoint(self._index, line_offset, byte_offset, done=done)
+        self._start_interval(line_offset)
+
+    def _start_interval(self, line_offset: int) -> None:
+        self._saved_line_offset = line_offset
+        self._due = monotonic() + self._most_seconds
+
+    def _undecodable(self, error: UnicodeDecodeError) -> InputError:
+        before = end_of_line(self._block, self._lines_given() - 1) if self._by_line and self._lines_given() > 1 else 0
+        at = self._source.offset - len(self._block) + before + error.start
+        what = f"byte 0x{error.object[error.start]:02x} at offset {at} is not {self._encoding}"
+        return InputError(Fault(self._source.path, what, 'pass errors="surrogateescape", or no encoding to get bytes'))
+
+
+def _as_kind(data: object, kind: type) -> object:
+    """`data` as exactly `kind`: a copy of a buffer that its owner may change, or a TypeError."""
+    if isinstance(data, kind) or (kind is bytes and isinstance(data, bytearray | memoryview)):
+        return kind(data)
+    expected = "bytes (it has no encoding)" if kind is bytes else "str (it has an encoding)"
+    raise TypeError(f"this job writes {expected}, not {type(data).__name__}")
+
+
+def _check_encoding(encoding: str) -> None:
+    """Refuse what does not exist, and what would be cut in the middle: encodings whose line end is not one 0x0A."""
+    try:
+        fits = "\n".encode(encoding) == b"\n"
+    except LookupError as error:
+        raise UsageError(Fault(f'encoding "{encoding}"', "is not known to Python")) from error
+    if not fits:
+        what = "does not write a line end as the one byte 0x0A"
+        raise UsageError(Fault(f'encoding "{encoding}"', what, "read bytes, or convert the input in a stage before"))

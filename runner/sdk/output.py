@@ -1,0 +1,65 @@
+"""One output while it is written: pieces are gathered in memory, and reach the partial about 1 MiB at a time."""
+
+from __future__ import annotations
+
+import os
+
+from runner.errors import Fault, StateError
+from runner.record import files
+
+BUFFER_SIZE = 1024 * 1024
+
+
+class Output:
+    """The partial at `path`, of which the first `keep` bytes are kept; `length` counts what was written so far."""
+
+    __slots__ = ("_descriptor", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "length")
+
+    def __init__(self, path: str, *, keep: int) -> None:
+        self._path = path
+        self._descriptor = files.open_append(path, truncate=keep == 0)
+        if keep:
+            files.truncate(path, keep)
+        self._pieces: list[bytes | str] = []
+        self._pending = 0
+        self._unsynced = True  # also what a dead attempt wrote: only its last checkpoint is known to be on disk
+        self.length = keep
+        self.encoding: str | None = None
+        self.errors = "strict"
+
+    def write(self, data: bytes | str) -> None:
+        """Gather `data`: bytes, or str where `encoding` is set (the job sees to that)."""
+        self._pieces.append(data)
+        self._pending += len(data)
+        if self._pending >= BUFFER_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what was gathered to the system. What fails once is not written a second time."""
+        pieces = self._pieces
+        if not pieces:
+            return
+        self._pieces, self._pending = [], 0
+        if self.encoding is None:
+            content = b"".join(pieces)  # type: ignore[arg-type]
+        else:
+            content = "".join(pieces).encode(self.encoding, self.errors)  # type: ignore[arg-type]
+        del pieces
+        self._unsynced = True
+        files.write(self._descriptor, content, self._path)
+        self.length += len(content)
+
+    def settle(self, *, sync: bool) -> None:
+        """Make `length` true: all is written, with `sync` on disk too, and nobody else wrote to the partial."""
+        self.flush()
+        with files.naming(self._path, "stat"):
+            size = os.fstat(self._descriptor).st_size
+        if size != self.length:
+            what = f"is {size} bytes long where {self.length} were written"
+            raise StateError(Fault(self._path, what, "write to an output through its job only, or without a job only"))
+        if sync and self._unsynced:
+            files.sync_descriptor(self._descriptor, self._path)
+            self._unsynced = False
+
+    def close(self) -> None:
+        os.close(self._descriptor)

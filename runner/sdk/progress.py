@@ -1,0 +1,77 @@
+"""The progress file: how far a stage had come at its last checkpoint, and how long each output was then."""
+
+from __future__ import annotations
+
+import os
+
+from runner.record import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRESS_VERSION = 1
+
+
+class Progress:
+    """A checkpoint: the `job` (counted from 0) that stood at these offsets, or was `done`, and the outputs' lengths."""
+
+    __slots__ = ("byte_offset", "done", "job", "key", "lengths", "line_offset")
+
+    def __init__(
+        self, key: str, job: int, line_offset: int, byte_offset: int, lengths: Mapping[str, int], *, done: bool
+    ) -> None:
+        self.key = key
+        self.job = job
+        self.line_offset = line_offset
+        self.byte_offset = byte_offset
+        self.lengths = lengths
+        self.done = done
+
+    @classmethod
+    def load(cls, path: str, key: str, outputs: Mapping[str, str]) -> Progress | None:
+        """What the file at `path` says, or None when it is not for this key, damaged, or an output is shorter.
+
+        None always means "from the start", so nothing here is an error: a checkpoint saves time, and no more.
+        """
+        import json
+
+        try:
+            with open(path, "rb") as stream:
+                said = json.loads(stream.read())
+            if said["v"] != PROGRESS_VERSION or said["key"] != key:
+                return None
+            job, line, byte = (_count(said[name]) for name in ("job", "lineOffset", "byteOffset"))
+            lengths = {name: _count(entry["length"]) for name, entry in said["outputs"].items()}
+            if any(os.stat(outputs[name]).st_size < length for name, length in lengths.items()):
+                return None
+            return cls(key, job, line, byte, lengths, done=said.get("done") is True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def save(self, path: str, *, temporary: str) -> None:
+        """Replace the file at `path`. Unsynced: when power fails, an older checkpoint or none is as right."""
+        import json
+
+        content: dict[str, object] = {
+            "v": PROGRESS_VERSION,
+            "key": self.key,
+            "lineOffset": self.line_offset,
+            "byteOffset": self.byte_offset,
+            "outputs": {name: {"length": length} for name, length in self.lengths.items()},
+            "job": self.job,
+        }
+        if self.done:
+            content["done"] = True
+        files.replace(path, json.dumps(content).encode(), temporary=temporary)
+
+    @staticmethod
+    def forget(path: str) -> None:
+        """Remove a file that `load` would not take."""
+        files.discard(path)
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
