@@ -1,11 +1,225 @@
-"""The runner's end of the launcher: start it, ask for launches, hear of exits."""
+"""The runner's end of the launcher: start it, ask for launches, hear of exits.
+
+Python signal handlers may run in between as long as they raise nothing: a frame written by half stays half.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import marshal
+import os
+import select
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from runner.contain.environment import DEFAULT_PATH, find_program
 from runner.contain.launch import Exit, Launch
+from runner.contain.launcher import START
+from runner.errors import Fault, OffpipeError
+from runner.processes import process_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Self
 
 __all__ = ["Exit", "Launch", "Launcher"]
 
+DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked until the launcher has come to ignoring them
+PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
+
 
 class Launcher:
-    """One running launcher program, and the two pipes to it."""
+    """One running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
+
+    `pid` and `started_at` (see processes.process_identity) name it to the next run; `layers` is the isolation that it
+    reached, known after its first report. Use as a context manager, or call `close`.
+    """
+
+    def __init__(self, pid: int, requests: int, replies: int) -> None:
+        self.pid = pid
+        self.started_at = process_identity(pid)
+        self.layers: dict[str, str] = {"level": "none"}
+        self._requests = requests
+        self._replies = replies
+        self._received = bytearray()
+        self._greeted = False
+        self._crash = ""
+        self._ended: int | None = None  # as os.waitpid gives it; -1 when someone else took it
+
+    @classmethod
+    def start(cls, *, interpreter: str = sys.executable, plain: bool = False) -> Launcher:
+        """Start the program and return at once; it gets ready meanwhile. `plain`: as on a system without subreapers.
+
+        Raises OffpipeError when there is no process, no descriptor or no interpreter.
+        """
+        ends: list[int] = []
+        try:
+            for _ in range(2):
+                ends += _pipe_above_stdio()
+            pid = _spawn(interpreter, ends[0], ends[3], plain=plain)
+        except OSError as error:
+            for descriptor in ends:
+                os.close(descriptor)
+            raise OffpipeError(Fault("launcher", f"cannot start {interpreter}: {error.strerror}")) from error
+        os.close(ends[0])
+        os.close(ends[3])
+        os.set_blocking(ends[1], False)
+        os.set_blocking(ends[2], False)
+        return cls(pid, ends[1], ends[2])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Readable when `receive` has something to say."""
+        return self._replies
+
+    def submit(self, launch: Launch) -> None:
+        """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
+        encode = os.fsencode
+        program = launch.program or launch.argv[0]
+        if "/" not in program:
+            program = find_program(program, launch.env.get("PATH", DEFAULT_PATH), launch.cwd) or program
+        content = {
+            "id": launch.id,
+            "program": encode(program),
+            "argv": [encode(word) for word in launch.argv],
+            "env": {encode(name): encode(value) for name, value in launch.env.items()},
+            "cwd": encode(launch.cwd),
+            "stdin": None if launch.stdin is None else encode(launch.stdin),
+            "stdout": None if launch.stdout is None else encode(launch.stdout),
+            "log": encode(launch.log),
+            "timeout": launch.timeout,
+            "grace": launch.grace,
+            "nice": launch.nice,
+            "affinity": launch.affinity,
+            "address_space": launch.address_space,
+        }
+        self._ask("launch", content)
+
+    def terminate(self, ids: Iterable[int] | None = None) -> None:
+        """TERM to every process of these launches (None: of all), KILL when the grace is over. Ended ones: nothing."""
+        self._ask("terminate", None if ids is None else list(ids))
+
+    def kill(self, ids: Iterable[int] | None = None) -> None:
+        """KILL to every process of these launches (None: of all)."""
+        self._ask("kill", None if ids is None else list(ids))
+
+    def receive(self) -> list[Exit]:
+        """The exits since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
+        at_end = self._read()
+        exits = []
+        for kind, content in self._frames():
+            if kind == "exit":
+                exits.append(Exit(*content))
+            elif kind == "ready":
+                self.layers = content
+            else:
+                self._crash = content
+        if at_end and not exits:
+            raise self._death()
+        return exits
+
+    def close(self) -> None:
+        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
+        if self._requests >= 0:
+            os.close(self._requests)
+            self._requests = -1
+            if self._ended is None:
+                os.kill(self.pid, signal.SIGCONT)  # stopped by somebody, it would never see the end
+            self._wait()
+            os.close(self._replies)
+            self._replies = -1
+
+    def _ask(self, verb: str, content: list[int] | dict[str, Any] | None) -> None:
+        frame = marshal.dumps((verb, content))
+        waiting = memoryview(len(frame).to_bytes(4, "big") + frame)
+        while waiting:
+            try:
+                waiting = waiting[os.write(self._requests, waiting) :]
+            except BlockingIOError:
+                room = select.poll()
+                room.register(self._requests, select.POLLOUT)
+                if not room.poll(PATIENCE_MS):
+                    raise OffpipeError(
+                        Fault("launcher", f"process {self.pid} does not read its requests", "is it stopped? run again")
+                    ) from None
+            except BrokenPipeError:
+                self._read()
+                for kind, text in self._frames():
+                    self._crash = text if kind == "crash" else self._crash
+                raise self._death() from None
+
+    def _read(self) -> bool:
+        """Take in what is there; True at the end, which only a launcher that ended makes."""
+        try:
+            while data := os.read(self._replies, 65536):
+                self._received += data
+        except BlockingIOError:
+            return False
+        return True
+
+    def _frames(self) -> list[tuple[str, Any]]:
+        frames: list[tuple[str, Any]] = []  # what marshal gives is known by its kind only
+        if not self._greeted:
+            before, mark, after = self._received.partition(START)
+            if not mark:
+                return frames
+            self._greeted, self._received = True, after
+            self._crash = before.decode("utf-8", "backslashreplace")
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "big")
+            if len(self._received) < end:
+                break
+            frames.append(marshal.loads(memoryview(self._received)[4:end]))  # noqa: S302 - written by our own launcher
+            del self._received[:end]
+        return frames
+
+    def _death(self) -> OffpipeError:
+        self._wait()
+        assert self._ended is not None
+        if self._ended == -1:
+            how = "ended"
+        elif os.WIFSIGNALED(self._ended):
+            how = f"was killed by {signal.Signals(os.WTERMSIG(self._ended)).name}"
+        else:
+            how = f"ended with exit code {os.WEXITSTATUS(self._ended)}"
+        text = self._crash or ("" if self._greeted else self._received.decode("utf-8", "backslashreplace"))
+        what = f"process {self.pid} {how} while it was needed"
+        return OffpipeError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
+
+    def _wait(self) -> None:
+        if self._ended is None:
+            try:
+                self._ended = os.waitpid(self.pid, 0)[1]
+            except ChildProcessError:
+                self._ended = -1
+
+
+def _pipe_above_stdio() -> tuple[int, int]:
+    """A pipe that is not on descriptors 0 to 2, even where the runner was started with some of those closed."""
+    low = os.pipe()
+    try:
+        return fcntl.fcntl(low[0], fcntl.F_DUPFD_CLOEXEC, 3), fcntl.fcntl(low[1], fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(low[0])
+        os.close(low[1])
+
+
+def _spawn(interpreter: str, requests: int, replies: int, *, plain: bool) -> int:
+    """Start the program in an empty environment; what it cannot say otherwise (stderr) comes by the replies' pipe."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+    arguments = [interpreter, "-I", "-S", program, *(["plain"] if plain else [])]
+    actions = [
+        (os.POSIX_SPAWN_DUP2, requests, 0),
+        (os.POSIX_SPAWN_DUP2, replies, 1),
+        (os.POSIX_SPAWN_DUP2, replies, 2),
+    ]
+    try:
+        return os.posix_spawn(interpreter, arguments, {}, file_actions=actions, setsigmask=DEAF, setsid=True)
+    except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later
+        return os.posix_spawn(interpreter, arguments, {}, file_actions=actions, setsigmask=DEAF)

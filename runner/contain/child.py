@@ -1,0 +1,113 @@
+"""The child of a launch: from the fork to the first instruction of the stage's program.
+
+Loaded by the launcher program only. Every step is a plain system call: no work that a stage would wait for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn, TypedDict
+
+    from runner.contain.tree import ProcessTree, SessionTree
+
+    class Request(TypedDict):
+        """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
+
+        id: int
+        program: bytes
+        argv: list[bytes]
+        env: dict[bytes, bytes]
+        cwd: bytes
+        stdin: bytes | None
+        stdout: bytes | None
+        log: bytes
+        timeout: float | None
+        grace: float
+        nice: int | None
+        affinity: list[int] | None
+        address_space: int | None
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+# What the launcher ignores, and a stage must not: blocked over the fork, so that one which comes between the fork
+# and the reset stays pending and ends the stage then, instead of getting lost.
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+
+
+def fork_stage(request: Request, tree: ProcessTree | SessionTree) -> tuple[int, int]:
+    """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
+
+    What is read there is empty, or `<errno> <what was tried>`. Raises OSError when there is no descriptor or process.
+    """
+    report, failure = os.pipe()
+    launcher = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(request, tree, launcher, failure)
+    except OSError:
+        os.close(report)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.close(failure)
+    return pid, report
+
+
+def _become(request: Request, tree: ProcessTree | SessionTree, launcher: int, failure: int) -> NoReturn:
+    """Runs in the *child*, and never returns. All other descriptors are close-on-exec since `launcher.main`."""
+    tried = [b"preparing its process"]
+    try:
+        os.setsid()
+        tree.enter_stage(launcher)
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _connect(request, tried)
+        _limit(request, tried)
+        tried[0] = b"entering " + request["cwd"]
+        os.chdir(request["cwd"])
+        tried[0] = b""
+        # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
+        if b"/" not in request["program"]:
+            raise FileNotFoundError(errno.ENOENT, "")  # was found nowhere, and is not meant to be in the cwd
+        os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
+    except OSError as error:
+        os.write(failure, b"%d %s" % (error.errno or 0, tried[0]))
+    except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
+        os.write(failure, b"0 %s: %s" % (tried[0], str(error).encode("utf-8", "backslashreplace")))
+    finally:
+        os._exit(127)
+
+
+def _connect(request: Request, tried: list[bytes]) -> None:
+    stdin = request["stdin"] or b"/dev/null"
+    tried[0] = b"opening " + stdin
+    os.dup2(os.open(stdin, os.O_RDONLY), 0)
+    tried[0] = b"opening " + request["log"]
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 2)
+    if request["stdout"] is None:
+        os.dup2(log, 1)
+    else:
+        tried[0] = b"opening " + request["stdout"]
+        os.dup2(os.open(request["stdout"], os.O_WRONLY | os.O_APPEND), 1)
+
+
+def _limit(request: Request, tried: list[bytes]) -> None:
+    if request["nice"] is not None:
+        tried[0] = b"setting nice"
+        os.nice(request["nice"])
+    if request["affinity"] is not None and hasattr(os, "sched_setaffinity"):
+        tried[0] = b"setting affinity"
+        os.sched_setaffinity(0, request["affinity"])
+    if request["address_space"] is not None:
+        tried[0] = b"setting RLIMIT_AS"
+        resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))

@@ -1,0 +1,295 @@
+"""The launcher: a small single-threaded program that starts every stage, keeps its time limit, and ends what it left.
+
+Started by the client as `python -I -S launcher.py` in an empty environment. Requests come on descriptor 0, reports go
+out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at both ends), after START. End-of-file on
+0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
+
+Requests: ("launch", child.Request), ("terminate" or "kill", [ids] or None).
+Reports: ("ready", {layers}), ("exit", (the fields of launch.Exit)), ("crash", text).
+
+The seam for the offline guard: `main` isolates once, before "ready"; `child` is what each stage passes through.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":
+    sys.path.append(__file__.rpartition("/runner/contain/")[0])  # -I -S leave only the standard library
+from runner.contain.child import IGNORED, fork_stage
+from runner.contain.tree import open_tree
+
+if TYPE_CHECKING:
+    import signal
+    from resource import struct_rusage
+
+    from runner.contain.child import Request
+    from runner.contain.tree import ProcessTree, SessionTree
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
+
+START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
+LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
+
+
+class Stage:
+    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over."""
+
+    __slots__ = ("deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "timed_out")
+
+    def __init__(self, request: Request, report: int, started: float) -> None:
+        self.id = request["id"]
+        self.grace = request["grace"]
+        self.started = started
+        self.deadline = None if request["timeout"] is None else started + request["timeout"]
+        self.report = report
+        self.sent = False
+        self.timed_out = False
+        self.left: set[int] = set()
+        self.outcome: tuple[int | float | str | None, ...] = ()
+
+    def end(self, status: int, usage: struct_rusage, now: float) -> None:
+        """Keep how the main process ended, for the report that is sent when nothing of it is left."""
+        code = os.waitstatus_to_exitcode(status)
+        failure = os.read(self.report, 4096 + 256)
+        os.close(self.report)
+        self.outcome = (
+            None if failure or code < 0 else code,
+            -code if code < 0 and not failure else None,
+            self.timed_out,
+            self.sent,
+            now - self.started,
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss * RSS_UNIT,
+            _failure_text(failure) if failure else None,
+        )
+
+
+class Service:
+    """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block."""
+
+    def __init__(self, requests: int, replies: int, tree: ProcessTree | SessionTree) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._tree = tree
+        self._running: dict[int, Stage] = {}  # main process -> stage
+        self._ended: dict[int, Stage] = {}  # the same, for those that may have left something
+        self._received = bytearray()
+        self._queue = bytearray(START)
+        self._waiting_for_room = False
+        self._closing = False
+        self._runner = os.getppid()
+        self._wakeup, write_end = os.pipe()
+        for descriptor in (self._wakeup, write_end, requests, replies):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._poll = select.poll()
+        self._poll.register(self._wakeup, select.POLLIN)
+        self._poll.register(requests, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until the runner is gone and nothing of any stage is left."""
+        self.tell("ready", {"level": "none"})
+        while not self._closing or self._running or self._ended:
+            events = dict(self._poll.poll(self._patience()))
+            if self._wakeup in events:
+                os.read(self._wakeup, 65536)
+            self._reap()
+            if self._requests in events:
+                self._read_requests()
+            if os.getppid() != self._runner:
+                self._close()
+            self._keep_time()
+            self._flush()
+
+    def tell(self, kind: str, content: dict[str, str] | tuple[int | float | str | None, ...] | str) -> None:
+        """Queue one report."""
+        frame = marshal.dumps((kind, content))
+        self._queue += len(frame).to_bytes(4, "big") + frame
+        self._flush()
+
+    def end_everything(self) -> None:
+        """After a crash of the loop: leave nothing behind, then end."""
+        for pid in self._running:
+            self._tree.send(pid, signal.SIGKILL)
+        try:
+            while True:
+                os.wait4(-1, 0)
+                self._tree.kill_left((), self._running, childless=False)
+        except ChildProcessError:
+            pass
+
+    def _patience(self) -> float | None:
+        """How long nothing is due, in milliseconds; None for ever."""
+        if self._ended:
+            return LOOK_AGAIN * 1000
+        due = [stage.deadline for stage in self._running.values() if stage.deadline is not None]
+        return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
+
+    def _read_requests(self) -> None:
+        try:
+            data = os.read(self._requests, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._close()
+            return
+        self._received += data
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "big")
+            if len(self._received) < end:
+                break
+            verb, content = marshal.loads(memoryview(self._received)[4:end])  # noqa: S302 - written by our own client
+            del self._received[:end]
+            if verb == "launch":
+                self._launch(content)
+            else:
+                self._stop(content, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
+
+    def _close(self) -> None:
+        """The runner is gone: nobody reads, nobody asks."""
+        if not self._closing:
+            self._closing = True
+            self._poll.unregister(self._requests)
+            self._stop(None, signal.SIGKILL)
+
+    def _launch(self, request: Request) -> None:
+        try:
+            pid, report = fork_stage(request, self._tree)
+        except OSError as error:
+            text = _failure_text(b"%d starting a process" % (error.errno or 0))
+            self.tell("exit", (request["id"], None, None, False, False, 0.0, 0.0, 0, text, 0))
+            return
+        self._running[pid] = Stage(request, report, time.monotonic())
+
+    def _stop(self, ids: list[int] | None, number: int) -> None:
+        for pid, stage in self._running.items():
+            if (ids is None or stage.id in ids) and (number == signal.SIGKILL or not stage.sent):
+                self._send(pid, stage, number)
+
+    def _send(self, pid: int, stage: Stage, number: int) -> None:
+        if _has_ended(pid):
+            return  # of itself, and that is what its report should say
+        stage.sent = True
+        stage.deadline = None if number == signal.SIGKILL else time.monotonic() + stage.grace
+        self._tree.send(pid, number)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        for pid, stage in self._running.items():
+            if stage.deadline is not None and stage.deadline <= now:
+                stage.deadline = None
+                stage.timed_out = stage.timed_out or (not stage.sent and not _has_ended(pid))
+                self._send(pid, stage, signal.SIGKILL if stage.sent else signal.SIGTERM)
+
+    def _reap(self) -> None:
+        """Take in every process that ended; report the stages of which nothing is left."""
+        childless = False
+        while not childless:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                childless = True
+                continue
+            if pid == 0:
+                break
+            if pid in self._running:
+                stage = self._ended[pid] = self._running.pop(pid)
+                stage.end(status, usage, time.monotonic())
+        if self._ended and not self._sweep(childless=childless):
+            for stage in self._ended.values():
+                self.tell("exit", (stage.id, *stage.outcome, len(stage.left)))
+            self._ended.clear()
+
+    def _sweep(self, *, childless: bool) -> bool:
+        """Kill what ended stages left; False when that is nothing. Its session tells who left it, else it is a guess."""
+        found = self._tree.kill_left(self._running, self._ended, childless=childless)
+        for pid, session in found.items():
+            self._ended.get(session, next(iter(self._ended.values()))).left.add(pid)
+        return bool(found)
+
+    def _flush(self) -> None:
+        """Write what the pipe takes now; the rest when poll says that there is room."""
+        try:
+            while self._queue:
+                del self._queue[: os.write(self._replies, self._queue)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._queue.clear()
+            self._close()
+        if bool(self._queue) != self._waiting_for_room:
+            self._waiting_for_room = bool(self._queue)
+            if self._waiting_for_room:
+                self._poll.register(self._replies, select.POLLOUT)
+            else:
+                self._poll.unregister(self._replies)
+
+
+def _has_ended(pid: int) -> bool:
+    if not hasattr(os, "waitid"):  # macOS before 3.13
+        return False
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _failure_text(failure: bytes) -> str:
+    """`b"2 opening x"` -> `ENOENT (No such file or directory) opening x`."""
+    number, _, tried = failure.partition(b" ")
+    shown = tried.decode("utf-8", "backslashreplace")
+    if number == b"0":
+        return shown
+    return f"{errno.errorcode.get(int(number), number.decode())} ({os.strerror(int(number))}) {shown}".rstrip()
+
+
+def _take_descriptors() -> tuple[int, int]:
+    """Move the two pipes out of the way of stdio, and close everything else: a stage inherits nothing by accident."""
+    try:
+        inherited = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        inherited = list(range(1024))
+    for descriptor in inherited:
+        if descriptor > 2:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the one that listed them
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    return requests, replies
+
+
+def main() -> None:
+    """Leave the runner's session, become deaf to what a terminal sends to all, and serve."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # ignored by whoever started the runner; a stage starts clean
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    tree = open_tree(plain="plain" in sys.argv[1:])
+    tree.enter_launcher()
+    service = Service(*_take_descriptors(), tree)
+    try:
+        service.serve()
+    except BaseException:  # noqa: BLE001 - its text must reach the client: this process has no stderr
+        import traceback
+
+        service.tell("crash", traceback.format_exc())
+        service.end_everything()
+        os._exit(70)
+
+
+if __name__ == "__main__":
+    main()
