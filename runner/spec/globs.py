@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_MAGIC = re.compile(r"[*?]|\[!?[^/][^\]/]*\]")
+_MAGIC = re.compile(r"[*?]|\[(?!!\])!?[^/][^\]/]*\]")
 _NOT_HIDDEN = r"(?!\.)"
 _ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
 

@@ -1,0 +1,56 @@
+"""How faults of a spec speak of values and names. What is slow to import is asked for only once there is a fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST = 60
+_LISTED = 8
+
+
+def noun_of(value: object) -> str:
+    """Return what a JSON value is: `a string`, `null`, `true`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
+    shown = next((name for kind, name in names.items() if isinstance(value, kind)), "something else")
+    return f"{shown} ({show(value)})" if isinstance(value, (str, int, float)) else shown
+
+
+def show(value: object) -> str:
+    """Return a scalar as JSON, cut to a length that fits in a message; everything unusual in it is escaped."""
+    from json import dumps
+
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST:
+        return "a very large number"
+    if isinstance(value, str):
+        value = value if len(value) <= _LONGEST else value[:_LONGEST] + "..."
+        return dumps(value, ensure_ascii=not value.isprintable())
+    return dumps(value) if value is None or isinstance(value, (bool, int, float)) else noun_of(value)
+
+
+def did_you_mean(name: str, known: Iterable[object]) -> str:
+    """Return the hint that names the nearest known name, or all of them when they are few; may be empty.
+
+    Spellings that differ by case, `_` and `-` only come first: `retry_exit_codes` is `retryExitCodes`.
+    """
+    from difflib import get_close_matches
+
+    candidates = [candidate for candidate in known if isinstance(candidate, str)]
+    plain = _plain(name)
+    near = [candidate for candidate in candidates if _plain(candidate) == plain]
+    near = near or get_close_matches(name, candidates, 1) or get_close_matches(plain, candidates, 1)
+    if near:
+        return f"did you mean {show(near[0])}?"
+    if 0 < len(candidates) <= _LISTED:
+        return "known: " + ", ".join(candidates)
+    return ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
