@@ -1,0 +1,248 @@
+"""What a file or a directory holds, as SHA-256, read again only where its signature cannot vouch for it.
+
+The cache is `state/files.json`; losing it costs time only. An entry is kept only when a later write is certain to
+give the file another signature: git's rule for "racily clean" entries, see `_is_settled`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from runner.errors import Fault, InputError
+from runner.paths import is_partial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Signature = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
+Entry = tuple[Signature, str]  # with the hex SHA-256 of the content
+
+CHUNK = 1 << 20
+SMALL = 1 << 12  # what a file may grow by without more reads; a chunk's buffer costs more than a small file's hash
+VERSION = 1
+UNUSED_KEPT = 20_000  # entries that this run did not ask for; the oldest go first
+TICK_NS = 20_000_000  # kernels stamp files with a clock that moves every 1 to 10 ms
+COARSE_NS = 2_000_000_000  # FAT stamps even seconds, ext3 and some network file systems whole ones
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+def signature(status: os.stat_result) -> Signature:
+    """Return what tells two states of a file apart without reading it."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+class DigestCache:
+    """Digests by (path, signature).
+
+    `tick(n)` is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall clock in ns.
+    Without `trust` every file is read, whatever is known of it.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[str, Entry] | None = None,
+        *,
+        tick: Callable[[int], None] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        trust: bool = True,
+        sections: Mapping[str, object] | None = None,
+    ) -> None:
+        """`sections`: what else the cache file holds, plain JSON values by name; `dump` is given them anew."""
+        self._entries = dict(entries or {})
+        self._used: set[str] = set()
+        self._tick = tick
+        self._clock = clock
+        self._trust = trust
+        self.sections = dict(sections or {})
+        self.dirty = False
+
+    @classmethod
+    def load(
+        cls,
+        content: bytes,
+        *,
+        tick: Callable[[int], None] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        trust: bool = True,
+    ) -> DigestCache:
+        """Read what `dump` wrote; damaged content, or that of another version, is an empty cache."""
+        try:
+            value = json.loads(content)
+            if value["v"] != VERSION:
+                raise ValueError(value["v"])
+            entries = {path: _entry(*fields) for path, fields in value["files"].items()}
+            sections = {name: section for name, section in value.items() if name not in {"v", "files"}}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return cls(tick=tick, clock=clock, trust=trust)
+        return cls(entries, tick=tick, clock=clock, trust=trust, sections=sections)
+
+    def dump(self, sections: Mapping[str, object] | None = None) -> bytes:
+        """Return the bytes to keep: the entries of earlier runs up to a limit, then those used in this one."""
+        unused = [path for path in self._entries if path not in self._used]
+        kept = [*unused[-UNUSED_KEPT:], *(path for path in self._entries if path in self._used)]
+        files = {path: (*self._entries[path][0], self._entries[path][1]) for path in kept}
+        return json.dumps({**(sections or {}), "v": VERSION, "files": files}, separators=(",", ":")).encode("ascii")
+
+    def known(self, path: str, status: os.stat_result) -> str | None:
+        """Return the digest of the file if its signature vouches for it; nothing is read."""
+        entry = self._entries.get(path)
+        if entry is None or not self._trust or entry[0] != signature(status):
+            return None
+        self._used.add(path)
+        return entry[1]
+
+    def file(self, path: str, status: os.stat_result | None = None) -> tuple[str, Signature]:
+        """Return the hex SHA-256 of a regular file and its signature, taken before the first byte was read.
+
+        Raises InputError for anything but a regular file (which is not opened); an OSError passes through.
+        """
+        status = os.stat(path) if status is None else status
+        sha256 = self.known(path, status)
+        if sha256 is not None:
+            return sha256, signature(status)
+        return self._hash(path, status, None)
+
+    def read(self, path: str, status: os.stat_result | None = None) -> tuple[bytes, str, Signature]:
+        """Return the content too, of a regular file that is small enough to hold; raises as `file` does."""
+        chunks: list[bytes] = []
+        sha256, signed = self._hash(path, os.stat(path) if status is None else status, chunks)
+        return b"".join(chunks), sha256, signed
+
+    def remember(self, path: str, signed: Signature, sha256: str) -> None:
+        """Keep a digest that the caller knows: of a file that nobody else could write between hashing and `signed`.
+
+        The rename that published it has just moved its ctime, which is no doubt about the content; only a clock of
+        whole seconds could hide a later write.
+        """
+        if signed[2] % 1_000_000_000 or _is_settled(signed, self._clock()):
+            self._store(path, signed, sha256)
+
+    def _hash(self, path: str, status: os.stat_result, keep: list[bytes] | None) -> tuple[str, Signature]:
+        from hashlib import sha256
+
+        began = self._clock()
+        hasher = sha256()
+        descriptor, signed = _open_regular(path, status)
+        try:
+            while chunk := os.read(descriptor, min(CHUNK, signed[0] + SMALL)):
+                hasher.update(chunk)
+                if keep is not None:
+                    keep.append(chunk)
+                if self._tick:
+                    self._tick(len(chunk))
+        finally:
+            os.close(descriptor)
+        if _is_settled(signed, began):
+            self._store(path, signed, hasher.hexdigest())
+        else:  # hashed again next time, when its time stamps are old enough to tell
+            self._entries.pop(path, None)
+        return hasher.hexdigest(), signed
+
+    def _store(self, path: str, signed: Signature, sha256: str) -> None:
+        self._used.add(path)
+        if self._entries.get(path) != (signed, sha256):
+            self._entries.pop(path, None)  # so that the new one is the youngest
+            self._entries[path] = (signed, sha256)
+            self.dirty = True
+
+
+@dataclass(frozen=True, slots=True)
+class TreeDigest:
+    """What a directory holds: its digest, how many entries and bytes, and the signature of each by absolute path."""
+
+    sha256: str
+    entries: int
+    size: int
+    signatures: dict[str, Signature]
+
+
+def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
+    """Digest a directory as the sorted list of (relative path, type, mode, size, sha256 or link target).
+
+    Its own mode is not in it, partials are skipped, links are recorded and not followed. Raises InputError for what a
+    stage could not read: a FIFO, socket or device; an OSError passes through.
+    """
+    from runner.canonical import digest
+
+    base = path.rstrip("/") or "/"
+    signatures = {base: signature(os.stat(base))}
+    listed: list[tuple[str, str, int, int, str]] = []
+    for entry in _entries_below(base):
+        status = entry.stat(follow_symlinks=False)
+        signatures[entry.path] = signature(status)
+        kind, content, size = "directory", "", 0
+        if stat.S_ISLNK(status.st_mode):
+            kind, content = "link", os.readlink(entry.path)
+        elif not stat.S_ISDIR(status.st_mode):
+            kind = "file"
+            content, signatures[entry.path] = cache.file(entry.path, status)
+            size = signatures[entry.path][0]
+        mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)  # what a link shows differs between systems
+        listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, mode, size, content))
+    listed.sort(key=lambda item: os.fsencode(item[0]))
+    return TreeDigest(digest(listed), len(listed), sum(item[3] for item in listed), signatures)
+
+
+def _entries_below(base: str) -> Iterator[os.DirEntry[str]]:
+    pending = [base]
+    while pending:
+        with os.scandir(pending.pop()) as found:
+            for entry in found:
+                if is_partial(entry.name):
+                    continue
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+
+
+def _open_regular(path: str, status: os.stat_result) -> tuple[int, Signature]:
+    """Open a regular file, and nothing else: not what `status` shows, nor what took its place since.
+
+    O_NONBLOCK: a FIFO swapped in must not hold up the run. The signature is that of the file really opened.
+    """
+    _require_regular(path, status)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        opened = os.fstat(descriptor)
+        _require_regular(path, opened)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, signature(opened)
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise InputError(Fault(shown, f"is {kind}", "only regular files, directories and links can be read"))
+
+
+def _is_settled(signed: Signature, began: int) -> bool:
+    """Whether any write after `began` (ns) must show in the signature.
+
+    A write sets both time stamps to the present of the file system's clock, so it shows unless the stamps already
+    lie in the tick in which hashing began. A ctime cannot be set by hand; an mtime can, even far into the future,
+    where no write would put it. A ctime of a whole second is taken for a clock that knows nothing finer.
+    """
+    margin = TICK_NS if signed[2] % 1_000_000_000 else COARSE_NS
+    return signed[2] < began - margin and not began - margin <= signed[1] <= began + margin
+
+
+def _entry(size: object, mtime: object, ctime: object, inode: object, sha256: object) -> Entry:
+    numbers = (size, mtime, ctime, inode)
+    if not isinstance(sha256, str) or not all(isinstance(number, int) for number in numbers):
+        raise TypeError(sha256)
+    return cast(Signature, numbers), sha256

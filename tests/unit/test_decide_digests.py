@@ -1,0 +1,329 @@
+import hashlib
+import json
+import os
+import stat
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from runner.decide.digests import CHUNK, UNUSED_KEPT, DigestCache, digest_tree, signature
+from runner.errors import InputError
+
+SECOND = 1_000_000_000
+LATER = 3600 * SECOND
+
+
+def much_later():
+    return time.time_ns() + LATER
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def faked(path, *, mtime, ctime):
+    """The status of a file as another file system would stamp it."""
+    real = os.stat(path)
+    return SimpleNamespace(
+        st_mode=real.st_mode, st_size=real.st_size, st_mtime_ns=mtime, st_ctime_ns=ctime, st_ino=real.st_ino
+    )
+
+
+def fresh(cache, **options):
+    return DigestCache.load(cache.dump(), **options)
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"x" * CHUNK, b"y" * (2 * CHUNK + 17)])
+def test_digest_is_the_sha256_of_the_content(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert DigestCache().file(str(path)) == (sha(content), signature(os.stat(path)))
+    assert DigestCache().read(str(path)) == (content, sha(content), signature(os.stat(path)))
+
+
+def test_ticks_count_every_byte_and_may_interrupt(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"z" * (3 * CHUNK))
+    ticks = []
+    DigestCache(tick=ticks.append).file(str(path))
+    assert sum(ticks) == 3 * CHUNK and max(ticks) <= CHUNK
+
+    def interrupt(count):
+        raise KeyboardInterrupt
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt):
+        DigestCache(tick=interrupt).file(str(path))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_settled_file_is_not_read_again_not_even_by_the_next_run(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    cache = DigestCache(clock=much_later)
+    cache.file(str(path))
+    assert cache.dirty
+    ticks = []
+    again = fresh(cache, tick=ticks.append)
+    assert again.file(str(path))[0] == sha(b"content")
+    assert ticks == [] and not again.dirty
+
+
+def test_file_written_in_the_tick_of_hashing_is_hashed_again_and_then_kept(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    stamp = os.stat(path).st_ctime_ns
+    now = stamp + 1_000_000
+    cache = DigestCache(clock=lambda: now)
+    cache.file(str(path))
+    assert not cache.dirty
+    now = stamp + LATER
+    cache.file(str(path))
+    assert cache.dirty
+    assert fresh(cache).known(str(path), os.stat(path)) == sha(b"one")
+
+
+def test_racy_write_of_the_same_size_and_stamp_is_seen(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    status = os.stat(path)
+    cache = DigestCache(clock=lambda: status.st_ctime_ns)
+    assert cache.file(str(path), status)[0] == sha(b"one")
+    path.write_bytes(b"two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert cache.file(str(path), status)[0] == sha(b"two")  # even though the caller's status is the same
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "began", "kept"),
+    [
+        (5 * SECOND + 7, 5 * SECOND + 7, 6 * SECOND, True),
+        (5 * SECOND + 7, 5 * SECOND + 7, 5 * SECOND + 9_000_000, False),
+        (1 * SECOND, 5 * SECOND, 6 * SECOND, False),  # a clock of whole seconds
+        (1 * SECOND, 5 * SECOND, 8 * SECOND, True),
+        (9 * SECOND, 5 * SECOND + 7, 6 * SECOND, True),  # an mtime of the future that no write would give
+        (6 * SECOND + 7, 5 * SECOND + 7, 6 * SECOND, False),
+        (5 * SECOND + 7, 9 * SECOND + 7, 6 * SECOND, False),  # a server whose clock is ahead
+    ],
+)
+def test_entry_is_kept_only_when_a_later_write_must_show(tmp_path, monkeypatch, mtime, ctime, began, kept):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    status = faked(path, mtime=mtime, ctime=ctime)
+    monkeypatch.setattr("os.fstat", lambda descriptor: status)
+    cache = DigestCache(clock=lambda: began)
+    cache.file(str(path), status)
+    assert cache.dirty is kept
+
+
+def test_same_size_content_with_another_stamp_is_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    cache = DigestCache(clock=much_later)
+    cache.file(str(path))
+    other = tmp_path / "other"
+    other.write_bytes(b"two")
+    os.utime(other, ns=(0, os.stat(path).st_mtime_ns))
+    os.replace(other, path)
+    assert cache.file(str(path))[0] == sha(b"two")
+
+
+def test_without_trust_everything_is_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    cache = DigestCache(clock=much_later)
+    cache.file(str(path))
+    ticks = []
+    wary = fresh(cache, tick=ticks.append, trust=False)
+    wary.file(str(path))
+    wary.file(str(path))
+    assert sum(ticks) == 2 * len(b"content")
+
+
+def test_published_output_is_remembered_at_once(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    signed = signature(os.stat(path))
+    cache = DigestCache()
+    cache.remember(str(path), signed, sha(b"content"))
+    kept = cache.known(str(path), os.stat(path))
+    assert kept == (sha(b"content") if signed[2] % SECOND else None)
+
+
+def test_published_output_is_not_remembered_on_a_clock_of_whole_seconds(tmp_path):
+    cache = DigestCache(clock=lambda: 5 * SECOND + 1)
+    cache.remember("/out", (1, 5 * SECOND, 5 * SECOND, 1), "00")
+    assert not cache.dirty
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'{"v": 1}',
+        b'{"v": 2, "files": {}}',
+        b'{"v": 1, "files": []}',
+        b'{"v": 1, "files": {"/a": [1, 2, 3, "x"]}}',
+        b'{"v": 1, "files": {"/a": [1, 2, 3, "4", "x"]}}',
+        b'{"v": 1, "files": {"/a": [1, 2, 3, 4, 5]}}',
+        b'{"v": 1, "files": {"/a": null}}',
+        b'{"v": 1, "files": {"/a": [1, 2',
+        b"[" * 100_000,
+    ],
+)
+def test_damaged_cache_is_an_empty_cache(damage):
+    cache = DigestCache.load(damage)
+    assert json.loads(cache.dump())["files"] == {}
+    assert cache.sections == {} and not cache.dirty
+
+
+def test_cache_keeps_names_that_are_no_utf8_and_sections_of_others():
+    name = os.fsdecode(b"/dir/\xff\xe4")
+    cache = DigestCache({name: ((1, 2, 3, 4), "ab")})
+    content = cache.dump({"imports": [1, {"a": None}]})
+    again = DigestCache.load(content)
+    assert again.sections == {"imports": [1, {"a": None}]}
+    assert json.loads(again.dump())["files"] == {name: [1, 2, 3, 4, "ab"]}
+
+
+def test_cache_does_not_grow_for_ever(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    old = {f"/old/{number}": ((1, 2, 3, number), "ab") for number in range(UNUSED_KEPT + 100)}
+    cache = DigestCache(old, clock=much_later)
+    cache.file(str(path))
+    kept = json.loads(cache.dump())["files"]
+    assert len(kept) == UNUSED_KEPT + 1
+    assert str(path) in kept and "/old/99" not in kept and "/old/100" in kept
+
+
+def test_fifo_is_refused_and_not_opened(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(InputError) as caught:
+        DigestCache().file(str(path))
+    assert caught.value.faults[0].where == str(path) and caught.value.faults[0].what == "is a FIFO"
+
+
+def test_fifo_that_took_the_place_of_a_file_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    status = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is a FIFO"):
+        DigestCache().file(str(path), status)
+
+
+def test_directory_and_device_are_refused(tmp_path):
+    with pytest.raises(InputError, match="is a directory"):
+        DigestCache().file(str(tmp_path))
+    with pytest.raises(InputError, match="is a character device"):
+        DigestCache().file("/dev/null")
+
+
+def test_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        DigestCache().file(str(tmp_path / "missing"))
+
+
+def make_tree(base):
+    base.mkdir()
+    (base / "sub").mkdir()
+    (base / "sub" / "b").write_bytes(b"b")
+    (base / "a").write_bytes(b"aa")
+    (base / "link").symlink_to("nowhere")
+    (base / "empty").mkdir()
+    return base
+
+
+def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
+    one, two = make_tree(tmp_path / "one"), make_tree(tmp_path / "two")
+    (two / ".partial-0123ab.a").write_bytes(b"left behind")
+    cache = DigestCache()
+    digest = digest_tree(str(one), cache)
+    assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
+    assert (digest.entries, digest.size) == (5, 3)
+    assert set(digest.signatures) == {str(one), *(str(path) for path in one.rglob("*"))}
+    assert digest.signatures[str(one / "a")] == signature(os.stat(one / "a"))
+
+
+def changed_content(base):
+    (base / "sub" / "b").write_bytes(b"c")
+
+
+def changed_mode(base):
+    (base / "a").chmod(0o700)
+
+
+def changed_target(base):
+    (base / "link").unlink()
+    (base / "link").symlink_to("elsewhere")
+
+
+def changed_name(base):
+    (base / "a").rename(base / "c")
+
+
+def gone_directory(base):
+    (base / "empty").rmdir()
+
+
+def file_for_link(base):
+    (base / "link").unlink()
+    (base / "link").write_bytes(b"nowhere")
+
+
+@pytest.mark.parametrize(
+    "change", [changed_content, changed_mode, changed_target, changed_name, gone_directory, file_for_link]
+)
+def test_any_difference_in_a_tree_shows(tmp_path, change):
+    base = make_tree(tmp_path / "tree")
+    before = digest_tree(str(base), DigestCache()).sha256
+    change(base)
+    assert digest_tree(str(base), DigestCache()).sha256 != before
+
+
+def test_links_in_a_tree_are_not_followed(tmp_path):
+    base = make_tree(tmp_path / "tree")
+    (base / "loop").symlink_to(base, target_is_directory=True)
+    assert digest_tree(str(base), DigestCache()).entries == 6
+
+
+def test_names_that_are_no_utf8_are_welcome_in_a_tree(tmp_path):
+    base = make_tree(tmp_path / "tree")
+    digests = set()
+    for name in (b"\xff", b"\xfe", b"\\udcff", b"new\nline"):
+        path = os.path.join(os.fsencode(base), name)
+        with open(path, "wb"):
+            pass
+        digests.add(digest_tree(str(base), DigestCache()).sha256)
+        os.unlink(path)
+    assert len(digests) == 4
+
+
+def test_fifo_or_socket_inside_a_tree_is_refused_by_name(tmp_path):
+    base = make_tree(tmp_path / "tree")
+    os.mkfifo(base / "sub" / "pipe")
+    with pytest.raises(InputError, match=r"sub/pipe: is a FIFO"):
+        digest_tree(str(base), DigestCache())
+    (base / "sub" / "pipe").unlink()
+    os.mknod(base / "s", stat.S_IFSOCK | 0o600)
+    with pytest.raises(InputError, match=r"/s: is a socket"):
+        digest_tree(str(base), DigestCache())
+
+
+def test_deep_tree_needs_no_recursion(tmp_path):
+    base = str(tmp_path / "deep")
+    made = [base + "/d" * depth for depth in range(1500)]
+    for path in made:
+        os.mkdir(path)
+    try:
+        assert digest_tree(base, DigestCache()).entries == 1499
+    finally:  # what removes the temporary directory later does recurse
+        for path in reversed(made):
+            os.rmdir(path)
