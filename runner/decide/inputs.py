@@ -52,7 +52,7 @@ class InputResolver:
         """
         pattern = stage.inputs[name]
         produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
-        where = f"{self._spec.path}#/stages/{stage.index}/inputs/{name}"
+        where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
         plain = self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]

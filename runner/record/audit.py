@@ -77,13 +77,22 @@ class AuditLog:
 
     def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
         """Append one record in one write; with `sync` it is durable when this returns."""
-        seq = self.last.seq + 1
-        line, digest = encode_record(seq, self.run, self._stamp(), event, data, self.last.hash)
-        files.append(self._descriptor, line, self.path)
+        self.append_all([(event, data)])
         if sync:
             self.sync()
-        self.last = Position(seq, digest)
         return self.last
+
+    def append_all(self, events: list[tuple[str, dict[str, object]]]) -> Position:
+        """Append several records in one write, of which all or none will be there after a full disk."""
+        lines, last = [], self.last
+        for event, data in events:
+            seq = last.seq + 1
+            line, digest = encode_record(seq, self.run, self._stamp(), event, data, last.hash)
+            lines.append(line)
+            last = Position(seq, digest)
+        files.append(self._descriptor, b"".join(lines), self.path)
+        self.last = last
+        return last
 
     def sync(self) -> None:
         """Make every record so far durable."""

@@ -110,6 +110,11 @@ def create(path: str, content: bytes = b"") -> None:
         os.close(descriptor)
 
 
+def touch(path: str) -> None:
+    """Make an empty file at `path` unless there is one."""
+    os.close(open_append(path))
+
+
 def truncate(path: str, length: int) -> None:
     """Cut the file at `path` to `length` bytes."""
     with naming(path, "truncate"):

@@ -46,6 +46,10 @@ class Ledger:
         self.pipeline = pipeline
         self._stamp = stamp
 
+    def head(self) -> str:
+        """Return the hash of the last record, as it is printed at the end of a run."""
+        return read_head(self.path).position.hash
+
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
         """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
         descriptor = files.open_append(self.path)

@@ -74,7 +74,7 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
     assert isinstance(outputs, dict)
     identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
     for identity in identities.values():
-        real = os.path.join(workspace, identity.path)
+        real = os.path.join(workspace, identity.path.rstrip("/"))
         if is_identical(real, identity):
             continue
         partial = partial_path(real, str(data["tag"]))
@@ -105,6 +105,6 @@ def is_identical(path: str, identity: OutputIdentity) -> bool:
         status = os.lstat(path)
     except OSError:
         return False
-    if path.endswith("/") or identity.path.endswith("/"):
+    if identity.path.endswith("/"):
         return status.st_ino == identity.inode
     return (status.st_ino, status.st_size, status.st_mtime_ns) == (identity.inode, identity.size, identity.mtime_ns)

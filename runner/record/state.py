@@ -37,10 +37,18 @@ def read_marker(paths: StatePaths, stage: str) -> Marker | None:
     return marker if marker is not None and marker.stage == stage else None
 
 
-def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool) -> str:
-    """Replace the metrics file of a run and return the hex SHA-256 of its bytes."""
+def write_metrics(
+    paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool, atomic: bool = True
+) -> str:
+    """Replace the metrics file of a run and return the hex SHA-256 of its bytes.
+
+    Not `atomic` for a run that did nothing: nobody reads its metrics before its audit log, written next, names them.
+    """
     content = canonical(metrics) + b"\n"
-    files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
+    if atomic:
+        files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
+    else:
+        files.create(paths.metrics(run), content)
     return sha256(content).hexdigest()
 
 
@@ -81,3 +89,8 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
     if isinstance(version, int) and version > VERSION:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
+
+
+def write_stage_file(path: str, told: dict[str, object]) -> None:
+    """Write the file that tells a stage about itself; the stage starts only after this."""
+    files.create(path, canonical({"v": VERSION, **told}))

@@ -1,0 +1,8 @@
+"""The composition root: what the verbs do, without a terminal. `run`, `plan`, `status`, `explain`, `clean`, `read_log`."""
+
+from runner.api.cleaning import clean
+from runner.api.options import Options
+from runner.api.reading import explain, plan, read_log, status, validate
+from runner.api.running import run
+
+__all__ = ["Options", "clean", "explain", "plan", "read_log", "run", "status", "validate"]

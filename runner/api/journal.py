@@ -1,0 +1,170 @@
+"""What a run writes about itself: its audit log from record 0 to its end, its metrics, its lines in the ledger."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import runner
+from runner import results
+from runner.record import files
+from runner.record.audit import AuditLog, Position, last_record
+from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.state import read_metrics, write_metrics
+
+if TYPE_CHECKING:
+    from runner.api.options import Options
+    from runner.api.session import Session
+    from runner.contain.client import Launcher
+    from runner.paths import StatePaths
+    from runner.record.recovery import OpenRun
+    from runner.results import StageResult
+
+END = "run.end"
+
+
+def new_run_id() -> str:
+    """Return a default run id: the time in UTC and 4 random hex digits."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+
+
+def stamp() -> str:
+    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
+    now = time.time_ns()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9 // 1000:06d}Z"
+
+
+class Journal:
+    """The records of one run with work to do, from its opening to its end."""
+
+    def __init__(self, session: Session, options: Options, run_id: str, log: AuditLog, earlier: dict[str, int]) -> None:
+        self.run_id = run_id
+        self.log = log
+        self.earlier = earlier
+        self.resumed = log.last.seq >= 0
+        self.durable = options.durability == "full"
+        self._spec = session.spec
+        self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp)
+        self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
+
+    @classmethod
+    def begin(
+        cls, session: Session, options: Options, run_id: str, recovered: list[OpenRun], launcher: Launcher
+    ) -> Journal:
+        """Open a run, or one that has not succeeded yet again, and make that durable before anything starts.
+
+        The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
+        """
+        mine = next(one for one in recovered if one.run == run_id)
+        for directory in (session.spec.paths.state_dir, session.spec.paths.temporary):
+            files.make_directories(directory)
+        log = AuditLog(session.spec.paths.audit(run_id), run_id, stamp, mine.last)
+        journal = cls(session, options, run_id, log, mine.attempts)
+        if mine.torn_bytes:
+            log.append("recovered", {"tornBytes": mine.torn_bytes})
+        event = "run.resumed" if journal.resumed else "run.start"
+        position = log.append(event, _opening(session, options, launcher.layers), sync=journal.durable)
+        journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
+        return journal
+
+    def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
+        """Write the metrics and the last record; close the run in the ledger if it succeeded. Returns the ledger's head."""
+        sha256 = write_metrics(self._spec.paths, self.run_id, self._metrics(status, stages, seconds), sync=self.durable)
+        files.discard(self._spec.paths.run_temporary(self.run_id))
+        counts = _counts(stages)
+        event = END if status == results.SUCCEEDED else "run.stopped"
+        data = {"status": status, "stages": counts, "records": self.log.last.seq + 2, "metricsSha256": sha256}
+        position = self.log.append(event, data, sync=self.durable)
+        self.log.close()
+        if status != results.SUCCEEDED:
+            return self._ledger.head()
+        return self._ledger.append(CLOSED, self.run_id, position, sync=self.durable).position.hash
+
+    def _metrics(self, status: str, stages: dict[str, StageResult], seconds: float) -> dict[str, object]:
+        earlier = self._before.get("stages")
+        merged: dict[str, object] = dict(earlier) if isinstance(earlier, dict) else {}
+        for name, result in stages.items():
+            before = merged.get(name)
+            attempts = list(before["attempts"]) if isinstance(before, dict) and result.status != results.SKIPPED else []
+            if result.status == results.SKIPPED and isinstance(before, dict):
+                continue  # it ran in an earlier part of this run
+            merged[name] = {
+                "status": result.status,
+                "seconds": round(result.seconds, 6),
+                "inputBytes": result.input_bytes,
+                "outputBytes": sum(output.size for output in result.outputs.values()),
+                "attempts": [*attempts, *(attempt.as_metrics() for attempt in result.attempts)],
+            }
+        return {
+            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "stages": merged,
+            "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
+        }  # fmt: skip
+
+    @staticmethod
+    def is_closed(paths: StatePaths, run_id: str) -> bool:
+        """Whether a run of this id has succeeded."""
+        record = last_record(paths.audit(run_id))
+        return record is not None and record["ev"] == END
+
+
+def record_noop(session: Session, options: Options, run_id: str, stages: int, seconds: float) -> str:
+    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its head."""
+    paths = session.spec.paths
+    files.make_directories(paths.state_dir)
+    totals = {"seconds": round(seconds, 6), "stages": {results.SKIPPED: stages}}
+    metrics = {"v": 1, "run": run_id, "pipeline": session.spec.name, "status": results.SUCCEEDED, "totals": totals}
+    sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
+    log = AuditLog(paths.audit(run_id), run_id, stamp)
+    try:
+        end = {"status": results.SUCCEEDED, "stages": {results.SKIPPED: stages}, "records": 2, "metricsSha256": sha256}
+        position = log.append_all([("run.start", _opening(session, options, {"level": "none"})), (END, end)])
+    finally:
+        log.close()
+    ledger = Ledger(paths.ledger, session.spec.name, stamp)
+    return ledger.append(NOOP, run_id, position, sync=options.durability == "full").position.hash
+
+
+def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict[str, object]:
+    """Return the payload of record 0: who runs what, where, with which versions. The spec is kept as canonical text,
+    because it may hold floats and a record may not.
+    """
+    import platform
+    from pwd import getpwuid
+
+    try:
+        user = getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = ""
+    position: Position = session.head.position
+    return {
+        "pipeline": session.spec.name,
+        "spec": session.spec.canonical,
+        "specSha256": session.spec.sha256,
+        "user": user,
+        "uid": os.getuid(),
+        "host": os.uname().nodename,
+        "bootId": _boot_id(),
+        "argv": list(options.argv),
+        "versions": {"offpipe": runner.__version__, "python": platform.python_version(), "system": os.uname().release},
+        "isolation": layers,
+        "keyId": None,
+        "ledgerHead": position.hash,
+        "interpreter": os.path.basename(sys.executable),
+    }
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _counts(stages: dict[str, StageResult]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for result in stages.values():
+        counts[result.status] = counts.get(result.status, 0) + 1
+    return counts

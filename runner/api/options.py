@@ -1,0 +1,30 @@
+"""What a caller may ask for beyond the spec itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `run`; the other verbs heed those that mean something to them.
+
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
+    or `process`: the latter leaves out the fsyncs, and still survives a kill -9.
+    """
+
+    stages: tuple[str, ...] = ()
+    jobs: int | None = None
+    keep_going: bool = False
+    force: bool = False
+    workspace: str | None = None
+    run_id: str | None = None
+    params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    wait: float = 0.0
+    durability: str = "full"
+    paranoid: bool = False
+    argv: tuple[str, ...] = ()

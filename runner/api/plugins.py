@@ -1,0 +1,33 @@
+"""The hooks of a run: ours, those of installed distributions (entry points `offpipe`), and the caller's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from runner import hookspecs
+from runner.contain.client import Launcher
+
+if TYPE_CHECKING:
+    from runner.spec.model import Spec
+
+
+class Defaults:
+    """What happens when no plugin has a say."""
+
+    @hookspecs.hookimpl(trylast=True)
+    def offpipe_make_launcher(self, spec: Spec) -> Launcher:  # noqa: ARG002 - pluggy matches hook arguments by name
+        """Start the launcher that comes with offpipe."""
+        return Launcher.start()
+
+
+def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:
+    """Return the manager of a run's hooks."""
+    manager = pluggy.PluginManager("offpipe")
+    manager.add_hookspecs(hookspecs)
+    manager.register(Defaults())
+    manager.load_setuptools_entrypoints("offpipe")
+    for plugin in plugins:
+        manager.register(plugin)
+    return manager

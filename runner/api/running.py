@@ -1,0 +1,223 @@
+"""The verb `run`: decide, take the lock, recover, execute, and record it all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from runner import results
+from runner.api.journal import Journal, new_run_id, record_noop
+from runner.api.session import Session
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, UsageError
+from runner.interrupts import Interrupts
+from runner.results import RunResult, StageResult
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
+
+    from runner.api.options import Options
+    from runner.contain.client import Launcher
+    from runner.decide.plan import Plan
+    from runner.executor.loop import Ticker
+
+
+class Quiet:
+    """The news that nobody listens to."""
+
+    interval: float | None = None
+
+    def tick(self) -> None:
+        """Nothing to redraw."""
+
+    def hashed(self, size: int) -> None:
+        """Nothing to add `size` bytes to."""
+
+    def waiting(self, holder: dict[str, object]) -> None:
+        """Nobody to tell that the lock is waited for."""
+
+
+def run(spec_path: str, options: Options, listener: Quiet | None = None, plugins: tuple[object, ...] = ()) -> RunResult:
+    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks.
+
+    Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
+    the disk refuses, which ends the run (the next one goes on from there).
+    """
+    heard = listener or Quiet()
+    began = time.monotonic()
+    with Interrupts() as interrupts:
+
+        def tick(size: int) -> None:
+            interrupts.check()
+            heard.hashed(size)
+
+        session = Session(spec_path, options, tick)
+        plan = session.plan()
+        refuse_faults(plan)
+        refuse_used_run_id(session, options, plan)
+        if plan.is_noop and not session.head.open_runs:
+            return _nothing_to_do(session, options, plan, began)
+        return _run_locked(session, options, plan, began, interrupts, heard, plugins)
+
+
+def refuse_faults(plan: Plan) -> None:
+    """Raise InputError (exit 5) with every declared input that is missing or unusable."""
+    if plan.faults:
+        raise InputError(*plan.faults)
+
+
+def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> None:
+    """Raise UsageError for a run id that succeeded already, when there is something to do."""
+    if options.run_id and Journal.is_closed(session.spec.paths, options.run_id) and not plan.is_noop:
+        hint = "choose another, or leave --run-id out"
+        raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
+
+
+def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float) -> RunResult:
+    head = session.head.position.hash
+    run_id = options.run_id or new_run_id()
+    seconds = time.monotonic() - began
+    if not (options.run_id and Journal.is_closed(session.spec.paths, options.run_id)):
+        head = record_noop(session, options, run_id, len(plan.decisions), seconds)
+    session.save_cache()
+    return RunResult(run_id, results.SUCCEEDED, EXIT_OK, _skipped(plan), head, seconds, "none")
+
+
+def _skipped(plan: Plan) -> dict[str, StageResult]:
+    from runner.decide.plan import Skip
+
+    return {
+        name: StageResult(name, results.SKIPPED, key=decision.key)
+        for name, decision in plan.decisions.items()
+        if isinstance(decision, Skip)
+    }
+
+
+def _run_locked(
+    session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Quiet,
+    plugins: tuple[object, ...],
+) -> RunResult:  # fmt: skip
+    from runner.api.plugins import make_plugins
+    from runner.errors import LockHeldError
+    from runner.processes import is_alive
+    from runner.record.locks import PipelineLock
+    from runner.record.recovery import recover
+
+    spec = session.spec
+    manager = make_plugins(plugins)
+    lock = PipelineLock(spec.paths.pipeline_lock)
+    try:
+        lock.take(options.wait, heard.waiting)
+    except LockHeldError:
+        if plan.is_noop:  # the run that is open is the holder's, and none of its work concerns us
+            return _nothing_to_do(session, options, plan, began)
+        raise
+    try:
+        lock.await_launcher(is_alive)
+        session.head = session.read_head()
+        interrupts.check()
+        launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
+        try:
+            open_runs = session.head.open_runs
+            run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id())
+            lock.write_holder(holder(run_id, launcher))
+            recovered = recover(spec.paths, spec.workspace, open_runs if run_id in open_runs else (*open_runs, run_id))
+            plan = session.plan()
+            refuse_faults(plan)
+            refuse_used_run_id(session, options, plan)
+            if plan.is_noop and not open_runs:
+                return _nothing_to_do(session, options, plan, began)
+            journal = Journal.begin(session, options, run_id, recovered, launcher)
+            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
+        finally:
+            launcher.close()
+    finally:
+        lock.release()
+
+
+def _execute(
+    session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
+    manager: PluginManager, launcher: Launcher, journal: Journal,
+) -> RunResult:  # fmt: skip
+    from runner.executor.attempts import Attempts
+    from runner.executor.loop import Executor, Policy
+    from runner.executor.publishing import Publisher
+    from runner.resources import Capacity
+
+    spec = session.spec
+    publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
+    attempts = Attempts(
+        spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
+        publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
+    )  # fmt: skip
+    capacity = Capacity.of_machine(options.jobs or cores(), cores(), memory_mib())
+    executor = Executor(
+        session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
+        interrupts, time.monotonic, heard,
+    )  # fmt: skip
+    manager.hook.offpipe_run_started(
+        spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed
+    )
+    stages = executor.execute()
+    launcher.close()
+    status, exit_code = outcome(stages, interrupts.first)
+    publisher.sync()
+    seconds = time.monotonic() - began
+    head = journal.end(status, stages, seconds)
+    session.save_cache()
+    result = RunResult(journal.run_id, status, exit_code, stages, head, seconds, launcher.layers["level"])
+    manager.hook.offpipe_run_finished(result=result)
+    return result
+
+
+def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[str, int]:
+    """Return a run's status and exit code: of an interrupt 128 + its number, of failures theirs if they agree, else 1."""
+    bad = [one for one in stages.values() if one.status not in (results.SUCCEEDED, results.SKIPPED)]
+    if not bad:
+        return results.SUCCEEDED, EXIT_OK
+    if signal_number is not None:
+        return results.INTERRUPTED, 128 + signal_number
+    codes = {one.exit_code for one in bad if one.status == results.FAILED}
+    return results.FAILED, codes.pop() if len(codes) == 1 else EXIT_STAGE_FAILED
+
+
+def holder(run_id: str, launcher: Launcher) -> dict[str, object]:
+    """Return what the pipeline lock says of its holder."""
+    return {
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "run": run_id,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "launcher": launcher.pid,
+        "launcherStarted": launcher.started_at,
+    }
+
+
+def surroundings(launcher: Launcher, *, durable: bool):  # noqa: ANN201 - Surroundings, imported where it is needed
+    """Return what of this process's world gets into the stages' environment."""
+    from runner.contain.environment import editable_mappings, sdk_path
+    from runner.executor.attempts import Surroundings
+
+    import runner
+
+    parent = os.path.dirname(os.path.dirname(os.path.abspath(runner.__file__)))
+    library = os.path.dirname(os.__file__)
+    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
+    needed = sdk_path(
+        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
+        editable=editable_mappings(sys.modules),
+    )  # fmt: skip
+    outer = os.environ
+    return Surroundings(outer.get("PATH", ""), outer.get("HOME"), needed, launcher.layers["level"], durable)
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_mib() -> float:
+    """Return the machine's memory in MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
+

@@ -1,0 +1,85 @@
+"""One look at a pipeline: its spec, graph and caches, loaded once for whatever verb needs them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.decide.code import CodeReader
+from runner.decide.digests import DigestCache
+from runner.decide.fingerprint import Examiner
+from runner.decide.plan import Plan, Planner
+from runner.errors import Fault, SpecError
+from runner.record import files
+from runner.record.ledger import read_head
+from runner.record.state import read_bytes, read_marker
+from runner.spec.graph import build_graph, select
+from runner.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.api.options import Options
+    from runner.marker import Marker, OutputIdentity
+    from runner.record.ledger import LedgerHead
+
+
+class Session:
+    """A loaded pipeline and what is needed to decide its stages. Making one writes nothing.
+
+    Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline.
+    """
+
+    def __init__(self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None) -> None:
+        self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
+        self.graph = build_graph(self.spec)
+        self.stages = select(self.graph, options.stages)
+        self.head = self.read_head()
+        content = read_bytes(self.spec.paths.digest_cache) if not _is_plain() else None
+        self.cache = DigestCache.load(content or b"", tick=tick, trust=not options.paranoid)
+        self._code = CodeReader(self.spec, self.cache)
+        self._markers: dict[str, Marker | None] = {}
+        forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
+        self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
+        self.published: dict[str, OutputIdentity] = {}
+
+    def read_head(self) -> LedgerHead:
+        """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
+        head = read_head(self.spec.paths.ledger)
+        if head.pipeline not in ("", self.spec.name):
+            hint = f'give this one a state directory of its own: "stateDir": "state/{self.spec.name}"'
+            what = f'the state directory belongs to the pipeline "{head.pipeline}", this one is "{self.spec.name}"'
+            raise SpecError(Fault(f"{self.spec.shown}#/name", what, hint))
+        return head
+
+    def marker(self, stage: str) -> Marker | None:
+        """Return the marker of a stage, read once until `forget`."""
+        if stage not in self._markers:
+            self._markers[stage] = read_marker(self.spec.paths, stage)
+        return self._markers[stage]
+
+    def plan(self) -> Plan:
+        """Decide every selected stage as everything is now."""
+        self._markers.clear()
+        self.published.clear()
+        return self.planner.plan(self.stages, self.new_examiner(), self.published)
+
+    def new_examiner(self) -> Examiner:
+        """Return an examiner that looks at the disk afresh."""
+        return Examiner(self.graph, self.cache, self._code.fresh(), self.published)
+
+    def save_cache(self) -> None:
+        """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
+        if not self.cache.dirty or _is_plain():
+            return
+        temporary = f"{self.spec.paths.temporary}/files-{os.getpid()}.json"
+        try:
+            files.make_directories(self.spec.paths.temporary)
+            files.replace(self.spec.paths.digest_cache, self.cache.dump(self._code.sections()), temporary=temporary)
+        except files.StateError:  # the next run reads the files again
+            return
+
+
+def _is_plain() -> bool:
+    """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
+    return os.environ.get("OFFPIPE_PLAIN") == "1"

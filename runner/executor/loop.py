@@ -1,0 +1,335 @@
+"""Walks the graph: starts what is ready and admitted, settles what ended, until nothing is left.
+
+One thread, one loop: it waits for the launcher, a signal, or the end of a back-off, whichever is first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from runner import results
+from runner.decide.plan import Skip
+from runner.errors import EXIT_LOCKED, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.results import AttemptResult, StageResult
+from runner.retry import delay_before, is_retryable, may_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pluggy import HookRelay
+
+    from runner.contain.client import Exit, Launcher
+    from runner.decide.plan import Plan
+    from runner.executor.attempts import Attempts, Job
+    from runner.interrupts import Interrupts
+    from runner.resources import Capacity
+    from runner.spec.graph import Graph
+    from runner.spec.model import Stage
+
+REDECISIONS = 2
+OWN_SIGNAL_PATIENCE = 0.25
+
+
+class Ticker(Protocol):
+    """Something that wants to be called now and then while the loop waits (a live display)."""
+
+    interval: float | None
+
+    def tick(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How to go about a run: whether a failure ends it, and what fits beside what."""
+
+    keep_going: bool
+    capacity: Capacity
+
+
+class Executor:
+    """Executes the stages of one run. Everything it does to the disk goes through `attempts`."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        stages: Sequence[Stage],
+        plan: Plan,
+        attempts: Attempts,
+        launcher: Launcher,
+        policy: Policy,
+        hooks: HookRelay,
+        interrupts: Interrupts,
+        clock: Callable[[], float],
+        ticker: Ticker,
+    ) -> None:
+        self._graph = graph
+        self._stages = {stage.name: stage for stage in stages}
+        self._plan = plan
+        self._attempts = attempts
+        self._launcher = launcher
+        self._policy = policy
+        self._hooks = hooks
+        self._interrupts = interrupts
+        self._clock = clock
+        self._ticker = ticker
+        self.results: dict[str, StageResult] = {}
+        self._waiting = {
+            name: sum(one in self._stages for one in graph.upstream[name]) for name in self._stages
+        }
+        self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
+        heapq.heapify(self._ready)
+        self._sleeping: list[tuple[float, int, Job]] = []
+        self._running: dict[int, Job] = {}
+        self._stopping = False
+        self._signals_passed_on = 0
+
+    def execute(self) -> dict[str, StageResult]:
+        """Run until nothing is left to start or to wait for; return a result for every stage."""
+        while True:
+            self._heed_interrupts()
+            self._wake_sleepers()
+            self._start_ready()
+            if not self._running and not self._sleeping:
+                break
+            self._wait()
+            for ended in self._launcher.receive():
+                self._settle(self._running.pop(ended.id), ended)
+        for name in self._stages:
+            if name not in self.results:
+                self._give_up(name)
+        return self.results
+
+    # ---- starting ----
+
+    def _start_ready(self) -> None:
+        while self._ready and not self._stopping:
+            stage = self._stages[self._ready[0][1]]
+            if self._settled_without_running(stage):
+                heapq.heappop(self._ready)
+                continue
+            running = [job.stage.resources for job in self._running.values()]
+            if not self._policy.capacity.admit(running, stage.resources):
+                return
+            heapq.heappop(self._ready)
+            self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
+            self._heed_interrupts()
+
+    def _settled_without_running(self, stage: Stage) -> bool:
+        blocked_by = [
+            one for one in self._graph.upstream[stage.name]
+            if one in self.results and self.results[one].status not in (results.SUCCEEDED, results.SKIPPED)
+        ]  # fmt: skip
+        if blocked_by:
+            fault = Fault(f"stage {stage.name}", f"blocked by {', '.join(blocked_by)}")
+            self._finish(StageResult(stage.name, results.BLOCKED, fault=fault))
+            return True
+        decision = self._plan.decisions[stage.name]
+        if isinstance(decision, Skip):
+            self._attempts.record_skip(stage, decision.key)
+            self._finish(StageResult(stage.name, results.SKIPPED, key=decision.key))
+            return True
+        return False
+
+    def _begin(self, stage: Stage) -> None:
+        """Decide the stage as everything is now, and start its first attempt if it must run."""
+        job = self._attempts.decide(stage)
+        if job is None:
+            self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.key_of(stage.name)))
+            return
+        if not self._attempts.lock(job):
+            fault = Fault(f"stage {stage.name}", f"another process holds locks/{stage.name}.lock", "end it, or wait for it")
+            self._fail(job, fault, EXIT_LOCKED)
+            return
+        job.began = self._clock()
+        self._start(job)
+
+    def _start(self, job: Job) -> None:
+        launch = self._attempts.prepare(job)
+        self._running[launch.id] = job
+        self._launcher.submit(launch)
+        partials = self._attempts.partials(job)
+        self._hooks.offpipe_attempt_started(
+            stage=job.stage, attempt=job.number, progress=self._attempts.progress_path(job.stage), partials=partials,
+            input_bytes=job.fingerprint.input_bytes,
+        )  # fmt: skip
+
+    def _wake_sleepers(self) -> None:
+        while self._sleeping and self._sleeping[0][0] <= self._clock():
+            running = [one.stage.resources for one in self._running.values()]
+            if not self._policy.capacity.admit(running, self._sleeping[0][2].stage.resources):
+                return
+            job = heapq.heappop(self._sleeping)[2]
+            self._guarded(job.stage, lambda job=job: self._start(job), job)  # type: ignore[misc]
+
+    # ---- waiting ----
+
+    def _wait(self) -> None:
+        timeout = self._ticker.interval
+        if self._sleeping and len(self._running) == 0:
+            until = max(0.0, self._sleeping[0][0] - self._clock())
+            timeout = until if timeout is None else min(timeout, until)
+        elif self._sleeping:
+            timeout = min(timeout or 0.1, 0.1)
+        descriptors = [self._launcher.fileno(), self._interrupts.wakeup]
+        poll = select.poll()
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
+        self._interrupts.drain()
+        self._ticker.tick()
+
+    def _heed_interrupts(self) -> None:
+        """Pass a first signal on as TERM, with the grace; a second one kills."""
+        if self._interrupts.count == self._signals_passed_on:
+            return
+        self._stopping = True
+        if self._interrupts.count > 1:
+            self._launcher.kill()
+        else:
+            self._launcher.terminate()
+        self._signals_passed_on = self._interrupts.count
+        while self._sleeping:
+            self._interrupt(heapq.heappop(self._sleeping)[2])
+
+    # ---- settling ----
+
+    def _settle(self, job: Job, ended: Exit) -> None:
+        attempt = self._attempts.finish(job, ended)
+        job.attempts.append(attempt)
+        if attempt.code == 0 and not attempt.timed_out:
+            self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=None)
+            self._guarded(job.stage, lambda: self._publish(job), job)
+            return
+        if self._was_interrupted(attempt):
+            self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=None)
+            self._interrupt(job)
+            return
+        delay = self._retry_delay(job, attempt, sent=ended.sent)
+        self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
+        if delay is not None:
+            job.delay = delay
+            heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
+            return
+        self._fail(job, self._attempts.fault_of(job, attempt), self._failure_code(job, attempt, sent=ended.sent))
+
+    def _was_interrupted(self, attempt: AttemptResult) -> bool:
+        """Whether an attempt failed because the run was asked to stop.
+
+        When every process gets the signal at once, the stage's end may be heard of before our own signal.
+        """
+        if attempt.signal in (1, 2, 15) and not attempt.timed_out and not self._interrupts.count:
+            poll = select.poll()
+            poll.register(self._interrupts.wakeup, select.POLLIN)
+            poll.poll(OWN_SIGNAL_PATIENCE * 1000)
+        self._heed_interrupts()
+        return self._stopping and self._interrupts.count > 0
+
+    def _publish(self, job: Job) -> None:
+        changed = self._attempts.changed_input(job)
+        if changed is not None:
+            self._attempts.discard(job)
+            if job.redecided == REDECISIONS:
+                what = f'"{changed}" changed while the stage ran, {REDECISIONS + 1} times'
+                hint = "stop what writes to it, or give the stage a copy"
+                self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
+            elif self._attempts.redecide(job):
+                self._start(job)
+            else:
+                self._release(job)
+                self._finish(self._result(job, results.SKIPPED))
+            return
+        fault = self._attempts.output_fault(job)
+        if fault is not None:
+            self._attempts.discard(job)
+            self._fail(job, fault, EXIT_STAGE_FAILED)
+            return
+        outputs = self._attempts.publish(job)
+        self._release(job)
+        result = self._result(job, results.SUCCEEDED)
+        result.outputs = outputs
+        self._finish(result)
+
+    def _retry_delay(self, job: Job, attempt: AttemptResult, *, sent: bool) -> float | None:
+        stage = job.stage
+        wanted = self._retryable(job, attempt, sent=sent)
+        answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
+        if not (wanted if answer is None else answer) or len(job.attempts) >= stage.retry.attempts:
+            return None
+        if self._stopping:
+            return None
+        delay = delay_before(stage.retry, len(job.attempts) + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}")
+        return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
+
+    def _retryable(self, job: Job, attempt: AttemptResult, *, sent: bool) -> bool:
+        return not attempt.failed_to_start and is_retryable(
+            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=sent,
+            retry_on_timeout=job.stage.retry_on_timeout,
+        )  # fmt: skip
+
+    def _failure_code(self, job: Job, attempt: AttemptResult, *, sent: bool) -> int:
+        return EXIT_RETRYABLE if self._retryable(job, attempt, sent=sent) else EXIT_STAGE_FAILED
+
+    # ---- ends ----
+
+    def _guarded(self, stage: Stage, action: Callable[[], None], job: Job | None = None) -> None:
+        """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
+        try:
+            action()
+        except InterruptedRunError:
+            self._interrupt(job or self._attempts.job_of(stage))
+        except OffpipeError as error:
+            if error.exit_code >= 70:
+                raise
+            self._fail(job or self._attempts.job_of(stage), Fault(f"stage {stage.name}", str(error)), error.exit_code)
+
+    def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
+        self._release(job)
+        result = self._result(job, results.FAILED)
+        result.fault, result.exit_code = fault, exit_code
+        self._finish(result)
+        if not self._policy.keep_going:
+            self._stopping = True
+            while self._sleeping:
+                other = heapq.heappop(self._sleeping)[2]
+                last = other.attempts[-1]
+                self._fail(other, self._attempts.fault_of(other, last), EXIT_RETRYABLE)
+
+    def _interrupt(self, job: Job) -> None:
+        self._release(job)
+        self._finish(self._result(job, results.INTERRUPTED))
+
+    def _release(self, job: Job) -> None:
+        self._attempts.release(job)
+
+    def _result(self, job: Job, status: str) -> StageResult:
+        return StageResult(
+            job.stage.name, status, key=job.fingerprint.key, reasons=tuple(tuple(one) for one in job.reasons),
+            attempts=job.attempts, log=job.log, input_bytes=job.fingerprint.input_bytes,
+            seconds=self._clock() - job.began if job.began else 0.0,
+        )  # fmt: skip
+
+    def _finish(self, result: StageResult) -> None:
+        self.results[result.name] = result
+        self._attempts.record_end(result)
+        self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
+        for name in self._graph.downstream[result.name]:
+            if name in self._waiting:
+                self._waiting[name] -= 1
+                if not self._waiting[name]:
+                    heapq.heappush(self._ready, (self._stages[name].index, name))
+
+    def _give_up(self, name: str) -> None:
+        """Settle a stage that was never started, because the run was stopped before its turn."""
+        decision = self._plan.decisions[name]
+        interrupted = self._interrupts.count > 0
+        if isinstance(decision, Skip):
+            self._finish(StageResult(name, results.SKIPPED, key=decision.key))
+            return
+        failed = [one for one, result in self.results.items() if result.status == results.FAILED]
+        by = "the interrupt" if interrupted else f"the failure of {', '.join(failed)}"
+        self._finish(StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", f"not started after {by}")))
+
+
