@@ -1,6 +1,6 @@
-"""The one spelling of a JSON value that is hashed: sorted keys, no white space, UTF-8, no NaN.
+r"""The one spelling of a JSON value that is hashed: sorted keys, no white space, UTF-8, no NaN.
 
-A lone surrogate (a file name that is no UTF-8) is kept as its `\\udcXX` escape, so that any string has a spelling.
+A lone surrogate (a file name that is no UTF-8) is kept as its `\udcXX` escape, so that any string has a spelling.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ hookimpl = pluggy.HookimplMarker("offpipe")
 
 
 @hookspec(firstresult=True)
-def offpipe_make_launcher(spec: Spec) -> Launcher | None:  # type: ignore[empty-body]
+def offpipe_make_launcher(spec: Spec) -> Launcher | None:
     """Return the launcher that starts the stages of this run; the first plugin to answer decides."""
 
 
 @hookspec(firstresult=True)
-def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) -> bool | None:  # type: ignore[empty-body]
+def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) -> bool | None:
     """Return whether an attempt that failed is followed by another; `retryable` is what the spec's policy says.
 
     The bounds of the policy (attempts, maxTotalSeconds) hold whatever a plugin answers.
@@ -37,7 +37,9 @@ def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool) -> 
 
 
 @hookspec
-def offpipe_attempt_started(stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int) -> None:
+def offpipe_attempt_started(
+    stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int
+) -> None:
     """Hear that a stage was started; `progress` is the path of its progress file, `partials` those of its outputs."""
 
 

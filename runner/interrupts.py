@@ -10,6 +10,7 @@ from runner.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
+    from typing import Self
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -27,7 +28,7 @@ class Interrupts:
         self.wakeup = -1
         self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             for number in SIGNALS:
@@ -37,7 +38,9 @@ class Interrupts:
             pass  # not the main thread
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # type: ignore[arg-type]
         os.close(self.wakeup)

@@ -83,8 +83,8 @@ class Marker(NamedTuple):
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
             return cls(
-                body["stage"], body["key"], body["keyVersion"], body["components"], outputs, body["run"], body["auditSeq"],
-                body["reasons"],
+                body["stage"], body["key"], body["keyVersion"], body["components"], outputs,
+                body["run"], body["auditSeq"], body["reasons"],
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

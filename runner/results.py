@@ -18,7 +18,7 @@ SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "fail
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How one attempt of a stage ended; times in seconds, `delay` that before it, `lines` those of its last checkpoint."""
+    """How one attempt ended; times in seconds, `delay` that before it, `lines` those of its last checkpoint."""
 
     number: int
     code: int | None

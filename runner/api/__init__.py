@@ -1,4 +1,4 @@
-"""The composition root: what the verbs do, without a terminal. `run`, `plan`, `status`, `explain`, `clean`, `read_log`."""
+"""The composition root: what the verbs do, without a terminal."""
 
 from runner.api.cleaning import clean
 from runner.api.options import Options

@@ -38,7 +38,7 @@ def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> li
 
 
 def _made(session: Session) -> Iterator[str]:
-    """Yield what is there of what the stages made: the marker first, so that a killed `clean` claims nothing complete."""
+    """Yield what is there of what the stages made, a marker first: a killed `clean` then claims nothing complete."""
     paths = session.spec.paths
     for stage in session.stages:
         outputs = {name: session.spec.output_path(path) for name, path in stage.outputs.items()}

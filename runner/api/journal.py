@@ -70,7 +70,7 @@ class Journal:
         return journal
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
-        """Write the metrics and the last record; close the run in the ledger if it succeeded. Returns the ledger's head."""
+        """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head."""
         sha256 = write_metrics(self._spec.paths, self.run_id, self._metrics(status, stages, seconds), sync=self.durable)
         files.discard(self._spec.paths.run_temporary(self.run_id))
         counts = _counts(stages)
@@ -127,8 +127,9 @@ def record_noop(session: Session, options: Options, run_id: str, stages: int, se
 
 
 def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict[str, object]:
-    """Return the payload of record 0: who runs what, where, with which versions. The spec is kept as canonical text,
-    because it may hold floats and a record may not.
+    """Return the payload of record 0: who runs what, where, with which versions.
+
+    The spec is kept as canonical text, because it may hold floats and a record may not.
     """
     import platform
     from pwd import getpwuid

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.session import Session
-from runner.decide.plan import Plan
 from runner.errors import Fault, UsageError
 from runner.record.audit import read_records
 from runner.record.checkpoints import read_progress
@@ -16,7 +15,7 @@ from runner.record.state import read_metrics
 
 if TYPE_CHECKING:
     from runner.api.options import Options
-    from runner.decide.plan import Decision
+    from runner.decide.plan import Decision, Plan
     from runner.marker import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -41,7 +40,7 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` tells. `last_run` is the newest run in the ledger, `open_runs` those that have not succeeded yet."""
+    """What `status` tells; `last_run` is the newest in the ledger, `open_runs` have not succeeded yet."""
 
     planned: Planned
     last_run: str | None
@@ -136,9 +135,8 @@ def undeclared(session: Session) -> list[str]:
         if not name.startswith("stage_") or not name.endswith(".json"):
             continue
         marker = read_marker(paths, name.removeprefix("stage_").removesuffix(".json"))
-        for identity in marker.outputs.values() if marker else ():
-            if identity.path not in declared and os.path.lexists(session.spec.output_path(identity.path)):
-                found.append(identity.path)
+        paths_made = [identity.path for identity in marker.outputs.values()] if marker else []
+        found += [path for path in paths_made if path not in declared and os.path.lexists(session.spec.output_path(path))]
     return sorted(set(found))
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import runner
 from runner import results
 from runner.api.journal import Journal, new_run_id, record_noop
 from runner.api.session import Session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
-    from runner.executor.loop import Ticker
+    from runner.executor.job import Surroundings, Ticker
 
 
 class Quiet:
@@ -141,7 +142,8 @@ def _execute(
     manager: PluginManager, launcher: Launcher, journal: Journal,
 ) -> RunResult:  # fmt: skip
     from runner.executor.attempts import Attempts
-    from runner.executor.loop import Executor, Policy
+    from runner.executor.job import Policy
+    from runner.executor.loop import Executor
     from runner.executor.publishing import Publisher
     from runner.resources import Capacity
 
@@ -151,7 +153,8 @@ def _execute(
         spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
         publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
     )  # fmt: skip
-    capacity = Capacity.of_machine(options.jobs or cores(), cores(), memory_mib())
+    jobs = options.jobs or cores()
+    capacity = Capacity(jobs, memory_mib(), jobs)
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
         interrupts, time.monotonic, heard,
@@ -172,7 +175,7 @@ def _execute(
 
 
 def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[str, int]:
-    """Return a run's status and exit code: of an interrupt 128 + its number, of failures theirs if they agree, else 1."""
+    """Return a run's status and exit code: 128 + the signal's number; the failures' own code if they agree, else 1."""
     bad = [one for one in stages.values() if one.status not in (results.SUCCEEDED, results.SKIPPED)]
     if not bad:
         return results.SUCCEEDED, EXIT_OK
@@ -194,12 +197,10 @@ def holder(run_id: str, launcher: Launcher) -> dict[str, object]:
     }
 
 
-def surroundings(launcher: Launcher, *, durable: bool):  # noqa: ANN201 - Surroundings, imported where it is needed
+def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
     """Return what of this process's world gets into the stages' environment."""
     from runner.contain.environment import editable_mappings, sdk_path
-    from runner.executor.attempts import Surroundings
-
-    import runner
+    from runner.executor.job import Surroundings
 
     parent = os.path.dirname(os.path.dirname(os.path.abspath(runner.__file__)))
     library = os.path.dirname(os.__file__)
@@ -220,4 +221,3 @@ def cores() -> int:
 def memory_mib() -> float:
     """Return the machine's memory in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
-

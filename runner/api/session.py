@@ -9,7 +9,7 @@ from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
 from runner.decide.plan import Plan, Planner
-from runner.errors import Fault, SpecError
+from runner.errors import Fault, SpecError, StateError
 from runner.record import files
 from runner.record.ledger import read_head
 from runner.record.state import read_bytes, read_marker
@@ -76,7 +76,7 @@ class Session:
         try:
             files.make_directories(self.spec.paths.temporary)
             files.replace(self.spec.paths.digest_cache, self.cache.dump(self._code.sections()), temporary=temporary)
-        except files.StateError:  # the next run reads the files again
+        except StateError:  # the next run reads the files again
             return
 
 

@@ -42,8 +42,10 @@ class Fingerprint:
 class Examiner:
     """Computes fingerprints; holds what one look at the disk found, and is made anew for the next look."""
 
-    def __init__(self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]) -> None:
-        """`published`: the verified identities of outputs, by path as declared; they spare their readers the hashing."""
+    def __init__(
+        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]
+    ) -> None:
+        """`published`: the verified identities of outputs, by path as declared; they spare their readers hashing."""
         self._spec = graph.spec
         self._cache = cache
         self._code = code

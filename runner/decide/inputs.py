@@ -69,7 +69,8 @@ class InputResolver:
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
         roots = {self._spec.root: False, self._spec.workspace: True}
         if self._spec.root == self._spec.workspace:
-            yield from (_checked(path, full, os.stat(full), where) for path, full in self._glob(self._spec.root, pattern))
+            for path, full in self._glob(self._spec.root, pattern):
+                yield _checked(path, full, os.stat(full), where)
             return
         for base, in_workspace in roots.items():
             for path, full in self._glob(base, pattern):
@@ -80,7 +81,7 @@ class InputResolver:
         return path in self._graph.producers or any(path.startswith(output) for output in self._directory_outputs)
 
     def _glob(self, base: str, pattern: str) -> Iterator[tuple[str, str]]:
-        """Yield (relative path, absolute path) of what matches; a directory's path ends in `/` when the pattern's does."""
+        """Yield (relative path, absolute path) of what matches; a directory's path ends in `/`."""
         wants_directory = pattern.endswith("/")
         segments = pattern.rstrip("/").split("/")
         compiled = [compile_glob(segment) if is_glob(segment) and segment != "**" else None for segment in segments]

@@ -77,7 +77,7 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Decides stages. `marker_of` reads a completion marker; `forced` names the stages that run whatever is up to date."""
+    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case."""
 
     def __init__(
         self,

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.contain.environment import DEFAULT_PATH, argument_fault, contract_variables, find_program, stage_environment
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
-from runner.errors import Fault, OffpipeError, SpecError
+from runner.errors import Fault
 from runner.executor.enforcement import enforced
+from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
+from runner.executor.setting import Setting
 from runner.paths import partial_path, partial_tag
 from runner.record import files
 from runner.record.checkpoints import adopt, keep_or_discard, read_progress
 from runner.record.locks import KernelLock
-from runner.record.state import write_stage_file
 from runner.results import AttemptResult, StageResult
-from runner.spec.placeholders import expand, list_inputs
+from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,36 +32,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 GRACE = 5.0
-
-
-@dataclass(slots=True)
-class Job:
-    """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
-
-    stage: Stage
-    fingerprint: Fingerprint
-    reasons: tuple[Reason, ...] = ()
-    number: int = 0
-    tag: str = ""
-    log: str | None = None
-    program: str = ""
-    delay: float = 0.0
-    began: float = 0.0
-    redecided: int = 0
-    attempts: list[AttemptResult] = field(default_factory=list)
-    lock: KernelLock | None = None
-    before: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What of the world outside gets into a stage's environment."""
-
-    outer_path: str
-    outer_home: str | None
-    sdk_path: str | None
-    isolation: str
-    durable: bool
 
 
 class Attempts:
@@ -92,7 +60,7 @@ class Attempts:
         self._marker_of = marker_of
         self._published = published
         self._publisher = publisher
-        self._around = surroundings
+        self._setting = Setting(spec, run_id, surroundings)
         self._numbers = dict(earlier)
         self._keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
@@ -161,15 +129,14 @@ class Attempts:
         scratch = self._paths.scratch(run, stage.name, job.number)
         files.make_directories(scratch)
         files.create(job.log)
-        environment = self._environment(job, scratch)
-        argv, program = self._command(job, scratch, environment)
-        job.program = program
         partials = self.partials(job)
+        environment = self._setting.environment(job, scratch, partials)
+        argv, job.program = self._setting.command(job, scratch, partials, environment)
         stdout = partials[stage.stdout] if stage.stdout else None
         if stdout:
             files.touch(stdout)
         record: dict[str, object] = {
-            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag, "program": program,
+            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag, "program": job.program,
             "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6), "reasons": shown_reasons(job.reasons),
         }  # fmt: skip
         self._log.append("attempt.started", record)
@@ -178,83 +145,18 @@ class Attempts:
         return Launch(
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
-            timeout=stage.timeout_seconds, grace=GRACE, program=program, affinity=limits.affinity,
+            timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=limits.affinity,
             address_space=limits.address_space, nice=limits.nice,
-        )  # fmt: skip
-
-    def _command(self, job: Job, scratch: str, environment: dict[str, str]) -> tuple[list[str], str]:
-        stage = job.stage
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
-        words = list(stage.command or stage.args)
-        lists = {}
-        for name in list_inputs(words):
-            lists[name] = f"{scratch}.{name}.list"
-            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
-        where = f"{self._spec.shown}#/stages/{stage.index}"
-        try:
-            argv = expand(
-                words, inputs=inputs, lists=lists, outputs=self.partials(job), params=stage.params, python=sys.executable
-            )
-        except ValueError as error:
-            raise SpecError(Fault(where, str(error), "let the placeholder be a word of its own, or use {list.NAME}")) from error
-        processor = self._spec.processor_path(stage)
-        if processor is not None:
-            argv = [sys.executable, processor, *argv] if processor.endswith(".py") else [processor, *argv]
-        path = environment.get("PATH", DEFAULT_PATH)
-        program = find_program(argv[0], path, self._spec.root)
-        if program is None:
-            raise SpecError(self._missing_program(argv[0], path, where))
-        fault = argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where)
-        if fault is not None:
-            raise SpecError(fault)
-        return argv, program
-
-    def _missing_program(self, word: str, path: str, where: str) -> Fault:
-        elsewhere = find_program(word, self._around.outer_path, self._spec.root)
-        if elsewhere is None:
-            return Fault(where, f'no program "{word}" on the stage\'s PATH', f"PATH is {path}")
-        directory = os.path.dirname(elsewhere)
-        hint = f'stages do not see your shell\'s PATH; add to the stage: "env": {{"PATH": "{directory}:{path}"}}'
-        return Fault(where, f'program "{word}" is only on the PATH of your shell, as {elsewhere}', hint)
-
-    def _environment(self, job: Job, scratch: str) -> dict[str, str]:
-        stage, partials = job.stage, self.partials(job)
-        resources = stage.resources
-        stage_file = self._paths.stage_file(self.run_id, stage.name, job.number)
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
-        write_stage_file(
-            stage_file,
-            {
-                "name": stage.name, "pipeline": self._spec.name, "runId": self.run_id, "attempt": job.number,
-                "key": job.fingerprint.key, "params": stage.params,
-                "checkpoint": {"everyLines": stage.checkpoint.every_lines, "everySeconds": stage.checkpoint.every_seconds},
-                "durability": "full" if self._around.durable else "process",
-                "inputs": inputs, "outputs": partials, "realOutputs": self._real_outputs(stage),
-                "progress": self.progress_path(stage), "scratch": scratch,
-                "resources": {
-                    "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
-                },
-            },
-        )  # fmt: skip
-        contract = contract_variables(
-            stage_file=stage_file, pipeline=self._spec.name, run_id=self.run_id, stage=stage.name, attempt=job.number,
-            key=job.fingerprint.key, params=stage.params, inputs=inputs, outputs=partials,
-            progress=self.progress_path(stage), offline=self._around.isolation, cpus=resources.cpus,
-            memory_mib=resources.memory_mib, io_concurrency=resources.io_concurrency,
-        )  # fmt: skip
-        return stage_environment(
-            interpreter=sys.executable, outer_home=self._around.outer_home, scratch=scratch,
-            package_parent=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus, contract=contract,
         )  # fmt: skip
 
     # ---- after ----
 
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
-        """Record how an attempt ended, remove its scratch, and keep its partials only if a checkpoint vouches for them."""
+        """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         progress = read_progress(self.progress_path(job.stage))
         attempt = AttemptResult(
-            job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds, ended.max_rss_bytes,
-            job.delay, progress.line_offset if progress and progress.key == job.fingerprint.key else None,
+            job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
+            ended.max_rss_bytes, job.delay, progress.line_offset if progress and progress.key == job.fingerprint.key else None,
             ended.left_behind, ended.failed_to_start,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
@@ -278,9 +180,7 @@ class Attempts:
 
     def publish(self, job: Job) -> dict[str, OutputIdentity]:
         """Publish the outputs of a job that succeeded; later stages know their digests."""
-        outputs = self._publisher.publish(
-            job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program
-        )
+        outputs = self._publisher.publish(job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program)
         files.discard(self.progress_path(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
         return outputs
@@ -339,5 +239,3 @@ def shown_reasons(reasons: tuple[Reason, ...]) -> list[list[object]]:
         return value if value is None or isinstance(value, str) else dumps(value, sort_keys=True)
 
     return [[one.component, one.what, spelled(one.old), spelled(one.new)] for one in reasons[:100]]
-
-

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import heapq
 import select
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner import results
 from runner.decide.plan import Skip
@@ -23,30 +22,14 @@ if TYPE_CHECKING:
 
     from runner.contain.client import Exit, Launcher
     from runner.decide.plan import Plan
-    from runner.executor.attempts import Attempts, Job
+    from runner.executor.attempts import Attempts
+    from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
-    from runner.resources import Capacity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
 REDECISIONS = 2
 OWN_SIGNAL_PATIENCE = 0.25
-
-
-class Ticker(Protocol):
-    """Something that wants to be called now and then while the loop waits (a live display)."""
-
-    interval: float | None
-
-    def tick(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How to go about a run: whether a failure ends it, and what fits beside what."""
-
-    keep_going: bool
-    capacity: Capacity
 
 
 class Executor:
@@ -76,11 +59,7 @@ class Executor:
         self._clock = clock
         self._ticker = ticker
         self.results: dict[str, StageResult] = {}
-        self._waiting = {
-            name: sum(one in self._stages for one in graph.upstream[name]) for name in self._stages
-        }
-        self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
-        heapq.heapify(self._ready)
+        self._frontier = Frontier(graph, stages)
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
         self._stopping = False
@@ -105,15 +84,13 @@ class Executor:
     # ---- starting ----
 
     def _start_ready(self) -> None:
-        while self._ready and not self._stopping:
-            stage = self._stages[self._ready[0][1]]
+        while not self._stopping and (stage := self._frontier.first()) is not None:
             if self._settled_without_running(stage):
-                heapq.heappop(self._ready)
                 continue
             running = [job.stage.resources for job in self._running.values()]
             if not self._policy.capacity.admit(running, stage.resources):
                 return
-            heapq.heappop(self._ready)
+            self._frontier.take(stage)
             self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
             self._heed_interrupts()
 
@@ -124,10 +101,12 @@ class Executor:
         ]  # fmt: skip
         if blocked_by:
             fault = Fault(f"stage {stage.name}", f"blocked by {', '.join(blocked_by)}")
+            self._frontier.take(stage)
             self._finish(StageResult(stage.name, results.BLOCKED, fault=fault))
             return True
         decision = self._plan.decisions[stage.name]
         if isinstance(decision, Skip):
+            self._frontier.take(stage)
             self._attempts.record_skip(stage, decision.key)
             self._finish(StageResult(stage.name, results.SKIPPED, key=decision.key))
             return True
@@ -140,11 +119,13 @@ class Executor:
             self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.key_of(stage.name)))
             return
         if not self._attempts.lock(job):
-            fault = Fault(f"stage {stage.name}", f"another process holds locks/{stage.name}.lock", "end it, or wait for it")
+            fault = Fault(
+                f"stage {stage.name}", f"another process holds locks/{stage.name}.lock", "end it, or wait for it"
+            )
             self._fail(job, fault, EXIT_LOCKED)
             return
         job.began = self._clock()
-        self._start(job)
+        self._guarded(stage, lambda: self._start(job), job)
 
     def _start(self, job: Job) -> None:
         launch = self._attempts.prepare(job)
@@ -260,7 +241,9 @@ class Executor:
             return None
         if self._stopping:
             return None
-        delay = delay_before(stage.retry, len(job.attempts) + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}")
+        delay = delay_before(
+            stage.retry, len(job.attempts) + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}"
+        )
         return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
 
     def _retryable(self, job: Job, attempt: AttemptResult, *, sent: bool) -> bool:
@@ -315,11 +298,7 @@ class Executor:
         self.results[result.name] = result
         self._attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
-        for name in self._graph.downstream[result.name]:
-            if name in self._waiting:
-                self._waiting[name] -= 1
-                if not self._waiting[name]:
-                    heapq.heappush(self._ready, (self._stages[name].index, name))
+        self._frontier.passed(result.name)
 
     def _give_up(self, name: str) -> None:
         """Settle a stage that was never started, because the run was stopped before its turn."""
@@ -331,5 +310,3 @@ class Executor:
         failed = [one for one, result in self.results.items() if result.status == results.FAILED]
         by = "the interrupt" if interrupted else f"the failure of {', '.join(failed)}"
         self._finish(StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", f"not started after {by}")))
-
-

@@ -39,7 +39,7 @@ class Publisher:
         self._unsynced: dict[str, None] = {}
 
     def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
-        """Return what is wrong with the outputs of an attempt that exited with 0; `before` is from `real_identities`."""
+        """Return what is wrong with the outputs after exit 0; `before` is from `real_identities`."""
         now = real_identities(self._spec, stage)
         for name, declared in stage.outputs.items():
             partial = partial_path(self._spec.output_path(declared), tag)

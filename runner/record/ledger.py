@@ -20,7 +20,7 @@ OPENED, CLOSED, NOOP = "opened", "closed", "noop"
 
 
 class LedgerHead:
-    """The last record of the ledger: its position, the pipeline it belongs to, and the runs still open, oldest first."""
+    """The last record of the ledger: its position, its pipeline, and the runs still open, oldest first."""
 
     __slots__ = ("open_runs", "pipeline", "position")
 

@@ -33,7 +33,7 @@ class OpenRun(NamedTuple):
 
 
 def recover(paths: StatePaths, workspace: str, runs: tuple[str, ...]) -> list[OpenRun]:
-    """Redo the commits of every open run, oldest first, and sweep what they left; the caller holds the pipeline lock."""
+    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held."""
     recovered = [_recover_run(paths, workspace, run) for run in runs]
     files.discard(paths.temporary)
     return recovered

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from json import loads
 from hashlib import sha256
+from json import loads
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
@@ -37,9 +37,7 @@ def read_marker(paths: StatePaths, stage: str) -> Marker | None:
     return marker if marker is not None and marker.stage == stage else None
 
 
-def write_metrics(
-    paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool, atomic: bool = True
-) -> str:
+def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool, atomic: bool = True) -> str:
     """Replace the metrics file of a run and return the hex SHA-256 of its bytes.
 
     Not `atomic` for a run that did nothing: nobody reads its metrics before its audit log, written next, names them.

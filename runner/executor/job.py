@@ -1,0 +1,60 @@
+"""A stage on its way through a run, and what of the outside world it gets to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from runner.decide.fingerprint import Fingerprint
+    from runner.decide.plan import Reason
+    from runner.record.locks import KernelLock
+    from runner.resources import Capacity
+    from runner.results import AttemptResult
+    from runner.spec.model import Stage
+
+
+@dataclass(slots=True)
+class Job:
+    """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
+
+    stage: Stage
+    fingerprint: Fingerprint
+    reasons: tuple[Reason, ...] = ()
+    number: int = 0
+    tag: str = ""
+    log: str | None = None
+    program: str = ""
+    delay: float = 0.0
+    began: float = 0.0
+    redecided: int = 0
+    attempts: list[AttemptResult] = field(default_factory=list)
+    lock: KernelLock | None = None
+    before: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What of the world outside gets into a stage's environment."""
+
+    outer_path: str
+    outer_home: str | None
+    sdk_path: str | None
+    isolation: str
+    durable: bool
+
+
+class Ticker(Protocol):
+    """Something that wants to be called now and then while the loop waits (a live display)."""
+
+    interval: float | None
+
+    def tick(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How to go about a run: whether a failure ends it, and what fits beside what."""
+
+    keep_going: bool
+    capacity: Capacity

@@ -1,0 +1,107 @@
+"""What an attempt starts with: its stage file, its environment, its command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from runner.contain.environment import DEFAULT_PATH, argument_fault, contract_variables, find_program, stage_environment
+from runner.errors import Fault, SpecError
+from runner.record import files
+from runner.record.state import write_stage_file
+from runner.spec.placeholders import expand, list_inputs
+
+if TYPE_CHECKING:
+    from runner.executor.job import Job, Surroundings
+    from runner.spec.model import Spec
+
+
+class Setting:
+    """Lays out what the attempts of one run start with; `partials` of a job are its outputs."""
+
+    def __init__(self, spec: Spec, run_id: str, around: Surroundings) -> None:
+        self._spec = spec
+        self._paths = spec.paths
+        self.run_id = run_id
+        self._around = around
+
+    def environment(self, job: Job, scratch: str, partials: dict[str, str]) -> dict[str, str]:
+        """Write the stage file, and return the whole environment of one attempt."""
+        stage = job.stage
+        resources = stage.resources
+        stage_file = self._paths.stage_file(self.run_id, stage.name, job.number)
+        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        write_stage_file(
+            stage_file,
+            {
+                "name": stage.name, "pipeline": self._spec.name, "runId": self.run_id, "attempt": job.number,
+                "key": job.fingerprint.key, "params": stage.params,
+                "checkpoint": {
+                    "everyLines": stage.checkpoint.every_lines, "everySeconds": stage.checkpoint.every_seconds,
+                },
+                "durability": "full" if self._around.durable else "process",
+                "inputs": inputs, "outputs": partials,
+                "realOutputs": {name: self._spec.output_path(path) for name, path in stage.outputs.items()},
+                "progress": self._paths.progress(stage.name), "scratch": scratch,
+                "resources": {
+                    "cpus": resources.cpus, "memoryMiB": resources.memory_mib,
+                    "ioConcurrency": resources.io_concurrency,
+                },
+            },
+        )  # fmt: skip
+        contract = contract_variables(
+            stage_file=stage_file, pipeline=self._spec.name, run_id=self.run_id, stage=stage.name, attempt=job.number,
+            key=job.fingerprint.key, params=stage.params, inputs=inputs, outputs=partials,
+            progress=self._paths.progress(stage.name), offline=self._around.isolation, cpus=resources.cpus,
+            memory_mib=resources.memory_mib, io_concurrency=resources.io_concurrency,
+        )  # fmt: skip
+        return stage_environment(
+            interpreter=sys.executable, outer_home=self._around.outer_home, scratch=scratch,
+            package_parent=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus, contract=contract,
+        )  # fmt: skip
+
+    def command(
+        self, job: Job, scratch: str, partials: dict[str, str], environment: dict[str, str]
+    ) -> tuple[list[str], str]:
+        """Return the words of the command line and the absolute path of its program; SpecError when there is none."""
+        stage = job.stage
+        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        words = list(stage.command or stage.args)
+        lists = {}
+        for name in list_inputs(words):
+            lists[name] = f"{scratch}.{name}.list"
+            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
+        where = f"{self._spec.shown}#/stages/{stage.index}"
+        try:
+            argv = expand(
+                words,
+                inputs=inputs,
+                lists=lists,
+                outputs=partials,
+                params=stage.params,
+                python=sys.executable,
+            )
+        except ValueError as error:
+            raise SpecError(
+                Fault(where, str(error), "let the placeholder be a word of its own, or use {list.NAME}")
+            ) from error
+        processor = self._spec.processor_path(stage)
+        if processor is not None:
+            argv = [sys.executable, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+        path = environment.get("PATH", DEFAULT_PATH)
+        program = find_program(argv[0], path, self._spec.root)
+        if program is None:
+            raise SpecError(self._missing_program(argv[0], path, where))
+        fault = argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where)
+        if fault is not None:
+            raise SpecError(fault)
+        return argv, program
+
+    def _missing_program(self, word: str, path: str, where: str) -> Fault:
+        elsewhere = find_program(word, self._around.outer_path, self._spec.root)
+        if elsewhere is None:
+            return Fault(where, f'no program "{word}" on the stage\'s PATH', f"PATH is {path}")
+        directory = os.path.dirname(elsewhere)
+        hint = f'stages do not see your shell\'s PATH; add to the stage: "env": {{"PATH": "{directory}:{path}"}}'
+        return Fault(where, f'program "{word}" is only on the PATH of your shell, as {elsewhere}', hint)
