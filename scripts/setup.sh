@@ -89,6 +89,7 @@ make_venv() {
   found=$(find_python)
   echo "making .venv with $found" >&2
   if ! output=$("$found" -I -m venv "$venv" 2>&1); then
+    output+=$(space_left)
     rm -rf "$venv"
     explain_failure "cannot make $venv" "$output" "$(venv_hint "$found")"
   fi
@@ -127,10 +128,16 @@ install_into_venv() {  # MODE WHEELS
   rm -f "$venv"/offpipe-*
   if ! output=$("$python" -I -m pip install --quiet --disable-pip-version-check --no-input \
     ${options[@]+"${options[@]}"} --editable "$what" 2>&1); then
-    explain_failure "cannot install into $venv" "$output" \
+    explain_failure "cannot install into $venv" "$output$(space_left)" \
       "without an index, OFFPIPE_WHEELS=DIR installs from a directory of wheels; CONTRIBUTING.md shows how to fill one"
   fi
   : >"$venv/$(stamp_name)-$1" || fail "$venv: cannot write to it" "make room, or make it writable"
+}
+
+space_left() {  # says so when there is none, because venv does not show what its pip ran into
+  local kib
+  kib=$(df -Pk "$checkout" 2>/dev/null | tail -n 1 | sed 's/.* \([0-9][0-9]*\)  *[0-9]*%.*/\1/')
+  [ "$kib" -ge 2048 ] 2>/dev/null || [ -z "$kib" ] || printf '\nNo space left on device (%s KiB)' "$kib"
 }
 
 explain_failure() {  # FACT OUTPUT HINT

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 def direction(tree: ast.Module, module: str) -> Iterator[str]:
     allowed = {"leaf": (), "room": ("leaf", "room"), "room.special": ("leaf", "room", "other.one"), "other": ("leaf",)}
-    return wrong_direction(tree, module, allowed)
+    return wrong_direction(tree, module, allowed, {"leaf": ("other.one",)})
 
 
 FORBIDDEN: list[tuple[Rule, str, str]] = [
     (direction, "leaf", "import runner.room"),
+    (direction, "leaf", "from runner.other import one"),
+    (direction, "leaf", "if TYPE_CHECKING:\n    from runner.other import two"),
+    (direction, "leaf", "if TYPE_CHECKING:\n    pass\nelse:\n    from runner.other import one"),
     (direction, "room.a", "import runner.other.one"),
     (direction, "room.a", "from runner import other"),
     (direction, "room.a", "def f():\n    from ..other import one"),
@@ -76,6 +79,7 @@ PERMITTED: list[tuple[Rule, str, str]] = [
     (direction, "room.a", "from runner.room.b import c\nimport json\nfrom runner import __version__, leaf"),
     (direction, "room.a", "from . import b\nfrom .b import c\nfrom ..leaf import d"),
     (direction, "room.special", "from runner.other.one import thing"),
+    (direction, "leaf", "if TYPE_CHECKING:\n    from runner.other.one import thing"),
     (network_imports, "cli", "from urllib.parse import quote\nimport selectors"),
     (
         writes,

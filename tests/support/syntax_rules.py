@@ -6,10 +6,11 @@ A rule takes the tree and the module's name inside runner (`record.files`), whic
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 NETWORK = frozenset(
     "asyncio ftplib http imaplib nntplib poplib smtplib socket socketserver ssl telnetlib urllib webbrowser wsgiref"
@@ -51,16 +52,33 @@ def imported_names(tree: ast.AST, module: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, node.args[0].value
 
 
-def wrong_direction(tree: ast.AST, module: str, allowed: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Imports that `allowed` does not list; its longest key that is the module or a room around it counts."""
+Table = Mapping[str, tuple[str, ...]]
+
+
+def wrong_direction(tree: ast.AST, module: str, allowed: Table, for_types: Table | None = None) -> Iterator[str]:
+    """Imports that `allowed` does not list; its longest key that is the module or a room around it counts.
+
+    `for_types` lists, by module, what may be imported too under `if TYPE_CHECKING:`.
+    """
     key = max((name for name in allowed if fits(module, [name])), key=len, default=None)
     if key is None:
         yield f"1: no line in the table says what runner.{module} may import"
         return
+    types = lines_for_types(tree)
     for line, name in imported_names(tree, module):
         first, _, inner = name.partition(".")
-        if first == "runner" and inner not in {"", "__version__"} and not fits(inner, allowed[key]):
+        permitted = (*allowed[key], *((for_types or {}).get(module, ()) if line in types else ()))
+        if first == "runner" and inner not in {"", "__version__"} and not fits(inner, permitted):
             yield f"{line}: runner.{module} may not import runner.{inner}"
+
+
+def lines_for_types(tree: ast.AST) -> set[int]:
+    """The lines inside `if TYPE_CHECKING:`, which never run."""
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and dotted(node.test).endswith("TYPE_CHECKING"):
+            lines.update(range(node.lineno, (node.body[-1].end_lineno or 0) + 1))
+    return lines
 
 
 def network_imports(tree: ast.AST, module: str) -> Iterator[str]:
@@ -99,7 +117,7 @@ def writes(tree: ast.AST, module: str) -> Iterator[str]:
             if (
                 (owner in {"os", "posix"} and method in WRITING_CALLS)
                 or (owner == "shutil" and method in SHUTIL_WRITING_CALLS)
-                or method in PATH_WRITING_METHODS
+                or (method in PATH_WRITING_METHODS and owner != "files")
                 or (method in {"open", "fdopen"} and owner != "os" and opens_for_writing(node, called))
                 or (called == "os.fdopen" and opens_for_writing(node, "open"))
             ):
