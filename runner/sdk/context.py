@@ -162,11 +162,13 @@ class Stage:
         if isinstance(error, OffpipeError):
             _leave(error)
 
-    def begin(self, job: Job[bytes] | Job[str]) -> tuple[int, Progress | None]:
-        """For Job: count a job in, and answer its index and where it (or a later one) had come to."""
+    def begin(self, job: Job[bytes] | Job[str], *, keeps: bool) -> tuple[int, Progress | None]:
+        """For Job: count in a job that keeps outputs; answer its index and where it (or a later one) had come to."""
         if self._job is not None:
             raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
         self._job = job
+        if not keeps:
+            return -1, None
         index = self._jobs_started
         self._jobs_started += 1
         resumed = self._resumed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from io import BytesIO
 from time import monotonic
 
-from runner.errors import Fault, InputError, UsageError
+from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.sdk.source import Source, end_of_line
 
 TYPE_CHECKING = False
@@ -39,7 +39,8 @@ class Job(Generic[Data]):
     """A pass over `paths`, used as `with ... as job: for data in job: job.write(...)`; one at a time in a stage.
 
     After a kill the same job goes on behind the last checkpoint. What it writes before its loop is in the outputs
-    then already, and is not written twice; a job that was over gives nothing and writes nothing.
+    then already, and is not written twice; a job that was over gives nothing and writes nothing. A job without
+    outputs has nothing that could be kept, so what it reads is read again.
     """
 
     def __init__(
@@ -103,19 +104,26 @@ class Job(Generic[Data]):
             self._save(done=False)
 
     def __enter__(self) -> Job[Data]:
-        self._index, reached = self._stage.begin(self)
+        self._index, reached = self._stage.begin(self, keeps=bool(self._to))
         if reached is not None:
             self._over = self._index < reached.job or reached.done
             self.resumed = True
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
         self._writing = not self.resumed
+        try:
+            self._open()
+        except OffpipeError:
+            self._stage.end()  # should the stage carry on without
+            raise
+        return self
+
+    def _open(self) -> None:
         self._outputs = {name: self._stage.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
         self._start_interval(self._line_offset)
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._source.close()
@@ -200,7 +208,8 @@ class Job(Generic[Data]):
         given = self._lines_given()
         line_offset = self._line_offset + given
         byte_offset = self._byte_offset + (end_of_line(self._block, given) if given else 0)
-        self._stage.checkpoint(self._index, line_offset, byte_offset, done=done)
+        if self._to:
+            self._stage.checkpoint(self._index, line_offset, byte_offset, done=done)
         self._start_interval(line_offset)
 
     def _start_interval(self, line_offset: int) -> None:
