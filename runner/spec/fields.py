@@ -24,7 +24,7 @@ NAME = Text(
     "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most"
 )
 LABEL = Text("[A-Za-z][A-Za-z0-9_-]{0,99}", "such a name is letters, digits, _ - and begins with a letter; 100 at most")
-PATH = Text(forbidden=_CONTROL)
+PATH = Text(forbidden=_CONTROL, longest=4096)  # PATH_MAX
 WORD = Text(forbidden="\\u0000", empty=True)
 PROSE = Text(empty=True)
 MODULE = Text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")

@@ -39,19 +39,26 @@ class OutputIndex:
         return found
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        if pattern.endswith("/"):
-            yield from self._enclosing(pattern)
-            yield from starting_with(self._sorted, pattern)
-        elif is_glob(pattern):
+        if is_glob(pattern):
             prefix = literal_prefix(pattern)
             # Outputs over the literal part are not among those that begin with it, except the one that just is it.
             yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
             for path in starting_with(self._sorted, prefix):
-                expression = compile_glob_above(pattern) if path in self._directories else compile_glob(pattern)
-                if expression.match(path):
+                if self._may_match(path, pattern):
                     yield path
         else:
             yield from self._enclosing(pattern)
+            if pattern.endswith("/"):
+                yield from starting_with(self._sorted, pattern)
+
+    def _may_match(self, path: str, pattern: str) -> bool:
+        """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
+        if path in self._directories and compile_glob_above(pattern).match(path):
+            return True
+        matches = compile_glob(pattern).match
+        if pattern.endswith("/"):
+            return any(matches(f"{parent}/") for parent in parents(path))
+        return path not in self._directories and matches(path) is not None
 
     def _enclosing(self, path: str) -> Iterator[str]:
         if self._directories:

@@ -111,18 +111,21 @@ class Number(Kind):
 
 
 class Text(Kind):
-    """A string: not empty unless `empty`, matching `pattern` whole, holding no `forbidden` character.
+    """A string: not empty unless `empty`, matching `pattern` whole, without a `forbidden` character.
 
-    `rule` says in words what the pattern asks.
+    `rule` says in words what the pattern asks; `longest` counts characters, 0 is no limit.
     """
 
     noun = "a string"
 
-    def __init__(self, pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False) -> None:
+    def __init__(
+        self, pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0
+    ) -> None:
         self.pattern = pattern
         self.rule = rule
         self.forbidden = forbidden
         self.empty = empty
+        self.longest = longest
         self._matches = re.compile(pattern).fullmatch if pattern else None
         self._forbids = re.compile(forbidden).search if forbidden else None
 
@@ -135,6 +138,8 @@ class Text(Kind):
             return [finding._replace(hint=hint) for finding in self.wrong_type(value)]
         if not value and not self.empty:
             return [Finding((), "is empty")]
+        if self.longest and len(value) > self.longest:
+            return [Finding((), f"is {len(value):,} characters long", f"at most {self.longest:,}")]
         if self._matches and not self._matches(value):
             return [Finding((), f"{show(value)} is not allowed", self.rule)]
         if self._forbids and self._forbids(value):
@@ -147,6 +152,8 @@ class Text(Kind):
             found["pattern"] = f"^{self.pattern}$"
         elif not self.empty:
             found["minLength"] = 1
+        if self.longest:
+            found["maxLength"] = self.longest
         if self.forbidden:
             found["not"] = {"pattern": self.forbidden}
         return found

@@ -1,0 +1,131 @@
+"""The graph of a pipeline's stages: edges from outputs matched to inputs and from `needs`, and a stable order.
+
+Every walk is iterative and linear in stages and edges, since a chain may have 10,000 links.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault, SpecError, UsageError
+from runner.spec.index import OutputIndex
+from runner.spec.words import did_you_mean, show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.spec.model import Spec, Stage
+
+Edges = dict[str, tuple[str, ...]]
+Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Stages in the order they can run in, and what leads to what.
+
+    `upstream` and `downstream`: stage -> its direct neighbours, in spec order. `feeds`: stage -> input -> the
+    (producer, output path) pairs that it means; an input that no stage produces is not in it. `producers`: output
+    path as declared -> (stage, output name).
+    """
+
+    spec: Spec
+    order: tuple[Stage, ...]
+    upstream: Edges
+    downstream: Edges
+    feeds: Feeds
+    producers: dict[str, tuple[str, str]]
+
+
+def build_graph(spec: Spec) -> Graph:
+    """Return the graph; raises SpecError with every cycle found: `a -> b -> a`, from producer to consumer."""
+    index = OutputIndex(spec.stages)
+    position = {stage.name: stage.index for stage in spec.stages}
+    upstream: Edges = {}
+    gathered: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
+    feeds: Feeds = {}
+    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}  # many stages may read the same many files
+    for stage in spec.stages:
+        before = set(stage.needs)
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        for name, pattern in stage.inputs.items():
+            if matched := index.matches(pattern):
+                pairs = shared.get(matched)
+                if pairs is None:
+                    pairs = shared[matched] = tuple((index.producers[path][0], path) for path in matched)
+                found[name] = pairs
+                before.update(producer for producer, _ in pairs)
+        if found:
+            feeds[stage.name] = found
+        upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
+        for producer in upstream[stage.name]:
+            gathered[producer].append(stage.name)
+    downstream = {name: tuple(names) for name, names in gathered.items()}
+    order = _order(spec.stages, upstream, downstream)
+    if len(order) < len(spec.stages):
+        stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
+        raise SpecError(*_cycles(spec, upstream, stuck))
+    return Graph(spec, order, upstream, downstream, feeds, index.producers)
+
+
+def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
+    """Return the named stages and everything they need, in order; no names mean all. UsageError for unknown names."""
+    if not names:
+        return graph.order
+    unknown = [name for name in names if name not in graph.upstream]
+    if unknown:
+        known = graph.upstream
+        raise UsageError(*(Fault("", f"no stage named {show(name)}", did_you_mean(name, known)) for name in unknown))
+    wanted = set(names)
+    pending = list(wanted)
+    while pending:
+        for name in graph.upstream[pending.pop()]:
+            if name not in wanted:
+                wanted.add(name)
+                pending.append(name)
+    return tuple(stage for stage in graph.order if stage.name in wanted)
+
+
+def _order(stages: Sequence[Stage], upstream: Edges, downstream: Edges) -> tuple[Stage, ...]:
+    """Return the topological order that has the smallest index first among the ready; short when there are cycles."""
+    waiting = {name: len(before) for name, before in upstream.items()}
+    position = {stage.name: stage.index for stage in stages}
+    ready = [stage.index for stage in stages if not waiting[stage.name]]
+    heapify(ready)
+    order = []
+    while ready:
+        stage = stages[heappop(ready)]
+        order.append(stage)
+        for name in downstream[stage.name]:
+            waiting[name] -= 1
+            if not waiting[name]:
+                heappush(ready, position[name])
+    return tuple(order)
+
+
+def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]) -> list[Fault]:
+    """Follow from each stuck stage its first stuck upstream: that way ends in a cycle, and each cycle is met once."""
+    faults = []
+    seen: set[str] = set()
+    for stage in spec.stages:
+        trail: dict[str, int] = {}
+        name = stage.name
+        while name in stuck and name not in seen:
+            seen.add(name)
+            trail[name] = len(trail)
+            name = next(before for before in upstream[name] if before in stuck)
+        if name in trail:
+            faults.append(_cycle_fault(spec, list(trail)[trail[name] :][::-1]))
+    return faults
+
+
+def _cycle_fault(spec: Spec, names: list[str]) -> Fault:
+    index = {stage.name: stage.index for stage in spec.stages}
+    first = min(range(len(names)), key=lambda place: index[names[place]])
+    circle = [*names[first:], *names[:first], names[first]]
+    if len(circle) > 12:
+        circle = [*circle[:6], "...", *circle[-5:]]
+    where = f"{spec.shown}#/stages/{index[names[first]]}"
+    return Fault(where, f"a cycle: {' -> '.join(circle)}", "no stage can come before itself, by files or by needs")
