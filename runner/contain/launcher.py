@@ -210,7 +210,7 @@ class Service:
             self._ended.clear()
 
     def _sweep(self, *, childless: bool) -> bool:
-        """Kill what ended stages left; False when that is nothing. Its session tells who left it, else it is a guess."""
+        """Kill what ended stages left; False when that is nothing. Sessions tell who left it, or it is a guess."""
         found = self._tree.kill_left(self._running, self._ended, childless=childless)
         for pid, session in found.items():
             self._ended.get(session, next(iter(self._ended.values()))).left.add(pid)

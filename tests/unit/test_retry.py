@@ -1,0 +1,92 @@
+"""The policy of retries, without a clock."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.retry import LONGEST_DELAY, delay_before, is_retryable, may_start
+
+
+@dataclass
+class Policy:
+    delays: float | tuple[float, ...] = 1.0
+    multiplier: float = 2.0
+    max_delay_seconds: float | None = 60.0
+    jitter: float = 1.0
+    retry_exit_codes: frozenset[int] = frozenset({75})
+    retry_signals: frozenset[int] = frozenset({9})
+    max_total_seconds: float | None = None
+
+
+def retryable(*, code=None, signal=None, timed_out=False, sent=False, retry_on_timeout=False):
+    return is_retryable(
+        Policy(), code=code, signal=signal, timed_out=timed_out, sent=sent, retry_on_timeout=retry_on_timeout
+    )
+
+
+def test_listed_codes_and_signals_are_retried_and_no_others():
+    assert retryable(code=75) and retryable(signal=9)
+    assert not retryable(code=1) and not retryable(signal=11) and not retryable(code=9)
+
+
+def test_failing_to_start_is_not_retried():
+    assert not retryable()
+
+
+def test_a_signal_that_the_runner_sent_is_never_retried():
+    assert not retryable(signal=9, sent=True) and not retryable(code=75, sent=True)
+
+
+def test_time_outs_are_retried_when_asked_for_whatever_the_program_answered():
+    assert retryable(signal=9, timed_out=True, sent=True, retry_on_timeout=True)
+    assert retryable(code=1, timed_out=True, sent=True, retry_on_timeout=True)
+    assert not retryable(code=75, timed_out=True, sent=True)
+
+
+def test_delays_grow_up_to_the_maximum():
+    policy = Policy(delays=0.5, max_delay_seconds=3.0, jitter=0.0)
+    assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 5, 1000)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+
+
+def test_the_last_of_a_list_repeats_and_is_capped_too():
+    policy = Policy(delays=(1.0, 5.0, 100.0), jitter=0.0)
+    assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 9)] == [1.0, 5.0, 60.0, 60.0]
+
+
+def test_no_maximum_and_no_delay_still_give_numbers():
+    assert delay_before(Policy(max_delay_seconds=None, multiplier=10.0, jitter=0.0), 1000, "s") == LONGEST_DELAY
+    assert delay_before(Policy(delays=0.0, multiplier=10.0), 1000, "s") == 0.0
+
+
+@given(
+    delay=st.floats(0, 1e6),
+    multiplier=st.floats(0, 100),
+    cap=st.none() | st.floats(0, 1e5),
+    jitter=st.floats(0, 1),
+    attempt=st.integers(2, 1000),
+    seed=st.text(),
+)
+def test_delay_lies_between_its_bounds_and_depends_on_nothing_else(delay, multiplier, cap, jitter, attempt, seed):
+    policy = Policy(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=jitter)
+    longest = delay_before(Policy(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, "")
+    drawn = delay_before(policy, attempt, seed)
+    assert (1 - jitter) * longest * (1 - 1e-12) <= drawn <= longest
+    assert longest <= (LONGEST_DELAY if cap is None else cap)
+    assert drawn == delay_before(policy, attempt, seed)
+
+
+def test_draws_fill_the_whole_range_evenly():
+    drawn = [delay_before(Policy(), 2, f"run/stage-{number}") for number in range(4000)]
+    quarters = [sum(low <= value < low + 0.25 for value in drawn) for low in (0.0, 0.25, 0.5, 0.75)]
+    assert all(850 < quarter < 1150 for quarter in quarters)
+
+
+@pytest.mark.parametrize(("elapsed", "delay", "starts"), [(9.0, 1.0, True), (9.0, 1.001, False), (11.0, 0.0, False)])
+def test_no_attempt_starts_after_the_total(elapsed, delay, starts):
+    assert may_start(Policy(max_total_seconds=10.0), elapsed=elapsed, delay=delay) is starts
+
+
+def test_without_a_total_any_attempt_may_start():
+    assert may_start(Policy(), elapsed=1e9, delay=1e9)
