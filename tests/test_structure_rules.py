@@ -103,5 +103,6 @@ def test_rule_passes_what_it_should(rule, module, source) -> None:
 
 
 def test_machine_paths_are_found_and_ordinary_paths_are_not() -> None:
-    assert list(machine_paths("see /ho" + "me/someone/x")) != []
-    assert list(machine_paths("'data/work/copy.txt' and {state}/work/x, /usr/bin/python3")) == []
+    places = ["/srv/ann/offpipe"]
+    assert list(machine_paths("one\nsee '/srv/ann/offpipe/x'", places)) == ["2: /srv/ann/offpipe"]
+    assert list(machine_paths("/srv/ann/offpipe2, x/srv/ann/offpipe, /srv/ann, data/work/copy.txt", places)) == []

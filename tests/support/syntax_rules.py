@@ -6,6 +6,7 @@ A rule takes the tree and the module's name inside runner (`record.files`), whic
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -179,10 +180,9 @@ def long_functions(tree: ast.AST, module: str, limit: int = 40) -> Iterator[str]
                 yield f"{node.lineno}: {node.name} has {lines} lines"
 
 
-def machine_paths(text: str) -> Iterator[str]:
-    """Paths of the machine that something was written on; examples name no user."""
+def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
+    """Lines that name one of `places`, directories of the machine that something was written on."""
     for number, line in enumerate(text.splitlines(), 1):
-        for start in ("/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/", "C:" + "\\Us" + "ers\\"):
-            before, found, _ = line.partition(start)
-            if found and not before[-1:].isalnum() and before[-1:] not in {"}", ".", "_", "-", ")", "]", "*"}:
-                yield f"{number}: {start}"
+        yield from (
+            f"{number}: {place}" for place in places if re.search(rf"(?<![\w./-]){re.escape(place)}(?![\w-])", line)
+        )
