@@ -130,7 +130,10 @@ class Launcher:
             os.close(self._requests)
             self._requests = -1
             if self._ended is None:
-                os.kill(self.pid, signal.SIGCONT)  # stopped by somebody, it would never see the end
+                try:
+                    os.kill(self.pid, signal.SIGCONT)  # stopped by somebody, it would never see the end
+                except ProcessLookupError:
+                    pass  # where SIGCHLD is ignored nobody has to take its exit, and its number is free at once
             self._wait()
             os.close(self._replies)
             self._replies = -1
