@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os.path
 from signal import Signals
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from runner.spec.fields import CHECKPOINT, LABEL, OFFLINE, RESOURCES, RETRY, STAGE
 from runner.spec.kinds import Finding
 from runner.spec.locations import from_root, normal
-from runner.spec.model import READY_MADE, Checkpoint, OnAttempt, Resources, Retry, Stage
+from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,67 +17,64 @@ if TYPE_CHECKING:
     Json = Mapping[str, object]
 
 
-class StageBuilder:
-    """Builds stages from objects that hold only what the table of fields lets pass. Adds to `findings`.
+Built = TypeVar("Built")
 
-    Stages that say nothing of their own about retry and the like share one value.
-    """
+
+class _Section(Generic[Built]):
+    """One of retry, checkpoint, resources: the defaults for all stages, and the value of those that say no more."""
+
+    def __init__(self, defaults: Json, name: str, build: Callable[[Json], Built]) -> None:
+        self._build = build
+        self.defaults = cast("Json", defaults.get(name, {}))
+        self._shared = build(self.defaults)
+
+    def of(self, given: Json | None) -> Built:
+        return self._shared if given is None else self._build({**self.defaults, **given})
+
+
+class StageBuilder:
+    """Builds stages from objects that hold only what the table of fields lets pass. Adds to `findings`."""
 
     def __init__(self, defaults: Json, offline: Json, root: str, findings: list[Finding]) -> None:
         self._root = root
         self._findings = findings
         self._defaults = defaults
-        self._on_attempt = cast(OnAttempt, offline.get("onAttempt", OFFLINE.defaults["onAttempt"]))
-        self._retry = _section(defaults, "retry")
-        self._checkpoint = _section(defaults, "checkpoint")
-        self._resources = _section(defaults, "resources")
+        self._on_attempt = offline.get("onAttempt", OFFLINE.defaults["onAttempt"])
+        self._retry = _Section(defaults, "retry", build_retry)
+        self._checkpoint = _Section(defaults, "checkpoint", build_checkpoint)
+        self._resources = _Section(defaults, "resources", build_resources)
         self._env = cast("dict[str, str]", defaults.get("env", {}))
-        self._shared_retry = build_retry(self._retry)
-        self._shared_checkpoint = build_checkpoint(self._checkpoint)
-        self._shared_resources = build_resources(self._resources)
-        self._retries_timeout = self._retry_on_timeout({}, {})
+        self._timeout = defaults.get("timeoutSeconds")
+        self._fresh = defaults.get("freshInterpreter", STAGE.defaults["freshInterpreter"])
+        self._retries_timeout = self._retry_on_timeout({})
 
     def build(self, index: int, given: Json) -> Stage:
-        get = given.get
-        plain = STAGE.defaults
-        retry = get("retry")
-        checkpoint = get("checkpoint")
-        resources = get("resources")
-        offline = get("offline")
-        command = get("command")
-        retries_timeout = self._retries_timeout
-        if retry is not None or "retryOnTimeout" in given:
-            retries_timeout = self._retry_on_timeout(given, _section(given, "retry"))
+        # The walk has seen that each field has its type; to say it again in a cast a field would slow every load.
+        get = cast("Callable[..., Any]", given.get)
+        says_timeout = "retry" in given or "retryOnTimeout" in given
         return Stage(
             index=index,
-            name=cast(str, get("name", "")),
+            name=get("name", ""),
             outputs=self._paths(index, "outputs", get("outputs"), normal),
             inputs=self._paths(index, "inputs", get("inputs"), self._from_root),
-            processor=self._processor(cast("str | None", get("processor"))),
-            args=tuple(cast("list[str]", get("args", ()))),
-            command=None if command is None else tuple(cast("list[str]", command)),
-            needs=tuple(cast("list[str]", get("needs", ()))),
-            params=dict(cast("dict[str, object]", get("params", plain["params"]))),
-            env={**self._env, **cast("dict[str, str]", get("env", {}))},
-            stdin=cast("str | None", get("stdin")),
-            stdout=cast("str | None", get("stdout")),
-            retry=self._shared_retry if retry is None else build_retry({**self._retry, **cast("Json", retry)}),
-            checkpoint=self._shared_checkpoint
-            if checkpoint is None
-            else build_checkpoint({**self._checkpoint, **cast("Json", checkpoint)}),
-            resources=self._shared_resources
-            if resources is None
-            else build_resources({**self._resources, **cast("Json", resources)}),
-            timeout_seconds=cast("float | None", get("timeoutSeconds", self._defaults.get("timeoutSeconds"))),
-            retry_on_timeout=retries_timeout,
-            fresh_interpreter=cast(bool, get("freshInterpreter", self._defaults.get("freshInterpreter", False))),
-            on_attempt=self._on_attempt if offline is None else self._stage_on_attempt(cast("Json", offline)),
-            description=cast(str, get("description", plain["description"])),
+            processor=self._processor(get("processor")),
+            args=tuple(get("args", ())),
+            command=tuple(get("command")) if "command" in given else None,
+            needs=tuple(get("needs", ())),
+            params=dict(get("params", ())),
+            env={**self._env, **get("env", {})},
+            stdin=get("stdin"),
+            stdout=get("stdout"),
+            retry=self._retry.of(get("retry")),
+            checkpoint=self._checkpoint.of(get("checkpoint")),
+            resources=self._resources.of(get("resources")),
+            timeout_seconds=get("timeoutSeconds", self._timeout),
+            retry_on_timeout=self._retry_on_timeout(given) if says_timeout else self._retries_timeout,
+            fresh_interpreter=get("freshInterpreter", self._fresh),
+            on_attempt=get("offline", {}).get("onAttempt", self._on_attempt),
+            description=get("description", ""),
             extensions=extensions(given),
         )
-
-    def _stage_on_attempt(self, offline: Json) -> OnAttempt:
-        return cast(OnAttempt, offline.get("onAttempt", self._on_attempt))
 
     def _from_root(self, path: str) -> str:
         return from_root(path, self._root)
@@ -87,9 +84,9 @@ class StageBuilder:
             return written
         return from_root(written, self._root)
 
-    def _retry_on_timeout(self, given: Json, retry: Json) -> bool:
+    def _retry_on_timeout(self, given: Json) -> bool:
         """What stands nearest to the stage holds: the stage, its retry, the defaults, their retry."""
-        for place in (given, retry, self._defaults, self._retry):
+        for place in (given, _section(given, "retry"), self._defaults, self._retry.defaults):
             if "retryOnTimeout" in place:
                 return cast(bool, place["retryOnTimeout"])
         return cast(bool, RETRY.defaults["retryOnTimeout"])

@@ -35,10 +35,11 @@ def check_outputs(spec: Spec, given: Sequence[Json]) -> Iterator[Finding]:
     seen: set[str] = set()
     for stage in spec.stages:
         for name, path in stage.outputs.items():
-            if found := _fault_of(path) or taken.fault_of(path) or _meeting(path, stage, first, seen):
+            plain = bare(path)
+            if found := _fault_of(path, plain) or taken.fault_of(path, plain) or _meeting(path, stage, first, seen):
                 at = ("stages", stage.index, "outputs", step(given[stage.index], "outputs", stage.outputs, name))
                 yield Finding(at, *found)
-            seen.add(bare(path))
+            seen.add(plain)
 
 
 def check_own_inputs(stages: Sequence[Stage], given: Sequence[Json]) -> Iterator[Finding]:
@@ -60,18 +61,18 @@ def check_own_inputs(stages: Sequence[Stage], given: Sequence[Json]) -> Iterator
                 yield Finding(at, what, f'write "{other}"')
 
 
-def _fault_of(path: str) -> tuple[str, str] | None:
+def _fault_of(path: str, plain: str) -> tuple[str, str] | None:
     """Return what is wrong with an output's path in itself, and a hint."""
     if not is_below(path):
         what = "is the workspace itself" if path == "./" else "is outside the workspace"
         return f'"{path}" {what}', "outputs are paths below root, or below --workspace DIR"
-    names = bare(path).split("/")
     if len(path) > LONGEST_OUTPUT_NAME // 4:  # a character takes at most 4 bytes
+        names = plain.split("/")
         if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
             return f"a file name of {size} bytes", f"at most {LONGEST_OUTPUT_NAME}, so that its partial has a name too"
         if any(len(name.encode()) > LONGEST_NAME for name in names):
             return "a directory name that is too long", f"at most {LONGEST_NAME} bytes"
-    if names[-1].startswith(".") and is_partial(names[-1]):
+    if is_partial(plain.rpartition("/")[2]):
         return f'"{path}" is named like the partial of an output', "choose another name"
     return None
 
@@ -99,6 +100,7 @@ class _Taken:
             os.path.relpath(spec.paths.state_dir, spec.workspace): "the state directory",
             os.path.relpath(spec.paths.locks_dir, spec.workspace): "the locks directory",
         }
+        self._starts = tuple(self._directories)
         files = {spec.path: "the spec"}
         for stage in spec.stages:
             if (path := spec.processor_path(stage)) is not None:
@@ -111,14 +113,14 @@ class _Taken:
                     self._files.setdefault(path[len(start) :], what)
         self._ordered = sorted([*self._files, *self._directories])
 
-    def fault_of(self, path: str) -> tuple[str, str] | None:
-        plain = bare(path)
+    def fault_of(self, path: str, plain: str) -> tuple[str, str] | None:
         hint = "write elsewhere"
         if plain in self._files:
             return f'"{path}" is {self._files[plain]}', hint
-        for directory, what in self._directories.items():
-            if plain == directory or plain.startswith(f"{directory}/"):
-                return f'"{path}" is in {what}', hint
+        if plain.startswith(self._starts):
+            for directory, what in self._directories.items():
+                if f"{plain}/".startswith(f"{directory}/"):
+                    return f'"{path}" is in {what}', hint
         if path.endswith("/"):
             for inner in starting_with(self._ordered, path):
                 return f'"{path}" contains {self._files.get(inner) or self._directories[inner]}', hint

@@ -106,17 +106,13 @@ def _check_streams(stage: Stage, at: tuple[str | int, ...], faulty: Collection[s
 
 
 def _check_word(at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
-    declared: dict[str, Mapping[str, object]] = {
-        "inputs": stage.inputs,
-        "outputs": stage.outputs,
-        "params": stage.params,
-    }
     for form, name in references(word):
         field = _FIELD_OF_FORM[form]
+        declared: Mapping[str, object] = getattr(stage, field)
         if field in faulty:
             continue
-        if name not in declared[field]:
-            hint = did_you_mean(name, declared[field]) or f'declare it in "{field}"'
+        if name not in declared:
+            hint = did_you_mean(name, declared) or f'declare it in "{field}"'
             yield Finding(at, f"{{{form}.{name}}}: no {field[:-1]} named {show(name)}", hint)
-        elif form == "params" and "\0" in str(declared[field][name]):
+        elif form == "params" and "\0" in str(declared[name]):
             yield Finding(at, f"{{params.{name}}} holds a NUL, which no argument can")
