@@ -51,7 +51,8 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
         findings += check_stage(stage, usable.stages[stage.index], usable.faulty.get(stage.index, ()))
     findings += check_outputs(spec, usable.stages)
     findings += check_own_inputs(spec.stages, usable.stages)
-    findings += check_disk(spec, usable.stages)
+    refused = {finding.at for finding in findings}
+    findings += [finding for finding in check_disk(spec, usable.stages) if finding.at not in refused]
     if findings:
         raise SpecError(*_faults(path, findings))
     _require_stages(params, spec.stages)

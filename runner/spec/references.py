@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from runner.paths import variable_name
 from runner.spec.globs import hidden_name, is_glob, literal_directory
@@ -11,7 +11,7 @@ from runner.spec.placeholders import references
 from runner.spec.words import did_you_mean, show
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Stage
 
@@ -27,6 +27,7 @@ def check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
         lowered = stage.name.lower()
         if lowered == RESERVED:
             yield Finding(at, f'no stage may be called "{stage.name}"', "the name stands for the whole pipeline")
+            continue
         other = first.setdefault(lowered, stage)
         if stage.name and other is not stage:
             differs = "" if other.name == stage.name else f', differing from "{other.name}" by case only'
@@ -55,9 +56,11 @@ def check_stage(stage: Stage, given: Mapping[str, object], faulty: Collection[st
     for field, paths in (("inputs", stage.inputs), ("outputs", stage.outputs)):
         if len(paths) > 1:
             yield from _check_variables((*at, field), paths, given, field)
-    for name, pattern in stage.inputs.items():
-        if is_glob(pattern):
-            yield from _check_glob((*at, "inputs", step(given, "inputs", stage.inputs, name)), pattern, given, name)
+    for name, written in zip(stage.inputs, _written(given, "inputs"), strict=False):
+        if is_glob(written):
+            yield from _check_glob(
+                (*at, "inputs", step(given, "inputs", stage.inputs, name)), written, stage.inputs[name]
+            )
     if stage.stdin is not None or stage.stdout is not None:
         yield from _check_streams(stage, at, faulty)
     for field, words in (("command", stage.command or ()), ("args", stage.args)):
@@ -84,10 +87,14 @@ def _check_variables(
             yield Finding((*at, step(given, field, paths, name)), what, "rename one of them")
 
 
-def _check_glob(at: tuple[str | int, ...], pattern: str, given: Mapping[str, object], name: str) -> Iterator[Finding]:
-    written = given.get("inputs")
-    spelled = str(written[name]) if isinstance(written, dict) else pattern
-    if ".." in spelled[len(literal_directory(spelled)) :].split("/"):
+def _written(given: Mapping[str, object], field: str) -> Iterable[str]:
+    """Return the paths of inputs or outputs as the spec spells them."""
+    paths = given.get(field, ())
+    return cast("Iterable[str]", paths.values() if isinstance(paths, dict) else paths)
+
+
+def _check_glob(at: tuple[str | int, ...], written: str, pattern: str) -> Iterator[Finding]:
+    if ".." in written[len(literal_directory(written)) :].split("/"):
         yield Finding(at, '".." after a wildcard', "say where the files are without it")
     elif hidden := hidden_name(pattern):
         yield Finding(at, f"{show(hidden)} can match nothing", "a glob never matches hidden files")
