@@ -162,13 +162,14 @@ class Service:
             self._stop(None, signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:
+        started = time.monotonic()
         try:
             pid, report = fork_stage(request, self._tree)
         except OSError as error:
             text = _failure_text(b"%d starting a process" % (error.errno or 0))
             self.tell("exit", (request["id"], None, None, False, False, 0.0, 0.0, 0, text, 0))
             return
-        self._running[pid] = Stage(request, report, time.monotonic())
+        self._running[pid] = Stage(request, report, started)
 
     def _stop(self, ids: list[int] | None, number: int) -> None:
         for pid, stage in self._running.items():
