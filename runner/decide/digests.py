@@ -66,6 +66,7 @@ class DigestCache:
         self._clock = clock
         self._trust = trust
         self.sections = dict(sections or {})
+        self.reading = ("", 0)  # the file that is being hashed, and its size
         self.dirty = False
 
     @classmethod
@@ -135,6 +136,7 @@ class DigestCache:
         began = self._clock()
         hasher = sha256()
         descriptor, signed = _open_regular(path, status)
+        self.reading = (path, signed[0])
         try:
             while chunk := os.read(descriptor, min(CHUNK, signed[0] + SMALL)):
                 hasher.update(chunk)

@@ -244,10 +244,10 @@ class Lookup:
     def _redirected(self, full: str) -> Module | None:
         path = self._python.redirected.get(full)
         if path:
+            if os.path.basename(path).startswith("__init__."):  # `editables` names the file, setuptools the directory
+                path = os.path.dirname(path)
             directory, _, tail = path.rpartition("/")
             found = self._first(full, tail.removesuffix(".py"), (directory,), [])
-            if found is None and os.path.basename(path).startswith("__init__."):  # `editables` maps to the file itself
-                found = self._first(full, os.path.basename(directory), (os.path.dirname(directory),), [])
             if found is not None:
                 return found
         portions = self._python.namespaces.get(full)

@@ -1,0 +1,407 @@
+import hashlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from runner.decide.commands import MODULE, TEXT, Start, processor_start, script_start
+from runner.decide.digests import DigestCache, signature
+from runner.decide.imports import walk_imports
+from runner.decide.interpreter import running_interpreter
+from runner.decide.modules import ModuleFinder
+from runner.decide.sources import ParseCache
+from runner.errors import OfflineError
+
+
+class Project:
+    """A root with files, and the walk over it."""
+
+    def __init__(self, root):
+        self.root = str(root)
+        self.cache = DigestCache(clock=lambda: time.time_ns() + 10**12)
+        self.parsed = ParseCache()
+        self.interpreter = running_interpreter()
+
+    def write(self, **files):
+        return self.write_all({name.replace("__", "/") + ".py": text for name, text in files.items()})
+
+    def write_all(self, files):
+        for name, text in files.items():
+            path = os.path.join(self.root, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(text if isinstance(text, bytes) else textwrap.dedent(text).encode())
+        return self
+
+    def finder(self):
+        return ModuleFinder(self.root, self.interpreter, self.cache, self.parsed)
+
+    def walk(self, *names, starts=(), pythonpath=""):
+        begin = [*(script_start(os.path.join(self.root, name)) for name in names), *starts]
+        return walk_imports(begin, finder=self.finder(), pythonpath=pythonpath)
+
+    def found(self, *names, **options):
+        return {os.path.relpath(path, self.root) for path in self.walk(*names, **options).files}
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "root").mkdir()
+    return Project(tmp_path / "root")
+
+
+def test_imports_beside_the_processor_are_followed_transitively(project):
+    project.write_all({"bin/p.py": "import a", "bin/a.py": "import b, p", "bin/b.py": "import a", "bin/c.py": ""})
+    code = project.walk("bin/p.py")
+    assert code.files == {
+        f"{project.root}/bin/{name}": hashlib.sha256(text).hexdigest()
+        for name, text in (("p.py", b"import a"), ("a.py", b"import b, p"), ("b.py", b"import a"))
+    }
+    assert code.signatures == {path: signature(os.stat(path)) for path in code.files}
+    assert code.absent == () and code.packages == {}
+    assert code.chain(f"{project.root}/bin/b.py") == [f"{project.root}/bin/{name}.py" for name in "pab"]
+
+
+def test_conditional_and_deferred_imports_are_followed(project):
+    project.write_all(
+        {
+            "p.py": """
+                if unknown:
+                    import a
+                try:
+                    import b
+                except ImportError:
+                    import c
+                def later():
+                    from d import x
+                """,
+            **dict.fromkeys(("a.py", "b.py", "c.py", "d.py"), ""),
+        }
+    )
+    assert project.found("p.py") == {"p.py", "a.py", "b.py", "c.py", "d.py"}
+
+
+def test_dotted_import_loads_every_parent(project):
+    project.write_all(
+        {"p.py": "import a.b.c", "a/__init__.py": "", "a/b/__init__.py": "", "a/b/c.py": "", "a/d.py": ""}
+    )
+    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b/__init__.py", "a/b/c.py"}
+
+
+def test_relative_imports_are_relative_to_their_package(project):
+    project.write_all(
+        {
+            "p.py": "import a.b.c",
+            "a/__init__.py": "from . import x",
+            "a/x.py": "",
+            "a/b/__init__.py": "from .y import name",
+            "a/b/y.py": "from .. import z, attribute",
+            "a/z.py": "from ... import beyond",
+            "a/b/c.py": "from ..w import *",
+            "a/w.py": "from .b import y",
+        }
+    )
+    code = project.walk("p.py")
+    assert {os.path.relpath(path, project.root) for path in code.files} == {
+        "p.py", "a/__init__.py", "a/x.py", "a/b/__init__.py", "a/b/y.py", "a/z.py", "a/b/c.py", "a/w.py",
+    }  # fmt: skip
+    assert code.absent == ("...",)
+
+
+def test_script_has_no_parent_package(project):
+    project.write_all({"p.py": "from .a import b", "a.py": ""})
+    assert project.walk("p.py").absent == (".a",)
+
+
+def test_names_of_a_package_may_be_submodules(project):
+    project.write_all({"p.py": "from a import b, c", "a/__init__.py": "c = 1", "a/b.py": "import d", "d.py": ""})
+    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "d.py"}
+    assert project.walk("p.py").absent == ()
+
+
+def test_star_import_goes_by_a_literal_all(project):
+    project.write_all({"p.py": "from a import *", "a/__init__.py": "__all__ = ['b', 'x']", "a/b.py": "", "a/c.py": ""})
+    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py"}
+
+
+def test_namespace_package_spans_path_entries(project):
+    project.write_all(
+        {"bin/p.py": "import n.one\nfrom n import two, three", "bin/n/one.py": "", "lib/n/two.py": "", "lib/m.py": ""}
+    )
+    code = project.walk("bin/p.py", pythonpath="lib:nowhere")
+    assert {os.path.relpath(path, project.root) for path in code.files} == {"bin/p.py", "bin/n/one.py", "lib/n/two.py"}
+    assert code.absent == ("n.three",)
+
+
+def test_modules_loaded_by_literal_names_are_followed(project):
+    project.write_all(
+        {
+            "p.py": """
+                from importlib import import_module as load
+                load("a.b"), __import__("c"), load(".d", "a"), load(name)
+                """,
+            **dict.fromkeys(("a/__init__.py", "a/b.py", "a/d.py", "c.py"), ""),
+        }
+    )
+    assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "a/d.py", "c.py"}
+
+
+def test_pythonpath_is_relative_to_root_and_what_lies_outside_is_not_local(project, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "far.py").write_text("import near")
+    project.write_all({"bin/p.py": "import near, far", "lib/near.py": ""})
+    code = project.walk("bin/p.py", pythonpath=f"lib:{tmp_path}/outside")
+    assert set(code.files) == {f"{project.root}/bin/p.py", f"{project.root}/lib/near.py"}
+    assert code.packages == {"far": ""}
+
+
+def test_editable_src_layout_is_local(project):
+    """An editable install puts the project's src on `sys.path` by a .pth file, behind the standard library."""
+    project.write_all({"stages/p.py": "from pkg import core", "src/pkg/__init__.py": "", "src/pkg/core.py": ""})
+    project.interpreter = project.interpreter._replace(site=(*project.interpreter.site, f"{project.root}/src"))
+    assert project.found("stages/p.py") == {"stages/p.py", "src/pkg/__init__.py", "src/pkg/core.py"}
+
+
+def test_installed_packages_enter_by_name_and_version(project):
+    import pluggy
+
+    project.write_all({"p.py": "import pluggy.hooks\nfrom _pytest import config\nimport nowhere.at_all"})
+    code = project.walk("p.py")
+    assert set(code.files) == {f"{project.root}/p.py"}
+    assert code.packages["pluggy"] == f"pluggy {pluggy.__version__}"
+    assert code.packages["_pytest"] == f"pytest {pytest.__version__}"
+    assert code.absent == ("nowhere",)
+
+
+def test_our_own_packages_and_the_standard_library_stay_out(project):
+    project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})
+    code = project.walk("p.py")
+    assert set(code.files) == {f"{project.root}/p.py"}
+    assert code.packages == {} and code.absent == ()
+    assert code.standard == ("concurrent", "json", "os.path")
+
+
+def test_new_file_that_shadows_another_is_seen_by_the_next_plan(project):
+    project.write_all({"bin/p.py": "import a", "lib/a.py": ""})
+    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "lib/a.py"}
+    project.write_all({"bin/a.py": ""})
+    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a.py"}
+    project.write_all({"bin/a/__init__.py": ""})
+    assert project.found("bin/p.py", pythonpath="lib") == {"bin/p.py", "bin/a/__init__.py"}
+
+
+def test_file_that_shadows_a_standard_module_is_seen(project):
+    project.write_all({"p.py": "import json, os"})
+    assert project.found("p.py") == {"p.py"}
+    project.write_all({"json.py": "import mine", "mine.py": "", "os.py": ""})
+    assert project.found("p.py") == {"p.py", "json.py", "mine.py"}
+
+
+def test_file_that_shadows_what_a_standard_module_imports_is_seen(project):
+    project.write_all({"p.py": "import tempfile", "random.py": "import mine", "mine.py": "", "smtplib.py": ""})
+    code = project.walk("p.py")
+    assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", "random.py", "mine.py"}
+    assert code.standard == ("tempfile",) and code.absent == ()
+    assert [os.path.basename(path) for path in code.chain(f"{project.root}/mine.py")] == [
+        "p.py", "tempfile.py", "random.py", "mine.py",
+    ]  # fmt: skip
+
+
+def test_changed_module_has_another_digest(project):
+    project.write_all({"p.py": "import a", "a.py": "x = 1"})
+    before = project.walk("p.py").files
+    project.write_all({"a.py": "x = 2"})
+    after = project.walk("p.py").files
+    assert before[f"{project.root}/a.py"] != after[f"{project.root}/a.py"]
+    assert before[f"{project.root}/p.py"] == after[f"{project.root}/p.py"]
+
+
+def test_compiled_modules_enter_by_digest(project):
+    suffix = project.interpreter.suffixes[0]
+    project.write_all({"p.py": "import a, b", f"a{suffix}": b"\x7fELF\0", "b.pyc": b"\0"})
+    assert project.found("p.py") == {"p.py", f"a{suffix}", "b.pyc"}
+
+
+def test_syntax_errors_are_all_reported_with_their_places(project):
+    project.write_all({"p.py": "import a, b, c", "a.py": "\n)", "b.py": "x = (", "c.py": b"'\xff'"})
+    with pytest.raises(OfflineError) as caught:
+        project.walk("p.py")
+    assert [fault.where.partition(":")[0] for fault in caught.value.faults] == ["a.py", "b.py", "c.py"]
+    assert str(caught.value).startswith(
+        "error: a.py:2: invalid syntax: unmatched ')'\nhint: it must parse with cpython"
+    )
+    project.write_all({"a.py": "", "b.py": "", "c.py": ""})
+    assert project.found("p.py") == {"p.py", "a.py", "b.py", "c.py"}
+
+
+def test_module_that_cannot_be_read_is_reported(project):
+    project.write_all({"p.py": "import a", "x": ""})
+    os.symlink("a.py", f"{project.root}/a.py")
+    assert project.walk("p.py").absent == ("a",)
+    finder = project.finder()
+    finder.names(project.root)
+    with pytest.raises(FileNotFoundError):
+        finder.source(f"{project.root}/gone.py")
+    os.mkfifo(f"{project.root}/pipe.py")
+    assert finder.source(f"{project.root}/pipe.py").fault.what == "is a FIFO"
+
+
+def test_missing_start_is_absent(project):
+    assert project.walk("gone.py").absent == ("gone.py",)
+
+
+def test_module_start_loads_its_parents_and_a_packages_main(project):
+    project.write_all({"a/__init__.py": "import c", "a/__main__.py": "from . import b", "a/b.py": "", "c.py": ""})
+    assert project.found(starts=[Start(MODULE, "a", project.root)]) == {
+        "a/__init__.py",
+        "a/__main__.py",
+        "a/b.py",
+        "c.py",
+    }
+    assert project.found(starts=[Start(MODULE, "a.b", project.root)]) == {"a/__init__.py", "a/b.py", "c.py"}
+    assert project.walk(starts=[Start(MODULE, "json.tool", project.root)]).standard == ("json.tool",)
+    assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == ("nothing",)
+
+
+def test_text_start_is_parsed_too(project):
+    project.write_all({"a.py": ""})
+    code = project.walk(starts=[Start(TEXT, "import a", project.root)])
+    assert code.chain(f"{project.root}/a.py") == ["-c", f"{project.root}/a.py"]
+    with pytest.raises(OfflineError, match=r"-c:1: invalid syntax"):
+        project.walk(starts=[Start(TEXT, "import", project.root)])
+
+
+def test_script_without_suffix_is_parsed_and_an_archive_is_not(project):
+    project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x03\x04\0\0"})
+    assert processor_start(f"{project.root}/run") is not None
+    assert project.found("run", "app.pyz") == {"run", "a.py", "app.pyz"}
+
+
+def test_unchanged_code_is_neither_read_nor_parsed_again(project, monkeypatch):
+    project.write_all({"p.py": "import a\nimport pkg.b", "a.py": "", "pkg/__init__.py": "", "pkg/b.py": "import a"})
+    before = project.walk("p.py")
+    ticks = []
+    project.cache = DigestCache.load(project.cache.dump({"imports": project.parsed.dump()}), tick=ticks.append)
+    project.parsed = ParseCache(project.cache.sections["imports"])
+    monkeypatch.setattr("runner.decide.modules.parse", None)
+    assert project.walk("p.py") == before
+    assert ticks == [] and not project.cache.dirty and not project.parsed.dirty
+
+
+def test_stages_that_share_code_share_the_work(project):
+    project.write_all({f"bin/p{number}.py": "import shared" for number in range(300)})
+    project.write_all({"bin/shared.py": "import other", "bin/other.py": ""})
+    finder = project.finder()
+    stats = []
+    source = finder._read
+    finder._read = lambda path, is_script: stats.append(path) or source(path, is_script)
+    for number in range(300):
+        code = walk_imports([script_start(f"{project.root}/bin/p{number}.py")], finder=finder)
+        assert len(code.files) == 3
+        assert walk_imports([script_start(f"{project.root}/bin/p{number}.py")], finder=finder) is code
+    assert len(stats) == 302
+
+
+def test_chain_of_ten_thousand_modules_needs_no_recursion(project):
+    project.write_all({f"m{number}.py": f"import m{number + 1}" for number in range(10_000)})
+    assert len(project.walk("m0.py").files) == 10_000
+
+
+# The real interpreter is the judge: what it loads from the tree must be in the walk.
+
+TREE = {
+    "bin/p.py": """
+        import random, tempfile, logging.handlers
+        import plain, deep.er.est
+        from deep import er, sibling
+        from star import *
+        import space.one
+        from space import two
+        from importlib import import_module
+        import importlib as il
+        import_module("lit.eral"); il.import_module(".rel", "lit"); __import__("dunder.sub")
+        if len(str(1)) == 1:
+            def f():
+                from late import later
+            f()
+        try:
+            import not_there
+        except ImportError:
+            import fallback
+        """,
+    "bin/plain.py": "import src_pkg.core",
+    "bin/statistics.py": "import math as m, helper_of_shadow\nfrom math import *\nfsum = m.fsum",
+    "bin/bisect.py": "import helper_of_shadow\nbisect = insort = bisect_left = bisect_right = None",
+    "bin/helper_of_shadow.py": "",
+    "bin/deep/__init__.py": "from . import init_of_deep",
+    "bin/deep/init_of_deep.py": "",
+    "bin/deep/sibling.py": "from .er import est",
+    "bin/deep/er/__init__.py": "from ..up import thing",
+    "bin/deep/er/est.py": "from .. import up",
+    "bin/deep/up.py": "thing = 1",
+    "bin/star/__init__.py": "__all__ = ['s1'] + ['s2']",
+    "bin/star/s1.py": "",
+    "bin/star/s2.py": "from . import s3",
+    "bin/star/s3.py": "",
+    "bin/space/one.py": "",
+    "lib/space/two.py": "from . import one",
+    "bin/lit/__init__.py": "",
+    "bin/lit/eral.py": "",
+    "bin/lit/rel.py": "",
+    "bin/dunder/__init__.py": "",
+    "bin/dunder/sub.py": "",
+    "bin/late/__init__.py": "",
+    "bin/late/later.py": "",
+    "bin/fallback.py": "import json",
+    "bin/json/__init__.py": "from . import inner",
+    "bin/json/inner.py": "",
+    "lib/src_pkg/__init__.py": "import plain",
+    "lib/src_pkg/core.py": "# -*- coding: latin-1 -*-\nname = '\xe4'\nfrom src_pkg import other".encode("latin-1"),
+    "lib/src_pkg/other.py": "",
+    "bin/not_loaded.py": "",
+}
+DUMP = """
+import sys as _s
+_files = [m.__dict__.get("__file__") for m in list(_s.modules.values())]
+print("\\n".join(f for f in _files if f))
+"""
+
+
+def really_loaded(argv, project, pythonpath):
+    environment = {"PATH": os.defpath, "PYTHONPATH": pythonpath, "PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run(
+        [sys.executable, *argv], env=environment, cwd=project.root, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return {os.path.relpath(path, project.root) for path in shown.stdout.split("\n") if path.startswith(project.root)}
+
+
+def test_every_local_module_the_real_interpreter_loads_is_found_for_a_script(project):
+    project.write_all(TREE)
+    with open(f"{project.root}/bin/p.py", "a") as script:
+        script.write(DUMP)
+    loaded = really_loaded(["bin/p.py"], project, f"{project.root}/lib")
+    found = project.found("bin/p.py", pythonpath="lib")
+    assert len(loaded) > 20 and {"bin/statistics.py", "bin/bisect.py", "lib/space/two.py"} & loaded
+    assert loaded <= found
+    assert "bin/not_loaded.py" not in found
+
+
+def test_every_local_module_the_real_interpreter_loads_is_found_for_a_module(project):
+    project.write_all(TREE)
+    project.write_all({"app/__init__.py": "import bin.plain_too", "app/__main__.py": "from . import part" + DUMP})
+    project.write_all(
+        {"app/part.py": "import src_pkg_too", "bin/plain_too.py": "", "lib/src_pkg_too.py": "from app import part"}
+    )
+    loaded = really_loaded(["-m", "app"], project, f"{project.root}/lib")
+    assert loaded == {"app/__init__.py", "app/__main__.py", "app/part.py", "bin/plain_too.py", "lib/src_pkg_too.py"}
+    assert loaded <= project.found(starts=[Start(MODULE, "app", project.root)], pythonpath="lib")
+
+
+def test_every_local_module_the_real_interpreter_loads_is_found_for_a_text(project):
+    project.write_all({"a/__init__.py": "", "a/b.py": "from . import c", "a/c.py": ""})
+    text = "from a import b" + DUMP
+    loaded = really_loaded(["-c", text], project, "")
+    assert loaded == project.found(starts=[Start(TEXT, text, project.root)]) == {"a/__init__.py", "a/b.py", "a/c.py"}

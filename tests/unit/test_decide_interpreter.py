@@ -1,0 +1,62 @@
+import json
+import os
+import subprocess
+import sys
+import types
+import venv
+
+from runner.decide.interpreter import _editable_installs, interpreter_search_path, running_interpreter
+from runner.decide.modules import OUR_DIRECTORIES
+
+CHECKOUT = os.path.dirname(OUR_DIRECTORIES[0])
+SHOW = "import json; from runner.decide.interpreter import *; print(json.dumps(interpreter_search_path()))"
+
+
+def test_site_entries_come_with_what_pth_files_add(tmp_path):
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(tmp_path / "venv")
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (tmp_path / "src").mkdir()
+    (site / "project.pth").write_text(f"{tmp_path}/src\n")
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {"PYTHONPATH": CHECKOUT, "PATH": os.defpath}
+    shown = subprocess.run([python, "-c", SHOW], env=environment, capture_output=True, check=True, cwd=tmp_path)
+    entries = json.loads(shown.stdout)
+    assert entries == [str(site), str(tmp_path / "src")]
+
+
+def test_search_path_holds_neither_standard_library_nor_caller(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "/caller", *sys.path, "relative"])
+    entries = interpreter_search_path()
+    assert "/caller" not in entries and "" not in entries and "relative" not in entries
+    assert os.path.dirname(os.__file__) not in entries
+
+
+def test_modules_that_no_file_can_shadow():
+    python = running_interpreter()
+    assert {"sys", "os", "io", "builtins", "encodings"} <= python.fixed
+    assert not {"json", "random", "socket", "tempfile"} & python.fixed
+    assert {"json", "os"} <= python.standard
+    assert python.suffixes[-2:] == (".py", ".pyc")
+
+
+def test_installed_modules_have_the_name_and_version_of_their_distribution():
+    import pluggy
+    import pytest
+
+    python = running_interpreter()
+    assert python.distribution("pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
+    assert python.distribution("_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
+    assert python.distribution("no_such_module", "") == ""
+
+
+def test_tables_of_editable_finders_are_read(monkeypatch):
+    module = types.ModuleType("__editable___project_1_finder")
+    module.MAPPING = {"pkg": "/src/pkg"}
+    module.NAMESPACES = {"space": ["/src/space"]}
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    finder = type("_EditableFinder", (), {"__module__": module.__name__})
+    redirecting = type("RedirectingFinder", (), {"_redirections": {"other": "/src/other/__init__.py"}})
+    assert _editable_installs([finder, redirecting, object()]) == (
+        {"pkg": "/src/pkg", "other": "/src/other/__init__.py"},
+        {"space": ("/src/space",)},
+    )

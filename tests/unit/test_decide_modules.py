@@ -1,0 +1,118 @@
+import os
+
+import pytest
+
+from runner.decide.digests import DigestCache
+from runner.decide.interpreter import Interpreter
+from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, ModuleFinder
+from runner.decide.sources import ParseCache
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Make files by name below a root, and look modules up with a small interpreter of this test's own."""
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def look(name, *files, entries=("root/bin",), site=("site",), **options):
+        for file in files:
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        interpreter = Interpreter(
+            site=tuple(f"{tmp_path}/{entry}" for entry in site),
+            stdlib=(f"{tmp_path}/lib",),
+            standard=frozenset({"json", "os"}),
+            fixed=frozenset({"os"}),
+            suffixes=(".so", ".py", ".pyc"),
+            redirected={name: f"{tmp_path}/{path}" for name, path in options.get("redirected", {}).items()},
+            namespaces={name: (f"{tmp_path}/{path}",) for name, path in options.get("namespaces", {}).items()},
+            distribution=lambda top, path: "",
+        )
+        ours = (f"{tmp_path}/ours/runner",)
+        finder = ModuleFinder(str(root), interpreter, DigestCache(), ParseCache(), ours)
+        modules, missing = finder.lookup(tuple(f"{tmp_path}/{entry}" for entry in entries)).chain(name)
+        return [
+            (module.kind, os.path.relpath(module.path, tmp_path) if module.path else "") for module in modules
+        ], missing
+
+    return look
+
+
+def test_first_entry_wins_and_a_package_beats_a_module(place):
+    assert place("a", "root/bin/a.py", "root/lib/a.py", entries=("root/bin", "root/lib"))[0] == [
+        (LOCAL, "root/bin/a.py")
+    ]
+    assert place("a", "root/bin/a/__init__.py", "root/bin/a.py")[0] == [(LOCAL, "root/bin/a/__init__.py")]
+
+
+def test_extension_beats_source_and_source_beats_bytecode(place):
+    assert place("a", "root/bin/a.pyc")[0] == [(LOCAL, "root/bin/a.pyc")]
+    assert place("a", "root/bin/a.py")[0] == [(LOCAL, "root/bin/a.py")]
+    assert place("a", "root/bin/a.so")[0] == [(LOCAL, "root/bin/a.so")]
+
+
+def test_parents_are_loaded_first(place):
+    files = ("root/bin/a/__init__.py", "root/bin/a/b/__init__.py", "root/bin/a/b/c.py")
+    assert place("a.b.c", *files) == ([(LOCAL, file) for file in files], "")
+    assert place("a.b.x", *files) == ([(LOCAL, file) for file in files[:2]], "a.b.x")
+    assert place("a.b.c.d", *files)[1] == "a.b.c.d"
+
+
+def test_namespace_spans_entries_and_any_file_beats_it(place):
+    files = ("root/bin/n/one.py", "root/lib/n/two.py")
+    entries = ("root/bin", "root/lib")
+    assert place("n.two", *files, entries=entries)[0] == [(NAMESPACE, ""), (LOCAL, "root/lib/n/two.py")]
+    assert place("n.more", "site/n/more.py", entries=entries)[0] == [(NAMESPACE, ""), (INSTALLED, "site/n/more.py")]
+    assert place("n", "site/n.py", entries=entries)[0] == [(INSTALLED, "site/n.py")]
+
+
+def test_standard_module_is_shadowed_only_when_it_can_be(place):
+    assert place("json")[0] == [(STANDARD, "")]
+    assert place("json", "site/json.py")[0] == [(STANDARD, "")]
+    assert place("os", "root/bin/os.py")[0] == [(STANDARD, "")]
+    assert place("json", "root/bin/json.py")[0] == [(LOCAL, "root/bin/json.py")]
+
+
+def test_site_packages_below_root_are_not_local(place):
+    site = "root/.venv/lib/python3/site-packages"
+    assert place("a", f"{site}/a.py", site=(site,))[0] == [(INSTALLED, f"{site}/a.py")]
+    assert place("b", "root/src/b.py", site=(site, "root/src"))[0] == [(LOCAL, "root/src/b.py")]
+    assert place("c", f"{site}/c.py", entries=("root", site))[0] == [(INSTALLED, f"{site}/c.py")]
+
+
+def test_beside_a_processor_outside_root_is_local(place):
+    assert place("a", "else/where/a.py", entries=("else/where",))[0] == [(LOCAL, "else/where/a.py")]
+    assert place("b", "path/b.py", entries=("else/where", "path"))[0] == [(INSTALLED, "path/b.py")]
+
+
+def test_link_from_site_into_root_is_local(place, tmp_path):
+    place("x", "root/src/pkg/__init__.py", "site/x.py")
+    (tmp_path / "site" / "pkg").symlink_to(tmp_path / "root" / "src" / "pkg")
+    assert place("pkg")[0] == [(LOCAL, "site/pkg/__init__.py")]
+
+
+def test_finders_of_editable_installs_are_asked_last(place):
+    redirected = {"pkg": "root/src/pkg", "mod": "root/src/mod.py", "imp": "root/src/imp/__init__.py"}
+    files = ("root/src/pkg/__init__.py", "root/src/mod.py", "root/src/imp/__init__.py", "root/src/imp/sub.py")
+    assert place("pkg", *files, redirected=redirected)[0] == [(LOCAL, files[0])]
+    assert place("mod", redirected=redirected)[0] == [(LOCAL, files[1])]
+    assert place("imp.sub", redirected=redirected)[0] == [(LOCAL, files[2]), (LOCAL, files[3])]
+    assert place("pkg", "site/pkg.py", redirected=redirected)[0] == [(INSTALLED, "site/pkg.py")]
+    spaces = place("space.mod", "root/space/mod.py", namespaces={"space": "root/space"})
+    assert spaces[0] == [(NAMESPACE, ""), (LOCAL, "root/space/mod.py")]
+
+
+def test_our_own_packages_are_ours_wherever_they_are_found(place):
+    assert place("runner.sdk")[0] == [(OURS, "")]
+    assert place("runner.sdk", "ours/runner/__init__.py", site=("ours",))[0] == [(OURS, "ours/runner/__init__.py")]
+    assert place("runner", "root/bin/runner.py")[0] == [(LOCAL, "root/bin/runner.py")]
+
+
+def test_directories_looked_into_are_on_record(place, tmp_path):
+    finder = ModuleFinder(
+        "/", Interpreter((), (), frozenset(), frozenset(), (".py",), {}, {}, lambda *_: ""), None, None
+    )
+    finder.lookup((str(tmp_path), f"{tmp_path}/missing")).chain("a")
+    assert finder.listed[str(tmp_path)] is not None
+    assert finder.listed[f"{tmp_path}/missing"] is None
