@@ -131,7 +131,8 @@ class ModuleFinder:
                 fault = Fault(self.shown(path), f"cannot read it: {error.strerror}")
                 source = Source("", (0, 0, 0, 0), NOTHING, fault)
             except InputError as error:
-                source = Source("", (0, 0, 0, 0), NOTHING, error.faults[0])
+                fault = Fault(self.shown(path), error.faults[0].what, error.faults[0].hint)
+                source = Source("", (0, 0, 0, 0), NOTHING, fault)
             self._sources[path] = source
         return source
 

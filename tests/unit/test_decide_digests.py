@@ -1,13 +1,12 @@
 import hashlib
 import json
 import os
-import stat
 import time
 from types import SimpleNamespace
 
 import pytest
 
-from runner.decide.digests import CHUNK, UNUSED_KEPT, DigestCache, digest_tree, signature
+from runner.decide.digests import CHUNK, UNUSED_KEPT, DigestCache, signature
 from runner.errors import InputError
 
 SECOND = 1_000_000_000
@@ -229,101 +228,3 @@ def test_directory_and_device_are_refused(tmp_path):
 def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         DigestCache().file(str(tmp_path / "missing"))
-
-
-def make_tree(base):
-    base.mkdir()
-    (base / "sub").mkdir()
-    (base / "sub" / "b").write_bytes(b"b")
-    (base / "a").write_bytes(b"aa")
-    (base / "link").symlink_to("nowhere")
-    (base / "empty").mkdir()
-    return base
-
-
-def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
-    one, two = make_tree(tmp_path / "one"), make_tree(tmp_path / "two")
-    (two / ".partial-0123ab.a").write_bytes(b"left behind")
-    cache = DigestCache()
-    digest = digest_tree(str(one), cache)
-    assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
-    assert (digest.entries, digest.size) == (5, 3)
-    assert set(digest.signatures) == {str(one), *(str(path) for path in one.rglob("*"))}
-    assert digest.signatures[str(one / "a")] == signature(os.stat(one / "a"))
-
-
-def changed_content(base):
-    (base / "sub" / "b").write_bytes(b"c")
-
-
-def changed_mode(base):
-    (base / "a").chmod(0o700)
-
-
-def changed_target(base):
-    (base / "link").unlink()
-    (base / "link").symlink_to("elsewhere")
-
-
-def changed_name(base):
-    (base / "a").rename(base / "c")
-
-
-def gone_directory(base):
-    (base / "empty").rmdir()
-
-
-def file_for_link(base):
-    (base / "link").unlink()
-    (base / "link").write_bytes(b"nowhere")
-
-
-@pytest.mark.parametrize(
-    "change", [changed_content, changed_mode, changed_target, changed_name, gone_directory, file_for_link]
-)
-def test_any_difference_in_a_tree_shows(tmp_path, change):
-    base = make_tree(tmp_path / "tree")
-    before = digest_tree(str(base), DigestCache()).sha256
-    change(base)
-    assert digest_tree(str(base), DigestCache()).sha256 != before
-
-
-def test_links_in_a_tree_are_not_followed(tmp_path):
-    base = make_tree(tmp_path / "tree")
-    (base / "loop").symlink_to(base, target_is_directory=True)
-    assert digest_tree(str(base), DigestCache()).entries == 6
-
-
-def test_names_that_are_no_utf8_are_welcome_in_a_tree(tmp_path):
-    base = make_tree(tmp_path / "tree")
-    digests = set()
-    for name in (b"\xff", b"\xfe", b"\\udcff", b"new\nline"):
-        path = os.path.join(os.fsencode(base), name)
-        with open(path, "wb"):
-            pass
-        digests.add(digest_tree(str(base), DigestCache()).sha256)
-        os.unlink(path)
-    assert len(digests) == 4
-
-
-def test_fifo_or_socket_inside_a_tree_is_refused_by_name(tmp_path):
-    base = make_tree(tmp_path / "tree")
-    os.mkfifo(base / "sub" / "pipe")
-    with pytest.raises(InputError, match=r"sub/pipe: is a FIFO"):
-        digest_tree(str(base), DigestCache())
-    (base / "sub" / "pipe").unlink()
-    os.mknod(base / "s", stat.S_IFSOCK | 0o600)
-    with pytest.raises(InputError, match=r"/s: is a socket"):
-        digest_tree(str(base), DigestCache())
-
-
-def test_deep_tree_needs_no_recursion(tmp_path):
-    base = str(tmp_path / "deep")
-    made = [base + "/d" * depth for depth in range(1500)]
-    for path in made:
-        os.mkdir(path)
-    try:
-        assert digest_tree(base, DigestCache()).entries == 1499
-    finally:  # what removes the temporary directory later does recurse
-        for path in reversed(made):
-            os.rmdir(path)

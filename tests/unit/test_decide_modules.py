@@ -116,3 +116,12 @@ def test_directories_looked_into_are_on_record(place, tmp_path):
     finder.lookup((str(tmp_path), f"{tmp_path}/missing")).chain("a")
     assert finder.listed[str(tmp_path)] is not None
     assert finder.listed[f"{tmp_path}/missing"] is None
+
+
+def test_module_that_took_the_shape_of_a_fifo_is_a_fault(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    finder = ModuleFinder(str(tmp_path), None, DigestCache(), ParseCache())
+    source = finder.source(f"{tmp_path}/pipe.py")
+    assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO")
+    with pytest.raises(FileNotFoundError):
+        finder.source(f"{tmp_path}/gone.py")
