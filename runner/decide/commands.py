@@ -51,7 +51,7 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
             starts[start[:2]] = start
     skipped = next((start.value for start in starts.values() if start.kind != SCRIPT), None)
     for index, word in enumerate(words):
-        path = os.path.join(root, word)
+        path = os.path.normpath(os.path.join(root, word))
         if index == at or word == skipped or "\0" in word or not _may_be_file(path):
             continue
         if word.endswith(".py") or has_python_shebang(path):
@@ -139,7 +139,7 @@ def _split(word: str) -> tuple[str, str, str]:
 def _script(word: str, root: str, flags: str) -> Start | None:
     if word in {"", "-"} or ("{" in word and not os.path.exists(os.path.join(root, word))):
         return None
-    path = os.path.join(root, word)
+    path = os.path.normpath(os.path.join(root, word))
     if os.path.isdir(path):
         return Start(SCRIPT, os.path.join(path, "__main__.py"), path)
     start = script_start(path)

@@ -64,9 +64,9 @@ def test_directory_is_started_by_its_main(root):
 
 def test_every_other_python_file_counts(root):
     starts = python_files_of_command(["python", "-c", "import a", "tools/x.py", "./run", "run.sh", "missing.py"], root)
-    assert [start.value for start in starts] == ["import a", f"{root}/tools/x.py", f"{root}/./run"]
+    assert [start.value for start in starts] == ["import a", f"{root}/tools/x.py", f"{root}/run"]
     assert [start.value for start in python_files_of_command(["./run", "y.py"], root)] == [
-        f"{root}/./run",
+        f"{root}/run",
         f"{root}/y.py",
     ]
 
