@@ -85,8 +85,9 @@ class StageResult:
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended; `head` is the ledger's head, `status` succeeded, failed or interrupted."""
+    """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted."""
 
+    pipeline: str
     run_id: str
     status: str
     exit_code: int

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdk": ("errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *POLICY, *ROOMS, "executor"),
     "api": (*LEAVES, *POLICY, *ROOMS, "executor", "api"),
-    "display": (*LEAVES, "spec", "decide", "record"),
+    "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "__main__": ("cli",),
 }

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.session import Session
 from runner.errors import Fault, UsageError
-from runner.record.audit import read_records
+from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
+from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import is_held, read_holder
-from runner.record.state import read_metrics
+from runner.record.state import read_marker, read_metrics
+from runner.spec.graph import select
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
     from runner.marker import Marker
+    from runner.paths import StatePaths
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -40,12 +45,13 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` tells; `last_run` is the newest in the ledger, `open_runs` have not succeeded yet."""
+    """What `status` tells; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on."""
 
     planned: Planned
     last_run: str | None
     last_event: str | None
     last_time: str | None
+    last_success: tuple[str, str] | None
     open_runs: tuple[str, ...]
     metrics: dict[str, object]
     holder: dict[str, object] | None
@@ -85,8 +91,6 @@ def plan(spec_path: str, options: Options) -> Planned:
 def explain(spec_path: str, options: Options, stage: str) -> Explained:
     """Decide one stage and everything that it needs."""
     session = Session(spec_path, options)
-    from runner.spec.graph import select
-
     chosen = select(session.graph, (stage,))
     decided = session.plan()
     found = next(one for one in chosen if one.name == stage)
@@ -98,8 +102,6 @@ def status(spec_path: str, options: Options) -> Status:
     """Tell what a run would find, who is running, and what earlier runs left undone."""
     session = Session(spec_path, options)
     paths = session.spec.paths
-    from runner.record.audit import last_record
-
     last = last_record(paths.ledger)
     run = str(last["run"]) if last else None
     incomplete = []
@@ -112,6 +114,7 @@ def status(spec_path: str, options: Options) -> Status:
         run,
         str(last["ev"]) if last else None,
         str(last["ts"]) if last else None,
+        _last_success(paths),
         session.head.open_runs,
         read_metrics(paths, run) if run else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
@@ -122,8 +125,6 @@ def status(spec_path: str, options: Options) -> Status:
 
 def undeclared(session: Session) -> list[str]:
     """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
-    from runner.record.state import read_marker
-
     paths = session.spec.paths
     declared = set(session.graph.producers)
     found = []
@@ -136,43 +137,49 @@ def undeclared(session: Session) -> list[str]:
             continue
         marker = read_marker(paths, name.removeprefix("stage_").removesuffix(".json"))
         paths_made = [identity.path for identity in marker.outputs.values()] if marker else []
-        found += [path for path in paths_made if path not in declared and os.path.lexists(session.spec.output_path(path))]
+        found += [one for one in paths_made if one not in declared and os.path.lexists(session.spec.output_path(one))]
     return sorted(set(found))
 
 
-def read_log(spec_path: str, options: Options, stage: str | None, run: str | None) -> tuple[str, str]:
-    """Return the path and the text of the newest log of a stage in a run (default: the last one that started it).
+def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> str:
+    """Return the path of a stage's newest log in `run`; default: the last run that started it.
 
-    Without a stage: the run's audit log, a line an event. UsageError when there is none.
+    UsageError for a stage that is not there, or that was not started.
     """
     session = Session(spec_path, options)
     paths = session.spec.paths
-    from runner.record.audit import last_record
-
-    last = last_record(paths.ledger)
-    chosen = run or (_run_of(session, stage) if stage else None) or (str(last["run"]) if last else None)
-    if chosen is None:
-        raise UsageError(Fault("log", "no run yet"))
-    if stage is None:
-        lines = [f"{one['ts']} {one['ev']} {_subject(one)}".rstrip() for one in read_records(paths.audit(chosen))]
-        return paths.audit(chosen), "\n".join(lines) + "\n"
-    number = 0
-    for record in read_records(paths.audit(chosen)):
-        data = record["data"]
-        if record["ev"] == "attempt.started" and isinstance(data, dict) and data["stage"] == stage:
-            number = data["attempt"]
-    if not number:
-        raise UsageError(Fault("log", f'the run {chosen} did not start a stage "{stage}"'))
-    path = paths.log(chosen, stage, number)
-    with open(path, "rb") as log:
-        return path, log.read().decode("utf-8", "backslashreplace")
-
-
-def _run_of(session: Session, stage: str) -> str | None:
-    if session.head.open_runs:
-        return session.head.open_runs[-1]
     marker = session.marker(stage)
-    return marker.run if marker else None
+    runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
+    for one in runs:
+        number = 0
+        for record in read_records(paths.audit(one)):
+            data = record["data"]
+            if record["ev"] == "attempt.started" and isinstance(data, dict) and data["stage"] == stage:
+                number = data["attempt"]
+        if number:
+            return paths.log(one, stage, number)
+    select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
+    raise UsageError(Fault(f"stage {stage}", f"was not started in the run {run}" if run else "was never started"))
+
+
+def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
+    """Yield the audit log of a run (default: the last one), a line an event. UsageError when there is no such run."""
+    paths = Session(spec_path, options).spec.paths
+    last = last_record(paths.ledger) if run is None else None
+    chosen = run or (str(last["run"]) if last else None)
+    if chosen is None or not os.path.exists(paths.audit(chosen)):
+        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
+    for record in read_records(paths.audit(chosen)):
+        yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
+
+
+def _last_success(paths: StatePaths) -> tuple[str, str] | None:
+    """Return the last run that succeeded and when it ended."""
+    found = None
+    for record in read_records(paths.ledger):
+        if record["ev"] in {CLOSED, NOOP}:
+            found = (str(record["run"]), str(record["ts"]))
+    return found
 
 
 def _subject(record: dict[str, object]) -> str:

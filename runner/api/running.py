@@ -32,11 +32,15 @@ class Quiet:
     def tick(self) -> None:
         """Nothing to redraw."""
 
-    def hashed(self, size: int) -> None:
-        """Nothing to add `size` bytes to."""
+    def hashed(self, path: str, total: int, size: int) -> None:
+        """Nobody to tell that `size` more bytes of a file of `total` bytes are hashed."""
 
     def waiting(self, holder: dict[str, object]) -> None:
         """Nobody to tell that the lock is waited for."""
+
+    def hooks(self) -> tuple[object, ...]:
+        """Nothing that implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
+        return ()
 
 
 def run(spec_path: str, options: Options, listener: Quiet | None = None, plugins: tuple[object, ...] = ()) -> RunResult:
@@ -51,7 +55,8 @@ def run(spec_path: str, options: Options, listener: Quiet | None = None, plugins
 
         def tick(size: int) -> None:
             interrupts.check()
-            heard.hashed(size)
+            path, total = session.cache.reading
+            heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick)
         plan = session.plan()
@@ -82,7 +87,8 @@ def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float)
     if not (options.run_id and Journal.is_closed(session.spec.paths, options.run_id)):
         head = record_noop(session, options, run_id, len(plan.decisions), seconds)
     session.save_cache()
-    return RunResult(run_id, results.SUCCEEDED, EXIT_OK, _skipped(plan), head, seconds, "none")
+    stages = _skipped(plan)
+    return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, "none")
 
 
 def _skipped(plan: Plan) -> dict[str, StageResult]:
@@ -106,7 +112,7 @@ def _run_locked(
     from runner.record.recovery import recover
 
     spec = session.spec
-    manager = make_plugins(plugins)
+    manager = make_plugins((*heard.hooks(), *plugins))
     lock = PipelineLock(spec.paths.pipeline_lock)
     try:
         lock.take(options.wait, heard.waiting)
@@ -169,7 +175,8 @@ def _execute(
     seconds = time.monotonic() - began
     head = journal.end(status, stages, seconds)
     session.save_cache()
-    result = RunResult(journal.run_id, status, exit_code, stages, head, seconds, launcher.layers["level"])
+    level = launcher.layers["level"]
+    result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, level)
     manager.hook.offpipe_run_finished(result=result)
     return result
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.decide.plan import Skip
 from runner.errors import EXIT_LOCKED, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.executor.frontier import Frontier
 from runner.results import AttemptResult, StageResult
 from runner.retry import delay_before, is_retryable, may_start
 
