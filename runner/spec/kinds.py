@@ -56,7 +56,7 @@ class Anything(Kind):
 
     def check(self, value: object) -> Sequence[Finding]:
         level = [value] if isinstance(value, (dict, list)) else []
-        for _ in range(DEEPEST):
+        for _ in range(DEEPEST + 1):
             if not level:
                 return ()
             inner = (child for outer in level for child in (outer.values() if isinstance(outer, dict) else outer))

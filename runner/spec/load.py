@@ -12,7 +12,7 @@ from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec.build import StageBuilder, extensions
 from runner.spec.disk import check_disk, ready_made_directory
-from runner.spec.fields import SPEC
+from runner.spec.fields import SPEC, STAGE
 from runner.spec.kinds import Finding
 from runner.spec.locations import bare, is_below, normal
 from runner.spec.model import ProcessorIdentity, Spec
@@ -145,8 +145,14 @@ def _require_stages(params: Overrides, stages: Sequence[Stage]) -> None:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
 
 
+def _place(at: Sequence[str | int]) -> list[tuple[int, str]]:
+    """Return what sorts findings as the table of fields has them; indices by number, unknown names last."""
+    ranks = {name: rank for rank, name in enumerate([*SPEC.fields, *STAGE.fields])}
+    unknown = len(ranks)
+    return [(step, "") if isinstance(step, int) else (ranks.get(step, unknown), step) for step in at]
+
+
 def _faults(path: str, findings: Sequence[Finding]) -> list[Fault]:
     """Return the findings as faults, in the order of the spec, each once."""
-    unique = dict.fromkeys(findings)
-    ordered = sorted(unique, key=lambda finding: [(isinstance(step, str), str(step).zfill(9)) for step in finding.at])
+    ordered = sorted(dict.fromkeys(findings), key=lambda finding: _place(finding.at))
     return [Fault(pointer(path, finding.at), finding.what, finding.hint) for finding in ordered]

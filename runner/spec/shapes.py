@@ -134,7 +134,8 @@ class Record(Kind):
     def _unknown(self, key: str, value: object) -> Sequence[Finding]:
         if key.startswith("x-"):
             return [finding.below(key) for finding in Anything().check(value)]
-        return [Finding((key,), f"no field is called {show(key)}", did_you_mean(key, self.fields))]
+        hint = did_you_mean(key, self.fields) or 'keys of your own begin with "x-"'
+        return [Finding((key,), f"no field is called {show(key)}", hint)]
 
     def schema(self) -> dict[str, object]:
         properties = {}

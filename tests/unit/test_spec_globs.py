@@ -16,7 +16,7 @@ def test_wildcards_make_a_glob(path):
     assert is_glob(path)
 
 
-@pytest.mark.parametrize("path", ["a", "a/b.txt", "a[", "a]b", "a[]", "[/]", "a[b/c]"])
+@pytest.mark.parametrize("path", ["a", "a/b.txt", "a[", "a]b", "a[]", "[!]", "[/]", "a[b/c]"])
 def test_an_unclosed_bracket_is_an_ordinary_character(path):
     assert not is_glob(path)
 

@@ -1,0 +1,92 @@
+import signal
+
+from runner.spec.build import StageBuilder
+from runner.spec.model import Checkpoint, Resources, Retry, Stage
+
+OUTPUT = {"name": "a", "outputs": {"o": "out/a"}}
+
+
+def build(given, defaults=None, offline=None):
+    findings = []
+    stage = StageBuilder(defaults or {}, offline or {}, "/root", findings).build(0, {**OUTPUT, **given})
+    return stage, [finding.at[2:] for finding in findings]
+
+
+def test_the_defaults_of_the_table_are_those_of_the_values():
+    assert build({})[0] == Stage(index=0, name="a", outputs={"o": "out/a"})
+    assert build({"retry": {}, "checkpoint": {}, "resources": {}})[0].retry == Retry()
+
+
+def test_defaults_are_merged_field_by_field():
+    defaults = {
+        "retry": {"attempts": 3, "jitter": 0},
+        "checkpoint": {"everyLines": 5},
+        "resources": {"cpus": 2},
+        "env": {"A": "1", "B": "1"},
+        "timeoutSeconds": 9,
+        "freshInterpreter": True,
+    }
+    plain, _ = build({}, defaults)
+    assert (plain.retry, plain.timeout_seconds, plain.fresh_interpreter) == (Retry(attempts=3, jitter=0), 9, True)
+    own = {
+        "retry": {"attempts": 5},
+        "checkpoint": {"everySeconds": 2},
+        "resources": {"enforce": True},
+        "env": {"B": "2"},
+        "timeoutSeconds": 1,
+        "freshInterpreter": False,
+    }
+    stage, _ = build(own, defaults)
+    assert stage.retry == Retry(attempts=5, jitter=0)
+    assert stage.checkpoint == Checkpoint(every_lines=5, every_seconds=2)
+    assert stage.resources == Resources(cpus=2, enforce=True)
+    assert stage.env == {"A": "1", "B": "2"}
+    assert (stage.timeout_seconds, stage.fresh_interpreter) == (1, False)
+
+
+def test_exit_codes_and_signals_are_told_apart():
+    retry = build({"retry": {"retryExitCodes": [1, "SIGKILL", 75]}})[0].retry
+    assert retry.retry_exit_codes == {1, 75}
+    assert retry.retry_signals == {signal.SIGKILL}
+
+
+def test_a_delay_that_was_asked_for_is_not_cut_by_the_default_limit():
+    assert build({"retry": {"delaySeconds": 300}})[0].retry.max_delay_seconds == 300
+    assert build({"retry": {"delaySeconds": [1, 90]}})[0].retry == Retry(delays=(1, 90), max_delay_seconds=90)
+    assert build({"retry": {"delaySeconds": 300, "maxDelaySeconds": 10}})[0].retry.max_delay_seconds == 10
+
+
+def test_retry_on_timeout_is_what_stands_nearest_to_the_stage():
+    assert build({"retry": {"retryOnTimeout": True}})[0].retry_on_timeout
+    assert build({}, {"retryOnTimeout": True})[0].retry_on_timeout
+    assert build({}, {"retry": {"retryOnTimeout": True}})[0].retry_on_timeout
+    assert not build({"retry": {"retryOnTimeout": False}}, {"retryOnTimeout": True})[0].retry_on_timeout
+    assert not build({"retryOnTimeout": False, "retry": {"retryOnTimeout": True}})[0].retry_on_timeout
+
+
+def test_a_stage_may_say_what_an_attempt_does():
+    assert build({}, offline={"onAttempt": "record"})[0].on_attempt == "record"
+    assert build({"offline": {"onAttempt": "fail"}}, offline={"onAttempt": "record"})[0].on_attempt == "fail"
+    assert build({"offline": {}}, offline={"onAttempt": "record"})[0].on_attempt == "record"
+
+
+def test_a_list_of_paths_is_named_by_their_stems():
+    stage, findings = build({"inputs": ["data/a.txt", "./d/"], "outputs": ["out/x"]})
+    assert (stage.inputs, stage.outputs) == ({"a": "data/a.txt", "d": "d/"}, {"x": "out/x"})
+    assert findings == []
+
+
+def test_stems_that_are_no_names_or_the_same_are_faults():
+    _, findings = build({"inputs": ["*.txt", "a.txt", "b/a.csv"], "outputs": ["x.tar.gz"]})
+    assert sorted(findings, key=str) == [("inputs", 0), ("inputs", 2), ("outputs", 0)]
+
+
+def test_paths_get_one_spelling_relative_to_root():
+    stage, _ = build({"inputs": {"a": "/root/x//y", "b": "/data/*.txt", "c": "../../z/"}, "processor": "/root/./p.py"})
+    assert stage.inputs == {"a": "x/y", "b": "../data/*.txt", "c": "../z/"}
+    assert stage.processor == "p.py"
+    assert build({"processor": "offpipe:stage_copy.py"})[0].processor == "offpipe:stage_copy.py"
+
+
+def test_keys_of_the_users_own_are_kept():
+    assert build({"x-offpipe": {"a": 1}})[0].extensions == {"x-offpipe": {"a": 1}}

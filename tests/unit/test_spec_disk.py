@@ -1,0 +1,98 @@
+import json
+import os
+
+import pytest
+
+from runner.errors import SpecError
+from runner.spec.disk import ready_made_directory
+from runner.spec.load import load_spec
+
+
+@pytest.fixture
+def whats(tmp_path):
+    """Return a function that loads one stage and gives what was found wrong, by pointer."""
+
+    def load(output="out/a", workspace=None, **stage):
+        program = stage or {"command": ["true"]}
+        spec = {"specVersion": 1, "name": "t", "stages": [{"name": "a", "outputs": {"o": output}, **program}]}
+        path = tmp_path / "root" / "spec.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(spec))
+        try:
+            load_spec(str(path), workspace=workspace)
+        except SpecError as error:
+            return {fault.where.rpartition("#/stages/0")[2]: f"{fault.what} | {fault.hint}" for fault in error.faults}
+        return {}
+
+    return load
+
+
+def test_refuses_an_output_through_a_link_that_leads_outside(whats, tmp_path):
+    assert whats("out/a") == {}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root" / "out").symlink_to(tmp_path / "elsewhere")
+    assert "outside the workspace" in whats("out/a")["/outputs/o"]
+    assert "outside the workspace" in whats("out/deep/below/a")["/outputs/o"]
+
+
+def test_refuses_an_output_through_a_link_inside_and_names_the_real_path(whats, tmp_path):
+    (tmp_path / "root" / "real").mkdir(parents=True)
+    (tmp_path / "root" / "out").symlink_to("real")
+    assert 'it leads to: "real"' in whats("out/a")["/outputs/o"]
+
+
+def test_a_workspace_may_itself_be_a_link(whats, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert whats("out/a", workspace=str(tmp_path / "link")) == {}
+
+
+def test_refuses_an_existing_directory_without_a_slash(whats, tmp_path):
+    (tmp_path / "root" / "out" / "d").mkdir(parents=True)
+    assert '"out/d/"' in whats("out/d")["/outputs/o"]
+    assert whats("out/d/") == {}
+
+
+def test_refuses_a_directory_output_where_a_file_is(whats, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "f").touch()
+    assert "is no directory" in whats("f/")["/outputs/o"]
+    assert "cannot be below" in whats("f/x/y")["/outputs/o"]
+    assert whats("f") == {}
+
+
+def test_refuses_an_output_that_is_the_spec_by_another_name(whats, tmp_path):
+    assert whats("other.json") == {}
+    os.link(tmp_path / "root" / "spec.json", tmp_path / "root" / "other.json")
+    assert "same file as the spec" in whats("other.json")["/outputs/o"]
+
+
+def test_processors_have_to_be_there_and_executable(whats, tmp_path):
+    (tmp_path / "root" / "bin").mkdir(parents=True)
+    program = tmp_path / "root" / "bin" / "clean.sh"
+    assert "no such file" in whats(processor="bin/clean.sh")["/processor"]
+    program.write_text("#!/bin/sh\n")
+    assert "is not executable | chmod +x bin/clean.sh" in whats(processor="bin/clean.sh")["/processor"]
+    assert 'did you mean "clean.sh"? (in "bin")' in whats(processor="bin/clen.sh")["/processor"]
+    assert "is a directory" in whats(processor="bin")["/processor"]
+    program.chmod(0o755)
+    assert whats(processor="bin/clean.sh") == {}
+
+
+def test_a_python_processor_needs_no_mode(whats, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "p.py").touch(0o644)
+    assert whats(processor="p.py") == {}
+    os.mkfifo(tmp_path / "root" / "q.py")
+    assert "no regular file" in whats(processor="q.py")["/processor"]
+
+
+def test_ready_made_stages_are_found_by_name_only(whats):
+    assert whats(processor="offpipe:stage_copy.py") == {}
+    assert "stage_copy.py" in whats(processor="offpipe:stage_cpy.py")["/processor"]
+    assert "no ready-made stage" in whats(processor="offpipe:../conftest.py")["/processor"]
+    assert os.path.isfile(os.path.join(ready_made_directory(), "stage_copy.py"))
+
+
+def test_a_program_that_another_stage_writes_is_no_output(whats):
+    assert "is the processor" in whats("p.py", processor="p.py")["/outputs/o"]

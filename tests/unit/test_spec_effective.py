@@ -1,0 +1,60 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runner.spec.load import load_spec
+
+DEMO = Path(__file__).parents[2] / "pipelines" / "demo.json"
+
+
+@pytest.fixture
+def rewrite(tmp_path):
+    """Return a function that loads the demo as changed by a function on its JSON value."""
+    shutil.copytree(DEMO.parents[1] / "stages", tmp_path / "stages")
+    (tmp_path / "pipelines").mkdir()
+
+    def load(change):
+        value = json.loads(DEMO.read_text())
+        change(value)
+        path = tmp_path / "pipelines" / "demo.json"
+        path.write_text(json.dumps(value))
+        return load_spec(str(path))
+
+    return load
+
+
+def test_the_effective_spec_is_a_spec_with_the_same_meaning(rewrite):
+    spec = load_spec(str(DEMO))
+
+    def become_effective(value):
+        value.clear()
+        value.update(spec.effective)
+
+    again = rewrite(become_effective)
+    assert again.stages == spec.stages
+    assert again.effective == spec.effective
+    assert again.sha256 == spec.sha256
+
+
+def test_the_digest_does_not_depend_on_the_machine_or_on_key_order(rewrite):
+    def turn_around(value):
+        for key in list(value):
+            value[key] = value.pop(key)
+
+    def leave(value):
+        pass
+
+    expected = load_spec(str(DEMO)).sha256
+    assert rewrite(leave).sha256 == expected
+    assert rewrite(turn_around).sha256 == expected
+
+
+def test_the_digest_knows_numbers_by_how_they_are_written(rewrite):
+    digests = {rewrite(lambda value, n=n: value["stages"][1]["params"].update(n=n)).sha256 for n in (1, 1.0, "1")}
+    assert len(digests) == 3
+
+
+def test_no_path_of_the_machine_is_in_it(rewrite, tmp_path):
+    assert str(tmp_path) not in rewrite(lambda value: value).canonical

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from runner.spec.load import load_spec
+from runner.spec.schema import json_schema, schema_text
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json_schema()
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+# Refused for what only the field table can say of a value; all other invalid specs need names, paths or the disk.
+BY_SCHEMA = {
+    "bad-names", "control-characters", "empty-command", "env", "long-name", "missing-fields", "newer-version",
+    "no-stages", "no-outputs", "not-numbers", "out-of-range", "snake-case", "unknown-key", "wrong-types", "all-at-once",
+}  # fmt: skip
+
+
+def test_is_a_schema_of_draft_2020_12():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_committed_schema_is_the_generated_one():
+    committed = ROOT / "docs" / "spec-v1.schema.json"
+    assert committed.read_text() == schema_text(), "run: python -m runner schema > docs/spec-v1.schema.json"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.json")), ids=lambda path: path.stem)
+def test_accepts_valid_specs(path):
+    assert load_spec(str(path)).stages
+    VALIDATOR.validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "invalid").glob("*.json")), ids=lambda path: path.stem)
+def test_refuses_what_can_be_said_of_a_value(path):
+    assert VALIDATOR.is_valid(json.loads(path.read_text())) is (path.stem not in BY_SCHEMA)
+
+
+def test_every_field_has_a_meaning_and_is_in_the_reference():
+    reference = (ROOT / "docs" / "spec.md").read_text()
+    pending = [SCHEMA]
+    while pending:
+        for name, field in pending.pop().get("properties", {}).items():
+            assert field["description"]
+            assert f"`{name}`" in reference, name
+            pending += [field, field.get("items", {})]

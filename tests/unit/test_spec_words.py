@@ -1,0 +1,28 @@
+import pytest
+
+from runner.spec.words import did_you_mean, noun_of, show
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("retry_exit_codes", 'did you mean "retryExitCodes"?'),
+        ("RetryExitCodes", 'did you mean "retryExitCodes"?'),
+        ("nmae", 'did you mean "name"?'),
+        ("xyzzy", "known: retryExitCodes, name"),
+    ],
+)
+def test_names_the_nearest_or_all_that_are_known(name, hint):
+    assert did_you_mean(name, ["retryExitCodes", "name"]) == hint
+
+
+def test_a_long_list_is_no_hint():
+    assert did_you_mean("xyzzy", [f"name{n}" for n in range(20)]) == ""
+
+
+def test_shows_values_short_and_printable():
+    assert show("a\n\udc80") == '"a\\n\\udc80"'
+    assert show("é") == '"é"'
+    assert len(show("x" * 1000)) < 70
+    assert show(10**5000) == "a very large number"
+    assert (noun_of({}), noun_of(None), noun_of(True), noun_of(1.5)) == ("an object", "null", "true", "a number (1.5)")
