@@ -159,22 +159,28 @@ def _parse(text: str, *, check_integers: bool) -> tuple[object, list[Finding]]:
 
 
 def _place(value: object) -> list[Finding]:
-    """Walk everything, since there is something odd somewhere; iterative, as the depth is the user's."""
+    """Walk everything, since there is something odd somewhere; iterative, as the depth is the user's.
+
+    Strings that no program can be given are put out of the value, so that no later check meets them.
+    """
     findings: list[Finding] = []
     pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
     while pending:
         at, found = pending.pop()
-        if isinstance(found, dict):
+        if isinstance(found, _Refused):
+            findings.append(Finding(at, found.what))
+        elif isinstance(found, str):
+            if _HALF_SURROGATE.search(found):
+                findings.append(Finding(at, _HALF))
+        elif isinstance(found, (dict, list)):
             if isinstance(found, _Repeated):
                 findings.extend(Finding((*at, key), "the key comes more than once") for key in found.repeated)
-            findings.extend(Finding((*at, key), _HALF) for key in found if _HALF_SURROGATE.search(key))
-            pending.extend(((*at, key), member) for key, member in found.items())
-        elif isinstance(found, list):
-            pending.extend(((*at, index), member) for index, member in enumerate(found))
-        elif isinstance(found, _Refused):
-            findings.append(Finding(at, found.what))
-        elif isinstance(found, str) and _HALF_SURROGATE.search(found):
-            findings.append(Finding(at, _HALF))
+            for step, member in list(found.items() if isinstance(found, dict) else enumerate(found)):
+                if isinstance(step, str) and _HALF_SURROGATE.search(step):
+                    findings.append(Finding((*at, step), _HALF))
+                pending.append(((*at, step), member))
+                if isinstance(member, str) and _HALF_SURROGATE.search(member):
+                    found[step] = _Refused(_HALF)
     return findings
 
 

@@ -41,7 +41,7 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
     """
     from difflib import get_close_matches
 
-    candidates = [candidate for candidate in known if isinstance(candidate, str)]
+    candidates = [candidate for candidate in known if isinstance(candidate, str) and candidate.isprintable()]
     plain = _plain(name)
     near = [candidate for candidate in candidates if _plain(candidate) == plain]
     near = near or get_close_matches(name, candidates, 1) or get_close_matches(plain, candidates, 1)

@@ -144,3 +144,14 @@ def test_loading_writes_nothing(load, tmp_path):
 def test_pointers_are_escaped():
     assert pointer("s", ()) == "s"
     assert pointer("s", ("a/b~c", 0, "\n\udc80")) == "s#/a~1b~0c/0/\\n\\udc80"
+
+
+def test_a_path_that_no_file_can_have_is_a_fault_wherever_it_stands(tmp_path):
+    path = tmp_path / "spec.json"
+    for text in ('"processor": "\\ud800"', '"command": ["\\ud800"]', '"command": ["x"], "inputs": ["\\udfff.txt"]'):
+        path.write_text(
+            '{"specVersion": 1, "name": "t", "stages": [{"name": "a", "outputs": {"o": "o"}, ' + text + "}]}"
+        )
+        with pytest.raises(SpecError) as caught:
+            load_spec(str(path))
+        assert str(caught.value).isascii()
