@@ -37,7 +37,8 @@ class Session:
         self.head = self.read_head()
         content = read_bytes(self.spec.paths.digest_cache) if not _is_plain() else None
         self.cache = DigestCache.load(content or b"", tick=tick, trust=not options.paranoid)
-        self._code = CodeReader(self.spec, self.cache)
+        declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
+        self._code = CodeReader(self.spec, self.cache, frozenset(declared))
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
         self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
@@ -70,7 +71,7 @@ class Session:
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
-        if not self.cache.dirty or _is_plain():
+        if not (self.cache.dirty or self._code.dirty) or _is_plain():
             return
         temporary = f"{self.spec.paths.temporary}/files-{os.getpid()}.json"
         try:

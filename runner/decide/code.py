@@ -1,3 +1,129 @@
 """The `code` component of a stage: its processor, what its command names under root, and all that these import."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.decide.commands import processor_start, python_files_of_command
+from runner.decide.imports import walk_imports
+from runner.decide.interpreter import running_interpreter
+from runner.decide.modules import ModuleFinder
+from runner.decide.sources import ParseCache
+from runner.errors import Fault, InputError
+from runner.spec.model import READY_MADE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.decide.commands import Start
+    from runner.decide.digests import DigestCache, Signature
+    from runner.decide.interpreter import Interpreter
+    from runner.spec.model import Spec, Stage
+
+SECTION = "imports"  # of the cache file
+
+
+@dataclass(frozen=True, slots=True)
+class StageCode:
+    """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python."""
+
+    component: dict[str, object]
+    watched: dict[str, tuple[Signature, str]]
+    is_python: bool
+
+
+class CodeReader:
+    """Reads the code of stages. Imports are resolved afresh by each reader that `fresh` returns."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        cache: DigestCache,
+        declared: frozenset[str],
+        parsed: ParseCache | None = None,
+        interpreter: Interpreter | None = None,
+    ) -> None:
+        """`declared` are the paths of all inputs and outputs, which are no code even where a command names them."""
+        self._spec = spec
+        self._cache = cache
+        self._declared = declared
+        self._parsed = parsed or ParseCache(cache.sections.get(SECTION))
+        self._interpreter = interpreter or running_interpreter()
+        self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed)
+        self._named: dict[str, bool] = {}
+
+    def fresh(self) -> CodeReader:
+        """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
+        return CodeReader(self._spec, self._cache, self._declared, self._parsed, self._interpreter)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was parsed that the cache file does not hold."""
+        return self._parsed.dirty
+
+    def sections(self) -> dict[str, object]:
+        """Return what to keep in the cache file beside the digests."""
+        return {SECTION: self._parsed.dump()}
+
+    def read(self, stage: Stage) -> StageCode:
+        """Return the code of a stage; OfflineError for what cannot be parsed, InputError for what cannot be read."""
+        starts = self._starts(stage)
+        files: dict[str, str] = {}
+        watched: dict[str, tuple[Signature, str]] = {}
+        component: dict[str, object] = {"files": files}
+        if starts:
+            code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
+            for path, sha256 in code.files.items():
+                files[self._shown(path)] = sha256
+                watched[path] = (code.signatures[path], sha256)
+            component["packages"] = code.packages
+            component["absent"] = list(code.absent)
+        for path in self._other_files(stage):
+            if path not in watched:
+                files[self._shown(path)], watched[path] = self._digest(path)
+        processor = self._spec.processor_path(stage)
+        if processor and self._spec.processor_identity == "mtime" and not str(stage.processor).startswith(READY_MADE):
+            # As text: nanoseconds do not fit into the integers that JSON readers agree on.
+            component["mtimeNs"] = str(os.stat(processor).st_mtime_ns)
+        return StageCode(component, watched, bool(starts))
+
+    def _starts(self, stage: Stage) -> tuple[Start, ...]:
+        processor = self._spec.processor_path(stage)
+        if processor is None:
+            return python_files_of_command(stage.command or (), self._spec.root)
+        start = processor_start(processor)
+        return (start,) if start else ()
+
+    def _other_files(self, stage: Stage) -> Iterator[str]:
+        """Yield the files under root that the processor or the words of a command are, whatever they hold."""
+        processor = self._spec.processor_path(stage)
+        if processor:
+            yield processor
+        for word in stage.command or stage.args:
+            for name in (word, word.partition("=")[2]):  # `--rules=stages/rules.txt` names a file as well
+                if name and self._is_named_file(name):
+                    yield os.path.normpath(os.path.join(self._spec.root, name))
+
+    def _is_named_file(self, name: str) -> bool:
+        known = self._named.get(name)
+        if known is None:
+            root = self._spec.root.rstrip("/")
+            path = os.path.normpath(os.path.join(root, name))
+            known = path.startswith(f"{root}/") and "\0" not in name and os.path.isfile(path)
+            known = self._named[name] = known and os.path.relpath(path, root) not in self._declared
+        return known
+
+    def _digest(self, path: str) -> tuple[str, tuple[Signature, str]]:
+        try:
+            sha256, seen = self._cache.file(path)
+        except OSError as error:
+            raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
+        return sha256, (seen, sha256)
+
+    def _shown(self, path: str) -> str:
+        """Return how the key spells a file: relative to root, so that a pipeline may be moved as a whole."""
+        if path.startswith(f"{self._spec.ready_made}/"):
+            return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
+        return os.path.relpath(path, self._spec.root)
