@@ -133,7 +133,7 @@ def _run_locked(
             plan = session.plan()
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            if plan.is_noop and not open_runs:
+            if plan.is_noop and (not open_runs or Journal.is_closed(spec.paths, run_id)):
                 return _nothing_to_do(session, options, plan, began)
             journal = Journal.begin(session, options, run_id, recovered, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)

@@ -84,6 +84,7 @@ class Attempts:
     def redecide(self, job: Job) -> bool:
         """Take a changed input into account; False when the stage is up to date after all."""
         job.redecided += 1
+        job.tries_before, job.delay = len(job.attempts), 0.0
         fresh = self.decide(job.stage)
         if fresh is None:
             return False
@@ -136,8 +137,8 @@ class Attempts:
         if stdout:
             files.touch(stdout)
         record: dict[str, object] = {
-            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag, "program": job.program,
-            "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6), "reasons": shown_reasons(job.reasons),
+            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
+            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6), "reasons": shown_reasons(job.reasons),
         }  # fmt: skip
         self._log.append("attempt.started", record)
         self._launched += 1
@@ -154,9 +155,10 @@ class Attempts:
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         progress = read_progress(self.progress_path(job.stage))
+        lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
-            ended.max_rss_bytes, job.delay, progress.line_offset if progress and progress.key == job.fingerprint.key else None,
+            ended.max_rss_bytes, job.delay, lines,
             ended.left_behind, ended.failed_to_start,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
@@ -167,7 +169,7 @@ class Attempts:
         for name in list_inputs(job.stage.command or job.stage.args):
             files.discard(f"{scratch}.{name}.list")
         if attempt.code != 0 or attempt.timed_out:
-            keep_or_discard(self.progress_path(job.stage), job.fingerprint.key, self._real_outputs(job.stage))
+            self.sweep(job)
         return attempt
 
     def changed_input(self, job: Job) -> str | None:
@@ -190,6 +192,10 @@ class Attempts:
         files.discard(self.progress_path(job.stage))
         for partial in self.partials(job).values():
             files.discard(partial)
+
+    def sweep(self, job: Job) -> None:
+        """Remove what an attempt left, but for what a checkpoint vouches for."""
+        keep_or_discard(self.progress_path(job.stage), job.fingerprint.key, self._real_outputs(job.stage))
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""

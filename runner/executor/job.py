@@ -28,6 +28,7 @@ class Job:
     delay: float = 0.0
     began: float = 0.0
     redecided: int = 0
+    tries_before: int = 0
     attempts: list[AttemptResult] = field(default_factory=list)
     lock: KernelLock | None = None
     before: dict[str, object] = field(default_factory=dict)

@@ -220,7 +220,7 @@ class Executor:
             elif self._attempts.redecide(job):
                 self._start(job)
             else:
-                self._release(job)
+                self._attempts.release(job)
                 self._finish(self._result(job, results.SKIPPED))
             return
         fault = self._attempts.output_fault(job)
@@ -229,7 +229,7 @@ class Executor:
             self._fail(job, fault, EXIT_STAGE_FAILED)
             return
         outputs = self._attempts.publish(job)
-        self._release(job)
+        self._attempts.release(job)
         result = self._result(job, results.SUCCEEDED)
         result.outputs = outputs
         self._finish(result)
@@ -238,13 +238,10 @@ class Executor:
         stage = job.stage
         wanted = self._retryable(job, attempt, sent=sent)
         answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
-        if not (wanted if answer is None else answer) or len(job.attempts) >= stage.retry.attempts:
+        tries = len(job.attempts) - job.tries_before
+        if self._stopping or tries >= stage.retry.attempts or not (wanted if answer is None else answer):
             return None
-        if self._stopping:
-            return None
-        delay = delay_before(
-            stage.retry, len(job.attempts) + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}"
-        )
+        delay = delay_before(stage.retry, tries + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}")
         return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
 
     def _retryable(self, job: Job, attempt: AttemptResult, *, sent: bool) -> bool:
@@ -267,10 +264,13 @@ class Executor:
         except OffpipeError as error:
             if error.exit_code >= 70:
                 raise
-            self._fail(job or self._attempts.job_of(stage), Fault(f"stage {stage.name}", str(error)), error.exit_code)
+            what = "; ".join(f"{fault.where}: {fault.what}" for fault in error.faults)
+            fault = Fault(f"stage {stage.name}", what, error.faults[0].hint)
+            self._fail(job or self._attempts.job_of(stage), fault, error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
-        self._release(job)
+        self._attempts.sweep(job)
+        self._attempts.release(job)
         result = self._result(job, results.FAILED)
         result.fault, result.exit_code = fault, exit_code
         self._finish(result)
@@ -282,11 +282,9 @@ class Executor:
                 self._fail(other, self._attempts.fault_of(other, last), EXIT_RETRYABLE)
 
     def _interrupt(self, job: Job) -> None:
-        self._release(job)
-        self._finish(self._result(job, results.INTERRUPTED))
-
-    def _release(self, job: Job) -> None:
+        self._attempts.sweep(job)
         self._attempts.release(job)
+        self._finish(self._result(job, results.INTERRUPTED))
 
     def _result(self, job: Job, status: str) -> StageResult:
         return StageResult(

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.contain.environment import DEFAULT_PATH, argument_fault, contract_variables, find_program, stage_environment
-from runner.errors import Fault, SpecError
+from runner.errors import Fault, InputError, SpecError
 from runner.record import files
 from runner.record.state import write_stage_file
 from runner.spec.placeholders import expand, list_inputs
@@ -65,28 +65,9 @@ class Setting:
         self, job: Job, scratch: str, partials: dict[str, str], environment: dict[str, str]
     ) -> tuple[list[str], str]:
         """Return the words of the command line and the absolute path of its program; SpecError when there is none."""
-        stage = job.stage
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
-        words = list(stage.command or stage.args)
-        lists = {}
-        for name in list_inputs(words):
-            lists[name] = f"{scratch}.{name}.list"
-            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
-        where = f"{self._spec.shown}#/stages/{stage.index}"
-        try:
-            argv = expand(
-                words,
-                inputs=inputs,
-                lists=lists,
-                outputs=partials,
-                params=stage.params,
-                python=sys.executable,
-            )
-        except ValueError as error:
-            raise SpecError(
-                Fault(where, str(error), "let the placeholder be a word of its own, or use {list.NAME}")
-            ) from error
-        processor = self._spec.processor_path(stage)
+        where = f"{self._spec.shown}#/stages/{job.stage.index}"
+        argv = self._words(job, scratch, partials, where)
+        processor = self._spec.processor_path(job.stage)
         if processor is not None:
             argv = [sys.executable, processor, *argv] if processor.endswith(".py") else [processor, *argv]
         path = environment.get("PATH", DEFAULT_PATH)
@@ -97,6 +78,24 @@ class Setting:
         if fault is not None:
             raise SpecError(fault)
         return argv, program
+
+    def _words(self, job: Job, scratch: str, partials: dict[str, str], where: str) -> list[str]:
+        stage = job.stage
+        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        if stage.stdin and len(inputs[stage.stdin]) != 1:
+            what = f'input "{stage.stdin}" is {len(inputs[stage.stdin])} files, and standard input can be only one'
+            raise InputError(Fault(f"{where}/stdin", what, "join them in a stage before this one"))
+        words = list(stage.command or stage.args)
+        lists = {}
+        for name in list_inputs(words):
+            lists[name] = f"{scratch}.{name}.list"
+            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
+        try:
+            return expand(
+                words, inputs=inputs, lists=lists, outputs=partials, params=stage.params, python=sys.executable
+            )
+        except InputError as error:
+            raise InputError(*(Fault(where, fault.what, fault.hint) for fault in error.faults)) from error
 
     def _missing_program(self, word: str, path: str, where: str) -> Fault:
         elsewhere = find_program(word, self._around.outer_path, self._spec.root)

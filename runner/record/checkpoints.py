@@ -76,13 +76,16 @@ def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str) ->
     return progress
 
 
-def keep_or_discard(progress_path: str, key: str | None, outputs: Mapping[str, str]) -> bool:
+def keep_or_discard(
+    progress_path: str, key: str | None, outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None
+) -> bool:
     """Decide over the partials of an attempt that ended without success; True when they stay for the next one.
 
-    `key` None: whatever key the checkpoint has will do (a dead run's; the next attempt compares it).
+    `key` None: whatever key the checkpoint has will do (a dead run's; the next attempt compares it). `listings`: see
+    `find_partials`.
     """
     progress = read_progress(progress_path)
-    found = find_partials(outputs)
+    found = find_partials(outputs, listings)
     if progress is not None and key in (None, progress.key) and (chosen := _vouched(progress, found)):
         for name, paths in found.items():
             for path in paths:
@@ -100,9 +103,12 @@ def discard_attempt(progress_path: str, partials: Iterable[str]) -> None:
         files.discard(path)
 
 
-def find_partials(outputs: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return, per output name, the partials beside its real path, of whatever attempt."""
-    listings: dict[str, list[str]] = {}
+def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
+    """Return, per output name, the partials beside its real path, of whatever attempt.
+
+    `listings` remembers the partials of each directory between calls: thousands of stages may share one.
+    """
+    listings = {} if listings is None else listings
     found: dict[str, list[str]] = {}
     for name, path in outputs.items():
         parent, base = os.path.split(path.rstrip("/"))

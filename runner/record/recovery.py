@@ -59,9 +59,10 @@ def _recover_run(paths: StatePaths, workspace: str, run: str) -> OpenRun:
             started.setdefault(data["stage"], {}).update(data["outputs"])
     for seq, data in commits.values():
         redo(paths, workspace, run, seq, data)
+    listings: dict[str, list[str]] = {}
     for stage, outputs in started.items():
         real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-        keep_or_discard(paths.progress(stage), None, real)
+        keep_or_discard(paths.progress(stage), None, real, listings)
     return OpenRun(run, last, attempts, torn)
 
 
