@@ -31,6 +31,7 @@ class AttemptResult:
     lines: int | None
     left_behind: int = 0
     failed_to_start: str | None = None
+    sent: bool = False  # the signal came from the launcher: a time limit, or the run was stopped
 
     def describe(self) -> str:
         """Return `exit 75`, `SIGKILL`, `time limit`: how it ended, in a word."""

@@ -138,7 +138,8 @@ class Attempts:
             files.touch(stdout)
         record: dict[str, object] = {
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
-            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6), "reasons": shown_reasons(job.reasons),
+            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
+            "reasons": shown_reasons(job.reasons),
         }  # fmt: skip
         self._log.append("attempt.started", record)
         self._launched += 1
@@ -159,7 +160,7 @@ class Attempts:
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
             ended.max_rss_bytes, job.delay, lines,
-            ended.left_behind, ended.failed_to_start,
+            ended.left_behind, ended.failed_to_start, ended.sent,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
         scratch = self._paths.scratch(self.run_id, job.stage.name, job.number)

@@ -155,9 +155,8 @@ class Executor:
             timeout = until if timeout is None else min(timeout, until)
         elif self._sleeping:
             timeout = min(timeout or 0.1, 0.1)
-        descriptors = [self._launcher.fileno(), self._interrupts.wakeup]
         poll = select.poll()
-        for descriptor in descriptors:
+        for descriptor in (self._launcher.fileno(), self._interrupts.wakeup):
             poll.register(descriptor, select.POLLIN)
         poll.poll(None if timeout is None else timeout * 1000)
         self._interrupts.drain()
@@ -181,21 +180,20 @@ class Executor:
     def _settle(self, job: Job, ended: Exit) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
-        if attempt.code == 0 and not attempt.timed_out:
-            self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=None)
-            self._guarded(job.stage, lambda: self._publish(job), job)
-            return
-        if self._was_interrupted(attempt):
-            self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=None)
-            self._interrupt(job)
-            return
-        delay = self._retry_delay(job, attempt, sent=ended.sent)
+        succeeded = attempt.code == 0 and not attempt.timed_out
+        interrupted = not succeeded and self._was_interrupted(attempt)
+        delay = None if succeeded or interrupted else self._retry_delay(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
-        if delay is not None:
+        if succeeded:
+            self._guarded(job.stage, lambda: self._publish(job), job)
+        elif interrupted:
+            self._interrupt(job)
+        elif delay is not None:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
-            return
-        self._fail(job, self._attempts.fault_of(job, attempt), self._failure_code(job, attempt, sent=ended.sent))
+        else:
+            exit_code = EXIT_RETRYABLE if self._retryable(job, attempt) else EXIT_STAGE_FAILED
+            self._fail(job, self._attempts.fault_of(job, attempt), exit_code)
 
     def _was_interrupted(self, attempt: AttemptResult) -> bool:
         """Whether an attempt failed because the run was asked to stop.
@@ -234,9 +232,9 @@ class Executor:
         result.outputs = outputs
         self._finish(result)
 
-    def _retry_delay(self, job: Job, attempt: AttemptResult, *, sent: bool) -> float | None:
+    def _retry_delay(self, job: Job, attempt: AttemptResult) -> float | None:
         stage = job.stage
-        wanted = self._retryable(job, attempt, sent=sent)
+        wanted = self._retryable(job, attempt)
         answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
         tries = len(job.attempts) - job.tries_before
         if self._stopping or tries >= stage.retry.attempts or not (wanted if answer is None else answer):
@@ -244,14 +242,11 @@ class Executor:
         delay = delay_before(stage.retry, tries + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}")
         return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
 
-    def _retryable(self, job: Job, attempt: AttemptResult, *, sent: bool) -> bool:
+    def _retryable(self, job: Job, attempt: AttemptResult) -> bool:
         return not attempt.failed_to_start and is_retryable(
-            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=sent,
+            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
             retry_on_timeout=job.stage.retry_on_timeout,
         )  # fmt: skip
-
-    def _failure_code(self, job: Job, attempt: AttemptResult, *, sent: bool) -> int:
-        return EXIT_RETRYABLE if self._retryable(job, attempt, sent=sent) else EXIT_STAGE_FAILED
 
     # ---- ends ----
 
