@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Data = TypeVar("Data", bytes, str)
 
 ERRORS = "surrogateescape"
+PIECE = 128  # characters; a few lines
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         if encoding == "bytes":
             convert(stage.blocks(source, to), bytes.upper, fails=fails)
         elif encoding.lower() in {"utf-8", "utf8"}:
-            convert(stage.blocks(source, to, encoding=encoding, errors=ERRORS), str.upper, fails=fails)
+            convert(stage.blocks(source, to, encoding=encoding, errors=ERRORS), upper_text, fails=fails)
         else:
             job = stage.blocks(source, to, encoding=encoding, errors=ERRORS)
             convert(job, lambda text: upper_within(text, encoding), fails=fails)
@@ -43,6 +44,17 @@ def convert(job: sdk.Job[Data], upper: Callable[[Data], Data], *, fails: bool) -
                 break
         if fails:
             raise sdk.Transient("simulateTransient asks the first attempt to fail")
+
+
+def upper_text(text: str) -> str:
+    """The same as text.upper(), up to three times as fast where few letters are not ASCII.
+
+    One letter beyond ASCII makes the whole str slow to convert, so it should not be in the same str as a megabyte.
+    Upper case looks at one letter at a time (lower case does not), so a text may be cut anywhere.
+    """
+    if text.isascii():
+        return text.upper()
+    return "".join([text[at : at + PIECE].upper() for at in range(0, len(text), PIECE)])
 
 
 def upper_within(text: str, encoding: str) -> str:

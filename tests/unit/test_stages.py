@@ -35,6 +35,11 @@ def test_upper_is_the_upper_case_of_the_text_and_keeps_what_is_no_text(tmp_path)
     assert finished(bench_for(tmp_path, [MIXED] * 3), UPPER) == expected * 3
 
 
+def test_upper_case_looks_at_one_letter_at_a_time(tmp_path):
+    every = "".join(chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
+    assert finished(bench_for(tmp_path, [every.encode()]), UPPER) == every.upper().encode()
+
+
 def test_upper_in_bytes_mode_changes_a_to_z_only(tmp_path):
     assert finished(bench_for(tmp_path, [MIXED], params={"encoding": "bytes"}), UPPER) == MIXED.upper()
 
