@@ -82,8 +82,6 @@ class Executor:
                 self._give_up(name)
         return self.results
 
-    # ---- starting ----
-
     def _start_ready(self) -> None:
         while not self._stopping and (stage := self._frontier.first()) is not None:
             if self._settled_without_running(stage):
@@ -146,8 +144,6 @@ class Executor:
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job.stage, lambda job=job: self._start(job), job)  # type: ignore[misc]
 
-    # ---- waiting ----
-
     def _wait(self) -> None:
         timeout = self._ticker.interval
         if self._sleeping and len(self._running) == 0:
@@ -174,8 +170,6 @@ class Executor:
         self._signals_passed_on = self._interrupts.count
         while self._sleeping:
             self._interrupt(heapq.heappop(self._sleeping)[2])
-
-    # ---- settling ----
 
     def _settle(self, job: Job, ended: Exit) -> None:
         attempt = self._attempts.finish(job, ended)
@@ -247,8 +241,6 @@ class Executor:
             job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
             retry_on_timeout=job.stage.retry_on_timeout,
         )  # fmt: skip
-
-    # ---- ends ----
 
     def _guarded(self, stage: Stage, action: Callable[[], None], job: Job | None = None) -> None:
         """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
