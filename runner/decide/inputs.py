@@ -43,7 +43,6 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
-        self._directory_outputs = [path for path in graph.producers if path.endswith("/")]
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
         """Return the files of one input in order of their paths.
@@ -78,7 +77,8 @@ class InputResolver:
                     yield _checked(path, full, os.stat(full), where)
 
     def _is_produced(self, path: str) -> bool:
-        return path in self._graph.producers or any(path.startswith(output) for output in self._directory_outputs)
+        producers = self._graph.producers
+        return path in producers or any(path[: at + 1] in producers for at, char in enumerate(path) if char == "/")
 
     def _glob(self, base: str, pattern: str) -> Iterator[tuple[str, str]]:
         """Yield (relative path, absolute path) of what matches; a directory's path ends in `/`."""

@@ -75,8 +75,11 @@ class Executor:
             if not self._running and not self._sleeping:
                 break
             self._wait()
-            for ended in self._launcher.receive():
-                self._settle(self._running.pop(ended.id), ended)
+            exits = [(self._running.pop(ended.id), ended) for ended in self._launcher.receive()]
+            if all(ended.code == 0 for _, ended in exits):
+                self._start_ready()  # the next stage works while the outputs of these are hashed and made durable
+            for job, ended in exits:
+                self._settle(job, ended)
         for name in self._stages:
             if name not in self.results:
                 self._give_up(name)
