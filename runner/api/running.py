@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import runner
 from runner import results
@@ -24,8 +24,28 @@ if TYPE_CHECKING:
     from runner.executor.job import Surroundings, Ticker
 
 
+class Listener(Protocol):
+    """What hears of a run beyond its hooks; a display."""
+
+    @property
+    def interval(self) -> float | None:
+        """How often to call `tick`, in seconds; None for never."""
+
+    def tick(self) -> None:
+        """Hear that time passes."""
+
+    def hashed(self, path: str, total: int, size: int) -> None:
+        """Hear that `size` more bytes of a file of `total` bytes are hashed."""
+
+    def waiting(self, holder: dict[str, object]) -> None:
+        """Hear who holds the lock that is waited for."""
+
+    def hooks(self) -> tuple[object, ...]:
+        """Return what implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
+
+
 class Quiet:
-    """The news that nobody listens to."""
+    """A listener that does not listen."""
 
     interval: float | None = None
 
@@ -33,23 +53,25 @@ class Quiet:
         """Nothing to redraw."""
 
     def hashed(self, path: str, total: int, size: int) -> None:
-        """Nobody to tell that `size` more bytes of a file of `total` bytes are hashed."""
+        """Nobody to tell."""
 
     def waiting(self, holder: dict[str, object]) -> None:
-        """Nobody to tell that the lock is waited for."""
+        """Nobody to tell."""
 
     def hooks(self) -> tuple[object, ...]:
-        """Nothing that implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
+        """Return nothing."""
         return ()
 
 
-def run(spec_path: str, options: Options, listener: Quiet | None = None, plugins: tuple[object, ...] = ()) -> RunResult:
+def run(
+    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = ()
+) -> RunResult:
     """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks.
 
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
     """
-    heard = listener or Quiet()
+    heard: Listener = listener or Quiet()
     began = time.monotonic()
     with Interrupts() as interrupts:
 
@@ -102,7 +124,7 @@ def _skipped(plan: Plan) -> dict[str, StageResult]:
 
 
 def _run_locked(
-    session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Quiet,
+    session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Listener,
     plugins: tuple[object, ...],
 ) -> RunResult:  # fmt: skip
     from runner.api.plugins import make_plugins

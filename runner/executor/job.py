@@ -48,7 +48,8 @@ class Surroundings:
 class Ticker(Protocol):
     """Something that wants to be called now and then while the loop waits (a live display)."""
 
-    interval: float | None
+    @property
+    def interval(self) -> float | None: ...
 
     def tick(self) -> None: ...
 

@@ -1,0 +1,98 @@
+"""The verbs. `main` is the console script `offpipe` and `python -m runner`; every error ends in it.
+
+What a verb needs is imported once it is known which: `--version` and `--help` load nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING
+
+from runner.cli.parser import VERBS, HelpShown, Invocation, parse
+from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
+from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+_REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for and return the exit code; `argv` is without the program's name."""
+    hold_descriptors()
+    words = list(sys.argv[1:] if argv is None else argv)
+    stdout, stderr = Stream(STDOUT), Stream(STDERR)
+    invocation = None
+    try:
+        invocation = parse(words, stdout)
+        code = _perform(invocation, stdout, stderr)
+    except HelpShown:
+        return _check_results(stdout, stderr, EXIT_OK)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
+        as_json = "--json" in words if invocation is None else invocation.flag("json")
+        return _report(
+            error, stdout if as_json else None, stderr, trace=invocation is not None and invocation.flag("verbose")
+        )
+    if invocation.verb == "run":
+        return code  # results that nobody could read change nothing about what was done
+    return _check_results(stdout, stderr, code)
+
+
+def _perform(invocation: Invocation, stdout: Stream, stderr: Stream) -> int:
+    from runner.cli import verbs
+
+    perform = getattr(verbs, VERBS[invocation.verb].function)
+    code: int = perform(invocation, stdout, stderr)
+    return code
+
+
+def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
+    """Return the exit code of a verb whose results are all it was asked for; a reader that has enough is no error."""
+    if stdout.failure in {None, errno.EPIPE}:
+        return code
+    reason = OSError(stdout.failure, None)
+    stderr.write(f"{Fault('standard output', f'cannot write the results: {_errno_text(reason)}')}\n")
+    return EXIT_STATE
+
+
+def _report(error: BaseException, stdout: Stream | None, stderr: Stream, *, trace: bool) -> int:
+    """Say what went wrong on stderr, and as JSON on stdout if given; return the exit code."""
+    from runner.display.words import printable_lines
+
+    code, faults = _judge(error)
+    stderr.write("".join(f"{printable_lines(str(fault))}\n" for fault in faults))
+    if code == EXIT_INTERNAL and trace:
+        import traceback
+
+        stderr.write("".join(traceback.format_exception(error)))
+    if stdout is not None:
+        from runner.display.summary import error_json
+
+        stdout.write(error_json(code, faults))
+    return code
+
+
+def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
+    if isinstance(error, OffpipeError):
+        return error.exit_code, error.faults
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED, (Fault("", "interrupted"),)
+    if isinstance(error, OSError):
+        return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
+    if isinstance(error, MemoryError):
+        return EXIT_INTERNAL, (Fault("", "out of memory"),)
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)
+
+
+def _errno_text(error: OSError) -> str:
+    import os
+
+    if error.errno is None:
+        return str(error)
+    return f"{errno.errorcode.get(error.errno, 'error')} ({os.strerror(error.errno)})"

@@ -1,0 +1,161 @@
+"""From the words of the command line to a verb and its options. Knows no pipeline, and reads no file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import runner
+from runner.cli import options
+from runner.cli.help import EPILOGUES, top_help
+from runner.errors import Fault, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.display.streams import Stream
+
+PROGRAM = "offpipe"
+WIDTH = 79
+
+
+class Verb(NamedTuple):
+    """A verb: the function of `verbs` that performs it, what it does, the words it takes, and its options."""
+
+    function: str
+    summary: str
+    words: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+
+
+VERBS = {
+    "run": Verb("run", "run what is out of date", "SPEC [STAGE ...]", options.run),
+    "clean": Verb("clean", "remove what the stages made, and their state", "SPEC", options.clean),
+    "plan": Verb("plan", "say what a run would do, and why", "SPEC [STAGE ...]", options.plan),
+    "status": Verb("status", "say what is pending, running, and left undone", "SPEC", options.status),
+    "explain": Verb("explain", "say why one stage runs or not, and what made it", "SPEC STAGE", options.explain),
+    "log": Verb("log", "print a stage's newest log, or a run's events", "SPEC [STAGE]", options.log),
+    "validate": Verb("validate", "check a spec and its inputs, reporting every fault", "SPEC", options.validate),
+    "graph": Verb("graph", "print the stages and what leads to what", "SPEC", options.graph),
+    "schema": Verb("schema", "print the JSON Schema of specs", "", options.nothing),
+}
+
+
+class HelpShown(Exception):  # noqa: N818 - nothing went wrong
+    """Help or the version was asked for, and is written."""
+
+
+class Invocation(NamedTuple):
+    """What the command line asks for: a verb, the spec (empty for `schema`), the stages, and the options."""
+
+    verb: str
+    spec: str
+    stages: tuple[str, ...]
+    given: argparse.Namespace
+    words: tuple[str, ...]
+
+    def flag(self, name: str) -> bool:
+        """Whether an option is set; False where the verb has no such option."""
+        return bool(getattr(self.given, name, False))
+
+
+def parse(words: Sequence[str], stdout: Stream) -> Invocation:
+    """Return what the words ask for. UsageError when they make no sense, HelpShown when it is answered already."""
+    if not words:
+        raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
+    first = words[0]
+    if first in {"-h", "--help", "--version"}:
+        stdout.write(f"{PROGRAM} {runner.__version__}\n" if first == "--version" else top_help(VERBS))
+        raise HelpShown
+    verb = first if first in VERBS else "run"
+    rest = list(words[1:] if first in VERBS else words)
+    parser = _Parser(verb, stdout)
+    given, extras = parser.parse_known_intermixed_args(_with_wait(rest))
+    if extras:
+        parser.refuse(extras)
+    named = [*([given.spec] if given.spec is not None else []), *given.stages]
+    spec = getattr(given, "pipeline", None)
+    if verb != "schema" and spec is None:
+        if not named:
+            parser.error("no spec given")
+        spec = named.pop(0)
+        if first == spec:
+            _require_spec_or_verb(spec)
+    _check_count(parser, verb, named)
+    return Invocation(verb, spec or "", tuple(named), given, (PROGRAM, *words))
+
+
+def _check_count(parser: _Parser, verb: str, named: Sequence[str]) -> None:
+    words = VERBS[verb].words
+    if "..." not in words and len(named) > ("STAGE" in words):
+        parser.error(f'unexpected argument "{named[-1]}"')
+    if words.endswith(" STAGE") and not named:
+        parser.error("no stage given")
+
+
+def _require_spec_or_verb(word: str) -> None:
+    """Raise UsageError when the first word is neither a verb nor a file that is there."""
+    if os.path.lexists(word):
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, VERBS, 1)
+    hint = f'did you mean the verb "{near[0]}"?' if near else f"the verbs are: {', '.join(VERBS)}"
+    raise UsageError(Fault(word, "no such spec file, and no verb", hint))
+
+
+def _with_wait(words: list[str]) -> list[str]:
+    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it."""
+    end = words.index("--") if "--" in words else len(words)
+    return ["--wait=inf" if word == "--wait" else word for word in words[:end]] + words[end:]
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of one verb: complains by UsageError, and writes its help without raising."""
+
+    def __init__(self, verb: str, stdout: Stream) -> None:
+        what = VERBS[verb]
+        more: dict[str, bool] = {"color": False} if sys.version_info >= (3, 14) else {}
+        super().__init__(
+            prog=f"{PROGRAM} {verb}", usage=f"{PROGRAM} {verb} {what.words} [options]".replace("  ", " "),
+            description=f"{what.summary[0].upper()}{what.summary[1:]}.", epilog=EPILOGUES.get(verb), allow_abbrev=False,
+            add_help=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=WIDTH),
+            **more,  # type: ignore[arg-type] # one of its options, which older versions have not
+        )  # fmt: skip
+        self._verb, self._stdout = verb, stdout
+        if what.words:
+            self.add_argument("spec", metavar="SPEC", nargs="?", help="the pipeline: a JSON file")
+        else:
+            self.set_defaults(spec=None)
+        if "STAGE" in what.words:
+            named = "stages" if "..." in what.words else "the stage"
+            more_help = f"{named} and what they need; default: all" if "..." in what.words else named
+            self.add_argument("stages", metavar="STAGE", nargs="*", help=more_help)
+        else:
+            self.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
+        what.add_options(self)
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - argparse's signature
+        self._stdout.write(self.format_help())
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002 - argparse's signature
+        raise HelpShown
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(Fault("", message, f"see {self.prog} --help"))
+
+    def refuse(self, extras: Sequence[str]) -> NoReturn:
+        """Raise UsageError for words that are no option and no argument, with the option that may be meant."""
+        from difflib import get_close_matches
+
+        word = extras[0].partition("=")[0]
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        near = get_close_matches(word, known, 1) if word.startswith("--") else []
+        hint = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
+        raise UsageError(
+            Fault("", f"no option {word}" if word.startswith("-") else f'unexpected argument "{word}"', hint)
+        )

@@ -1,0 +1,88 @@
+"""What `status` prints, for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.decide.plan import Skip
+from runner.display.decisions import plan_json, plan_lines
+from runner.display.summary import fault_json
+from runner.display.words import counted, printable
+from runner.record.ledger import CLOSED, NOOP
+from runner.record.locks import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.api.reading import Incomplete, Status
+
+
+def status_lines(status: Status) -> Iterator[str]:
+    """Yield what is known, most important first."""
+    decisions = status.planned.plan.decisions
+    pending = {name: decision for name, decision in decisions.items() if not isinstance(decision, Skip)}
+    name = status.planned.graph.spec.name
+    state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending" if pending else "everything is up to date"
+    yield f"{name}: {state}\n"
+    yield f"last run: {_last_run(status)}\n"
+    if status.last_success and status.last_success[0] != status.last_run:
+        yield f"last success: {status.last_success[0]}, {status.last_success[1]}\n"
+    elif status.last_run and not status.last_success:
+        yield "last success: none yet\n"
+    if status.holder is not None:
+        yield f"running now: {printable(describe(status.holder))}\n"
+    elif status.open_runs:
+        yield f"the next run goes on under: {printable(status.open_runs[-1])}\n"
+    width = max((len(one.stage) for one in status.incomplete), default=0)
+    for one in status.incomplete:
+        yield f"{one.stage:<{width}}  incomplete, {_extent(one)}\n"
+    if pending:
+        yield "pending:\n"
+        yield from (f"  {line}" for line in plan_lines(pending, full=False))
+    for path in status.undeclared:
+        yield f"no stage makes it any more: {printable(path)}\n"
+
+
+def status_json(status: Status) -> dict[str, object]:
+    """Return the status as a JSON value."""
+    last = {"run": status.last_run, "status": _ending(status), "time": status.last_time}
+    success = dict(zip(("run", "time"), status.last_success, strict=True)) if status.last_success else None
+    return {
+        "pipeline": status.planned.graph.spec.name,
+        "pending": status.is_pending,
+        "lastRun": last if status.last_run else None,
+        "lastSuccess": success,
+        "openRuns": list(status.open_runs),
+        "lock": status.holder,
+        "incomplete": [_incomplete_json(one) for one in status.incomplete],
+        "stages": plan_json(status.planned.plan.decisions),
+        "undeclared": list(status.undeclared),
+        "faults": [fault_json(fault) for fault in status.planned.plan.faults],
+    }
+
+
+def _incomplete_json(one: Incomplete) -> dict[str, object]:
+    return {"stage": one.stage, "lineOffset": one.line_offset, "byteOffset": one.byte_offset}
+
+
+def _last_run(status: Status) -> str:
+    if status.last_run is None:
+        return "none yet"
+    return f"{printable(status.last_run)}, {_ending(status)}, {status.last_time}"
+
+
+def _ending(status: Status) -> str:
+    """Return how the last run ended; a run that was killed left neither a closing record nor metrics."""
+    if status.last_event == NOOP:
+        return "nothing to do"
+    if status.last_event == CLOSED:
+        return "succeeded"
+    if status.holder is not None and status.holder.get("run") == status.last_run:
+        return "running"
+    return printable(str(status.metrics.get("status", "did not end")))
+
+
+def _extent(one: Incomplete) -> str:
+    if one.line_offset is not None:
+        return counted(one.line_offset, "line")
+    return counted(one.byte_offset, "byte") if one.byte_offset is not None else "at a checkpoint"

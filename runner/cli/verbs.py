@@ -1,0 +1,181 @@
+"""What each verb does: asks the api, and has the answer shown. Each returns the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from runner import api
+from runner.cli.params import read_params
+from runner.display.words import printable, printable_lines
+from runner.errors import EXIT_INPUT, EXIT_OK, EXIT_PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runner.api import Options
+    from runner.cli.parser import Invocation
+    from runner.display.streams import Stream
+    from runner.errors import Fault
+
+_CHUNK = 1 << 16
+
+
+def run(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
+    """Run the pipeline; news on stderr, the summary on stdout."""
+    from runner.display.progress import Reporter, live_is_possible
+
+    if asked.given.dry_run:
+        return plan(asked, stdout, stderr)
+    quiet, as_json = asked.flag("quiet"), asked.flag("json")
+    live = not quiet and not as_json and live_is_possible(stderr)
+    reporter = Reporter(stderr, _log_command(asked), quiet=quiet, verbose=asked.flag("verbose"), live=live)
+    try:
+        result = api.run(asked.spec, _options(asked), reporter)
+    finally:
+        reporter.close()
+    from runner.display.summary import run_json, summary_text
+
+    if as_json:
+        stdout.write(run_json(result))
+    elif not quiet:
+        stdout.write(summary_text(result))
+    return result.exit_code
+
+
+def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
+    """Print the plan, and then what is wrong with inputs."""
+    from runner.display.decisions import plan_json, plan_lines
+    from runner.display.summary import fault_json, json_text
+
+    planned = api.plan(asked.spec, _options(asked))
+    decisions, faults = planned.plan
+    if asked.flag("json"):
+        shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions)}
+        stdout.write(json_text({**shown, "faults": [fault_json(fault) for fault in faults]}))
+    elif not asked.flag("quiet"):
+        _write_all(stdout, plan_lines(decisions, full=asked.flag("verbose")))
+    return _tell(faults, stderr)
+
+
+def status(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
+    """Print what is pending and what earlier runs left."""
+    from runner.cli.status import status_json, status_lines
+    from runner.display.summary import json_text
+
+    found = api.status(asked.spec, _options(asked))
+    if asked.flag("json"):
+        stdout.write(json_text(status_json(found)))
+    else:
+        _write_all(stdout, status_lines(found))
+        _tell(found.planned.plan.faults, stderr)
+    return EXIT_PENDING if asked.flag("exit_code") and found.is_pending else EXIT_OK
+
+
+def explain(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
+    """Print everything about one stage."""
+    from runner.display.decisions import explain_lines
+
+    stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0])
+    _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, marker))
+    return _tell(planned.plan.faults, stderr)
+
+
+def validate(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Say that the spec is valid; api raises when it is not."""
+    from runner.display.words import counted
+
+    planned = api.validate(asked.spec, _options(asked))
+    stdout.write(f"{printable(asked.spec)}: valid, {counted(len(planned.stages), 'stage')}\n")
+    return EXIT_OK
+
+
+def graph(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Print the graph."""
+    from runner.display.drawings import FORMATS
+    from runner.spec.graph import build_graph
+    from runner.spec.load import load_spec
+
+    drawn = build_graph(load_spec(asked.spec, workspace=asked.given.workspace))
+    _write_all(stdout, FORMATS[asked.given.format](drawn))
+    return EXIT_OK
+
+
+def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
+    if not asked.stages:
+        events = api.read_events(asked.spec, _options(asked), asked.given.run)
+        _write_all(stdout, (f"{printable(event)}\n" for event in events))
+        return EXIT_OK
+    path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run)
+    escape = stdout.isatty()
+    with open(path, "rb") as file:
+        while (chunk := file.read(_CHUNK)) and stdout.failure is None:
+            if escape:
+                chunk += file.readline()
+                stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
+            else:
+                stdout.write_bytes(chunk)
+    return EXIT_OK
+
+
+def clean(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Remove what the stages made, and list it."""
+    dry = asked.flag("dry_run")
+    found = api.clean(asked.spec, _options(asked), dry_run=dry, state=asked.flag("state"))
+    verb = "would remove" if dry else "removed"
+    _write_all(stdout, (f"{verb} {printable(path)}\n" for path in found))
+    if not found:
+        stdout.write("nothing to remove\n")
+    return EXIT_OK
+
+
+def schema(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Print the JSON Schema."""
+    from runner.spec.schema import schema_text
+
+    stdout.write(schema_text())
+    return EXIT_OK
+
+
+def _options(asked: Invocation) -> Options:
+    """Return what was asked for as the api takes it; an option that the verb has not keeps its default."""
+    given = asked.given
+    return api.Options(
+        stages=asked.stages if asked.verb in {"run", "plan"} else (),
+        jobs=getattr(given, "jobs", None),
+        keep_going=asked.flag("keep_going"),
+        force=asked.flag("force"),
+        workspace=given.workspace,
+        run_id=getattr(given, "run_id", None),
+        params=read_params(getattr(given, "param", ()), asked.spec, given.workspace),
+        wait=getattr(given, "wait", 0.0),
+        durability=getattr(given, "durability", "full"),
+        paranoid=asked.flag("paranoid"),
+        argv=tuple(word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in asked.words),
+    )
+
+
+def _log_command(asked: Invocation) -> str:
+    place = ["--workspace", asked.given.workspace] if asked.given.workspace else []
+    return printable(shlex.join(["offpipe", "log", *place, asked.spec]))
+
+
+def _write_all(stdout: Stream, lines: Iterable[str]) -> None:
+    """Write lines, many at a time, until there are no more or nobody reads on."""
+    kept: list[str] = []
+    length = 0
+    for line in lines:
+        kept.append(line)
+        length += len(line)
+        if length > _CHUNK:
+            stdout.write("".join(kept))
+            kept, length = [], 0
+            if stdout.failure is not None:
+                return
+    stdout.write("".join(kept))
+
+
+def _tell(faults: Sequence[Fault], stderr: Stream) -> int:
+    stderr.write("".join(f"{printable_lines(str(fault))}\n" for fault in faults))
+    return EXIT_INPUT if faults else EXIT_OK

@@ -1,0 +1,45 @@
+"""What is shown of a stage that failed: what happened, the tail of its log, and where to look further."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.display.words import near_path, printable, printable_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.results import StageResult
+
+_TAIL_LINES = 20
+_TAIL_BYTES = 4096
+
+
+def failure_text(result: StageResult, log_command: str) -> str:
+    """Return the block of lines about a failed stage; `log_command` is `offpipe log SPEC`."""
+    lines = [printable_lines(str(result.fault))] if result.fault else []
+    if result.log and result.attempts:
+        tail = list(log_tail(result.log))
+        lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")
+        lines += [f"    {line}" for line in tail]
+        lines.append(f"more: {log_command} {result.name}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def log_tail(path: str) -> Iterator[str]:
+    """Yield the last lines of a log, at most 4 KiB, escaped so that they cannot move the cursor or change colours."""
+    try:
+        with open(path, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            start = max(0, size - _TAIL_BYTES)
+            log.seek(start)
+            lines = log.read(_TAIL_BYTES).split(b"\n")
+    except OSError:
+        return
+    if not lines[-1]:
+        lines.pop()
+    if start and len(lines) > 1:
+        del lines[0]  # its beginning is not among the bytes read
+    for line in lines[-_TAIL_LINES:]:
+        yield printable(line.removesuffix(b"\r").decode("utf-8", "backslashreplace"))

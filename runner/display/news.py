@@ -1,0 +1,95 @@
+"""Hears the hooks of a run and words them, a line an event."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner import results
+from runner.display.failure import failure_text
+from runner.display.progress import Row
+from runner.display.words import counted, printable, seconds
+from runner.hookspecs import hookimpl
+from runner.record.checkpoints import read_progress
+
+if TYPE_CHECKING:
+    from runner.display.progress import Reporter
+    from runner.results import AttemptResult, RunResult, StageResult
+    from runner.spec.model import Spec, Stage
+
+
+class News:
+    """Tells `reporter` what happens. Where there is a live display, its rows say what has started."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._to = reporter
+
+    def _say(self, text: str, *, bad: bool = False) -> None:
+        if not self._to.quiet:
+            self._to.line(text, bad=bad)
+
+    @hookimpl
+    def offpipe_run_started(self, spec: Spec, run_id: str, stages: int, resumed: bool) -> None:
+        view = self._to.view
+        view.pipeline, view.stages = spec.name, stages
+        verb = "goes on" if resumed else "started"
+        self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
+
+    @hookimpl
+    def offpipe_attempt_started(
+        self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int
+    ) -> None:
+        now = self._to.clock()
+        self._to.view.rows[stage.name] = Row(
+            stage.name, attempt, now, progress, tuple(partials.values()), input_bytes
+        )  # fmt: skip
+        if self._to.is_live:
+            self._to.tick()
+        elif not self._to.quiet:
+            self._say(f"{stage.name}: started (attempt {attempt}{_resumed_at(progress)})")
+
+    @hookimpl
+    def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
+        row = self._to.view.rows.get(stage.name)
+        if next_delay is None:
+            return
+        if row is not None:
+            row.attempt, row.until = attempt.number + 1, self._to.clock() + next_delay
+        self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
+
+    @hookimpl
+    def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
+        self._to.view.ended += 1
+        self._to.view.rows.pop(stage.name, None)
+        if result.status == results.FAILED:
+            tried = f" after {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
+            self._to.line(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
+            self._to.line(failure_text(result, self._to.log_command).rstrip("\n"))
+        elif result.status == results.SUCCEEDED:
+            tried = f" (attempt {result.attempts[-1].number})" if len(result.attempts) > 1 else ""
+            self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
+        elif result.status == results.INTERRUPTED:
+            lines = result.attempts[-1].lines if result.attempts else None
+            kept = f", {counted(lines, 'line')} kept" if lines else ""
+            self._say(f"{stage.name}: interrupted{kept}", bad=True)
+        elif self._to.verbose:
+            what = (
+                "up to date"
+                if result.status == results.SKIPPED
+                else printable(result.fault.what if result.fault else "")
+            )
+            self._say(f"{stage.name}: {what}")
+
+    @hookimpl
+    def offpipe_run_finished(self, result: RunResult) -> None:  # noqa: ARG002 - pluggy matches hook arguments by name
+        self._to.close()
+
+
+def _resumed_at(progress: str) -> str:
+    """Return `, from line 1,200,000` when the attempt goes on from a checkpoint."""
+    if not os.path.lexists(progress):
+        return ""
+    found = read_progress(progress)
+    if found is None:
+        return ""
+    return f", from line {found.line_offset:,}" if found.line_offset else ", from a checkpoint"

@@ -1,0 +1,96 @@
+"""Standard output and error, written to without ever raising: a reader that went away, or a full disk, stops no run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TextIO
+
+STDOUT, STDERR = 1, 2
+
+
+class Stream:
+    """One of the two. `failure` is the errno of the first write that could not be made; nothing is tried after it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.failure: int | None = None
+
+    @property
+    def file(self) -> TextIO | None:
+        """Python's own object for it, as it is now; None when it was closed before Python started."""
+        return sys.stdout if self._number == STDOUT else sys.stderr
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self.file, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether a person may be looking."""
+        try:
+            return self.file is not None and self.file.isatty()
+        except ValueError:  # closed
+            return False
+
+    def fileno(self) -> int:
+        """Return the descriptor's number, which rich asks for to learn the terminal's size."""
+        return self._number
+
+    def write(self, text: str) -> int:
+        """Write all of `text` now, escaping what the encoding cannot hold, or note why it cannot be."""
+        self._attempt(text, text.encode(self.encoding, "backslashreplace"))
+        return len(text)
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write bytes as they are."""
+        self._attempt(content.decode(self.encoding, "replace"), content)
+
+    def flush(self) -> None:
+        """Nothing is kept back: what cannot be written at exit would end in a traceback of Python's own."""
+
+    def _attempt(self, text: str, content: bytes) -> None:
+        file = self.file
+        if file is None:
+            self.failure = errno.EBADF
+        if file is None or self.failure is not None:
+            return
+        try:
+            file.flush()
+            descriptor = _descriptor(file)
+            if descriptor is None:  # an object that a caller of main() put in its place
+                file.write(text)
+                file.flush()
+            else:
+                _write_all(descriptor, content)
+        except OSError as error:
+            self.failure = error.errno or errno.EIO
+        except ValueError:  # closed since
+            self.failure = errno.EBADF
+
+
+def hold_descriptors() -> None:
+    """Put /dev/null where 0, 1 or 2 is closed, or the next file to be opened, a log perhaps, would be printed into."""
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _descriptor(file: TextIO) -> int | None:
+    try:
+        return file.fileno()
+    except (OSError, AttributeError):
+        return None
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # somebody made the pipe or terminal non-blocking
+            import select
+
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()

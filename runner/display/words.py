@@ -1,0 +1,79 @@
+"""How values are spelled for people: times, sizes, counts, digests, and text that cannot play with a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+
+_MINUTE, _HOUR = 60, 3600
+_DIGEST = 64
+_LONGEST = 60
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that a terminal would not just show: control characters, bidi marks."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` made printable line by line."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def seconds(value: float) -> str:
+    """Return `0.12 s`, `1.2 s`, `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    if value < 9.95:
+        return f"{value:.2g} s" if value >= 0.001 else "0 s"
+    whole = round(value)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def size(count: float) -> str:
+    """Return `345 bytes`, `1.2 kB`, `34 MB`."""
+    if count < 1000:
+        return counted(int(count), "byte")
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.5:
+            return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
+    return f"{count / 1000:,.1f} TB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 line`, `1,200,000 lines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a SHA-256 in hex."""
+    return isinstance(value, str) and len(value) == _DIGEST and not set(value) - set("0123456789abcdef")
+
+
+def value_text(value: object, *, full: bool) -> str:
+    """Return a value of a spec or marker as it reads in a sentence; not `full`: digests by 8 digits, the rest cut."""
+    if value is None:
+        return "none"
+    if is_digest(value):
+        return str(value) if full else f"{str(value)[:8]}.."
+    text = printable(value) if isinstance(value, str) else as_json(value)
+    return text if full or len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def as_json(value: object) -> str:
+    """Return a value as one line of JSON in ASCII."""
+    return json.dumps(value, sort_keys=True)
+
+
+def near_path(path: str) -> str:
+    """Return a path as it is shortest from the current directory, made printable."""
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # the current directory was removed
+        return printable(path)
+    return printable(relative if len(relative) < len(path) else path)
