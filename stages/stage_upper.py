@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Data = TypeVar("Data", bytes, str)
 
 ERRORS = "surrogateescape"
+SIZE = 64 * 1024  # of a block; upper() needs 12 bytes a letter for a while, which should fit into the cache
 PIECE = 128  # characters; a few lines
 
 
@@ -28,7 +29,7 @@ def main() -> None:
         if encoding == "bytes":
             convert(stage.blocks(source, to), bytes.upper, fails=fails)
         elif encoding.lower() in {"utf-8", "utf8"}:
-            convert(stage.blocks(source, to, encoding=encoding, errors=ERRORS), upper_text, fails=fails)
+            convert(stage.blocks(source, to, encoding=encoding, errors=ERRORS, size=SIZE), upper_text, fails=fails)
         else:
             job = stage.blocks(source, to, encoding=encoding, errors=ERRORS)
             convert(job, lambda text: upper_within(text, encoding), fails=fails)
