@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,13 @@ class Interrupts:
         """Raise InterruptedRunError when a signal has come; long computations call it between chunks."""
         if self.first is not None:
             raise InterruptedRunError(self.first)
+
+    def await_signal(self, seconds: float) -> None:
+        """Wait until a signal has come, for at most so many seconds."""
+        if not self.count:
+            poll = select.poll()
+            poll.register(self.wakeup, select.POLLIN)
+            poll.poll(seconds * 1000)
 
     def drain(self) -> None:
         """Empty the wakeup pipe."""

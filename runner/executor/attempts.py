@@ -16,7 +16,7 @@ from runner.executor.setting import Setting
 from runner.paths import partial_path, partial_tag
 from runner.record import files
 from runner.record.checkpoints import adopt, keep_or_discard, read_progress
-from runner.record.locks import KernelLock
+from runner.record.locks import StageLock
 from runner.results import AttemptResult, StageResult
 from runner.spec.placeholders import list_inputs
 
@@ -106,14 +106,14 @@ class Attempts:
 
     def lock(self, job: Job) -> bool:
         """Take the stage's lock; False when another process holds it."""
-        lock = KernelLock(self._paths.stage_lock(job.stage.name))
+        lock = StageLock(self._paths.stage_lock(job.stage.name))
         if not lock.acquire():
             return False
         job.lock = lock
         return True
 
     def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt: number, partials, scratch, stage file, log, environment; record that it starts.
+        """Lay out the next attempt: number, partials, scratch, stage file, log, environment.
 
         Raises SpecError when the command line cannot be made, or its program is not there.
         """
@@ -136,12 +136,6 @@ class Attempts:
         stdout = partials[stage.stdout] if stage.stdout else None
         if stdout:
             files.touch(stdout)
-        record: dict[str, object] = {
-            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
-            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
-            "reasons": shown_reasons(job.reasons),
-        }  # fmt: skip
-        self._log.append("attempt.started", record)
         self._launched += 1
         limits = enforced(stage.resources)
         return Launch(
@@ -150,6 +144,16 @@ class Attempts:
             timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=limits.affinity,
             address_space=limits.address_space, nice=limits.nice,
         )  # fmt: skip
+
+    def started(self, job: Job) -> None:
+        """Record that the attempt that was laid out starts now."""
+        stage = job.stage
+        record: dict[str, object] = {
+            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
+            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
+            "reasons": shown_reasons(job.reasons),
+        }  # fmt: skip
+        self._log.append("attempt.started", record)
 
     # ---- after ----
 
@@ -163,12 +167,7 @@ class Attempts:
             ended.left_behind, ended.failed_to_start, ended.sent,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
-        scratch = self._paths.scratch(self.run_id, job.stage.name, job.number)
-        files.discard(scratch)
-        files.discard(f"{scratch}.json")
-        files.discard(f"{scratch}.progress")
-        for name in list_inputs(job.stage.command or job.stage.args):
-            files.discard(f"{scratch}.{name}.list")
+        self._discard_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             self.sweep(job)
         return attempt
@@ -197,6 +196,22 @@ class Attempts:
     def sweep(self, job: Job) -> None:
         """Remove what an attempt left, but for what a checkpoint vouches for."""
         keep_or_discard(self.progress_path(job.stage), job.fingerprint.key, self._real_outputs(job.stage))
+
+    def _discard_scratch(self, job: Job) -> None:
+        scratch = self._paths.scratch(self.run_id, job.stage.name, job.number)
+        files.discard(scratch)
+        files.discard(f"{scratch}.json")
+        files.discard(f"{scratch}.progress")
+        for name in list_inputs(job.stage.command or job.stage.args):
+            files.discard(f"{scratch}.{name}.list")
+
+    def abandon(self, job: Job) -> None:
+        """Take back an attempt that was laid out and will not be started."""
+        self._discard_scratch(job)
+        if job.log:
+            files.discard(job.log)
+        self.sweep(job)
+        self.release(job)
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
-    from runner.record.locks import KernelLock
+    from runner.record.locks import StageLock
     from runner.resources import Capacity
     from runner.results import AttemptResult
     from runner.spec.model import Stage
@@ -30,7 +30,7 @@ class Job:
     redecided: int = 0
     tries_before: int = 0
     attempts: list[AttemptResult] = field(default_factory=list)
-    lock: KernelLock | None = None
+    lock: StageLock | None = None
     before: dict[str, object] = field(default_factory=dict)
 
 

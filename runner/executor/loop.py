@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.decide.plan import Skip
 from runner.errors import EXIT_LOCKED, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.executor.backoff import Backoff
 from runner.executor.frontier import Frontier
+from runner.interrupts import SIGNALS
 from runner.results import AttemptResult, StageResult
-from runner.retry import delay_before, is_retryable, may_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pluggy import HookRelay
 
-    from runner.contain.client import Exit, Launcher
+    from runner.contain.client import Exit, Launch, Launcher
     from runner.decide.plan import Plan
     from runner.executor.attempts import Attempts
     from runner.executor.job import Job, Policy, Ticker
@@ -61,6 +62,8 @@ class Executor:
         self._ticker = ticker
         self.results: dict[str, StageResult] = {}
         self._frontier = Frontier(graph, stages)
+        self._backoff = Backoff(hooks, attempts.run_id, clock)
+        self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
         self._stopping = False
@@ -86,15 +89,23 @@ class Executor:
         return self.results
 
     def _start_ready(self) -> None:
-        while not self._stopping and (stage := self._frontier.first()) is not None:
-            if self._settled_without_running(stage):
-                continue
-            running = [job.stage.resources for job in self._running.values()]
-            if not self._policy.capacity.admit(running, stage.resources):
+        """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
+        while not self._stopping:
+            if self._ahead is not None:
+                if not self._admits(self._ahead[0].stage):
+                    return
+                (job, launch), self._ahead = self._ahead, None
+                self._submit(job, launch)
+            stage = self._frontier.first()
+            if stage is None:
                 return
-            self._frontier.take(stage)
-            self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
+            if not self._settled_without_running(stage):
+                self._frontier.take(stage)
+                self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
             self._heed_interrupts()
+
+    def _admits(self, stage: Stage) -> bool:
+        return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _settled_without_running(self, stage: Stage) -> bool:
         blocked_by = [
@@ -126,11 +137,17 @@ class Executor:
             )
             self._fail(job, fault, EXIT_LOCKED)
             return
-        job.began = self._clock()
-        self._guarded(stage, lambda: self._start(job), job)
+        self._guarded(stage, lambda: self._lay_out(job), job)
+
+    def _lay_out(self, job: Job) -> None:
+        self._ahead = (job, self._attempts.prepare(job))
 
     def _start(self, job: Job) -> None:
-        launch = self._attempts.prepare(job)
+        self._submit(job, self._attempts.prepare(job))
+
+    def _submit(self, job: Job, launch: Launch) -> None:
+        job.began = job.began or self._clock()
+        self._attempts.started(job)
         self._running[launch.id] = job
         self._launcher.submit(launch)
         partials = self._attempts.partials(job)
@@ -141,8 +158,7 @@ class Executor:
 
     def _wake_sleepers(self) -> None:
         while self._sleeping and self._sleeping[0][0] <= self._clock():
-            running = [one.stage.resources for one in self._running.values()]
-            if not self._policy.capacity.admit(running, self._sleeping[0][2].stage.resources):
+            if not self._admits(self._sleeping[0][2].stage):
                 return
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job.stage, lambda job=job: self._start(job), job)  # type: ignore[misc]
@@ -179,7 +195,7 @@ class Executor:
         job.attempts.append(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out
         interrupted = not succeeded and self._was_interrupted(attempt)
-        delay = None if succeeded or interrupted else self._retry_delay(job, attempt)
+        delay = None if succeeded or self._stopping else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
             self._guarded(job.stage, lambda: self._publish(job), job)
@@ -189,7 +205,7 @@ class Executor:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
-            exit_code = EXIT_RETRYABLE if self._retryable(job, attempt) else EXIT_STAGE_FAILED
+            exit_code = EXIT_RETRYABLE if self._backoff.is_retryable(job, attempt) else EXIT_STAGE_FAILED
             self._fail(job, self._attempts.fault_of(job, attempt), exit_code)
 
     def _was_interrupted(self, attempt: AttemptResult) -> bool:
@@ -197,10 +213,8 @@ class Executor:
 
         When every process gets the signal at once, the stage's end may be heard of before our own signal.
         """
-        if attempt.signal in (1, 2, 15) and not attempt.timed_out and not self._interrupts.count:
-            poll = select.poll()
-            poll.register(self._interrupts.wakeup, select.POLLIN)
-            poll.poll(OWN_SIGNAL_PATIENCE * 1000)
+        if attempt.signal in SIGNALS and not attempt.timed_out:
+            self._interrupts.await_signal(OWN_SIGNAL_PATIENCE)
         self._heed_interrupts()
         return self._stopping and self._interrupts.count > 0
 
@@ -228,22 +242,6 @@ class Executor:
         result = self._result(job, results.SUCCEEDED)
         result.outputs = outputs
         self._finish(result)
-
-    def _retry_delay(self, job: Job, attempt: AttemptResult) -> float | None:
-        stage = job.stage
-        wanted = self._retryable(job, attempt)
-        answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
-        tries = len(job.attempts) - job.tries_before
-        if self._stopping or tries >= stage.retry.attempts or not (wanted if answer is None else answer):
-            return None
-        delay = delay_before(stage.retry, tries + 1, f"{self._attempts.run_id}/{stage.name}/{job.number + 1}")
-        return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
-
-    def _retryable(self, job: Job, attempt: AttemptResult) -> bool:
-        return not attempt.failed_to_start and is_retryable(
-            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
-            retry_on_timeout=job.stage.retry_on_timeout,
-        )  # fmt: skip
 
     def _guarded(self, stage: Stage, action: Callable[[], None], job: Job | None = None) -> None:
         """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
@@ -291,6 +289,8 @@ class Executor:
 
     def _give_up(self, name: str) -> None:
         """Settle a stage that was never started, because the run was stopped before its turn."""
+        if self._ahead is not None and self._ahead[0].stage.name == name:
+            self._attempts.abandon(self._ahead[0])
         decision = self._plan.decisions[name]
         interrupted = self._interrupts.count > 0
         if isinstance(decision, Skip):

@@ -164,7 +164,10 @@ def discard(path: str) -> None:
         except OSError:
             if not os.path.isdir(path) or os.path.islink(path):
                 raise
-            _remove_tree(path)
+            try:
+                os.rmdir(path)
+            except OSError:
+                _remove_tree(path)
 
 
 def _exchange(one: str, other: str) -> bool:

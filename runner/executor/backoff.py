@@ -1,0 +1,42 @@
+"""Whether a failed attempt is followed by another, and when: the spec's policy, and the plugins' say in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.retry import delay_before, is_retryable, may_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pluggy import HookRelay
+
+    from runner.executor.job import Job
+    from runner.results import AttemptResult
+
+
+class Backoff:
+    """The retries of one run; delays are seeded from run, stage and attempt, so that they can be told afterwards."""
+
+    def __init__(self, hooks: HookRelay, run_id: str, clock: Callable[[], float]) -> None:
+        self._hooks = hooks
+        self._run_id = run_id
+        self._clock = clock
+
+    def delay_after(self, job: Job, attempt: AttemptResult) -> float | None:
+        """Return the seconds to wait before the next attempt, or None when there is to be none."""
+        stage = job.stage
+        wanted = self.is_retryable(job, attempt)
+        answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
+        tries = len(job.attempts) - job.tries_before
+        if tries >= stage.retry.attempts or not (wanted if answer is None else answer):
+            return None
+        delay = delay_before(stage.retry, tries + 1, f"{self._run_id}/{stage.name}/{job.number + 1}")
+        return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
+
+    def is_retryable(self, job: Job, attempt: AttemptResult) -> bool:
+        """Whether the spec's policy lists how the attempt ended; one that could not start has nothing to wait for."""
+        return not attempt.failed_to_start and is_retryable(
+            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
+            retry_on_timeout=job.stage.retry_on_timeout,
+        )  # fmt: skip
