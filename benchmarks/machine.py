@@ -1,0 +1,68 @@
+"""What the figures were measured on: tools, versions, and how long the disk takes to promise anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import runner
+from benchmarks.table import spelled
+
+SYNCS = 51
+
+
+def describe(place: Path) -> list[str]:
+    """Return lines that name the tools, the machine, and the disk below `place`."""
+    return [
+        f"offpipe {runner.__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}",
+        f"{_processor()}, {os.cpu_count()} cores, {_file_system(place)} file system",
+        *(f"{name}: {version(name) or 'not on PATH, left out'}" for name in ("ninja", "make", "cp")),
+        f"fdatasync after appending 200 bytes: {_syncs(place)}",
+    ]
+
+
+def version(tool: str) -> str | None:
+    """Return the first line that `tool --version` prints, or None when there is no such tool."""
+    found = shutil.which(tool)
+    if found is None:
+        return None
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
+    return f"{said[0] if said else 'of an unknown version'} ({found})"
+
+
+def _syncs(place: Path) -> str:
+    """Time what a runner must wait for at least once a stage if a power cut is to lose nothing."""
+    seconds = []
+    path = place / "synced"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for _ in range(SYNCS):
+        os.write(descriptor, b"x" * 200)
+        began = time.perf_counter()
+        os.fdatasync(descriptor)
+        seconds.append(time.perf_counter() - began)
+    os.close(descriptor)
+    path.unlink()
+    return f"median {spelled(statistics.median(seconds))} ({spelled(min(seconds))} .. {spelled(max(seconds))})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _file_system(place: Path) -> str:
+    """Return the type of the file system that `place` is on: of the longest mount point that leads there."""
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return "unknown"
+    leading = [mount for mount in mounts if place.resolve().is_relative_to(mount[1])]
+    return max(leading, key=lambda mount: len(mount[1]), default=["", "", "unknown"])[2]
