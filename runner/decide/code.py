@@ -124,6 +124,7 @@ class CodeReader:
 
     def _shown(self, path: str) -> str:
         """Return how the key spells a file: relative to root, so that a pipeline may be moved as a whole."""
-        if path.startswith(f"{self._spec.ready_made}/"):
+        shown = os.path.relpath(path, self._spec.root)
+        if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
-        return os.path.relpath(path, self._spec.root)
+        return shown

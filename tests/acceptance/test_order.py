@@ -1,0 +1,147 @@
+"""What runs when: the graph's order, -j, -k, -f, named stages; long chains and wide fans."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from pipeline_bench import shell
+
+# Counts the stages that run at the same moment; the first of them wait until they are as many as are expected.
+COUNTED = """
+mkdir -p now; touch now/$PIPELINE_STAGE
+until test -e met; do test $(ls now | wc -l) -lt $MOST || touch met; sleep 0.01; done
+ls now | wc -l > $PIPELINE_OUTPUT_OUT; rm now/$PIPELINE_STAGE
+"""
+TRUE = ["cp", "{inputs.in}", "{outputs.out}"]
+
+
+def ran(bench):
+    return [record["data"]["stage"] for record in bench.records("attempt.started")]
+
+
+def most_at_once(bench, count):
+    return max(int(bench.read(f"out/s{number}.txt")) for number in range(count))
+
+
+def chain(count):
+    first = {"name": "s0", "command": TRUE, "inputs": {"in": "in.txt"}, "outputs": {"out": "out/s0"}}
+    return [
+        first,
+        *(
+            {**first, "name": f"s{n}", "inputs": {"in": f"out/s{n - 1}"}, "outputs": {"out": f"out/s{n}"}}
+            for n in range(1, count)
+        ),
+    ]
+
+
+def fan(count):
+    return [
+        {"name": f"s{n}", "command": TRUE, "inputs": {"in": "in.txt"}, "outputs": {"out": f"out/s{n}"}}
+        for n in range(count)
+    ]
+
+
+def test_order_comes_from_files_and_needs_not_from_the_spec(bench):
+    bench.define(
+        shell("last", "cat out/* > $PIPELINE_OUTPUT_OUT", inputs={"all": "out/part-*.txt", "tree": "tree/"}),
+        shell("middle", "cp out/first.txt $PIPELINE_OUTPUT_OUT", outputs={"out": "out/part-1.txt"}, needs=["tree"]),
+        shell("tree", "mkdir $PIPELINE_OUTPUT_T; touch $PIPELINE_OUTPUT_T/x", outputs={"t": "tree/"}, needs=["first"]),
+        shell("first", "echo 1 > $PIPELINE_OUTPUT_OUT"),
+    )
+    bench.succeed("-j", "4")
+    assert ran(bench) == ["first", "tree", "middle", "last"]
+
+
+@pytest.mark.parametrize(("jobs", "resources", "most"), [
+    (1, {}, 1), (3, {}, 3), (4, {"cpus": 2}, 2), (8, {"memoryMiB": 10_000_000}, 1), (2, {"cpus": 64}, 1),
+])  # fmt: skip
+def test_as_many_at_once_as_jobs_cpus_and_memory_allow(bench, jobs, resources, most):
+    bench.define(*(shell(f"s{n}", COUNTED, resources=resources, env={"MOST": str(most)}, timeoutSeconds=20) for n in range(6)))
+    bench.succeed("-j", str(jobs))
+    assert most_at_once(bench, 6) == most
+
+
+def failing(bench):
+    bench.define(
+        shell("bad", "exit 7"),
+        shell("after-bad", "touch $PIPELINE_OUTPUT_OUT", inputs={"in": "out/bad.txt"}),
+        shell("after-that", "touch $PIPELINE_OUTPUT_OUT", inputs={"in": "out/after-bad.txt"}),
+        shell("good", "touch $PIPELINE_OUTPUT_OUT"),
+        shell("after-good", "touch $PIPELINE_OUTPUT_OUT", inputs={"in": "out/good.txt"}),
+    )
+
+
+def test_a_failure_ends_the_run(bench):
+    failing(bench)
+    done = bench.run("-j", "1")
+    assert done.returncode == 1
+    assert ran(bench) == ["bad"]
+    assert "exit 7" in done.stderr
+
+
+def test_with_k_what_does_not_depend_on_a_failure_runs(bench):
+    failing(bench)
+    assert bench.run("-j", "1", "-k").returncode == 1
+    assert ran(bench) == ["bad", "good", "after-good"]
+    status = {stage: entry["status"] for stage, entry in bench.metrics()["stages"].items()}
+    assert status == {
+        "bad": "failed", "after-bad": "blocked", "after-that": "blocked", "good": "succeeded", "after-good": "succeeded",
+    }  # fmt: skip
+
+
+def test_named_stages_run_with_what_they_need_only(bench):
+    bench.write("in.txt", "x")
+    bench.define(*chain(4), *({**stage, "name": f"t{stage['name']}", "outputs": {"o": f"t/{stage['name']}"},
+                               "command": ["cp", "{inputs.in}", "{outputs.o}"]} for stage in fan(2)))  # fmt: skip
+    bench.succeed("run", "s2")
+    assert ran(bench) == ["s0", "s1", "s2"]
+    bench.succeed("run", "ts1")
+    assert ran(bench)[3:] == ["ts1"]
+
+
+def test_force_runs_all_and_with_names_only_these(bench):
+    bench.write("in.txt", "x")
+    bench.define(*chain(4))
+    bench.succeed()
+    bench.succeed("run", "s2", "-f")
+    assert ran(bench)[4:] == ["s2"]
+    bench.succeed("-f")
+    assert ran(bench)[5:] == ["s0", "s1", "s2", "s3"]
+    assert bench.skips_everything()
+
+
+@pytest.mark.parametrize("shape", [chain, fan])
+def test_ten_thousand_stages_are_loaded_planned_and_drawn(bench, shape):
+    bench.write("in.txt", "x")
+    bench.define(*shape(10_000))
+    planned = bench.succeed("plan").stdout.splitlines()
+    assert len([line for line in planned if re.match(r"s\d+ ", line)]) == 10_000
+    assert len(bench.succeed("graph", "--format", "dot").stdout.splitlines()) >= 10_000
+
+
+@pytest.mark.parametrize("shape", [chain, fan])
+def test_a_thousand_stages_run_and_are_skipped(bench, shape):
+    bench.write("in.txt", "x")
+    bench.define(*shape(1_000))
+    bench.succeed("-q", "-j", "2", "--durability", "process")
+    assert all(bench.read(f"out/s{n}") == b"x" for n in (0, 500, 999))
+    assert bench.skips_everything()
+
+
+def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
+    again = {"attempts": 2, "delaySeconds": 600, "jitter": 0}
+    bench.define(*(shell(f"s{n}", "exit 75", retry=again) for n in range(1_100)), shell("z", "exit 1"))
+    done = bench.run("-j", "4", "--json", "--durability", "process")
+    assert done.returncode == 1, done.stderr[-500:]
+    assert len(json.loads(done.stdout)["stages"]) == 1_101
+
+
+def test_a_chain_whose_first_fails_blocks_ten_thousand(bench):
+    stages = chain(10_000)
+    stages[0]["command"] = ["false"]
+    bench.write("in.txt", "x")
+    bench.define(*stages)
+    assert bench.run("-k", "-q").returncode == 1
+    assert ran(bench) == ["s0"]

@@ -1,0 +1,135 @@
+"""HUP, INT and TERM: to the runner, its group, all of its processes; consistent, prompt, and the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from pipeline_bench import descendants, is_running, kill, shell, wait_for
+
+# Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
+WAITS = """
+echo $$ > pid
+trap 'kill $!; wait; date +%s.%N > ended; exit 143' TERM
+test -e go || { sleep 60 & wait $!; exit 9; }
+echo done > "$PIPELINE_OUTPUT_OUT"
+"""
+STUBBORN = "trap '' TERM INT HUP; echo $$ > pid; test -e go || sleep 60; echo done > $PIPELINE_OUTPUT_OUT"
+CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def to_runner(process, number):
+    os.kill(process.pid, number)
+
+
+def to_group(process, number):
+    os.killpg(process.pid, number)
+
+
+def to_all(process, number):
+    everyone = [process.pid, *descendants(process.pid)]
+    for pid in everyone:
+        kill(pid, number)
+
+
+def stopped_run(bench, script=WAITS, **popen):
+    bench.define(
+        shell("first", "echo 1 > $PIPELINE_OUTPUT_OUT"),
+        shell("second", script, inputs={"first": "out/first.txt"}),
+        shell("third", "cat out/second.txt > $PIPELINE_OUTPUT_OUT", inputs={"second": "out/second.txt"}),
+    )
+    process = bench.start(**popen)
+    wait_for((bench.root / "pid").exists, "the second stage")
+    return process
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize("send", [to_runner, to_group, to_all])
+def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, send, number):
+    process = stopped_run(bench)
+    send(process, number)
+    _, stderr = process.communicate(timeout=20)
+    left = time.time()
+    assert process.returncode == CODES[number], stderr
+    if (bench.root / "ended").exists():  # a stage that got HUP or INT itself had no time to say
+        assert left - float(bench.read("ended")) < 1.0
+    assert not bench.exists("out/second.txt")
+    assert bench.leftovers() == []
+    run = bench.records("run.start")[0]["run"]
+    assert [record["data"]["status"] for record in bench.records("run.stopped")] == ["interrupted"]
+    assert [record["data"]["status"] for record in bench.records("stage.finished")][0] == "interrupted"
+    bench.write("go", "")
+    bench.succeed()
+    assert bench.read("out/third.txt") == b"done\n"
+    assert {record["run"] for record in bench.records("attempt.started")} == {run}
+    assert len([r for r in bench.records("attempt.started") if r["data"]["stage"] == "first"]) == 1
+    assert bench.skips_everything()
+
+
+def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
+    process = stopped_run(bench, STUBBORN)
+    began = time.monotonic()
+    to_runner(process, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert 4.9 < time.monotonic() - began < 6.5
+    assert not is_running(int(bench.read("pid")))
+
+
+def test_a_second_signal_kills_at_once(bench):
+    process = stopped_run(bench, STUBBORN)
+    to_runner(process, signal.SIGINT)
+    began = time.monotonic()
+    to_runner(process, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 1.5
+    assert not is_running(int(bench.read("pid")))
+    bench.write("go", "")
+    bench.succeed()
+
+
+def test_a_hangup_ignored_at_the_start_stays_ignored_and_stages_get_the_default(bench):
+    script = "grep SigIgn /proc/self/status > $PIPELINE_OUTPUT_OUT; echo $$ > pid; while ! test -e go; do sleep 0.01; done"
+    process = stopped_run(bench, script, command=("nohup",))
+    to_runner(process, signal.SIGHUP)
+    bench.write("go", "")
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert int(bench.read("out/second.txt").split()[1], 16) & 1 == 0
+
+
+def test_an_interrupt_while_waiting_for_the_next_attempt_is_heard_at_once(bench):
+    bench.define(shell("a", "exit 75", retry={"attempts": 3, "delaySeconds": 60, "jitter": 0}))
+    process = bench.start()
+    wait_for(lambda: (bench.root / "state").exists() and bench.records("attempt.finished"), "the first attempt")
+    began = time.monotonic()
+    to_runner(process, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert time.monotonic() - began < 1.0
+    assert [one["data"]["status"] for one in bench.records("stage.finished")] == ["interrupted"]
+
+
+def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
+    with bench.write("big.bin", b"").open("wb") as big:
+        big.truncate(4 << 30)
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", inputs={"big": "big.bin"}))
+    process = bench.start()
+    wait_for(lambda: reads(process.pid, "big.bin"), "hashing")
+    began = time.monotonic()
+    to_runner(process, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert time.monotonic() - began < 1.0
+    assert not bench.exists("out")
+
+
+def reads(pid, name):
+    try:
+        return any(os.readlink(link).endswith(name) for link in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,174 @@
+"""A pipeline in a directory of its own, run by real runner processes; and ways to wait for facts about them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0
+
+
+class PipelineBench:
+    """Files, a spec and runs below `root`. Runs started with `start` are ended by `close`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "spec.json"
+        self._started: list[subprocess.Popen[str]] = []
+
+    # ---- laying out ----
+
+    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> Path:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(mode)
+        return target
+
+    def define(self, *stages: dict[str, object], **top: object) -> None:
+        self.spec.write_text(json.dumps({"specVersion": 1, "name": "bench", "stages": stages, **top}))
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.root / path)
+
+    # ---- running ----
+
+    def start(self, *words: str, command: tuple[str, ...] = (), env: dict[str, str] | None = None, **popen: object):
+        """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...)."""
+        process = subprocess.Popen(
+            [*command, sys.executable, "-m", "runner", *self._arguments(words)],
+            **{
+                "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+                "text": True, "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
+            },
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def run(self, *words: str, timeout: float = 120, **popen: object) -> subprocess.CompletedProcess[str]:
+        """Run to the end. The spec goes after the verb; with no verb the words are options of `run`."""
+        process = self.start(*words, **popen)
+        stdout, stderr = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout or "", stderr or "")
+
+    def succeed(self, *words: str, **popen: object) -> subprocess.CompletedProcess[str]:
+        done = self.run(*words, **popen)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def _arguments(self, words: tuple[str, ...]) -> list[str]:
+        verbs = {"run", "plan", "status", "explain", "validate", "graph", "log", "clean"}
+        verb = words[0] if words and words[0] in verbs else "run"
+        return [verb, str(self.spec), *words[words[:1] == (verb,) :]]
+
+    # ---- looking ----
+
+    def json(self, *words: str) -> dict[str, object]:
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def records(self, event: str | None = None) -> list[dict[str, object]]:
+        """The audit records of every run, oldest run first."""
+        logs = sorted(
+            (path for path in (self.root / "state").glob("audit_*.jsonl") if path.name != "audit_ledger.jsonl"),
+            key=lambda path: path.stat().st_mtime_ns,
+        )
+        found = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+        return [record for record in found if event in (None, record["ev"])]
+
+    def metrics(self) -> dict[str, object]:
+        """What the newest metrics file says."""
+        files = (self.root / "state").glob("metrics_*.json")
+        return json.loads(max(files, key=lambda path: path.stat().st_mtime_ns).read_text())
+
+    def attempts(self, stage: str) -> list[dict[str, object]]:
+        return self.metrics()["stages"][stage]["attempts"]  # type: ignore[index]
+
+    def skips_everything(self) -> bool:
+        """Whether one more plain run exits 0 and starts nothing."""
+        before = len(self.records("attempt.started"))
+        return self.run().returncode == 0 and len(self.records("attempt.started")) == before
+
+    def leftovers(self) -> list[str]:
+        """Partials, checkpoints and scratch: what only a run that is going on, or a checkpoint, may have."""
+        everything = [path for path in self.root.rglob("*") if path.is_file() or path.is_symlink()]
+        return sorted(
+            str(path.relative_to(self.root))
+            for path in everything
+            if ".partial-" in str(path) or path.name.startswith("progress_") or "state/tmp/" in str(path)
+        )
+
+    def holder(self) -> dict[str, object]:
+        return json.loads(self.read("state/locks/pipeline.lock"))
+
+
+def wait_for(fact: Callable[[], object], what: str = "") -> object:
+    """Ask until `fact` is true, and return what it said; half a minute is failure."""
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := fact()):
+        assert time.monotonic() < deadline, f"did not come: {what or fact}"
+        time.sleep(0.002)
+    return answer
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def rss_kib(pid: int) -> int:
+    """Peak resident memory of a process (VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1])
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    found, waiting = [], [pid]
+    while waiting:
+        try:
+            below = children(waiting.pop())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found += below
+        waiting += below
+    return found
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it was faster
+
+
+def shell(name: str, script: str, *, outputs: dict[str, str] | None = None, **fields: object) -> dict[str, object]:
+    """A stage that is a shell script; it writes to $PIPELINE_OUTPUT_X."""
+    declared = {"out": f"out/{name}.txt"} if outputs is None else outputs
+    return {"name": name, "command": ["sh", "-c", script], "outputs": declared, **fields}
