@@ -262,7 +262,7 @@ class Executor:
         result = self._result(job, results.FAILED)
         result.fault, result.exit_code = fault, exit_code
         self._finish(result)
-        if not self._policy.keep_going:
+        if not self._policy.keep_going and not self._stopping:  # else each sleeper that fails here would nest another
             self._stopping = True
             while self._sleeping:
                 other = heapq.heappop(self._sleeping)[2]
