@@ -194,8 +194,11 @@ class Attempts:
             files.discard(partial)
 
     def sweep(self, job: Job) -> None:
-        """Remove what an attempt left, but for what a checkpoint vouches for."""
-        keep_or_discard(self.progress_path(job.stage), job.fingerprint.key, self._real_outputs(job.stage))
+        """Remove what an attempt left, but for what a checkpoint vouches for.
+
+        A stage that could not even be decided has no key: whatever checkpoint it has is for the next run to judge.
+        """
+        keep_or_discard(self.progress_path(job.stage), job.fingerprint.key or None, self._real_outputs(job.stage))
 
     def _discard_scratch(self, job: Job) -> None:
         scratch = self._paths.scratch(self.run_id, job.stage.name, job.number)
