@@ -39,6 +39,8 @@ class Progress(NamedTuple):
 
 def read_progress(path: str) -> Progress | None:
     """Return the checkpoint in a progress file, or None when there is none or it makes no sense."""
+    if not os.path.isfile(path):  # a stage may have put a directory there, or a FIFO that nobody ever opens again
+        return None
     value = read_object(path)
     if value is None:
         return None
