@@ -48,7 +48,14 @@ def shown(bench, spec_env=None, **popen):
 
 
 def test_the_environment_is_exactly_the_contract(bench):
-    outer = {"SECRET": "s", "LC_ALL": "C", "PYTHONSTARTUP": "x", "TZ": "Asia/Tokyo", "HOME": "/some/home", "LD_DEBUG_": "1"}
+    outer = {
+        "SECRET": "s",
+        "LC_ALL": "C",
+        "PYTHONSTARTUP": "x",
+        "TZ": "Asia/Tokyo",
+        "HOME": "/some/home",
+        "LD_DEBUG_": "1",
+    }
     env = shown(bench, {"MINE": "m"}, env=outer)["env"]
     env.pop("LC_CTYPE", None)  # an interpreter sets it for itself (PEP 538)
     assert set(env) - {"PYTHONPATH"} == CONTRACT | THREADS | {"PATH", "LANG", "TZ", "HOME", "TMPDIR", "MINE"}
@@ -120,7 +127,9 @@ def test_two_hundred_megabytes_of_output_grow_none_of_our_processes(bench):
 
 def test_a_time_limit_is_term_and_after_the_grace_kill(bench):
     polite = "trap 'echo heard > heard; exit 0' TERM; sleep 60 & wait $!"
-    bench.define(shell("polite", polite, timeoutSeconds=0.3), shell("deaf", "trap '' TERM; sleep 60", timeoutSeconds=0.3))
+    bench.define(
+        shell("polite", polite, timeoutSeconds=0.3), shell("deaf", "trap '' TERM; sleep 60", timeoutSeconds=0.3)
+    )
     began = time.monotonic()
     done = bench.run("-k", "-j", "2")
     assert done.returncode == 1

@@ -60,7 +60,7 @@ def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, send,
     assert bench.leftovers() == []
     run = bench.records("run.start")[0]["run"]
     assert [record["data"]["status"] for record in bench.records("run.stopped")] == ["interrupted"]
-    assert [record["data"]["status"] for record in bench.records("stage.finished")][0] == "interrupted"
+    assert bench.records("stage.finished")[0]["data"]["status"] == "interrupted"
     bench.write("go", "")
     bench.succeed()
     assert bench.read("out/third.txt") == b"done\n"
@@ -93,7 +93,9 @@ def test_a_second_signal_kills_at_once(bench):
 
 
 def test_a_hangup_ignored_at_the_start_stays_ignored_and_stages_get_the_default(bench):
-    script = "grep SigIgn /proc/self/status > $PIPELINE_OUTPUT_OUT; echo $$ > pid; while ! test -e go; do sleep 0.01; done"
+    script = (
+        "grep SigIgn /proc/self/status > $PIPELINE_OUTPUT_OUT; echo $$ > pid; while ! test -e go; do sleep 0.01; done"
+    )
     process = stopped_run(bench, script, command=("nohup",))
     to_runner(process, signal.SIGHUP)
     bench.write("go", "")
