@@ -131,7 +131,7 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
 
     The spec is kept as canonical text, because it may hold floats and a record may not.
     """
-    import platform
+    from hashlib import sha256
     from pwd import getpwuid
 
     try:
@@ -139,16 +139,17 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
     except KeyError:
         user = ""
     position: Position = session.head.position
+    spec = session.spec.canonical  # once: it is made anew each time it is asked for
     return {
         "pipeline": session.spec.name,
-        "spec": session.spec.canonical,
-        "specSha256": session.spec.sha256,
+        "spec": spec,
+        "specSha256": sha256(spec.encode()).hexdigest(),
         "user": user,
         "uid": os.getuid(),
         "host": os.uname().nodename,
         "bootId": _boot_id(),
         "argv": list(options.argv),
-        "versions": {"offpipe": runner.__version__, "python": platform.python_version(), "system": os.uname().release},
+        "versions": {"offpipe": runner.__version__, "python": sys.version.partition(" ")[0], "system": os.uname().release},
         "isolation": layers,
         "keyId": None,
         "ledgerHead": position.hash,

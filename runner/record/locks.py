@@ -9,8 +9,6 @@ import time
 from json import loads
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from runner.canonical import canonical
 from runner.errors import Fault, LockHeldError, StateError
 from runner.record import files
@@ -29,12 +27,16 @@ class KernelLock:
     """
 
     def __init__(self, path: str) -> None:
+        from filelock import FileLock  # here, because those who only look at a lock need not wait for its import
+
         self.path = path
         files.make_directories(os.path.dirname(path))
         self._lock = FileLock(path, fallback_to_soft=False, mode=0o666 & ~_umask(), thread_local=False)
 
     def acquire(self, wait: float = 0.0) -> bool:
         """Take the lock, waiting up to `wait` seconds (infinity: for ever); False when another holds it."""
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=-1 if wait == float("inf") else wait, poll_interval=_POLL)
         except Timeout:
