@@ -139,6 +139,7 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
     except KeyError:
         user = ""
     position: Position = session.head.position
+    python = sys.version.partition(" ")[0]
     spec = session.spec.canonical  # once: it is made anew each time it is asked for
     return {
         "pipeline": session.spec.name,
@@ -149,7 +150,7 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
         "host": os.uname().nodename,
         "bootId": _boot_id(),
         "argv": list(options.argv),
-        "versions": {"offpipe": runner.__version__, "python": sys.version.partition(" ")[0], "system": os.uname().release},
+        "versions": {"offpipe": runner.__version__, "python": python, "system": os.uname().release},
         "isolation": layers,
         "keyId": None,
         "ledgerHead": position.hash,

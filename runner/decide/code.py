@@ -53,6 +53,7 @@ class CodeReader:
         self._interpreter = interpreter or running_interpreter()
         self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed)
         self._named: dict[str, bool] = {}
+        self._commands: dict[tuple[str, ...], tuple[Start, ...]] = {}
 
     def fresh(self) -> CodeReader:
         """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
@@ -92,7 +93,10 @@ class CodeReader:
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
         processor = self._spec.processor_path(stage)
         if processor is None:
-            return python_files_of_command(stage.command or (), self._spec.root)
+            command = stage.command or ()
+            if command not in self._commands:  # many stages often share one, with other files for its placeholders
+                self._commands[command] = python_files_of_command(command, self._spec.root)
+            return self._commands[command]
         start = processor_start(processor)
         return (start,) if start else ()
 
