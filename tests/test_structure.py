@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from syntax_rules import (
+    code_lines,
     fits,
     imported_names,
     long_functions,
@@ -74,12 +75,12 @@ MAY_WRITE = {
 }
 MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
 MAY_USE_TERMINAL = {
-    "cli": "the verbs",
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",
 }
 STORY = ("spec.load", "spec.graph", "decide.plan", "executor", "record.state")
-FILE_LINES, FUNCTION_LINES, RUNNER_LINES, STORY_LINES = 300, 40, 6_000, 1_500
+FILE_LINES, FUNCTION_LINES = 300, 40
+STORY_LINES = 1_500  # of code: without blank lines, comments and docstrings
 
 SDK_LOADS = (
     "__future__",
@@ -195,12 +196,11 @@ def test_functions_stay_short() -> None:
     assert_none(found)
 
 
-def test_the_runner_stays_small() -> None:
-    assert sum(line_count(path) for path in sources("runner")) < RUNNER_LINES
-
-
 def test_the_story_reads_in_one_sitting() -> None:
-    assert sum(line_count(path) for path in sources("runner") if fits(module_name(path), STORY)) < STORY_LINES
+    assert (
+        sum(len(code_lines(path.read_bytes())) for path in sources("runner") if fits(module_name(path), STORY))
+        < STORY_LINES
+    )
 
 
 def line_count(path: Path) -> int:

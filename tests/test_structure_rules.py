@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 import pytest
+import syntax_rules
 from syntax_rules import (
     long_functions,
     machine_paths,
@@ -106,3 +107,8 @@ def test_machine_paths_are_found_and_ordinary_paths_are_not() -> None:
     places = ["/srv/ann/offpipe"]
     assert list(machine_paths("one\nsee '/srv/ann/offpipe/x'", places)) == ["2: /srv/ann/offpipe"]
     assert list(machine_paths("/srv/ann/offpipe2, x/srv/ann/offpipe, /srv/ann, data/work/copy.txt", places)) == []
+
+
+def test_code_lines_leave_out_blanks_comments_and_docstrings() -> None:
+    source = b'"""Two\nlines."""\n\n# why\nX = (  # here\n    1\n)\n\n\ndef f():\n    "one"\n    return X\n'
+    assert syntax_rules.code_lines(source) == {5, 6, 7, 10, 12}

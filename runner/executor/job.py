@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.results import StageResult
+
 if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
@@ -32,6 +34,14 @@ class Job:
     attempts: list[AttemptResult] = field(default_factory=list)
     lock: StageLock | None = None
     before: dict[str, object] = field(default_factory=dict)
+
+    def result(self, now: float, status: str) -> StageResult:
+        """Return how the stage ended, at `now` of the monotonic clock."""
+        return StageResult(
+            self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
+            attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
+            seconds=now - self.began if self.began else 0.0,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,7 @@ class Executor:
                 self._start_ready()  # the next stage works while the outputs of these are hashed and made durable
             for job, ended in exits:
                 self._settle(job, ended)
-        for name in self._stages:
-            if name not in self.results:
-                self._give_up(name)
+        self._give_up([name for name in self._stages if name not in self.results])
         return self.results
 
     def _start_ready(self) -> None:
@@ -230,7 +228,7 @@ class Executor:
                 self._start(job)
             else:
                 self._attempts.release(job)
-                self._finish(self._result(job, results.SKIPPED))
+                self._finish(job.result(self._clock(), results.SKIPPED))
             return
         fault = self._attempts.output_fault(job)
         if fault is not None:
@@ -239,7 +237,7 @@ class Executor:
             return
         outputs = self._attempts.publish(job)
         self._attempts.release(job)
-        result = self._result(job, results.SUCCEEDED)
+        result = job.result(self._clock(), results.SUCCEEDED)
         result.outputs = outputs
         self._finish(result)
 
@@ -259,7 +257,7 @@ class Executor:
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._attempts.sweep(job)
         self._attempts.release(job)
-        result = self._result(job, results.FAILED)
+        result = job.result(self._clock(), results.FAILED)
         result.fault, result.exit_code = fault, exit_code
         self._finish(result)
         if not self._policy.keep_going and not self._stopping:  # else each sleeper that fails here would nest another
@@ -272,14 +270,7 @@ class Executor:
     def _interrupt(self, job: Job) -> None:
         self._attempts.sweep(job)
         self._attempts.release(job)
-        self._finish(self._result(job, results.INTERRUPTED))
-
-    def _result(self, job: Job, status: str) -> StageResult:
-        return StageResult(
-            job.stage.name, status, key=job.fingerprint.key, reasons=tuple(tuple(one) for one in job.reasons),
-            attempts=job.attempts, log=job.log, input_bytes=job.fingerprint.input_bytes,
-            seconds=self._clock() - job.began if job.began else 0.0,
-        )  # fmt: skip
+        self._finish(job.result(self._clock(), results.INTERRUPTED))
 
     def _finish(self, result: StageResult) -> None:
         self.results[result.name] = result
@@ -287,15 +278,17 @@ class Executor:
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
         self._frontier.passed(result.name)
 
-    def _give_up(self, name: str) -> None:
-        """Settle a stage that was never started, because the run was stopped before its turn."""
-        if self._ahead is not None and self._ahead[0].stage.name == name:
+    def _give_up(self, names: list[str]) -> None:
+        """Settle the stages that were never started, because the run was stopped before their turn."""
+        if self._ahead is not None:
             self._attempts.abandon(self._ahead[0])
-        decision = self._plan.decisions[name]
-        interrupted = self._interrupts.count > 0
-        if isinstance(decision, Skip):
-            self._finish(StageResult(name, results.SKIPPED, key=decision.key))
-            return
-        failed = [one for one, result in self.results.items() if result.status == results.FAILED]
-        by = "the interrupt" if interrupted else f"the failure of {', '.join(failed)}"
-        self._finish(StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", f"not started after {by}")))
+        failed = [name for name, result in self.results.items() if result.status == results.FAILED]
+        why = "not started after " + (
+            "the interrupt" if self._interrupts.count else f"the failure of {', '.join(failed)}"
+        )
+        for name in names:
+            decision = self._plan.decisions[name]
+            if isinstance(decision, Skip):
+                self._finish(StageResult(name, results.SKIPPED, key=decision.key))
+            else:
+                self._finish(StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why)))

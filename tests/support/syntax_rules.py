@@ -6,7 +6,9 @@ A rule takes the tree and the module's name inside runner (`record.files`), whic
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -186,3 +188,21 @@ def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
         yield from (
             f"{number}: {place}" for place in places if re.search(rf"(?<![\w./-]){re.escape(place)}(?![\w-])", line)
         )
+
+
+def code_lines(source: bytes) -> set[int]:
+    """The numbers of the lines that hold code: no blank ones, no comments, no docstrings."""
+    layout = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
+        tokenize.ENDMARKER,
+    }  # fmt: skip
+    lines: set[int] = set()
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type not in layout:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return lines
