@@ -137,13 +137,13 @@ def _run_locked(
     manager = make_plugins((*heard.hooks(), *plugins))
     lock = PipelineLock(spec.paths.pipeline_lock)
     try:
-        lock.take(options.wait, heard.waiting)
+        lock.take(0.0 if plan.is_noop else options.wait, heard.waiting, interrupts.check)
     except LockHeldError:
         if plan.is_noop:  # the run that is open is the holder's, and none of its work concerns us
             return _nothing_to_do(session, options, plan, began)
         raise
     try:
-        lock.await_launcher(is_alive)
+        lock.await_launcher(is_alive, interrupts.check)
         session.head = session.read_head()
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)

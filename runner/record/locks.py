@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02
+_WAIT_SLICE = 0.1
 
 
 class KernelLock:
@@ -91,26 +92,36 @@ class StageLock:
 class PipelineLock(KernelLock):
     """The one lock of a run with work to do: from before recovery to the seal."""
 
-    def take(self, wait: float, on_wait: Callable[[dict[str, object]], None]) -> None:
+    def take(
+        self, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None] = lambda: None
+    ) -> None:
         """Take the lock, or raise LockHeldError (exit 9) that says who holds it since when.
 
-        `wait` is in seconds; `on_wait` gets the holder once, before the waiting begins.
+        `wait` is in seconds; `on_wait` gets the holder once, before the waiting begins. `check` is called while it
+        lasts and may raise to end it: a signal that is only noted would not wake a thread that waits for ever.
         """
         if self.acquire():
             return
         if wait > 0:
             on_wait(read_holder(self.path))
-            if self.acquire(wait):
-                return
+            deadline = time.monotonic() + wait
+            while (left := deadline - time.monotonic()) > 0:
+                if self.acquire(min(left, _WAIT_SLICE)):
+                    return
+                check()
         hint = "wait for it with --wait, or see `offpipe status`"
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
     def await_launcher(
-        self, still_there: Callable[[int, int], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        still_there: Callable[[int, int], bool],
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Wait until the launcher of a holder that was killed is gone, and with it every stage that it started.
 
-        `still_there(pid, started)` tells whether that very process lives. StateError when it does not end.
+        `still_there(pid, started)` tells whether that very process lives; `check` as for `take`. StateError when it
+        does not end.
         """
         holder = read_holder(self.path)
         pid, started = holder.get("launcher"), holder.get("launcherStarted")
@@ -118,6 +129,7 @@ class PipelineLock(KernelLock):
             return
         deadline = clock() + _LAUNCHER_PATIENCE
         while still_there(pid, started):
+            check()
             if clock() > deadline:
                 hint = f"stages of a run that died may still be writing; end it with: kill -9 {pid}"
                 raise StateError(Fault(self.path, f"the launcher of an earlier run still lives (pid {pid})", hint))
