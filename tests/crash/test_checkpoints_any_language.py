@@ -151,7 +151,8 @@ def test_a_stage_that_cannot_be_decided_keeps_its_checkpoint(bench):
 def test_a_directory_with_a_checkpoint_beside_it_is_not_kept(bench):
     script = """test -e again && { test ! -e $PIPELINE_OUTPUT_TREE && mkdir $PIPELINE_OUTPUT_TREE; exit; }
     touch again; mkdir $PIPELINE_OUTPUT_TREE; touch $PIPELINE_OUTPUT_TREE/stale
-    echo "{\\"key\\": \\"$PIPELINE_KEY\\", \\"outputs\\": {\\"tree\\": {\\"length\\": 0}}}" > $PIPELINE_PROGRESS; exit 1"""
+    echo "{\\"key\\": \\"$PIPELINE_KEY\\", \\"outputs\\": {\\"tree\\": {\\"length\\": 0}}}" > $PIPELINE_PROGRESS
+    exit 1"""
     bench.define(shell("a", script, outputs={"tree": "tree/"}))
     assert bench.run().returncode == 1
     bench.succeed()

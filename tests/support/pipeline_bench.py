@@ -116,9 +116,6 @@ class PipelineBench:
             if ".partial-" in str(path) or path.name.startswith("progress_") or "state/tmp/" in str(path)
         )
 
-    def holder(self) -> dict[str, object]:
-        return json.loads(self.read("state/locks/pipeline.lock"))
-
 
 def wait_for(fact: Callable[[], object], what: str = "") -> object:
     """Ask until `fact` is true, and return what it said; half a minute is failure."""

@@ -1,0 +1,152 @@
+"""A full disk, a file size limit, a read-only place: one line with errno and path, 74, and the next run recovers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from pipeline_bench import shell
+
+MOUNTS = os.geteuid() == 0 and shutil.which("mount") is not None and shutil.which("umount") is not None
+
+
+def one_error(done):
+    """The one `error:` line; there is no traceback."""
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    return line
+
+
+def define(bench):
+    bench.write("in.txt", "x" * 5000)
+    bench.define(
+        shell("a", "cp in.txt $PIPELINE_OUTPUT_OUT", inputs={"in": "in.txt"}),
+        shell("b", "cp out/a.txt $PIPELINE_OUTPUT_OUT", inputs={"in": "out/a.txt"}),
+        stateDir="mnt/state",
+    )
+
+
+@pytest.fixture
+def small(bench):
+    """A tmpfs below the bench for the state directory."""
+    (bench.root / "mnt").mkdir()
+    if not MOUNTS:
+        pytest.skip("needs root, to mount a tmpfs of its own")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(bench.root / "mnt")], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    yield bench
+    bench.close()
+    subprocess.run(["umount", "-l", str(bench.root / "mnt")], check=True)
+
+
+def fill(bench, leave):
+    """A ballast file after which `leave` bytes of the tmpfs are free (in whole pages)."""
+    room = os.statvfs(bench.root / "mnt")
+    bench.write("mnt/ballast", b"\0" * (room.f_bavail * room.f_frsize - leave))
+
+
+@pytest.mark.parametrize("pages", range(14))
+def test_a_state_directory_that_fills_up_at_any_point_is_told_and_recovered_from(small, pages):
+    define(small)
+    fill(small, pages * 4096)
+    done = small.run()
+    assert done.returncode != 0 or pages > 4
+    if done.returncode != 0:
+        assert done.returncode == 74, done.stderr
+        assert re.fullmatch(
+            r"error: .*mnt/state.*: cannot [a-z ]+: ENOSPC \(No space left on device\)", one_error(done)
+        )
+    (small.root / "mnt/ballast").unlink()
+    small.succeed()
+    assert small.read("out/b.txt") == small.read("in.txt")
+    assert [one for one in small.leftovers() if "mnt/state/tmp/" in one] == []
+    assert small.succeed("plan").stdout.count("skip") == 2
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 4, 8, 16])
+def test_a_file_size_limit_is_told_and_recovered_from(bench, blocks):
+    """A signal (SIGXFSZ) would kill the runner without a word; the errno is EFBIG."""
+    bench.define(*(shell(f"s{n}", "touch $PIPELINE_OUTPUT_OUT") for n in range(20)))
+    done = bench.run(command=("sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh"))
+    assert done.returncode != 0 or blocks > 1
+    if done.returncode != 0:
+        assert done.returncode == 74, done.stderr
+        assert re.fullmatch(r"error: .*/(state|locks)/.*: cannot [a-z ]+: EFBIG \(File too large\)", one_error(done))
+    bench.succeed()
+    assert bench.leftovers() == []
+    assert bench.skips_everything()
+
+
+def test_a_stage_over_the_limit_is_the_stages_failure_and_the_next_run_goes_on(bench):
+    bench.define(shell("a", "exec head -c 3000000 /dev/zero > $PIPELINE_OUTPUT_OUT"))
+    done = bench.run(command=("sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"))
+    assert done.returncode == 1
+    assert "SIGXFSZ" in done.stderr
+    bench.succeed()
+
+
+def test_a_full_disk_under_an_output_is_the_stages_failure(small):
+    define(small)
+    small.define(shell("a", "head -c 200000 /dev/zero > $PIPELINE_OUTPUT_OUT", outputs={"out": "mnt/a"}))
+    fill(small, 100_000)
+    done = small.run()
+    assert done.returncode == 1, done.stderr
+    assert not small.exists("mnt/a")
+    assert small.leftovers() == []
+    (small.root / "mnt/ballast").unlink()
+    small.succeed()
+
+
+def test_a_read_only_workspace_is_told(small):
+    define(small)
+    subprocess.run(["mount", "-o", "remount,ro", str(small.root / "mnt")], check=True)
+    done = small.run()
+    assert done.returncode == 74
+    assert re.search(r"mnt/state.*EROFS \(Read-only file system\)$", one_error(done))
+    subprocess.run(["mount", "-o", "remount,rw", str(small.root / "mnt")], check=True)
+    small.succeed()
+
+
+def test_a_read_only_source_is_enough_with_a_workspace_elsewhere(small, tmp_path_factory):
+    work = tmp_path_factory.mktemp("work")
+    shutil.copytree(small.root, small.root / "mnt/source", ignore=shutil.ignore_patterns("mnt"))
+    small.root, mount = small.root / "mnt/source", small.root / "mnt"
+    small.spec = small.root / "spec.json"
+    small.write("in.txt", "text")
+    small.define(shell("a", "cp in.txt $PIPELINE_OUTPUT_OUT", inputs={"in": "in.txt"}))
+    subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+    try:
+        small.succeed("--workspace", str(work))
+        assert (work / "out/a.txt").read_text() == "text"
+        assert "skip" in small.succeed("plan", "--workspace", str(work)).stdout
+    finally:
+        small.root = mount.parent
+
+
+def test_a_full_disk_at_a_run_with_nothing_to_do_is_told(small):
+    define(small)
+    small.succeed()
+    fill(small, 0)
+    done = small.run()
+    assert done.returncode == 74, done.stderr
+    assert "ENOSPC" in one_error(done)
+    (small.root / "mnt/ballast").unlink()
+    small.succeed()
+
+
+def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench):
+    bench.define(shell("a", "touch started; touch $PIPELINE_OUTPUT_OUT"))
+    bench.write("state/logs", "a file is in the way")
+    done = bench.run()
+    assert done.returncode == 74
+    assert re.search(r"state/logs/.*: (ENOTDIR|EEXIST) ", one_error(done))
+    assert not bench.exists("started")
+    (bench.root / "state/logs").unlink()
+    bench.succeed()

@@ -1,0 +1,124 @@
+"""One run at a time: who loses hears of it at once, nobody waits for a dead holder, and who only looks never waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+from pipeline_bench import children, is_running, shell, wait_for
+
+HOLDS = "echo $$ > pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"
+
+
+def define(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", HOLDS))
+
+
+def held(bench):
+    """A pipeline whose stage `a` is up to date, while a run works on `b`."""
+    define(bench)
+    bench.succeed("run", "a")
+    process = bench.start()
+    wait_for((bench.root / "pid").exists, "the holder")
+    return process
+
+
+def timed(bench, *words):
+    began = time.monotonic()
+    done = bench.run(*words)
+    return done, time.monotonic() - began
+
+
+def test_a_second_run_ends_with_9_within_a_second_and_says_who_holds_the_lock(bench):
+    process = held(bench)
+    done, seconds = timed(bench)
+    assert done.returncode == 9
+    assert seconds < 1
+    started = bench.records("run.start")[-1]
+    assert f"pid {process.pid} on {socket.gethostname()}, run {started['run']}, since 20" in done.stderr
+    bench.write("go", "")
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_second_run_that_waits_runs_when_the_first_has_ended(bench):
+    process = held(bench)
+    second = bench.start("--wait", "-f")
+    assert f"waiting for the lock held by pid {process.pid} on" in second.stderr.readline()
+    bench.write("go", "")
+    assert process.wait(timeout=20) == 0
+    _, stderr = second.communicate(timeout=20)
+    assert second.returncode == 0, stderr
+    assert len(bench.records("run.start")) == 3
+
+
+def test_waiting_ends_when_its_time_is_over(bench):
+    held(bench)
+    done, seconds = timed(bench, "--wait=0.5")
+    assert done.returncode == 9
+    assert 0.5 <= seconds < 1.6
+
+
+def test_waiting_is_interruptible(bench):
+    process = held(bench)
+    second = bench.start("--wait")
+    assert f"waiting for the lock held by pid {process.pid} on" in second.stderr.readline()
+    began = time.monotonic()
+    os.kill(second.pid, signal.SIGTERM)
+    second.communicate(timeout=20)
+    assert second.returncode == 143
+    assert time.monotonic() - began < 1
+
+
+def test_after_kill_9_of_the_holder_the_next_run_starts_at_once(bench):
+    process = held(bench)
+    (launcher,) = children(process.pid)
+    stage = int(bench.read("pid"))
+    process.kill()
+    bench.write("go", "")
+    done, seconds = timed(bench)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 1.5
+    assert not is_running(launcher)
+    assert not is_running(stage)
+
+
+READ = [["plan"], ["status"], ["explain", "b"], ["validate"], ["graph"], ["log", "a"]]
+
+
+@pytest.mark.parametrize("words", READ, ids=lambda words: words[0])
+def test_a_verb_that_only_looks_never_waits_and_writes_nothing(bench, words):
+    held(bench)
+
+    def listing():
+        return {path: path.lstat().st_mtime_ns for path in bench.root.rglob("*") if not path.is_dir()}
+
+    before = listing()
+    done, seconds = timed(bench, *words)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 1
+    assert listing() == before
+
+
+@pytest.mark.parametrize("words", [(), ("--wait",)])
+def test_a_run_with_nothing_to_do_never_waits(bench, words):
+    held(bench)
+    done, seconds = timed(bench, "run", "a", *words)
+    assert done.returncode == 0, done.stderr
+    assert seconds < 1
+
+
+def test_status_names_the_holder_only_while_it_holds(bench):
+    process = held(bench)
+    assert str(process.pid) in bench.succeed("status").stdout
+    bench.write("go", "")
+    assert process.wait(timeout=20) == 0
+    assert f"pid {process.pid}" not in bench.succeed("status").stdout
+
+
+def test_clean_is_refused_while_a_run_holds_the_lock(bench):
+    held(bench)
+    assert bench.run("clean").returncode == 9
+    assert bench.exists("out/a.txt")
