@@ -82,6 +82,12 @@ class InputError(OffpipeError):
     exit_code = EXIT_INPUT
 
 
+class OutputError(OffpipeError):
+    """What a stage made is nothing that could be published."""
+
+    exit_code = EXIT_STAGE_FAILED
+
+
 class LockHeldError(OffpipeError):
     """Another run holds the lock."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
-from runner.errors import Fault
+from runner.errors import Fault, InputError, OutputError, StateError
 from runner.marker import OutputIdentity
 from runner.paths import partial_path, variable_name
 from runner.record import files
@@ -91,6 +91,18 @@ class Publisher:
         self._unsynced.clear()
 
     def _identify(self, declared: str, partial: str) -> OutputIdentity:
+        """Make an output durable and digest it; OutputError when the stage made it unreadable."""
+        try:
+            return self._identity(declared, partial)
+        except InputError as error:
+            raise OutputError(*error.faults) from error
+        except (OSError, StateError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, PermissionError):
+                raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
+            raise
+
+    def _identity(self, declared: str, partial: str) -> OutputIdentity:
         if declared.endswith("/"):
             if self._durable:
                 files.sync_tree(partial)
