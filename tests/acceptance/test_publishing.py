@@ -1,0 +1,175 @@
+"""Outputs appear whole, all or none, under the key of what the stage really read."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from pipeline_bench import shell, wait_for
+
+TWO = {"one": "out/one.txt", "two": "out/two.txt"}
+
+
+def test_several_outputs_are_one_commit(bench):
+    bench.define(shell("a", "echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > $PIPELINE_OUTPUT_TWO", outputs=TWO))
+    bench.succeed()
+    (commit,) = bench.records("stage.commit")
+    assert {name: one["path"] for name, one in commit["data"]["outputs"].items()} == TWO
+    assert (bench.read("out/one.txt"), bench.read("out/two.txt")) == (b"1\n", b"2\n")
+
+
+BAD = {
+    "one of two is missing": ("echo 1 > $PIPELINE_OUTPUT_ONE", "did not write"),
+    "the real path was written": (
+        "echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > out/two.txt", "write to $PIPELINE_OUTPUT_TWO"),
+    "a link": ("echo 1 > $PIPELINE_OUTPUT_ONE; ln -s one.txt $PIPELINE_OUTPUT_TWO", "a symbolic link"),
+    "a directory": ("echo 1 > $PIPELINE_OUTPUT_ONE; mkdir -p $PIPELINE_OUTPUT_TWO/x", "a directory"),
+    "a FIFO": ("echo 1 > $PIPELINE_OUTPUT_ONE; mkfifo $PIPELINE_OUTPUT_TWO", "no regular file"),
+    "a failure after the work": ("echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > $PIPELINE_OUTPUT_TWO; exit 3", "exit 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_nothing_is_published_when_anything_is_wrong(bench, what):
+    script, said = BAD[what]
+    bench.define(shell("a", "echo old > $PIPELINE_OUTPUT_ONE; echo old > $PIPELINE_OUTPUT_TWO", outputs=TWO))
+    bench.succeed()
+    bench.define(shell("a", script, outputs=TWO))
+    done = bench.run()
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert bench.read("out/one.txt") == b"old\n"
+    assert len(bench.records("stage.commit")) == 1
+    assert bench.leftovers() == []
+
+
+def test_a_directory_is_replaced_without_stale_leftovers(bench):
+    script = (
+        "mkdir -p $PIPELINE_OUTPUT_T/sub && echo {0} > $PIPELINE_OUTPUT_T/sub/{0}; ln -s sub/{0} $PIPELINE_OUTPUT_T/l"
+    )
+    for word in ("old", "new"):
+        bench.define(shell("a", script.replace("{0}", word), outputs={"t": "tree/"}))
+        bench.succeed()
+    found = sorted(str(path.relative_to(bench.root / "tree")) for path in (bench.root / "tree").rglob("*"))
+    assert found == ["l", "sub", "sub/new"]
+    assert [path.name for path in bench.root.iterdir() if path.name.startswith(".partial")] == []
+    assert bench.skips_everything()
+
+
+def test_a_file_added_to_a_published_directory_makes_its_stage_run_again(bench):
+    bench.define(shell("a", "mkdir $PIPELINE_OUTPUT_T; touch $PIPELINE_OUTPUT_T/x", outputs={"t": "tree/"}))
+    bench.succeed()
+    bench.write("tree/stale", "")
+    bench.succeed()
+    assert os.listdir(bench.root / "tree") == ["x"]
+
+
+AS_A_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+FINE = ["ln -s nowhere l", "touch \"$(printf 'a\\377b')\"", "ln -s / l", "mkdir -m 500 d", "chmod 500 ."]
+UNUSABLE = ["mkfifo f", "chmod 0 .", "mkdir -m 0 d", "touch f; chmod 0 f"]
+
+
+def tree_with(inside):
+    return shell("a", f"mkdir $PIPELINE_OUTPUT_T; cd $PIPELINE_OUTPUT_T; touch x; {inside}", outputs={"t": "tree/"})
+
+
+@pytest.mark.parametrize("inside", FINE)
+def test_a_directory_may_hold_and_replace_anything_that_can_be_read(bench, inside):
+    bench.define(tree_with(inside))
+    bench.succeed(command=AS_A_USER)
+    assert bench.skips_everything()
+    bench.succeed("-f", command=AS_A_USER)
+    assert len(bench.records("stage.commit")) == 2
+    assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("inside", UNUSABLE)
+def test_a_directory_with_what_nobody_can_read_is_the_stages_failure(bench, inside):
+    bench.define(tree_with(inside))
+    done = bench.run(command=AS_A_USER)
+    assert done.returncode == 1, done.stderr
+    assert "error: stage a: " in done.stderr
+    assert not bench.exists("tree")
+    assert [name for name in os.listdir(bench.root) if "partial" in name] == []
+
+
+def test_an_unreadable_file_is_the_stages_failure(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT; chmod 0 $PIPELINE_OUTPUT_OUT"))
+    done = bench.run(command=AS_A_USER)
+    assert done.returncode == 1, done.stderr
+    assert "nobody may read it" in done.stderr
+    assert bench.leftovers() == []
+
+
+def test_scratch_that_a_stage_made_read_only_is_removed(bench):
+    bench.define(
+        shell("a", "mkdir -p $TMPDIR/d; touch $TMPDIR/d/f; chmod 0 $TMPDIR/d $TMPDIR; touch $PIPELINE_OUTPUT_OUT")
+    )
+    bench.succeed(command=AS_A_USER)
+    assert list((bench.root / "state/tmp").iterdir()) == []
+
+
+def appended(bench, where, script):
+    """A run beside which a writer appends to `where` after each time that the stage has read it."""
+    process = bench.start()
+    while process.poll() is None:
+        try:
+            wait_for(lambda: bench.exists("read") or process.poll() is not None, "the stage")
+            with open(bench.root / where, "a") as file:
+                file.write("# more\n")
+            os.rename(bench.root / "read", bench.root / "go")
+        except FileNotFoundError:
+            pass
+    return process.returncode, process.stderr.read()
+
+
+READS = "cat {0} > $PIPELINE_OUTPUT_OUT; touch read; until test -e go; do sleep 0.01; done; rm go"
+
+
+@pytest.mark.parametrize("kind", ["input", "code"])
+def test_what_changes_throughout_is_never_published(bench, kind):
+    if kind == "input":
+        bench.write("data.txt", "text\n")
+        bench.define(shell("a", READS.replace("{0}", "data.txt"), inputs={"data": "data.txt"}))
+    else:
+        bench.write("data.txt", "#!/bin/sh\n" + READS.replace("{0}", "data.txt") + "\n", 0o755)
+        bench.define({"name": "a", "processor": "data.txt", "outputs": {"out": "out/a.txt"}})
+    code, stderr = appended(bench, "data.txt", READS)
+    assert code == 1, stderr
+    assert '"data.txt" changed while the stage ran, 3 times' in stderr
+    assert len(bench.records("attempt.started")) == 3
+    assert bench.records("stage.commit") == []
+    assert not bench.exists("out/a.txt")
+    assert bench.leftovers() == []
+
+
+def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
+    bench.write("data.txt", "old\n")
+    script = "cat data.txt > $PIPELINE_OUTPUT_OUT; test -e again || { echo new > data.txt; touch again; }"
+    bench.define(shell("a", script, inputs={"data": "data.txt"}))
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"new\n"
+    first, second = (record["data"]["key"] for record in bench.records("attempt.started"))
+    assert [record["data"]["key"] for record in bench.records("stage.commit")] == [second] != [first]
+    assert bench.skips_everything()
+
+
+def test_a_touched_input_is_no_change(bench):
+    bench.write("data.txt", "old\n")
+    bench.define(shell("a", "touch data.txt; cp data.txt $PIPELINE_OUTPUT_OUT", inputs={"data": "data.txt"}))
+    bench.succeed()
+    assert len(bench.records("attempt.started")) == 1
+
+
+def test_nothing_of_a_stage_that_is_killed_with_its_run_is_published(bench):
+    bench.define(shell("a", "echo half > $PIPELINE_OUTPUT_ONE; touch ready; test -e go || sleep 60; "
+                            "echo 1 > $PIPELINE_OUTPUT_ONE; echo 2 > $PIPELINE_OUTPUT_TWO", outputs=TWO))  # fmt: skip
+    process = bench.start()
+    wait_for((bench.root / "ready").exists)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not bench.exists("out/one.txt")
+    bench.write("go", "")
+    bench.succeed()
+    assert (bench.read("out/one.txt"), bench.leftovers()) == (b"1\n", [])
