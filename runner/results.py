@@ -81,6 +81,7 @@ class StageResult:
     exit_code: int = 0
     log: str | None = None
     input_bytes: int = 0
+    enforced: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
 
 

@@ -94,6 +94,7 @@ class Journal:
                 "status": result.status,
                 "seconds": round(result.seconds, 6),
                 "inputBytes": result.input_bytes,
+                "enforced": result.enforced,
                 "outputBytes": sum(output.size for output in result.outputs.values()),
                 "attempts": [*attempts, *(attempt.as_metrics() for attempt in result.attempts)],
             }

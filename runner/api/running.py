@@ -128,6 +128,7 @@ def _run_locked(
     plugins: tuple[object, ...],
 ) -> RunResult:  # fmt: skip
     from runner.api.plugins import make_plugins
+    from runner.api.preload import preload
     from runner.errors import LockHeldError
     from runner.processes import is_alive
     from runner.record.locks import PipelineLock
@@ -148,6 +149,7 @@ def _run_locked(
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
         try:
+            preload()
             open_runs = session.head.open_runs
             run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id())
             lock.write_holder(holder(run_id, launcher))

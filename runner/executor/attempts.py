@@ -142,7 +142,7 @@ class Attempts:
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
             timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=limits.affinity,
-            address_space=limits.address_space, nice=limits.nice,
+            address_space=limits.address_space,
         )  # fmt: skip
 
     def started(self, job: Job) -> None:
@@ -151,7 +151,7 @@ class Attempts:
         record: dict[str, object] = {
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
-            "reasons": shown_reasons(job.reasons),
+            "reasons": shown_reasons(job.reasons), "enforced": enforced(stage.resources).as_json(),
         }  # fmt: skip
         self._log.append("attempt.started", record)
 

@@ -11,18 +11,22 @@ if TYPE_CHECKING:
 
 
 class Enforced(NamedTuple):
-    """Limits of one launch: processors it may use, bytes of address space (RLIMIT_AS), and niceness."""
+    """Limits of one launch: processors it may use, and bytes of address space (RLIMIT_AS)."""
 
     affinity: list[int] | None
     address_space: int | None
-    nice: int | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the kernel holds the stage to, as it stands in the audit log and the metrics."""
+        limits = {"affinity": self.affinity, "addressSpaceBytes": self.address_space}
+        return {name: value for name, value in limits.items() if value is not None}
 
 
 def enforced(resources: Resources) -> Enforced:
     """Return the limits for a stage, from what the machine lets this process use."""
     if not resources.enforce:
-        return Enforced(None, None, None)
+        return Enforced(None, None)
     affinity = None
     if resources.cpus is not None and hasattr(os, "sched_getaffinity"):
         affinity = sorted(os.sched_getaffinity(0))[: max(1, math.ceil(resources.cpus))]
-    return Enforced(affinity, resources.memory_mib << 20 if resources.memory_mib else None, None)
+    return Enforced(affinity, resources.memory_mib << 20 if resources.memory_mib else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.executor.enforcement import enforced
 from runner.results import StageResult
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Job:
         return StageResult(
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=now - self.began if self.began else 0.0,
+            seconds=now - self.began if self.began else 0.0, enforced=enforced(self.stage.resources).as_json(),
         )  # fmt: skip
 
 

@@ -1,0 +1,29 @@
+"""Everything that a run can still come to need, loaded before its first stage starts.
+
+A run may take all night, and an upgrade of the installation, or of Python, in that time must not hurt it: what is
+imported inside functions to make runs without work quick is loaded here for all others, while the launcher starts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+NEEDED = (
+    "ast",  # code that changed is parsed again
+    "ctypes",  # directories are exchanged
+    "errno",
+    "hashlib",
+    "importlib.metadata",  # packages are named by their distribution
+    "json",
+    "shutil",  # trees are removed
+    "runner.executor.attempts",
+    "runner.executor.loop",
+    "runner.executor.publishing",
+    "runner.spec.effective",
+)
+
+
+def preload() -> None:
+    """Import what is needed later; what is loaded already costs nothing."""
+    for name in NEEDED:
+        import_module(name)
