@@ -12,12 +12,14 @@ from pipeline_bench import descendants, is_running, kill, shell, wait_for
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
 WAITS = """
-echo $$ > pid
 trap 'kill $!; wait; date +%s.%N > ended; exit 143' TERM
+echo $$ > pid.new; mv pid.new pid
 test -e go || { sleep 60 & wait $!; exit 9; }
 echo done > "$PIPELINE_OUTPUT_OUT"
 """
-STUBBORN = "trap '' TERM INT HUP; echo $$ > pid; test -e go || sleep 60; echo done > $PIPELINE_OUTPUT_OUT"
+STUBBORN = (
+    "trap '' TERM INT HUP; echo $$ > pid.new; mv pid.new pid; test -e go || sleep 60; echo done > $PIPELINE_OUTPUT_OUT"
+)
 CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from pipeline_bench import children, is_running, shell, wait_for
 
-HOLDS = "echo $$ > pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"
+HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"
 
 
 def define(bench):
