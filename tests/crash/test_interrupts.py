@@ -14,7 +14,7 @@ from pipeline_bench import descendants, is_running, kill, shell, wait_for
 WAITS = """
 trap 'kill $!; wait; date +%s.%N > ended; exit 143' TERM
 echo $$ > pid.new; mv pid.new pid
-test -e go || { sleep 60 & wait $!; exit 9; }
+until test -e go; do sleep 60 & wait $!; done
 echo done > "$PIPELINE_OUTPUT_OUT"
 """
 STUBBORN = (
