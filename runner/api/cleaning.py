@@ -21,20 +21,25 @@ def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> li
     With `state` the whole state directory goes too: audit logs, metrics, logs. Holds the pipeline lock meanwhile.
     """
     session = Session(spec_path, options)
-    found = list(_made(session))
-    if state and os.path.isdir(session.spec.paths.state_dir):
-        found.append(session.spec.paths.state_dir)
-    if not dry_run and found:
-        from runner.record.locks import PipelineLock
+    if dry_run:
+        found = _found(session, state=state)
+    else:
+        from runner.api.locking import held_lock
 
-        lock = PipelineLock(session.spec.paths.pipeline_lock)
-        lock.take(options.wait, lambda _: None)
-        try:
+        with held_lock(session.spec.paths.pipeline_lock, options.wait, lambda _: None, lambda: None):
+            found = _found(session, state=state)
             for path in found:
                 files.discard(path)
-        finally:
-            lock.release()
     return [os.path.relpath(path, session.spec.workspace) for path in found]
+
+
+def _found(session: Session, *, state: bool) -> list[str]:
+    found = list(_made(session))
+    directory, locks = session.spec.paths.state_dir, session.spec.paths.locks_dir
+    if state and os.path.isdir(directory):
+        entries = (f"{directory}/{name}" for name in sorted(os.listdir(directory)))
+        found += [path for path in entries if path not in found and path != locks]  # the locks are held
+    return found
 
 
 def _made(session: Session) -> Iterator[str]:

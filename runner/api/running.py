@@ -11,8 +11,9 @@ import runner
 from runner import results
 from runner.api.journal import Journal, new_run_id, record_noop
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, UsageError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, LockHeldError, UsageError
 from runner.interrupts import Interrupts
+from runner.record.locks import is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class Quiet:
         return ()
 
 
+PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
+
+
+class _AnotherRunError(Exception):
+    """Hashing takes long, and another run holds the lock: it will know better what is to be done."""
+
+
 def run(
     spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = ()
 ) -> RunResult:
@@ -74,19 +82,37 @@ def run(
     heard: Listener = listener or Quiet()
     began = time.monotonic()
     with Interrupts() as interrupts:
+        may_be_held = True
 
         def tick(size: int) -> None:
             interrupts.check()
+            if (
+                may_be_held
+                and time.monotonic() - began > PATIENT_BESIDE_A_RUN
+                and is_held(session.spec.paths.pipeline_lock)
+            ):
+                raise _AnotherRunError
             path, total = session.cache.reading
             heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick)
-        plan = session.plan()
-        refuse_faults(plan)
-        refuse_used_run_id(session, options, plan)
-        if plan.is_noop and not session.head.open_runs:
+        try:
+            plan: Plan | None = session.plan()
+        except _AnotherRunError:
+            plan = None
+        may_be_held = False
+        if plan is not None:
+            refuse_faults(plan)
+            refuse_used_run_id(session, options, plan)
+            if plan.is_noop and not session.head.open_runs:
+                return _nothing_to_do(session, options, plan, began)
+        try:
+            return _run_locked(session, options, plan, began, interrupts, heard, plugins)
+        except LockHeldError:
+            if plan is None or not plan.is_noop:
+                raise
+            # The run that is open is the holder's, and none of its work concerns us.
             return _nothing_to_do(session, options, plan, began)
-        return _run_locked(session, options, plan, began, interrupts, heard, plugins)
 
 
 def refuse_faults(plan: Plan) -> None:
@@ -124,27 +150,18 @@ def _skipped(plan: Plan) -> dict[str, StageResult]:
 
 
 def _run_locked(
-    session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Listener,
+    session: Session, options: Options, plan: Plan | None, began: float, interrupts: Interrupts, heard: Listener,
     plugins: tuple[object, ...],
 ) -> RunResult:  # fmt: skip
+    from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
-    from runner.errors import LockHeldError
-    from runner.processes import is_alive
-    from runner.record.locks import PipelineLock
     from runner.record.recovery import recover
 
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
-    lock = PipelineLock(spec.paths.pipeline_lock)
-    try:
-        lock.take(0.0 if plan.is_noop else options.wait, heard.waiting, interrupts.check)
-    except LockHeldError:
-        if plan.is_noop:  # the run that is open is the holder's, and none of its work concerns us
-            return _nothing_to_do(session, options, plan, began)
-        raise
-    try:
-        lock.await_launcher(is_alive, interrupts.check)
+    wait = 0.0 if plan is not None and plan.is_noop else options.wait
+    with held_lock(spec.paths.pipeline_lock, wait, heard.waiting, interrupts.check) as lock:
         session.head = session.read_head()
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
@@ -163,8 +180,6 @@ def _run_locked(
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
         finally:
             launcher.close()
-    finally:
-        lock.release()
 
 
 def _execute(
@@ -214,18 +229,6 @@ def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[
         return results.INTERRUPTED, 128 + signal_number
     codes = {one.exit_code for one in bad if one.status == results.FAILED}
     return results.FAILED, codes.pop() if len(codes) == 1 else EXIT_STAGE_FAILED
-
-
-def holder(run_id: str, launcher: Launcher) -> dict[str, object]:
-    """Return what the pipeline lock says of its holder."""
-    return {
-        "pid": os.getpid(),
-        "host": os.uname().nodename,
-        "run": run_id,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "launcher": launcher.pid,
-        "launcherStarted": launcher.started_at,
-    }
 
 
 def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:

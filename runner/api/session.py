@@ -73,10 +73,9 @@ class Session:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
         if not (self.cache.dirty or self._code.dirty) or _is_plain():
             return
-        temporary = f"{self.spec.paths.temporary}/files-{os.getpid()}.json"
+        content, path = self.cache.dump(self._code.sections()), self.spec.paths.digest_cache
         try:
-            files.make_directories(self.spec.paths.temporary)
-            files.replace(self.spec.paths.digest_cache, self.cache.dump(self._code.sections()), temporary=temporary)
+            files.replace(path, content, temporary=f"{path}.tmp")
         except StateError:  # the next run reads the files again
             return
 

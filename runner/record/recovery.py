@@ -36,6 +36,7 @@ def recover(paths: StatePaths, workspace: str, runs: tuple[str, ...]) -> list[Op
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held."""
     recovered = [_recover_run(paths, workspace, run) for run in runs]
     files.discard(paths.temporary)
+    files.discard(f"{paths.digest_cache}.tmp")  # which a run without work may have been writing
     return recovered
 
 

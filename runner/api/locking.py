@@ -1,0 +1,50 @@
+"""Taking the pipeline lock: say at once who holds it, then wait for what a dead holder may have left running."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runner.processes import is_alive
+from runner.record.locks import PipelineLock, read_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runner.contain.client import Launcher
+
+
+@contextmanager
+def held_lock(
+    path: str, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
+) -> Iterator[PipelineLock]:
+    """Hold the pipeline lock inside the block. Raises as `PipelineLock.take` and `await_launcher` do.
+
+    Until the launcher of a dead holder is gone, it stays on record: were this process killed meanwhile, the next one
+    would wait for it.
+    """
+    lock = PipelineLock(path)
+    lock.take(wait, on_wait, check)
+    try:
+        before = read_holder(path)
+        lock.write_holder(
+            {**holder(None), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
+        )
+        lock.await_launcher(is_alive, check)
+        yield lock
+    finally:
+        lock.release()
+
+
+def holder(run_id: str | None, launcher: Launcher | None = None) -> dict[str, object]:
+    """Return what the pipeline lock says of its holder."""
+    return {
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "run": run_id,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "launcher": launcher.pid if launcher else None,
+        "launcherStarted": launcher.started_at if launcher else None,
+    }
