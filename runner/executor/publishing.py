@@ -85,8 +85,7 @@ class Publisher:
     def sync(self) -> None:
         """Make every rename and marker so far durable; the run's end may be recorded after this."""
         if self._durable:
-            for path in self._unsynced:
-                files.sync_file(path)
+            files.sync_files(tuple(self._unsynced))
             files.sync_directory(self._spec.paths.state_dir)
         self._unsynced.clear()
 

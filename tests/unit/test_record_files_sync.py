@@ -1,0 +1,34 @@
+"""Many files are made durable side by side, and a failure of one of them is never lost."""
+
+import os
+
+import pytest
+
+from runner.errors import StateError
+from runner.record.files import SYNCING, sync_files, sync_tree
+
+
+def test_every_file_and_directory_is_opened_and_a_failure_names_its_path(tmp_path):
+    paths = [str(tmp_path / f"{number}.txt") for number in range(3 * SYNCING)]
+    for path in paths:
+        open(path, "wb").close()
+    sync_files([*paths, str(tmp_path)])
+    for missing in (paths[0], paths[SYNCING], paths[-1]):
+        os.unlink(missing)
+        with pytest.raises(StateError) as caught:
+            sync_files(paths)
+        assert missing in str(caught.value)
+        assert "ENOENT" in str(caught.value)
+        open(missing, "wb").close()
+
+
+def test_nothing_to_sync_is_fine():
+    sync_files([])
+
+
+def test_tree_is_synced_without_following_links_or_opening_fifos(tmp_path):
+    (tmp_path / "below" / "deep").mkdir(parents=True)
+    (tmp_path / "below" / "deep" / "file").write_bytes(b"x")
+    (tmp_path / "below" / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "below" / "fifo")  # opening it would wait for a writer
+    sync_tree(str(tmp_path / "below"))
