@@ -24,6 +24,7 @@ _CHUNK = 1 << 16
 def run(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     """Run the pipeline; news on stderr, the summary on stdout."""
     from runner.display.progress import Reporter, live_is_possible
+    from runner.display.summary import run_json, summary_text  # before the run: nothing is loaded after it began
 
     if asked.given.dry_run:
         return plan(asked, stdout, stderr)
@@ -34,8 +35,6 @@ def run(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
         result = api.run(asked.spec, _options(asked), reporter)
     finally:
         reporter.close()
-    from runner.display.summary import run_json, summary_text
-
     if as_json:
         stdout.write(run_json(result))
     elif not quiet:
@@ -115,7 +114,7 @@ def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG0
                 chunk += file.readline()
                 stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
             else:
-                stdout.write_bytes(chunk)
+                stdout.pass_on(chunk)
     return EXIT_OK
 
 

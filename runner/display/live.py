@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.cells import cell_len, set_cell_size
@@ -10,16 +9,18 @@ from rich.console import Console
 from rich.live import Live as RichLive
 from rich.text import Text
 
+from runner.display.extent import amounts, extent_of
 from runner.display.words import near_path, printable, seconds, size
-from runner.record.checkpoints import read_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.display.progress import Hashing, Row, View
     from runner.display.streams import Stream
 
-_NAME_CELLS = 28
+_NAME_LEAST, _NAME_MOST = 8, 28
+_SECONDS = 8
 _HASHING_SHOWN = 0.3
-_RATE_PATIENCE = 0.5
 
 
 class Live:
@@ -33,24 +34,30 @@ class Live:
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
             vertical_overflow="crop",
         )  # fmt: skip
+        self._column = _NAME_LEAST
         self._live.start()
 
-    def draw(self, view: View, now: float) -> None:
-        """Draw all rows; as many as fit above the last line, which counts the stages."""
-        lines = [self._row(row, now) for row in view.rows.values()]
-        if now - view.hashing.latest < _HASHING_SHOWN:
+    def draw(self, view: View, now: float, said: Sequence[tuple[str, bool]]) -> None:
+        """Print the lines that were said since, and below them the rows: as many as fit, then the count of stages."""
+        rows = list(view.rows.values())
+        column = max([_NAME_LEAST, *(cell_len(row.stage) for row in rows), cell_len(view.pipeline)])
+        self._column = min(column, _NAME_MOST, max(_NAME_LEAST, self._console.size.width // 2))
+        hashing = now - view.hashing.latest < _HASHING_SHOWN
+        room = max(1, self._console.size.height - 2 - hashing)
+        lines = [self._row(row, now) for row in rows[: room if len(rows) <= room else room - 1]]
+        if len(lines) < len(rows):
+            lines.append(Text(f"and {len(rows) - len(lines)} more", style="dim"))
+        if hashing:
             lines.append(self._hashing(view.hashing))
-        room = max(1, self._console.size.height - 2)
-        if len(lines) > room:
-            lines[room - 1 :] = [Text(f"  and {len(lines) - room + 1} more", style="dim")]
         if view.stages:
-            cells = [f"{view.ended} of {view.stages} stages done", seconds(now - view.began)]
+            cells = [f"{seconds(now - view.began):>{_SECONDS}}", f"{view.ended} of {view.stages} done"]
             lines.append(Text(self._fit(view.pipeline, cells), style="dim"))
-        self._live.update(Text("\n").join(lines), refresh=True)
-
-    def print_above(self, text: str, *, bad: bool) -> None:
-        """Print lines that stay, above the rows."""
-        self._console.print(Text(text, style="bold red" if bad else ""), soft_wrap=True)
+        self._live.update(Text("\n").join(lines))
+        if said:
+            above = [Text(text, style="bold red" if bad else "") for text, bad in said]
+            self._console.print(Text("\n").join(above), soft_wrap=True)  # which draws the rows again, below
+        else:
+            self._live.refresh()
 
     def stop(self) -> None:
         """Remove the rows and show the cursor again."""
@@ -59,9 +66,11 @@ class Live:
     def _row(self, row: Row, now: float) -> Text:
         tried = [f"attempt {row.attempt}"] if row.attempt > 1 else []
         if row.until is not None:
-            waiting = f"attempt {row.attempt} in {max(0.0, row.until - now):.1f} s"
+            waiting = f"{max(0.0, row.until - now):>{_SECONDS - 2}.1f} s  until attempt {row.attempt}"
             return Text(self._fit(row.stage, [waiting]), style="yellow")
-        return Text(self._fit(row.stage, [seconds(now - row.began), *amounts(row, now), *tried]))
+        spent = now - row.began
+        done = amounts(extent_of(row.progress, row.partials), row.first, row.input_bytes, spent)
+        return Text(self._fit(row.stage, [f"{seconds(spent):>{_SECONDS}}", *done, *tried]))
 
     def _hashing(self, hashing: Hashing) -> Text:
         amount = f"{size(hashing.done)} of {size(hashing.total)}"
@@ -72,43 +81,11 @@ class Live:
 
     def _fit(self, name: str, cells: list[str]) -> str:
         """Return a name and what is known of it, leaving out the last cells where the terminal is too narrow."""
-        width = self._console.size.width - 1
         shown = printable(name)
-        column = min(max(cell_len(shown), 8), _NAME_CELLS, max(8, width // 2))
-        line = set_cell_size(shown, column) if cell_len(shown) <= column else f"{set_cell_size(shown, column - 2)}.."
+        fits = cell_len(shown) <= self._column
+        line = set_cell_size(shown, self._column) if fits else f"{set_cell_size(shown, self._column - 2)}.."
         for cell in cells:
-            if cell_len(line) + 2 + len(cell) > width:
+            if cell_len(line) + 2 + len(cell) >= self._console.size.width:
                 break
             line += f"  {cell}"
         return line
-
-
-def amounts(row: Row, now: float) -> list[str]:
-    """Return how far a stage is, of how much, and how fast, as far as its checkpoint and partials show it."""
-    progress = read_progress(row.progress)
-    lines = progress.line_offset if progress else None
-    written = sum(_size(path) for path in row.partials)
-    if row.first is None:
-        row.first = (lines, written)  # what an earlier attempt did is not this one's speed
-    spent = now - row.began
-    cells = []
-    if lines:
-        cells.append(f"{lines:,} lines")
-        done, rate = progress.byte_offset if progress else None, (lines - (row.first[0] or 0)) / max(spent, 0.001)
-        if done and 0 < done <= row.input_bytes:
-            cells.append(f"{done * 100 // row.input_bytes}%")
-        speed = f"{rate:,.0f} lines/s"
-    elif written:
-        known = 0 < written <= row.input_bytes
-        cells.append(f"{size(written)} of {size(row.input_bytes)}" if known else size(written))
-        speed = f"{size((written - row.first[1]) / max(spent, 0.001))}/s"
-    else:
-        return []
-    return [*cells, speed] if spent >= _RATE_PATIENCE else cells
-
-
-def _size(path: str) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.display.extent import extent_of
 from runner.display.failure import failure_text
 from runner.display.progress import Row
 from runner.display.words import counted, printable, seconds
@@ -39,14 +39,15 @@ class News:
     def offpipe_attempt_started(
         self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int
     ) -> None:
-        now = self._to.clock()
-        self._to.view.rows[stage.name] = Row(
-            stage.name, attempt, now, progress, tuple(partials.values()), input_bytes
-        )  # fmt: skip
-        if self._to.is_live:
-            self._to.tick()
-        elif not self._to.quiet:
-            self._say(f"{stage.name}: started (attempt {attempt}{_resumed_at(progress)})")
+        if not self._to.is_live:
+            if not self._to.quiet:
+                self._say(f"{stage.name}: started (attempt {attempt}{_resumed_at(progress)})")
+            return
+        outputs = tuple(partials.values())
+        first = extent_of(progress, outputs)
+        row = Row(stage.name, attempt, self._to.clock(), progress, outputs, input_bytes, first)
+        self._to.view.rows[stage.name] = row
+        self._to.tick()
 
     @hookimpl
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
@@ -87,8 +88,6 @@ class News:
 
 def _resumed_at(progress: str) -> str:
     """Return `, from line 1,200,000` when the attempt goes on from a checkpoint."""
-    if not os.path.lexists(progress):
-        return ""
     found = read_progress(progress)
     if found is None:
         return ""

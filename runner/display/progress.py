@@ -12,6 +12,7 @@ from runner.display.words import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.display.extent import Extent
     from runner.display.live import Live
     from runner.display.streams import Stream
 
@@ -29,8 +30,8 @@ class Row:
     progress: str
     partials: tuple[str, ...]
     input_bytes: int
+    first: Extent
     until: float | None = None
-    first: tuple[int | None, int] | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Reporter:
         self._stderr = stderr
         self._wants_live = live
         self._live: Live | None = None
+        self._said: list[tuple[str, bool]] = []
         self._drawn = float("-inf")
 
     @property
@@ -124,14 +126,11 @@ class Reporter:
 
     def line(self, text: str, *, bad: bool = False) -> None:
         """Say something that stays: above the live display, where there is one. `text` is printable."""
-        if self._live is not None:
-            try:
-                self._live.print_above(text, bad=bad)
-            except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on
-                self.give_up_live()
-            else:
-                return
-        self._stderr.write(f"{text}\n")
+        if self._live is None:
+            self._stderr.write(f"{text}\n")
+            return
+        self._said.append((text, bad))  # together with those of the next moment, as a thousand stages may end in it
+        self.tick()
 
     def redraw(self) -> None:
         """Draw the live display, starting it the first time."""
@@ -141,23 +140,23 @@ class Reporter:
                 from runner.display.live import Live
 
                 self._live = Live(self._stderr)
-            self._live.draw(self.view, self._drawn)
-        except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on
-            self.give_up_live()
-
-    def give_up_live(self) -> None:
-        """Go on with plain lines."""
-        self._wants_live = False
-        self.close()
+            self._live.draw(self.view, self._drawn, self._said)
+            self._said.clear()
+        except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines
+            self.close()
 
     def close(self) -> None:
-        """Take the live display off the terminal; for good once the run is over."""
+        """Take the live display off the terminal, and go on with plain lines."""
+        self._wants_live = False
         live, self._live = self._live, None
         if live is not None:
             try:
                 live.stop()
             except Exception:  # noqa: BLE001 - nothing is left to do for it
                 pass
+        for text, _ in self._said:
+            self._stderr.write(f"{text}\n")
+        self._said.clear()
 
 
 def live_is_possible(stderr: Stream) -> bool:

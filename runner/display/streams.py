@@ -39,17 +39,11 @@ class Stream:
 
     def write(self, text: str) -> int:
         """Write all of `text` now, escaping what the encoding cannot hold, or note why it cannot be."""
-        self._attempt(text, text.encode(self.encoding, "backslashreplace"))
+        self.pass_on(text.encode(self.encoding, "backslashreplace"))
         return len(text)
 
-    def write_bytes(self, content: bytes) -> None:
+    def pass_on(self, content: bytes) -> None:
         """Write bytes as they are."""
-        self._attempt(content.decode(self.encoding, "replace"), content)
-
-    def flush(self) -> None:
-        """Nothing is kept back: what cannot be written at exit would end in a traceback of Python's own."""
-
-    def _attempt(self, text: str, content: bytes) -> None:
         file = self.file
         if file is None:
             self.failure = errno.EBADF
@@ -59,7 +53,7 @@ class Stream:
             file.flush()
             descriptor = _descriptor(file)
             if descriptor is None:  # an object that a caller of main() put in its place
-                file.write(text)
+                file.write(content.decode(self.encoding, "replace"))
                 file.flush()
             else:
                 _write_all(descriptor, content)
@@ -67,6 +61,9 @@ class Stream:
             self.failure = error.errno or errno.EIO
         except ValueError:  # closed since
             self.failure = errno.EBADF
+
+    def flush(self) -> None:
+        """Nothing is kept back: what cannot be written at exit would end in a traceback of Python's own."""
 
 
 def hold_descriptors() -> None:

@@ -1,0 +1,51 @@
+"""How far a running stage has come, as its checkpoint and its partials show it from outside."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.display.words import size
+from runner.record.checkpoints import read_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_RATE_PATIENCE = 0.5
+
+
+class Extent(NamedTuple):
+    """Lines and bytes of input behind the last checkpoint, where it says, and bytes written to outputs."""
+
+    lines: int | None
+    read: int | None
+    written: int
+
+
+def extent_of(progress_path: str, partials: Iterable[str]) -> Extent:
+    """Return how far a stage is now."""
+    progress = read_progress(progress_path)
+    written = sum(_size(path) for path in partials)
+    return Extent(progress.line_offset, progress.byte_offset, written) if progress else Extent(None, None, written)
+
+
+def amounts(now: Extent, first: Extent, input_bytes: int, spent: float) -> list[str]:
+    """Return how much is done, of how much, and how fast since the attempt began at `first`, `spent` seconds ago."""
+    if now.lines:
+        cells = [f"{now.lines:,} lines"]
+        if now.read and now.read <= input_bytes:
+            cells.append(f"{now.read * 100 // input_bytes}%")
+        rate = f"{(now.lines - (first.lines or 0)) / max(spent, 0.001):,.0f} lines/s"
+    elif now.written:
+        cells = [f"{size(now.written)} of {size(input_bytes)}" if now.written <= input_bytes else size(now.written)]
+        rate = f"{size(max(0, now.written - first.written) / max(spent, 0.001))}/s"
+    else:
+        return []
+    return [*cells, rate] if spent >= _RATE_PATIENCE else cells
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0

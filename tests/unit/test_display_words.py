@@ -1,0 +1,45 @@
+"""How values are spelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.display.words import counted, printable, seconds, size, value_text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 s"), (0.0004, "0 s"), (0.0123, "0.012 s"), (0.4, "0.4 s"), (1.23, "1.2 s"), (9.97, "10 s"), (59.4, "59 s"),
+     (59.7, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)  # fmt: skip
+def test_seconds(value, text) -> None:
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (34_200_000, "34 MB"),
+     (999_700_000, "1.0 GB"), (5e12, "5.0 TB")],
+)  # fmt: skip
+def test_sizes(value, text) -> None:
+    assert size(value) == text
+
+
+def test_counts_have_separators_and_a_plural() -> None:
+    assert (counted(1, "line"), counted(1_200_000, "line")) == ("1 line", "1,200,000 lines")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain é 漢", "plain é 漢"), ("a\x1b[2Jb", "a\\x1b[2Jb"), ("a\rb\nc", "a\\rb\\nc"), ("a\u202eb", "a\\u202eb"),
+     ("\udce9", "\\udce9"), ("a\tb\x07", "a\tb\\x07")],
+)  # fmt: skip
+def test_what_could_play_with_a_terminal_is_escaped(text, shown) -> None:
+    assert printable(text) == shown
+
+
+def test_digests_and_long_values_are_shortened_unless_asked_in_full() -> None:
+    assert value_text("3f2a91bc" * 8, full=False) == "3f2a91bc.."
+    assert value_text("3f2a91bc" * 8, full=True) == "3f2a91bc" * 8
+    assert value_text(["x" * 100], full=False).endswith("...")
+    assert value_text(None, full=False) == "none"
