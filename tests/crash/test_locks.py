@@ -43,6 +43,19 @@ def test_a_second_run_ends_with_9_within_a_second_and_says_who_holds_the_lock(be
     assert process.wait(timeout=20) == 0
 
 
+def test_a_second_run_does_not_hash_big_inputs_to_learn_that_another_holds_the_lock(bench):
+    bench.define(shell("b", HOLDS), shell("big", "touch $PIPELINE_OUTPUT_OUT", inputs={"zeros": "zeros"}))
+    with (bench.root / "zeros").open("wb") as file:
+        file.truncate(4 << 30)  # seconds of hashing, no blocks on disk
+    process = bench.start("b")
+    wait_for((bench.root / "pid").exists, "the holder")
+    done, seconds = timed(bench)
+    assert done.returncode == 9
+    assert seconds < 1.5
+    process.kill()
+    process.wait(timeout=20)
+
+
 def test_a_second_run_that_waits_runs_when_the_first_has_ended(bench):
     process = held(bench)
     second = bench.start("--wait", "-f")
