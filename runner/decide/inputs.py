@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.spec.graph import Graph
-    from runner.spec.model import Stage
+    from runner.spec.model import Spec, Stage
 
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _KINDS = (
@@ -43,6 +43,7 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
+        self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
         """Return the files of one input in order of their paths.
@@ -60,7 +61,10 @@ class InputResolver:
                 raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
         except OSError as error:
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
-        found = {found.path: found for found in self._matches(pattern, where)}
+        try:
+            found = {found.path: found for found in self._matches(pattern, where)}
+        except OSError as error:
+            raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
         if not found:
             raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files are never matched"))
         return [found[path] for path in sorted(found)]
@@ -69,12 +73,12 @@ class InputResolver:
         roots = {self._spec.root: False, self._spec.workspace: True}
         if self._spec.root == self._spec.workspace:
             for path, full in self._glob(self._spec.root, pattern):
-                yield _checked(path, full, os.stat(full), where)
+                yield _checked(path, full, _status(path, full, where), where)
             return
         for base, in_workspace in roots.items():
             for path, full in self._glob(base, pattern):
                 if self._is_produced(path) == in_workspace:
-                    yield _checked(path, full, os.stat(full), where)
+                    yield _checked(path, full, _status(path, full, where), where)
 
     def _is_produced(self, path: str) -> bool:
         producers = self._graph.producers
@@ -94,7 +98,9 @@ class InputResolver:
                 if not last:
                     pending.append((prefix, index + 1))
                 pending.extend((f"{prefix}{entry.name}/", index) for entry in self._directories(base, prefix))
-                if last and not wants_directory:
+                if last and wants_directory and prefix:
+                    yield prefix, f"{base}/{prefix}"
+                elif last and not wants_directory:
                     yield from self._files(base, prefix, None)
             elif regex is None and not last:
                 pending.append((f"{prefix}{segment}/", index + 1))
@@ -105,14 +111,21 @@ class InputResolver:
                     if entry.is_dir()
                 )
             elif wants_directory:
-                for entry in self._visible(base, prefix, regex):
-                    if entry.is_dir():
-                        yield f"{prefix}{entry.name}/", f"{base}/{prefix}{entry.name}/"
+                yield from self._last_directories(base, prefix, segment, regex)
             elif regex is None:
                 if os.path.isfile(f"{base}/{prefix}{segment}"):
                     yield prefix + segment, f"{base}/{prefix}{segment}"
             else:
                 yield from self._files(base, prefix, regex)
+
+    def _last_directories(
+        self, base: str, prefix: str, segment: str, regex: re.Pattern[str] | None
+    ) -> Iterator[tuple[str, str]]:
+        if regex is not None:
+            names = [entry.name for entry in self._visible(base, prefix, regex) if entry.is_dir()]
+        else:
+            names = [segment] if os.path.isdir(f"{base}/{prefix}{segment}") else []
+        yield from ((f"{prefix}{name}/", f"{base}/{prefix}{name}/") for name in names)
 
     def _files(self, base: str, prefix: str, regex: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
         for entry in self._visible(base, prefix, regex):
@@ -128,7 +141,8 @@ class InputResolver:
         if directory not in self._listings:
             try:
                 with os.scandir(directory) as entries:
-                    self._listings[directory] = sorted(entries, key=lambda entry: entry.name)
+                    found = sorted(entries, key=lambda entry: entry.name)
+                self._listings[directory] = [entry for entry in found if directory + entry.name not in self._ours]
             except (FileNotFoundError, NotADirectoryError):
                 self._listings[directory] = []
             except OSError as error:
@@ -136,6 +150,23 @@ class InputResolver:
         for entry in self._listings[directory]:
             if not entry.name.startswith(".") and (regex is None or regex.fullmatch(entry.name)):
                 yield entry
+
+
+def _written_by_runs(spec: Spec) -> set[str]:
+    """Return the directories that globs never go down into, since every run changes them."""
+    ours = {spec.paths.state_dir, spec.paths.locks_dir}
+    if spec.workspace != spec.root:  # what runs without --workspace wrote below root, and a workspace in there
+        ours.update([os.path.join(spec.root, os.path.relpath(path, spec.workspace)) for path in ours])
+        ours.add(spec.workspace)
+    return ours
+
+
+def _status(path: str, absolute: str, where: str) -> os.stat_result:
+    try:
+        return os.stat(absolute)
+    except OSError as error:  # most often a link that leads nowhere
+        shown = ascii(path)[1:-1]
+        raise InputError(Fault(where, f'"{shown}" matches, but: {error.strerror}', "remove or repair it")) from error
 
 
 def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> InputFile:
