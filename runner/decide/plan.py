@@ -180,7 +180,8 @@ def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reas
     for component in sorted(old.keys() | new.keys()):
         before, after = _parts(component, old.get(component)), _parts(component, new.get(component))
         for what in sorted(before.keys() | after.keys()):
-            if canonical(before.get(what)) != canonical(after.get(what)):  # Python's == holds 1, 1.0 and True the same
+            same = (what in before) == (what in after)  # null is a value
+            if not same or canonical(before.get(what)) != canonical(after.get(what)):  # == holds 1, 1.0, True the same
                 yield Reason(component, what, before.get(what), after.get(what))
 
 
@@ -195,4 +196,6 @@ def _parts(component: str, value: object) -> dict[str, object]:
         if "mtimeNs" in value:
             parts["modification time"] = value["mtimeNs"]
         return parts
+    if value is None:
+        return {}
     return dict(value) if isinstance(value, dict) else {"": value}
