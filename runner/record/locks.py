@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02
+_GLANCE = 0.05  # those who only look (`is_held`) have the lock for an instant, and must not turn a run away
 _WAIT_SLICE = 0.1
 
 
@@ -100,7 +101,7 @@ class PipelineLock(KernelLock):
         `wait` is in seconds; `on_wait` gets the holder once, before the waiting begins. `check` is called while it
         lasts and may raise to end it: a signal that is only noted would not wake a thread that waits for ever.
         """
-        if self.acquire():
+        if self.acquire() or self.acquire(_GLANCE):
             return
         if wait > 0:
             on_wait(read_holder(self.path))
