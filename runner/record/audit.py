@@ -113,6 +113,7 @@ def read_records(path: str) -> Iterator[dict[str, object]]:
             for line in log:
                 record = parse_record(line)
                 if record is None:
+                    _refuse_newer_line(line, path)
                     return
                 refuse_newer(record, path)
                 yield record
@@ -141,6 +142,7 @@ def last_record(path: str) -> dict[str, object] | None:
         return None
     record = parse_record(last[0])
     if record is None:
+        _refuse_newer_line(last[0], path)
         hint = "restore it from a copy, or move the state directory away to start anew"
         raise StateError(Fault(path, "the last record is damaged", hint))
     refuse_newer(record, path)
@@ -166,6 +168,16 @@ def _last_line(path: str) -> tuple[tuple[bytes, int] | None, int]:
         return None, 0
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
+
+
+def _refuse_newer_line(line: bytes, path: str) -> None:
+    """Raise StateError for a line that only looks damaged, because a newer release hashes or spells records anew."""
+    try:
+        record = loads(line)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(record, dict) and isinstance(record.get("v"), int):
+        refuse_newer(record, path)
 
 
 def refuse_newer(record: dict[str, object], path: str) -> None:
