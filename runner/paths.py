@@ -82,6 +82,13 @@ def partial_path(output: str, tag: str) -> str:
     return os.path.join(parent, f"{PARTIAL_PREFIX}{tag}.{name}")
 
 
+def aside_path(partial: str) -> str:
+    """Where what `partial` replaces stands for a moment: under a partial's name, so that it is swept after a crash."""
+    parent, name = os.path.split(partial)
+    start, end = len(PARTIAL_PREFIX), len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
+    return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[start:end], 16) ^ 0xFFFFFF:06x}{name[end:]}")
+
+
 def is_partial(name: str) -> bool:
     """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
     tag_end = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH

@@ -104,10 +104,26 @@ class Journal:
         }  # fmt: skip
 
     @staticmethod
+    def is_unfinished(paths: StatePaths, run_id: str | None) -> bool:
+        """Whether a run of this id has begun its log and not sealed it: it is going on, or died."""
+        return run_id is not None and os.path.exists(paths.audit(run_id)) and not Journal.is_closed(paths, run_id)
+
+    @staticmethod
     def is_closed(paths: StatePaths, run_id: str) -> bool:
         """Whether a run of this id has succeeded."""
         record = last_record(paths.audit(run_id))
         return record is not None and record["ev"] == END
+
+
+def close_ended(session: Session, *, durable: bool) -> None:
+    """Tell the ledger of runs that sealed their log and were killed before they could: their work is all done."""
+    paths = session.spec.paths
+    for run in session.head.open_runs:
+        record = last_record(paths.audit(run))
+        if record is not None and record["ev"] == END:
+            position = Position(int(str(record["seq"])), str(record["hash"]))
+            Ledger(paths.ledger, session.spec.name, stamp).append(CLOSED, run, position, sync=durable)
+    session.head = session.read_head()
 
 
 def record_noop(session: Session, options: Options, run_id: str, stages: int, seconds: float) -> str:

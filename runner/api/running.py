@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import runner
 from runner import results
-from runner.api.journal import Journal, new_run_id, record_noop
+from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, LockHeldError, UsageError
 from runner.interrupts import Interrupts
@@ -104,12 +104,13 @@ def run(
         if plan is not None:
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            if plan.is_noop and not session.head.open_runs:
+            begun = Journal.is_unfinished(session.spec.paths, options.run_id)
+            if plan.is_noop and not session.head.open_runs and not begun:
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, began, interrupts, heard, plugins)
         except LockHeldError:
-            if plan is None or not plan.is_noop:
+            if plan is None or not plan.is_noop or Journal.is_unfinished(session.spec.paths, options.run_id):
                 raise
             # The run that is open is the holder's, and none of its work concerns us.
             return _nothing_to_do(session, options, plan, began)
@@ -123,6 +124,8 @@ def refuse_faults(plan: Plan) -> None:
 
 def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> None:
     """Raise UsageError for a run id that succeeded already, when there is something to do."""
+    if options.run_id and options.run_id.lower() == "ledger":  # its log would be the ledger
+        raise UsageError(Fault("--run-id", f'no run can be called "{options.run_id}"', "choose another"))
     if options.run_id and Journal.is_closed(session.spec.paths, options.run_id) and not plan.is_noop:
         hint = "choose another, or leave --run-id out"
         raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
@@ -163,6 +166,7 @@ def _run_locked(
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
     with held_lock(spec.paths.pipeline_lock, wait, heard.waiting, interrupts.check) as lock:
         session.head = session.read_head()
+        close_ended(session, durable=options.durability == "full")
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
         try:
@@ -170,11 +174,15 @@ def _run_locked(
             open_runs = session.head.open_runs
             run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id())
             lock.write_holder(holder(run_id, launcher))
-            recovered = recover(spec.paths, spec.workspace, open_runs if run_id in open_runs else (*open_runs, run_id))
+            recovered = recover(
+                spec.paths, spec.workspace, open_runs if run_id in open_runs else (*open_runs, run_id),
+                {stage.name: stage.outputs for stage in spec.stages}, durable=options.durability == "full",
+            )  # fmt: skip
             plan = session.plan()
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            if plan.is_noop and (not open_runs or Journal.is_closed(spec.paths, run_id)):
+            begun = open_runs or any(one.last for one in recovered)
+            if plan.is_noop and (not begun or Journal.is_closed(spec.paths, run_id)):
                 return _nothing_to_do(session, options, plan, began)
             journal = Journal.begin(session, options, run_id, recovered, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)

@@ -142,6 +142,8 @@ def _vouched(progress: Progress, found: Mapping[str, list[str]]) -> dict[str, st
 
 
 def _matches(path: str, kept: Kept) -> bool:
+    if not os.access(path, os.R_OK | os.W_OK):  # the stage took the right to go on with it away, also from itself
+        return False
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size < kept.length:
         return False

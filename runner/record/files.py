@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from runner.errors import StateError
+from runner.paths import aside_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def publish(partial: str, real: str) -> None:
             if not os.path.lexists(real) or not os.path.lexists(partial):
                 raise
             if not _exchange(partial, real):
-                aside = partial + ".old"
+                aside = aside_path(partial)
+                discard(aside)
                 os.rename(real, aside)
                 os.rename(partial, real)
                 os.rename(aside, partial)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.errors import Fault, StateError
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path
 from runner.record import files
-from runner.record.audit import Position, cut_torn_line, read_records
-from runner.record.checkpoints import keep_or_discard
+from runner.record.audit import Position, cut_torn_line, last_record, read_records
+from runner.record.checkpoints import find_partials, keep_or_discard
 from runner.record.state import read_marker, write_marker
 
 if TYPE_CHECKING:
@@ -32,39 +33,89 @@ class OpenRun(NamedTuple):
     torn_bytes: int
 
 
-def recover(paths: StatePaths, workspace: str, runs: tuple[str, ...]) -> list[OpenRun]:
-    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held."""
-    recovered = [_recover_run(paths, workspace, run) for run in runs]
+def recover(
+    paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
+    *, durable: bool,
+) -> list[OpenRun]:  # fmt: skip
+    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
+
+    `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again.
+    """
+    recovered = [_recover_run(paths, workspace, run, declared, durable=durable) for run in runs]
     files.discard(paths.temporary)
     files.discard(f"{paths.digest_cache}.tmp")  # which a run without work may have been writing
     return recovered
 
 
-def _recover_run(paths: StatePaths, workspace: str, run: str) -> OpenRun:
+class _Told:
+    """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
+
+    def __init__(self, log: str) -> None:
+        self.commits: dict[str, tuple[int, dict[str, object]]] = {}
+        self.unsynced: set[str] = set()
+        self.started: dict[str, set[str]] = {}
+        self.attempts: dict[str, int] = {}
+        self.last: Position | None = None
+        for record in read_records(log):
+            self.last = Position(int(str(record["seq"])), str(record["hash"]))
+            data = record["data"]
+            if isinstance(data, dict):
+                self._note(str(record["ev"]), data)
+        end = last_record(log)
+        if end is not None and (self.last is None or end["hash"] != self.last.hash):
+            hint = "restore it from a copy, or move the state directory away to start anew"
+            line = self.last.seq + 2 if self.last else 1
+            raise StateError(Fault(log, f"line {line} is damaged", hint))
+
+    def _note(self, event: str, data: dict[str, Any]) -> None:
+        if event == "stage.commit":
+            self.commits[data["stage"]] = (self.last.seq if self.last else 0, data)
+            self.unsynced.add(data["stage"])
+        elif event == "attempt.started":
+            self.attempts[data["stage"]] = data["attempt"]
+            self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
+        elif event == "run.stopped":  # written after everything was made durable
+            self.unsynced.clear()
+
+
+def _recover_run(
+    paths: StatePaths, workspace: str, run: str, declared: Mapping[str, Mapping[str, str]], *, durable: bool
+) -> OpenRun:
     log = paths.audit(run)
     torn = cut_torn_line(log)
-    commits: dict[str, tuple[int, dict[str, object]]] = {}
-    started: dict[str, dict[str, str]] = {}
-    attempts: dict[str, int] = {}
-    last: Position | None = None
-    for record in read_records(log):
-        seq = int(str(record["seq"]))
-        last = Position(seq, str(record["hash"]))
-        data = record["data"]
-        if not isinstance(data, dict):
-            continue
-        if record["ev"] == "stage.commit":
-            commits[data["stage"]] = (seq, data)
-        elif record["ev"] == "attempt.started":
-            attempts[data["stage"]] = data["attempt"]
-            started.setdefault(data["stage"], {}).update(data["outputs"])
-    for seq, data in commits.values():
-        redo(paths, workspace, run, seq, data)
+    told = _Told(log)
+    renamed: dict[str, None] = {}
+    for stage, (seq, data) in told.commits.items():
+        if redo(paths, workspace, run, seq, data) and durable and stage in told.unsynced:
+            outputs = data["outputs"]
+            assert isinstance(outputs, dict)
+            renamed[paths.marker(stage)] = None
+            real = (os.path.join(workspace, identity["path"].rstrip("/")) for identity in outputs.values())
+            renamed.update((os.path.dirname(path), None) for path in real)
+    if renamed:
+        files.sync_files([*renamed, paths.state_dir])
+    _sweep(paths, workspace, told.started, declared)
+    return OpenRun(run, told.last, told.attempts, torn)
+
+
+def _sweep(
+    paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for."""
+    left = {path for outputs in started.values() for path in outputs}
     listings: dict[str, list[str]] = {}
-    for stage, outputs in started.items():
-        real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-        keep_or_discard(paths.progress(stage), None, real, listings)
-    return OpenRun(run, last, attempts, torn)
+    for stage, outputs in declared.items():
+        if stage in started or not left.isdisjoint(outputs.values()):
+            left.difference_update(outputs.values())
+            real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
+            keep_or_discard(paths.progress(stage), None, real, listings)
+    for stage in started:
+        if stage not in declared:
+            files.discard(paths.progress(stage))
+    for found in find_partials({path: os.path.join(workspace, path) for path in left}, listings).values():
+        for partial in found:
+            files.discard(partial)
 
 
 def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[str, object]) -> bool:
