@@ -26,6 +26,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.first: int | None = None
         self.count = 0
+        self.tolerated = 0
         self.wakeup = -1
         self._previous: dict[int, object] = {}
 
@@ -48,8 +49,11 @@ class Interrupts:
         os.close(self._write_end)
 
     def check(self) -> None:
-        """Raise InterruptedRunError when a signal has come; long computations call it between chunks."""
-        if self.first is not None:
+        """Raise InterruptedRunError when more signals came than are `tolerated` just now.
+
+        Long computations call it between chunks. What a stage has finished is published after a first signal too.
+        """
+        if self.first is not None and self.count > self.tolerated:
             raise InterruptedRunError(self.first)
 
     def await_signal(self, seconds: float) -> None:

@@ -67,12 +67,16 @@ class Journal:
         event = "run.resumed" if journal.resumed else "run.start"
         position = log.append(event, _opening(session, options, launcher.layers), sync=journal.durable)
         journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
+        if journal.durable:
+            files.sync_directory(session.spec.paths.state_dir)  # a log of which the directory knows nothing is none
         return journal
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
         """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head."""
         sha256 = write_metrics(self._spec.paths, self.run_id, self._metrics(status, stages, seconds), sync=self.durable)
         files.discard(self._spec.paths.run_temporary(self.run_id))
+        if self.durable:
+            files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
         counts = _counts(stages)
         event = END if status == results.SUCCEEDED else "run.stopped"
         data = {"status": status, "stages": counts, "records": self.log.last.seq + 2, "metricsSha256": sha256}

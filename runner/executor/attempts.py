@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
-from runner.errors import Fault
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
     from runner.decide.plan import Planner, Reason
+    from runner.errors import Fault
     from runner.executor.publishing import Publisher
     from runner.marker import Marker, OutputIdentity
     from runner.record.audit import AuditLog
@@ -137,12 +137,12 @@ class Attempts:
         if stdout:
             files.touch(stdout)
         self._launched += 1
-        limits = enforced(stage.resources)
+        job.limits = enforced(stage.resources, self._launched)
         return Launch(
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
-            timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=limits.affinity,
-            address_space=limits.address_space,
+            timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=job.limits.affinity,
+            address_space=job.limits.address_space,
         )  # fmt: skip
 
     def started(self, job: Job) -> None:
@@ -151,7 +151,7 @@ class Attempts:
         record: dict[str, object] = {
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
-            "reasons": shown_reasons(job.reasons), "enforced": enforced(stage.resources).as_json(),
+            "reasons": shown_reasons(job.reasons), "enforced": job.limits.as_json(),
         }  # fmt: skip
         self._log.append("attempt.started", record)
 
@@ -227,16 +227,6 @@ class Attempts:
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
             self._log.append("stage.finished", {"stage": result.name, "status": result.status, "why": what})
-
-    def fault_of(self, job: Job, attempt: AttemptResult) -> Fault:
-        """Return what a stage that failed is told to the user as."""
-        tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
-        where = f"stage {job.stage.name}"
-        if attempt.failed_to_start:
-            return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}")
-        if attempt.timed_out:
-            return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}")
-        return Fault(where, f"failed with {attempt.describe()}{tried}")
 
     # ---- places ----
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.errors import EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault
 from runner.retry import delay_before, is_retryable, may_start
 
 if TYPE_CHECKING:
@@ -40,3 +41,18 @@ class Backoff:
             job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
             retry_on_timeout=job.stage.retry_on_timeout,
         )  # fmt: skip
+
+    def failure(self, job: Job) -> tuple[Fault, int]:
+        """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code."""
+        attempt = job.attempts[-1]
+        return _fault_of(job, attempt), EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
+
+
+def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
+    tried = f" after {len(job.attempts)} attempts" if len(job.attempts) > 1 else ""
+    where = f"stage {job.stage.name}"
+    if attempt.failed_to_start:
+        return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}")
+    if attempt.timed_out:
+        return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}")
+    return Fault(where, f"failed with {attempt.describe()}{tried}")

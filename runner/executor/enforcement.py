@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Enforced(NamedTuple):
     """Limits of one launch: processors it may use, and bytes of address space (RLIMIT_AS)."""
 
-    affinity: list[int] | None
-    address_space: int | None
+    affinity: list[int] | None = None
+    address_space: int | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return what the kernel holds the stage to, as it stands in the audit log and the metrics."""
@@ -22,11 +22,19 @@ class Enforced(NamedTuple):
         return {name: value for name, value in limits.items() if value is not None}
 
 
-def enforced(resources: Resources) -> Enforced:
-    """Return the limits for a stage, from what the machine lets this process use."""
+NOTHING = Enforced()
+
+
+def enforced(resources: Resources, turn: int) -> Enforced:
+    """Return the limits for a stage, from what the machine lets this process use.
+
+    `turn` numbers the launches of a run: stages side by side get other processors in turn, not all the first ones.
+    """
     if not resources.enforce:
-        return Enforced(None, None)
+        return NOTHING
     affinity = None
     if resources.cpus is not None and hasattr(os, "sched_getaffinity"):
-        affinity = sorted(os.sched_getaffinity(0))[: max(1, math.ceil(resources.cpus))]
+        there = sorted(os.sched_getaffinity(0))
+        count = min(len(there), max(1, math.ceil(resources.cpus)))
+        affinity = sorted(there[(turn * count + offset) % len(there)] for offset in range(count))
     return Enforced(affinity, resources.memory_mib << 20 if resources.memory_mib else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from runner.executor.enforcement import enforced
+from runner.executor.enforcement import NOTHING, Enforced
 from runner.results import StageResult
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ class Job:
     attempts: list[AttemptResult] = field(default_factory=list)
     lock: StageLock | None = None
     before: dict[str, object] = field(default_factory=dict)
+    limits: Enforced = NOTHING
 
     def result(self, now: float, status: str) -> StageResult:
         """Return how the stage ended, at `now` of the monotonic clock."""
         return StageResult(
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=now - self.began if self.began else 0.0, enforced=enforced(self.stage.resources).as_json(),
+            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.decide.plan import Skip
-from runner.errors import EXIT_LOCKED, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
 from runner.executor.frontier import Frontier
 from runner.interrupts import SIGNALS
@@ -130,9 +130,7 @@ class Executor:
             self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.key_of(stage.name)))
             return
         if not self._attempts.lock(job):
-            fault = Fault(
-                f"stage {stage.name}", f"another process holds locks/{stage.name}.lock", "end it, or wait for it"
-            )
+            fault = Fault(f"stage {stage.name}", "another process holds its lock", "end it, or wait for it")
             self._fail(job, fault, EXIT_LOCKED)
             return
         self._guarded(stage, lambda: self._lay_out(job), job)
@@ -196,15 +194,16 @@ class Executor:
         delay = None if succeeded or self._stopping else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
+            self._interrupts.tolerated = 1
             self._guarded(job.stage, lambda: self._publish(job), job)
+            self._interrupts.tolerated = 0
         elif interrupted:
             self._interrupt(job)
         elif delay is not None:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
-            exit_code = EXIT_RETRYABLE if self._backoff.is_retryable(job, attempt) else EXIT_STAGE_FAILED
-            self._fail(job, self._attempts.fault_of(job, attempt), exit_code)
+            self._fail(job, *self._backoff.failure(job))
 
     def _was_interrupted(self, attempt: AttemptResult) -> bool:
         """Whether an attempt failed because the run was asked to stop.
@@ -220,8 +219,10 @@ class Executor:
         changed = self._attempts.changed_input(job)
         if changed is not None:
             self._attempts.discard(job)
-            if job.redecided == REDECISIONS:
-                what = f'"{changed}" changed while the stage ran, {REDECISIONS + 1} times'
+            if self._interrupts.count:
+                self._interrupt(job)
+            elif job.redecided == REDECISIONS or self._stopping:
+                what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
                 hint = "stop what writes to it, or give the stage a copy"
                 self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
             elif self._attempts.redecide(job):
@@ -264,8 +265,7 @@ class Executor:
             self._stopping = True
             while self._sleeping:
                 other = heapq.heappop(self._sleeping)[2]
-                last = other.attempts[-1]
-                self._fail(other, self._attempts.fault_of(other, last), EXIT_RETRYABLE)
+                self._fail(other, *self._backoff.failure(other))
 
     def _interrupt(self, job: Job) -> None:
         self._attempts.sweep(job)
