@@ -32,3 +32,8 @@ def test_tree_is_synced_without_following_links_or_opening_fifos(tmp_path):
     (tmp_path / "below" / "dangling").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "below" / "fifo")  # opening it would wait for a writer
     sync_tree(str(tmp_path / "below"))
+
+
+def test_a_tree_that_cannot_be_listed_is_not_taken_for_synced(tmp_path):
+    with pytest.raises(StateError, match=r"nowhere: cannot list: ENOENT"):
+        sync_tree(str(tmp_path / "nowhere"))
