@@ -69,7 +69,7 @@ class Tool:
 
     def again(self, sample: Sample) -> None:
         """Run in the tree of the last first run, where everything is up to date by now."""
-        sample.add(*timed(self.command(self._last), self._last))
+        sample.add(timed(self.command(self._last), self._last))
 
 
 class Runner(Tool):

@@ -71,7 +71,7 @@ class Pipeline:
         """Bring it up to date, once: what all other cases need."""
         note(f"first run of {self.stages:,} stages")
         sample = Sample()
-        sample.add(*timed(runner(self.spec, "-q", "--durability", "process")))
+        sample.add(timed(runner(self.spec, "-q", "--durability", "process")))
         note("")
         return sample
 
@@ -81,4 +81,4 @@ class Pipeline:
             "plan": ["plan", self.spec],
             "no-op run": [self.spec, "-q", "--durability", "process"],
         }[verb]
-        return lambda sample: sample.add(*timed(runner(*words)))
+        return lambda sample: sample.add(timed(runner(*words)))

@@ -22,13 +22,14 @@ class Table:
 
 def show(table: Table) -> None:
     width = max(len(name) for name in table.samples)
-    head = f"{'':{width}}  {'median':>9}  {'min .. max':>19}  {'runs':>4}"
+    head = f"{'':{width}}  {'median':>9}  {'min .. max':>19}  {'runs':>4}  {'cpu':>9}"
     head += f"  {'peak MiB':>8}" if table.with_memory else ""
     head += f"  x {table.base}" if table.base in table.samples else ""
     print(f"\n{table.title}\n{head}")
     for name, sample in table.samples.items():
         spread = f"{spelled(min(sample.seconds))} .. {spelled(max(sample.seconds))}"
-        line = f"{name:{width}}  {spelled(sample.median):>9}  {spread:>19}  {len(sample.seconds):>4}"
+        line = f"{name:{width}}  {spelled(sample.median):>9}  {spread:>19}  {len(sample.runs):>4}"
+        line += f"  {spelled(sample.processor):>9}"
         line += f"  {sample.peak_text:>8}" if table.with_memory else ""
         if table.base in table.samples:
             line += f"  {sample.median / table.samples[table.base].median:.2f}"

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.table import Table, spelled
-from benchmarks.timing import Sample, interleave, note, runner, timed
+from benchmarks.timing import Sample, Usage, interleave, note, runner, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,16 +69,16 @@ class Bench:
     def loop(self, sample: Sample) -> None:
         output = self.root / "loop.txt"
         output.unlink(missing_ok=True)
-        sample.add(*timed([sys.executable, "-c", LOOP, self.source, output]))
+        sample.add(timed([sys.executable, "-c", LOOP, self.source, output]))
 
     def stage(self, sample: Sample, whole: Sample) -> None:
         for name in ("state", "locks"):
             shutil.rmtree(self.root / name, ignore_errors=True)
         (self.root / "upper.txt").unlink(missing_ok=True)
-        whole.add(*timed(runner(self.spec, "-q")))
+        whole.add(timed(runner(self.spec, "-q")))
         metrics = json.loads(next((self.root / "state").glob("metrics_*.json")).read_bytes())
         attempt = metrics["stages"]["upper"]["attempts"][0]
-        sample.add(attempt["seconds"], attempt["maxRssBytes"])
+        sample.add(Usage(attempt["seconds"], attempt["cpuSeconds"], attempt["maxRssBytes"]))
         if not self._compared:
             self._compared = True
             timed(["cmp", self.root / "loop.txt", self.root / "upper.txt"])

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,27 +17,45 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+class Usage(NamedTuple):
+    """What one run took: seconds on the wall and of processors, and its peak memory in bytes.
+
+    The kernel counts memory from the fork on, so the peak of what was started is never seen below `floor`.
+    """
+
+    seconds: float
+    processor: float
+    peak: int
+    floor: int = 0
+
+
 @dataclass
 class Sample:
-    """All runs of one case: seconds, and the peak memory of the process in bytes where that is asked for."""
+    """All runs of one case."""
 
-    seconds: list[float] = field(default_factory=list)
-    peaks: list[int] = field(default_factory=list)
+    runs: list[Usage] = field(default_factory=list)
 
-    def add(self, seconds: float, peak: int = 0) -> None:
-        self.seconds.append(seconds)
-        self.peaks.append(peak)
+    def add(self, usage: Usage) -> None:
+        self.runs.append(usage)
+
+    @property
+    def seconds(self) -> list[float]:
+        return [usage.seconds for usage in self.runs]
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 
     @property
+    def processor(self) -> float:
+        return statistics.median(usage.processor for usage in self.runs)
+
+    @property
     def peak_text(self) -> str:
-        """The largest peak in MiB. The kernel counts from the fork on, so that ours is the least it can be."""
-        floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        peak = max(self.peaks)
-        return f"{peak / 2**20:.1f}" if peak > floor else f"< {floor / 2**20:.0f}"
+        """The largest peak in MiB."""
+        highest = max(self.runs, key=lambda usage: usage.peak)
+        shown = f"{highest.peak / 2**20:.1f}"
+        return shown if highest.peak > highest.floor else f"< {shown}"
 
 
 def interleave(cases: Mapping[str, Callable[[Sample], None]], runs: int) -> dict[str, Sample]:
@@ -54,8 +72,8 @@ def interleave(cases: Mapping[str, Callable[[Sample], None]], runs: int) -> dict
     return samples
 
 
-def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, expect: int = 0) -> tuple[float, int]:
-    """Run a command to its end and return its seconds and peak memory; its output is nobody's, a failure ends all."""
+def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, expect: int = 0) -> Usage:
+    """Run a command to its end and return what it and its children took; its output is nobody's, a failure ends all."""
     words = [str(word) for word in command]
     os.sync()
     null = os.open(os.devnull, os.O_RDWR)
@@ -71,7 +89,8 @@ def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, expect: int = 0) 
     os.close(null)
     if os.waitstatus_to_exitcode(status) != expect:
         raise SystemExit(f"error: exit {os.waitstatus_to_exitcode(status)}: {' '.join(words)}")
-    return seconds, usage.ru_maxrss * 1024
+    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, floor * 1024)
 
 
 def runner(*arguments: str | Path) -> list[str | Path]:
