@@ -1,0 +1,66 @@
+"""A pipeline whose stages are declared complete without being run: what a plan then finds is decided by files alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from pipeline_bench import PipelineBench
+
+from runner.api.options import Options
+from runner.api.session import Session
+from runner.decide.fingerprint import KEY_VERSION
+from runner.marker import Marker, OutputIdentity
+from runner.record.state import write_marker
+
+if TYPE_CHECKING:
+    from runner.decide.fingerprint import Fingerprint
+    from runner.decide.plan import Decision, Reason
+
+
+class PlanBench(PipelineBench):
+    """As its base, with sessions in this process."""
+
+    def session(self, **options: object) -> Session:
+        return Session(str(self.spec), Options(**options))  # type: ignore[arg-type]
+
+    def decisions(self, **options: object) -> dict[str, Decision]:
+        return self.session(**options).plan().decisions
+
+    def reasons(self, stage: str = "a", **options: object) -> list[Reason]:
+        return list(getattr(self.decisions(**options)[stage], "reasons", ()))
+
+    def fingerprint(self, stage: str = "a", **options: object) -> Fingerprint:
+        session = self.session(**options)
+        return session.new_examiner().examine(next(one for one in session.stages if one.name == stage))
+
+    def inputs(self, stage: str = "a", **options: object) -> dict[str, list[str]]:
+        """The paths that each input of a stage means."""
+        found = self.fingerprint(stage, **options).inputs
+        return {name: [file.path for file in files] for name, files in found.items()}
+
+    def complete(self, *names: str, **options: object) -> None:
+        """Do as if stages (default: all) had run now, writing `NAME was here` into each output."""
+        session = self.session(**options)
+        spec = session.spec
+        os.makedirs(spec.paths.temporary, exist_ok=True)
+        for stage in session.stages:
+            if names and stage.name not in names:
+                continue
+            fingerprint = session.new_examiner().examine(stage)
+            outputs = {}
+            for name, declared in stage.outputs.items():
+                outputs[name] = self._output(spec.output_path(declared), declared, f"{stage.name} was here\n")
+            marker = Marker(
+                stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, "run", 0, []
+            )  # fmt: skip
+            write_marker(spec.paths, marker)
+
+    def _output(self, path: str, declared: str, content: str) -> OutputIdentity:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+        status = os.stat(path)
+        sha256 = hashlib.sha256(content.encode()).hexdigest()
+        return OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)

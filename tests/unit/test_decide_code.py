@@ -1,0 +1,139 @@
+"""The code of a stage: which files are in its key, and how a change in one is named."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from pipeline_bench import shell
+from plan_bench import PlanBench
+
+from runner.errors import OfflineError
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = PlanBench(tmp_path)
+    bench.write("stages/p.py", "import helper\nfrom pkg import part\n")
+    bench.write("stages/helper.py", "import deeper\n")
+    bench.write("stages/deeper.py", "X = 1\n")
+    bench.write("stages/pkg/__init__.py", "")
+    bench.write("stages/pkg/part.py", "")
+    return bench
+
+
+def python(bench, identity="mtime", **fields):
+    bench.define(
+        {"name": "a", "processor": "stages/p.py", "outputs": ["out.txt"], **fields}, processorIdentity=identity
+    )
+
+
+def code(bench):
+    return bench.fingerprint().components["code"]
+
+
+def test_everything_local_that_is_imported_is_in_the_key(bench):
+    python(bench)
+    assert sorted(code(bench)["files"]) == [
+        "stages/deeper.py", "stages/helper.py", "stages/p.py", "stages/pkg/__init__.py", "stages/pkg/part.py",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["stages/p.py", "stages/deeper.py", "stages/pkg/part.py"])
+def test_a_changed_module_is_named_wherever_it_is_imported_from(bench, path):
+    python(bench, "content")
+    bench.complete()
+    bench.write(path, (bench.root / path).read_text() + "# more\n")
+    (reason,) = bench.reasons()
+    assert reason[:2] == ("code", path)
+    assert reason.old != reason.new
+
+
+def test_a_new_file_that_shadows_another_is_seen(bench):
+    python(bench, "content")
+    bench.complete()
+    bench.write("stages/deeper/__init__.py", "X = 2\n")
+    assert [reason[1] for reason in bench.reasons()] == ["stages/deeper.py", "stages/deeper/__init__.py"]
+
+
+def test_a_module_that_appears_where_none_was_is_seen(bench):
+    bench.write("stages/p.py", "try:\n    import speedups\nexcept ImportError:\n    pass\n")
+    python(bench, "content")
+    assert code(bench)["absent"] == ["speedups"]
+    bench.complete()
+    bench.write("stages/speedups.py", "")
+    assert [reason[1] for reason in bench.reasons()] == ["speedups (found nowhere)", "stages/speedups.py"]
+
+
+@pytest.mark.parametrize(("identity", "expected"), [("mtime", ["modification time"]), ("content", [])])
+def test_a_touched_processor_counts_only_where_its_time_is_its_identity(bench, identity, expected):
+    python(bench, identity)
+    bench.complete()
+    os.utime(bench.root / "stages/p.py", (1, 1))
+    os.utime(bench.root / "stages/helper.py", (1, 1))  # never: only the processor's
+    assert [reason.what for reason in bench.reasons()] == expected
+
+
+def test_a_processor_in_another_language_is_its_bytes(bench):
+    bench.write("tool", "#!/bin/sh\n", 0o755)
+    bench.define({"name": "a", "processor": "tool", "outputs": ["out.txt"]}, processorIdentity="content")
+    bench.complete()
+    assert "interpreter" not in bench.fingerprint().components
+    bench.write("tool", "#!/bin/sh\n:\n", 0o755)
+    assert [reason[:2] for reason in bench.reasons()] == [("code", "tool")]
+
+
+@pytest.mark.parametrize("word", ["rules.awk", "--rules=rules.awk", "./rules.awk", "sub/../rules.awk"])
+def test_a_file_under_root_that_a_command_names_is_code(bench, word):
+    bench.write("rules.awk", "1")
+    bench.write("sub/x", "")
+    bench.define({"name": "a", "command": ["awk", "-f", word], "outputs": ["out.txt"]})
+    assert list(code(bench)["files"]) == ["rules.awk"]
+
+
+@pytest.mark.parametrize("word", ["/etc/hostname", "../outside", "in.txt", "out.txt", "stages", "none"])
+def test_what_lies_outside_or_is_declared_or_is_no_file_is_not(bench, word):
+    bench.write("in.txt", "")
+    bench.write("out.txt", "")
+    (bench.root.parent / "outside").write_text("")
+    bench.define({"name": "a", "command": ["cat", word], "inputs": ["in.txt"], "outputs": ["out.txt"]})
+    assert code(bench)["files"] == {}
+
+
+def test_what_several_stages_share_is_read_once_and_afresh_at_each_look(bench):
+    bench.define(*({"name": name, "processor": "stages/p.py", "outputs": [f"{name}.txt"]} for name in "ab"))
+    session = bench.session()
+    examiner = session.new_examiner()
+    first, second = (examiner.examine(stage).components["code"] for stage in session.stages)
+    assert first == second
+    bench.write("stages/deeper.py", "X = 2\n")
+    assert session.new_examiner().examine(session.stages[0]).components["code"] != first
+
+
+def test_code_that_cannot_be_parsed_is_refused_by_its_line(bench):
+    bench.write("stages/deeper.py", "x = 1\ndef (:\n")
+    python(bench)
+    with pytest.raises(OfflineError, match=r"deeper\.py:2"):
+        bench.fingerprint()
+
+
+def test_a_module_that_changes_while_the_stage_runs_is_seen(bench):
+    python(bench, "content")
+    session = bench.session()
+    seen = session.new_examiner().examine(session.stages[0])
+    bench.write("stages/deeper.py", "X = 3\n")
+    changed = session.new_examiner().changed_since(seen)
+    assert os.path.relpath(str(changed), bench.root) == "stages/deeper.py"
+
+
+def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenever(bench):
+    bench.define({"name": "a", "processor": "offpipe:stage_copy.py", "inputs": {"text": "spec.json"},
+                  "outputs": {"text": "out.txt"}})  # fmt: skip
+    assert [name for name in code(bench)["files"] if name.startswith("/")] == []
+    assert "offpipe:stage_copy.py" in code(bench)["files"]
+    assert "mtimeNs" not in code(bench)
+
+
+def test_the_shell_words_of_a_command_name_no_code(bench):
+    bench.define(shell("a", "true"))
+    assert code(bench) == {"files": {}}

@@ -1,0 +1,267 @@
+"""What must run, and why. Stages are declared complete; then one thing changes, and the plan must name it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from pipeline_bench import shell
+from plan_bench import PlanBench
+
+from runner.decide.plan import Blocked, Depends, Run, Skip, differences
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = PlanBench(tmp_path)
+    bench.write("in.txt", "input")
+    return bench
+
+
+def stage(name="a", source="in.txt", **fields):
+    return shell(name, "true", inputs={"in": source}, **fields)
+
+
+def chain(bench, *, middle=None):
+    """a -> b -> c, and d beside them, all complete."""
+    bench.define(
+        stage("a"), stage("b", "out/a.txt", **(middle or {})), stage("c", "out/b.txt"), shell("d", "true")
+    )  # fmt: skip
+
+
+def kinds(decisions):
+    return {name: type(decision).__name__ for name, decision in decisions.items()}
+
+
+# ---- up to date, or not ----
+
+
+def test_never_run_is_a_reason_and_all_below_depend_on_nothing_but_run_too(bench):
+    chain(bench)
+    decisions = bench.decisions()
+    assert set(kinds(decisions).values()) == {"Run"}
+    assert bench.reasons()[0][:2] == ("marker", "no completed run")
+
+
+def test_complete_is_skipped_with_its_key(bench):
+    chain(bench)
+    bench.complete()
+    assert bench.session().plan().is_noop
+    assert bench.decisions()["a"] == Skip(bench.fingerprint().key)
+
+
+def test_one_that_runs_makes_those_below_depend_and_leaves_the_rest(bench):
+    chain(bench)
+    bench.complete()
+    bench.write("in.txt", "other input")
+    decisions = bench.decisions()
+    assert kinds(decisions) == {"a": "Run", "b": "Depends", "c": "Depends", "d": "Skip"}
+    assert (decisions["b"], decisions["c"]) == (Depends(("a",)), Depends(("b",)))
+
+
+def test_the_same_content_from_upstream_cuts_the_rest_off(bench):
+    chain(bench)
+    bench.complete()
+    bench.write("in.txt", "other input")
+    bench.complete("a")
+    assert bench.session().plan().is_noop
+
+
+def test_what_is_out_of_date_anyway_runs_even_if_upstream_may_change_nothing(bench):
+    chain(bench)
+    bench.complete()
+    bench.write("in.txt", "other input")
+    chain(bench, middle={"params": {"x": 1}})
+    (reason,) = bench.decisions()["b"].reasons
+    assert reason == ("params", "x", None, 1)
+
+
+def test_without_its_input_a_stage_and_all_that_need_it_are_blocked(bench):
+    bench.define(stage("a", "none.txt"), stage("b", "out/a.txt"), shell("c", "true", needs=["b"]), shell("d", "true"))
+    decisions = bench.decisions()
+    assert isinstance(decisions["a"], Blocked)
+    assert (decisions["b"], decisions["c"]) == (Blocked(("a",)), Blocked(("b",)))
+    assert isinstance(decisions["d"], Run)
+
+
+def test_an_input_that_is_made_by_a_stage_that_will_run_need_not_be_there(bench):
+    chain(bench)
+    bench.complete()
+    os.unlink(bench.root / "out/a.txt")
+    assert kinds(bench.decisions()) == {"a": "Run", "b": "Depends", "c": "Depends", "d": "Skip"}
+
+
+def test_needs_alone_orders_and_decides_nothing(bench):
+    bench.define(stage("a"), shell("b", "true", needs=["a"]))
+    bench.complete()
+    bench.write("in.txt", "other input")
+    assert kinds(bench.decisions()) == {"a": "Run", "b": "Skip"}
+
+
+# ---- what changed ----
+
+BASE = {"params": {"x": 1, "y": [1, 2]}, "env": {"E": "1"}}
+CHANGES = {
+    "a parameter": ({"params": {"x": 2, "y": [1, 2]}}, ("params", "x", 1, 2)),
+    "a parameter more": ({"params": {"x": 1, "y": [1, 2], "z": 0}}, ("params", "z", None, 0)),
+    "a parameter that is null": ({"params": {"x": 1, "y": [1, 2], "z": None}}, ("params", "z", None, None)),
+    "a parameter less": ({"params": {"x": 1}}, ("params", "y", [1, 2], None)),
+    "a float for an integer": ({"params": {"x": 1.0, "y": [1, 2]}}, ("params", "x", 1, 1.0)),
+    "true for one": ({"params": {"x": True, "y": [1, 2]}}, ("params", "x", 1, True)),
+    "a text for a number": ({"params": {"x": "1", "y": [1, 2]}}, ("params", "x", 1, "1")),
+    "a float deep inside": ({"params": {"x": 1, "y": [1, 2.0]}}, ("params", "y", [1, 2], [1, 2.0])),
+    "the environment": ({"env": {"E": "2"}}, ("env", "E", "1", "2")),
+    "a variable": ({"env": {"F": "1"}}, ("env", "E", "1", None), ("env", "F", None, "1")),
+    "the command": (
+        {"command": ["sh", "-c", "false"]}, ("command", "argv", ["sh", "-c", "true"], ("sh", "-c", "false"))),
+    "where output goes": ({"stdout": "out"}, ("command", "stdout", None, "out")),
+    "where input comes from": ({"stdin": "in"}, ("command", "stdin", None, "in")),
+    "a path": ({"outputs": {"out": "out/b.txt"}}, ("outputs", "out", "out/a.txt", "out/b.txt")),
+    "an output's name": (
+        {"outputs": {"o": "out/a.txt"}}, ("outputs", "o", None, "out/a.txt"), ("outputs", "out", "out/a.txt", None)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_is_named_with_old_and_new(bench, what):
+    fields, *expected = CHANGES[what]
+    bench.define(stage(**BASE))
+    bench.complete()
+    assert bench.reasons() == []
+    bench.define(stage(**{**BASE, **fields}) | fields)
+    found = bench.reasons()
+    assert [(*one[:2], repr(one[2]), repr(one[3])) for one in found] == [
+        (component, name, repr(old), repr(new)) for component, name, old, new in expected
+    ]
+
+
+NO_CHANGES = {
+    "the order of keys": {"params": {"y": [1, 2], "x": 1}},
+    "a retry": {"retry": {"attempts": 3}},
+    "a time limit": {"timeoutSeconds": 5},
+    "resources": {"resources": {"cpus": 1}},
+    "a checkpoint": {"checkpoint": {"everyLines": 5}},
+    "a description": {"description": "text"},
+    "an extension": {"x-owner": "me"},
+}
+
+
+@pytest.mark.parametrize("what", NO_CHANGES)
+def test_what_no_output_depends_on_is_no_change(bench, what):
+    bench.define(stage(**BASE))
+    bench.complete()
+    bench.define(stage(**{**BASE, **NO_CHANGES[what]}))
+    assert bench.reasons() == []
+
+
+def test_a_changed_input_is_named_by_file(bench):
+    bench.write("more.txt", "")
+    bench.define(stage(source="*.txt"))
+    bench.complete()
+    bench.write("more.txt", "text")
+    (reason,) = bench.reasons()
+    assert reason[:2] == ("inputs", "in: more.txt")
+    assert len(reason.old) == len(reason.new) == 64
+
+
+def test_a_key_of_an_unknown_version_is_not_compared(bench):
+    bench.define(stage())
+    session = bench.session()
+    bench.complete()
+    marker = session.marker("a")._replace(key_version=99)
+    (reason,) = session.planner.reasons(session.stages[0], bench.fingerprint(), marker)
+    assert reason == ("key", "of a version that cannot be compared", 99, 1)
+
+
+def test_a_key_that_differs_beyond_its_components_is_a_reason_all_the_same(bench):
+    bench.define(stage())
+    bench.complete()
+    session = bench.session()
+    marker = session.marker("a")._replace(key="0" * 64)
+    (reason,) = session.planner.reasons(session.stages[0], bench.fingerprint(), marker)
+    assert reason[:3] == ("key", "differs", "0" * 64)
+
+
+def test_components_that_only_one_side_knows_are_spread_as_well():
+    assert list(differences({}, {"params": {"x": 1}, "interpreter": "i"})) == [
+        ("interpreter", "", None, "i"), ("params", "x", None, 1),
+    ]  # fmt: skip
+    assert list(differences({"params": {}}, {})) == []
+
+
+# ---- outputs ----
+
+
+def replace_with(content):
+    def replace(path):
+        path.unlink()
+        path.write_text(content)
+
+    return replace
+
+
+TAMPERED = {
+    "removed": lambda path: path.unlink(),
+    "changed": lambda path: path.write_text("something else"),
+    "cut": lambda path: os.truncate(path, 3),
+    "replaced by another of the same size": replace_with("A was here\n"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_an_output_that_was_touched_by_others_is_made_again(bench, how):
+    bench.define(stage())
+    bench.complete()
+    TAMPERED[how](bench.root / "out/a.txt")
+    (reason,) = bench.reasons()
+    assert reason[:2] == ("outputs", "out/a.txt")
+    assert (reason.new is None) == (how == "removed")
+
+
+def test_what_stands_in_an_outputs_place_is_never_opened(bench):
+    bench.define(stage())
+    bench.complete()
+    os.unlink(bench.root / "out/a.txt")
+    os.mkfifo(bench.root / "out/a.txt")
+    assert [reason.new for reason in bench.reasons()] == [None]
+
+
+@pytest.mark.parametrize("how", ["touched", "copied"])
+def test_the_same_bytes_in_an_outputs_place_will_do(bench, how):
+    bench.define(stage())
+    bench.complete()
+    path = bench.root / "out/a.txt"
+    os.utime(path, (0, 0)) if how == "touched" else replace_with("a was here\n")(path)
+    assert bench.reasons() == []
+
+
+def test_only_paranoia_sees_bytes_changed_behind_every_time_stamp(bench):
+    bench.define(stage())
+    bench.complete()
+    path = bench.root / "out/a.txt"
+    status = path.stat()
+    path.write_text("A was here\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert bench.reasons() == []
+    assert [reason[:2] for reason in bench.reasons(paranoid=True)] == [("outputs", "out/a.txt")]
+
+
+# ---- forced ----
+
+
+def test_force_runs_everything_or_only_those_named(bench):
+    chain(bench)
+    bench.complete()
+    assert kinds(bench.decisions(force=True)) == dict.fromkeys("abcd", "Run")
+    assert kinds(bench.decisions(force=True, stages=("b",))) == {"a": "Skip", "b": "Run"}
+    assert bench.reasons("b", force=True)[0][:2] == ("forced", "asked for with --force")
+
+
+# ---- a plan changes nothing ----
+
+
+def test_planning_leaves_no_trace(bench):
+    chain(bench)
+    before = sorted(bench.root.rglob("*"))
+    bench.decisions()
+    assert sorted(bench.root.rglob("*")) == before
