@@ -171,20 +171,16 @@ def publish(partial: str, real: str) -> None:
     """Put a finished partial in the place of `real`, in one step; what stood there is gone afterwards.
 
     A directory is exchanged with what it replaces (RENAME_EXCHANGE), or, where that cannot be, put in its place after
-    the old one was moved aside; the old one is then removed under the partial's name.
+    the old one was moved aside; the old one is then removed under the partial's name. If that fails the old one is back.
     """
     with naming(real, "publish"):
         try:
             os.rename(partial, real)
-        except OSError:
-            if not os.path.lexists(real) or not os.path.lexists(partial):
+        except OSError as error:
+            if not _is_in_the_way(error):
                 raise
             if not _exchange(partial, real):
-                aside = aside_path(partial)
-                discard(aside)
-                os.rename(real, aside)
-                os.rename(partial, real)
-                os.rename(aside, partial)
+                _replace_by_steps(partial, real)
     if os.path.lexists(partial):
         discard(partial)
 
@@ -203,6 +199,26 @@ def discard(path: str) -> None:
                 os.rmdir(path)
             except OSError:
                 _remove_tree(path)
+
+
+def _is_in_the_way(error: OSError) -> bool:
+    """Whether a rename failed because a directory is, or would be, replaced; nothing else is mended by an exchange."""
+    from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
+
+    return error.errno in {EEXIST, EISDIR, ENOTDIR, ENOTEMPTY}
+
+
+def _replace_by_steps(partial: str, real: str) -> None:
+    """Swap two names by way of a third, that of another attempt's partial: recovery removes what a crash leaves."""
+    aside = aside_path(partial)
+    discard(aside)
+    os.rename(real, aside)
+    try:
+        os.rename(partial, real)
+    except OSError:
+        os.rename(aside, real)
+        raise
+    os.rename(aside, partial)
 
 
 def _exchange(one: str, other: str) -> bool:
