@@ -171,7 +171,8 @@ def publish(partial: str, real: str) -> None:
     """Put a finished partial in the place of `real`, in one step; what stood there is gone afterwards.
 
     A directory is exchanged with what it replaces (RENAME_EXCHANGE), or, where that cannot be, put in its place after
-    the old one was moved aside; the old one is then removed under the partial's name. If that fails the old one is back.
+    the old one was moved aside; the old one is then removed under the partial's name. When that fails, the old
+    one is back.
     """
     with naming(real, "publish"):
         try:
