@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import stat
 from hashlib import sha256
+from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path
 from runner.record import files
-from runner.record.state import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+VERSION = 1
 _CHUNK = 1 << 20
 
 
@@ -38,11 +39,18 @@ class Progress(NamedTuple):
 
 
 def read_progress(path: str) -> Progress | None:
-    """Return the checkpoint in a progress file, or None when there is none or it makes no sense."""
+    """Return the checkpoint in a progress file, or None when there is none or it makes no sense.
+
+    The stage wrote it, so nothing that is odd about it is an error of the state directory, another `v` included.
+    """
     if not os.path.isfile(path):  # a stage may have put a directory there, or a FIFO that nobody ever opens again
         return None
-    value = read_object(path)
-    if value is None:
+    try:
+        with open(path, "rb") as file:
+            value = loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or value.get("v", VERSION) != VERSION:
         return None
     outputs = value.get("outputs")
     if not isinstance(value.get("key"), str) or not isinstance(outputs, dict):
