@@ -134,4 +134,6 @@ def _run_id(text: str) -> str:
     if not _RUN_ID.fullmatch(text):
         rule = "letters, digits, `.`, `_`, `-`, at most 100, a letter or digit first"
         raise argparse.ArgumentTypeError(f'"{text}" is no run id: {rule}')
+    if text.lower() == "ledger":  # its log would be the ledger, also where file names are told apart without case
+        raise argparse.ArgumentTypeError(f'no run can be called "{text}": that is the list of all runs')
     return text

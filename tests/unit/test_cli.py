@@ -117,6 +117,15 @@ def test_run_ids_that_could_not_be_file_names_are_refused(run_id, spec) -> None:
     assert shown.returncode == 2 and "is no run id" in shown.stderr
 
 
+@pytest.mark.parametrize("words", [("run", "--run-id"), ("log", "--run")])
+@pytest.mark.parametrize("run_id", ["ledger", "Ledger"])
+def test_no_run_is_called_like_the_list_of_all_runs(words, run_id, spec) -> None:
+    offpipe("run", spec)
+    verb, option = words
+    shown = offpipe(verb, spec, option, run_id)
+    assert shown.returncode == 2 and f'no run can be called "{run_id}": that is the list of all runs' in shown.stderr
+
+
 @pytest.mark.parametrize(
     "option", ["--jobs=0", "--jobs=x", "--wait=-1", "--wait=soon", "--wait=nan", "--durability=some"]
 )
