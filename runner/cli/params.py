@@ -19,7 +19,7 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
         return {}
     from runner.spec.load import load_spec
 
-    stages = {stage.name for stage in load_spec(spec_path, workspace=workspace).stages}
+    stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages]
     found: dict[str, dict[str, object]] = {}
     for text in texts:
         left, equals, value = text.partition("=")

@@ -35,12 +35,12 @@ def check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
 
 
 def check_needs(stages: Sequence[Stage]) -> Iterator[Finding]:
-    names = {stage.name for stage in stages}
+    names = dict.fromkeys(stage.name for stage in stages)  # in the spec's order, so that hints are the same every time
     for stage in stages:
         for position, needed in enumerate(stage.needs):
             if needed not in names:
                 at = ("stages", stage.index, "needs", position)
-                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, names - {stage.name}))
+                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, [name for name in names if name != stage.name]))
 
 
 def check_stage(stage: Stage, given: Mapping[str, object], faulty: Collection[str]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
 _LONGEST = 60
 _LISTED = 8
@@ -34,10 +34,11 @@ def show(value: object) -> str:
     return dumps(value) if value is None or isinstance(value, (bool, int, float)) else noun_of(value)
 
 
-def did_you_mean(name: str, known: Iterable[object]) -> str:
+def did_you_mean(name: str, known: Sequence[object] | Mapping[str, object]) -> str:
     """Return the hint that names the nearest known name, or all of them when they are few; may be empty.
 
-    Spellings that differ by case, `_` and `-` only come first: `retry_exit_codes` is `retryExitCodes`.
+    Spellings that differ by case, `_` and `-` only come first: `retry_exit_codes` is `retryExitCodes`. The order of
+    `known` shows, so it must be the same every time.
     """
     from difflib import get_close_matches
 

@@ -58,6 +58,15 @@ def test_an_unknown_stage_is_answered_with_the_nearest(spec) -> None:
     )
 
 
+def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> None:
+    names = ["e", "b", "h", "a", "g", "c", "f", "d"]  # in a set, their order would change from process to process
+    stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in names]
+    (tmp_path / "p.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
+    with pytest.raises(UsageError) as caught:
+        read_params(["xyzzy.mode=1"], str(tmp_path / "p.json"), None)
+    assert caught.value.faults[0].hint == "known: " + ", ".join(names)
+
+
 @pytest.mark.parametrize("text", ["clean", "clean=1", "clean.mode", ".mode=1", "clean.=1", ""])
 def test_what_is_not_written_so_is_refused(text, spec) -> None:
     with pytest.raises(UsageError):
