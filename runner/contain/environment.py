@@ -178,7 +178,7 @@ def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int,
     if WIDEST * sum(map(len, argv)) + 9 * len(argv) + _most_bytes(env) < min(limit, LARGEST_STRING):
         return None
     hint = "pass the names in a file: {list.NAME}"
-    longest = max(argv, key=len, default="")
+    longest = max(argv, key=_size, default="")
     if _size(longest) + 1 > LARGEST_STRING:
         what = f"an argument of {_size(longest):,} bytes is over the system's {LARGEST_STRING - 1:,}"
         return Fault(where, f"{what}: {longest[:40]}...", hint)

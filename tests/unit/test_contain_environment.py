@@ -207,3 +207,6 @@ def test_single_strings_have_their_own_limit():
         env = {"A": "x" * (LARGEST_STRING - 3 + extra)}
         assert (argument_fault(["/bin/true"], env, arg_max=1 << 24, where="w") is None) is good
         assert starts(["/bin/true"], env) is good
+        wide = "\u65e5" * ((LARGEST_STRING - 1) // 3 + 2 * extra)  # fewer characters than the next word, and more bytes
+        argv = ["/bin/true", wide, "x" * (len(wide) + 1)]
+        assert (argument_fault(argv, {}, arg_max=1 << 24, where="w") is None) is good is starts(argv, {})
