@@ -87,7 +87,10 @@ class CodeReader:
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not str(stage.processor).startswith(READY_MADE):
             # As text: nanoseconds do not fit into the integers that JSON readers agree on.
-            component["mtimeNs"] = str(os.stat(processor).st_mtime_ns)
+            try:
+                component["mtimeNs"] = str(os.stat(processor).st_mtime_ns)
+            except OSError as error:
+                raise InputError(Fault(self._shown(processor), f"cannot read it: {error.strerror}")) from error
         return StageCode(component, watched, bool(starts))
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
