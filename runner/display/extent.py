@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.display.words import size
+from runner.errors import StateError
 from runner.record.checkpoints import read_progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ class Extent(NamedTuple):
 
 def extent_of(progress_path: str, partials: Iterable[str]) -> Extent:
     """Return how far a stage is now."""
-    progress = read_progress(progress_path)
+    try:
+        progress = read_progress(progress_path)
+    except StateError:  # what is only shown ends no run
+        progress = None
     written = sum(_size(path) for path in partials)
     return Extent(progress.line_offset, progress.byte_offset, written) if progress else Extent(None, None, written)
 

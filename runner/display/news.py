@@ -9,6 +9,7 @@ from runner.display.extent import extent_of
 from runner.display.failure import failure_text
 from runner.display.progress import Row
 from runner.display.words import counted, printable, seconds
+from runner.errors import StateError
 from runner.hookspecs import hookimpl
 from runner.record.checkpoints import read_progress
 
@@ -88,7 +89,10 @@ class News:
 
 def _resumed_at(progress: str) -> str:
     """Return `, from line 1,200,000` when the attempt goes on from a checkpoint."""
-    found = read_progress(progress)
+    try:
+        found = read_progress(progress)
+    except StateError:  # what is only shown ends no run
+        return ""
     if found is None:
         return ""
     return f", from line {found.line_offset:,}" if found.line_offset else ", from a checkpoint"

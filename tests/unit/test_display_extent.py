@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+
+import pytest
 
 from runner.display.extent import Extent, amounts, extent_of
 
@@ -18,6 +21,12 @@ def test_lines_come_from_the_checkpoint_and_bytes_from_the_partials(tmp_path) ->
     assert extent_of(str(progress), [str(partial)]) == Extent(5, 8, 10)
     progress.write_text("half of a fi")
     assert extent_of(str(progress), [str(partial)]) == Extent(None, None, 10)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a regular file that fails when it is read")
+def test_a_checkpoint_that_cannot_be_read_is_not_shown_and_ends_no_run(tmp_path) -> None:
+    (tmp_path / "progress").symlink_to("/proc/self/mem")
+    assert extent_of(str(tmp_path / "progress"), []) == START
 
 
 def test_speed_is_that_of_this_attempt() -> None:
