@@ -1,0 +1,62 @@
+"""Errors are data: their text, their codes, and that they can travel between processes."""
+
+import errno
+import pickle
+
+import pytest
+
+from runner import errors
+from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError
+
+CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OffpipeError)]
+
+
+def test_the_place_comes_first_and_the_hint_has_a_line_of_its_own():
+    assert str(Fault("spec.json#/name", "is empty", "name it")) == "error: spec.json#/name: is empty\nhint: name it"
+    assert str(Fault("", "no stage", "")) == "error: no stage"
+
+
+def test_every_fault_is_told():
+    assert str(SpecError(Fault("a", "x"), Fault("b", "y", "z"))) == "error: a: x\nerror: b: y\nhint: z"
+
+
+def test_codes_are_those_that_are_documented():
+    found = {one.__name__: one.exit_code for one in CLASSES}
+    assert found == {
+        "OffpipeError": 70, "UsageError": 2, "SpecError": 2, "OfflineError": 4, "InputError": 5, "OutputError": 1,
+        "LockHeldError": 9, "StateError": 74, "InterruptedRunError": 70,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("kind", [one for one in CLASSES if one is not InterruptedRunError])
+def test_an_error_survives_pickling(kind, protocol):
+    error = kind(Fault("a", "b", "c"), Fault("d", "e"))
+    again = pickle.loads(pickle.dumps(error, protocol))
+    assert (type(again), again.faults, str(again), again.exit_code) == (
+        kind, error.faults, str(error), error.exit_code,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "code"), [(1, 129), (2, 130), (15, 143)])
+def test_an_interrupt_carries_its_signal_also_when_pickled(number, code):
+    again = pickle.loads(pickle.dumps(InterruptedRunError(number)))
+    assert (again.signal_number, again.exit_code) == (number, code)
+
+
+def test_what_the_system_said_is_named_with_errno_and_path():
+    error = StateError.from_os(OSError(errno.ENOSPC, "No space left on device"), "/x", "write")
+    assert str(error) == "error: /x: cannot write: ENOSPC (No space left on device)"
+
+
+@pytest.mark.parametrize("path", [b"/x\xe9", "/x"])
+def test_an_error_without_errno_and_a_path_that_is_no_text_are_told_too(path):
+    text = str(StateError.from_os(OSError("odd"), path, "read"))
+    assert text.startswith("error: /x")
+    assert text.endswith("cannot read: error (odd)")
+
+
+def test_faults_are_values():
+    assert Fault("a", "b") == Fault("a", "b", "")
+    assert len({Fault("a", "b"), Fault("a", "b"), Fault("a", "c")}) == 2
+    assert Fault("a", "b") != ("a", "b", "")

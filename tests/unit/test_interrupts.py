@@ -1,0 +1,90 @@
+"""Signals are noted, not acted on, and everything is as it was afterwards."""
+
+import os
+import select
+import signal
+import threading
+
+import pytest
+
+from runner.errors import InterruptedRunError
+from runner.interrupts import SIGNALS, Interrupts
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def readable(descriptor):
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_wakes_whoever_waits(number):
+    with Interrupts() as interrupts:
+        interrupts.check()
+        assert not readable(interrupts.wakeup)
+        os.kill(os.getpid(), number)
+        assert (interrupts.first, interrupts.count, readable(interrupts.wakeup)) == (number, 1, True)
+        with pytest.raises(InterruptedRunError) as caught:
+            interrupts.check()
+        assert caught.value.exit_code == 128 + number
+
+
+def test_the_first_of_several_decides_the_exit_code_and_all_are_counted():
+    with Interrupts() as interrupts:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        assert (interrupts.first, interrupts.count) == (signal.SIGTERM, 3)
+
+
+def test_more_signals_than_the_pipe_holds_block_nobody():
+    with Interrupts() as interrupts:
+        for _ in range(70_000):
+            interrupts._note(signal.SIGINT, None)
+        assert interrupts.count == 70_000
+        interrupts.drain()
+        assert not readable(interrupts.wakeup)
+
+
+def test_what_was_ignored_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.count == 0
+
+
+def test_handlers_and_descriptors_are_as_before():
+    handler = lambda number, frame: None
+    signal.signal(signal.SIGTERM, handler)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with Interrupts():
+        assert signal.getsignal(signal.SIGTERM) != handler
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_beside_the_main_thread_nothing_is_caught_and_nothing_breaks():
+    counts = []
+
+    def enter():
+        with Interrupts() as interrupts:
+            counts.append(interrupts.count)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert counts == [0]
+
+
+def test_waiting_for_a_signal_ends_with_it_or_with_its_time():
+    with Interrupts() as interrupts:
+        interrupts.await_signal(0.0)
+        assert interrupts.count == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        interrupts.await_signal(60.0)
+        assert interrupts.count == 1

@@ -1,0 +1,69 @@
+"""A marker is believed whole or not at all."""
+
+import json
+
+import pytest
+
+from runner.marker import Marker, OutputIdentity
+
+IDENTITY = OutputIdentity("out.txt", 5, "0" * 64, 2**63 + 1, 1_700_000_000_123_456_789)
+MARKER = Marker("a", "k" * 64, 1, {"params": {"x": 1.5, "n": "\udce9"}, "inputs": {}}, {"out": IDENTITY}, "run", 7,
+                [["marker", "no completed run", None, None]])  # fmt: skip
+
+
+def test_it_reads_back_as_it_was_written():
+    assert Marker.decode(MARKER.encode()) == MARKER
+
+
+def test_it_is_one_json_object_on_one_line():
+    content = MARKER.encode()
+    assert json.loads(content)["v"] == 1
+    assert content.count(b"\n") == 1 and content.endswith(b"}\n")
+
+
+def test_a_flipped_bit_anywhere_is_noticed():
+    content = MARKER.encode()
+    for at in range(len(content)):
+        for bit in (1, 0x80):
+            damaged = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
+            assert Marker.decode(damaged) is None, (at, bit)
+
+
+def test_a_part_of_it_is_none():
+    content = MARKER.encode()
+    assert [at for at in range(len(content)) if Marker.decode(content[:at]) is not None] == []
+    assert Marker.decode(content + b"\n") is None
+    assert Marker.decode(content * 2) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x00" * 500, b"[" * 100_000, b'{"v":1}\n'])
+def test_nor_is_anything_else(content):
+    assert Marker.decode(content) is None
+
+
+def sealed(body):
+    from runner.canonical import canonical
+    from runner.marker import _checksum
+
+    text = canonical(body)
+    return text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    "change", [{"v": 2}, {"v": "1"}, {"v": None}, {"outputs": []}, {"outputs": {"out": {}}}, {"outputs": {"out": 5}},
+               {"outputs": {"out": {"path": "x", "size": "big", "sha256": "", "inode": 1, "mtimeNs": 1}}}],
+)  # fmt: skip
+def test_a_sound_checksum_over_something_else_is_not_enough(change):
+    body = json.loads(MARKER.encode())
+    del body["checksum"]
+    assert Marker.decode(sealed(body)) == MARKER
+    assert Marker.decode(sealed({**body, **change})) is None
+
+
+@pytest.mark.parametrize("spelled", [IDENTITY.as_json(), IDENTITY.as_record()])
+def test_an_identity_reads_back_from_marker_and_record(spelled):
+    assert OutputIdentity.from_json(json.loads(json.dumps(spelled))) == IDENTITY
+
+
+def test_a_record_holds_no_integer_that_a_reader_could_round():
+    assert all(not isinstance(value, int) or value < 2**53 for value in IDENTITY.as_record().values())

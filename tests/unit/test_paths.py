@@ -1,0 +1,54 @@
+"""Where everything is: no two things may ever have one name."""
+
+import itertools
+
+import pytest
+
+from runner.paths import StatePaths, aside_path, is_partial, partial_path, partial_tag, variable_name
+
+PATHS = StatePaths("/s", "/l")
+NAMES = ["a", "a.1", "a.1.json", "ledger", "stage_a", "1", "a-b", "a_b", "tmp"]
+
+
+def test_no_two_files_of_stages_and_runs_meet():
+    runs = [name for name in NAMES if name != "ledger"]  # which no run may be called
+    found = [PATHS.ledger, PATHS.digest_cache, PATHS.temporary, PATHS.pipeline_lock]
+    found += [make(name) for make in (PATHS.marker, PATHS.progress, PATHS.stage_lock) for name in NAMES]
+    found += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]
+    for run, stage, attempt in itertools.product(runs, NAMES, (1, 2, 11)):
+        found += [PATHS.log(run, stage, attempt), PATHS.scratch(run, stage, attempt)]
+        found.append(PATHS.stage_file(run, stage, attempt))
+    assert len(found) == len(set(found))
+
+
+def test_a_partial_lies_beside_its_output_and_ends_in_its_whole_name():
+    assert partial_path("/w/out/x.tar.gz", "0123ab") == "/w/out/.partial-0123ab.x.tar.gz"
+    assert partial_path("/w/tree/", "0123ab") == "/w/.partial-0123ab.tree"
+
+
+def test_each_attempt_of_each_run_has_its_tag():
+    tags = {partial_tag(run, attempt) for run in ("r1", "r2", "20260801T013000Z-0001") for attempt in range(1, 30)}
+    assert len(tags) == 3 * 29
+    assert all(is_partial(f".partial-{tag}.x") for tag in tags)
+
+
+@pytest.mark.parametrize(
+    "name", [".partial-0123ab", ".partial-0123a.x", ".partial-0123AB.x", ".partial-0123abx", "partial-0123ab.x", ".x",
+             ".partial-0123ag.x", ""],
+)  # fmt: skip
+def test_a_users_hidden_file_is_no_partial(name):
+    assert not is_partial(name)
+
+
+def test_what_is_set_aside_is_swept_like_a_partial_and_is_nobody_elses():
+    partial = partial_path("/w/tree/", "0123ab")
+    aside = aside_path(partial)
+    assert aside == "/w/.partial-fedc54.tree"
+    assert is_partial(aside.rpartition("/")[2])
+    assert aside_path(aside) == partial
+    assert aside not in {partial_path("/w/tree.old/", "0123ab"), partial}
+
+
+@pytest.mark.parametrize(("name", "variable"), [("text", "TEXT"), ("a-b", "A_B"), ("x1_y", "X1_Y"), ("é", "_")])
+def test_variables_are_upper_case_and_plain(name, variable):
+    assert variable_name(name) == variable
