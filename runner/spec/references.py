@@ -40,7 +40,8 @@ def check_needs(stages: Sequence[Stage]) -> Iterator[Finding]:
         for position, needed in enumerate(stage.needs):
             if needed not in names:
                 at = ("stages", stage.index, "needs", position)
-                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, [name for name in names if name != stage.name]))
+                others = [name for name in names if name != stage.name]
+                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))
 
 
 def check_stage(stage: Stage, given: Mapping[str, object], faulty: Collection[str]) -> Iterator[Finding]:
