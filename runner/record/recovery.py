@@ -126,6 +126,7 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
     stage, outputs = str(data["stage"]), data["outputs"]
     assert isinstance(outputs, dict)
     identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
+    waiting: list[tuple[str, str]] = []
     for identity in identities.values():
         real = os.path.join(workspace, identity.path.rstrip("/"))
         if is_identical(real, identity):
@@ -133,6 +134,8 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
         partial = partial_path(real, str(data["tag"]))
         if not is_identical(partial, identity):
             return False
+        waiting.append((partial, real))
+    for partial, real in waiting:  # all are there, or none is renamed
         files.publish(partial, real)
     marker = read_marker(paths, stage)
     if marker is None or (marker.run, marker.audit_seq) != (run, seq):

@@ -1,0 +1,55 @@
+"""What a run finds of one that died between a commit and its end, laid out by hand from a real run's own records."""
+
+from __future__ import annotations
+
+from pipeline_bench import shell
+
+from runner.paths import aside_path, partial_path
+
+FAILS = shell("last", "test -e go && touch $PIPELINE_OUTPUT_OUT", needs=["make"])
+
+
+def committed(bench, outputs, script):
+    """Run a pipeline that fails behind the stage `make`, so that its run stays open; return the partials of `make`."""
+    bench.define(shell("make", f"echo x >> made; {script}", outputs=outputs), FAILS)
+    assert bench.run().returncode == 1
+    tag = bench.records("stage.commit")[-1]["data"]["tag"]
+    return {name: partial_path(str(bench.root / path), tag) for name, path in outputs.items()}
+
+
+def go_on(bench):
+    bench.write("go", "")
+    bench.succeed()
+    assert bench.leftovers() == []
+    return len(bench.read("made").split())
+
+
+TWO = {"a": "out/a", "b": "out/b"}
+WRITE_TWO = "echo a > $PIPELINE_OUTPUT_A; echo b > $PIPELINE_OUTPUT_B"
+
+
+def test_outputs_that_are_still_partials_are_renamed_and_their_stage_does_not_run_again(bench):
+    partials = committed(bench, TWO, WRITE_TWO)
+    for name, path in TWO.items():
+        (bench.root / path).rename(partials[name])
+    assert go_on(bench) == 1
+    assert bench.read("out/a") + bench.read("out/b") == b"a\nb\n"
+
+
+def test_no_output_is_renamed_when_another_of_the_same_stage_is_lost(bench):
+    partials = committed(bench, TWO, WRITE_TWO)
+    (bench.root / "out/a").rename(partials["a"])
+    (bench.root / "out/b").unlink()
+    bench.define(shell("make", "exit 1", outputs=TWO), FAILS)  # so that only recovery can have put it there
+    assert bench.run().returncode == 1
+    assert not bench.exists("out/a")
+    bench.define(shell("make", f"echo x >> made; {WRITE_TWO}", outputs=TWO), FAILS)
+    assert go_on(bench) == 2
+
+
+def test_a_tree_that_was_moved_aside_when_its_heir_was_not_yet_in_place_is_removed(bench):
+    partials = committed(bench, {"t": "out/t/"}, "mkdir $PIPELINE_OUTPUT_T; echo new > $PIPELINE_OUTPUT_T/file")
+    (bench.root / "out/t").rename(partials["t"])
+    bench.write(f"{aside_path(partials['t'])}/file", "old")
+    assert go_on(bench) == 1
+    assert bench.read("out/t/file") == b"new\n"
