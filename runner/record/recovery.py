@@ -15,7 +15,7 @@ from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path
 from runner.record import files
 from runner.record.audit import Position, cut_torn_line, last_record, read_records
-from runner.record.checkpoints import find_partials, keep_or_discard
+from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.state import read_marker, write_marker
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
     if marker is None or (marker.run, marker.audit_seq) != (run, seq):
         files.make_directories(paths.temporary)
         write_marker(paths, marker_of(run, seq, data, identities))
-    files.discard(paths.progress(stage))
+    progress = read_progress(paths.progress(stage))
+    if progress is not None and progress.key == data["key"]:  # with another key it is that of a later attempt
+        files.discard(paths.progress(stage))
     return True
 
 

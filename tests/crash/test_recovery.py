@@ -53,3 +53,40 @@ def test_a_tree_that_was_moved_aside_when_its_heir_was_not_yet_in_place_is_remov
     bench.write(f"{aside_path(partials['t'])}/file", "old")
     assert go_on(bench) == 1
     assert bench.read("out/t/file") == b"new\n"
+
+
+COUNTS = """
+import os
+from runner import sdk
+with sdk.stage() as stage, stage.lines("text", to="out") as job:
+    notes = os.open("notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number, line in enumerate(job, job.line_offset):
+        os.write(notes, b"%d " % number)
+        job.write(line)
+        if number == 750 and os.path.exists("die"):
+            os.unlink("die")
+            os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_checkpoint_of_a_stage_that_an_earlier_part_of_the_run_had_committed_is_kept(bench):
+    bench.write("in.txt", "line\n" * 1000)
+    bench.write("count.py", COUNTS)
+    bench.define(
+        {"name": "count", "processor": "count.py", "inputs": {"text": "in.txt"}, "outputs": {"out": "out.txt"},
+         "checkpoint": {"everyLines": 100}},
+        shell("last", "test -e go && touch $PIPELINE_OUTPUT_OUT", needs=["count"]),
+    )  # fmt: skip
+    assert bench.run().returncode == 1  # the stage has committed, and the run stays open
+    bench.write("in.txt", "other\n" * 1000)
+    bench.write("die", "")
+    bench.write("notes", "")
+    assert bench.run().returncode == 1
+    bench.write("go", "")
+    bench.succeed()
+    worked = [int(word) for word in bench.read("notes").split()]
+    assert worked[:751] == list(range(751))
+    assert worked[751:] == list(range(worked[751], 1000))
+    assert worked[751] > 600
+    assert bench.read("out.txt") == b"other\n" * 1000
+    assert bench.leftovers() == []
