@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 VERSION = 1
@@ -25,6 +26,10 @@ class OutputIdentity(NamedTuple):
     sha256: str
     inode: int
     mtime_ns: int
+
+    def matches(self, status: os.stat_result) -> bool:
+        """Whether a file with this status is the one that was published, as far as can be told without reading it."""
+        return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def as_json(self) -> dict[str, object]:
         """Return the identity as it stands in a marker."""

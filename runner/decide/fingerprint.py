@@ -108,7 +108,7 @@ class Examiner:
             return tree.sha256
         status = file.status
         known = self._published.get(file.path)
-        if known and (known.inode, known.size, known.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns):
+        if known and known.matches(status):
             seen, sha256 = signature(status), known.sha256
         else:
             try:
