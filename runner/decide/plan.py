@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree
 from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
-from runner.errors import Fault, InputError
+from runner.errors import Fault, InputError, OfflineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -95,15 +95,21 @@ class Planner:
         self._paranoid = paranoid
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
-        """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way."""
+        """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way.
+
+        Raises OfflineError for code that cannot be read well enough, together with every other fault there is.
+        """
         decisions: dict[str, Decision] = {}
         faults: list[Fault] = []
+        refused: list[Fault] = []
         for stage in stages:
             try:
                 decisions[stage.name] = self._plan_stage(stage, decisions, examiner, published)
-            except InputError as error:
-                faults.extend(error.faults)
+            except (InputError, OfflineError) as error:
+                (faults if isinstance(error, InputError) else refused).extend(error.faults)
                 decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
+        if refused:
+            raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each once: stages share files
         return Plan(decisions, tuple(faults))
 
     def _plan_stage(
@@ -167,8 +173,7 @@ class Planner:
             if identity.path.endswith("/"):
                 return digest_tree(path, self._cache).sha256
             status = os.lstat(path)
-            same = (identity.inode, identity.size, identity.mtime_ns)
-            if not self._paranoid and same == (status.st_ino, status.st_size, status.st_mtime_ns):
+            if not self._paranoid and identity.matches(status):
                 return identity.sha256
             return self._cache.file(path)[0]
         except (OSError, InputError):

@@ -1,0 +1,27 @@
+"""Everything that keeps a run from starting is told at once."""
+
+from __future__ import annotations
+
+import pytest
+from pipeline_bench import PipelineBench, shell
+
+from runner.api.options import Options
+from runner.api.reading import plan
+from runner.errors import EXIT_OFFLINE, OfflineError
+
+
+def test_code_that_is_no_python_hides_no_missing_input_and_is_told_once(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.write("broken.py", "def\n")
+    bench.define(
+        {"name": "a", "processor": "broken.py", "outputs": ["a.txt"]},
+        {"name": "b", "processor": "broken.py", "outputs": ["b.txt"]},
+        shell("c", "true", inputs={"in": "missing.txt"}),
+        shell("d", "true", inputs={"in": "missing/*.txt"}),
+    )
+    with pytest.raises(OfflineError) as caught:
+        plan(str(bench.spec), Options())
+    assert caught.value.exit_code == EXIT_OFFLINE
+    code, file, glob = caught.value.faults
+    assert code.where.startswith("broken.py:1")
+    assert file.where.endswith("#/stages/2/inputs/in") and glob.where.endswith("#/stages/3/inputs/in")
