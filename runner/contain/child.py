@@ -5,7 +5,6 @@ Loaded by the launcher program only. Every step is a plain system call: no work 
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 from typing import TYPE_CHECKING
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
         log: bytes
         timeout: float | None
         grace: float
-        nice: int | None
         affinity: list[int] | None
         address_space: int | None
 else:
@@ -76,8 +74,6 @@ def _become(request: Request, tree: ProcessTree | SessionTree, launcher: int, fa
         os.chdir(request["cwd"])
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
-        if b"/" not in request["program"]:
-            raise FileNotFoundError(errno.ENOENT, "")  # was found nowhere, and is not meant to be in the cwd
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except OSError as error:
         os.write(failure, b"%d %s" % (error.errno or 0, tried[0]))
@@ -102,9 +98,6 @@ def _connect(request: Request, tried: list[bytes]) -> None:
 
 
 def _limit(request: Request, tried: list[bytes]) -> None:
-    if request["nice"] is not None:
-        tried[0] = b"setting nice"
-        os.nice(request["nice"])
     if request["affinity"] is not None and hasattr(os, "sched_setaffinity"):
         tried[0] = b"setting affinity"
         os.sched_setaffinity(0, request["affinity"])

@@ -13,14 +13,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.environment import DEFAULT_PATH, find_program
 from runner.contain.launch import Exit, Launch
 from runner.contain.launcher import START
 from runner.errors import Fault, OffpipeError
 from runner.processes import process_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, Self
 
 __all__ = ["Exit", "Launch", "Launcher"]
@@ -81,12 +79,9 @@ class Launcher:
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
         encode = os.fsencode
-        program = launch.program or launch.argv[0]
-        if "/" not in program:
-            program = find_program(program, launch.env.get("PATH", DEFAULT_PATH), launch.cwd) or program
         content = {
             "id": launch.id,
-            "program": encode(program),
+            "program": encode(launch.program or launch.argv[0]),
             "argv": [encode(word) for word in launch.argv],
             "env": {encode(name): encode(value) for name, value in launch.env.items()},
             "cwd": encode(launch.cwd),
@@ -95,19 +90,18 @@ class Launcher:
             "log": encode(launch.log),
             "timeout": launch.timeout,
             "grace": launch.grace,
-            "nice": launch.nice,
             "affinity": launch.affinity,
             "address_space": launch.address_space,
         }
         self._ask("launch", content)
 
-    def terminate(self, ids: Iterable[int] | None = None) -> None:
-        """TERM to every process of these launches (None: of all), KILL when the grace is over. Ended ones: nothing."""
-        self._ask("terminate", None if ids is None else list(ids))
+    def terminate(self) -> None:
+        """TERM to every process of every launch, KILL when the grace is over."""
+        self._ask("terminate", None)
 
-    def kill(self, ids: Iterable[int] | None = None) -> None:
-        """KILL to every process of these launches (None: of all)."""
-        self._ask("kill", None if ids is None else list(ids))
+    def kill(self) -> None:
+        """KILL to every process of every launch."""
+        self._ask("kill", None)
 
     def receive(self) -> list[Exit]:
         """The exits since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
@@ -138,7 +132,7 @@ class Launcher:
             os.close(self._replies)
             self._replies = -1
 
-    def _ask(self, verb: str, content: list[int] | dict[str, Any] | None) -> None:
+    def _ask(self, verb: str, content: dict[str, Any] | None) -> None:
         frame = marshal.dumps((verb, content))
         waiting = memoryview(len(frame).to_bytes(4, "big") + frame)
         while waiting:

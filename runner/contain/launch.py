@@ -10,8 +10,8 @@ class Launch:
     """One start of one program. `id` is the caller's, and comes back in the Exit; paths are absolute.
 
     `log` and `stdout` exist already and are appended to; without `stdout` it is the log; without `stdin` /dev/null.
-    `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS). `program` is the file to execute, where
-    it is not the one that `argv[0]` names (a word without "/" is looked up in the launch's own PATH, never in ours).
+    `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS). `program` is the file to execute, where it is
+    not `argv[0]`: nothing is looked up in a PATH.
     """
 
     id: int
@@ -23,7 +23,6 @@ class Launch:
     log: str
     timeout: float | None = None
     grace: float = 5.0
-    nice: int | None = None
     affinity: list[int] | None = None
     address_space: int | None = None
     program: str | None = None

@@ -4,7 +4,7 @@ Started by the client as `python -I -S launcher.py` in an empty environment. Req
 out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at both ends), after START. End-of-file on
 0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("launch", child.Request), ("terminate" or "kill", [ids] or None).
+Requests: ("launch", child.Request), ("terminate" or "kill", None): to all stages.
 Reports: ("ready", {layers}), ("exit", (the fields of launch.Exit)), ("crash", text).
 
 The seam for the offline guard: `main` isolates once, before "ready"; `child` is what each stage passes through.
@@ -118,8 +118,7 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
-        for pid in self._running:
-            self._tree.send(pid, signal.SIGKILL)
+        self._tree.send(self._running, signal.SIGKILL)
         try:
             while True:
                 os.wait4(-1, 0)
@@ -152,14 +151,14 @@ class Service:
             if verb == "launch":
                 self._launch(content)
             else:
-                self._stop(content, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
+                self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
     def _close(self) -> None:
         """The runner is gone: nobody reads, nobody asks."""
         if not self._closing:
             self._closing = True
             self._poll.unregister(self._requests)
-            self._stop(None, signal.SIGKILL)
+            self._stop(signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:
         started = time.monotonic()
@@ -171,25 +170,28 @@ class Service:
             return
         self._running[pid] = Stage(request, report, started)
 
-    def _stop(self, ids: list[int] | None, number: int) -> None:
-        for pid, stage in self._running.items():
-            if (ids is None or stage.id in ids) and (number == signal.SIGKILL or not stage.sent):
-                self._send(pid, stage, number)
+    def _stop(self, number: int) -> None:
+        self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
 
-    def _send(self, pid: int, stage: Stage, number: int) -> None:
-        if _has_ended(pid):
-            return  # of itself, and that is what its report should say
-        stage.sent = True
-        stage.deadline = None if number == signal.SIGKILL else time.monotonic() + stage.grace
-        self._tree.send(pid, number)
+    def _send(self, mains: list[int], number: int) -> None:
+        """Signal those that have not ended of themselves, which is what their reports should say then."""
+        alive = [pid for pid in mains if not _has_ended(pid)]
+        for pid in alive:
+            stage = self._running[pid]
+            stage.sent = True
+            stage.deadline = None if number == signal.SIGKILL else time.monotonic() + stage.grace
+        self._tree.send(alive, number)
 
     def _keep_time(self) -> None:
         now = time.monotonic()
+        over: dict[int, list[int]] = {}  # signal -> main processes
         for pid, stage in self._running.items():
             if stage.deadline is not None and stage.deadline <= now:
                 stage.deadline = None
                 stage.timed_out = stage.timed_out or (not stage.sent and not _has_ended(pid))
-                self._send(pid, stage, signal.SIGKILL if stage.sent else signal.SIGTERM)
+                over.setdefault(signal.SIGKILL if stage.sent else signal.SIGTERM, []).append(pid)
+        for number, mains in over.items():
+            self._send(mains, number)
 
     def _reap(self) -> None:
         """Take in every process that ended; report the stages of which nothing is left."""

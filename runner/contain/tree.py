@@ -47,9 +47,13 @@ class ProcessTree:
         if os.getppid() != launcher:
             os._exit(127)  # it died before the first line above
 
-    def send(self, main: int, number: int) -> None:
-        """Signal a stage's main process and everything below it or in its session, stopped processes too."""
-        _signal_all(_members({main}), {main}, number)
+    def send(self, mains: Collection[int], number: int) -> None:
+        """Signal main processes and everything below them or in their sessions, stopped processes too.
+
+        All at once, since it takes a look at every process of the machine.
+        """
+        if mains:
+            _signal_all(_members(mains), mains, number)
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
         """SIGKILL what the main processes of `ended` left; returns those processes, each with its session.
@@ -88,11 +92,12 @@ class SessionTree:
     def enter_stage(self, launcher: int) -> None:
         """Runs in the *child*; a launcher that dies is noticed by nobody."""
 
-    def send(self, main: int, number: int) -> None:
-        """Signal a stage's process group."""
-        _send(-main, number) or _send(main, number)  # before its setsid it has no group
-        if number != signal.SIGKILL:
-            _send(-main, signal.SIGCONT)
+    def send(self, mains: Collection[int], number: int) -> None:
+        """Signal the process groups of stages."""
+        for main in mains:
+            _send(-main, number) or _send(main, number)  # before its setsid it has no group
+            if number != signal.SIGKILL:
+                _send(-main, signal.SIGCONT)
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours
         """SIGKILL the groups of `ended`; returns those not yet empty.
