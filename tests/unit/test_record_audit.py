@@ -1,0 +1,197 @@
+"""The chain of records: what is appended can be read, what was torn is cut, what was damaged is never built upon."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from runner.canonical import canonical
+from runner.errors import EXIT_STATE, StateError
+from runner.record.audit import (
+    GENESIS,
+    AuditLog,
+    Position,
+    cut_torn_line,
+    encode_record,
+    last_record,
+    parse_record,
+    read_records,
+    record_hash,
+)
+
+
+def stamp():
+    return "2026-08-01T01:30:00.000000Z"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "audit_r.jsonl")
+
+
+@pytest.fixture
+def log(path):
+    log = AuditLog(path, "r", stamp)
+    yield log
+    log.close()
+
+
+def fill(log, count):
+    for number in range(count):
+        log.append("e", {"n": number, "name": "é\udce9"})
+
+
+def lines(path):
+    with open(path, "rb") as file:
+        return file.read().splitlines(keepends=True)
+
+
+def test_each_record_is_canonical_and_holds_the_hash_of_the_one_before(path, log):
+    fill(log, 3)
+    prev = GENESIS
+    for seq, line in enumerate(lines(path)):
+        record = json.loads(line)
+        assert set(record) == {"v", "seq", "run", "ts", "ev", "data", "prev", "hash"}
+        assert canonical(record) + b"\n" == line
+        assert (record["seq"], record["prev"], record["v"]) == (seq, prev, 1)
+        prev = record.pop("hash")
+        assert record_hash(canonical(record)) == prev
+    assert log.last == Position(2, prev)
+
+
+def test_the_domain_tag_keeps_a_record_apart_from_any_other_hash():
+    import hashlib
+
+    assert record_hash(b"{}") != hashlib.sha256(b"{}").hexdigest()
+
+
+def test_several_events_are_one_write_and_one_chain(path, log):
+    log.append_all([("a", {}), ("b", {}), ("c", {})])
+    assert [(record["ev"], record["seq"]) for record in read_records(path)] == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_a_log_goes_on_where_it_ended(path, log):
+    fill(log, 2)
+    again = AuditLog(path, "r", stamp, log.last)
+    again.append("more", {}, sync=True)
+    again.close()
+    assert [record["seq"] for record in read_records(path)] == [0, 1, 2]
+
+
+def test_what_json_cannot_say_is_refused_before_a_byte_is_written(log):
+    with pytest.raises(ValueError, match="JSON"):
+        log.append("e", {"x": float("nan")})
+    assert log.last.seq == -1
+
+
+LINE, _ = encode_record(0, "r", stamp(), "e", {"n": 1, "t": "x"}, GENESIS)
+
+
+def test_a_flipped_bit_anywhere_is_noticed():
+    assert parse_record(LINE) is not None
+    for at in range(len(LINE)):
+        damaged = LINE[:at] + bytes([LINE[at] ^ 1]) + LINE[at + 1 :]
+        assert parse_record(damaged) is None, at
+
+
+@pytest.mark.parametrize(
+    "line",
+    [LINE[:-1], LINE.replace(b'{"data"', b'{ "data"'), LINE.replace(b'"n":1', b'"n":1,"n":1'), b" " + LINE,
+     LINE.replace(b'"x"', b'"\\u0078"'), b"[]\n", b"\n", b"", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\n"],
+)  # fmt: skip
+def test_another_spelling_of_the_same_record_is_damage(line):
+    assert parse_record(line) is None
+
+
+@pytest.mark.parametrize("torn", [b"{", LINE[:-1], b"\x00" * 5000, b"x" * 300_000])
+def test_a_torn_line_is_passed_over_and_cut(path, log, torn):
+    fill(log, 3)
+    with open(path, "ab") as file:
+        file.write(torn)
+    assert last_record(path)["seq"] == 2
+    assert cut_torn_line(path) == len(torn)
+    assert cut_torn_line(path) == 0
+    assert len(list(read_records(path))) == 3
+
+
+def test_nothing_but_a_torn_line_is_nothing(path):
+    with open(path, "wb") as file:
+        file.write(b"half of the first reco")
+    assert last_record(path) is None
+    assert cut_torn_line(path) == 22
+    assert os.path.getsize(path) == 0
+
+
+def test_a_log_that_is_not_there_is_empty(path):
+    assert (list(read_records(path)), last_record(path), cut_torn_line(path)) == ([], None, 0)
+
+
+@pytest.mark.parametrize("size", [1, 65_000, 65_536, 70_000, 600_000])
+def test_the_last_record_is_found_however_long_it_is(path, log, size):
+    fill(log, 1)
+    log.append("big", {"x": "y" * size})
+    assert last_record(path)["ev"] == "big"
+    fill(log, 1)
+    assert last_record(path)["seq"] == 2
+
+
+def test_reading_ends_at_damage_and_the_last_record_must_be_sound(path, log):
+    fill(log, 4)
+    whole = lines(path)
+    with open(path, "wb") as file:
+        file.write(b"".join([*whole[:2], whole[2].replace(b'"n":2', b'"n":9'), whole[3]]))
+    assert [record["seq"] for record in read_records(path)] == [0, 1]
+    with open(path, "wb") as file:
+        file.write(b"".join([*whole[:3], whole[3].replace(b'"n":3', b'"n":9')]))
+    with pytest.raises(StateError, match="the last record is damaged"):
+        last_record(path)
+
+
+def newer(*, known_hash):
+    body = {"v": 2, "seq": 0, "run": "r", "ts": stamp(), "ev": "e", "data": {}, "prev": GENESIS}
+    digest = record_hash(canonical(body)) if known_hash else "f" * 128
+    return canonical({**body, "hash": digest}) + b"\n"
+
+
+@pytest.mark.parametrize("known_hash", [True, False])
+@pytest.mark.parametrize("read", [last_record, lambda path: list(read_records(path))])
+def test_a_newer_release_is_told_even_when_it_hashes_in_another_way(path, known_hash, read):
+    with open(path, "wb") as file:
+        file.write(newer(known_hash=known_hash))
+    with pytest.raises(StateError, match="newer release") as caught:
+        read(path)
+    assert caught.value.exit_code == EXIT_STATE
+    assert path in str(caught.value)
+
+
+def test_an_unreadable_log_is_told_with_errno_and_path(tmp_path):
+    for read in (last_record, lambda path: list(read_records(path))):
+        with pytest.raises(StateError, match="EISDIR"):
+            read(str(tmp_path))
+
+
+FULL = """
+import resource, signal, sys
+from runner.errors import StateError
+from runner.record.audit import AuditLog
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+log = AuditLog(sys.argv[1], "r", lambda: "T")
+log.append("first", {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    log.append_all([("second", {"x": "y" * 200}), ("third", {})])
+except StateError as error:
+    print(error)
+print("last", log.last.seq)
+"""
+
+
+def test_what_does_not_fit_is_taken_back_whole(path):
+    """A file size limit stands for the full disk: the first bytes go through, the rest is refused."""
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
+    assert "cannot append to: EFBIG" in done.stdout
+    assert "last 0" in done.stdout
+    assert [record["ev"] for record in read_records(path)] == ["first"]
+    assert cut_torn_line(path) == 0

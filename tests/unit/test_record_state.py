@@ -1,0 +1,98 @@
+"""State files: replaced whole, believed only when sound, and never overwritten when a newer release wrote them."""
+
+import json
+import os
+
+import pytest
+
+from runner.errors import EXIT_STATE, StateError
+from runner.marker import Marker, OutputIdentity
+from runner.paths import StatePaths
+from runner.record import state
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = StatePaths(str(tmp_path / "state"), str(tmp_path / "locks"))
+    os.makedirs(paths.temporary)
+    return paths
+
+
+def marker(stage="a"):
+    return Marker(stage, "k", 1, {}, {"out": OutputIdentity("o", 1, "0", 2, 3)}, "run", 4, [])
+
+
+def put(path, content):
+    with open(path, "wb") as file:
+        file.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def test_a_marker_reads_back_and_leaves_no_temporary_file(paths):
+    state.write_marker(paths, marker())
+    assert state.read_marker(paths, "a") == marker()
+    assert os.listdir(paths.temporary) == []
+
+
+def test_no_marker_is_none(paths):
+    assert state.read_marker(paths, "a") is None
+
+
+def test_a_damaged_marker_is_none(paths):
+    state.write_marker(paths, marker())
+    with open(paths.marker("a"), "rb") as file:
+        content = file.read()
+    for damaged in (b"", content[:-1], content.replace(b'"k"', b'"x"'), b"\x00" * len(content)):
+        put(paths.marker("a"), damaged)
+        assert state.read_marker(paths, "a") is None
+
+
+def test_the_marker_of_another_stage_is_none(paths):
+    state.write_marker(paths, marker("b"))
+    os.rename(paths.marker("b"), paths.marker("a"))
+    assert state.read_marker(paths, "a") is None
+
+
+@pytest.mark.parametrize("content", [{"v": 2}, {"v": 2, "stage": "a"}, {"v": 10**9}])
+def test_a_newer_marker_is_refused_and_named(paths, content):
+    put(paths.marker("a"), content)
+    with pytest.raises(StateError, match="newer release") as caught:
+        state.read_marker(paths, "a")
+    assert (caught.value.exit_code, paths.marker("a") in str(caught.value)) == (EXIT_STATE, True)
+
+
+def test_a_state_file_that_cannot_be_read_is_told(paths):
+    os.mkdir(paths.marker("a"))
+    with pytest.raises(StateError, match="EISDIR"):
+        state.read_marker(paths, "a")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b"1" * 5000])
+def test_what_is_no_object_is_none(paths, content):
+    put(paths.metrics("r"), content)
+    assert state.read_object(paths.metrics("r")) is None
+    assert state.read_metrics(paths, "r") == {}
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_the_digest_of_metrics_is_that_of_their_bytes(paths, atomic):
+    import hashlib
+
+    told = state.write_metrics(paths, "r", {"v": 1, "seconds": 0.5}, sync=True, atomic=atomic)
+    with open(paths.metrics("r"), "rb") as file:
+        assert hashlib.sha256(file.read()).hexdigest() == told
+    assert state.read_metrics(paths, "r") == {"v": 1, "seconds": 0.5}
+    assert os.listdir(paths.temporary) == []
+
+
+def test_a_stage_file_has_a_version_of_its_own(paths, tmp_path):
+    state.write_stage_file(str(tmp_path / "a.json"), {"name": "a"})
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"v": 1, "name": "a"}
+
+
+def test_state_files_get_the_umasks_mode(paths):
+    before = os.umask(0o027)
+    try:
+        state.write_marker(paths, marker())
+    finally:
+        os.umask(before)
+    assert os.stat(paths.marker("a")).st_mode & 0o777 == 0o640
