@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 from runner.errors import Fault, StateError
 from runner.record import files
+from runner.record.state import VERSION, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-VERSION = 1
 GENESIS = "0" * 64
 _DOMAIN = b"offpipe audit record v1\n"
 _TAIL = 1 << 16
@@ -51,7 +51,7 @@ def parse_record(line: bytes) -> dict[str, object] | None:
     """Return the record on a whole line, or None when it is damaged: not JSON, not canonical, or of another hash."""
     try:
         record = loads(line)
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not (isinstance(record["v"], int) and isinstance(record["seq"], int)):
             return None
         claimed = record.pop("hash")
         body = canonical(record)
@@ -123,10 +123,26 @@ def read_records(path: str) -> Iterator[dict[str, object]]:
         raise StateError.from_os(error, path, "read") from error
 
 
+def read_chain(path: str) -> Iterator[dict[str, object]]:
+    """Yield every record of a log whose torn last line was cut; StateError at the first that the chain does not bear.
+
+    For those who act on what a log tells: what stands behind a damaged line must not be lost in silence.
+    """
+    last = Position(-1, GENESIS)
+    try:
+        with open(path, "rb") as log:
+            for number, line in enumerate(log, 1):
+                record, last = _follow(line, last, path, number)
+                yield record
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
+
+
 def cut_torn_line(path: str) -> int:
     """Cut what follows the last line end of a log, and return how many bytes that were."""
-    last, size = _last_line(path)
-    whole = last[1] if last else 0
+    _, whole, size = _last_lines(path)
     if whole != size:
         files.truncate(path, whole)
     return size - whole
@@ -135,22 +151,41 @@ def cut_torn_line(path: str) -> int:
 def last_record(path: str) -> dict[str, object] | None:
     """Return the last record of a log, passing over a torn line, or None when there is none.
 
-    Raises StateError when that record is damaged: nothing may be chained to what nobody can vouch for.
+    Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to what
+    nobody can vouch for.
     """
-    last, _ = _last_line(path)
-    if last is None:
+    lines, _, _ = _last_lines(path)
+    if not lines:
         return None
-    record = parse_record(last[0])
+    before = _follow(lines[0], None, path)[1] if len(lines) > 1 else Position(-1, GENESIS)
+    return _follow(lines[-1], before, path)[0]
+
+
+def _follow(line: bytes, last: Position | None, path: str, number: int = 0) -> tuple[dict[str, object], Position]:
+    """Return the record on a line and its position; StateError when it is not intact, or does not follow `last`.
+
+    `number` is the line's, or 0 for one of the last lines, which is counted when it must be named.
+    """
+    record = parse_record(line)
     if record is None:
-        _refuse_newer_line(last[0], path)
-        hint = "restore it from a copy, or move the state directory away to start anew"
-        raise StateError(Fault(path, "the last record is damaged", hint))
+        _refuse_newer_line(line, path)
+        raise _damaged(line, path, number, "the record is damaged")
     refuse_newer(record, path)
-    return record
+    if last is not None and (record["seq"], record.get("prev")) != (last.seq + 1, last.hash):
+        raise _damaged(line, path, number, "the record does not follow the one before it")
+    return record, Position(int(str(record["seq"])), str(record["hash"]))
 
 
-def _last_line(path: str) -> tuple[tuple[bytes, int] | None, int]:
-    """Return the last line that has its line end, with the offset behind it, and the size of the file."""
+def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
+    if not number:
+        with files.naming(path, "read"), open(path, "rb") as log:
+            number = max(at for at, one in enumerate(log, 1) if one == line)
+    hint = "restore it from a copy, or move the state directory away to start anew"
+    return StateError(Fault(f"{path}:{number}", what, hint))
+
+
+def _last_lines(path: str) -> tuple[list[bytes], int, int]:
+    """Return the last two lines that have their line ends (or fewer), the offset behind them, and the file's size."""
     try:
         with open(path, "rb") as log:
             size = log.seek(0, os.SEEK_END)
@@ -161,11 +196,12 @@ def _last_line(path: str) -> tuple[tuple[bytes, int] | None, int]:
                 tail = log.read(size - start)
                 end = tail.rfind(b"\n") + 1
                 begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
-                if start == 0 or begin:
-                    return ((tail[begin:end], start + end) if end else None), size
+                before = tail.rfind(b"\n", 0, max(0, begin - 1)) + 1
+                if start == 0 or before:
+                    return [line for line in (tail[before:begin], tail[begin:end]) if line], start + end, size
                 span *= 4
     except FileNotFoundError:
-        return None, 0
+        return [], 0, 0
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
 
@@ -176,13 +212,5 @@ def _refuse_newer_line(line: bytes, path: str) -> None:
         record = loads(line)
     except (ValueError, RecursionError):
         return
-    if isinstance(record, dict) and isinstance(record.get("v"), int):
+    if isinstance(record, dict):
         refuse_newer(record, path)
-
-
-def refuse_newer(record: dict[str, object], path: str) -> None:
-    """Raise StateError when `record` was written by a newer release than this one."""
-    version = record.get("v")
-    if not isinstance(version, int) or version > VERSION:
-        hint = "use the release that wrote it, or a newer one"
-        raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))

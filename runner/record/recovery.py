@@ -10,11 +10,10 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.errors import Fault, StateError
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path
 from runner.record import files
-from runner.record.audit import Position, cut_torn_line, last_record, read_records
+from runner.record.audit import Position, cut_torn_line, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.state import read_marker, write_marker
 
@@ -57,16 +56,11 @@ class _Told:
         self.started: dict[str, set[str]] = {}
         self.attempts: dict[str, int] = {}
         self.last: Position | None = None
-        for record in read_records(log):
+        for record in read_chain(log):
             self.last = Position(int(str(record["seq"])), str(record["hash"]))
             data = record["data"]
             if isinstance(data, dict):
                 self._note(str(record["ev"]), data)
-        end = last_record(log)
-        if end is not None and (self.last is None or end["hash"] != self.last.hash):
-            hint = "restore it from a copy, or move the state directory away to start anew"
-            line = self.last.seq + 2 if self.last else 1
-            raise StateError(Fault(log, f"line {line} is damaged", hint))
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
         if event == "stage.commit":

@@ -82,7 +82,7 @@ def read_bytes(path: str) -> bytes | None:
 
 
 def refuse_newer(value: Mapping[str, object], path: str) -> None:
-    """Raise StateError when a state file has a `v` that this release does not know."""
+    """Raise StateError when a state file, or a record of a log, has a `v` that this release does not know."""
     version = value.get("v")
     if isinstance(version, int) and version > VERSION:
         hint = "use the release that wrote it, or a newer one; nothing was changed"

@@ -90,3 +90,20 @@ def test_the_checkpoint_of_a_stage_that_an_earlier_part_of_the_run_had_committed
     assert worked[751] > 600
     assert bench.read("out.txt") == b"other\n" * 1000
     assert bench.leftovers() == []
+
+
+def test_a_log_that_is_damaged_in_its_middle_is_refused_and_left_as_it_is(bench):
+    committed(bench, TWO, WRITE_TWO)
+    (log,) = (path for path in (bench.root / "state").glob("audit_*") if "ledger" not in path.name)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([lines[0], lines[1].replace(b"attempt", b"attemqt", 1), *lines[2:]]))
+    before = log.read_bytes()
+    bench.write("go", "")
+    done = bench.run()
+    assert done.returncode == 74
+    assert f"error: {log}:2: the record is damaged\nhint: restore it" in done.stderr
+    assert log.read_bytes() == before
+    log.write_bytes(b"".join(lines) + b'{"torn')
+    bench.succeed()
+    assert [record["data"] for record in bench.records("recovered")] == [{"tornBytes": 6}]
+    assert len(bench.read("made").split()) == 1

@@ -145,7 +145,7 @@ def test_reading_ends_at_damage_and_the_last_record_must_be_sound(path, log):
     assert [record["seq"] for record in read_records(path)] == [0, 1]
     with open(path, "wb") as file:
         file.write(b"".join([*whole[:3], whole[3].replace(b'"n":3', b'"n":9')]))
-    with pytest.raises(StateError, match="the last record is damaged"):
+    with pytest.raises(StateError, match="the record is damaged"):
         last_record(path)
 
 

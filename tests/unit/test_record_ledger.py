@@ -71,7 +71,7 @@ def test_nothing_is_appended_to_damage(ledger):
         file.seek(0)
         file.write(content)
     for attempt in (ledger.head, lambda: ledger.append(CLOSED, "a", END, sync=False)):
-        with pytest.raises(StateError, match="the last record is damaged"):
+        with pytest.raises(StateError, match="the record is damaged"):
             attempt()
     with open(ledger.path, "rb") as file:
         assert file.read() == content
