@@ -80,7 +80,7 @@ def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, expect: int = 0) 
     began = time.perf_counter()
     pid = os.posix_spawnp(
         "env",
-        ["env", "-C", str(cwd), f"PYTHONPATH={CHECKOUT}", *words],
+        ["env", "-C", str(cwd), "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={CHECKOUT}", *words],  # as installed
         os.environ,
         file_actions=[(os.POSIX_SPAWN_DUP2, null, descriptor) for descriptor in (0, 1, 2)],
     )
