@@ -157,6 +157,4 @@ def is_identical(path: str, identity: OutputIdentity) -> bool:
         status = os.lstat(path)
     except OSError:
         return False
-    if identity.path.endswith("/"):
-        return status.st_ino == identity.inode
-    return (status.st_ino, status.st_size, status.st_mtime_ns) == (identity.inode, identity.size, identity.mtime_ns)
+    return status.st_ino == identity.inode if identity.path.endswith("/") else identity.matches(status)

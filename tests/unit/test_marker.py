@@ -67,3 +67,14 @@ def test_an_identity_reads_back_from_marker_and_record(spelled):
 
 def test_a_record_holds_no_integer_that_a_reader_could_round():
     assert all(not isinstance(value, int) or value < 2**53 for value in IDENTITY.as_record().values())
+
+
+def test_an_identity_matches_the_file_that_it_was_taken_of_and_no_other(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"12345")
+    status = path.stat()
+    identity = OutputIdentity("out.txt", 5, "0" * 64, status.st_ino, status.st_mtime_ns)
+    path.rename(tmp_path / "renamed")
+    assert identity.matches((tmp_path / "renamed").stat())
+    for field in ("size", "inode", "mtime_ns"):
+        assert not identity._replace(**{field: getattr(identity, field) + 1}).matches(status)
