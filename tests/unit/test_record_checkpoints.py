@@ -1,39 +1,210 @@
-"""A progress file is the work of a stage: whatever is odd about it makes it no checkpoint, and ends nothing."""
+"""Which bytes of an attempt that ended are kept: those that its checkpoint vouches for, cut to their length."""
 
-from __future__ import annotations
-
+import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from runner.record.checkpoints import Kept, Progress, read_progress
+from runner.paths import partial_path
+from runner.record.checkpoints import adopt, find_partials, keep_or_discard, read_progress
 
-GOOD = {"v": 1, "key": "k", "lineOffset": 7, "byteOffset": 70, "outputs": {"o": {"length": 5, "sha256": "ab"}}}
-
-
-def test_a_progress_file_tells_key_offsets_and_lengths(tmp_path):
-    path = tmp_path / "progress.json"
-    path.write_text(json.dumps(GOOD))
-    assert read_progress(str(path)) == Progress("k", 7, 70, {"o": Kept(5, "ab")})
+KEY = "k" * 64
+OLD, NEW = "0000aa", "0000bb"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"null", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b"9" * 5000,
-        *(json.dumps({**GOOD, **odd}).encode() for odd in (
-            {"v": 2}, {"v": None}, {"v": "1"}, {"v": []}, {"key": 3}, {"outputs": []}, {"outputs": {"o": 5}},
-            {"outputs": {"o": {"length": -1}}}, {"outputs": {"o": {"length": 1.5}}}, {"outputs": {"o": {}}},
-        )),
-    ],
-)  # fmt: skip
-def test_an_odd_progress_file_is_no_checkpoint(tmp_path, content):
-    path = tmp_path / "progress.json"
-    path.write_bytes(content)
-    assert read_progress(str(path)) is None
+class Place:
+    """Two outputs with partials of an attempt, and a progress file."""
+
+    def __init__(self, root):
+        self.root = root
+        self.progress = str(root / "progress_a.json")
+        self.outputs = {"one": str(root / "one.txt"), "two": str(root / "two.txt")}
+
+    def partial(self, name, tag=OLD):
+        return partial_path(self.outputs[name], tag)
+
+    def put(self, path, content):
+        with open(path, "wb") as file:
+            file.write(content)
+
+    def checkpoint(self, outputs, key=KEY, **more):
+        self.put(self.progress, json.dumps({"v": 1, "key": key, "outputs": outputs, **more}).encode())
+
+    def left(self):
+        return sorted(path.name for path in self.root.iterdir())
 
 
-def test_what_is_no_file_is_no_checkpoint(tmp_path):
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "nowhere").symlink_to("elsewhere")
-    assert [read_progress(str(tmp_path / name)) for name in ("directory", "nowhere", "missing")] == [None] * 3
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    for name in place.outputs:
+        place.put(place.partial(name), b"kept, junk")
+    return place
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_vouched_for_is_cut_and_renamed_for_the_new_attempt(place):
+    place.checkpoint({"one": {"length": 4}, "two": {"length": 10}}, lineOffset=7, byteOffset=70)
+    progress = adopt(place.progress, KEY, place.outputs, NEW)
+    assert (progress.line_offset, progress.byte_offset) == (7, 70)
+    assert place.left() == sorted([".partial-0000bb.one.txt", ".partial-0000bb.two.txt", "progress_a.json"])
+    found = [(place.root / os.path.basename(place.partial(name, NEW))).read_bytes() for name in ("one", "two")]
+    assert found == [b"kept", b"kept, junk"]
+
+
+def test_a_partial_that_is_not_mentioned_goes(place):
+    place.checkpoint({"one": {"length": 4}})
+    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert place.left() == [".partial-0000bb.one.txt", "progress_a.json"]
+
+
+@pytest.mark.parametrize(("prefix", "kept"), [(b"kept", True), (b"kepT", False)])
+def test_the_digest_is_that_of_the_prefix(place, prefix, kept):
+    place.checkpoint({"one": {"length": 4, "sha256": sha(prefix)}})
+    assert (adopt(place.progress, KEY, place.outputs, NEW) is not None) == kept
+    assert (place.left() == []) == (not kept)
+
+
+def test_a_prefix_longer_than_a_chunk_is_digested_to_its_length_only(place):
+    content = os.urandom(3_000_000)
+    place.put(place.partial("one"), content + b"junk")
+    place.checkpoint({"one": {"length": len(content), "sha256": sha(content)}})
+    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert os.path.getsize(place.partial("one", NEW)) == len(content)
+
+
+def test_an_empty_prefix_of_an_empty_file_is_kept(place):
+    place.put(place.partial("one"), b"")
+    place.checkpoint({"one": {"length": 0, "sha256": sha(b"")}})
+    assert adopt(place.progress, KEY, place.outputs, NEW)
+
+
+GOOD = {"one": {"length": 4}}
+LIES = {
+    "another key": {"key": "x" * 64, "outputs": GOOD},
+    "no key": {"outputs": GOOD},
+    "a key that is no text": {"key": [KEY], "outputs": GOOD},
+    "no outputs": {"key": KEY},
+    "empty outputs": {"key": KEY, "outputs": {}},
+    "outputs in a list": {"key": KEY, "outputs": [4]},
+    "an output nobody declared": {"key": KEY, "outputs": {**GOOD, "three": {"length": 0}}},
+    "one that is too short": {"key": KEY, "outputs": {"one": {"length": 4}, "two": {"length": 11}}},
+    "one of another digest": {"key": KEY, "outputs": {"one": {"length": 4}, "two": {"length": 4, "sha256": "0" * 64}}},
+    "a bare number": {"key": KEY, "outputs": {"one": 4}},
+    "a negative length": {"key": KEY, "outputs": {"one": {"length": -4}}},
+    "a float": {"key": KEY, "outputs": {"one": {"length": 4.0}}},
+    "true": {"key": KEY, "outputs": {"one": {"length": True}}},
+    "a text": {"key": KEY, "outputs": {"one": {"length": "4"}}},
+    "no length": {"key": KEY, "outputs": {"one": {"sha256": sha(b"kept")}}},
+    "more than any file": {"key": KEY, "outputs": {"one": {"length": 10**30}}},
+    "a digest in capitals": {"key": KEY, "outputs": {"one": {"length": 4, "sha256": sha(b"kept").upper()}}},
+}
+BYTES = {
+    "nothing": b"", "half": b'{"key": "' + KEY.encode(), "no JSON": b"lineOffset=4", "no object": b"[]",
+    "no UTF-8": b"\xff\xfe{}", "NUL": b"\x00" * 100, "a deep one": b"[" * 100_000, "a long number": b"9" * 5000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_progress_file_that_lies_takes_all_partials_with_it(place, lie):
+    place.put(place.progress, json.dumps({"v": 1} | LIES[lie]).encode())
+    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_so_it_does_when_the_attempt_ends(place, lie):
+    place.put(place.progress, json.dumps({"v": 1} | LIES[lie]).encode())
+    assert keep_or_discard(place.progress, KEY, place.outputs) is False
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("what", BYTES)
+def test_so_does_one_that_is_damaged(place, what):
+    place.put(place.progress, BYTES[what])
+    assert read_progress(place.progress) is None
+    assert keep_or_discard(place.progress, None, place.outputs) is False
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_so_does_one_that_is_no_file(place, make):
+    make(place.progress)
+    assert keep_or_discard(place.progress, None, place.outputs) is False
+    assert place.left() == []
+
+
+def test_without_a_progress_file_nothing_stays(place):
+    assert keep_or_discard(place.progress, KEY, place.outputs) is False
+    assert place.left() == []
+
+
+def test_a_dead_runs_checkpoint_is_kept_whatever_its_key_and_judged_by_the_next_attempt(place):
+    place.checkpoint(GOOD, key="old")
+    assert keep_or_discard(place.progress, None, place.outputs) is True
+    assert place.left() == [".partial-0000aa.one.txt", "progress_a.json"]
+    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert place.left() == []
+
+
+def link(path):
+    os.rename(path, f"{path}.real")
+    os.symlink(f"{path}.real", path)
+
+
+def directory(path):
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def fifo(path):
+    os.unlink(path)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("become", [link, directory, fifo, os.unlink])
+def test_only_a_regular_file_can_be_kept(place, become):
+    become(place.partial("one"))
+    place.checkpoint({"one": {"length": 0}})
+    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert [name for name in place.left() if not name.endswith(".real")] == []
+
+
+ADOPT = """
+import sys, json
+from runner.record.checkpoints import adopt
+print(adopt(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), "0000bb"))
+"""
+
+
+@pytest.mark.parametrize("mode", [0, 0o400, 0o200])
+def test_one_that_may_not_be_gone_on_with_is_no_reason_to_stop(place, mode):
+    """As root everything may; so this is looked at by somebody who is not."""
+    place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
+    os.chmod(place.partial("one"), mode)
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    words = [sys.executable, "-c", ADOPT, place.progress, KEY, json.dumps(place.outputs)]
+    done = subprocess.run([*drop, *words], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+    assert place.left() == []
+
+
+def test_of_several_partials_the_one_that_fits_is_chosen(place):
+    place.put(place.partial("one", "000001"), b"kep")
+    place.put(place.partial("one", "000002"), b"other")
+    place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
+    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert place.left() == [".partial-0000bb.one.txt", "progress_a.json"]
+
+
+def test_partials_are_found_by_whole_names_only(place):
+    for name in (".partial-0000aa.xone.txt", ".partial-0000a.one.txt", "partial-0000aa.one.txt", ".partial-0000aa.one"):
+        place.put(str(place.root / name), b"")
+    found = find_partials({"one": place.outputs["one"], "gone": str(place.root / "none/x")})
+    assert found == {"one": [place.partial("one")], "gone": []}

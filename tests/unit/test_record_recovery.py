@@ -1,0 +1,278 @@
+"""What a run finds of one that died: at every instant between two steps, commits end and all else goes."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from runner.canonical import canonical
+from runner.errors import EXIT_STATE, StateError
+from runner.marker import OutputIdentity
+from runner.paths import StatePaths, partial_path, partial_tag
+from runner.record import files
+from runner.record.audit import AuditLog
+from runner.record.recovery import is_identical, recover
+from runner.record.state import read_marker, write_marker
+
+OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
+TAG = partial_tag("r", 1)
+
+
+class DeadRun:
+    """A run `r` of a stage `a` that has been stopped at some step of publishing."""
+
+    def __init__(self, root):
+        self.root = root
+        self.paths = StatePaths(str(root / "state"), str(root / "locks"))
+        os.makedirs(self.paths.run_temporary("r"))
+        os.makedirs(root / "out")
+        self.log = AuditLog(self.paths.audit("r"), "r", lambda: "T")
+
+    def real(self, path):
+        return os.path.join(self.root, path.rstrip("/"))
+
+    def start(self, stage="a", outputs=OUTPUTS, attempt=1):
+        self.log.append("attempt.started", {"stage": stage, "attempt": attempt, "outputs": outputs})
+
+    def write(self, path, content, tag=TAG):
+        partial = partial_path(self.real(path), tag)
+        if path.endswith("/"):
+            os.mkdir(partial)
+            partial += "/file"
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(content)
+
+    def commit(self, stage="a", outputs=OUTPUTS, key="key"):
+        identities = {}
+        for name, path in outputs.items():
+            status = os.lstat(partial_path(self.real(path), TAG))
+            sha256 = hashlib.sha256(b"new").hexdigest()
+            identities[name] = OutputIdentity(path, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+        data = {
+            "stage": stage, "key": key, "keyVersion": 1, "components": canonical({"x": 1.5}).decode(), "tag": TAG,
+            "program": "/p", "outputs": {name: one.as_record() for name, one in identities.items()}, "reasons": [],
+        }  # fmt: skip
+        self.log.append("stage.commit", data)
+
+    def checkpoint(self, stage, outputs, length=0):
+        content = {"v": 1, "key": "k", "outputs": {name: {"length": length} for name in outputs}}
+        files.create(self.paths.progress(stage), json.dumps(content).encode())
+
+    def recover(self, declared=None, runs=("r",)):
+        declared = {"a": OUTPUTS} if declared is None else declared
+        return recover(self.paths, str(self.root), runs, declared, durable=True)
+
+    def content(self, path):
+        with open(self.real(path) + ("/file" if path.endswith("/") else ""), encoding="utf-8") as file:
+            return file.read()
+
+    def left(self):
+        names = sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
+        return [
+            name for name in names
+            if ".partial-" in name.rpartition("/")[2] or "progress_" in name or name.startswith("state/tmp/")
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def dead(tmp_path):
+    dead = DeadRun(tmp_path)
+    yield dead
+    dead.log.close()
+
+
+def committed(dead, *, old):
+    """Publishing has come to its commit; `old` outputs stand where the new ones will."""
+    if old:
+        for path in OUTPUTS.values():
+            dead.write(path, "old")
+            files.publish(partial_path(dead.real(path), TAG), dead.real(path))
+    dead.start()
+    for path in OUTPUTS.values():
+        dead.write(path, "new")
+    dead.checkpoint("a", OUTPUTS)
+    dead.commit()
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("renamed", range(len(OUTPUTS) + 1))
+def test_a_commit_is_carried_to_its_end_from_every_point_between_the_renames(dead, renamed, old):
+    committed(dead, old=old)
+    for path in list(OUTPUTS.values())[:renamed]:
+        files.publish(partial_path(dead.real(path), TAG), dead.real(path))
+    for _ in range(2):  # and once more, should recovery itself be killed
+        dead.recover()
+        assert [dead.content(path) for path in OUTPUTS.values()] == ["new"] * 3
+        marker = read_marker(dead.paths, "a")
+        assert (marker.key, marker.run, marker.audit_seq, marker.components) == ("key", "r", 1, {"x": 1.5})
+        assert dead.left() == []
+
+
+@pytest.mark.parametrize("step", ["exchanged", "aside", "placed"])
+def test_a_directory_is_replaced_from_every_step_of_its_own(dead, step):
+    committed(dead, old=True)
+    real = dead.real("tree/")
+    partial = partial_path(real, TAG)
+    aside = partial_path(real, f"{int(TAG, 16) ^ 0xFFFFFF:06x}")
+    if step == "exchanged":
+        assert files._exchange(partial, real)
+    else:
+        os.rename(real, aside)
+        if step == "placed":
+            os.rename(partial, real)
+    dead.recover()
+    assert dead.content("tree/") == "new"
+    assert dead.left() == []
+
+
+def test_a_lost_marker_is_written_from_its_record_and_a_present_one_left(dead):
+    committed(dead, old=False)
+    dead.recover()
+    inode = os.stat(dead.paths.marker("a")).st_ino
+    dead.recover()
+    assert os.stat(dead.paths.marker("a")).st_ino == inode
+    os.truncate(dead.paths.marker("a"), 10)
+    dead.recover()
+    assert read_marker(dead.paths, "a").key == "key"
+
+
+def test_the_last_commit_of_a_stage_counts(dead):
+    committed(dead, old=False)
+    dead.recover()
+    dead.start(attempt=2)
+    for path in OUTPUTS.values():
+        dead.write(path, "newer")
+    dead.commit(key="key2")
+    (found,) = dead.recover()
+    assert [dead.content(path) for path in OUTPUTS.values()] == ["newer"] * 3
+    assert (read_marker(dead.paths, "a").key, found.attempts) == ("key2", {"a": 2})
+
+
+def test_an_output_that_is_in_neither_place_leaves_the_stage_out_of_date(dead):
+    committed(dead, old=True)
+    os.unlink(partial_path(dead.real("two.txt"), TAG))
+    dead.recover()
+    assert read_marker(dead.paths, "a") is None
+    assert dead.content("two.txt") == "old"
+    assert dead.left() == []
+
+
+def test_a_file_that_has_the_inode_by_chance_is_not_taken_for_the_output(dead):
+    committed(dead, old=False)
+    dead.recover()
+    identity = read_marker(dead.paths, "a").outputs["one"]
+    real = dead.real("out/one.txt")
+    assert is_identical(real, identity)
+    with open(real, "w", encoding="utf-8") as file:
+        file.write("!!!")  # same inode, same size, another time
+    os.utime(real, ns=(0, identity.mtime_ns + 1))
+    assert not is_identical(real, identity)
+    os.unlink(dead.paths.marker("a"))
+    dead.recover()
+    assert read_marker(dead.paths, "a") is None
+
+
+def test_a_stage_that_is_no_longer_declared_is_carried_to_its_end_too(dead):
+    committed(dead, old=False)
+    dead.recover(declared={})
+    assert [dead.content(path) for path in OUTPUTS.values()] == ["new"] * 3
+    assert read_marker(dead.paths, "a") is not None
+    assert dead.left() == []
+
+
+def test_what_no_checkpoint_vouches_for_goes(dead):
+    dead.start()
+    for path in OUTPUTS.values():
+        dead.write(path, "half")
+    dead.recover()
+    assert dead.left() == []
+
+
+def test_what_a_checkpoint_vouches_for_stays(dead):
+    dead.start()
+    dead.write("two.txt", "half")
+    dead.write("out/one.txt", "half")
+    dead.checkpoint("a", ["two"], 4)
+    dead.recover()
+    assert dead.left() == [f".partial-{TAG}.two.txt", "state/progress_a.json"]
+
+
+@pytest.mark.parametrize("declared", [{}, {"b": {"x": "other.txt"}}, {"a": {"two": "other.txt"}}])
+def test_but_not_of_an_output_that_is_no_longer_declared(dead, declared):
+    dead.start()
+    dead.write("two.txt", "half")
+    dead.checkpoint("a", ["two"], 4)
+    dead.recover(declared)
+    assert dead.left() == []
+
+
+def test_a_stage_that_took_over_anothers_output_has_its_own_checkpoint(dead):
+    """It was renamed while its run was open: both names stand in the log, and they share a partial."""
+    dead.start("a", {"two": "two.txt"})
+    dead.start("b", {"two": "two.txt"})
+    dead.write("two.txt", "half")
+    dead.checkpoint("b", ["two"], 4)
+    dead.recover({"b": {"two": "two.txt"}})
+    assert dead.left() == [f".partial-{TAG}.two.txt", "state/progress_b.json"]
+
+
+def test_a_torn_line_is_cut_and_counted_and_the_log_goes_on_behind_it(dead):
+    dead.start()
+    with open(dead.paths.audit("r"), "ab") as file:
+        file.write(b'{"data":{"stage"')
+    (found,) = dead.recover()
+    assert (found.torn_bytes, found.last) == (16, dead.log.last)
+
+
+@pytest.mark.parametrize("line", [0, 1, 2])
+def test_a_damaged_log_is_refused_and_named_with_its_line(dead, line):
+    for _ in range(3):
+        dead.start()
+    with open(dead.paths.audit("r"), "rb+") as file:
+        whole = file.read().splitlines(keepends=True)
+        file.seek(sum(len(one) for one in whole[:line]) + 30)
+        file.write(b"#")
+    with pytest.raises(StateError, match="damaged") as caught:
+        dead.recover()
+    assert caught.value.exit_code == EXIT_STATE
+    assert f"audit_r.jsonl:{line + 1}: " in str(caught.value)
+
+
+def test_runs_are_recovered_oldest_first_and_one_that_wrote_nothing_is_new(dead):
+    committed(dead, old=False)
+    found = dead.recover(runs=("r", "fresh"))
+    assert [(one.run, one.last is None, one.attempts) for one in found] == [("r", False, {"a": 1}), ("fresh", True, {})]
+
+
+def test_scratch_of_whatever_run_goes(dead):
+    os.makedirs(dead.paths.scratch("r", "a", 1))
+    os.makedirs(dead.paths.scratch("older", "a", 1))
+    dead.recover()
+    assert not os.path.exists(dead.paths.temporary)
+
+
+def test_a_newer_marker_is_never_overwritten(dead):
+    committed(dead, old=False)
+    files.create(dead.paths.marker("a"), b'{"v": 2}')
+    with pytest.raises(StateError, match="newer release"):
+        dead.recover()
+    with open(dead.paths.marker("a"), "rb") as file:
+        assert file.read() == b'{"v": 2}'
+
+
+def test_a_marker_of_a_later_run_is_kept_when_the_outputs_are_its_own(dead):
+    committed(dead, old=False)
+    dead.recover()
+    later = read_marker(dead.paths, "a")._replace(run="later", key="later")
+    for path in OUTPUTS.values():
+        dead.write(path, "later")
+        files.publish(partial_path(dead.real(path), TAG), dead.real(path))
+    write_marker_anew(dead, later)
+    dead.recover()
+    assert read_marker(dead.paths, "a").run == "later"
+
+
+def write_marker_anew(dead, marker):
+    os.makedirs(dead.paths.temporary)
+    write_marker(dead.paths, marker)
