@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.session import Session
-from runner.errors import Fault, UsageError
+from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import CLOSED, NOOP
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
     from runner.marker import Marker
-    from runner.paths import StatePaths
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
+
+_BLOCK = 1 << 16
+_LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
 
 
 class Planned(NamedTuple):
@@ -114,7 +117,7 @@ def status(spec_path: str, options: Options) -> Status:
         run,
         str(last["ev"]) if last else None,
         str(last["ts"]) if last else None,
-        _last_success(paths),
+        _last_success(paths.ledger),
         session.head.open_runs,
         read_metrics(paths, run) if run else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
@@ -173,13 +176,39 @@ def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[s
         yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
 
 
-def _last_success(paths: StatePaths) -> tuple[str, str] | None:
-    """Return the last run that succeeded and when it ended."""
-    found = None
-    for record in read_records(paths.ledger):
-        if record["ev"] in {CLOSED, NOOP}:
-            found = (str(record["run"]), str(record["ts"]))
-    return found
+def _last_success(ledger: str) -> tuple[str, str] | None:
+    """Return the last run that succeeded and when it ended.
+
+    Looked for from the ledger's end on, and its hashes are left alone, so that it takes no longer the more runs came
+    before; a record that is damaged is passed over.
+    """
+    for line in _last_lines(ledger):
+        if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
+            try:
+                record = loads(line)
+                return str(record["run"]), str(record["ts"])
+            except (ValueError, KeyError, TypeError):
+                continue
+    return None
+
+
+def _last_lines(path: str) -> Iterator[bytes]:
+    """Yield the lines at the end of a file, the last one first."""
+    try:
+        with open(path, "rb") as file:
+            start = file.seek(0, os.SEEK_END)
+            lowest, rest = max(0, start - _LOOKED_AT), b""
+            while start > lowest:
+                end, start = start, max(lowest, start - _BLOCK)
+                file.seek(start)
+                rest, *lines = (file.read(end - start) + rest).split(b"\n")  # what comes before the first is cut off
+                yield from reversed(lines)
+            if start == 0:
+                yield rest
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
 
 
 def _subject(record: dict[str, object]) -> str:
