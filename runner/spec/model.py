@@ -39,7 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a stage says it needs; `enforce` has the kernel hold it to `memory_mib`."""
+    """What a stage says it needs; `enforce` has the kernel hold it to `cpus` and `memory_mib`."""
 
     cpus: float | None = None
     memory_mib: int | None = None
@@ -108,16 +108,10 @@ class Spec:
 
     @property
     def canonical(self) -> str:
-        """`effective` as canonical JSON: sorted keys, compact, ASCII. It holds floats, so records keep it as text."""
-        from json import dumps
+        """`effective` in the one spelling that is hashed. It holds floats, so records keep it as text."""
+        from runner.canonical import canonical
 
-        return dumps(self.effective, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-    @property
-    def sha256(self) -> str:
-        from hashlib import sha256
-
-        return sha256(self.canonical.encode()).hexdigest()
+        return canonical(self.effective).decode()
 
     def output_path(self, output: str) -> str:
         """Where a run writes `output`; a directory's path loses its `/`."""

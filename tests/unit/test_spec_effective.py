@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.canonical import canonical
 from runner.spec.load import load_spec
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo.json"
@@ -35,10 +36,10 @@ def test_the_effective_spec_is_a_spec_with_the_same_meaning(rewrite):
     again = rewrite(become_effective)
     assert again.stages == spec.stages
     assert again.effective == spec.effective
-    assert again.sha256 == spec.sha256
+    assert again.canonical == spec.canonical
 
 
-def test_the_digest_does_not_depend_on_the_machine_or_on_key_order(rewrite):
+def test_its_spelling_does_not_depend_on_the_machine_or_on_key_order(rewrite):
     def turn_around(value):
         for key in list(value):
             value[key] = value.pop(key)
@@ -46,15 +47,20 @@ def test_the_digest_does_not_depend_on_the_machine_or_on_key_order(rewrite):
     def leave(value):
         pass
 
-    expected = load_spec(str(DEMO)).sha256
-    assert rewrite(leave).sha256 == expected
-    assert rewrite(turn_around).sha256 == expected
+    expected = load_spec(str(DEMO)).canonical
+    assert rewrite(leave).canonical == expected
+    assert rewrite(turn_around).canonical == expected
 
 
-def test_the_digest_knows_numbers_by_how_they_are_written(rewrite):
-    digests = {rewrite(lambda value, n=n: value["stages"][1]["params"].update(n=n)).sha256 for n in (1, 1.0, "1")}
-    assert len(digests) == 3
+def test_its_spelling_knows_numbers_by_how_they_are_written(rewrite):
+    spellings = {rewrite(lambda value, n=n: value["stages"][1]["params"].update(n=n)).canonical for n in (1, 1.0, "1")}
+    assert len(spellings) == 3
 
 
 def test_no_path_of_the_machine_is_in_it(rewrite, tmp_path):
     assert str(tmp_path) not in rewrite(lambda value: value).canonical
+
+
+def test_its_spelling_is_the_one_that_is_hashed_everywhere(rewrite):
+    spec = rewrite(lambda value: value.update(description="\u00fc"))
+    assert spec.canonical.encode() == canonical(spec.effective) and "\u00fc" in spec.canonical
