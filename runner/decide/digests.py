@@ -121,15 +121,6 @@ class DigestCache:
         sha256, signed = self._hash(path, os.stat(path) if status is None else status, chunks)
         return b"".join(chunks), sha256, signed
 
-    def remember(self, path: str, signed: Signature, sha256: str) -> None:
-        """Keep a digest that the caller knows: of a file that nobody else could write between hashing and `signed`.
-
-        The rename that published it has just moved its ctime, which is no doubt about the content; only a clock of
-        whole seconds could hide a later write.
-        """
-        if signed[2] % 1_000_000_000 or _is_settled(signed, self._clock()):
-            self._store(path, signed, sha256)
-
     def _hash(self, path: str, status: os.stat_result, keep: list[bytes] | None) -> tuple[str, Signature]:
         from hashlib import sha256
 

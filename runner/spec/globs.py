@@ -29,11 +29,6 @@ def literal_directory(pattern: str) -> str:
     return literal_prefix(pattern).rpartition("/")[0]
 
 
-def crosses_directories(pattern: str) -> bool:
-    """Whether a whole name of `pattern` is `**`, so that a listing has to walk a tree."""
-    return "**" in pattern.split("/")
-
-
 @lru_cache(maxsize=4096)
 def compile_glob(pattern: str) -> re.Pattern[str]:
     """The expression that relative file paths matching `pattern` match whole (with `match`, since it is anchored)."""

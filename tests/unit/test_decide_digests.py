@@ -140,22 +140,6 @@ def test_without_trust_everything_is_read(tmp_path):
     assert sum(ticks) == 2 * len(b"content")
 
 
-def test_published_output_is_remembered_at_once(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"content")
-    signed = signature(os.stat(path))
-    cache = DigestCache()
-    cache.remember(str(path), signed, sha(b"content"))
-    kept = cache.known(str(path), os.stat(path))
-    assert kept == (sha(b"content") if signed[2] % SECOND else None)
-
-
-def test_published_output_is_not_remembered_on_a_clock_of_whole_seconds(tmp_path):
-    cache = DigestCache(clock=lambda: 5 * SECOND + 1)
-    cache.remember("/out", (1, 5 * SECOND, 5 * SECOND, 1), "00")
-    assert not cache.dirty
-
-
 @pytest.mark.parametrize(
     "damage",
     [

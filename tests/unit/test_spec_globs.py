@@ -3,7 +3,6 @@ import pytest
 from runner.spec.globs import (
     compile_glob,
     compile_glob_above,
-    crosses_directories,
     hidden_name,
     is_glob,
     literal_directory,
@@ -99,11 +98,6 @@ def test_literal_parts_end_before_the_first_wildcard():
     assert literal_directory("a/b/c*.txt") == "a/b"
     assert literal_directory("*.txt") == ""
     assert literal_prefix("a[/b") == "a[/b"
-
-
-def test_only_a_whole_name_of_two_stars_crosses_directories():
-    assert crosses_directories("a/**/b")
-    assert not crosses_directories("a/**b")
 
 
 def test_names_that_can_never_match_are_found_from_the_first_wildcard_on():
