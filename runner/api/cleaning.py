@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> list[str]:
-    """Remove the outputs, markers, partials and checkpoints of the selected stages; return the paths, relative to root.
+    """Remove outputs, markers, partials and checkpoints of all stages; return the paths, relative to the workspace.
 
     With `state` the whole state directory goes too: audit logs, metrics, logs. Holds the pipeline lock meanwhile.
     """

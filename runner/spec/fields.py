@@ -67,7 +67,7 @@ RESOURCES = Record(
         "cpus": Field(Number(0, 65_536, above=True), "Cores that the stage uses; without it, it counts as one."),
         "memoryMiB": Field(Number(1, BILLION, whole=True), "Memory that the stage needs."),
         "ioConcurrency": Field(Number(1, 65_536, whole=True), "A hint to the stage: parallel reads and writes."),
-        "enforce": Field(Boolean(), "Whether the kernel holds the stage to memoryMiB.", default=False),
+        "enforce": Field(Boolean(), "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
     }
 )
 # What a stage may say, and `defaults` for all stages.
