@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import runner
 from runner import results
+from runner.errors import StateError
 from runner.record import files
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.api.options import Options
     from runner.api.session import Session
     from runner.contain.client import Launcher
@@ -25,9 +28,14 @@ if TYPE_CHECKING:
 END = "run.end"
 
 
-def new_run_id() -> str:
-    """Return a default run id: the time in UTC and 4 random hex digits."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+def new_run_id(
+    paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+) -> str:
+    """Return a default run id: the time in UTC and 4 random hex digits, drawn until no run has them."""
+    while True:
+        run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
+        if not os.path.lexists(paths.audit(run_id)):
+            return run_id
 
 
 def stamp() -> str:
@@ -130,21 +138,43 @@ def close_ended(session: Session, *, durable: bool) -> None:
     session.head = session.read_head()
 
 
-def record_noop(session: Session, options: Options, run_id: str, stages: int, seconds: float) -> str:
-    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its head."""
+def record_noop(session: Session, options: Options, stages: int, seconds: float) -> tuple[str, str]:
+    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
+
+    Writes nothing for an id that was asked for and has a log: that run has ended, or another process is at it.
+    """
     paths = session.spec.paths
     files.make_directories(paths.state_dir)
+    log = _open_new_log(paths, options.run_id)
+    if log is None:
+        return str(options.run_id), session.head.position.hash
+    run_id = log.run
     totals = {"seconds": round(seconds, 6), "stages": {results.SKIPPED: stages}}
     metrics = {"v": 1, "run": run_id, "pipeline": session.spec.name, "status": results.SUCCEEDED, "totals": totals}
-    sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
-    log = AuditLog(paths.audit(run_id), run_id, stamp)
     try:
+        sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
         end = {"status": results.SUCCEEDED, "stages": {results.SKIPPED: stages}, "records": 2, "metricsSha256": sha256}
         position = log.append_all([("run.start", _opening(session, options, {"level": "none"})), (END, end)])
+    except BaseException:
+        files.discard(log.path)
+        raise
     finally:
         log.close()
     ledger = Ledger(paths.ledger, session.spec.name, stamp)
-    return ledger.append(NOOP, run_id, position, sync=options.durability == "full").position.hash
+    return run_id, ledger.append(NOOP, run_id, position, sync=options.durability == "full").position.hash
+
+
+def _open_new_log(paths: StatePaths, wanted: str | None) -> AuditLog | None:
+    """Begin the log of a run, called `wanted` or by a default id; None when `wanted` has one already."""
+    while True:
+        run_id = wanted or new_run_id(paths)
+        try:
+            return AuditLog(paths.audit(run_id), run_id, stamp)
+        except StateError as error:
+            if not isinstance(error.__cause__, FileExistsError):
+                raise
+            if wanted:
+                return None
 
 
 def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict[str, object]:

@@ -110,9 +110,9 @@ def run(
         try:
             return _run_locked(session, options, plan, began, interrupts, heard, plugins)
         except LockHeldError:
-            if plan is None or not plan.is_noop or Journal.is_unfinished(session.spec.paths, options.run_id):
+            if plan is None or not plan.is_noop:
                 raise
-            # The run that is open is the holder's, and none of its work concerns us.
+            # The run that is open is the holder's, also one of the same id, and none of its work concerns us.
             return _nothing_to_do(session, options, plan, began)
 
 
@@ -132,11 +132,8 @@ def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> None:
 
 
 def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float) -> RunResult:
-    head = session.head.position.hash
-    run_id = options.run_id or new_run_id()
     seconds = time.monotonic() - began
-    if not (options.run_id and Journal.is_closed(session.spec.paths, options.run_id)):
-        head = record_noop(session, options, run_id, len(plan.decisions), seconds)
+    run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, "none")
@@ -172,7 +169,7 @@ def _run_locked(
         try:
             preload()
             open_runs = session.head.open_runs
-            run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id())
+            run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id(spec.paths))
             lock.write_holder(holder(run_id, launcher))
             recovered = recover(
                 spec.paths, spec.workspace, open_runs if run_id in open_runs else (*open_runs, run_id),

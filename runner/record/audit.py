@@ -68,12 +68,15 @@ class AuditLog:
     """The log of one run, open for appending; the pipeline lock makes this process its only writer."""
 
     def __init__(self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None) -> None:
-        """Open the log; `last` is its last record when it goes on, `stamp` gives the time as ISO 8601 in UTC."""
+        """Open the log; `last` is its last record when it goes on, `stamp` gives the time as ISO 8601 in UTC.
+
+        Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
+        """
         self.path = path
         self.run = run
         self._stamp = stamp
         self.last = last or Position(-1, GENESIS)
-        self._descriptor = files.open_append(path)
+        self._descriptor = files.open_append(path, new=last is None)
 
     def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
         """Append one record in one write; with `sync` it is durable when this returns."""

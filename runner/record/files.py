@@ -56,9 +56,10 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
             raise
 
 
-def open_append(path: str, *, truncate: bool = False) -> int:
-    """Open `path` for appending, made when missing, and return the descriptor (close-on-exec)."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0)
+def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
+    """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags |= (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0)
     with naming(path, "open"):
         return os.open(path, flags, 0o666)
 

@@ -79,6 +79,8 @@ def _recover_run(
     log = paths.audit(run)
     torn = cut_torn_line(log)
     told = _Told(log)
+    if told.last is None:
+        files.discard(log)  # its run died before it had said anything, and may begin it anew
     renamed: dict[str, None] = {}
     for stage, (seq, data) in told.commits.items():
         if redo(paths, workspace, run, seq, data) and durable and stage in told.unsynced:

@@ -1,0 +1,62 @@
+"""No two runs ever write into one log, whatever ids they are given or draw."""
+
+from __future__ import annotations
+
+from pipeline_bench import shell, wait_for
+
+from runner.api.journal import new_run_id
+from runner.paths import StatePaths
+from runner.record.audit import read_chain
+
+HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"
+
+
+def sealed_state(bench):
+    """What is on disk of logs and metrics, but for caches."""
+    state = bench.root / "state"
+    return {path.name: path.read_bytes() for path in state.iterdir() if path.name.startswith(("audit_", "metrics_"))}
+
+
+def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_while_that_one_works(bench):
+    bench.define(shell("b", HOLDS))
+    bench.write("go", "")
+    bench.succeed()
+    for name in ("go", "pid"):
+        (bench.root / name).unlink()
+    process = bench.start("-f", "--run-id", "mine")
+    wait_for((bench.root / "pid").exists, "the holder")
+    before = sealed_state(bench)
+    bench.succeed("--run-id", "mine")
+    assert sealed_state(bench) == before
+    bench.write("go", "")
+    assert process.wait(timeout=20) == 0
+    events = [record["ev"] for record in read_chain(str(bench.root / "state/audit_mine.jsonl"))]
+    assert (events[0], events[-1], events.count("run.start")) == ("run.start", "run.end", 1)
+
+
+def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_when_that_one_has_ended(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "work")
+    bench.succeed("--run-id", "none")
+    before = sealed_state(bench)
+    for run_id in ("work", "none"):
+        bench.succeed("--run-id", run_id)
+    assert sealed_state(bench) == before
+
+
+def test_a_run_that_died_before_its_first_record_can_be_begun_again(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
+    bench.write("state/audit_mine.jsonl", '{"half a rec')
+    bench.succeed("--run-id", "mine")
+    records = list(read_chain(str(bench.root / "state/audit_mine.jsonl")))
+    assert [record["ev"] for record in records][:2] == ["recovered", "run.start"]
+
+
+def test_a_default_id_that_another_run_has_is_drawn_again(tmp_path):
+    paths = StatePaths(str(tmp_path), str(tmp_path))
+    draws = iter([b"\0\1", b"\0\1", b"\0\2"])
+    ids = []
+    for _ in range(2):
+        ids.append(new_run_id(paths, lambda: 1_785_000_000.0, lambda _: next(draws)))
+        (tmp_path / f"audit_{ids[-1]}.jsonl").touch()
+    assert ids == ["20260725T172000Z-0001", "20260725T172000Z-0002"]
