@@ -35,12 +35,12 @@ class KernelLock:
         files.make_directories(os.path.dirname(path))
         self._lock = FileLock(path, fallback_to_soft=False, mode=0o666 & ~_umask(), thread_local=False)
 
-    def acquire(self, wait: float = 0.0) -> bool:
+    def acquire(self, wait: float = 0.0, poll: float = _POLL) -> bool:
         """Take the lock, waiting up to `wait` seconds (infinity: for ever); False when another holds it."""
         from filelock import Timeout
 
         try:
-            self._lock.acquire(timeout=-1 if wait == float("inf") else wait, poll_interval=_POLL)
+            self._lock.acquire(timeout=-1 if wait == float("inf") else wait, poll_interval=poll)
         except Timeout:
             return False
         except NotImplementedError as error:
@@ -101,7 +101,7 @@ class PipelineLock(KernelLock):
         `wait` is in seconds; `on_wait` gets the holder once, before the waiting begins. `check` is called while it
         lasts and may raise to end it: a signal that is only noted would not wake a thread that waits for ever.
         """
-        if self.acquire() or self.acquire(_GLANCE):
+        if self.acquire() or self.acquire(_GLANCE, _GLANCE / 50):
             return
         if wait > 0:
             on_wait(read_holder(self.path))
