@@ -1,0 +1,183 @@
+"""Run ids and the ledger: which run goes on, which is closed, and what is refused before a byte is written."""
+
+import json
+import os
+
+import pytest
+from pipeline_bench import PipelineBench, shell
+
+from runner.api.running import outcome
+from runner.record.audit import last_record
+from runner.record.ledger import read_head
+from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, StageResult
+
+FAIL_ONCE = "test -e again && touch $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"
+OK = "touch $PIPELINE_OUTPUT_OUT"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = PipelineBench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def ledger(bench):
+    return str(bench.root / "state/audit_ledger.jsonl")
+
+
+def events(bench):
+    with open(ledger(bench), "rb") as file:
+        return [(record["ev"], record["run"]) for record in map(json.loads, file)]
+
+
+def log_of(bench, run):
+    return [json.loads(line)["ev"] for line in bench.read(f"state/audit_{run}.jsonl").splitlines()]
+
+
+def snapshot(root):
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None for path in root.rglob("*")
+    }
+
+
+def cut_last_line(path):
+    with open(path, "rb+") as file:
+        whole = file.read().splitlines(keepends=True)
+        file.truncate(sum(map(len, whole[:-1])))
+
+
+def test_a_run_that_failed_goes_on_under_its_id_and_attempts_are_numbered_on(bench):
+    bench.define(shell("a", FAIL_ONCE))
+    assert bench.run().returncode == 1
+    (run,) = read_head(ledger(bench)).open_runs
+    bench.succeed()
+    assert events(bench) == [("opened", run), ("opened", run), ("closed", run)]
+    assert [record["data"]["attempt"] for record in bench.records("attempt.started")] == [1, 2]
+    assert [log_of(bench, run)[0], log_of(bench, run)[-1]] == ["run.start", "run.end"]
+    assert "run.resumed" in log_of(bench, run)
+
+
+def test_a_closed_id_is_refused_when_there_is_work_and_quiet_when_there_is_none(bench):
+    bench.define(shell("a", OK))
+    bench.succeed("run", "--run-id", "mine")
+    before = snapshot(bench.root / "state")
+    bench.succeed("run", "--run-id", "mine")
+    assert snapshot(bench.root / "state") == before
+    bench.define(shell("a", OK, params={"x": 1}))
+    done = bench.run("run", "--run-id", "mine")
+    assert (done.returncode, "has succeeded already" in done.stderr) == (2, True)
+    assert snapshot(bench.root / "state") == before
+
+
+def test_no_run_can_take_the_ledgers_name(bench):
+    bench.define(shell("a", OK))
+    done = bench.run("run", "--run-id", "Ledger")
+    assert (done.returncode, "no run can be called" in done.stderr) == (2, True)
+    assert not bench.exists("state")
+
+
+def test_a_log_that_was_sealed_just_before_the_kill_is_closed_by_the_next_run(bench):
+    bench.define(shell("a", OK))
+    bench.succeed("run", "--run-id", "mine")
+    cut_last_line(ledger(bench))
+    assert read_head(ledger(bench)).open_runs == ("mine",)
+    bench.succeed()
+    assert read_head(ledger(bench)).open_runs == ()
+    assert log_of(bench, "mine")[-1] == "run.end"
+    assert bench.run("status", "--exit-code").returncode == 0
+
+
+def test_work_that_comes_after_it_is_another_run(bench):
+    bench.define(shell("a", OK))
+    bench.succeed("run", "--run-id", "mine")
+    cut_last_line(ledger(bench))
+    bench.define(shell("a", OK, params={"x": 1}))
+    bench.succeed("run", "--run-id", "next")
+    assert log_of(bench, "mine")[-1] == "run.end"
+    assert events(bench)[1:] == [("closed", "mine"), ("opened", "next"), ("closed", "next")]
+
+
+@pytest.mark.parametrize("torn", [0, 40])
+def test_a_run_with_nothing_to_do_that_died_in_its_log_goes_on_in_it(bench, torn):
+    """Both records are one write; `torn` bytes of the second, or none of it, came to the disk."""
+    bench.define(shell("a", OK))
+    bench.succeed()
+    bench.succeed("run", "--run-id", "mine")
+    path = bench.root / "state/audit_mine.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:torn])
+    bench.succeed("run", "--run-id", "mine")
+    sequence = [json.loads(line)["seq"] for line in path.read_bytes().splitlines()]
+    assert sequence == list(range(len(sequence)))
+    assert last_record(str(path))["ev"] == "run.end"
+    assert read_head(ledger(bench)).open_runs == ()
+
+
+def test_a_run_with_nothing_to_do_never_writes_into_the_log_of_one_that_goes_on(bench):
+    bench.define(shell("a", OK))
+    bench.succeed()
+    os.mkfifo(bench.root / "go")
+    bench.define(shell("a", OK), shell("b", f"{OK}; read x < go"))
+    going = bench.start("run", "--run-id", "mine")
+    with open(bench.root / "go", "w") as go:  # opens when the stage has come to its read
+        assert bench.run("run", "--run-id", "mine", "a").returncode in {0, 9}  # quiet, or told: but not in that log
+        assert bench.run("run", "a").returncode == 0
+        go.write("\n")
+    assert going.wait() == 0
+    sequence = [json.loads(line)["seq"] for line in bench.read("state/audit_mine.jsonl").splitlines()]
+    assert sequence == list(range(len(sequence)))
+
+
+def test_a_state_directory_of_another_pipeline_is_refused_with_the_line_to_paste(bench):
+    bench.define(shell("a", OK))
+    bench.succeed()
+    before = snapshot(bench.root / "state")
+    bench.define(shell("a", OK), name="other")
+    for verb in ("run", "plan", "status", "clean"):
+        done = bench.run(verb)
+        assert done.returncode == 2
+        assert '"stateDir": "state/other"' in done.stderr
+    assert snapshot(bench.root / "state") == before
+    bench.define(shell("a", OK, outputs={"out": "b.txt"}), name="other", stateDir="state/other")
+    bench.succeed()
+
+
+@pytest.mark.parametrize("path", ["stage_a.json", "audit_ledger.jsonl"])
+def test_what_a_newer_release_wrote_is_refused_and_nothing_is_written(bench, path):
+    bench.define(shell("a", OK))
+    bench.succeed()
+    bench.write(f"state/{path}", '{"v":2}\n')
+    before = snapshot(bench.root)
+    done = bench.run()
+    assert (done.returncode, "newer release" in done.stderr, path in done.stderr) == (74, True, True)
+    assert snapshot(bench.root) == before
+
+
+def test_a_stage_whose_marker_is_damaged_runs_again(bench):
+    bench.define(shell("a", OK))
+    bench.succeed()
+    os.truncate(bench.root / "state/stage_a.json", 20)
+    bench.succeed()
+    assert len(bench.records("stage.commit")) == 2
+
+
+def ended(*pairs):
+    return {str(at): StageResult(str(at), status, exit_code=code) for at, (status, code) in enumerate(pairs)}
+
+
+OUTCOMES = [
+    (ended(), None, (SUCCEEDED, 0)),
+    (ended((SUCCEEDED, 0), (SKIPPED, 0)), 15, (SUCCEEDED, 0)),
+    (ended((FAILED, 75), (FAILED, 75), (BLOCKED, 0)), None, (FAILED, 75)),
+    (ended((FAILED, 75), (FAILED, 1)), None, (FAILED, 1)),
+    (ended((FAILED, 5), (SUCCEEDED, 0)), None, (FAILED, 5)),
+    (ended((FAILED, 4), (FAILED, 5)), None, (FAILED, 1)),
+    (ended((FAILED, 1), (INTERRUPTED, 0)), 2, (INTERRUPTED, 130)),
+    (ended((BLOCKED, 0)), 1, (INTERRUPTED, 129)),
+]
+
+
+@pytest.mark.parametrize(("stages", "signal_number", "expected"), OUTCOMES)
+def test_a_runs_exit_code_is_what_its_failures_agree_on(stages, signal_number, expected):
+    assert outcome(stages, signal_number) == expected

@@ -1,0 +1,147 @@
+"""Locks are the kernel's: they end with their holder, and the file says who that is."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from runner.errors import EXIT_LOCKED, LockHeldError, StateError
+from runner.record.locks import PipelineLock, StageLock, describe, is_held, read_holder
+
+HOLD = """
+import sys
+from runner.record.locks import PipelineLock
+lock = PipelineLock(sys.argv[1])
+lock.take(0, print)
+lock.write_holder({"pid": 1, "host": "h", "run": "r", "since": "s"})
+print("held", flush=True)
+sys.stdin.readline()
+"""
+GLANCE = """
+import sys
+from runner.record.locks import is_held
+print("looking", flush=True)
+while True:
+    is_held(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "locks" / "pipeline.lock")
+
+
+@pytest.fixture
+def start(path):
+    started = []
+
+    def start(program):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )  # fmt: skip
+        started.append(process)
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_loser_is_told_who_holds_it_since_when(path, start):
+    start(HOLD)
+    with pytest.raises(LockHeldError, match="pid 1 on h, run r, since s") as caught:
+        PipelineLock(path).take(0, lambda holder: None)
+    assert caught.value.exit_code == EXIT_LOCKED
+    assert is_held(path)
+    assert read_holder(path)["run"] == "r"  # the loser has not emptied the file
+
+
+def test_it_ends_with_its_holder_however_that_ends(path, start):
+    holder = start(HOLD)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(path)
+    assert read_holder(path)["run"] == "r"  # that the file exists, and what it says, means nothing
+    PipelineLock(path).take(0, lambda holder: None)
+
+
+def test_who_waits_is_told_once_and_gets_it(path, start):
+    holder = start(HOLD)
+    heard = []
+
+    def on_wait(told):
+        heard.append(told["run"])
+        holder.kill()
+
+    lock = PipelineLock(path)
+    lock.take(60, on_wait)
+    assert (heard, is_held(path)) == (["r"], True)
+    lock.release()
+    assert not is_held(path)
+
+
+def test_waiting_can_be_ended(path, start):
+    start(HOLD)
+
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        PipelineLock(path).take(float("inf"), lambda holder: None, check)
+
+
+def test_those_who_only_look_turn_no_run_away(path, start):
+    lock = PipelineLock(path)
+    lock.take(0, print)
+    lock.release()
+    for _ in range(2):
+        start(GLANCE)
+    for _ in range(300):
+        lock.take(0, print)
+        lock.release()
+
+
+def test_a_launcher_that_outlived_its_run_is_waited_for_and_then_named(path):
+    lock = PipelineLock(path)
+    lock.take(0, print)
+    lock.write_holder({"launcher": 5, "launcherStarted": 7})
+    answers = iter([True, True, False])
+    asked = []
+
+    def still_there(*words):
+        asked.append(words)
+        return next(answers)
+
+    lock.await_launcher(still_there)
+    assert asked == [(5, 7)] * 3
+    with pytest.raises(StateError, match="kill -9 5"):
+        lock.await_launcher(lambda pid, started: True, clock=iter([0.0, 1e6]).__next__)
+    lock.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"launcher": "5"}', b"{" * 100_000])
+def test_an_odd_holder_file_is_nobodys_trouble(path, content):
+    lock = PipelineLock(path)
+    with open(path, "wb") as file:
+        file.write(content)
+    lock.take(0, print)
+    lock.await_launcher(lambda pid, started: True)
+    lock.release()
+    assert describe(read_holder(path)).startswith(("it has not said", "pid None"))
+
+
+def test_a_stage_lock_keeps_another_process_out_until_it_is_given_back(tmp_path):
+    one, other = StageLock(str(tmp_path / "a.lock")), StageLock(str(tmp_path / "a.lock"))
+    assert (one.acquire(), other.acquire()) == (True, False)
+    one.release()
+    assert other.acquire()
+    other.release()
+
+
+def test_looking_at_a_lock_makes_no_file(path):
+    assert not is_held(path)
+    assert not os.path.exists(path)
