@@ -73,9 +73,11 @@ class Session:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
         if not (self.cache.dirty or self._code.dirty) or _is_plain():
             return
-        content, path = self.cache.dump(self._code.sections()), self.spec.paths.digest_cache
+        content, paths = self.cache.dump(self._code.sections()), self.spec.paths
         try:
-            files.replace(path, content, temporary=f"{path}.tmp")
+            files.make_directories(paths.temporary)
+            # A run without work saves beside others: its file has a name of its own, which recovery may take away.
+            files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
         except StateError:  # the next run reads the files again
             return
 

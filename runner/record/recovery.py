@@ -42,9 +42,17 @@ def recover(
     what the dead run had renamed is on disk when this returns, for it will not be looked at again.
     """
     recovered = [_recover_run(paths, workspace, run, declared, durable=durable) for run in runs]
-    files.discard(paths.temporary)
-    files.discard(f"{paths.digest_cache}.tmp")  # which a run without work may have been writing
+    _empty_temporary(paths)
     return recovered
+
+
+def _empty_temporary(paths: StatePaths) -> None:
+    """Remove all that must not outlive a run, also while a run without work saves its cache there."""
+    dead = f"{paths.temporary}.dead"
+    files.discard(dead)
+    if os.path.lexists(paths.temporary):
+        files.rename(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
+        files.discard(dead)
 
 
 class _Told:
