@@ -23,7 +23,9 @@ class Interrupts:
     handlers, nothing is caught.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, final: bool = False) -> None:
+        """`final`: the process ends with the run, so that after a signal no further one may change its exit code."""
+        self._final = final
         self.first: int | None = None
         self.count = 0
         self.tolerated = 0
@@ -44,6 +46,8 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, previous in self._previous.items():
+            if self._final and self.count:
+                previous = signal.SIG_IGN  # noqa: PLW2901
             signal.signal(number, previous)  # type: ignore[arg-type]
         os.close(self.wakeup)
         os.close(self._write_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from runner.api.session import Session
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.api.options import Options
+
+
+_OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp")
+"""What a run writes into a state directory; it may hold another pipeline's, and the locks, which are held."""
 
 
 def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> list[str]:
@@ -37,8 +42,8 @@ def _found(session: Session, *, state: bool) -> list[str]:
     found = list(_made(session))
     directory, locks = session.spec.paths.state_dir, session.spec.paths.locks_dir
     if state and os.path.isdir(directory):
-        entries = (f"{directory}/{name}" for name in sorted(os.listdir(directory)))
-        found += [path for path in entries if path not in found and path != locks]  # the locks are held
+        entries = (f"{directory}/{name}" for name in sorted(os.listdir(directory)) if _OURS.fullmatch(name))
+        found += [path for path in entries if path not in found and path != locks]
     return found
 
 

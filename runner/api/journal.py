@@ -58,14 +58,12 @@ class Journal:
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
 
     @classmethod
-    def begin(
-        cls, session: Session, options: Options, run_id: str, recovered: list[OpenRun], launcher: Launcher
-    ) -> Journal:
+    def begin(cls, session: Session, options: Options, mine: OpenRun, launcher: Launcher) -> Journal:
         """Open a run, or one that has not succeeded yet again, and make that durable before anything starts.
 
         The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
         """
-        mine = next(one for one in recovered if one.run == run_id)
+        run_id = mine.run
         for directory in (session.spec.paths.state_dir, session.spec.paths.temporary):
             files.make_directories(directory)
         log = AuditLog(session.spec.paths.audit(run_id), run_id, stamp, mine.last)
@@ -194,6 +192,7 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
     spec = session.spec.canonical  # once: it is made anew each time it is asked for
     return {
         "pipeline": session.spec.name,
+        "stages": list(options.stages),
         "spec": spec,
         "specSha256": sha256(spec.encode()).hexdigest(),
         "user": user,

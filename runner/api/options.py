@@ -14,7 +14,7 @@ class Options:
     """The options of `run`; the other verbs heed those that mean something to them.
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
-    or `process`: the latter leaves out the fsyncs, and still survives a kill -9.
+    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `final`: the process ends with it.
     """
 
     stages: tuple[str, ...] = ()
@@ -28,3 +28,4 @@ class Options:
     durability: str = "full"
     paranoid: bool = False
     argv: tuple[str, ...] = ()
+    final: bool = False

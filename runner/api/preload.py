@@ -20,6 +20,7 @@ NEEDED = (
     "runner.executor.loop",
     "runner.executor.publishing",
     "runner.spec.effective",
+    "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
 
 

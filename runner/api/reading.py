@@ -119,11 +119,17 @@ def status(spec_path: str, options: Options) -> Status:
         str(last["ts"]) if last else None,
         _last_success(paths.ledger),
         session.head.open_runs,
-        read_metrics(paths, run) if run else {},
+        read_metrics(paths, run) if run and _has_stopped(paths.audit(run)) else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
         tuple(incomplete),
         tuple(undeclared(session)),
     )
+
+
+def _has_stopped(log: str) -> bool:
+    """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
+    record = last_record(log)
+    return record is not None and record["ev"] in ("run.stopped", "run.end")
 
 
 def undeclared(session: Session) -> list[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.executor.job import Surroundings, Ticker
+    from runner.record.recovery import OpenRun
 
 
 class Listener(Protocol):
@@ -81,7 +82,7 @@ def run(
     """
     heard: Listener = listener or Quiet()
     began = time.monotonic()
-    with Interrupts() as interrupts:
+    with Interrupts(final=options.final) as interrupts:
         may_be_held = True
 
         def tick(size: int) -> None:
@@ -156,7 +157,7 @@ def _run_locked(
     from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
-    from runner.record.recovery import recover
+    from runner.record.recovery import OpenRun, recover
 
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
@@ -169,22 +170,36 @@ def _run_locked(
         try:
             preload()
             open_runs = session.head.open_runs
-            run_id = options.run_id or (open_runs[-1] if open_runs else new_run_id(spec.paths))
-            lock.write_holder(holder(run_id, launcher))
+            lock.write_holder(holder(None, launcher))
+            wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
             recovered = recover(
-                spec.paths, spec.workspace, open_runs if run_id in open_runs else (*open_runs, run_id),
+                spec.paths, spec.workspace, (*open_runs, *wanted),
                 {stage.name: stage.outputs for stage in spec.stages}, durable=options.durability == "full",
             )  # fmt: skip
+            mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
+            lock.write_holder(holder(mine.run, launcher))
             plan = session.plan()
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            begun = open_runs or any(one.last for one in recovered)
-            if plan.is_noop and (not begun or Journal.is_closed(spec.paths, run_id)):
+            begun = mine.last is not None or mine.run in open_runs
+            if plan.is_noop and (not begun or Journal.is_closed(spec.paths, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
-            journal = Journal.begin(session, options, run_id, recovered, launcher)
+            journal = Journal.begin(session, options, mine, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
         finally:
             launcher.close()
+
+
+def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
+    """Return the run that this one is a part of, newest first: the one asked for, or one of no other stages.
+
+    A run of named stages must not end, and so close, a run in which others failed.
+    """
+    if options.run_id:
+        return next(one for one in recovered if one.run == options.run_id)
+    named = set(options.stages)
+    fitting = [one for one in recovered if not named or (one.selected and named.issuperset(one.selected))]
+    return fitting[-1] if fitting else None
 
 
 def _execute(

@@ -151,6 +151,7 @@ def _options(asked: Invocation) -> Options:
         wait=getattr(given, "wait", 0.0),
         durability=getattr(given, "durability", "full"),
         paranoid=asked.flag("paranoid"),
+        final=asked.verb == "run",
         argv=tuple(word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in asked.words),
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from runner.contain.launch import Exit, Launch
 from runner.contain.launcher import START
-from runner.errors import Fault, OffpipeError
+from runner.errors import Fault, OffpipeError, StateError
 from runner.processes import process_identity
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Launcher:
     def start(cls, *, interpreter: str = sys.executable, plain: bool = False) -> Launcher:
         """Start the program and return at once; it gets ready meanwhile. `plain`: as on a system without subreapers.
 
-        Raises OffpipeError when there is no process, no descriptor or no interpreter.
+        Raises StateError when there is no process, no descriptor or no interpreter.
         """
         ends: list[int] = []
         try:
@@ -59,7 +59,7 @@ class Launcher:
         except OSError as error:
             for descriptor in ends:
                 os.close(descriptor)
-            raise OffpipeError(Fault("launcher", f"cannot start {interpreter}: {error.strerror}")) from error
+            raise StateError.from_os(error, interpreter, "start the launcher with") from error
         os.close(ends[0])
         os.close(ends[3])
         os.set_blocking(ends[1], False)
@@ -97,11 +97,20 @@ class Launcher:
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""
+        self._wake()
         self._ask("terminate", None)
 
     def kill(self) -> None:
         """KILL to every process of every launch."""
+        self._wake()
         self._ask("kill", None)
+
+    def _wake(self) -> None:
+        """Let a launcher go on that somebody stopped: it would heed neither requests nor time limits."""
+        try:
+            os.kill(self.pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass  # receive tells that it is dead
 
     def receive(self) -> list[Exit]:
         """The exits since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""

@@ -92,7 +92,10 @@ def parse(content: bytes, shown: str) -> Parsed:
             tree = ast.parse(content, shown)
         return _Collector(tree, b"TYPE_CHECKING" in content).parsed()
     except SyntaxError as error:
-        raise _refusal(f"{shown}:{error.lineno or 1}", f"invalid syntax: {error.msg}") from error
+        raise _refusal(
+            f"{shown}:{error.lineno or 1}",
+            f"invalid syntax: {error.msg}".replace("invalid syntax: invalid syntax", "invalid syntax"),
+        ) from error
     except (RecursionError, MemoryError) as error:
         raise _refusal(shown, "invalid syntax: nested too deeply") from error
     except ValueError as error:  # a NUL byte before Python 3.12; bytes that are not in the file's encoding

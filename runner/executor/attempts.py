@@ -14,7 +14,7 @@ from runner.executor.publishing import real_identities
 from runner.executor.setting import Setting
 from runner.paths import partial_path, partial_tag
 from runner.record import files
-from runner.record.checkpoints import adopt, keep_or_discard, read_progress
+from runner.record.checkpoints import adopt, discard_attempt, find_partials, keep_or_discard, read_progress
 from runner.record.locks import StageLock
 from runner.results import AttemptResult, StageResult
 from runner.spec.placeholders import list_inputs
@@ -99,7 +99,10 @@ class Attempts:
         return self._keys[stage]
 
     def record_skip(self, stage: Stage, key: str) -> None:
-        """Record that a stage is up to date."""
+        """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
+        if os.path.lexists(self.progress_path(stage)):
+            found = find_partials(self._real_outputs(stage))
+            discard_attempt(self.progress_path(stage), [path for paths in found.values() for path in paths])
         self._log.append("stage.skipped", {"stage": stage.name, "key": key})
 
     # ---- before ----

@@ -42,10 +42,16 @@ class Backoff:
             retry_on_timeout=job.stage.retry_on_timeout,
         )  # fmt: skip
 
-    def failure(self, job: Job) -> tuple[Fault, int]:
-        """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code."""
+    def failure(self, job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
+        """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code.
+
+        `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
+        """
         attempt = job.attempts[-1]
-        return _fault_of(job, attempt), EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
+        fault = _fault_of(job, attempt)
+        if given_up:
+            fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
+        return fault, EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
 
 
 def _fault_of(job: Job, attempt: AttemptResult) -> Fault:

@@ -265,7 +265,7 @@ class Executor:
             self._stopping = True
             while self._sleeping:
                 other = heapq.heappop(self._sleeping)[2]
-                self._fail(other, *self._backoff.failure(other))
+                self._fail(other, *self._backoff.failure(other, given_up=True))
 
     def _interrupt(self, job: Job) -> None:
         self._attempts.sweep(job)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from runner.executor.job import Job, Surroundings
     from runner.spec.model import Spec
 
+PYTHON = (sys.executable, "-B")
+"""How Python stages are started: without leaving bytecode. Python tells a .pyc from its source by whole seconds and size,
+so that one beside the user's modules could hold older code than the key says."""
+
 
 class Setting:
     """Lays out what the attempts of one run start with; `partials` of a job are its outputs."""
@@ -69,7 +73,9 @@ class Setting:
         argv = self._words(job, scratch, partials, where)
         processor = self._spec.processor_path(job.stage)
         if processor is not None:
-            argv = [sys.executable, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+            argv = [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+        elif job.stage.command and job.stage.command[0] == "{python}":
+            argv[:1] = PYTHON
         path = environment.get("PATH", DEFAULT_PATH)
         program = find_program(argv[0], path, self._spec.root)
         if program is None:

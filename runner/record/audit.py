@@ -112,7 +112,7 @@ def read_records(path: str) -> Iterator[dict[str, object]]:
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
     try:
-        with open(path, "rb") as log:
+        with open(files.open_regular(path), "rb") as log:
             for line in log:
                 record = parse_record(line)
                 if record is None:
@@ -133,7 +133,7 @@ def read_chain(path: str) -> Iterator[dict[str, object]]:
     """
     last = Position(-1, GENESIS)
     try:
-        with open(path, "rb") as log:
+        with open(files.open_regular(path), "rb") as log:
             for number, line in enumerate(log, 1):
                 record, last = _follow(line, last, path, number)
                 yield record
@@ -181,7 +181,7 @@ def _follow(line: bytes, last: Position | None, path: str, number: int = 0) -> t
 
 def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
     if not number:
-        with files.naming(path, "read"), open(path, "rb") as log:
+        with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
             number = max(at for at, one in enumerate(log, 1) if one == line)
     hint = "restore it from a copy, or move the state directory away to start anew"
     return StateError(Fault(f"{path}:{number}", what, hint))
@@ -190,7 +190,7 @@ def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
 def _last_lines(path: str) -> tuple[list[bytes], int, int]:
     """Return the last two lines that have their line ends (or fewer), the offset behind them, and the file's size."""
     try:
-        with open(path, "rb") as log:
+        with open(files.open_regular(path), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             span = _TAIL
             while True:

@@ -8,8 +8,9 @@ the kernel reports lost pages once, and a second fsync would succeed without the
 from __future__ import annotations
 
 import os
+import stat
 
-from runner.errors import StateError
+from runner.errors import Fault, StateError
 from runner.paths import aside_path
 
 TYPE_CHECKING = False
@@ -56,9 +57,26 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
             raise
 
 
+def open_regular(path: str) -> int:
+    """Open a file of ours for reading; StateError for a FIFO or a device in its place, which could hold us for ever.
+
+    FileNotFoundError passes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            from errno import EISDIR
+
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), path)
+        raise StateError(Fault(path, "is no regular file", "remove it"))
+    return descriptor
+
+
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
     """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO is refused, not waited for
     flags |= (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0)
     with naming(path, "open"):
         return os.open(path, flags, 0o666)

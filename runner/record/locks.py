@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import time
 from json import loads
 from typing import TYPE_CHECKING
@@ -129,6 +130,8 @@ class PipelineLock(KernelLock):
         if not isinstance(pid, int) or not isinstance(started, int):
             return
         deadline = clock() + _LAUNCHER_PATIENCE
+        if still_there(pid, started):
+            wake(pid)
         while still_there(pid, started):
             check()
             if clock() > deadline:
@@ -137,12 +140,20 @@ class PipelineLock(KernelLock):
             time.sleep(_POLL)
 
 
+def wake(pid: int) -> None:
+    """Let a process go on that somebody stopped, so that it can see its end."""
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except OSError:
+        pass  # gone just now, or another user's: the waiting will tell
+
+
 def read_holder(path: str) -> dict[str, object]:
     """Return what the holder wrote into a lock file: pid, host, run, since, launcher; empty when nobody did."""
     try:
-        with open(path, "rb") as lock:
+        with open(files.open_regular(path), "rb") as lock:
             holder = loads(lock.read(1 << 16))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, StateError):
         return {}
     return holder if isinstance(holder, dict) else {}
 
@@ -150,7 +161,7 @@ def read_holder(path: str) -> dict[str, object]:
 def is_held(path: str) -> bool:
     """Whether some process holds the lock now; writes nothing and waits for nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

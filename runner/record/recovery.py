@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class OpenRun(NamedTuple):
-    """A run that goes on: the end of its log, the attempts that each stage had, and how many torn bytes were cut."""
+    """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
+
+    `selected` are the stages that it was last asked for by name; empty: all.
+    """
 
     run: str
     last: Position | None
     attempts: dict[str, int]
     torn_bytes: int
+    selected: tuple[str, ...] = ()
 
 
 def recover(
@@ -64,6 +68,7 @@ class _Told:
         self.started: dict[str, set[str]] = {}
         self.attempts: dict[str, int] = {}
         self.last: Position | None = None
+        self.selected: tuple[str, ...] = ()
         for record in read_chain(log):
             self.last = Position(int(str(record["seq"])), str(record["hash"]))
             data = record["data"]
@@ -77,6 +82,8 @@ class _Told:
         elif event == "attempt.started":
             self.attempts[data["stage"]] = data["attempt"]
             self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
+        elif event in ("run.start", "run.resumed"):
+            self.selected = tuple(data.get("stages", ()))
         elif event == "run.stopped":  # written after everything was made durable
             self.unsynced.clear()
 
@@ -100,7 +107,7 @@ def _recover_run(
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
     _sweep(paths, workspace, told.started, declared)
-    return OpenRun(run, told.last, told.attempts, torn)
+    return OpenRun(run, told.last, told.attempts, torn, told.selected)
 
 
 def _sweep(

@@ -73,7 +73,7 @@ def read_object(path: str) -> dict[str, object] | None:
 def read_bytes(path: str) -> bytes | None:
     """Return what a state file holds, or None when there is no such file; StateError when it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open(files.open_regular(path), "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None

@@ -77,7 +77,7 @@ class Job(Generic[Data]):
         self._items: Iterator[bytes | str] | None = None
         self._outputs: dict[str, Output] = {}
         self._over = self._writing = False
-        self.resumed = False
+        self.resumed = self._entered = False
 
     @property
     def line_offset(self) -> int:
@@ -111,6 +111,7 @@ class Job(Generic[Data]):
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
         self._writing = not self.resumed
+        self._entered = True
         try:
             self._open()
         except OffpipeError:
@@ -138,6 +139,8 @@ class Job(Generic[Data]):
                 output.flush()
 
     def __iter__(self) -> Iterator[Data]:
+        if not self._entered:
+            raise UsageError(Fault("job", "is read outside its block", "write `with stage.lines(...) as job:`"))
         if self._items is None:  # one for all loops: a second one goes on where the first was left
             self._items = self._by_lines() if self._by_line else self._by_blocks()
         return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding

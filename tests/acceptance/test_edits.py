@@ -1,0 +1,53 @@
+"""What is edited is what runs, however quickly."""
+
+from __future__ import annotations
+
+import os
+
+
+def test_a_module_edited_within_the_same_second_to_the_same_size_is_what_runs(bench):
+    stage = {"name": "a", "processor": "p.py", "outputs": {"out": "a.txt"}}
+    bench.write("p.py", "import os, helper\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').write(helper.X)\n")
+    bench.define(stage)
+    for text in ("one", "two"):
+        bench.write("helper.py", f"X = '{text}'\n")
+        os.utime(bench.root / "helper.py", (1_700_000_000, 1_700_000_000 + (text == "two") * 1e-3))
+        bench.succeed()
+        assert bench.read("a.txt") == text.encode()
+
+
+def test_a_checkpoint_of_other_inputs_goes_when_its_stage_is_up_to_date_again(bench):
+    script = (
+        'f=$PIPELINE_OUTPUT_OUT; cat "$PIPELINE_INPUT_IN" > $f; grep -q wrong $f || exit 0; '
+        'printf \'{"key": "%s", "lineOffset": 1, "outputs": {"out": {"length": 1}}}\' $PIPELINE_KEY '
+        "> $PIPELINE_PROGRESS; exit 3"
+    )
+    stages = [
+        {"name": "a", "command": ["sh", "-c", script], "inputs": {"in": "in.txt"}, "outputs": {"out": "o/a.txt"}},
+        {"name": "list", "command": ["ls", "-A", "o"], "stdout": "l", "inputs": {"o": "o/"}, "outputs": {"l": "l.txt"}},
+    ]
+    bench.write("in.txt", "right\n")
+    bench.define(*stages)
+    bench.succeed()
+    bench.write("in.txt", "wrong\n")
+    assert bench.run().returncode == 1
+    assert len(os.listdir(bench.root / "o")) == 2
+    bench.write("in.txt", "right\n")
+    bench.succeed()
+    assert os.listdir(bench.root / "o") == ["a.txt"]
+    assert not (bench.root / "state" / "progress_a.json").exists()
+
+
+def test_a_run_of_named_stages_does_not_close_a_run_in_which_others_failed(bench):
+    bench.define(
+        {"name": "a", "command": ["sh", "-c", ": > $PIPELINE_OUTPUT_A"], "outputs": {"a": "a.txt"}},
+        {"name": "b", "command": ["sh", "-c", "[ -e go ] && : > $PIPELINE_OUTPUT_B"], "outputs": {"b": "b.txt"}},
+    )
+    assert bench.run().returncode == 1
+    (failed,) = bench.records("run.start")
+    bench.succeed("run", "a", "-f")
+    bench.write("go", "")
+    bench.succeed()
+    ended = {record["run"] for record in bench.records("run.end")}
+    assert failed["run"] in ended
+    assert failed["run"] in {record["run"] for record in bench.records("run.resumed")}
