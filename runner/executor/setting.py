@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 PYTHON = (sys.executable, "-B")
-"""How Python stages are started: without leaving bytecode. Python tells a .pyc from its source by whole seconds and size,
+"""How Python stages are started: without leaving bytecode. A .pyc is told from its source by whole seconds and size,
 so that one beside the user's modules could hold older code than the key says."""
 
 
