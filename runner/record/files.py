@@ -260,7 +260,11 @@ def _remove_tree(path: str) -> None:
         for entry in os.scandir(directory):
             if entry.is_dir(follow_symlinks=False):
                 os.chmod(entry.path, 0o700)
-    rmtree(path)
+    try:
+        rmtree(path)
+    except OSError:  # another process took an entry away, or put one there, that was on its way when this began
+        if os.path.lexists(path):
+            rmtree(path)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
