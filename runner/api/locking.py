@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runner.processes import is_alive
-from runner.record.locks import PipelineLock, read_holder
+from runner.record.locks import PipelineLock, is_held, read_holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def held_lock(
     lock = PipelineLock(path)
     lock.take(wait, on_wait, check)
     try:
-        before = read_holder(path)
+        before = lock.previous = read_holder(path)
         lock.write_holder(
             {**holder(None), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
         )
@@ -36,6 +36,11 @@ def held_lock(
         yield lock
     finally:
         lock.release()
+
+
+def last_holder(path: str) -> dict[str, object] | None:
+    """Return who held the lock last, None while somebody holds it: equal later on means that nobody did meanwhile."""
+    return None if is_held(path) else read_holder(path)
 
 
 def holder(run_id: str | None, launcher: Launcher | None = None) -> dict[str, object]:

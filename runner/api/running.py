@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import runner
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
+from runner.api.locking import last_holder
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, LockHeldError, UsageError
 from runner.interrupts import Interrupts
@@ -97,6 +98,7 @@ def run(
             heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick)
+        seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
         except _AnotherRunError:
@@ -109,7 +111,7 @@ def run(
             if plan.is_noop and not session.head.open_runs and not begun:
                 return _nothing_to_do(session, options, plan, began)
         try:
-            return _run_locked(session, options, plan, began, interrupts, heard, plugins)
+            return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins)
         except LockHeldError:
             if plan is None or not plan.is_noop:
                 raise
@@ -151,9 +153,10 @@ def _skipped(plan: Plan) -> dict[str, StageResult]:
 
 
 def _run_locked(
-    session: Session, options: Options, plan: Plan | None, began: float, interrupts: Interrupts, heard: Listener,
-    plugins: tuple[object, ...],
+    session: Session, options: Options, plan: Plan | None, seen: dict[str, object] | None, began: float,
+    interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...],
 ) -> RunResult:  # fmt: skip
+    """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
     from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
@@ -163,7 +166,7 @@ def _run_locked(
     manager = make_plugins((*heard.hooks(), *plugins))
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
     with held_lock(spec.paths.pipeline_lock, wait, heard.waiting, interrupts.check) as lock:
-        session.head = session.read_head()
+        planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
@@ -178,7 +181,9 @@ def _run_locked(
             )  # fmt: skip
             mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
             lock.write_holder(holder(mine.run, launcher))
-            plan = session.plan()
+            undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
+            if plan is None or recovered or not undisturbed:
+                plan = session.plan()
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
             begun = mine.last is not None or mine.run in open_runs

@@ -92,7 +92,9 @@ class StageLock:
 
 
 class PipelineLock(KernelLock):
-    """The one lock of a run with work to do: from before recovery to the seal."""
+    """The one lock of a run with work to do: from before recovery to the seal. `previous` is who held it before."""
+
+    previous: dict[str, object] | None = None
 
     def take(
         self, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None] = lambda: None
