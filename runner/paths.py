@@ -50,12 +50,9 @@ class StatePaths:
     def run_temporary(self, run: str) -> str:
         return f"{self.state_dir}/tmp/{run}"
 
-    def scratch(self, run: str, stage: str, attempt: int) -> str:
-        """The stage's TMPDIR; the stage file is `<scratch>.json` beside it."""
-        return f"{self.state_dir}/tmp/{run}/{stage}.{attempt}"
-
-    def stage_file(self, run: str, stage: str, attempt: int) -> str:
-        return f"{self.scratch(run, stage, attempt)}.json"
+    def scratch(self, run: str, number: int) -> str:
+        """A TMPDIR of stages; the stage file is `<scratch>.json` beside it."""
+        return f"{self.state_dir}/tmp/{run}/{number}"
 
     @property
     def digest_cache(self) -> str:

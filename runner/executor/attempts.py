@@ -11,6 +11,7 @@ from runner.decide.fingerprint import Fingerprint
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
+from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
 from runner.paths import partial_path, partial_tag
 from runner.record import files
@@ -61,6 +62,7 @@ class Attempts:
         self._published = published
         self._publisher = publisher
         self._setting = Setting(spec, run_id, surroundings)
+        self._scratch = ScratchPool(spec.paths, run_id)
         self._numbers = dict(earlier)
         self._keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
@@ -130,12 +132,11 @@ class Attempts:
             self._make_directory(directory)
         if os.path.lexists(self.progress_path(stage)):
             adopt(self.progress_path(stage), job.fingerprint.key, real, job.tag)
-        scratch = self._paths.scratch(run, stage.name, job.number)
-        files.make_directories(scratch)
+        job.scratch = self._scratch.take()
         files.create(job.log)
         partials = self.partials(job)
-        environment = self._setting.environment(job, scratch, partials)
-        argv, job.program = self._setting.command(job, scratch, partials, environment)
+        environment = self._setting.environment(job, partials)
+        argv, job.program = self._setting.command(job, partials, environment)
         stdout = partials[stage.stdout] if stage.stdout else None
         if stdout:
             files.touch(stdout)
@@ -170,7 +171,7 @@ class Attempts:
             ended.left_behind, ended.failed_to_start, ended.sent,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
-        self._discard_scratch(job)
+        self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             self.sweep(job)
         return attempt
@@ -203,17 +204,13 @@ class Attempts:
         """
         keep_or_discard(self.progress_path(job.stage), job.fingerprint.key or None, self._real_outputs(job.stage))
 
-    def _discard_scratch(self, job: Job) -> None:
-        scratch = self._paths.scratch(self.run_id, job.stage.name, job.number)
-        files.discard(scratch)
-        files.discard(f"{scratch}.json")
-        files.discard(f"{scratch}.progress")
-        for name in list_inputs(job.stage.command or job.stage.args):
-            files.discard(f"{scratch}.{name}.list")
+    def _give_back_scratch(self, job: Job) -> None:
+        names = list_inputs(job.stage.command or job.stage.args)
+        self._scratch.give_back(job.scratch, lists=[f"{job.scratch}.{name}.list" for name in names])
 
     def abandon(self, job: Job) -> None:
         """Take back an attempt that was laid out and will not be started."""
-        self._discard_scratch(job)
+        self._give_back_scratch(job)
         if job.log:
             files.discard(job.log)
         self.sweep(job)

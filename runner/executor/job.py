@@ -28,6 +28,7 @@ class Job:
     tag: str = ""
     log: str | None = None
     program: str = ""
+    scratch: str = ""
     delay: float = 0.0
     began: float = 0.0
     redecided: int = 0

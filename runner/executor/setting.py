@@ -30,11 +30,11 @@ class Setting:
         self.run_id = run_id
         self._around = around
 
-    def environment(self, job: Job, scratch: str, partials: dict[str, str]) -> dict[str, str]:
+    def environment(self, job: Job, partials: dict[str, str]) -> dict[str, str]:
         """Write the stage file, and return the whole environment of one attempt."""
         stage = job.stage
         resources = stage.resources
-        stage_file = self._paths.stage_file(self.run_id, stage.name, job.number)
+        stage_file = f"{job.scratch}.json"
         inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
         write_stage_file(
             stage_file,
@@ -47,7 +47,7 @@ class Setting:
                 "durability": "full" if self._around.durable else "process",
                 "inputs": inputs, "outputs": partials,
                 "realOutputs": {name: self._spec.output_path(path) for name, path in stage.outputs.items()},
-                "progress": self._paths.progress(stage.name), "scratch": scratch,
+                "progress": self._paths.progress(stage.name), "scratch": job.scratch,
                 "resources": {
                     "cpus": resources.cpus, "memoryMiB": resources.memory_mib,
                     "ioConcurrency": resources.io_concurrency,
@@ -61,16 +61,14 @@ class Setting:
             memory_mib=resources.memory_mib, io_concurrency=resources.io_concurrency,
         )  # fmt: skip
         return stage_environment(
-            interpreter=sys.executable, outer_home=self._around.outer_home, scratch=scratch,
+            interpreter=sys.executable, outer_home=self._around.outer_home, scratch=job.scratch,
             package_parent=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus, contract=contract,
         )  # fmt: skip
 
-    def command(
-        self, job: Job, scratch: str, partials: dict[str, str], environment: dict[str, str]
-    ) -> tuple[list[str], str]:
+    def command(self, job: Job, partials: dict[str, str], environment: dict[str, str]) -> tuple[list[str], str]:
         """Return the words of the command line and the absolute path of its program; SpecError when there is none."""
         where = f"{self._spec.shown}#/stages/{job.stage.index}"
-        argv = self._words(job, scratch, partials, where)
+        argv = self._words(job, partials, where)
         processor = self._spec.processor_path(job.stage)
         if processor is not None:
             argv = [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
@@ -85,7 +83,7 @@ class Setting:
             raise SpecError(fault)
         return argv, program
 
-    def _words(self, job: Job, scratch: str, partials: dict[str, str], where: str) -> list[str]:
+    def _words(self, job: Job, partials: dict[str, str], where: str) -> list[str]:
         stage = job.stage
         inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
         if stage.stdin and len(inputs[stage.stdin]) != 1:
@@ -94,7 +92,7 @@ class Setting:
         words = list(stage.command or stage.args)
         lists = {}
         for name in list_inputs(words):
-            lists[name] = f"{scratch}.{name}.list"
+            lists[name] = f"{job.scratch}.{name}.list"
             files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
         try:
             return expand(

@@ -16,8 +16,8 @@ def test_no_two_files_of_stages_and_runs_meet():
     found += [make(name) for make in (PATHS.marker, PATHS.progress, PATHS.stage_lock) for name in NAMES]
     found += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]
     for run, stage, attempt in itertools.product(runs, NAMES, (1, 2, 11)):
-        found += [PATHS.log(run, stage, attempt), PATHS.scratch(run, stage, attempt)]
-        found.append(PATHS.stage_file(run, stage, attempt))
+        found.append(PATHS.log(run, stage, attempt))
+    found += [PATHS.scratch(run, number) for run in runs for number in (1, 2, 11)]
     assert len(found) == len(set(found))
 
 

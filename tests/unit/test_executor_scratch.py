@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from runner.executor.scratch import ScratchPool
+from runner.paths import StatePaths
+
+
+@pytest.fixture
+def pool(tmp_path):
+    return ScratchPool(StatePaths(str(tmp_path / "state"), str(tmp_path / "locks")), "run")
+
+
+def test_two_attempts_at_once_have_two_directories(pool):
+    assert pool.take() != pool.take()
+
+
+def test_what_its_attempt_left_empty_is_used_again(pool):
+    first = pool.take()
+    pool.give_back(first, lists=[])
+    assert pool.take() == first
+    assert os.listdir(first) == []
+
+
+def test_what_an_attempt_left_is_gone_before_the_next_one(pool, tmp_path):
+    first = pool.take()
+    (tmp_path / "list").write_text("x")
+    os.makedirs(f"{first}/deep/deeper")
+    pool.give_back(first, lists=[str(tmp_path / "list")])
+    assert not os.path.exists(first)
+    assert not (tmp_path / "list").exists()
+    assert os.listdir(pool.take()) == []
+
+
+def test_a_directory_that_nobody_may_enter_is_not_used_again(pool):
+    first = pool.take()
+    os.chmod(first, 0)
+    pool.give_back(first, lists=[])
+    assert os.stat(pool.take()).st_mode & 0o700 == 0o700
+
+
+def test_what_somebody_put_there_meanwhile_is_not_handed_out(pool):
+    first = pool.take()
+    pool.give_back(first, lists=[])
+    with open(f"{first}/late", "w") as file:
+        file.write("x")
+    assert os.listdir(pool.take()) == []
