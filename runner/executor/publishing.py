@@ -37,12 +37,19 @@ class Publisher:
         self._cache = cache
         self._durable = durable
         self._unsynced: dict[str, None] = {}
+        self._workspace = os.path.realpath(spec.workspace)
 
     def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
         """Return what is wrong with the outputs after exit 0; `before` is from `real_identities`."""
         now = real_identities(self._spec, stage)
         for name, declared in stage.outputs.items():
             partial = partial_path(self._spec.output_path(declared), tag)
+            parent = os.path.dirname(os.path.join(self._workspace, declared.rstrip("/")))
+            if os.path.realpath(parent) != parent:
+                what = f'a directory of "{declared}" was replaced by a link while the stage ran'
+                return Fault(
+                    f"stage {stage.name}, output {name}", what, "remove the link; outputs stay in the workspace"
+                )
             kind = _kind(partial)
             wanted = "a directory" if declared.endswith("/") else "a file"
             if kind == wanted:

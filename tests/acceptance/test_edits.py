@@ -51,3 +51,13 @@ def test_a_run_of_named_stages_does_not_close_a_run_in_which_others_failed(bench
     ended = {record["run"] for record in bench.records("run.end")}
     assert failed["run"] in ended
     assert failed["run"] in {record["run"] for record in bench.records("run.resumed")}
+
+
+def test_nothing_is_published_through_a_link_that_replaced_the_directory(bench, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    script = f'rm -r o; ln -s {elsewhere} o; echo hi > "$PIPELINE_OUTPUT_OUT"'
+    bench.define({"name": "a", "command": ["sh", "-c", script], "outputs": {"out": "o/a.txt"}})
+    done = bench.run()
+    assert done.returncode == 1
+    assert "was replaced by a link" in done.stderr
+    assert not (elsewhere / "a.txt").exists()
