@@ -15,6 +15,8 @@ NEEDED = (
     "hashlib",
     "importlib.metadata",  # packages are named by their distribution
     "json",
+    "runner.decide.decoding",
+    "runner.decide.syntax",
     "shutil",  # trees are removed
     "runner.executor.attempts",
     "runner.executor.loop",

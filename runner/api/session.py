@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
 from runner.decide.plan import Plan, Planner
-from runner.errors import Fault, SpecError, StateError
+from runner.errors import Fault, OfflineError, SpecError, StateError
 from runner.record import files
 from runner.record.ledger import read_head
 from runner.record.state import read_bytes, read_marker
@@ -38,7 +39,8 @@ class Session:
         content = read_bytes(self.spec.paths.digest_cache) if not _is_plain() else None
         self.cache = DigestCache.load(content or b"", tick=tick, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-        self._code = CodeReader(self.spec, self.cache, frozenset(declared))
+        scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
+        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan)
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
         self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
@@ -60,10 +62,16 @@ class Session:
         return self._markers[stage]
 
     def plan(self) -> Plan:
-        """Decide every selected stage as everything is now."""
+        """Decide every selected stage as everything is now.
+
+        Raises OfflineError with all that is found in their code, whether or not they are up to date.
+        """
         self._markers.clear()
         self.published.clear()
-        return self.planner.plan(self.stages, self.new_examiner(), self.published)
+        try:
+            return self.planner.plan(self.stages, self.new_examiner(), self.published)
+        except OfflineError as error:
+            raise OfflineError(*merged(error.faults)) from error
 
     def new_examiner(self) -> Examiner:
         """Return an examiner that looks at the disk afresh."""

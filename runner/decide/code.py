@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runner.decide.commands import processor_start, python_files_of_command
 from runner.decide.imports import walk_imports
 from runner.decide.interpreter import running_interpreter
 from runner.decide.modules import ModuleFinder
 from runner.decide.sources import ParseCache
-from runner.errors import Fault, InputError
+from runner.errors import Fault, InputError, OfflineError
 from runner.spec.model import READY_MADE
 
 if TYPE_CHECKING:
@@ -19,10 +19,23 @@ if TYPE_CHECKING:
 
     from runner.decide.commands import Start
     from runner.decide.digests import DigestCache, Signature
+    from runner.decide.imports import CodeFiles
     from runner.decide.interpreter import Interpreter
+    from runner.decide.targets import Banned, Bans
     from runner.spec.model import Spec, Stage
 
 SECTION = "imports"  # of the cache file
+
+
+class Scan(Protocol):
+    """What code is held against before it may run: which names are banned, and how that is said."""
+
+    @property
+    def rules(self) -> Bans:
+        """The names that are banned."""
+
+    def fault(self, stage: str, banned: Banned, code: CodeFiles) -> Fault:
+        """Word what a stage imports that it may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +57,26 @@ class CodeReader:
         declared: frozenset[str],
         parsed: ParseCache | None = None,
         interpreter: Interpreter | None = None,
+        scan: Scan | None = None,
     ) -> None:
-        """`declared` are the paths of all inputs and outputs, which are no code even where a command names them."""
+        """`declared` are the paths of all inputs and outputs, which are no code even where a command names them.
+
+        Without a `scan` nothing is banned.
+        """
         self._spec = spec
         self._cache = cache
         self._declared = declared
         self._parsed = parsed or ParseCache(cache.sections.get(SECTION))
         self._interpreter = interpreter or running_interpreter()
-        self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed)
+        self._scan = scan
+        rules = scan.rules if scan else None
+        self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed, bans=rules)
         self._named: dict[str, bool] = {}
         self._commands: dict[tuple[str, ...], tuple[Start, ...]] = {}
 
     def fresh(self) -> CodeReader:
         """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
-        return CodeReader(self._spec, self._cache, self._declared, self._parsed, self._interpreter)
+        return CodeReader(self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan)
 
     @property
     def dirty(self) -> bool:
@@ -69,13 +88,18 @@ class CodeReader:
         return {SECTION: self._parsed.dump()}
 
     def read(self, stage: Stage) -> StageCode:
-        """Return the code of a stage; OfflineError for what cannot be parsed, InputError for what cannot be read."""
+        """Return the code of a stage.
+
+        Raises OfflineError for all that is banned or cannot be parsed, InputError for what cannot be read.
+        """
         starts = self._starts(stage)
         files: dict[str, str] = {}
         watched: dict[str, tuple[Signature, str]] = {}
         component: dict[str, object] = {"files": files}
         if starts:
             code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
+            if code.faults or code.banned:
+                self._refuse(stage, code)
             for path, sha256 in code.files.items():
                 files[self._shown(path)] = sha256
                 watched[path] = (code.signatures[path], sha256)
@@ -92,6 +116,14 @@ class CodeReader:
             except OSError as error:
                 raise InputError(Fault(self._shown(processor), f"cannot read it: {error.strerror}")) from error
         return StageCode(component, watched, bool(starts))
+
+    def _refuse(self, stage: Stage, code: CodeFiles) -> None:
+        """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""
+        ours = self._spec.processor_path(stage) if str(stage.processor).startswith(READY_MADE) else None
+        banned = [one for one in code.banned if one.path != ours]
+        faults = [*code.faults, *(self._scan.fault(stage.name, one, code) for one in banned if self._scan)]
+        if faults:
+            raise OfflineError(*faults)
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
         processor = self._spec.processor_path(stage)

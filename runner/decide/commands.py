@@ -14,6 +14,7 @@ MODULE = "module"
 TEXT = "text"
 
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*[td]?")
+_PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but the first are refused later, because nobody can read them
 _WITH_VALUE = "WXcm"  # of the interpreter's short options; the value may be attached
 _LONG_WITH_VALUE = frozenset({"--check-hash-based-pycs"})
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
@@ -35,8 +36,8 @@ def script_start(path: str) -> Start:
 
 
 def processor_start(path: str) -> Start | None:
-    """Return the start of a processor, or None when it is no Python: neither `.py` nor with such a shebang."""
-    return script_start(path) if path.endswith(".py") or has_python_shebang(path) else None
+    """Return the start of a processor, or None when it is no Python: neither by its name nor by its shebang."""
+    return script_start(path) if path.endswith(_PYTHON_FILES) or has_python_shebang(path) else None
 
 
 def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...]:
@@ -54,7 +55,7 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
         path = os.path.normpath(os.path.join(root, word))
         if index == at or word == skipped or "\0" in word or not _may_be_file(path):
             continue
-        if word.endswith(".py") or has_python_shebang(path):
+        if word.endswith(_PYTHON_FILES) or has_python_shebang(path):
             starts.setdefault((SCRIPT, path), script_start(path))
     return tuple(starts.values())
 
@@ -141,7 +142,9 @@ def _script(word: str, root: str, flags: str) -> Start | None:
         return None
     path = os.path.normpath(os.path.join(root, word))
     if os.path.isdir(path):
-        return Start(SCRIPT, os.path.join(path, "__main__.py"), path)
+        compiled = os.path.join(path, "__main__.pyc")
+        main = os.path.join(path, "__main__.py")
+        return Start(SCRIPT, compiled if os.path.isfile(compiled) and not os.path.isfile(main) else main, path)
     start = script_start(path)
     return start._replace(entry="") if _is_isolated(flags) else start
 

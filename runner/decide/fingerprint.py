@@ -55,7 +55,7 @@ class Examiner:
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
         """Return the fingerprint of a stage as everything is now; `skip_inputs` are left out (not made yet).
 
-        Raises InputError with every fault of its inputs, OfflineError for code that cannot be parsed.
+        Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
         fingerprint = Fingerprint("", {}, {})
         faults: list[Fault] = []
@@ -76,6 +76,10 @@ class Examiner:
         fingerprint.components = _components(stage, inputs, code)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint
+
+    def check_code(self, stage: Stage) -> None:
+        """Raise OfflineError as `examine` does, for a stage whose inputs keep it from being examined."""
+        self._code.read(stage)
 
     def changed_since(self, fingerprint: Fingerprint) -> str | None:
         """Return the path of an input or code file that is no longer what the fingerprint saw, or None.

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from runner.decide.commands import MODULE, SCRIPT, TEXT
-from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, STANDARD, Module
-from runner.decide.sources import NOTHING, parse
+from runner.decide.modules import LOCAL, Module
+from runner.decide.sources import NOTHING, parse, unreadable
+from runner.decide.targets import Banned, Resolution, is_banned, resolve, targets_of
 from runner.errors import OfflineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from runner.decide.commands import Start
     from runner.decide.digests import Signature
     from runner.decide.modules import Lookup, ModuleFinder
-    from runner.decide.sources import Parsed, Request
+    from runner.decide.sources import Parsed
+    from runner.decide.targets import Targets
     from runner.errors import Fault
 
+__all__ = ["Banned", "CodeFiles", "walk_imports"]
+
 TEXT_NAME = "-c"  # what importers call the text of `python -c`
+MODULE_NAME = "command"  # where a module is named after `-m`
+_AT_STARTUP = ("sitecustomize", "usercustomize")  # imported by every interpreter that finds them
 
 
 @dataclass(slots=True)
@@ -33,7 +41,8 @@ class CodeFiles:
     packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
     absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there.
     standard: modules of the standard library that this code asks for.
-    importers: path -> path (or `-c`) of what imports it first, for chains; starts have none.
+    importers: path -> path (or `-c`) of what imports it first, for chains, and the line there; starts have none.
+    banned: imports that are held against whoever runs this. faults: of files that cannot be parsed or read.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -41,30 +50,20 @@ class CodeFiles:
     packages: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
-    importers: dict[str, str] = field(default_factory=dict)
+    importers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    banned: tuple[Banned, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
-    def chain(self, path: str) -> list[str]:
-        """Return the files from a start to `path`, each importing the next."""
-        found = [path]
-        while found[-1] in self.importers:
-            found.append(self.importers[found[-1]])
+    def chain(self, path: str, line: int = 0) -> list[tuple[str, int]]:
+        """Return files from a start to `path`, each with the line on which it imports the next; `line` is the last."""
+        found = [(path, line)]
+        while found[-1][0] in self.importers:
+            found.append(self.importers[found[-1][0]])
         return found[::-1]
 
 
-class Targets(NamedTuple):
-    """What one module imports, resolved: modules to walk on with, installed ones, and names."""
-
-    walked: tuple[Module, ...]
-    installed: tuple[Module, ...]
-    standard: tuple[str, ...]
-    absent: tuple[str, ...]
-
-
 def walk_imports(starts: Sequence[Start], *, finder: ModuleFinder, pythonpath: str = "") -> CodeFiles:
-    """Return the code of these starts; `pythonpath` is the variable as the stage gets it, relative to root.
-
-    Raises OfflineError with a fault for every file that cannot be parsed or read.
-    """
+    """Return the code of these starts; `pythonpath` is the variable as the stage gets it, relative to root."""
     key = (tuple(starts), pythonpath)
     code = finder.walks.get(key)
     if code is None:
@@ -79,6 +78,7 @@ class _Walk:
         self._extra = tuple(os.path.normpath(os.path.join(finder.root, entry)) for entry in entries)
         self._code = CodeFiles()
         self._faults: dict[Fault, None] = {}
+        self._banned: dict[Banned, None] = {}
         self._absent: set[str] = set()
         self._standard: set[str] = set()
         self._seen: set[tuple[tuple[str, ...], Module]] = set()
@@ -88,31 +88,46 @@ class _Walk:
         for start in starts:
             lookup = self._finder.lookup((start.entry, *self._extra) if start.entry else self._extra)
             self._begin(start, lookup)
+        if self._extra:
+            self._begin_interpreter(self._finder.lookup(self._extra))
         while self._pending:
             lookup, module = self._pending.popleft()
-            self._follow(lookup, module.path, _targets_of(lookup, module))
-        if self._faults:
-            raise OfflineError(*self._faults)
+            self._follow(lookup, module.path, targets_of(lookup, module))
+        self._code.banned = tuple(self._banned)
+        self._code.faults = tuple(self._faults)
         self._code.absent = tuple(sorted(self._absent))
         self._code.standard = tuple(sorted(self._standard))
         return self._code
 
     def _begin(self, start: Start, lookup: Lookup) -> None:
         if start.kind == SCRIPT:
-            self._add(lookup, Module("__main__", LOCAL, start.value), "")
+            self._add(lookup, Module("__main__", LOCAL, start.value), "", 0)
         elif start.kind == TEXT:
-            parsed = self._parsed_text(start.value)
-            self._follow(lookup, TEXT_NAME, _resolve(lookup, Module("__main__", LOCAL), parsed))
+            content = _bytes_of(start.value)
+            parsed = self._parsed_text(content)
+            module = Module("__main__", LOCAL)
+            self._follow(lookup, TEXT_NAME, resolve(lookup, module, parsed, TEXT_NAME, lambda: content))
         elif start.kind == MODULE:
-            requested = _Resolution(lookup)
+            requested = Resolution(lookup)
             requested.add(start.value)
             modules, missing = lookup.chain(start.value)
             if modules and not missing and modules[-1].package:  # `-m package` runs its __main__
                 requested.add(f"{start.value}.__main__")
+            if is_banned(lookup, start.value):
+                requested.ban(MODULE_NAME, 0, f"-m {start.value}", (start.value,))
             self._follow(lookup, "", requested.targets())
 
-    def _parsed_text(self, text: str) -> Parsed:
-        content = text.encode("utf-8", "surrogateescape")
+    def _begin_interpreter(self, lookup: Lookup) -> None:
+        """Take in what PYTHONPATH makes the interpreter itself load, and refuse what cannot be looked into."""
+        for entry in self._extra:
+            if os.path.isfile(entry):
+                self._faults[unreadable(self._finder.shown(entry), "a file on PYTHONPATH")] = None
+        for name in _AT_STARTUP:
+            modules, _ = lookup.chain(name)
+            if modules and modules[0].kind == LOCAL:
+                self._add(lookup, modules[0], "", 0)
+
+    def _parsed_text(self, content: bytes) -> Parsed:
         digest = sha256(content).hexdigest()
         parsed = self._finder.parsed.get(digest)
         if parsed is None:
@@ -125,8 +140,8 @@ class _Walk:
         return parsed
 
     def _follow(self, lookup: Lookup, importer: str, targets: Targets) -> None:
-        for module in targets.walked:
-            self._add(lookup, module, importer)
+        for module, line in targets.walked:
+            self._add(lookup, module, importer, line)
         for module in targets.installed:
             top = module.name.partition(".")[0]
             if top not in self._code.packages:
@@ -135,8 +150,10 @@ class _Walk:
         if importer in self._code.files or importer in {"", TEXT_NAME}:  # not what standard modules ask for
             self._standard.update(targets.standard)
             self._absent.update(targets.absent)
+        if targets.banned:
+            self._banned.update(dict.fromkeys(targets.banned))
 
-    def _add(self, lookup: Lookup, module: Module, importer: str) -> None:
+    def _add(self, lookup: Lookup, module: Module, importer: str, line: int) -> None:
         if (lookup.entries, module) in self._seen:
             return
         self._seen.add((lookup.entries, module))
@@ -145,97 +162,21 @@ class _Walk:
         except FileNotFoundError:
             self._absent.add(self._finder.shown(module.path))
             return
-        if source.fault:
+        if source.fault and module.kind == LOCAL:
             self._faults[source.fault] = None
             return
         if importer and module.path not in self._code.files and module.path != importer:
-            self._code.importers.setdefault(module.path, importer)
+            self._code.importers.setdefault(module.path, (importer, line))
         if module.kind == LOCAL:
             self._code.files[module.path] = source.sha256
             self._code.signatures[module.path] = source.signature
         self._pending.append((lookup, module))
 
 
-def _targets_of(lookup: Lookup, module: Module) -> Targets:
-    """Resolve what a module imports, once for all programs that look in the same places."""
-    targets = lookup.targets.get(module)
-    if targets is None:
-        parsed = lookup.finder.source(module.path, is_script=module.name == "__main__").parsed
-        if module.kind == STANDARD:  # too much of the library stands in functions that nobody calls
-            parsed = parsed._replace(requests=tuple(request for request in parsed.requests if not request.deferred))
-        targets = lookup.targets[module] = _resolve(lookup, module, parsed)
-    return cast(Targets, targets)
+def _bytes_of(text: str) -> bytes:
+    """Return the text after `-c` as source. An encoding cookie means nothing there, and the mark makes that so."""
+    if sys.version_info >= (3, 14):
+        from textwrap import dedent
 
-
-def _resolve(lookup: Lookup, module: Module, parsed: Parsed) -> Targets:
-    resolution = _Resolution(lookup)
-    for request in parsed.requests:
-        base = _absolute(module, request)
-        if base is None:
-            resolution.absent["." * request.level + request.module] = None
-        else:
-            resolution.add(base, request.names)
-    return resolution.targets()
-
-
-def _absolute(module: Module, request: Request) -> str | None:
-    """Return the full name of what a request is relative to, None when there is no such parent package."""
-    if not request.level:
-        return request.module
-    package = module.name if module.package else module.name.rpartition(".")[0]
-    parts = package.split(".") if package else []
-    if len(parts) < request.level:
-        return None
-    kept = parts[: len(parts) - request.level + 1]
-    return ".".join([*kept, request.module] if request.module else kept)
-
-
-class _Resolution:
-    """Gathers what requests lead to; dicts for sets, because their order is that of the source."""
-
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
-        self._walked: dict[Module, None] = {}
-        self._installed: dict[Module, None] = {}
-        self._standard: dict[str, None] = {}
-        self.absent: dict[str, None] = {}
-
-    def add(self, base: str, names: tuple[str, ...] = ()) -> None:
-        """Take in `import base`, or `from base import names`, of which some may be submodules."""
-        modules, missing = self._lookup.chain(base)
-        self._take(modules, base)
-        if missing:
-            self.absent[missing] = None
-        elif modules[-1].package and modules[-1].name == base:
-            for name in self._expanded(names, modules[-1]):
-                found, absent = self._lookup.chain(f"{base}.{name}")
-                if not absent:
-                    self._take(found, f"{base}.{name}")
-                elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
-                    self.absent[absent] = None
-
-    def _expanded(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
-        for name in names:
-            if name != "*":
-                yield name
-            elif package.path:
-                yield from self._exports(package)
-
-    def _exports(self, package: Module) -> tuple[str, ...]:
-        try:
-            source = self._lookup.finder.source(package.path)
-        except FileNotFoundError:
-            return ()
-        return source.parsed.exports
-
-    def _take(self, modules: tuple[Module, ...], name: str) -> None:
-        for module in modules:
-            if module.kind == STANDARD and module is modules[0]:
-                self._standard[name] = None
-            if module.kind == INSTALLED:
-                self._installed[module] = None
-            elif module.path and module.kind in {LOCAL, STANDARD}:
-                self._walked[module] = None
-
-    def targets(self) -> Targets:
-        return Targets(tuple(self._walked), tuple(self._installed), tuple(self._standard), tuple(self.absent))
+        text = dedent(text)
+    return codecs.BOM_UTF8 + text.encode("utf-8", "surrogateescape")

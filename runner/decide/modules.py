@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import signature
-from runner.decide.sources import NOTHING, Parsed, parse
+from runner.decide.sources import NOTHING, Parsed, parse, unreadable
 from runner.errors import Fault, InputError, OfflineError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache, Signature
     from runner.decide.interpreter import Interpreter
     from runner.decide.sources import ParseCache
+    from runner.decide.targets import Bans
 
 LOCAL = "local"  # in the key, with its content
 INSTALLED = "installed"  # in the key, by name and version of its distribution
@@ -33,7 +34,8 @@ OUR_DIRECTORIES = tuple(
     for name in OUR_NAMES
 )
 _SITE_NAMES = frozenset({"site-packages", "dist-packages"})
-_UNPARSED = (".zip", ".pyz", ".pyzw", ".pyc")
+_COMPILED = ".pyc"
+_ARCHIVES = (".zip", ".pyz", ".pyzw")
 
 
 class Module(NamedTuple):
@@ -57,6 +59,7 @@ class Source(NamedTuple):
 class ModuleFinder:
     """What one plan has seen of the disk while looking for modules; the next plan makes a new one.
 
+    `bans`: what imports of local modules are held against, None for nothing.
     `listed`: every directory that was looked into, None where there is none; part of what a later plan must find again.
     """
 
@@ -67,13 +70,15 @@ class ModuleFinder:
         cache: DigestCache,
         parsed: ParseCache,
         ours: tuple[str, ...] = OUR_DIRECTORIES,
+        bans: Bans | None = None,
     ) -> None:
         self.root = root
+        self.bans = bans
         self.interpreter = interpreter
         self.listed: dict[str, Signature | None] = {}
         self.walks: dict[object, object] = {}
         self._ours = ours
-        self._cache = cache
+        self.cache = cache
         self.parsed = parsed
         self._names: dict[str, frozenset[str]] = {}
         self._probes: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -138,13 +143,16 @@ class ModuleFinder:
 
     def _read(self, path: str, is_script: bool) -> Source:
         status = os.stat(path)
-        sha256 = self._cache.known(path, status)
+        sha256 = self.cache.known(path, status)
         signed = signature(status)
-        if not path.endswith(".py") and (not is_script or path.endswith(_UNPARSED)):
-            return Source(*self._cache.file(path, status), NOTHING)
+        if path.endswith(_COMPILED) or (is_script and path.endswith(_ARCHIVES)):
+            what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
+            return Source(*self.cache.file(path, status), NOTHING, unreadable(self.shown(path), what))
+        if not path.endswith(".py") and not is_script:
+            return Source(*self.cache.file(path, status), NOTHING)
         parsed = self.parsed.get(sha256) if sha256 else None
         if sha256 is None or parsed is None:
-            content, sha256, signed = self._cache.read(path, status)
+            content, sha256, signed = self.cache.read(path, status)
             parsed = self.parsed.get(sha256)
             if parsed is None:
                 try:
@@ -188,6 +196,19 @@ class Lookup:
         if found is None:
             found = self._chains[name] = self._resolve(name)
         return found
+
+    def kind(self, name: str) -> str:
+        """Return whose the module of this name is; LOCAL also for a namespace package of local directories only."""
+        modules, missing = self.chain(name)
+        if not modules:
+            return ""
+        if modules[0].kind != NAMESPACE:
+            return modules[0].kind
+        last = modules[-1]
+        portions = last.package if last.kind == NAMESPACE else ()
+        if missing or any(self._kind(f"{portion}/") != LOCAL for portion in portions):
+            return ""
+        return LOCAL if last.kind == NAMESPACE else last.kind
 
     def _resolve(self, name: str) -> tuple[tuple[Module, ...], str]:
         modules: list[Module] = []

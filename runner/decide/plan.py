@@ -97,7 +97,7 @@ class Planner:
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
         """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way.
 
-        Raises OfflineError for code that cannot be read well enough, together with every other fault there is.
+        Raises OfflineError for code that is banned or cannot be read well enough, together with every other fault.
         """
         decisions: dict[str, Decision] = {}
         faults: list[Fault] = []
@@ -106,8 +106,11 @@ class Planner:
             try:
                 decisions[stage.name] = self._plan_stage(stage, decisions, examiner, published)
             except (InputError, OfflineError) as error:
-                (faults if isinstance(error, InputError) else refused).extend(error.faults)
+                if isinstance(error, InputError):
+                    faults.extend(error.faults)
                 decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
+            if isinstance(decisions[stage.name], Blocked):
+                refused.extend(_refused_code(stage, examiner))
         if refused:
             raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each once: stages share files
         return Plan(decisions, tuple(faults))
@@ -178,6 +181,17 @@ class Planner:
             return self._cache.file(path)[0]
         except (OSError, InputError):
             return None
+
+
+def _refused_code(stage: Stage, examiner: Examiner) -> tuple[Fault, ...]:
+    """Return what is to be said against a stage's code, so that everything is told at once."""
+    try:
+        examiner.check_code(stage)
+    except OfflineError as error:
+        return error.faults
+    except InputError:
+        pass  # told already
+    return ()
 
 
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from runner.errors import Fault, OfflineError
 
 if TYPE_CHECKING:
-    import ast
-    from collections.abc import Iterator, Mapping
+    from runner.decide.syntax import Collector
 
 UNUSED_KEPT = 5_000  # parsed files that this run did not ask for; the oldest go first
 
 _HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
-_IMPORTLIB = "importlib"
-_LOADERS = frozenset({"importlib.import_module", "importlib.__import__", "builtins.__import__", "__import__"})
+_READING = 2  # raised when the same source would give other requests than before
+_LONGEST = 120  # characters of a statement that are shown
 
 
 class Request(NamedTuple):
@@ -49,7 +48,7 @@ class ParseCache:
     """What was parsed, by the SHA-256 of the content; plain JSON values go in and out of the cache file."""
 
     def __init__(self, value: object = None) -> None:
-        """Take over what `dump` gave; damaged values, or those of another Python's grammar, are an empty cache."""
+        """Take over what `dump` gave; damaged values, or those that were read otherwise, are an empty cache."""
         self._used: set[str] = set()
         self._loaded: dict[str, object] = {}
         self._parsed: dict[str, Parsed] = {}
@@ -84,13 +83,12 @@ def parse(content: bytes, shown: str) -> Parsed:
 
     Raises OfflineError with the place as `shown:line` for what is no Python.
     """
-    import ast
+    from runner.decide.decoding import is_archive
 
+    if is_archive(content):
+        raise OfflineError(unreadable(shown, "a zip file"))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
-            tree = ast.parse(content, shown)
-        return _Collector(tree, b"TYPE_CHECKING" in content).parsed()
+        collector = _collect(content, shown)
     except SyntaxError as error:
         raise _refusal(
             f"{shown}:{error.lineno or 1}",
@@ -100,157 +98,47 @@ def parse(content: bytes, shown: str) -> Parsed:
         raise _refusal(shown, "invalid syntax: nested too deeply") from error
     except ValueError as error:  # a NUL byte before Python 3.12; bytes that are not in the file's encoding
         raise _refusal(shown, f"invalid syntax: {error}") from error
+    requests = sorted(request for request, _ in collector.found)
+    return Parsed(tuple(requests), tuple(dict.fromkeys(collector.exports)))
 
 
-class _Collector:
-    """One pass over a tree that gathers imports, then the calls that load a module by a literal name."""
+def statement(content: bytes, request: Request) -> str:
+    """Return the source text that makes a request, on one line; what is not found in `content` is spelled anew."""
+    from ast import get_source_segment
 
-    def __init__(self, tree: ast.Module, has_guards: bool) -> None:
-        self._tree = tree
-        self._skip_guarded = has_guards and _guard_is_false(tree)
-        self._requests: list[Request] = []
-        self._calls: list[tuple[ast.Call, bool]] = []
-        self._aliases = {"__import__": "__import__"}
-        self._exports: list[str] = []
+    from runner.decide.decoding import text_of
 
-    def parsed(self) -> Parsed:
-        import ast
-
-        for node, deferred in _nodes(self._tree, skip_guarded=self._skip_guarded):
-            if isinstance(node, ast.Import):
-                self._add_import(node, deferred)
-            elif isinstance(node, ast.ImportFrom):
-                self._add_from(node, deferred)
-            elif isinstance(node, ast.Call):
-                self._calls.append((node, deferred))
-            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                self._add_assignment(node)
-        for call, deferred in self._calls:
-            self._requests.extend(_requested_by(call, deferred, self._aliases))
-        return Parsed(tuple(sorted(self._requests)), tuple(dict.fromkeys(self._exports)))
-
-    def _add_import(self, node: ast.Import, deferred: bool) -> None:
-        for alias in node.names:
-            self._requests.append(Request(node.lineno, 0, alias.name, (), deferred))
-            top = alias.name.partition(".")[0]
-            if top in {_IMPORTLIB, "builtins"}:
-                self._aliases[alias.asname or top] = alias.name if alias.asname else top
-
-    def _add_from(self, node: ast.ImportFrom, deferred: bool) -> None:
-        names = tuple(alias.name for alias in node.names)
-        self._requests.append(Request(node.lineno, node.level, node.module or "", names, deferred))
-        for alias in node.names:
-            full = f"{node.module}.{alias.name}"
-            if not node.level and full in _LOADERS:
-                self._aliases[alias.asname or alias.name] = full
-
-    def _add_assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
-        import ast
-
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            if isinstance(target, ast.Name) and target.id == "__all__":
-                self._exports.extend(_literal_strings(node.value))
-            elif (
-                isinstance(target, ast.Name) and node.value and (full := _dotted(node.value, self._aliases)) in _LOADERS
-            ):
-                self._aliases[target.id] = full
+    text = None
+    try:
+        nodes = [node for found, node in _collect(content, "").found if found == request]
+        text = get_source_segment(text_of(content), nodes[0]) if nodes else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the file has changed
+        pass
+    if not text:
+        module = "." * request.level + request.module
+        text = f"from {module} import {', '.join(request.names)}" if request.names else f"import {module}"
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
-def _nodes(tree: ast.Module, *, skip_guarded: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield every node and whether it stands in a function; not the bodies of `if TYPE_CHECKING:`."""
+def unreadable(shown: str, what: str) -> Fault:
+    """Return the fault of Python that is there, but not as source."""
+    return Fault(
+        shown, f"is {what}, whose imports cannot be known", "name the source itself: a .py file or a directory"
+    )
+
+
+def _collect(content: bytes, shown: str) -> Collector:
     import ast
 
-    pending: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while pending:
-        node, deferred = pending.pop()
-        yield node, deferred
-        if skip_guarded and isinstance(node, ast.If) and _is_guard(node.test):
-            children: Iterator[ast.AST] = iter(node.orelse)
-        else:
-            children = ast.iter_child_nodes(node)
-        inside = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        pending.extend([(child, inside) for child in children][::-1])
+    from runner.decide.decoding import require_one_reading
+    from runner.decide.syntax import Collector
 
-
-def _is_guard(test: ast.expr) -> bool:
-    import ast
-
-    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
-    return name == "TYPE_CHECKING"
-
-
-def _guard_is_false(tree: ast.Module) -> bool:
-    """Whether the file itself never sets TYPE_CHECKING to what could be true."""
-    import ast
-
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            is_false = isinstance(node.value, ast.Constant) and not node.value.value
-            if not is_false and any(_is_guard(target) for target in targets):
-                return False
-    return True
-
-
-def _dotted(node: ast.expr, aliases: Mapping[str, str]) -> str:
-    """Return what a name or a chain of attributes stands for, "" when that is none of the `aliases`."""
-    import ast
-
-    attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
-        attributes.append(node.attr)
-        node = node.value
-    start = aliases.get(node.id, "") if isinstance(node, ast.Name) else ""
-    return ".".join([start, *attributes[::-1]]) if start else ""
-
-
-def _requested_by(call: ast.Call, deferred: bool, aliases: Mapping[str, str]) -> Iterator[Request]:
-    import ast
-
-    full = _dotted(call.func, aliases)
-    if full not in _LOADERS:
-        return
-    is_statement_like = full.endswith("__import__")
-    parameters = ("name", "globals", "locals", "fromlist", "level") if is_statement_like else ("name", "package")
-    given = dict(zip(parameters, call.args, strict=False))
-    given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
-    name = _constant(given.get("name"))
-    if not isinstance(name, str) or not name.strip("."):
-        return
-    module = name.lstrip(".")
-    level = len(name) - len(module)
-    names: tuple[str, ...] = ()
-    if is_statement_like:
-        found = _constant(given.get("level"))
-        level = found if isinstance(found, int) else 0
-        names = tuple(_literal_strings(given.get("fromlist")))
-    elif level and isinstance(package := _constant(given.get("package")), str):
-        module, level = f"{package.rsplit('.', level - 1)[0]}.{module}", 0
-    elif level and not isinstance(given.get("package"), ast.Name):
-        return
-    yield Request(call.lineno, level, module, names, deferred)
-
-
-def _constant(node: ast.expr | None) -> object:
-    import ast
-
-    return node.value if isinstance(node, ast.Constant) else None
-
-
-def _literal_strings(node: ast.expr | None) -> list[str]:
-    """Return the strings written out in a list, a tuple, or a sum of them; the rest of a sum is left out."""
-    import ast
-
-    found: list[str] = []
-    pending = [node]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, ast.BinOp):
-            pending += [part.right, part.left]
-        elif isinstance(part, ast.List | ast.Tuple | ast.Set):
-            found += [value for element in part.elts if isinstance(value := _constant(element), str)]
-    return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
+        tree = ast.parse(content, shown)
+    require_one_reading(content)
+    return Collector(tree, has_guards=b"TYPE_CHECKING" in content)
 
 
 def _restored(value: object) -> Parsed:
@@ -271,7 +159,7 @@ def _strings(value: object) -> tuple[str, ...]:
 
 
 def _grammar() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{sys.version_info.major}.{sys.version_info.minor}/{_READING}"
 
 
 def _refusal(where: str, what: str) -> OfflineError:

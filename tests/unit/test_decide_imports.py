@@ -11,7 +11,6 @@ from runner.decide.imports import walk_imports
 from runner.decide.interpreter import running_interpreter
 from runner.decide.modules import ModuleFinder
 from runner.decide.sources import ParseCache
-from runner.errors import OfflineError
 
 
 class Project:
@@ -57,7 +56,9 @@ def test_imports_beside_the_processor_are_followed_transitively(project):
     }
     assert code.signatures == {path: signature(os.stat(path)) for path in code.files}
     assert code.absent == () and code.packages == {}
-    assert code.chain(f"{project.root}/bin/b.py") == [f"{project.root}/bin/{name}.py" for name in "pab"]
+    assert code.chain(f"{project.root}/bin/b.py") == [
+        (f"{project.root}/bin/{name}", line) for name, line in (("p.py", 1), ("a.py", 1), ("b.py", 0))
+    ]
 
 
 def test_conditional_and_deferred_imports_are_followed(project):
@@ -200,7 +201,7 @@ def test_file_that_shadows_what_a_standard_module_imports_is_seen(project):
     code = project.walk("p.py")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", "random.py", "mine.py"}
     assert code.standard == ("tempfile",) and code.absent == ()
-    assert [os.path.basename(path) for path in code.chain(f"{project.root}/mine.py")] == [
+    assert [os.path.basename(path) for path, _ in code.chain(f"{project.root}/mine.py")] == [
         "p.py", "tempfile.py", "random.py", "mine.py",
     ]  # fmt: skip
 
@@ -214,20 +215,21 @@ def test_changed_module_has_another_digest(project):
     assert before[f"{project.root}/p.py"] == after[f"{project.root}/p.py"]
 
 
-def test_compiled_modules_enter_by_digest(project):
+def test_extension_modules_enter_by_digest_and_compiled_python_is_refused(project):
     suffix = project.interpreter.suffixes[0]
     project.write_all({"p.py": "import a, b", f"a{suffix}": b"\x7fELF\0", "b.pyc": b"\0"})
-    assert project.found("p.py") == {"p.py", f"a{suffix}", "b.pyc"}
+    code = project.walk("p.py")
+    assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", f"a{suffix}"}
+    assert [(fault.where, fault.what) for fault in code.faults] == [
+        ("b.pyc", "is compiled Python, whose imports cannot be known")
+    ]
 
 
 def test_syntax_errors_are_all_reported_with_their_places(project):
     project.write_all({"p.py": "import a, b, c", "a.py": "\n)", "b.py": "x = (", "c.py": b"'\xff'"})
-    with pytest.raises(OfflineError) as caught:
-        project.walk("p.py")
-    assert [fault.where.partition(":")[0] for fault in caught.value.faults] == ["a.py", "b.py", "c.py"]
-    assert str(caught.value).startswith(
-        "error: a.py:2: invalid syntax: unmatched ')'\nhint: it must parse with cpython"
-    )
+    faults = project.walk("p.py").faults
+    assert [fault.where.partition(":")[0] for fault in faults] == ["a.py", "b.py", "c.py"]
+    assert str(faults[0]).startswith("error: a.py:2: invalid syntax: unmatched ')'\nhint: it must parse with cpython")
     project.write_all({"a.py": "", "b.py": "", "c.py": ""})
     assert project.found("p.py") == {"p.py", "a.py", "b.py", "c.py"}
 
@@ -258,15 +260,16 @@ def test_module_start_loads_its_parents_and_a_packages_main(project):
 def test_text_start_is_parsed_too(project):
     project.write_all({"a.py": ""})
     code = project.walk(starts=[Start(TEXT, "import a", project.root)])
-    assert code.chain(f"{project.root}/a.py") == ["-c", f"{project.root}/a.py"]
-    with pytest.raises(OfflineError, match=r"-c:1: invalid syntax"):
-        project.walk(starts=[Start(TEXT, "import", project.root)])
+    assert code.chain(f"{project.root}/a.py") == [("-c", 1), (f"{project.root}/a.py", 0)]
+    (fault,) = project.walk(starts=[Start(TEXT, "import", project.root)]).faults
+    assert str(fault).startswith("error: -c:1: invalid syntax")
 
 
-def test_script_without_suffix_is_parsed_and_an_archive_is_not(project):
+def test_script_without_suffix_is_parsed_and_an_archive_is_refused(project):
     project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x03\x04\0\0"})
     assert processor_start(f"{project.root}/run") is not None
-    assert project.found("run", "app.pyz") == {"run", "a.py", "app.pyz"}
+    assert project.found("run") == {"run", "a.py"}
+    assert [fault.where for fault in project.walk("run", "app.pyz").faults] == ["app.pyz"]
 
 
 def test_unchanged_code_is_neither_read_nor_parsed_again(project, monkeypatch):

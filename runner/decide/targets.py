@@ -1,0 +1,169 @@
+"""What one module asks for, resolved to modules: to walk on with, to name in the key, to hold against a stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
+from runner.decide.sources import statement
+from runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runner.decide.modules import Lookup, ModuleFinder
+    from runner.decide.sources import Parsed, Request
+
+
+class Bans(Protocol):
+    """What the offline scan holds against names; asked for each import of a local module."""
+
+    def bans(self, name: str) -> bool:
+        """Whether no stage may import a module of this name that comes from elsewhere."""
+
+    def bans_local(self, name: str) -> bool:
+        """Whether none may even where a module of the pipeline's own has this name."""
+
+
+class Banned(NamedTuple):
+    """An import that is held against a stage: its file (or `-c`, `command`) and line (0: none), as it is written.
+
+    names: the full names that are banned of those it asks for.
+    """
+
+    path: str
+    line: int
+    statement: str
+    names: tuple[str, ...]
+
+
+class Targets(NamedTuple):
+    """What one module imports, resolved: modules to walk on with and on which line, installed ones, and names."""
+
+    walked: tuple[tuple[Module, int], ...]
+    installed: tuple[Module, ...]
+    standard: tuple[str, ...]
+    absent: tuple[str, ...]
+    banned: tuple[Banned, ...]
+
+
+def targets_of(lookup: Lookup, module: Module) -> Targets:
+    """Resolve what a module imports, once for all programs that look in the same places."""
+    targets = lookup.targets.get(module)
+    if targets is None:
+        parsed = lookup.finder.source(module.path, is_script=module.name == "__main__").parsed
+        if module.kind == STANDARD:  # too much of the library stands in functions that nobody calls
+            parsed = parsed._replace(requests=tuple(request for request in parsed.requests if not request.deferred))
+        targets = resolve(lookup, module, parsed, module.path, lambda: _content(lookup.finder, module.path))
+        lookup.targets[module] = targets
+    return cast(Targets, targets)
+
+
+def resolve(lookup: Lookup, module: Module, parsed: Parsed, path: str, content: Callable[[], bytes]) -> Targets:
+    """`content` is asked for only to show an import that is banned."""
+    resolution = Resolution(lookup)
+    for request in parsed.requests:
+        base = _absolute(module, request)
+        if base is None:
+            resolution.absent["." * request.level + request.module] = None
+            continue
+        resolution.add(base, request.names, request.line)
+        if module.kind == LOCAL and lookup.finder.bans:
+            banned = tuple(name for name in _asked(base, request.names) if is_banned(lookup, name))
+            if banned:
+                resolution.ban(path, request.line, statement(content(), request), banned)
+    return resolution.targets()
+
+
+def _content(finder: ModuleFinder, path: str) -> bytes:
+    """Read a file once more; nothing when it is gone."""
+    try:
+        return finder.cache.read(path)[0]
+    except (OSError, InputError):
+        return b""
+
+
+def _asked(base: str, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the full names that an import makes available; which of them are modules is of no interest."""
+    if not names or "*" in names:
+        yield base
+    yield from (f"{base}.{name}" for name in names if name != "*")
+
+
+def is_banned(lookup: Lookup, name: str) -> bool:
+    bans = lookup.finder.bans
+    if bans is None or not bans.bans(name):
+        return False
+    kind = lookup.kind(name)
+    return kind != OURS and (kind != LOCAL or bans.bans_local(name))
+
+
+def _absolute(module: Module, request: Request) -> str | None:
+    """Return the full name of what a request is relative to, None when there is no such parent package."""
+    if not request.level:
+        return request.module
+    package = module.name if module.package else module.name.rpartition(".")[0]
+    parts = package.split(".") if package else []
+    if len(parts) < request.level:
+        return None
+    kept = parts[: len(parts) - request.level + 1]
+    return ".".join([*kept, request.module] if request.module else kept)
+
+
+class Resolution:
+    """Gathers what requests lead to; dicts for sets, because their order is that of the source."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._walked: dict[Module, int] = {}
+        self._installed: dict[Module, None] = {}
+        self._standard: dict[str, None] = {}
+        self.absent: dict[str, None] = {}
+        self._banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
+
+    def add(self, base: str, names: tuple[str, ...] = (), line: int = 0) -> None:
+        """Take in `import base`, or `from base import names`, of which some may be submodules."""
+        modules, missing = self._lookup.chain(base)
+        self._take(modules, base, line)
+        if missing:
+            self.absent[missing] = None
+        elif modules[-1].package and modules[-1].name == base:
+            for name in self._expanded(names, modules[-1]):
+                found, absent = self._lookup.chain(f"{base}.{name}")
+                if not absent:
+                    self._take(found, f"{base}.{name}", line)
+                elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
+                    self.absent[absent] = None
+
+    def _expanded(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
+        for name in names:
+            if name != "*":
+                yield name
+            elif package.path:
+                yield from self._exports(package)
+
+    def _exports(self, package: Module) -> tuple[str, ...]:
+        try:
+            source = self._lookup.finder.source(package.path)
+        except FileNotFoundError:
+            return ()
+        return source.parsed.exports
+
+    def _take(self, modules: tuple[Module, ...], name: str, line: int) -> None:
+        for module in modules:
+            if module.kind == STANDARD and module is modules[0]:
+                self._standard[name] = None
+            if module.kind == INSTALLED:
+                self._installed[module] = None
+            elif module.path and module.kind in {LOCAL, STANDARD}:
+                self._walked.setdefault(module, line)
+
+    def ban(self, path: str, line: int, statement: str, names: tuple[str, ...]) -> None:
+        """Hold an import against whoever runs this; what one statement asks for is told at once."""
+        key = (path, line, statement)
+        self._banned[key] = tuple(dict.fromkeys((*self._banned.get(key, ()), *names)))
+
+    def targets(self) -> Targets:
+        banned = tuple(Banned(*key, names) for key, names in self._banned.items())
+        walked, installed = tuple(self._walked.items()), tuple(self._installed)
+        return Targets(walked, installed, tuple(self._standard), tuple(self.absent), banned)
