@@ -32,8 +32,11 @@ def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) 
 
 
 @hookspec
-def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool) -> None:
-    """Hear that a run with work to do begins; `stages` is how many it decides over."""
+def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str]) -> None:
+    """Hear that a run with work to do begins; `stages` is how many it decides over, `isolation` what keeps it offline.
+
+    The latter is as in record 0 of the audit log: `level`, and a word on each layer.
+    """
 
 
 @hookspec

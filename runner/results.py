@@ -10,6 +10,8 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.errors import Fault
     from runner.marker import OutputIdentity
 
@@ -32,6 +34,8 @@ class AttemptResult:
     left_behind: int = 0
     failed_to_start: str | None = None
     sent: bool = False  # the signal came from the launcher: a time limit, or the run was stopped
+    network: tuple[tuple[str, str, int], ...] = ()  # asked for, and refused: program, address family, calls
+    local_sockets: int = 0  # calls for AF_UNIX, refused too
 
     def describe(self) -> str:
         """Return `exit 75`, `SIGKILL`, `time limit`: how it ended, in a word."""
@@ -54,6 +58,7 @@ class AttemptResult:
             "delaySeconds": round(self.delay, 6),
             "lines": self.lines,
             "leftBehind": self.left_behind,
+            "networkCalls": sum(count for _, _, count in self.network),
         }
 
     def as_record(self) -> dict[str, object]:
@@ -87,7 +92,10 @@ class StageResult:
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted."""
+    """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted.
+
+    `isolation` is what kept its stages offline: `level` ("none" when no stage was started), and a word on each layer.
+    """
 
     pipeline: str
     run_id: str
@@ -96,11 +104,19 @@ class RunResult:
     stages: dict[str, StageResult]
     head: str
     seconds: float
-    isolation: str
+    isolation: dict[str, str]
 
     def count(self, status: str) -> int:
         """Return how many stages ended with `status`."""
         return sum(result.status == status for result in self.stages.values())
+
+
+def network_text(attempts: Sequence[tuple[str, str, int]]) -> str:
+    """Return `curl (AF_INET, 3 times), perl (AF_INET6)`."""
+    return ", ".join(
+        f"{program} ({family})" if count == 1 else f"{program} ({family}, {count:,} times)"
+        for program, family, count in attempts
+    )
 
 
 def signal_name(number: int) -> str:

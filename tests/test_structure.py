@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
-LEAVES = ("errors", "paths", "hookspecs", "canonical", "interrupts", "marker", "processes", "results")
+LEAVES = ("errors", "paths", "hookspecs", "canonical", "interrupts", "levels", "marker", "processes", "results")
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hookspecs": LEAVES,  # and types, below
     "canonical": LEAVES,
     "interrupts": LEAVES,
+    "levels": LEAVES,
     "marker": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
@@ -72,6 +73,8 @@ MAY_WRITE = {
     "record.files": "the only writer",
     "contain.launcher": "opens /dev/null as its own stdio",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
+    "contain.namespaces": "maps user ids, in files of /proc",
+    "contain.isolate": "tries to open the memory of a process, which must fail",
 }
 MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
 MAY_USE_TERMINAL = {

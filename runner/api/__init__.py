@@ -2,7 +2,7 @@
 
 from runner.api.cleaning import clean
 from runner.api.options import Options
-from runner.api.reading import explain, find_log, plan, read_events, status, validate
+from runner.api.reading import doctor, explain, find_log, plan, read_events, status, validate
 from runner.api.running import run
 
-__all__ = ["Options", "clean", "explain", "find_log", "plan", "read_events", "run", "status", "validate"]
+__all__ = ["Options", "clean", "doctor", "explain", "find_log", "plan", "read_events", "run", "status", "validate"]

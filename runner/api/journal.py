@@ -55,6 +55,7 @@ class Journal:
         self.durable = options.durability == "full"
         self._spec = session.spec
         self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp)
+        self._layers: dict[str, str] = {}
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
 
     @classmethod
@@ -68,6 +69,7 @@ class Journal:
             files.make_directories(directory)
         log = AuditLog(session.spec.paths.audit(run_id), run_id, stamp, mine.last)
         journal = cls(session, options, run_id, log, mine.attempts)
+        journal._layers = launcher.layers
         if mine.torn_bytes:
             log.append("recovered", {"tornBytes": mine.torn_bytes})
         event = "run.resumed" if journal.resumed else "run.start"
@@ -110,6 +112,7 @@ class Journal:
             }
         return {
             "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "stages": merged,
+            "isolation": self._layers,
             "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
         }  # fmt: skip
 

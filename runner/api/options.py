@@ -14,7 +14,8 @@ class Options:
     """The options of `run`; the other verbs heed those that mean something to them.
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
-    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `final`: the process ends with it.
+    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `offline` is `strict` or
+    `best-effort`: whether less than the guard's level `filter` ends the run. `final`: the process ends with it.
     """
 
     stages: tuple[str, ...] = ()
@@ -27,5 +28,6 @@ class Options:
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False
+    offline: str = "strict"
     argv: tuple[str, ...] = ()
     final: bool = False

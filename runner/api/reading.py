@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
+    from runner.levels import Refusal
     from runner.marker import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -124,6 +125,13 @@ def status(spec_path: str, options: Options) -> Status:
         tuple(incomplete),
         tuple(undeclared(session)),
     )
+
+
+def doctor() -> dict[str, dict[str, str] | Refusal]:
+    """Try the offline guard's levels on this machine: the layers of each, or what could not be had."""
+    from runner.contain.guard import survey
+
+    return survey()
 
 
 def _has_stopped(log: str) -> bool:

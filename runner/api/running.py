@@ -139,7 +139,7 @@ def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float)
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
     stages = _skipped(plan)
-    return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, "none")
+    return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": "none"})
 
 
 def _skipped(plan: Plan) -> dict[str, StageResult]:
@@ -160,7 +160,8 @@ def _run_locked(
     from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
-    from runner.record.recovery import OpenRun, recover
+    from runner.contain.guard import STRICT, settle
+    from runner.record.recovery import OpenRun
 
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
@@ -174,11 +175,7 @@ def _run_locked(
             preload()
             open_runs = session.head.open_runs
             lock.write_holder(holder(None, launcher))
-            wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
-            recovered = recover(
-                spec.paths, spec.workspace, (*open_runs, *wanted),
-                {stage.name: stage.outputs for stage in spec.stages}, durable=options.durability == "full",
-            )  # fmt: skip
+            recovered = _recovered(session, options)
             mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
@@ -189,10 +186,22 @@ def _run_locked(
             begun = mine.last is not None or mine.run in open_runs
             if plan.is_noop and (not begun or Journal.is_closed(spec.paths, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
+            launcher = settle(launcher, strict=options.offline == STRICT)
+            lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
         finally:
             launcher.close()
+
+
+def _recovered(session: Session, options: Options) -> list[OpenRun]:
+    """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
+    from runner.record.recovery import recover
+
+    spec, open_runs = session.spec, session.head.open_runs
+    wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
+    outputs = {stage.name: stage.outputs for stage in spec.stages}
+    return recover(spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=options.durability == "full")
 
 
 def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
@@ -230,8 +239,9 @@ def _execute(
         interrupts, time.monotonic, heard,
     )  # fmt: skip
     manager.hook.offpipe_run_started(
-        spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed
-    )
+        spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
+        isolation=launcher.layers,
+    )  # fmt: skip
     stages = executor.execute()
     launcher.close()
     status, exit_code = outcome(stages, interrupts.first)
@@ -239,8 +249,7 @@ def _execute(
     seconds = time.monotonic() - began
     head = journal.end(status, stages, seconds)
     session.save_cache()
-    level = launcher.layers["level"]
-    result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, level)
+    result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers)
     manager.hook.offpipe_run_finished(result=result)
     return result
 

@@ -20,7 +20,7 @@ interruption the same command goes on where it stopped.
 _GROUPS = (
     ("act", ("run", "clean")),
     ("look, and change nothing", ("plan", "status", "explain", "log")),
-    ("check and draw a spec", ("validate", "graph", "schema")),
+    ("check and draw a spec", ("validate", "graph", "schema", "doctor")),
 )
 _TAIL = """
 options:
@@ -39,7 +39,7 @@ exit codes:
   1   a stage failed                 70  internal error
   2   usage, or an invalid spec      74  state could not be read or written
   3   work pending (status)          75  failed, but retrying may help
-  4   code that cannot be read       130 interrupted (HUP 129, TERM 143)
+  4   the offline guard refused      130 interrupted (HUP 129, TERM 143)
   5   an input is missing
 """
 EPILOGUES = {

@@ -30,6 +30,10 @@ def run(parser: argparse.ArgumentParser) -> None:
         "--durability", choices=("full", "process"), default="full",
         help="what finished stages survive: full, a power cut (default); process, only the end of offpipe",
     )  # fmt: skip
+    how.add_argument(
+        "--offline", choices=("strict", "best-effort"), default="strict",
+        help="when the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
+    )  # fmt: skip
     how.add_argument("--run-id", metavar="ID", type=_run_id, help="the run's name in the audit log")
     _places(parser)
     shown = parser.add_argument_group("what is shown")

@@ -39,6 +39,7 @@ VERBS = {
     "log": Verb("log", "print a stage's newest log, or a run's events", "SPEC [STAGE]", options.log),
     "validate": Verb("validate", "check a spec and its inputs, reporting every fault", "SPEC", options.validate),
     "graph": Verb("graph", "print the stages and what leads to what", "SPEC", options.graph),
+    "doctor": Verb("doctor", "say how well this machine can keep stages offline", "", options.nothing),
     "schema": Verb("schema", "print the JSON Schema of specs", "", options.nothing),
 }
 
@@ -48,7 +49,7 @@ class HelpShown(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Invocation(NamedTuple):
-    """What the command line asks for: a verb, the spec (empty for `schema`), the stages, and the options."""
+    """What the command line asks for: a verb, the spec (empty for a verb without), the stages, and the options."""
 
     verb: str
     spec: str
@@ -77,7 +78,7 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         parser.refuse(extras)
     named = [*([given.spec] if given.spec is not None else []), *given.stages]
     spec = getattr(given, "pipeline", None)
-    if verb != "schema" and spec is None:
+    if VERBS[verb].words and spec is None:
         if not named:
             parser.error("no spec given")
         spec = named.pop(0)

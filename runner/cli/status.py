@@ -45,7 +45,9 @@ def status_lines(status: Status) -> Iterator[str]:
 
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
-    last = {"run": status.last_run, "status": _ending(status), "time": status.last_time}
+    last = {
+        "run": status.last_run, "status": _ending(status), "time": status.last_time, "isolation": _level(status),
+    }  # fmt: skip
     success = dict(zip(("run", "time"), status.last_success, strict=True)) if status.last_success else None
     return {
         "pipeline": status.planned.graph.spec.name,
@@ -68,7 +70,15 @@ def _incomplete_json(one: Incomplete) -> dict[str, object]:
 def _last_run(status: Status) -> str:
     if status.last_run is None:
         return "none yet"
-    return f"{printable(status.last_run)}, {_ending(status)}, {status.last_time}"
+    level = _level(status)
+    guard = f", offline guard: {printable(level)}" if level else ""
+    return f"{printable(status.last_run)}, {_ending(status)}, {status.last_time}{guard}"
+
+
+def _level(status: Status) -> str | None:
+    """Return how well the last run's stages were kept offline; None when it started none, or was killed."""
+    isolation = status.metrics.get("isolation")
+    return str(isolation["level"]) if isinstance(isolation, dict) and "level" in isolation else None
 
 
 def _ending(status: Status) -> str:

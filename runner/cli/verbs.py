@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runner import api
 from runner.cli.params import read_params
 from runner.display.words import printable, printable_lines
-from runner.errors import EXIT_INPUT, EXIT_OK, EXIT_PENDING
+from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,6 +129,15 @@ def clean(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: AR
     return EXIT_OK
 
 
+def doctor(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+    """Print which levels of the offline guard can be had here, and why not those that cannot."""
+    from runner.display.offline import doctor_lines
+
+    found = api.doctor()
+    _write_all(stdout, doctor_lines(found))
+    return EXIT_OK if any(isinstance(one, dict) for one in found.values()) else EXIT_OFFLINE
+
+
 def schema(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Print the JSON Schema."""
     from runner.spec.schema import schema_text
@@ -151,6 +160,7 @@ def _options(asked: Invocation) -> Options:
         wait=getattr(given, "wait", 0.0),
         durability=getattr(given, "durability", "full"),
         paranoid=asked.flag("paranoid"),
+        offline=getattr(given, "offline", "strict"),
         final=asked.verb == "run",
         argv=tuple(word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in asked.words),
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn, TypedDict
 
+    from runner.contain.isolate import Isolation
     from runner.contain.tree import ProcessTree, SessionTree
 
     class Request(TypedDict):
@@ -38,7 +39,7 @@ else:
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
-def fork_stage(request: Request, tree: ProcessTree | SessionTree) -> tuple[int, int]:
+def fork_stage(request: Request, tree: ProcessTree | SessionTree, isolation: Isolation) -> tuple[int, int]:
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
     What is read there is empty, or `<errno> <what was tried>`. Raises OSError when there is no descriptor or process.
@@ -49,7 +50,7 @@ def fork_stage(request: Request, tree: ProcessTree | SessionTree) -> tuple[int, 
     try:
         pid = os.fork()
         if pid == 0:
-            _become(request, tree, launcher, failure)
+            _become(request, tree, isolation, launcher, failure)
     except OSError:
         os.close(report)
         raise
@@ -59,7 +60,9 @@ def fork_stage(request: Request, tree: ProcessTree | SessionTree) -> tuple[int, 
     return pid, report
 
 
-def _become(request: Request, tree: ProcessTree | SessionTree, launcher: int, failure: int) -> NoReturn:
+def _become(
+    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, launcher: int, failure: int
+) -> NoReturn:
     """Runs in the *child*, and never returns. All other descriptors are close-on-exec since `launcher.main`."""
     tried = [b"preparing its process"]
     try:
@@ -72,6 +75,8 @@ def _become(request: Request, tree: ProcessTree | SessionTree, launcher: int, fa
         _limit(request, tried)
         tried[0] = b"entering " + request["cwd"]
         os.chdir(request["cwd"])
+        tried[0] = b"entering its isolation"
+        isolation.enter_stage()
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for

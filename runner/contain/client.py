@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from runner.contain.launch import Exit, Launch
 from runner.contain.launcher import START
 from runner.errors import Fault, OffpipeError, StateError
+from runner.levels import SCAN, Refusal
 from runner.processes import process_identity
 
 if TYPE_CHECKING:
@@ -30,14 +31,18 @@ PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is
 class Launcher:
     """One running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
 
-    `pid` and `started_at` (see processes.process_identity) name it to the next run; `layers` is the isolation that it
-    reached, known after its first report. Use as a context manager, or call `close`.
+    `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
+    it may become another one with the first report (see namespaces). `layers` is the isolation that was reached, or
+    `refusal` why it was not, known then. Use as a context manager, or call `close`.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int) -> None:
+    def __init__(self, pid: int, requests: int, replies: int, level: str) -> None:
+        self._child = pid
         self.pid = pid
         self.started_at = process_identity(pid)
-        self.layers: dict[str, str] = {"level": "none"}
+        self.level = level
+        self.layers: dict[str, str] = {}
+        self.refusal: Refusal | None = None
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -46,16 +51,17 @@ class Launcher:
         self._ended: int | None = None  # as os.waitpid gives it; -1 when someone else took it
 
     @classmethod
-    def start(cls, *, interpreter: str = sys.executable, plain: bool = False) -> Launcher:
-        """Start the program and return at once; it gets ready meanwhile. `plain`: as on a system without subreapers.
+    def start(cls, level: str = SCAN, *, interpreter: str = sys.executable, plain: bool = False) -> Launcher:
+        """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
-        Raises StateError when there is no process, no descriptor or no interpreter.
+        `plain`: as on a system without subreapers. Raises StateError when there is no process, no descriptor or no
+        interpreter.
         """
         ends: list[int] = []
         try:
             for _ in range(2):
                 ends += _pipe_above_stdio()
-            pid = _spawn(interpreter, ends[0], ends[3], plain=plain)
+            pid = _spawn(interpreter, ends[0], ends[3], [level, *(["plain"] if plain else [])])
         except OSError as error:
             for descriptor in ends:
                 os.close(descriptor)
@@ -64,7 +70,7 @@ class Launcher:
         os.close(ends[3])
         os.set_blocking(ends[1], False)
         os.set_blocking(ends[2], False)
-        return cls(pid, ends[1], ends[2])
+        return cls(pid, ends[1], ends[2], level)
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +113,11 @@ class Launcher:
 
     def _wake(self) -> None:
         """Let a launcher go on that somebody stopped: it would heed neither requests nor time limits."""
-        try:
-            os.kill(self.pid, signal.SIGCONT)
-        except ProcessLookupError:
-            pass  # receive tells that it is dead
+        for pid in {self._child, self.pid}:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass  # receive tells that it is dead, or where SIGCHLD is ignored nobody has to take its exit
 
     def receive(self) -> list[Exit]:
         """The exits since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
@@ -120,12 +127,32 @@ class Launcher:
             if kind == "exit":
                 exits.append(Exit(*content))
             elif kind == "ready":
-                self.layers = content
+                self._greet(content)
+            elif kind == "refused":
+                self.refusal = Refusal(*content)
             else:
                 self._crash = content
-        if at_end and not exits:
+        if at_end and not exits and not self.refusal:
             raise self._death()
         return exits
+
+    def await_ready(self) -> list[Exit]:
+        """Wait for the first report: `layers` or `refusal` is known then. As `receive`, whose exits it returns."""
+        exits: list[Exit] = []
+        while not self.layers and not self.refusal:
+            poll = select.poll()
+            poll.register(self._replies, select.POLLIN)
+            if not poll.poll(PATIENCE_MS):
+                what = f"process {self.pid} does not get ready"
+                raise OffpipeError(Fault("launcher", what, "is it stopped? run again"))
+            exits += self.receive()
+        return exits
+
+    def _greet(self, layers: dict[str, str]) -> None:
+        self.layers = layers
+        if "process" in layers:
+            self.pid = int(layers.pop("process"))
+            self.started_at = process_identity(self.pid)
 
     def close(self) -> None:
         """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
@@ -133,10 +160,7 @@ class Launcher:
             os.close(self._requests)
             self._requests = -1
             if self._ended is None:
-                try:
-                    os.kill(self.pid, signal.SIGCONT)  # stopped by somebody, it would never see the end
-                except ProcessLookupError:
-                    pass  # where SIGCHLD is ignored nobody has to take its exit, and its number is free at once
+                self._wake()  # stopped by somebody, it would never see the end
             self._wait()
             os.close(self._replies)
             self._replies = -1
@@ -201,7 +225,7 @@ class Launcher:
     def _wait(self) -> None:
         if self._ended is None:
             try:
-                self._ended = os.waitpid(self.pid, 0)[1]
+                self._ended = os.waitpid(self._child, 0)[1]
             except ChildProcessError:
                 self._ended = -1
 
@@ -216,10 +240,10 @@ def _pipe_above_stdio() -> tuple[int, int]:
         os.close(low[1])
 
 
-def _spawn(interpreter: str, requests: int, replies: int, *, plain: bool) -> int:
+def _spawn(interpreter: str, requests: int, replies: int, words: list[str]) -> int:
     """Start the program in an empty environment; what it cannot say otherwise (stderr) comes by the replies' pipe."""
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
-    arguments = [interpreter, "-I", "-S", program, *(["plain"] if plain else [])]
+    arguments = [interpreter, "-I", "-S", program, *words]
     actions = [
         (os.POSIX_SPAWN_DUP2, requests, 0),
         (os.POSIX_SPAWN_DUP2, replies, 1),

@@ -47,3 +47,5 @@ class Exit:
     max_rss_bytes: int
     failed_to_start: str | None
     left_behind: int
+    attempts: list[tuple[str, str, int]]
+    local_sockets: int

@@ -5,14 +5,12 @@ out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at 
 0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
 
 Requests: ("launch", child.Request), ("terminate" or "kill", None): to all stages.
-Reports: ("ready", {layers}), ("exit", (the fields of launch.Exit)), ("crash", text).
-
-The seam for the offline guard: `main` isolates once, before "ready"; `child` is what each stage passes through.
+Reports: ("ready", {layers}) or ("refused", the fields of levels.Refusal); ("exit", (the fields of launch.Exit)),
+("crash", text). What it is told to isolate itself with (`isolate`) it enters once, before it is ready.
 """
 
 from __future__ import annotations
 
-import errno
 import marshal
 import os
 import select
@@ -23,64 +21,37 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.append(__file__.rpartition("/runner/contain/")[0])  # -I -S leave only the standard library
 from runner.contain.child import IGNORED, fork_stage
+from runner.contain.isolate import isolate
+from runner.contain.notify import Watch
+from runner.contain.started import Started, failure_text, has_ended
 from runner.contain.tree import open_tree
+from runner.levels import KERNEL, SCAN, RefusedError
 
 if TYPE_CHECKING:
     import signal
-    from resource import struct_rusage
 
     from runner.contain.child import Request
+    from runner.contain.isolate import Isolation
+    from runner.contain.started import Report
     from runner.contain.tree import ProcessTree, SessionTree
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
 START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
 LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
-
-
-class Stage:
-    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over."""
-
-    __slots__ = ("deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "timed_out")
-
-    def __init__(self, request: Request, report: int, started: float) -> None:
-        self.id = request["id"]
-        self.grace = request["grace"]
-        self.started = started
-        self.deadline = None if request["timeout"] is None else started + request["timeout"]
-        self.report = report
-        self.sent = False
-        self.timed_out = False
-        self.left: set[int] = set()
-        self.outcome: tuple[int | float | str | None, ...] = ()
-
-    def end(self, status: int, usage: struct_rusage, now: float) -> None:
-        """Keep how the main process ended, for the report that is sent when nothing of it is left."""
-        code = os.waitstatus_to_exitcode(status)
-        failure = os.read(self.report, 4096 + 256)
-        os.close(self.report)
-        self.outcome = (
-            None if failure or code < 0 else code,
-            -code if code < 0 and not failure else None,
-            self.timed_out,
-            self.sent,
-            now - self.started,
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss * RSS_UNIT,
-            _failure_text(failure) if failure else None,
-        )
 
 
 class Service:
     """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block."""
 
-    def __init__(self, requests: int, replies: int, tree: ProcessTree | SessionTree) -> None:
+    def __init__(self, requests: int, replies: int, tree: ProcessTree | SessionTree, isolation: Isolation) -> None:
         self._requests = requests
         self._replies = replies
         self._tree = tree
-        self._running: dict[int, Stage] = {}  # main process -> stage
-        self._ended: dict[int, Stage] = {}  # the same, for those that may have left something
+        self._isolation = isolation
+        self._watch = Watch(isolation.listener) if isolation.listener else None
+        self._running: dict[int, Started] = {}  # main process -> stage
+        self._ended: dict[int, Started] = {}  # the same, for those that may have left something
         self._received = bytearray()
         self._queue = bytearray(START)
         self._waiting_for_room = False
@@ -94,14 +65,18 @@ class Service:
         self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(requests, select.POLLIN)
+        if isolation.listener:
+            self._poll.register(isolation.listener.descriptor, select.POLLIN)
 
     def serve(self) -> None:
         """Until the runner is gone and nothing of any stage is left."""
-        self.tell("ready", {"level": "none"})
+        self.tell("ready", self._isolation.layers)
         while not self._closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
             if self._wakeup in events:
                 os.read(self._wakeup, 65536)
+            if self._watch:
+                self._watch.answer({pid: one.attempts for pid, one in (self._ended | self._running).items()})
             self._reap()
             if self._requests in events:
                 self._read_requests()
@@ -110,10 +85,9 @@ class Service:
             self._keep_time()
             self._flush()
 
-    def tell(self, kind: str, content: dict[str, str] | tuple[int | float | str | None, ...] | str) -> None:
+    def tell(self, kind: str, content: Report) -> None:
         """Queue one report."""
-        frame = marshal.dumps((kind, content))
-        self._queue += len(frame).to_bytes(4, "big") + frame
+        self._queue += _frame(kind, content)
         self._flush()
 
     def end_everything(self) -> None:
@@ -163,19 +137,19 @@ class Service:
     def _launch(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            pid, report = fork_stage(request, self._tree)
+            pid, report = fork_stage(request, self._tree, self._isolation)
         except OSError as error:
-            text = _failure_text(b"%d starting a process" % (error.errno or 0))
-            self.tell("exit", (request["id"], None, None, False, False, 0.0, 0.0, 0, text, 0))
+            text = failure_text(b"%d starting a process" % (error.errno or 0))
+            self.tell("exit", (request["id"], None, None, False, False, 0.0, 0.0, 0, text, 0, [], 0))
             return
-        self._running[pid] = Stage(request, report, started)
+        self._running[pid] = Started(request, report, started)
 
     def _stop(self, number: int) -> None:
         self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
 
     def _send(self, mains: list[int], number: int) -> None:
         """Signal those that have not ended of themselves, which is what their reports should say then."""
-        alive = [pid for pid in mains if not _has_ended(pid)]
+        alive = [pid for pid in mains if not has_ended(pid)]
         for pid in alive:
             stage = self._running[pid]
             stage.sent = True
@@ -188,7 +162,7 @@ class Service:
         for pid, stage in self._running.items():
             if stage.deadline is not None and stage.deadline <= now:
                 stage.deadline = None
-                stage.timed_out = stage.timed_out or (not stage.sent and not _has_ended(pid))
+                stage.timed_out = stage.timed_out or (not stage.sent and not has_ended(pid))
                 over.setdefault(signal.SIGKILL if stage.sent else signal.SIGTERM, []).append(pid)
         for number, mains in over.items():
             self._send(mains, number)
@@ -209,7 +183,7 @@ class Service:
                 stage.end(status, usage, time.monotonic())
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
-                self.tell("exit", (stage.id, *stage.outcome, len(stage.left)))
+                self.tell("exit", stage.as_report())
             self._ended.clear()
 
     def _sweep(self, *, childless: bool) -> bool:
@@ -237,21 +211,6 @@ class Service:
                 self._poll.unregister(self._replies)
 
 
-def _has_ended(pid: int) -> bool:
-    if not hasattr(os, "waitid"):  # macOS before 3.13
-        return False
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _failure_text(failure: bytes) -> str:
-    """`b"2 opening x"` -> `ENOENT (No such file or directory) opening x`."""
-    number, _, tried = failure.partition(b" ")
-    shown = tried.decode("utf-8", "backslashreplace")
-    if number == b"0":
-        return shown
-    return f"{errno.errorcode.get(int(number), number.decode())} ({os.strerror(int(number))}) {shown}".rstrip()
-
-
 def _take_descriptors() -> tuple[int, int]:
     """Move the two pipes out of the way of stdio, and close everything else: a stage inherits nothing by accident."""
     try:
@@ -271,6 +230,20 @@ def _take_descriptors() -> tuple[int, int]:
     return requests, replies
 
 
+def _frame(kind: str, content: Report) -> bytes:
+    encoded = marshal.dumps((kind, content))
+    return len(encoded).to_bytes(4, "big") + encoded
+
+
+def _isolated(level: str, descriptors: tuple[int, int]) -> Isolation:
+    """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
+    try:
+        return isolate(level, descriptors)
+    except RefusedError as error:
+        os.write(descriptors[1], START + _frame("refused", tuple(error.refusal)))
+        os._exit(0)
+
+
 def main() -> None:
     """Leave the runner's session, become deaf to what a terminal sends to all, and serve."""
     for number in signal.valid_signals():
@@ -281,9 +254,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if os.getsid(0) != os.getpid():
         os.setsid()
+    level = next((word for word in sys.argv[1:] if word != "plain"), SCAN)
+    descriptors = _take_descriptors()
+    isolation = _isolated(level, descriptors)
     tree = open_tree(plain="plain" in sys.argv[1:])
-    tree.enter_launcher()
-    service = Service(*_take_descriptors(), tree)
+    tree.enter_launcher(dies_with_runner=level == KERNEL)
+    service = Service(*descriptors, tree, isolation)
     try:
         service.serve()
     except BaseException:  # noqa: BLE001 - its text must reach the client: this process has no stderr

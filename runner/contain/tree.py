@@ -35,10 +35,14 @@ class ProcessTree:
         self._prctl = prctl
         self._children = f"/proc/self/task/{os.getpid()}/children"
 
-    def enter_launcher(self) -> None:
-        """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open."""
+    def enter_launcher(self, *, dies_with_runner: bool) -> None:
+        """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
+
+        `dies_with_runner`: the kernel has been asked to kill the launcher then, which nothing must undo.
+        """
         self._prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self._prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
+        if not dies_with_runner:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
 
     def enter_stage(self, launcher: int) -> None:
         """Runs in the *child*: die with the launcher, and take in the orphans of this stage (both outlive exec)."""
@@ -86,7 +90,7 @@ class SessionTree:
     def __init__(self) -> None:
         self._looks: dict[int, int] = {}
 
-    def enter_launcher(self) -> None:
+    def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Nothing to ask this kernel for."""
 
     def enter_stage(self, launcher: int) -> None:
@@ -158,17 +162,23 @@ def _members(roots: Collection[int]) -> dict[int, tuple[int, int]]:
     return found
 
 
+def parent_and_session(pid: int) -> tuple[int, int] | None:
+    """Of one process, or thread, that has not ended."""
+    found = _status(pid)
+    return (found[0], found[2]) if found else None
+
+
 def _snapshot() -> dict[int, tuple[int, int, int]]:
-    """Every process that has not ended -> (parent, group, session); proc(5), stat fields 4 to 6."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                fields = file.read(1024).rpartition(b")")[2].split(None, 4)
-        except OSError:
-            continue  # it ended meanwhile
-        if fields and fields[0] != b"Z":
-            found[int(name)] = (int(fields[1]), int(fields[2]), int(fields[3]))
-    return found
+    """Every process that has not ended -> (parent, group, session)."""
+    every = ((int(name), _status(int(name))) for name in os.listdir("/proc") if name.isdecimal())
+    return {pid: status for pid, status in every if status}
+
+
+def _status(pid: int) -> tuple[int, int, int] | None:
+    """(parent, group, session), None for a process that ended; proc(5), stat fields 4 to 6."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split(None, 4)
+    except OSError:
+        return None
+    return (int(fields[1]), int(fields[2]), int(fields[3])) if fields and fields[0] != b"Z" else None

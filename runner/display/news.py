@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.display.extent import extent_of
 from runner.display.failure import failure_text
+from runner.display.offline import isolation_warnings
 from runner.display.progress import Row
 from runner.display.words import counted, printable, seconds
 from runner.errors import StateError
@@ -30,11 +31,15 @@ class News:
             self._to.line(text, bad=bad)
 
     @hookimpl
-    def offpipe_run_started(self, spec: Spec, run_id: str, stages: int, resumed: bool) -> None:
+    def offpipe_run_started(
+        self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str]
+    ) -> None:
         view = self._to.view
         view.pipeline, view.stages = spec.name, stages
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
+        for warning in isolation_warnings(isolation):
+            self._say(f"warning: {printable(warning)}", bad=True)
 
     @hookimpl
     def offpipe_attempt_started(

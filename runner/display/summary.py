@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.display.offline import offline_text
 from runner.display.words import seconds
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def summary_text(result: RunResult) -> str:
     else:
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         text += f" in {seconds(result.seconds)}"
-    return f"{result.pipeline}: {text} (run {result.run_id})\nledger head: {result.head}\n"
+    return f"{result.pipeline}: {text} (run {result.run_id})\n{offline_text(result)}ledger head: {result.head}\n"
 
 
 def run_json(result: RunResult) -> str:
@@ -37,7 +38,7 @@ def run_json(result: RunResult) -> str:
         "pipeline": result.pipeline,
         "seconds": round(result.seconds, 6),
         "ledgerHead": result.head,
-        "isolation": result.isolation,
+        "isolation": result.isolation["level"],
         "stages": {name: _stage(stage) for name, stage in result.stages.items()},
     })  # fmt: skip
 

@@ -168,8 +168,11 @@ class Attempts:
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
             ended.max_rss_bytes, job.delay, lines,
-            ended.left_behind, ended.failed_to_start, ended.sent,
+            ended.left_behind, ended.failed_to_start, ended.sent, tuple(ended.attempts), ended.local_sockets,
         )  # fmt: skip
+        for program, family, count in attempt.network:
+            record = {"stage": job.stage.name, "attempt": job.number, "program": program, "family": family}
+            self._log.append("offline.attempt", {**record, "count": count})
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.errors import EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault
+from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault
+from runner.results import network_text
 from runner.retry import delay_before, is_retryable, may_start
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Backoff:
 
     def delay_after(self, job: Job, attempt: AttemptResult) -> float | None:
         """Return the seconds to wait before the next attempt, or None when there is to be none."""
+        if job.broke_out(attempt):
+            return None
         stage = job.stage
         wanted = self.is_retryable(job, attempt)
         answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
@@ -48,10 +51,21 @@ class Backoff:
         `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
         """
         attempt = job.attempts[-1]
+        if job.broke_out(attempt):
+            return _network_fault(job, attempt), EXIT_OFFLINE
         fault = _fault_of(job, attempt)
         if given_up:
             fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
         return fault, EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
+
+
+def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
+    what = f"asked for a network, which was refused: {network_text(attempt.network)}"
+    hint = (
+        "stages run offline; what asks without need (Python's uuid1 and getnode, Java's getLocalHost) may be left to: "
+        '"offline": {"onAttempt": "record"}'
+    )
+    return Fault(f"stage {job.stage.name}", what, hint)
 
 
 def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
@@ -61,4 +75,10 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}")
     if attempt.timed_out:
         return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}")
-    return Fault(where, f"failed with {attempt.describe()}{tried}")
+    hint = ""
+    if attempt.local_sockets:
+        hint = (
+            "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them (Manager, "
+            'the start method "forkserver"), use "fork" or "spawn"'
+        )
+    return Fault(where, f"failed with {attempt.describe()}{tried}", hint)

@@ -38,6 +38,10 @@ class Job:
     before: dict[str, object] = field(default_factory=dict)
     limits: Enforced = NOTHING
 
+    def broke_out(self, attempt: AttemptResult) -> bool:
+        """Whether an attempt asked for a network, in a stage that fails by that."""
+        return bool(attempt.network) and self.stage.on_attempt == "fail"
+
     def result(self, now: float, status: str) -> StageResult:
         """Return how the stage ended, at `now` of the monotonic clock."""
         return StageResult(

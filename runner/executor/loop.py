@@ -79,7 +79,7 @@ class Executor:
                 break
             self._wait()
             exits = [(self._running.pop(ended.id), ended) for ended in self._launcher.receive()]
-            if all(ended.code == 0 for _, ended in exits):
+            if all(ended.code == 0 and not ended.attempts for _, ended in exits):
                 self._start_ready()  # the next stage works while the outputs of these are hashed and made durable
             for job, ended in exits:
                 self._settle(job, ended)
@@ -189,8 +189,9 @@ class Executor:
     def _settle(self, job: Job, ended: Exit) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
-        succeeded = attempt.code == 0 and not attempt.timed_out
-        interrupted = not succeeded and self._was_interrupted(attempt)
+        broke_out = job.broke_out(attempt)
+        succeeded = attempt.code == 0 and not attempt.timed_out and not broke_out
+        interrupted = not succeeded and not broke_out and self._was_interrupted(attempt)
         delay = None if succeeded or self._stopping else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
@@ -202,6 +203,9 @@ class Executor:
         elif delay is not None:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
+        elif broke_out:
+            self._attempts.discard(job)  # a checkpoint behind the attempt would let the next run pass it by
+            self._fail(job, *self._backoff.failure(job))
         else:
             self._fail(job, *self._backoff.failure(job))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline_bench import descendants, is_running, kill, shell, wait_for
+from pipeline_bench import descendants, kill, shell, wait_for
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
 WAITS = """
@@ -78,7 +78,7 @@ def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     process.communicate(timeout=20)
     assert process.returncode == 143
     assert 4.9 < time.monotonic() - began < 6.5
-    assert not is_running(int(bench.read("pid")))
+    assert not bench.stage_processes()
 
 
 def test_a_second_signal_kills_at_once(bench):
@@ -89,7 +89,7 @@ def test_a_second_signal_kills_at_once(bench):
     process.communicate(timeout=20)
     assert process.returncode == 130
     assert time.monotonic() - began < 1.5
-    assert not is_running(int(bench.read("pid")))
+    assert not bench.stage_processes()
     bench.write("go", "")
     bench.succeed()
 

@@ -60,7 +60,7 @@ def test_help_fits_into_80_columns_and_names_only_what_is_there(words) -> None:
     shown = offpipe(*words, "--help")
     assert shown.returncode == 0 and shown.stderr == ""
     assert [line for line in shown.stdout.splitlines() if len(line) > 79] == []
-    assert not re.search(r"verify|doctor|--offline", shown.stdout)
+    assert not re.search(r"verify", shown.stdout)
 
 
 def test_help_lists_every_verb() -> None:

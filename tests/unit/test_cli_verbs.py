@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+GUARD = r"offline guard: \w+\n"
 HEAD = r"ledger head: [0-9a-f]{64}\n"
 RUN = r"\d{8}T\d{6}Z-[0-9a-f]{4}"
 
@@ -55,7 +56,7 @@ def pipeline(tmp_path):
 def test_run_tells_events_on_stderr_and_a_summary_on_stdout(pipeline) -> None:
     shown = pipeline("run")
     assert shown.returncode == 0
-    assert re.fullmatch(rf"demo: 2 succeeded in [\d.]+ s \(run {RUN}\)\n{HEAD}", shown.stdout)
+    assert re.fullmatch(rf"demo: 2 succeeded in [\d.]+ s \(run {RUN}\)\n{GUARD}{HEAD}", shown.stdout)
     lines = [re.sub(r"[\d.]+ s\b", "T s", line) for line in shown.stderr.splitlines()]
     assert re.fullmatch(rf"demo: run {RUN} started, 2 stages", lines.pop(0))
     assert lines == [
@@ -190,12 +191,12 @@ def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
     pipeline("run")
     after = pipeline("status", "--exit-code")
     assert after.returncode == 0
-    assert re.fullmatch(rf"demo: everything is up to date\nlast run: {RUN}, succeeded, \S+Z\n", after.stdout)
+    last = rf"last run: {RUN}, succeeded, \S+Z, offline guard: \w+\n"
+    assert re.fullmatch(rf"demo: everything is up to date\n{last}", after.stdout)
     pipeline("run", "-f", "--param", "count.fail=true")
     failed = pipeline("status").stdout
-    assert re.search(
-        rf"\nlast run: {RUN}, failed, \S+Z\nlast success: {RUN}, \S+Z\nthe next run goes on under: ", failed
-    )
+    last = rf"\nlast run: {RUN}, failed, \S+Z, offline guard: \w+\n"
+    assert re.search(rf"{last}last success: {RUN}, \S+Z\nthe next run goes on under: ", failed)
 
 
 def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> None:

@@ -1,0 +1,155 @@
+"""The seccomp filter: which system calls a stage is refused, as a program of classic BPF for the kernel. Pure.
+
+Instructions and return values: linux/bpf_common.h, linux/seccomp.h. The kernel gives the program a
+`struct seccomp_data`: nr at 0, arch at 4, the six arguments of 64 bits each from 16 on.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from runner.contain.calls import NUMBERS
+
+ALLOW = 0x7FFF0000
+NOTIFY = 0x7FC00000
+ERRNO = 0x00050000  # | the number
+
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
+X32_BIT = 0x40000000
+
+AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
+QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # asked for by look-ups that mean no harm; nothing leaves by them
+SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
+
+# Other ways to a socket or to a process that has one. A sandbox without them is told so (ENOSYS), not forbidden
+# (EPERM), where programs have a way to do without.
+REFUSED: dict[str, int] = {
+    "io_uring_setup": errno.ENOSYS,  # opens and uses sockets without any of the calls below
+    "io_uring_enter": errno.ENOSYS,
+    "io_uring_register": errno.ENOSYS,
+    "connect": errno.EACCES,  # for a descriptor that got here all the same
+    "bind": errno.EACCES,
+    "listen": errno.EACCES,
+    "accept": errno.EACCES,
+    "accept4": errno.EACCES,
+    "setns": errno.EPERM,
+    "pidfd_getfd": errno.EPERM,
+    "ptrace": errno.EPERM,
+    "process_vm_readv": errno.EPERM,
+    "process_vm_writev": errno.EPERM,
+    "add_key": errno.EPERM,  # request_key(2) makes the kernel start a program outside, which may ask a name server
+    "request_key": errno.EPERM,
+    "keyctl": errno.EPERM,
+}
+TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX (asm-generic/ioctls.h): typing into somebody's shell
+
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
+_EQUAL, _AT_LEAST = 0x15, 0x35  # BPF_JMP|JEQ|K, BPF_JMP|JGE|K
+_NUMBER, _ARCH = 0, 4
+
+
+def assemble(machine: str, *, listener: bool) -> bytes:
+    """Return the filter as an array of `struct sock_filter`; without a `listener` what it would hear of is refused.
+
+    It answers for `socket`: AF_INET and the other network families with NOTIFY, AF_UNIX too (the listener tells
+    them apart), QUIET_FAMILIES with EAFNOSUPPORT. KeyError for a machine that it does not know.
+    """
+    numbers = NUMBERS[machine]
+    code = _Program()
+    code.load(_ARCH)
+    code.unless_equal(AUDIT_ARCH[machine], _error(errno.ENOSYS))
+    code.load(_NUMBER)
+    if machine == "x86_64":
+        code.if_at_least(X32_BIT, _error(errno.ENOSYS))
+    for name, number in REFUSED.items():
+        code.if_equal(numbers[name], _error(number))
+    code.when(numbers["ioctl"], _terminal_input())
+    code.when(numbers["socketpair"], _pair())
+    code.when(numbers["socket"], _socket(listener=listener))
+    code.give(ALLOW)
+    return code.bytes()
+
+
+def unheard_errno(family: int) -> int:
+    """The errno for `socket` of this family: internet programs know what an unreachable network is."""
+    return errno.ENETUNREACH if family in (AF_INET, AF_INET6) else errno.EAFNOSUPPORT
+
+
+def _socket(*, listener: bool) -> _Program:
+    code = _Program()
+    code.load_argument(0)
+    for family in QUIET_FAMILIES:
+        code.if_equal(family, _error(errno.EAFNOSUPPORT))
+    if listener:
+        code.give(NOTIFY)
+    for family in (AF_INET, AF_INET6):
+        code.if_equal(family, _error(unheard_errno(family)))
+    code.give(_error(errno.EAFNOSUPPORT))
+    return code
+
+
+def _pair() -> _Program:
+    """Pairs that are connected for good stay; a datagram socket could be sent from to any path."""
+    code = _Program()
+    code.load_argument(0)
+    code.unless_equal(AF_UNIX, _error(errno.EAFNOSUPPORT))
+    code.load_argument(1)
+    code.mask(SOCK_TYPE_MASK)
+    code.if_equal(SOCK_STREAM, ALLOW)
+    code.if_equal(SOCK_SEQPACKET, ALLOW)
+    code.give(_error(errno.EPROTONOSUPPORT))
+    return code
+
+
+def _terminal_input() -> _Program:
+    code = _Program()
+    code.load_argument(1)
+    for request in TERMINAL_INPUT:
+        code.if_equal(request, _error(errno.EPERM))
+    code.give(ALLOW)
+    return code
+
+
+def _error(number: int) -> int:
+    return ERRNO | number
+
+
+class _Program:
+    """Instructions in order; every jump goes over one instruction or over one whole block, so none needs a label."""
+
+    def __init__(self) -> None:
+        self._instructions: list[tuple[int, int, int, int]] = []
+
+    def load(self, offset: int) -> None:
+        self._instructions.append((_LOAD, 0, 0, offset))
+
+    def load_argument(self, index: int) -> None:
+        """The low half (these machines are little-endian), which is all that an `int` parameter has."""
+        self.load(16 + 8 * index)
+
+    def mask(self, bits: int) -> None:
+        self._instructions.append((_AND, 0, 0, bits))
+
+    def give(self, value: int) -> None:
+        self._instructions.append((_RETURN, 0, 0, value))
+
+    def if_equal(self, constant: int, value: int) -> None:
+        self._instructions.append((_EQUAL, 0, 1, constant))
+        self.give(value)
+
+    def unless_equal(self, constant: int, value: int) -> None:
+        self._instructions.append((_EQUAL, 1, 0, constant))
+        self.give(value)
+
+    def if_at_least(self, constant: int, value: int) -> None:
+        self._instructions.append((_AT_LEAST, 0, 1, constant))
+        self.give(value)
+
+    def when(self, constant: int, block: _Program) -> None:
+        """Run `block`, which always gives something, when the number loaded is `constant`."""
+        self._instructions.append((_EQUAL, 0, len(block._instructions), constant))
+        self._instructions += block._instructions
+
+    def bytes(self) -> bytes:
+        return b"".join(struct.pack("=HBBI", *instruction) for instruction in self._instructions)

@@ -1,0 +1,85 @@
+"""System calls that Python has no name for, by ctypes; each failure tells the call and its errno.
+
+Loaded by the launcher program only. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and
+include/uapi/asm-generic/unistd.h (aarch64) of Linux; those above 424 are the same everywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+from runner.levels import RefusedError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NEW_NUMBERS = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "pidfd_getfd": 438, "mount_setattr": 442,
+    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+}  # fmt: skip
+NUMBERS: dict[str, dict[str, int]] = {
+    "x86_64": {
+        "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "socketpair": 53,
+        "ptrace": 101, "capset": 126, "add_key": 248, "request_key": 249, "keyctl": 250, "accept4": 288, "setns": 308,
+        "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, **NEW_NUMBERS,
+    },
+    "aarch64": {
+        "ioctl": 29, "capset": 91, "ptrace": 117, "socket": 198, "socketpair": 199, "bind": 200, "listen": 201,
+        "accept": 202, "connect": 203, "add_key": 217, "request_key": 218, "keyctl": 219, "accept4": 242, "setns": 268,
+        "process_vm_readv": 270, "process_vm_writev": 271, "seccomp": 277, **NEW_NUMBERS,
+    },
+}  # fmt: skip
+
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def machine() -> str:
+    """The name of this kernel's architecture, when the tables here know it and this process is of it; else ""."""
+    name = os.uname().machine
+    return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
+
+
+def call(layer: str, name: str, *arguments: object) -> int:
+    """Make the system call `name`; RefusedError of this layer when it fails."""
+    number = NUMBERS[machine()][name] if machine() else NEW_NUMBERS[name]
+    result = _libc.syscall(ctypes.c_long(number), *(_widened(argument) for argument in arguments))
+    if result < 0:
+        raise RefusedError(layer, name, ctypes.get_errno())
+    return int(result)
+
+
+def function(layer: str, shown: str, name: str, *arguments: object) -> int:
+    """Call a function of the C library by name; RefusedError of this layer, telling it as `shown`, when it fails."""
+    result = getattr(_libc, name)(*(_widened(argument) for argument in arguments))
+    if result < 0:
+        raise RefusedError(layer, shown, ctypes.get_errno())
+    return int(result)
+
+
+def prctl(layer: str, shown: str, option: int, value: int) -> None:
+    """Make one of prctl(2)'s calls that take one argument; RefusedError of this layer when it fails."""
+    function(layer, shown, "prctl", option, value, 0, 0, 0)
+
+
+def address(buffer: bytes | bytearray) -> Any:  # noqa: ANN401 - a ctypes array, which keeps the bytes alive
+    """Return what a call takes as a pointer to a copy of these bytes."""
+    return ctypes.create_string_buffer(bytes(buffer), len(buffer))
+
+
+def pointer_to(array: Any) -> int:  # noqa: ANN401 - as `address` returns it
+    """Return the number that a structure in memory holds to point at `array`."""
+    return ctypes.addressof(array)
+
+
+def _widened(argument: object) -> object:
+    """An int as wide as a register: ctypes would pass 32 bits, and leave the rest of the register to chance."""
+    return ctypes.c_long(argument) if isinstance(argument, int) else argument

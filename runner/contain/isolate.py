@@ -1,0 +1,126 @@
+"""The launcher isolates itself, once, so that a stage costs next to nothing extra: the layers of a level, in order.
+
+Loaded by the launcher program only. Each level is for a process of its own: what was entered cannot be left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from runner.contain import calls
+from runner.contain.bpf import AF_NETLINK, SOCK_STREAM
+from runner.contain.landlock import Landlock
+from runner.contain.namespaces import enter_namespaces
+from runner.contain.privileges import drop_privileges, hide_memory
+from runner.contain.seccomp import Listener, install
+from runner.levels import FILTER, KERNEL, SCAN, RefusedError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+REFUSED, OPENED, UNCLEAR = 0, 1, 2  # how the probe ends
+
+
+class Isolation:
+    """What was reached: `layers` for the record, the `listener` for the loop, and what each child still has to do."""
+
+    def __init__(self, layers: dict[str, str], listener: Listener | None, landlock: Landlock | None) -> None:
+        self.layers = layers
+        self.listener = listener
+        self._landlock = landlock
+
+    def enter_stage(self) -> None:
+        """Runs in the *child*, also in one that never calls exec: nobody answers his own calls."""
+        if self.listener is not None:
+            os.close(self.listener.descriptor)
+        if self._landlock is not None:
+            self._landlock.enter_stage()
+
+
+def isolate(level: str, descriptors: tuple[int, ...]) -> Isolation:
+    """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError for what is missing.
+
+    `descriptors` are those that only the launcher may keep.
+    """
+    layers = {"level": level}
+    if level == SCAN:
+        return Isolation(layers, None, None)
+    try:
+        if level == KERNEL:
+            layers |= enter_namespaces(descriptors)
+        witness = _Witness(descriptors) if level == FILTER else None
+        layers["privileges"] = drop_privileges()
+        landlock = _landlock(layers)
+        listener, layers["attempts"] = install()
+        hide_memory()
+        layers["seccomp"] = _verified_filter()
+        isolation = Isolation(layers, listener, landlock)
+        if witness is not None:
+            layers["memory"] = witness.verified(isolation)
+    except OSError as error:
+        raise RefusedError("launcher", f"{error.filename or error}", error.errno or 0) from error
+    return isolation
+
+
+def _landlock(layers: dict[str, str]) -> Landlock | None:
+    try:
+        landlock = Landlock()
+    except RefusedError as error:
+        layers["landlock"] = f"none: {error.refusal}"
+        return None
+    layers["landlock"] = landlock.layer
+    return landlock
+
+
+def _verified_filter() -> str:
+    """Ask /proc and the filter itself; RefusedError when it is not there."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
+        raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
+    try:
+        calls.call("seccomp", "socket", AF_NETLINK, SOCK_STREAM, 0)
+    except RefusedError as error:
+        if error.refusal.number == errno.EAFNOSUPPORT:
+            return "filter"
+    raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
+
+
+class _Witness:
+    """A process of the same user outside, which no stage may be able to write into: asked by trying."""
+
+    def __init__(self, descriptors: tuple[int, ...]) -> None:
+        waits, self._holds = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            for descriptor in (*descriptors, self._holds):
+                os.close(descriptor)
+            os.read(waits, 1)
+            os._exit(0)
+        os.close(waits)
+
+    def verified(self, isolation: Isolation) -> str:
+        """RefusedError when a child that did what a stage does can open the witness's memory for writing."""
+        child = os.fork()
+        if child == 0:
+            self._try(isolation)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(self._holds)
+        os.waitpid(self._pid, 0)
+        if code == REFUSED:
+            return "closed"
+        what = "can be opened for writing" if code == OPENED else f"was not to be told: the probe ended with {code}"
+        raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)
+
+    def _try(self, isolation: Isolation) -> NoReturn:
+        code = UNCLEAR
+        try:
+            isolation.enter_stage()
+            os.open(f"/proc/{self._pid}/mem", os.O_RDWR)
+            code = OPENED
+        except PermissionError:
+            code = REFUSED
+        finally:
+            os._exit(code)

@@ -1,0 +1,60 @@
+"""Landlock: each stage gets a domain of its own, from which it can neither signal nor look into what is outside.
+
+Loaded by the launcher program only. Constants: linux/landlock.h; what each version of the interface (ABI) can do:
+landlock(7). Entered by each stage and not by the launcher, so that the launcher too is outside.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from runner.contain import calls
+from runner.levels import RefusedError
+
+CREATE_RULESET_VERSION = 1
+RULE_PATH_BENEATH = 1
+FS_MAKE_SOCK, FS_REFER = 1 << 9, 1 << 13
+NET_BIND_TCP, NET_CONNECT_TCP = 1, 2
+SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1, 2
+LAYER = "landlock"
+
+
+class Landlock:
+    """A rule set, made once; `layer` says what it covers."""
+
+    def __init__(self) -> None:
+        """RefusedError when this kernel has no Landlock, or one whose domains would break renames (before ABI 2)."""
+        abi = calls.call(LAYER, "landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
+        if abi < 2:
+            raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
+        self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
+        if abi >= 4:
+            scopes = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL
+            fields = (0, NET_BIND_TCP | NET_CONNECT_TCP, *([scopes] if abi >= 6 else []))
+        else:
+            fields = (FS_MAKE_SOCK | FS_REFER,)  # a domain must restrict something
+        attributes = calls.address(struct.pack(f"={len(fields)}Q", *fields))  # struct landlock_ruleset_attr
+        self._ruleset = calls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
+        if abi < 4:
+            self._allow_renames()
+
+    def _allow_renames(self) -> None:
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        beneath = calls.address(struct.pack("=Qi", FS_REFER, root))  # struct landlock_path_beneath_attr
+        calls.call(LAYER, "landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
+        os.close(root)
+
+    def enter_stage(self) -> None:
+        """Runs in the *child*: enter the domain for good. RefusedError when the kernel will not."""
+        calls.call(LAYER, "landlock_restrict_self", self._ruleset, 0)
+        os.close(self._ruleset)
+
+
+def _covered(abi: int) -> list[str]:
+    covered = ["memory of other processes"]
+    if abi >= 4:
+        covered.append("TCP")
+    if abi >= 6:
+        covered += ["signals", "abstract sockets"]
+    return covered

@@ -1,0 +1,174 @@
+"""Level `kernel`: the launcher moves into user, network, pid and mount namespaces of its own.
+
+Loaded by the launcher program only, which is single-threaded: unshare(CLONE_NEWUSER) fails in a process with threads.
+Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
+there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
+only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
+when the runner dies, inner when outer dies, and everything else in the namespace when inner ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from runner.contain import calls
+from runner.levels import RefusedError
+
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+# linux/sched.h, linux/mount.h
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19
+AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
+
+NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
+CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
+# Through these root changes what the kernel does outside, for instance which program it starts for a core dump.
+KERNEL_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/sys")
+
+
+def enter_namespaces(descriptors: tuple[int, ...]) -> dict[str, str]:
+    """Return, in the *inner* process only, what was reached: a layer for each namespace, and `process`, its own number
+    outside. `descriptors` are those that only the launcher may keep. RefusedError with what could not be had.
+    """  # noqa: D205
+    outside = _namespaces()
+    runner = os.getppid()
+    layers = {"userMap": _unshare()}
+    calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != runner:
+        os._exit(1)  # it died before the line above
+    inner = os.fork()
+    if inner:
+        _wait_outside(inner, descriptors)
+    calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    layers["process"] = os.readlink("/proc/self")  # the old /proc still tells
+    _own_mounts()
+    if os.geteuid() == 0:
+        layers["kernelSettings"] = _protect_kernel_settings()
+    return layers | _verified(outside)
+
+
+def _unshare() -> str:
+    """Enter all four at once, with the maps that make this the same user as before; return what is mapped."""
+    privileged = _may_map_all()
+    pid = os.getpid()
+    ready, tell = os.pipe()
+    answer, say = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        os.close(tell)
+        os.read(ready, 1)
+        os.write(say, _write_maps(pid, privileged=privileged))
+        os._exit(0)
+    os.close(ready)
+    os.close(say)
+    try:
+        flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
+        calls.function("namespaces", "unshare(user, network, pid, mount)", "unshare", flags)
+    finally:
+        os.close(tell)
+        failure = os.read(answer, 4096)
+        os.close(answer)
+        os.waitpid(writer, 0)
+    if failure:
+        number, _, tried = failure.decode().partition(" ")
+        raise RefusedError("user namespace", f"writing {tried}", int(number))
+    return "all ids" if privileged else "own id"
+
+
+def _may_map_all() -> bool:
+    """Whether this process may map ids that are not its own: so root keeps access to the files of every user."""
+    with open("/proc/self/status", "rb") as file:
+        effective = int(file.read().partition(b"CapEff:")[2].split(None, 1)[0], 16)
+    return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
+
+
+def _write_maps(pid: int, *, privileged: bool) -> bytes:
+    """Runs in the *writer*: every id stays what it is outside. Empty, or the errno and the file that refused."""
+    if privileged:
+        contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
+    else:
+        uid, gid = os.geteuid(), os.getegid()
+        contents = {"setgroups": b"deny", "uid_map": b"%d %d 1" % (uid, uid), "gid_map": b"%d %d 1" % (gid, gid)}
+    for name, content in contents.items():
+        try:
+            descriptor = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
+            os.write(descriptor, content)  # in one piece, user_namespaces(7)
+            os.close(descriptor)
+        except OSError as error:
+            return b"%d %s" % (error.errno or 0, name.encode())
+    return b""
+
+
+def _same(path: str) -> bytes:
+    """Map each range that there is onto itself."""
+    with open(path, "rb") as file:
+        ranges = [line.split() for line in file]
+    return b"".join(b"%s %s %s\n" % (first, first, count) for first, _, count in ranges)
+
+
+def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
+    """Runs in the *outer* process: end as the inner one ends."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+    # Whoever wakes what the runner started means the launcher.
+    signal.signal(signal.SIGCONT, lambda _number, _frame: os.kill(inner, signal.SIGCONT))
+    status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+    if status < 0:
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status if status >= 0 else 70)
+
+
+def _own_mounts() -> None:
+    """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
+    _mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+    _mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+    calls.function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
+
+
+def _protect_kernel_settings() -> str:
+    """Make them read-only, which may be refused without harm to the rest; return what was reached."""
+    attributes = calls.address(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0))  # struct mount_attr
+    try:
+        for path in KERNEL_SETTINGS:
+            target = os.fsencode(path)
+            if os.path.exists(path) and not os.path.ismount(path):
+                _mount(f"binding {path}", target, target, None, MS_BIND | MS_REC)
+            if os.path.ismount(path):
+                calls.call(
+                    "kernel settings", "mount_setattr", AT_FDCWD, target, AT_RECURSIVE, attributes, len(attributes)
+                )
+    except RefusedError as error:
+        return f"writable: {error.refusal}"
+    return "read-only"
+
+
+def _namespaces() -> dict[str, str]:
+    return {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMES}
+
+
+def _verified(outside: dict[str, str]) -> dict[str, str]:
+    """Ask the new /proc whether all this is so; RefusedError when it is not."""
+    inside = _namespaces()
+    for name in NAMES:
+        if inside[name] == outside[name]:
+            raise RefusedError(f"{name} namespace", f"/proc/self/ns/{name} is still that of the runner", 0)
+    if os.readlink("/proc/self") != "1" or os.getpid() != 1:
+        raise RefusedError("pid namespace", "/proc does not show the launcher as process 1", 0)
+    with open("/proc/net/dev", "rb") as file:
+        interfaces = [line.partition(b":")[0].strip() for line in file if b":" in line]
+    if interfaces != [b"lo"]:
+        raise RefusedError("net namespace", "/proc/net/dev lists more than the loopback", 0)
+    return {f"{name}Namespace": inside[name] for name in NAMES}

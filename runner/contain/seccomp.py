@@ -1,0 +1,96 @@
+"""Seccomp: the filter is installed once, in the launcher, and its listener tells which stage asked for a socket.
+
+Loaded by the launcher program only. Structures and ioctl numbers: linux/seccomp.h, seccomp_unotify(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import NamedTuple
+
+from runner.contain import bpf, calls
+from runner.levels import RefusedError
+
+SET_MODE_FILTER = 1
+SPEC_ALLOW, NEW_LISTENER, WAIT_KILLABLE_RECV = 1 << 2, 1 << 3, 1 << 5
+IOCTL_RECV, IOCTL_SEND = 0xC0502100, 0xC0182101
+LAYER = "seccomp"
+FAMILY_NAMES = {
+    1: "AF_UNIX", 2: "AF_INET", 3: "AF_AX25", 4: "AF_IPX", 5: "AF_APPLETALK", 9: "AF_X25", 10: "AF_INET6",
+    15: "AF_KEY", 17: "AF_PACKET", 21: "AF_RDS", 24: "AF_PPPOX", 28: "AF_MPLS", 29: "AF_CAN", 30: "AF_TIPC",
+    31: "AF_BLUETOOTH", 33: "AF_RXRPC", 36: "AF_IEEE802154", 37: "AF_CAIF", 39: "AF_NFC", 40: "AF_VSOCK",
+    41: "AF_KCM", 42: "AF_QIPCRTR", 43: "AF_SMC", 44: "AF_XDP", 45: "AF_MCTP",
+}  # fmt: skip
+
+
+class Call(NamedTuple):
+    """One call of socket(2) that waits for its answer: by which process or thread, for which address family."""
+
+    id: int
+    pid: int
+    family: int
+
+    @property
+    def family_name(self) -> str:
+        return FAMILY_NAMES.get(self.family, str(self.family))
+
+
+class Listener:
+    """The descriptor through which the kernel tells of calls that the filter hands on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def receive(self) -> Call | None:
+        """Return the next call, which poll(2) has announced; None when its process is gone."""
+        received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
+        if not self._ioctl(IOCTL_RECV, received):
+            return None
+        number, pid, _, _, _, _, family = struct.unpack_from("=QIIiIQQ", received)
+        return Call(number, pid, family & 0xFFFFFFFF)
+
+    def refuse(self, call: Call) -> None:
+        """Let the call fail with the errno that its program knows how to take."""
+        response = struct.pack("=QqiI", call.id, 0, -bpf.unheard_errno(call.family), 0)  # struct seccomp_notif_resp
+        self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response)))
+
+    def _ioctl(self, request: int, buffer: ctypes.Array[ctypes.c_char]) -> bool:
+        """False when the call was given up meanwhile (ENOENT), or a signal came (EINTR): poll tells of it again."""
+        if self._libc.ioctl(self.descriptor, ctypes.c_ulong(request), buffer) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in (errno.ENOENT, errno.EINTR):
+            return False
+        raise OSError(number, f"ioctl {request:#x} of the seccomp listener")
+
+
+def install() -> tuple[Listener | None, str]:
+    """Put this process and all that it starts under the filter; return its listener and how attempts are seen.
+
+    Where somebody else listens already (EBUSY) there is no listener, and the filter refuses by itself. RefusedError
+    when there is no filter at all. Needs no_new_privs.
+    """
+    machine = calls.machine()
+    if not machine:
+        raise RefusedError(LAYER, f"no filter for {os.uname().machine}", 0)
+    refusal = None
+    for flags in (NEW_LISTENER | WAIT_KILLABLE_RECV, NEW_LISTENER):  # the first since Linux 5.19
+        try:
+            return Listener(_set_filter(machine, flags)), "named"
+        except RefusedError as error:
+            refusal = error.refusal
+            if refusal.number not in (errno.EINVAL, errno.EBUSY):
+                raise
+    _set_filter(machine, 0)
+    return None, f"cannot be named: {refusal}"
+
+
+def _set_filter(machine: str, flags: int) -> int:
+    instructions = bpf.assemble(machine, listener=bool(flags))
+    array = calls.address(instructions)
+    program = calls.address(struct.pack("=HxxxxxxQ", len(instructions) // 8, calls.pointer_to(array)))  # sock_fprog
+    return calls.call(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program)

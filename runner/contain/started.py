@@ -1,0 +1,77 @@
+"""One launch from its fork until its report.
+
+Loaded by the launcher program only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from runner.contain.notify import Attempts
+
+if TYPE_CHECKING:
+    from resource import struct_rusage
+
+    from runner.contain.child import Request
+
+    Plain = int | float | str | None
+    Report = dict[str, str] | tuple[Plain | list[tuple[str, str, int]], ...] | str
+
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
+
+
+class Started:
+    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over."""
+
+    __slots__ = ("attempts", "deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "timed_out")
+
+    def __init__(self, request: Request, report: int, started: float) -> None:
+        self.id = request["id"]
+        self.grace = request["grace"]
+        self.started = started
+        self.deadline = None if request["timeout"] is None else started + request["timeout"]
+        self.report = report
+        self.sent = False
+        self.timed_out = False
+        self.left: set[int] = set()
+        self.attempts = Attempts()
+        self.outcome: tuple[int | float | str | None, ...] = ()
+
+    def end(self, status: int, usage: struct_rusage, now: float) -> None:
+        """Keep how the main process ended, for the report that is sent when nothing of it is left."""
+        code = os.waitstatus_to_exitcode(status)
+        failure = os.read(self.report, 4096 + 256)
+        os.close(self.report)
+        self.outcome = (
+            None if failure or code < 0 else code,
+            -code if code < 0 and not failure else None,
+            self.timed_out,
+            self.sent,
+            now - self.started,
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss * RSS_UNIT,
+            failure_text(failure) if failure else None,
+        )
+
+    def as_report(self) -> Report:
+        """The fields of launch.Exit."""
+        return (self.id, *self.outcome, len(self.left), self.attempts.as_report(), self.attempts.local)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended, also where nobody has waited for it yet."""
+    if not hasattr(os, "waitid"):  # macOS before 3.13
+        return False
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def failure_text(failure: bytes) -> str:
+    """`b"2 opening x"` -> `ENOENT (No such file or directory) opening x`."""
+    number, _, tried = failure.partition(b" ")
+    shown = tried.decode("utf-8", "backslashreplace")
+    if number == b"0":
+        return shown
+    return f"{errno.errorcode.get(int(number), number.decode())} ({os.strerror(int(number))}) {shown}".rstrip()

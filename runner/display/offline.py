@@ -1,0 +1,90 @@
+"""How well stages are kept offline, in words: warnings before a run, one line after it, and what `doctor` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.display.words import printable
+from runner.levels import KERNEL, LEVELS, SCAN
+from runner.results import network_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runner.levels import Refusal
+    from runner.results import RunResult
+
+SHOWN = 10  # attempts of stages named in the summary; the audit log has them all
+NAMED = "named"  # what the layer `attempts` says when all is well
+
+# Title, the layer's name in the record, and what it keeps from happening.
+LAYERS = (
+    ("user namespace", "userNamespace", "no privilege over anything outside"),
+    ("mapped", "userMap", "whose files a stage sees under their real owner"),
+    ("network namespace", "netNamespace", "no interface but a loopback that is down"),
+    ("pid namespace", "pidNamespace", "no process outlives a run; none outside is seen or signalled"),
+    ("mount namespace", "mntNamespace", "a /proc of the stages' own"),
+    ("kernel settings", "kernelSettings", "/proc/sys and /sys, for root"),
+    ("seccomp", "seccomp", "no socket, no io_uring, no way into other namespaces and processes"),
+    ("attempts", "attempts", "who asked for a network"),
+    ("Landlock", "landlock", "a wall round each stage"),
+    ("memory", "memory", "of other processes of the same user"),
+    ("capabilities", "privileges", "what root keeps of them"),
+)
+MISSING = {
+    KERNEL: (
+        "user namespaces are often denied by a container's profile, or by one of the settings\n"
+        "user.max_user_namespaces, kernel.unprivileged_userns_clone and\n"
+        "kernel.apparmor_restrict_unprivileged_userns; an own /proc also by a container that\n"
+        "masks parts of /proc"
+    ),
+    "filter": (
+        "seccomp needs Linux on x86_64 or aarch64, and a profile that lets filters be added;\n"
+        "closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above"
+    ),
+}
+
+
+def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
+    """Yield what someone who relies on the guard must know before the first stage starts."""
+    if isolation["level"] == SCAN:
+        why = "; ".join(f"{level}: {isolation[level]}" for level in LEVELS if level in isolation)
+        yield "offline guard: only at level scan, stages can reach the network" + (f" ({why})" if why else "")
+    elif isolation.get("attempts", NAMED) != NAMED:
+        yield f"offline guard: attempts are refused, but {isolation['attempts']}"
+
+
+def offline_text(result: RunResult) -> str:
+    """Return the summary's line: the level, and who asked for a network. Empty when no stage was started."""
+    level = result.isolation["level"]
+    if level == "none":
+        return ""
+    asked = [
+        f"{stage.name}: {printable(network_text(attempt.network))}"
+        for stage in result.stages.values()
+        for attempt in stage.attempts
+        if attempt.network
+    ]
+    if not asked:
+        return f"offline guard: {level}\n"
+    more = f"; and {len(asked) - SHOWN} more" if len(asked) > SHOWN else ""
+    return f"offline guard: {level}, a network was refused to {'; '.join(asked[:SHOWN])}{more}\n"
+
+
+def doctor_lines(found: Mapping[str, Mapping[str, str] | Refusal]) -> Iterator[str]:
+    """Yield what each level is here: its layers and what they cover, or what is missing and may be done."""
+    reached = next((level for level, one in found.items() if isinstance(one, dict)), SCAN)
+    yield f"offline guard: runs on this machine reach level {reached}\n"
+    for level, one in found.items():
+        if isinstance(one, dict):
+            yield f"\n{level}: available\n"
+            yield from (
+                f"  {title:<18} {printable(one[name])}\n{'':21}({covers})\n"
+                for title, name, covers in LAYERS
+                if name in one
+            )
+        else:
+            yield f"\n{level}: not available\n  {printable(str(one))}\n"
+            yield from (f"  {line}\n" for line in MISSING[level].splitlines())
+    if reached == SCAN:
+        yield "\nonly the scan of Python sources is left: a run is refused, unless --offline best-effort is given\n"
