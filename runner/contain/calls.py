@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 NEW_NUMBERS = {
@@ -50,11 +51,22 @@ def machine() -> str:
 
 def call(layer: str, name: str, *arguments: object) -> int:
     """Make the system call `name`; RefusedError of this layer when it fails."""
+    return prepared(layer, name, *arguments)()
+
+
+def prepared(layer: str, name: str, *arguments: object) -> Callable[[], int]:
+    """Return `call` with everything done that can be done before: for a child, in which each touch copies a page."""
     number = NUMBERS[machine()][name] if machine() else NEW_NUMBERS[name]
-    result = _libc.syscall(ctypes.c_long(number), *(_widened(argument) for argument in arguments))
-    if result < 0:
-        raise RefusedError(layer, name, ctypes.get_errno())
-    return int(result)
+    words = (ctypes.c_long(number), *(_widened(argument) for argument in arguments))
+    syscall = _libc.syscall
+
+    def make() -> int:
+        result = syscall(*words)
+        if result < 0:
+            raise RefusedError(layer, name, ctypes.get_errno())
+        return int(result)
+
+    return make
 
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
@@ -66,7 +78,7 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
 
 
 def prctl(layer: str, shown: str, option: int, value: int) -> None:
-    """Make one of prctl(2)'s calls that take one argument; RefusedError of this layer when it fails."""
+    """Set a property of this process that takes one number; RefusedError of this layer when it fails."""
     function(layer, shown, "prctl", option, value, 0, 0, 0)
 
 

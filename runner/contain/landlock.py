@@ -38,6 +38,7 @@ class Landlock:
         self._ruleset = calls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
         if abi < 4:
             self._allow_renames()
+        self._restrict = calls.prepared(LAYER, "landlock_restrict_self", self._ruleset, 0)
 
     def _allow_renames(self) -> None:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -47,7 +48,7 @@ class Landlock:
 
     def enter_stage(self) -> None:
         """Runs in the *child*: enter the domain for good. RefusedError when the kernel will not."""
-        calls.call(LAYER, "landlock_restrict_self", self._ruleset, 0)
+        self._restrict()
         os.close(self._ruleset)
 
 

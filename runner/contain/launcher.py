@@ -75,7 +75,7 @@ class Service:
             events = dict(self._poll.poll(self._patience()))
             if self._wakeup in events:
                 os.read(self._wakeup, 65536)
-            if self._watch:
+            if self._watch and self._watch.descriptor in events:
                 self._watch.answer({pid: one.attempts for pid, one in (self._ended | self._running).items()})
             self._reap()
             if self._requests in events:

@@ -47,6 +47,7 @@ class Watch:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self.descriptor = listener.descriptor
         self._poll = select.poll()
         self._poll.register(listener.descriptor, select.POLLIN)
 
