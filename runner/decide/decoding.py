@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import codecs
 import re
-import tokenize
 
 _ALWAYS_ONE_READING = frozenset({"ascii", "iso-8859-1", "utf-8", "utf-8-sig"})
+_COOKIE = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.DOTALL)  # PEP 263
 _IS_COMMENT = re.compile(r"[ \t\f]*(#|$)")
 _ARCHIVE_END = b"PK\x05\x06"  # end of central directory; at most a comment of 65,535 bytes stands behind it
 _ARCHIVE_TAIL = 65_535 + 22
@@ -50,6 +50,26 @@ def _with_newlines(content: bytes) -> bytes:
 
 
 def _decoded(content: bytes) -> tuple[str, str, bytes]:
-    """Return the text, the encoding, and the lines up to its cookie."""
-    encoding, lines = tokenize.detect_encoding(io.BytesIO(content).readline)
-    return content.decode(encoding), encoding, b"".join(lines)
+    """Return the text, the encoding, and the lines up to its cookie, which may hold bytes of that encoding."""
+    if content.startswith(codecs.BOM_UTF8):
+        return content.decode("utf-8-sig"), "utf-8-sig", b""
+    first, line_end, rest = content.partition(b"\n")
+    head = first + line_end
+    cookie = _COOKIE.match(first)
+    if cookie is None and _IS_COMMENT.match(first.decode("latin-1")):
+        second, line_end, _ = rest.partition(b"\n")
+        head += second + line_end
+        cookie = _COOKIE.match(second)
+    if cookie is None:
+        return content.decode(), "utf-8", b""
+    encoding = _normal(cookie[1].decode("ascii"))
+    return content.decode(encoding), encoding, head
+
+
+def _normal(name: str) -> str:
+    """Return a codec's name as the tokenizer takes it: `utf-8-unix` is UTF-8."""
+    lowered = name.lower().replace("_", "-")
+    for known, others in (("utf-8", ("utf-8",)), ("iso-8859-1", ("latin-1", "iso-8859-1", "iso-latin-1"))):
+        if any(lowered == other or lowered.startswith(f"{other}-") for other in others):
+            return known
+    return name

@@ -21,6 +21,7 @@ class Guards:
 
     def __init__(self, tree: ast.Module) -> None:
         self._modules: set[str] = set()  # the names that typing has here
+        self._others: set[str] = set()  # the names that anything else has
         self._left_false: set[ast.expr] = set()  # targets that a false constant is assigned to
         self._is_false = False
         self._is_rebound = False
@@ -40,7 +41,11 @@ class Guards:
         if isinstance(test, ast.Name):
             return test.id == _GUARD and self._is_false
         if isinstance(test, ast.Attribute):
-            return test.attr == _GUARD and isinstance(test.value, ast.Name) and test.value.id in self._modules
+            return (
+                test.attr == _GUARD
+                and isinstance(test.value, ast.Name)
+                and test.value.id in self._modules - self._others
+            )
         # What stands before it in `a and TYPE_CHECKING` does run, so only as the first.
         return isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) and self._is_guard(test.values[0])
 
@@ -53,8 +58,9 @@ class Guards:
             self._is_false |= any(isinstance(target, ast.Name) and target.id == _GUARD for target in targets)
         elif isinstance(node, ast.Name | ast.Attribute):
             name = node.id if isinstance(node, ast.Name) else node.attr
-            is_bound = name == _GUARD and isinstance(node.ctx, ast.Store)
-            self._is_rebound |= is_bound and node not in self._left_false
+            if isinstance(node.ctx, ast.Store):
+                self._others.add(name)
+                self._is_rebound |= name == _GUARD and node not in self._left_false
         else:
             names = (getattr(node, field, None) for field in ("name", "arg", "rest"))
             self._is_rebound |= not isinstance(node, ast.keyword | ast.alias) and _GUARD in names
@@ -63,10 +69,11 @@ class Guards:
         for alias in node.names:
             bound = alias.asname or alias.name
             if isinstance(node, ast.Import):
-                if alias.name in _TYPING:
-                    self._modules.add(bound)
+                (self._modules if alias.name in _TYPING else self._others).add(bound.partition(".")[0])
                 self._is_rebound |= bound == _GUARD
-            elif bound == _GUARD or (bound == "*" and node.module in _TYPING):
+                continue
+            self._others.add(bound)
+            if bound == _GUARD or (bound == "*" and node.module in _TYPING):
                 is_typing = node.module in _TYPING and not node.level and alias.name in {_GUARD, "*"}
                 self._is_false |= is_typing
                 self._is_rebound |= not is_typing

@@ -1,0 +1,583 @@
+"""The scan: what is held against a stage, what is not, and how it is said. Nothing here is run."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.contain.banned import ALLOWED, BANNED
+from runner.contain.scan import BannedImport, Rules, Scan, merged
+from runner.decide.commands import processor_start, python_files_of_command
+from runner.decide.digests import DigestCache
+from runner.decide.imports import walk_imports
+from runner.decide.interpreter import running_interpreter
+from runner.decide.modules import ModuleFinder
+from runner.decide.sources import ParseCache
+from runner.errors import Fault
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Code:
+    """Files below a root, and what the scan says of programs among them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.parsed = ParseCache()
+        self.interpreter = running_interpreter()
+
+    def write(self, **files: str | bytes) -> Code:
+        return self.write_all({f"{name}.py": content for name, content in files.items()})
+
+    def write_all(self, files: dict[str, str | bytes]) -> Code:
+        for name, content in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return self
+
+    def walk(self, starts, banned=(), allowed=(), pythonpath=""):
+        scan = Scan(str(self.root), banned, allowed)
+        cache = DigestCache(clock=lambda: time.time_ns() + 10**12)
+        finder = ModuleFinder(str(self.root), self.interpreter, cache, self.parsed, bans=scan.rules)
+        code = walk_imports(starts, finder=finder, pythonpath=pythonpath)
+        return [*code.faults, *(scan.fault("s", one, code) for one in code.banned)]
+
+    def faults(self, processor="p.py", **options):
+        start = processor_start(str(self.root / processor))
+        return self.walk([start], **options) if start else []
+
+    def of_command(self, *words, **options):
+        return self.walk(python_files_of_command(words, str(self.root)), **options)
+
+    def found(self, text: str | bytes, **options) -> list[str]:
+        """The first lines of what is held against a program of this text, without place and stage's name."""
+        self.write_all({"p.py": text})
+        return [first_line(fault).partition(": ")[2] for fault in self.faults(**options)]
+
+
+def first_line(fault):
+    return fault.what.split("\n")[0]
+
+
+@pytest.fixture
+def code(tmp_path):
+    return Code(tmp_path)
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import socket",
+        "import socket as s",
+        "import os, socket",
+        "import http.client",
+        "import urllib",
+        "import urllib.request as r",
+        "import concurrent.futures, xmlrpc.client",
+        "from socket import *",
+        "from socket import socket as S",
+        "from urllib import request",
+        "from urllib import parse, request",
+        "from urllib import error",
+        "from urllib.request import urlopen",
+        "from http import HTTPStatus",
+        "from requests.sessions import Session",
+        "from google.cloud import storage",
+        "from google import cloud",
+        '__import__("socket")',
+        "__import__('soc' 'ket')",
+        "__import__('soc' + 'ket')",
+        '__import__(f"socket")',
+        '__import__(name="socket")',
+        '__import__("urllib", fromlist=["request"])',
+        '__builtins__.__import__("socket")',
+        '__builtins__["__import__"]("socket")',
+        'getattr(__builtins__, "__import__")("socket")',
+        'exec("import socket")',
+        "eval(\"__import__('socket')\")",
+        'exec("exec(\\"import socket\\")")',
+    ],
+)
+def test_finds_every_way_to_write_it_and_shows_it_as_written(code, line):
+    assert code.found(f"import os\n{line}\n") == [line]
+
+
+@pytest.mark.parametrize(
+    ("before", "call"),
+    [
+        ("import importlib", 'importlib.import_module("socket")'),
+        ("import importlib", 'importlib.import_module(name="socket")'),
+        ("import importlib as il", 'il.import_module("http.client")'),
+        ("import importlib.util", 'importlib.import_module("socket")'),
+        ("import importlib", 'importlib.__import__("socket")'),
+        ("import importlib", 'getattr(importlib, "import_module")("socket")'),
+        ("from importlib import import_module as im", 'im("socket")'),
+        ("from importlib import *", 'import_module("socket")'),
+        ("from importlib import import_module", 'import_module(".request", "urllib")'),
+        ("from importlib import import_module", 'import_module(".request", package="urllib")'),
+        ("import importlib; load = importlib.import_module", 'load("socket")'),
+        ("import builtins", 'builtins.__import__("socket")'),
+        ("import builtins as b", 'b.__dict__["__import__"]("socket")'),
+        ("import builtins; b = builtins", 'b.__import__("socket")'),
+        ("import runpy", 'runpy.run_module("http.server")'),
+        ("from runpy import run_module", 'run_module(mod_name="http.server")'),
+        ("import builtins", 'builtins.exec(b"import ssl")'),
+        ("x = None", 'compile("import socket", "x", "exec")'),
+    ],
+)
+def test_finds_modules_loaded_by_a_literal_name(code, before, call):
+    assert code.found(f"{before}\n{call}\n") == [call]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    import socket\n",
+        "class A:\n    def f(self):\n        if self:\n            import socket\n",
+        "try:\n    import socket\nexcept ImportError:\n    socket = None\n",
+        "async def f():\n    import socket\n",
+        "if False:\n    import socket\n",
+        "match x:\n    case 1:\n        import socket\n",
+        "x = 1; import socket; y = 2\n",
+        "import \\\n  socket\n",
+        "import \u017focket\n",  # which Python reads as an s
+    ],
+)
+def test_finds_it_wherever_it_stands(code, text):
+    assert len(code.found(text)) == 1
+
+
+def test_tells_file_line_and_chain(code):
+    code.write_all(
+        {
+            "stages/upper.py": "import os\nimport helper\n",
+            "stages/helper.py": "\n\nfrom pkg import part\n",
+            "stages/pkg/__init__.py": "",
+            "stages/pkg/part.py": "from requests import (\n    get,\n    post,\n)\n",
+        }
+    )
+    (fault,) = code.faults("stages/upper.py")
+    assert str(fault) == (
+        "error: stage s imports a banned module: stages/pkg/part.py:1: from requests import ( get, post, )\n"
+        "  imported by stages/upper.py:2 -> stages/helper.py:3 -> stages/pkg/part.py:1\n"
+        'hint: stages have no network; drop the import, or allow it: "offline": {"allowImports": ["requests"]}'
+    )
+
+
+def test_a_star_import_of_a_local_module_leads_to_what_that_imports(code):
+    code.write(p="from helper import *\n", helper="import socket\n")
+    (fault,) = code.faults()
+    assert fault.what == "helper.py:1: import socket\n  imported by p.py:1 -> helper.py:1"
+
+
+def test_each_statement_is_told_once_and_all_are_told(code):
+    assert code.found("import socket, ssl\nimport os, http\nimport socket\n") == [
+        "import socket, ssl", "import os, http", "import socket",
+    ]  # fmt: skip
+    assert '["socket", "ssl"]' in code.faults()[0].hint
+
+
+def test_a_long_chain_and_a_long_statement_are_shortened(code):
+    code.write(**{f"m{number}": f"import m{number + 1}" for number in range(30)}, m30=f"import os, {'x, ' * 99}socket")
+    (fault,) = code.faults("m0.py")
+    first, chain = fault.what.split("\n")
+    assert len(first) < 150 and first.endswith("...")
+    assert chain.count(" -> ") == 12 and "m0.py:1 ->" in chain and "-> ... ->" in chain and chain.endswith("m30.py:1")
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------------
+
+
+def utf7(text):
+    return b"+" + base64.b64encode(text.encode("utf-16-be")).rstrip(b"=") + b"-"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("# coding: latin-1\nname = '\xe4'\nimport socket\n".encode("latin-1"), 3),
+        (b"#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\nname = '\x80'\nimport socket\n", 4),
+        (b"\xef\xbb\xbfimport socket\n", 1),
+        ("# J\xf6rg -*- coding: iso-8859-15 -*-\nimport socket\n".encode("iso-8859-15"), 2),
+        ("# -*- coding: latin-1-unix -*- J\xf6rg\nimport socket\n".encode("latin-1"), 2),
+        (b"# -*- coding: utf-7 -*-\n" + utf7("import socket") + b"\n", 2),
+        (b"# coding: unicode_escape\n\\x69mport socket\n", 2),
+        (b"import os\rimport socket\r", 2),
+        (b"import os\r\n\r\nimport socket\r\n", 3),
+        (b"x = '''\x0c\n'''\n\x0cimport socket\n", 3),
+        ("x = '\u2028'\nimport socket\n".encode(), 2),
+        (b"\x0c\n\x0c# coding: latin-1\nx = '\xe4'; import socket", 3),
+    ],
+)
+def test_reads_bytes_as_python_does(code, content, line):
+    assert code.found(content) == ["import socket"]
+    assert first_line(code.faults()[0]).startswith(f"p.py:{line}: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "import os\n".encode("utf-16"),
+        "import os\n".encode("utf-16-le"),
+        b"import os\n#\0\nimport socket\n",
+        b"import os\0",
+        b"# coding: klingon\nimport os\n",
+        b"# coding: rot13\nvzcbeg fbpxrg\n",
+        b"\xef\xbb\xbf# coding: latin-1\nimport os\n",
+        b"name = '\xe4'\n",
+        b"(" * 5000 + b")" * 5000,
+        b"print 1\n",
+        # Python runs what stands behind such a line as a script, and takes it for a string in a module:
+        b"# coding: utf-7 " + utf7('\n"""') + b'\nimport socket\n#"""\n',
+        b"#" + utf7('\n"""') + b'\n# coding: utf-7\nimport socket\n#"""\n',
+        b"# coding: unicode_escape \\n'''\nimport socket\n#'''\n",
+    ],
+)
+def test_refuses_what_cannot_be_read_or_is_read_in_two_ways(code, content):
+    code.write(p=content)
+    (fault,) = code.faults()
+    assert re.match(r"p\.py(:\d+)?$", fault.where) and fault.what.startswith("invalid syntax") and fault.hint
+
+
+def test_an_encoding_that_changes_nothing_up_to_its_cookie_is_read(code):
+    assert code.found(b"#!/usr/bin/python\n# coding: shift_jis\nname = '\x83\x5c'\n") == []
+    assert code.found("# coding: gb18030 \u4e2d\u6587\nimport os\n".encode("gb18030")) == []
+
+
+# ---- what is no finding ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import urllib.parse\n",
+        "from urllib import parse\n",
+        "from urllib.parse import quote\n",
+        "import os, json, asyncio, multiprocessing, email, select, logging.handlers\n",
+        "# import socket\n",
+        '"""import socket"""\n',
+        "socket = None\nsocket.create(1)\nself.socket = import_module\n",
+        "from os import path as socket\n",
+        "def socket(ssl): pass\n",
+        "import sockets, socket_tools, mysocket, httpd, urllib4\n",
+        "from tools import socket_tools\n",
+        "import_module('socket')\n",  # of nobody knows where
+        "__import__(name)\n",
+        "x.__import__('socket')\n",
+        "exec('import (')\nexec(text)\neval('1 + 1')\n",
+        "import re\nre.compile('import socket')\n",
+        "from re import compile\ncompile('import socket')\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket\n    from http import client\n",
+        "import typing as t\nif t.TYPE_CHECKING:\n    import socket\n",
+        "import typing_extensions\nif typing_extensions.TYPE_CHECKING:\n    import socket\n",
+        "from typing import *\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif x:\n    pass\nelif TYPE_CHECKING:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING and x:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    pass\nelse:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nf(TYPE_CHECKING=True)\nif TYPE_CHECKING:\n    import socket\n",
+        "import runner.sdk\nfrom runner import sdk\n",
+    ],
+)
+def test_holds_nothing_against(code, text):
+    assert code.found(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING or x:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nif x and TYPE_CHECKING:\n    pass\nelse:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nTYPE_CHECKING = True\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING = not False\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING = False\nTYPE_CHECKING |= 1\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING = False\n(TYPE_CHECKING := 1)\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING = False\nfor TYPE_CHECKING in [1]:\n    if TYPE_CHECKING:\n        import socket\n",
+        "TYPE_CHECKING = False\ndef f(TYPE_CHECKING):\n    if TYPE_CHECKING:\n        import socket\n",
+        "TYPE_CHECKING = False\ndef TYPE_CHECKING(): pass\nif TYPE_CHECKING:\n    import socket\n",
+        "TYPE_CHECKING, x = True, False\nif TYPE_CHECKING:\n    import socket\n",
+        "import os as TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket\n",
+        "from settings import TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket\n",
+        "from .typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import socket\n",
+        "import settings\nif settings.TYPE_CHECKING:\n    import socket\n",
+        "import typing\ntyping.TYPE_CHECKING = True\nif typing.TYPE_CHECKING:\n    import socket\n",
+        "import typing as settings\nimport other as settings\nif settings.TYPE_CHECKING:\n    import socket\n",
+    ],
+)
+def test_a_guard_that_may_be_true_guards_nothing(code, text):
+    assert code.found(text)[-1:] == ["import socket"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"p.py": "import socket", "socket.py": ""},
+        {"p.py": "import requests", "requests/__init__.py": ""},
+        {"p.py": "from requests import get", "requests/__init__.py": ""},
+        {"p.py": "import requests.adapters", "requests/__init__.py": "", "requests/adapters.py": ""},
+        {"p.py": "from mypkg import socket", "mypkg/__init__.py": "", "mypkg/socket.py": ""},
+        {
+            "p.py": "import mypkg.a",
+            "mypkg/__init__.py": "",
+            "mypkg/a.py": "from . import socket",
+            "mypkg/socket.py": "",
+        },
+        {"p.py": "import mypkg.a", "mypkg/a.py": "from .socket import x", "mypkg/socket.py": ""},
+        {"p.py": "from redis import part", "redis/part.py": ""},
+    ],
+)
+def test_a_local_module_may_be_called_what_it_likes(code, files):
+    assert code.write_all(files).faults() == []
+
+
+def test_a_local_module_that_shadows_is_scanned_itself(code):
+    code.write(p="import requests", requests="import urllib3, os")
+    assert [first_line(fault) for fault in code.faults()] == ["requests.py:1: import urllib3, os"]
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"bin/p.py": "import socket", "socket.py": ""}, "bin/p.py"),  # not beside the script
+        ({"p.py": "import http", "http/notes.txt": ""}, "p.py"),  # a directory does not hide the standard module
+        ({"p.py": "import mypkg.a", "mypkg/__init__.py": "", "mypkg/a.py": "import socket", "mypkg/socket.py": ""},
+         "p.py"),
+    ],
+)  # fmt: skip
+def test_a_file_that_does_not_shadow_excuses_nothing(code, files, name):
+    assert len(code.write_all(files).faults(name)) == 1
+
+
+def test_what_pythonpath_makes_local_is_scanned_too(code):
+    code.write_all({"p.py": "import a, ssl", "lib/a.py": "import socket", "lib/ssl.py": "", "lib/usercustomize.py": "",
+                    "lib/sitecustomize.py": "import http"})  # fmt: skip
+    found = [first_line(fault) for fault in code.faults(pythonpath="lib")]
+    assert sorted(found) == ["lib/a.py:1: import socket", "lib/sitecustomize.py:1: import http"]
+    (fault,) = code.write_all({"lib.zip": b"", "p.py": ""}).faults(pythonpath="lib.zip")
+    assert fault.where == "lib.zip" and "imports cannot be known" in fault.what
+
+
+# ---- where Python starts ---------------------------------------------------------------------------------------------
+
+
+def test_text_and_modules_of_a_command_are_scanned(code):
+    code.write_all({"pkg/__init__.py": "", "pkg/__main__.py": "import helper", "helper.py": "import socket"})
+    assert [first_line(fault) for fault in code.of_command("python3", "-c", "import os\nimport socket as s")] == [
+        "-c:2: import socket as s"
+    ]
+    assert [first_line(fault) for fault in code.of_command("python", "-Im", "http.server", "80")] == [
+        "command: -m http.server"
+    ]
+    (fault,) = code.of_command("{python}", "-m", "pkg")
+    assert fault.what == "helper.py:1: import socket\n  imported by pkg/__main__.py:1 -> helper.py:1"
+    (fault,) = code.of_command("python3", "-c", "x = 1\nimport helper")
+    assert fault.what.endswith("imported by -c:2 -> helper.py:1")
+
+
+def test_a_cookie_means_nothing_in_the_text_of_a_command(code):
+    text = '# coding: utf-7 +AAoAIgAiACI-\nimport socket\n#"""'
+    (fault,) = code.of_command("python3", "-c", text)
+    assert fault.where.startswith("-c") and fault.what.startswith("invalid syntax")
+    assert code.of_command("python3", "-c", "# coding: utf-8\nimport os") == []
+
+
+def test_a_local_module_after_m_is_no_finding(code):
+    code.write_all({"http/__init__.py": "", "http/server.py": "", "socket.py": ""})
+    assert code.of_command("python3", "-m", "http.server") == []
+    assert code.of_command("python3", "-m", "socket") == []
+    assert len(code.of_command("python3", "-I", "-m", "socket")) == 1
+
+
+def test_scripts_are_scanned_whatever_they_are_called(code):
+    code.write_all({"tool": "#!/usr/bin/env -S python3 -u\nimport socket\n", "plain": "import socket\n"})
+    code.write_all({"real/s.py": "import beside\n", "real/beside.py": "import ssl\n", "app/__main__.py": "import http"})
+    (code.root / "link").symlink_to("real/s.py")
+    (code.root / "linked.py").symlink_to("tool")
+    assert [first_line(fault) for fault in code.faults("tool")] == ["tool:2: import socket"]
+    assert [first_line(fault) for fault in code.faults("linked.py")] == ["linked.py:2: import socket"]
+    assert [first_line(fault) for fault in code.of_command("python3", "plain")] == ["plain:1: import socket"]
+    assert [first_line(fault) for fault in code.of_command("python3", "link")] == ["real/beside.py:1: import ssl"]
+    assert [first_line(fault) for fault in code.of_command("python3", "app")] == ["app/__main__.py:1: import http"]
+    assert [first_line(fault) for fault in code.of_command("sh", "run.sh", "./tool")] == ["tool:2: import socket"]
+
+
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("app.pyz", EMPTY_ZIP, ["python3", "app.pyz"]),
+        ("app.pyzw", EMPTY_ZIP, ["python3", "app.pyzw"]),
+        ("app.zip", EMPTY_ZIP, ["python3", "app.zip"]),
+        ("app", EMPTY_ZIP, ["python3", "app"]),
+        ("app", b"#!/usr/bin/env python3\n" + EMPTY_ZIP, ["./app"]),
+        ("app.py", b"import os\n#" + EMPTY_ZIP, ["python3", "app.py"]),
+        ("app.pyz", EMPTY_ZIP, ["sh", "run.sh", "app.pyz"]),
+        ("p.pyc", b"", ["python3", "p.pyc"]),
+        ("p.pyc", b"", ["sh", "run.sh", "p.pyc"]),
+        ("app/__main__.pyc", b"", ["python3", "app"]),
+        ("mod.pyc", b"", ["python3", "-m", "mod"]),
+        ("pkg/__init__.pyc", b"", ["python3", "-c", "import pkg"]),
+    ],
+)
+def test_what_is_no_source_is_refused(code, name, content, words):
+    (fault,) = code.write_all({name: content}).of_command(*words)
+    assert fault.where == name and fault.what.endswith("whose imports cannot be known") and fault.hint
+
+
+def test_an_archive_that_is_only_data_is_none_of_our_business(code):
+    code.write_all({"data.zip": EMPTY_ZIP, "p.py": ""})
+    assert code.of_command("python3", "p.py", "data.zip") == code.of_command("unzip", "data.zip") == []
+
+
+# ---- the rules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("banned", "allowed", "passes", "fails"),
+    [
+        ((), ("http.client",), "http.client http.client.HTTPSConnection", "http http.server"),
+        ((), ("http",), "http http.client", "urllib.request"),
+        (("http.server",), ("http",), "http http.client", "http.server http.server.X"),
+        (("http",), ("http.client",), "http.client", "http http.server"),
+        (("json",), ("json.tool",), "json.tool", "json json.decoder"),
+        (("mypkg.net",), (), "mypkg mypkg.network", "mypkg.net mypkg.net.x"),
+        (("urllib",), (), "", "urllib urllib.parse"),
+        (("urllib.parse",), (), "", "urllib.parse urllib.parse.quote"),
+        ((), ("urllib",), "urllib urllib.request", "http"),
+        (("paramiko",), ("paramiko",), "", "paramiko"),
+        (
+            (),
+            (),
+            "urllib.parse urllib.parse.quote google google.protobuf",
+            "urllib urllib.request google.cloud.storage",
+        ),
+    ],
+)
+def test_the_most_specific_name_counts_and_the_spec_before_the_list(banned, allowed, passes, fails):
+    rules = Rules(banned, allowed)
+    assert [name for name in passes.split() if rules.bans(name)] == []
+    assert [name for name in fails.split() if not rules.bans(name)] == []
+
+
+def test_the_spec_may_relax_and_extend(code):
+    assert code.found("from http import client, server\n", allowed=["http.client"]) == [
+        "from http import client, server"
+    ]
+    assert code.faults(allowed=["http.client"])[0].hint.endswith('{"allowImports": ["http.server"]}')
+    assert code.found("from http import client\nimport http.client\n", allowed=["http.client"]) == []
+    assert code.found("import json.decoder\n", banned=["json"]) == ["import json.decoder"]
+    assert code.faults(banned=["json"])[0].hint == (
+        'drop the import, or take "json" out of "offline": {"bannedImports": [...]}'
+    )
+
+
+def test_the_spec_may_ban_a_local_module_and_the_list_does_not(code):
+    code.write_all({"p.py": "from legacy import net\n", "legacy/__init__.py": "", "legacy/net.py": ""})
+    assert code.faults() == []
+    assert [first_line(fault) for fault in code.faults(banned=["legacy.net"])] == ["p.py:1: from legacy import net"]
+
+
+def test_our_own_modules_are_never_held_against_a_stage(code):
+    code.interpreter = code.interpreter._replace(site=())  # where another release may lie
+    assert code.found("import runner.sdk\nfrom runner import sdk\n", banned=["runner", "runner.sdk"]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "allow"),
+    [
+        ("import http.client", "http.client"),
+        ("from http.client import HTTPConnection", "http.client"),
+        ("from urllib import request", "urllib.request"),
+        ("from socket import socket", "socket"),
+        ("import requests.adapters", "requests"),
+        ("from google.cloud import storage", "google.cloud"),
+    ],
+)
+def test_following_the_hint_helps(code, line, allow):
+    code.found(line)
+    assert f'["{allow}"]' in code.faults()[0].hint
+    assert code.found(line, allowed=[allow]) == []
+
+
+# ---- many stages -----------------------------------------------------------------------------------------------------
+
+
+def fault_of(stage, place="h.py:1"):
+    return BannedImport(stage, place, "import socket", [f"{stage}.py:1", place], "drop it")
+
+
+def test_what_stages_share_is_one_block():
+    other = Fault("a.py:1", "invalid syntax")
+    faults = [
+        fault_of("a"),
+        other,
+        fault_of("b"),
+        other,
+        fault_of("a", "z.py:2"),
+        *(fault_of(f"s{n}") for n in range(998)),
+    ]
+    first, second, third = merged(faults)
+    assert first.what.split("\n") == [
+        "h.py:1: import socket",
+        "  imported by a.py:1 -> h.py:1",
+        "  and so does 999 more stages: b, s0, s1, s2, s3, s4, s5, s6, ...",
+    ]
+    assert second == other and third == fault_of("a", "z.py:2")
+    assert merged([fault_of("a"), fault_of("a")]) == (fault_of("a"),)
+
+
+def test_a_finding_survives_pickling():
+    again = pickle.loads(pickle.dumps(fault_of("a")))
+    assert again == fault_of("a") and again.place == "h.py:1"
+
+
+def test_shared_code_is_judged_once(code):
+    code.write(helper="import socket", **{f"p{number}": "import helper" for number in range(50)})
+    scan = Scan(str(code.root))
+    asked = []
+    bans = scan.rules.bans
+    scan.rules.bans = lambda name: asked.append(name) or bans(name)
+    finder = ModuleFinder(str(code.root), running_interpreter(), DigestCache(), ParseCache(), bans=scan.rules)
+    for number in range(50):
+        starts = [processor_start(str(code.root / f"p{number}.py"))]
+        assert len(walk_imports(starts, finder=finder).banned) == 1
+    assert asked.count("socket") == 1
+
+
+# ---- ourselves, and what is written about it -------------------------------------------------------------------------
+
+
+def test_the_core_and_the_ready_made_stages_pass():
+    code = Code(REPOSITORY)
+    paths = [path for folder in ("runner", "stages") for path in (REPOSITORY / folder).rglob("*.py")]
+    assert len(paths) > 80
+    starts = [processor_start(str(path)) for path in paths]
+    assert code.walk(starts) == []
+
+
+def test_the_documented_table_is_the_list():
+    text = (REPOSITORY / "docs" / "offline-guard.md").read_text()
+    section = text.partition("## The scan")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|`]+?) \| (`[^|]+) \|$", section, re.MULTILINE)
+    documented = {group: tuple(re.findall(r"`([^`]+)`", names)) for group, names in rows}
+    assert documented == BANNED
+    assert all(f"`{name}`" in section for name in ALLOWED)
+
+
+def test_the_list_says_nothing_twice():
+    names = [name for group in BANNED.values() for name in group]
+    assert len(names) == len(set(names))
+    assert not [name for name in names if name.rpartition(".")[0] in names]
