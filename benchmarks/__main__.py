@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import copies, growth, text
+from benchmarks import copies, growth, guard, text
 from benchmarks.machine import describe
 from benchmarks.table import show
 
-BENCHMARKS = {"copies": copies.measure, "text": text.measure, "growth": growth.measure}
+BENCHMARKS = {"copies": copies.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure}
 
 
 def main() -> int:

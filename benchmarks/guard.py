@@ -1,0 +1,86 @@
+"""What the offline guard costs: getting ready once, and each start of a stage, against a launcher without isolation."""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from benchmarks.table import Table, spelled
+from benchmarks.timing import Sample, Usage, interleave, note
+from runner.contain.client import Launcher
+from runner.contain.launch import Launch
+from runner.levels import FILTER, KERNEL, SCAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LEVELS = {"no isolation": SCAN, "level filter": FILTER, "level kernel": KERNEL}
+
+
+def measure(place: Path, *, runs: int, quick: bool) -> Iterator[Table]:
+    log = place / "log"
+    log.touch()
+    names = [name for name in LEVELS if _is_reached(LEVELS[name])]
+    starts = interleave({name: _start(LEVELS[name]) for name in names}, max(runs, 9))
+    yield Table("guard: until the launcher is ready, once a run", starts, "no isolation", notes=_added(starts, 25e-3))
+    with ExitStack() as stack:
+        launchers = {name: stack.enter_context(_ready(LEVELS[name])) for name in names}
+        cases = {name: _stage(launcher, str(log)) for name, launcher in launchers.items()}
+        note("starting and ending /bin/true")
+        stages = {name: Sample() for name in cases}
+        for case in cases.values():
+            case(Sample())  # the first start of each touches pages that the others do not
+        for _ in range(200 if quick else 1000):
+            for name, case in cases.items():
+                case(stages[name])
+        note("")
+    yield Table("guard: one stage, from asking for it to hearing of its end", stages, "no isolation",
+                notes=_added(stages, 0.2e-3))  # fmt: skip
+
+
+def _added(samples: dict[str, Sample], allowed: float) -> list[str]:
+    """What the medians lie above the first one's, against the bound that the project sets itself."""
+    base = samples["no isolation"].median
+    return [
+        f"{name}: {spelled(max(0.0, sample.median - base))} more than without (bound: {spelled(allowed)})"
+        for name, sample in samples.items()
+        if name != "no isolation"
+    ]
+
+
+def _is_reached(level: str) -> bool:
+    with Launcher.start(level) as launcher:
+        launcher.await_ready()
+        return launcher.refusal is None
+
+
+def _ready(level: str) -> Launcher:
+    launcher = Launcher.start(level)
+    launcher.await_ready()
+    return launcher
+
+
+def _start(level: str) -> Callable[[Sample], None]:
+    def case(sample: Sample) -> None:
+        began = time.perf_counter()
+        with _ready(level):
+            sample.add(Usage(time.perf_counter() - began, 0.0, 0))
+
+    return case
+
+
+def _stage(launcher: Launcher, log: str) -> Callable[[Sample], None]:
+    poll = select.poll()
+    poll.register(launcher.fileno(), select.POLLIN)
+
+    def case(sample: Sample) -> None:
+        began = time.perf_counter()
+        launcher.submit(Launch(1, ["/bin/true"], {}, "/", None, None, log))
+        while not (exits := launcher.receive()):
+            poll.poll()
+        sample.add(Usage(time.perf_counter() - began, exits[0].cpu_seconds, 0))
+
+    return case
