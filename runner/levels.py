@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 KERNEL = "kernel"  # user, network, pid and mount namespace, seccomp, and Landlock where there is any
 FILTER = "filter"  # seccomp, and no way into the memory of a process outside
@@ -13,12 +12,15 @@ SCAN = "scan"  # nothing but the scan of Python sources
 LEVELS = (KERNEL, FILTER, SCAN)
 
 
-class Refusal(NamedTuple):
+class Refusal:
     """A layer that could not be had: the system call, or the probe, that failed, and its errno (0 for none)."""
 
-    layer: str
-    call: str
-    number: int
+    __slots__ = ("call", "layer", "number")
+
+    def __init__(self, layer: str, call: str, number: int) -> None:
+        self.layer = layer
+        self.call = call
+        self.number = number
 
     def __str__(self) -> str:
         if not self.number:

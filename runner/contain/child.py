@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import NoReturn, TypedDict

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from runner.contain import calls
 from runner.contain.bpf import AF_NETLINK, SOCK_STREAM
@@ -17,6 +16,7 @@ from runner.contain.privileges import drop_privileges, hide_memory
 from runner.contain.seccomp import Listener, install
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 

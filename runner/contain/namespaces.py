@@ -12,11 +12,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import TYPE_CHECKING
 
 from runner.contain import calls
 from runner.levels import RefusedError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import NoReturn

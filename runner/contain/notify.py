@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import select
-from typing import TYPE_CHECKING
 
 from runner.contain.bpf import AF_UNIX
 from runner.contain.tree import parent_and_session
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import os
 import struct
-from typing import NamedTuple
 
 from runner.contain import bpf, calls
 from runner.levels import RefusedError
@@ -26,12 +25,15 @@ FAMILY_NAMES = {
 }  # fmt: skip
 
 
-class Call(NamedTuple):
+class Call:
     """One call of socket(2) that waits for its answer: by which process or thread, for which address family."""
 
-    id: int
-    pid: int
-    family: int
+    __slots__ = ("family", "id", "pid")
+
+    def __init__(self, number: int, pid: int, family: int) -> None:
+        self.id = number
+        self.pid = pid
+        self.family = family
 
     @property
     def family_name(self) -> str:

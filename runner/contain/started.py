@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from runner.contain.notify import Attempts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
 
