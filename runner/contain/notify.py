@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 
-from runner.contain.bpf import AF_UNIX
+from runner.contain.bpf import AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
 from runner.contain.tree import parent_and_session
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ AT_ONCE = 64  # calls answered before the launcher looks after its other duties
 MOST = 100  # of programs and families told apart, per launch
 OTHERS = ("other programs", "any")
 NAME_LENGTH = 100
+SOCK_NONBLOCK = os.O_NONBLOCK  # socket(2)
 
 
 class Attempts:
@@ -30,7 +31,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], int] = {}  # (program, family) -> calls
-        self.local = 0  # calls for AF_UNIX, which are no attempt to get out
+        self.local = 0  # calls for AF_UNIX, which are no attempt to get out, but may be why a program failed
 
     def add(self, program: str, family: str) -> None:
         key = (program, family)
@@ -66,7 +67,8 @@ class Watch:
         if main is None:
             return
         if call.family == AF_UNIX:
-            launches[main].local += 1
+            # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
+            launches[main].local += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
         else:
             launches[main].add(_program(call.pid), call.family_name)
 

@@ -26,14 +26,15 @@ FAMILY_NAMES = {
 
 
 class Call:
-    """One call of socket(2) that waits for its answer: by which process or thread, for which address family."""
+    """One call of socket(2) that waits for its answer: by which process or thread, with which arguments."""
 
-    __slots__ = ("family", "id", "pid")
+    __slots__ = ("family", "id", "kind", "pid")
 
-    def __init__(self, number: int, pid: int, family: int) -> None:
+    def __init__(self, number: int, pid: int, family: int, kind: int) -> None:
         self.id = number
         self.pid = pid
         self.family = family
+        self.kind = kind
 
     @property
     def family_name(self) -> str:
@@ -52,8 +53,8 @@ class Listener:
         received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
         if not self._ioctl(IOCTL_RECV, received):
             return None
-        number, pid, _, _, _, _, family = struct.unpack_from("=QIIiIQQ", received)
-        return Call(number, pid, family & 0xFFFFFFFF)
+        number, pid, _, _, _, _, family, kind = struct.unpack_from("=QIIiIQQQ", received)
+        return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF)
 
     def refuse(self, call: Call) -> None:
         """Let the call fail with the errno that its program knows how to take."""

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 SHOWN = 10  # attempts of stages named in the summary; the audit log has them all
 NAMED = "named"  # what the layer `attempts` says when all is well
 
-# Title, the layer's name in the record, and what it keeps from happening.
+# Title, the layer's name in the record, and what it does; {} is how far it was reached.
 LAYERS = (
     ("user namespace", "userNamespace", "no privilege over anything outside"),
-    ("mapped", "userMap", "whose files a stage sees under their real owner"),
+    ("user ids", "userMap", "mapped: {}; files of ids that are not show up as nobody's"),
     ("network namespace", "netNamespace", "no interface but a loopback that is down"),
     ("pid namespace", "pidNamespace", "no process outlives a run; none outside is seen or signalled"),
     ("mount namespace", "mntNamespace", "a /proc of the stages' own"),
-    ("kernel settings", "kernelSettings", "/proc/sys and /sys, for root"),
-    ("seccomp", "seccomp", "no socket, no io_uring, no way into other namespaces and processes"),
-    ("attempts", "attempts", "who asked for a network"),
-    ("Landlock", "landlock", "a wall round each stage"),
-    ("memory", "memory", "of other processes of the same user"),
-    ("capabilities", "privileges", "what root keeps of them"),
+    ("kernel settings", "kernelSettings", "/proc/sys and /sys are {}"),
+    ("seccomp", "seccomp", "no sockets, no io_uring, no way into other namespaces or processes"),
+    ("attempts", "attempts", "programs that ask for a network: {}"),
+    ("Landlock", "landlock", "a wall round each stage, {}"),
+    ("memory", "memory", "of other processes of the same user: {}, which was tried"),
+    ("capabilities", "privileges", "left to stages: {}"),
 )
 MISSING = {
     KERNEL: (
@@ -79,9 +79,7 @@ def doctor_lines(found: Mapping[str, Mapping[str, str] | Refusal]) -> Iterator[s
         if isinstance(one, dict):
             yield f"\n{level}: available\n"
             yield from (
-                f"  {title:<18} {printable(one[name])}\n{'':21}({covers})\n"
-                for title, name, covers in LAYERS
-                if name in one
+                f"  {title:<18} {does.format(printable(one[name]))}\n" for title, name, does in LAYERS if name in one
             )
         else:
             yield f"\n{level}: not available\n  {printable(str(one))}\n"
