@@ -29,12 +29,8 @@ class Landlock:
         if abi < 2:
             raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
         self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
-        if abi >= 4:
-            scopes = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL
-            fields = (0, NET_BIND_TCP | NET_CONNECT_TCP, *([scopes] if abi >= 6 else []))
-        else:
-            fields = (FS_MAKE_SOCK | FS_REFER,)  # a domain must restrict something
-        attributes = calls.address(struct.pack(f"={len(fields)}Q", *fields))  # struct landlock_ruleset_attr
+        fields = handled(abi)
+        attributes = calls.address(struct.pack(f"={len(fields)}Q", *fields))
         self._ruleset = calls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
         if abi < 4:
             self._allow_renames()
@@ -50,6 +46,17 @@ class Landlock:
         """Runs in the *child*: enter the domain for good. RefusedError when the kernel will not."""
         self._restrict()
         os.close(self._ruleset)
+
+
+def handled(abi: int) -> tuple[int, ...]:
+    """The struct landlock_ruleset_attr that this version of the interface knows: file system, network, scopes.
+
+    A domain must restrict something; file-system rights only where there is nothing else, because they forbid mounts.
+    """
+    if abi < 4:
+        return (FS_MAKE_SOCK | FS_REFER,)
+    network = NET_BIND_TCP | NET_CONNECT_TCP
+    return (0, network) if abi < 6 else (0, network, SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL)
 
 
 def _covered(abi: int) -> list[str]:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from runner.display.offline import doctor_lines, isolation_warnings, offline_text
+from runner.levels import Refusal
+from runner.results import FAILED, AttemptResult, RunResult, StageResult
+
+KERNEL = {"level": "kernel", "netNamespace": "net:[1]", "seccomp": "filter", "attempts": "named"}
+
+
+def ran(level: str, *networks: tuple[tuple[str, str, int], ...]) -> RunResult:
+    stages = {}
+    for number, network in enumerate(networks):
+        attempt = AttemptResult(1, 0, None, False, 0.1, 0.1, 1, 0.0, None, network=network)
+        stages[f"s{number}"] = StageResult(f"s{number}", FAILED, attempts=[attempt])
+    return RunResult("p", "r", FAILED, 4, stages, "head", 1.0, {"level": level})
+
+
+def test_the_summary_names_the_level_and_every_program() -> None:
+    assert offline_text(ran("kernel", ())) == "offline guard: kernel\n"
+    asked = offline_text(ran("filter", (("curl", "AF_INET", 1), ("perl", "AF_INET6", 2000))))
+    assert asked == "offline guard: filter, a network was refused to s0: curl (AF_INET), perl (AF_INET6, 2,000 times)\n"
+
+
+def test_a_run_that_started_nothing_says_nothing() -> None:
+    assert offline_text(ran("none")) == ""
+
+
+def test_many_stages_are_counted() -> None:
+    text = offline_text(ran("kernel", *[(("curl", "AF_INET", 1),)] * 12))
+    assert text.endswith("; s9: curl (AF_INET); and 2 more\n")
+
+
+def test_a_program_cannot_write_on_the_terminal_by_its_name() -> None:
+    assert "\x1b" not in offline_text(ran("kernel", (("\x1b[2J", "AF_INET", 1),)))
+
+
+@pytest.mark.parametrize("layers", [KERNEL, {"level": "filter", "attempts": "named", "kernel": "none: unshare failed"}])
+def test_a_level_that_keeps_stages_offline_is_no_warning(layers) -> None:
+    assert list(isolation_warnings(layers)) == []
+
+
+def test_less_is_one_and_says_why() -> None:
+    layers = {"level": "scan", "kernel": "none: unshare failed: EPERM", "filter": "none: seccomp failed: EINVAL"}
+    (warning,) = isolation_warnings(layers)
+    assert "stages can reach the network" in warning
+    assert "unshare failed: EPERM" in warning and "seccomp failed: EINVAL" in warning
+    (unnamed,) = isolation_warnings({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
+    assert "attempts are refused, but cannot be named" in unnamed
+
+
+def test_doctor_tells_each_level_and_what_is_missing() -> None:
+    missing = Refusal("user namespace", "unshare(user)", errno.EPERM)
+    shown = "".join(doctor_lines({"kernel": missing, "filter": {**KERNEL, "level": "filter"}}))
+    assert shown.startswith("offline guard: runs on this machine reach level filter\n")
+    assert "kernel: not available\n  unshare(user) failed: EPERM" in shown and "max_user_namespaces" in shown
+    assert "filter: available\n" in shown and "programs that ask for a network: named" in shown
+    nothing = "".join(doctor_lines({"kernel": missing, "filter": missing}))
+    assert "level scan" in nothing and "--offline best-effort" in nothing
