@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import sys
+
+import offline_run
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, request):
+    """A folder that all processes of this test session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(autouse=True)
+def _linux():
+    if sys.platform != "linux":
+        pytest.skip("the guard is Linux's; other systems have the scan alone")
+
+
+@pytest.fixture
+def control(user, attack, shared):
+    """What the attack does where nothing holds it back."""
+    found = offline_run.once(shared, f"offline-control-{user}", lambda: offline_run.controls(user))
+    if reason := found.get("unavailable") or found["lacks"].get(attack):
+        pytest.skip(reason)
+    return {"said": found["said"][attack], "heard": found["heard"][attack]}
+
+
+@pytest.fixture
+def outcome(level, user, shared):
+    """The one run of all attacks at this level by this user."""
+    found = offline_run.once(shared, f"offline-{level}-{user}", lambda: offline_run.guarded(level, user))
+    if reason := found.get("unavailable"):
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,70 @@
+"""No way out of a stage: attacks are stages of a real run, listeners are real, and without a guard each works."""
+
+from __future__ import annotations
+
+import pytest
+from offline_attacks import ATTACKS
+
+COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
+pytestmark = pytest.mark.parametrize(
+    ("level", "user"),
+    [pytest.param(*each, marks=pytest.mark.xdist_group(f"offline-{each[1]}")) for each in COMBINATIONS],
+)
+SEEN = [name for name, attack in ATTACKS.items() if attack.families]
+QUIET = [name for name, attack in ATTACKS.items() if not attack.families]
+
+
+def test_the_run_reached_the_level(outcome, level):
+    assert outcome["isolation"]["level"] == level
+
+
+def test_no_listener_heard_anything(outcome):
+    assert outcome["heard"] == []
+
+
+def test_nothing_is_left_running(outcome):
+    assert outcome["left"] == []
+
+
+def test_the_run_ends_as_refused(outcome):
+    assert outcome["exit"] == 4, outcome["stderr"]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_way_out_is_closed(attack, control, outcome):
+    _hurts(attack, control["said"], control["heard"])
+    assert "reached" not in outcome["said"][attack]
+    assert [each for each in outcome["heard"] if outcome["tokens"][attack] in each[1]] == []
+
+
+def _hurts(name, said, heard):
+    """Skip where the machine itself lacks it, and fail where the attack could not have got out anyway."""
+    if heard or "reached" in said:
+        return
+    for lacking in ATTACKS[name].lacks:
+        if f"refused {lacking}\n" in said:
+            pytest.skip(f"without a guard it is {lacking} here")
+    pytest.fail(f"gets nowhere without a guard either:\n{said}")
+
+
+@pytest.mark.parametrize("attack", QUIET)
+def test_an_attack_that_is_no_call_of_an_internet_family_was_tried_and_its_stage_succeeds(attack, outcome):
+    if attack not in outcome["ended"]:
+        pytest.skip("what it needs is not here")
+    assert "trying" in outcome["said"][attack]
+    assert outcome["ended"][attack] == "succeeded"
+    assert outcome["attempts"][attack] == 1
+    assert [each for each in outcome["seen"] if each["stage"] == attack] == []
+
+
+@pytest.mark.parametrize("attack", SEEN)
+def test_an_attempt_is_on_record_by_program_and_family_and_is_not_tried_again(attack, outcome):
+    if attack not in outcome["ended"]:
+        pytest.skip("what it needs is not here")
+    seen = [each for each in outcome["seen"] if each["stage"] == attack]
+    assert any(each["family"] in ATTACKS[attack].families for each in seen), (seen, outcome["said"][attack])
+    expected = outcome["programs"][attack]
+    assert any(each["program"].startswith(expected) for each in seen), seen
+    assert {each["attempt"] for each in seen} == {1} and min(each["count"] for each in seen) > 0
+    assert outcome["ended"][attack] == "failed"
+    assert outcome["attempts"][attack] == 1

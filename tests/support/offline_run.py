@@ -1,0 +1,213 @@
+"""Every attack as a stage of one real run, and every attack without a guard; what came of it, as plain data."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from offline_attacks import ATTACKS, Attack, filled
+from offline_listeners import Listeners
+from offline_users import UnavailableError, User, lacking, user
+from pipeline_bench import PipelineBench, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "offline" / "programs"
+RETRYABLE = 75
+SOCKET_CALL = {"x86_64": "41", "aarch64": "198"}
+
+
+@contextlib.contextmanager
+def open_place() -> Iterator[Path]:
+    """A directory that every user can enter, away from the ones of the tests, which only their owner can."""
+    with tempfile.TemporaryDirectory(prefix="offline-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+class Range:
+    """What attacks need, below one directory: programs, listeners, a process outside, things to inherit."""
+
+    def __init__(self, place: Path, owner: User) -> None:
+        self.owner = owner
+        self.root = place / "root"
+        self.root.mkdir()
+        shutil.copytree(PROGRAMS, place / "programs")
+        shutil.copy(PROGRAMS / "attack.py", self.root)
+        subprocess.run(["chmod", "-R", "a+rX", place / "programs"], check=True)
+        owner.owns(self.root, self.root / "attack.py")
+        (place / "listening").mkdir()
+        self.listeners = Listeners(place / "listening")
+        self.words = {**self.listeners.words, "python": owner.interpreter, "programs": str(place / "programs")}
+        self.words["interpreter"] = Path(owner.interpreter).resolve().name
+        self.words["call-socket"] = SOCKET_CALL.get(os.uname().machine, "-1")
+        self._build(place)
+        self.inherited, self.stdin = self.listeners.connection(), self.listeners.connection()
+        self._outside = self._start_outside()
+
+    def _build(self, place: Path) -> None:
+        binary, classes = place / "attack", place / "classes"
+        built = ["gcc", "-O1", "-static", "-pthread", "-o", binary, PROGRAMS / "attack.c"]
+        if shutil.which("gcc") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
+            binary.chmod(0o755)
+            self.words["c"] = str(binary)
+        built = ["javac", "-d", classes, PROGRAMS / "Attack.java"]
+        if shutil.which("javac") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
+            self.words["classes"] = str(classes)
+
+    def _start_outside(self) -> subprocess.Popen[bytes]:
+        hold = [self.words["programs"] + "/attack.py", "hold", "-", self.words["inherited"]]
+        made = subprocess.Popen(
+            [*self.owner.prefix, self.owner.interpreter, *hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.words["outside"] = str(made.pid)
+        assert made.stdout is not None
+        made.stdout.readline()
+        self.words["descriptor"] = made.stdout.readline().decode().strip()
+        self.listeners.forget_connection()
+        return made
+
+    def lacks(self, attack: Attack) -> str:
+        """What this machine lacks for an attack, or nothing."""
+        for program in attack.needs:
+            if shutil.which(program) is None:
+                return f"no {program} here"
+        for word in attack.words() - set(self.words) - {"token"}:
+            named = {"c": "no static C program can be built here", "classes": "no Java program can be built here"}
+            return named.get(word) or self.listeners.absent[word]
+        return ""
+
+    def script(self, attack: Attack) -> str:
+        return filled(attack.script, {**self.words, "token": self.token(attack)})
+
+    def token(self, attack: Attack) -> str:
+        return f"{self.listeners.nonce}-{attack.name}"
+
+    def close(self) -> None:
+        self._outside.communicate()
+        self.inherited.close()
+        self.stdin.close()
+        self.listeners.close()
+
+
+def controls(who: str) -> dict[str, object]:
+    """Every attack as a plain program of this user: what it said, and what was heard of it."""
+    with open_place() as place:
+        try:
+            ground = Range(place, user(who, place))
+        except UnavailableError as reason:
+            return {"unavailable": str(reason)}
+        with contextlib.closing(ground), ThreadPoolExecutor(4) as pool:
+            possible = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
+            said = dict(zip([a.name for a in possible], pool.map(lambda a: _control(ground, a), possible), strict=True))
+            wait_for(lambda: not processes_in(place), "the end of what tries later")
+            ground.listeners.settle()
+            heard = ground.listeners.heard
+            return {
+                "said": said,
+                "heard": {a.name: [h for h in heard if ground.token(a) in h[1]] for a in possible},
+                "lacks": {a.name: ground.lacks(a) for a in ATTACKS.values() if a not in possible},
+            }
+
+
+def _control(ground: Range, attack: Attack) -> str:
+    script = ground.script(attack)
+    if attack.processor:
+        script = filled("@python@ @programs@/attack.py ", ground.words) + script
+    done = subprocess.run(
+        [*ground.owner.prefix, "sh", "-c", 'sh -c "$0"; :', script],
+        cwd=ground.root, stdin=ground.stdin, pass_fds=[ground.inherited.fileno()], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=30, check=False, env={"PATH": os.environ["PATH"], "TMPDIR": str(ground.root)},
+    )  # fmt: skip
+    return done.stdout.decode("utf-8", "replace")
+
+
+def guarded(level: str, who: str) -> dict[str, object]:
+    """Every attack as a stage of one run."""
+    with open_place() as place:
+        try:
+            owner = user(who, place)
+            if reason := lacking(level, owner.prefix, owner.interpreter):
+                raise UnavailableError(reason)
+        except UnavailableError as reason:
+            return {"unavailable": str(reason)}
+        ground = Range(place, owner)
+        with contextlib.closing(ground), contextlib.closing(PipelineBench(ground.root)) as bench:
+            attacks = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
+            bench.define(
+                *(_stage(ground, attack) for attack in attacks),
+                defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
+            )
+            done = bench.run("-k", "-j", "4", command=owner.below(level), cwd=owner.cwd, env=owner.env,
+                             stdin=ground.stdin, pass_fds=[ground.inherited.fileno()])  # fmt: skip
+            left = processes_in(place)
+            ground.listeners.settle()
+            return {"exit": done.returncode, "stderr": done.stderr, "left": sorted(left), **_story(ground, bench)}
+
+
+def _stage(ground: Range, attack: Attack) -> dict[str, object]:
+    common = {"name": attack.name, "outputs": {"out": f"out/{attack.name}"}, "timeoutSeconds": 30}
+    script = ground.script(attack)
+    if attack.processor:
+        return {**common, "processor": "attack.py", "args": script.split()}
+    ending = f'\n: > "$PIPELINE_OUTPUT_OUT"\nexit {RETRYABLE if attack.families else 0}'
+    return {**common, "command": ["sh", "-c", script + ending]}
+
+
+def _story(ground: Range, bench: PipelineBench) -> dict[str, object]:
+    starts = [record["data"]["stage"] for record in bench.records("attempt.started")]
+    logs = {
+        name: "".join(
+            log.read_text("utf-8", "replace") for log in sorted(bench.root.glob(f"state/logs/*/{name}.*.log"))
+        )
+        for name in ATTACKS
+    }
+    return {
+        "isolation": (bench.records("run.start") or [{"data": {"isolation": {}}}])[0]["data"]["isolation"],
+        "heard": ground.listeners.heard,
+        "tokens": {attack.name: ground.token(attack) for attack in ATTACKS.values()},
+        "programs": {attack.name: filled(attack.program, ground.words) for attack in ATTACKS.values()},
+        "said": logs,
+        "attempts": {name: starts.count(name) for name in ATTACKS},
+        "ended": {
+            record["data"]["stage"]: record["data"].get("status", "succeeded")
+            for record in [*bench.records("stage.commit"), *bench.records("stage.finished")]
+        },
+        "seen": [record["data"] for record in bench.records("offline.attempt")],
+    }
+
+
+def processes_in(place: Path) -> set[int]:
+    """Processes that work in, or are programs of, a directory; zombies have neither."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if any(os.readlink(entry / name).startswith(str(place)) for name in ("cwd", "exe")):
+                    found.add(int(entry.name))
+    return found
+
+
+def once(folder: Path, name: str, ask) -> dict[str, object]:
+    """The answer of `ask`, asked by one of all test processes that share `folder`; what it raised is told to all."""
+    answer = folder / f"{name}.json"
+    with FileLock(f"{answer}.lock"):
+        if not answer.exists():
+            try:
+                told = ask()
+            except Exception:  # noqa: BLE001 - each of hundreds of tests fails with it, at once
+                told = {"broken": traceback.format_exc()}
+            answer.write_text(json.dumps(told))
+        told = json.loads(answer.read_text())
+    assert "broken" not in told, told["broken"]
+    return told

@@ -1,0 +1,102 @@
+"""Who runs the runner, and below what: root or somebody without rights, with namespaces or where none can be made."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline_bench import ROOT
+
+DENY = Path(__file__).with_name("offline_deny.py")
+SOMEBODY = 54321  # an id that no process of the machine has
+PACKAGES = ("pluggy", "filelock")  # what a run without a terminal imports besides the runner itself
+NAMESPACES = (
+    "import ctypes, os; c = ctypes.CDLL(None, use_errno=True)\nif c.unshare(0x7C020000): exit(ctypes.get_errno())"
+)
+LANDLOCK = "import ctypes; exit(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1)"
+
+
+class UnavailableError(Exception):
+    """What a test needs is not to be had on this machine; its text is the reason for a skip."""
+
+
+@dataclass(frozen=True)
+class User:
+    """`prefix` stands before a command that is to be this user's; `env` and `cwd` are where the runner is found."""
+
+    name: str
+    uid: int
+    prefix: tuple[str, ...]
+    interpreter: str
+    cwd: str = str(ROOT)
+    env: dict[str, str] = field(default_factory=dict)
+
+    def below(self, level: str) -> tuple[str, ...]:
+        """The words before `PipelineBench`'s own, which begin with its interpreter: that one is replaced."""
+        denied = [self.interpreter, self.readable(DENY)] if level == "filter" else []
+        return (*self.prefix, "sh", "-c", f'exec {shlex.join([*denied, self.interpreter])} "$@"')
+
+    def readable(self, path: Path) -> str:
+        return str(Path(self.cwd) / path.name) if self.prefix else str(path)
+
+    def owns(self, *paths: Path) -> None:
+        for path in paths:
+            os.chown(path, self.uid, self.uid if self.prefix else -1)
+
+
+def user(name: str, place: Path) -> User:
+    """Root, or somebody whose copy of the runner is made below `place`. Raises UnavailableError."""
+    if name == "root":
+        if os.getuid():
+            raise UnavailableError("these tests do not run as root")
+        return User(name, 0, (), sys.executable)
+    if os.getuid():
+        return User(name, os.getuid(), (), sys.executable)
+    if shutil.which("setpriv") is None:
+        raise UnavailableError("no setpriv here")
+    prefix = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
+    installed = _installed(place / "installed")
+    env = {"PYTHONPATH": str(installed), "HOME": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    return User(name, SOMEBODY, prefix, _interpreter(prefix, env), str(installed), env)
+
+
+def _installed(target: Path) -> Path:
+    """The runner where everybody can read it."""
+    for name in ("runner", *PACKAGES):
+        found = importlib.util.find_spec(name)
+        assert found is not None and found.origin is not None
+        shutil.copytree(Path(found.origin).parent, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(DENY, target)
+    subprocess.run(["chmod", "-R", "a+rX", target], check=True)
+    return target
+
+
+def _interpreter(prefix: tuple[str, ...], env: dict[str, str]) -> str:
+    """One that this user can start (a home that only root can enter may hold ours) and that the runner works with."""
+    system = sorted(str(path) for folder in ("/usr/local/bin", "/usr/bin") for path in Path(folder).glob("python3.??"))
+    for candidate in (sys.executable, *system):
+        asked = 'exec "$0" -Bc "import sys, runner, pluggy, filelock; exit(sys.version_info < (3, 11))"'
+        if _answer([*prefix, "sh", "-c", asked, candidate], env) == 0:
+            return candidate
+    raise UnavailableError("no Python 3.11 that somebody without rights can start")
+
+
+@functools.cache
+def lacking(level: str, prefix: tuple[str, ...], interpreter: str) -> str:
+    """Why this level cannot be had by this user, or nothing."""
+    if level == "kernel" and (number := _answer([*prefix, interpreter, "-c", NAMESPACES], {})):
+        return f"no namespaces here: {os.strerror(number)}"
+    if level == "filter" and _answer([*prefix, interpreter, "-c", LANDLOCK], {}):
+        return "no Landlock here"
+    return ""
+
+
+def _answer(command: list[str], env: dict[str, str]) -> int:
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, check=False).returncode
