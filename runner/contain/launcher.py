@@ -242,6 +242,15 @@ def _isolated(level: str, descriptors: tuple[int, int]) -> Isolation:
     except RefusedError as error:
         os.write(descriptors[1], START + _frame("refused", error.args))
         os._exit(0)
+    except BaseException:  # noqa: BLE001 - this process has no stderr
+        os.write(descriptors[1], START + _frame("crash", _traceback()))
+        os._exit(70)
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def main() -> None:
@@ -262,12 +271,11 @@ def main() -> None:
     service = Service(*descriptors, tree, isolation)
     try:
         service.serve()
-    except BaseException:  # noqa: BLE001 - its text must reach the client: this process has no stderr
-        import traceback
-
-        service.tell("crash", traceback.format_exc())
+    except BaseException:  # noqa: BLE001 - this process has no stderr
+        service.tell("crash", _traceback())
         service.end_everything()
         os._exit(70)
+    os._exit(0)  # taking the interpreter apart would take as long as several stages
 
 
 if __name__ == "__main__":
