@@ -1,0 +1,86 @@
+"""Programs that mean no harm work below the guard as without it, and nothing of them is taken for an attempt.
+
+One run for each level and user holds all of them; a plain program of the same user says what each should print.
+"""
+
+from __future__ import annotations
+
+import harmless_run
+import pytest
+from harmless_run import JOBS, LOCAL_SOCKETS
+from offline_run import once
+
+COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
+pytestmark = pytest.mark.parametrize(
+    ("level", "user"),
+    [pytest.param(*each, marks=pytest.mark.xdist_group(f"harmless-{each[1]}")) for each in COMBINATIONS],
+)
+
+
+@pytest.fixture
+def plain(user, shared):
+    """What each job prints without a runner."""
+    found = once(shared, f"harmless-plain-{user}", lambda: harmless_run.without_guard(user))
+    if reason := found.get("unavailable"):
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+def story(level, user, shared):
+    """The one run of all jobs at this level by this user."""
+    found = once(shared, f"harmless-{level}-{user}", lambda: harmless_run.guarded(level, user))
+    if reason := found.get("unavailable"):
+        pytest.skip(reason)
+    return found
+
+
+def test_the_run_reached_the_level(story, level):
+    assert story["isolation"]["level"] == level
+    assert story["isolation"]["attempts"] == "named"
+
+
+def test_only_what_needs_local_sockets_failed(story):
+    assert sorted(story["failed"]) == sorted(LOCAL_SOCKETS)
+    assert story["exit"] == 1
+
+
+def test_the_mounts_outside_are_what_they_were(story):
+    assert story["mounts"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_harmless_program_does_what_it_does_without_the_guard(name, story, plain, user):
+    if reason := harmless_run.reason_to_skip(JOBS[name], user):
+        pytest.skip(reason)
+    code, said, complaint = plain[name]
+    assert code == 0, complaint
+    assert name in story["succeeded"], story["logs"][name]
+    assert story["said"][name] == said
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_harmless_program_is_not_taken_for_an_attempt(name, story, user):
+    if reason := harmless_run.reason_to_skip(JOBS[name], user):
+        pytest.skip(reason)
+    asked = [(one["program"], one["family"]) for one in story["attempted"] if one["stage"] == name]
+    innocent = JOBS[name].record
+    assert asked == ([(innocent, "AF_INET"), (innocent, "AF_INET6")] if innocent else [])
+
+
+@pytest.mark.parametrize("name", LOCAL_SOCKETS)
+def test_what_needs_local_sockets_fails_once_with_the_hint(name, story):
+    assert story["ended"][name]["attempt"] == 1
+    assert "AF_UNIX" not in story["failed"][name]["why"]
+    told = story["stderr"].partition(f"error: stage {name}: failed with exit 1\n")[2].splitlines()
+    assert told[0].startswith("hint: local sockets (AF_UNIX) were refused")
+    assert told[0].endswith('use "fork" or "spawn"')
+    assert [one for one in story["attempted"] if one["stage"] == name] == []
+
+
+def test_a_tracer_is_refused_and_says_so(story):
+    if "strace" not in story["said"]:
+        pytest.skip("no strace here")
+    assert "Operation not permitted" in story["said"]["strace"]
+    assert story["said"]["strace"].endswith("ended 1\n")
+    assert [one for one in story["attempted"] if one["stage"] == "strace"] == []
