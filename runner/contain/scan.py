@@ -106,8 +106,8 @@ def _with_others(fault: Fault, others: Sequence[str]) -> Fault:
     if not others:
         return fault
     listed = ", ".join(others[:_SHOWN_STAGES]) + (", ..." if len(others) > _SHOWN_STAGES else "")
-    noun = "stage" if len(others) == 1 else "stages"
-    return Fault(fault.where, f"{fault.what}\n  and so does {len(others):,} more {noun}: {listed}", fault.hint)
+    more = "does 1 more stage" if len(others) == 1 else f"do {len(others):,} more stages"
+    return Fault(fault.where, f"{fault.what}\n  and so {more}: {listed}", fault.hint)
 
 
 def _text(place: str, statement: str, chain: Sequence[str]) -> str:

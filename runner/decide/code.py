@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from runner.decide.commands import processor_start, python_files_of_command
+from runner.decide.commands import processor_start, python_files_among, python_files_of_command
 from runner.decide.imports import walk_imports
 from runner.decide.interpreter import running_interpreter
 from runner.decide.modules import ModuleFinder
@@ -73,6 +73,7 @@ class CodeReader:
         self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed, bans=rules)
         self._named: dict[str, bool] = {}
         self._commands: dict[tuple[str, ...], tuple[Start, ...]] = {}
+        self._arguments: dict[tuple[str, ...], tuple[Start, ...]] = {}
 
     def fresh(self) -> CodeReader:
         """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
@@ -133,7 +134,9 @@ class CodeReader:
                 self._commands[command] = python_files_of_command(command, self._spec.root)
             return self._commands[command]
         start = processor_start(processor)
-        return (start,) if start else ()
+        if stage.args not in self._arguments:
+            self._arguments[stage.args] = tuple(python_files_among(stage.args, self._spec.root))
+        return tuple(dict.fromkeys((*((start,) if start else ()), *self._arguments[stage.args])))
 
     def _other_files(self, stage: Stage) -> Iterator[str]:
         """Yield the files under root that the processor or the words of a command are, whatever they hold."""

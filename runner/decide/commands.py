@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 SCRIPT = "script"
 MODULE = "module"
@@ -51,13 +51,18 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
         if start is not None:
             starts[start[:2]] = start
     skipped = next((start.value for start in starts.values() if start.kind != SCRIPT), None)
-    for index, word in enumerate(words):
-        path = os.path.normpath(os.path.join(root, word))
-        if index == at or word == skipped or "\0" in word or not _may_be_file(path):
-            continue
-        if word.endswith(_PYTHON_FILES) or has_python_shebang(path):
-            starts.setdefault((SCRIPT, path), script_start(path))
+    others = (word for index, word in enumerate(words) if index != at and word != skipped)
+    for start in python_files_among(others, root):
+        starts.setdefault(start[:2], start)
     return tuple(starts.values())
+
+
+def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
+    """Yield the words that are Python files, such as arguments of a processor."""
+    for word in words:
+        path = os.path.normpath(os.path.join(root, word))
+        if "\0" not in word and _may_be_file(path) and (word.endswith(_PYTHON_FILES) or has_python_shebang(path)):
+            yield script_start(path)
 
 
 def has_python_shebang(path: str) -> bool:

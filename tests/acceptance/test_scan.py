@@ -85,6 +85,14 @@ def test_a_longer_list_is_heard_although_all_is_up_to_date(bench):
     assert bench.skips_everything()  # what may be imported is no part of the key
 
 
+def test_python_among_the_arguments_of_a_processor_is_scanned(bench):
+    bench.write("run.sh", "#!/bin/sh\nexec python3 $1\n", 0o755)
+    bench.write("tool.py", f"import socket\n{WRITES}")
+    bench.define(stage("a", processor="run.sh", args=["tool.py"]))
+    done = bench.run()
+    assert done.returncode == REFUSED and "tool.py:1: import socket" in done.stderr
+
+
 def test_what_the_hint_says_helps(bench):
     bench.write("p.py", f"try:\n    import ssl\nexcept ImportError:\n    ssl = None\n{WRITES}")
     bench.define(stage("a", processor="p.py"))
@@ -157,6 +165,6 @@ def test_a_thousand_stages_that_share_a_finding_are_one_block(bench):
     assert done.returncode == REFUSED
     assert done.stderr.splitlines()[:2] == [
         "error: stage s0 imports a banned module: p.py:1: import socket",
-        "  and so does 999 more stages: s1, s2, s3, s4, s5, s6, s7, s8, ...",
+        "  and so do 999 more stages: s1, s2, s3, s4, s5, s6, s7, s8, ...",
     ]
     assert len(done.stderr.splitlines()) == 3
