@@ -141,18 +141,16 @@ def _mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: 
 def _protect_kernel_settings() -> str:
     """Make them read-only, which may be refused without harm to the rest; return what was reached."""
     attributes = calls.address(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0))  # struct mount_attr
+    there = [path for path in KERNEL_SETTINGS if os.path.exists(path)]
     try:
-        for path in KERNEL_SETTINGS:
+        for path in there:
             target = os.fsencode(path)
-            if os.path.exists(path) and not os.path.ismount(path):
-                _mount(f"binding {path}", target, target, None, MS_BIND | MS_REC)
-            if os.path.ismount(path):
-                calls.call(
-                    "kernel settings", "mount_setattr", AT_FDCWD, target, AT_RECURSIVE, attributes, len(attributes)
-                )
+            _mount(f"binding {path}", target, target, None, MS_BIND | MS_REC)
+            calls.call("kernel settings", "mount_setattr", AT_FDCWD, target, AT_RECURSIVE, attributes, len(attributes))
     except RefusedError as error:
         return f"writable: {error.refusal}"
-    return "read-only"
+    writable = [path for path in there if not os.statvfs(path).f_flag & os.ST_RDONLY]
+    return f"writable: {', '.join(writable)}" if writable else "read-only"
 
 
 def _namespaces() -> dict[str, str]:
