@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.errors import Fault
 from runner.executor.enforcement import NOTHING, Enforced
 from runner.results import StageResult
 
 if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
+    from runner.errors import OffpipeError
     from runner.record.locks import StageLock
     from runner.resources import Capacity
     from runner.results import AttemptResult
@@ -49,6 +51,14 @@ class Job:
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
             seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
         )  # fmt: skip
+
+
+def stage_fault(name: str, error: OffpipeError) -> Fault:
+    """Return what went wrong with a stage as one fault that names the stage; one that does already stays as it is."""
+    where, first = f"stage {name}", error.faults[0]
+    if len(error.faults) == 1 and first.where.startswith(where):
+        return first
+    return Fault(where, "; ".join(f"{fault.where}: {fault.what}" for fault in error.faults), first.hint)
 
 
 @dataclass(frozen=True, slots=True)

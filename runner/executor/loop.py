@@ -14,6 +14,7 @@ from runner.decide.plan import Skip
 from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
 from runner.executor.frontier import Frontier
+from runner.executor.job import stage_fault
 from runner.interrupts import SIGNALS
 from runner.results import AttemptResult, StageResult
 
@@ -255,9 +256,7 @@ class Executor:
         except OffpipeError as error:
             if error.exit_code >= 70:
                 raise
-            what = "; ".join(f"{fault.where}: {fault.what}" for fault in error.faults)
-            fault = Fault(f"stage {stage.name}", what, error.faults[0].hint)
-            self._fail(job or self._attempts.job_of(stage), fault, error.exit_code)
+            self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._attempts.sweep(job)
