@@ -31,7 +31,9 @@ def test_the_run_ends_as_refused(outcome):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_way_out_is_closed(attack, control, outcome):
+def test_a_way_out_is_closed(attack, control, outcome, level):
+    if level == "filter" and ATTACKS[attack].limit:
+        pytest.skip(f"no promise at this level: {ATTACKS[attack].limit}")
     _hurts(attack, control["said"], control["heard"])
     assert "reached" not in outcome["said"][attack]
     assert [each for each in outcome["heard"] if outcome["tokens"][attack] in each[1]] == []

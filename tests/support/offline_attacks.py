@@ -30,6 +30,7 @@ class Attack:
     lacks: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     processor: bool = False  # the runner's own way to run a .py file
+    limit: str = ""  # why it is no promise at level `filter`
 
     def words(self) -> set[str]:
         return set(re.findall("@([a-z0-9-]+)@", self.script))
@@ -172,10 +173,18 @@ C = [
     _c("c-vm-outside", "vm @outside@"),
     _c("c-bpf", "bpf", lacks=RIGHTS),
     _c("c-tun", "tun", lacks=(*RIGHTS, "ENOENT")),
-    *(_c(name, f"open {path}", lacks=(*RIGHTS, "ENOENT", "EROFS")) for name, path in KERNEL_FILES.items()),
+    *(
+        _c(name, f"open {path}", lacks=(*RIGHTS, "ENOENT", "EROFS"), limit="root may change kernel settings there")
+        for name, path in KERNEL_FILES.items()
+    ),
     *(_c(f"c-{way}-parent", f"{way} $PPID") for way in ("trace", "mem", "vm")),
     _c("c-fds-parent", "fds $PPID", lacks=RIGHTS),
     _c("c-getfd-parent", "getfd $PPID 0"),
+    _c("c-limit-parent", "limit $PPID"),
+    _c("c-limit-outside", "limit @outside@"),
+    _c("c-memory-of-all", "memories"),
+    _c("c-uncover", "uncover @outside@", limit="processes outside are seen there"),
+    _c("c-type", "type @terminal@", lacks=("EIO", *RIGHTS)),
 ]
 
 PROGRAMS = [

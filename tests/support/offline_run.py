@@ -38,7 +38,7 @@ def open_place() -> Iterator[Path]:
 class Range:
     """What attacks need, below one directory: programs, listeners, a process outside, things to inherit."""
 
-    def __init__(self, place: Path, owner: User) -> None:
+    def __init__(self, place: Path, owner: User, *, java: bool = True) -> None:
         self.owner = owner
         self.root = place / "root"
         self.root.mkdir()
@@ -51,16 +51,22 @@ class Range:
         self.words = {**self.listeners.words, "python": owner.interpreter, "programs": str(place / "programs")}
         self.words["interpreter"] = Path(owner.interpreter).resolve().name
         self.words["call-socket"] = SOCKET_CALL.get(os.uname().machine, "-1")
-        self._build(place)
+        self._build_c(place / "attack")
+        if java:
+            self._build_java(place / "classes")
         self.inherited, self.stdin = self.listeners.connection(), self.listeners.connection()
-        self._outside = self._start_outside()
+        self.outside = self._start_outside()
+        self._terminal = os.openpty()
+        self.words["terminal"] = os.ttyname(self._terminal[1])
+        owner.owns(Path(self.words["terminal"]))
 
-    def _build(self, place: Path) -> None:
-        binary, classes = place / "attack", place / "classes"
-        built = ["gcc", "-O1", "-static", "-pthread", "-o", binary, PROGRAMS / "attack.c"]
+    def _build_c(self, binary: Path) -> None:
+        built = ["gcc", "-static", "-pthread", "-o", binary, PROGRAMS / "attack.c"]
         if shutil.which("gcc") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
             binary.chmod(0o755)
             self.words["c"] = str(binary)
+
+    def _build_java(self, classes: Path) -> None:
         built = ["javac", "-d", classes, PROGRAMS / "Attack.java"]
         if shutil.which("javac") and subprocess.run(built, check=False, capture_output=True).returncode == 0:
             self.words["classes"] = str(classes)
@@ -68,8 +74,9 @@ class Range:
     def _start_outside(self) -> subprocess.Popen[bytes]:
         hold = [self.words["programs"] + "/attack.py", "hold", "-", self.words["inherited"]]
         made = subprocess.Popen(
-            [*self.owner.prefix, self.owner.interpreter, *hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+            [*self.owner.prefix, self.owner.interpreter, *hold],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
         self.words["outside"] = str(made.pid)
         assert made.stdout is not None
         made.stdout.readline()
@@ -93,8 +100,17 @@ class Range:
     def token(self, attack: Attack) -> str:
         return f"{self.listeners.nonce}-{attack.name}"
 
+    def popen(self, level: str) -> dict[str, object]:
+        """How `PipelineBench` starts a run of this owner that has sockets to inherit."""
+        return {
+            "command": self.owner.below(level), "cwd": self.owner.cwd, "env": self.owner.env, "stdin": self.stdin,
+            "pass_fds": [self.inherited.fileno()],
+        }  # fmt: skip
+
     def close(self) -> None:
-        self._outside.communicate()
+        self.outside.communicate()
+        for descriptor in self._terminal:
+            os.close(descriptor)
         self.inherited.close()
         self.stdin.close()
         self.listeners.close()
@@ -132,27 +148,34 @@ def _control(ground: Range, attack: Attack) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
+@contextlib.contextmanager
+def open_range(level: str, who: str, *, java: bool = True) -> Iterator[tuple[Range, PipelineBench]]:
+    """A range, and a bench whose runs reach `level`. Raises UnavailableError where they cannot."""
+    with open_place() as place:
+        owner = user(who, place)
+        if reason := lacking(level, owner.prefix, owner.interpreter):
+            raise UnavailableError(reason)
+        ground = Range(place, owner, java=java)
+        bench = PipelineBench(ground.root)
+        with contextlib.closing(ground), contextlib.closing(bench):
+            yield ground, bench
+
+
 def guarded(level: str, who: str) -> dict[str, object]:
     """Every attack as a stage of one run."""
-    with open_place() as place:
-        try:
-            owner = user(who, place)
-            if reason := lacking(level, owner.prefix, owner.interpreter):
-                raise UnavailableError(reason)
-        except UnavailableError as reason:
-            return {"unavailable": str(reason)}
-        ground = Range(place, owner)
-        with contextlib.closing(ground), contextlib.closing(PipelineBench(ground.root)) as bench:
+    try:
+        with open_range(level, who) as (ground, bench):
             attacks = [attack for attack in ATTACKS.values() if not ground.lacks(attack)]
             bench.define(
                 *(_stage(ground, attack) for attack in attacks),
                 defaults={"retry": {"attempts": 3, "delaySeconds": 0, "retryExitCodes": [RETRYABLE]}},
             )
-            done = bench.run("-k", "-j", "4", command=owner.below(level), cwd=owner.cwd, env=owner.env,
-                             stdin=ground.stdin, pass_fds=[ground.inherited.fileno()])  # fmt: skip
-            left = processes_in(place)
+            done = bench.run("-k", "-j", "4", **ground.popen(level))
+            left = processes_in(ground.root.parent)
             ground.listeners.settle()
             return {"exit": done.returncode, "stderr": done.stderr, "left": sorted(left), **_story(ground, bench)}
+    except UnavailableError as reason:
+        return {"unavailable": str(reason)}
 
 
 def _stage(ground: Range, attack: Attack) -> dict[str, object]:

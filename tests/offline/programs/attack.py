@@ -255,6 +255,17 @@ def deleted(token, program, port):
     subprocess.run([copy, "unlinked", token.decode(), port], check=False)
 
 
+def keep_trying(token, tcp_port, udp_port, local_path, tries, last):
+    """By every way, again and again until there is a file `last`; `tries` grows by a byte each time."""
+    while not os.path.exists(last):
+        told(tcp, token, "127.0.0.1", tcp_port)
+        told(udp_sendto, token, "127.0.0.1", udp_port)
+        told(local, token, "1", local_path)
+        with open(tries, "a") as file:
+            file.write(".")
+        time.sleep(0.01)
+
+
 def hold(_, port):
     """No way out: a program with a connection, for others to get at. Ends with its standard input."""
     made = s.create_connection(("127.0.0.1", int(port)))

@@ -1,8 +1,11 @@
 /* The part of attack.c that turns to other processes and namespaces. */
+#include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 static void open_for_writing(char **a) { told("open", open(a[0], O_WRONLY | O_CLOEXEC)); }
 
@@ -44,6 +47,38 @@ static void memory(char **a)
     char path[64];
     snprintf(path, sizeof path, "/proc/%s/mem", a[0]);
     told("mem", open(path, O_RDWR));
+}
+
+/* The same of every process that is not of this program's session. */
+static void memories(char **a)
+{
+    (void)a;
+    char path[300];
+    struct dirent *each;
+    for (DIR *all = opendir("/proc"); all && (each = readdir(all));)
+        if (atoi(each->d_name) > 0 && getsid(atoi(each->d_name)) != getsid(0)) {
+            snprintf(path, sizeof path, "/proc/%s/mem", each->d_name);
+            int fd = open(path, O_RDWR);
+            if (fd >= 0) printf("reached %s\n", path), close(fd);
+        }
+}
+
+/* Look below the /proc of this namespace for one that shows a process outside. */
+static void uncover(char **a)
+{
+    char path[64];
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS)) told("unshare", -1);
+    for (int at = 0; at < 3; at++) umount2("/proc", MNT_DETACH);
+    snprintf(path, sizeof path, "/proc/%s", a[0]);
+    told(path, access(path, F_OK));
+}
+
+/* Type into a terminal. */
+static void type(char **a)
+{
+    setsid();
+    int fd = open(a[0], O_RDWR);
+    told("TIOCSTI", fd < 0 ? fd : ioctl(fd, TIOCSTI, "x"));
 }
 
 /* Any mapped address of the other process will do to read a byte of it. */
@@ -94,13 +129,13 @@ static void tunnel(char **a)
     told("tun", fd < 0 ? fd : ioctl(fd, TUNSETIFF, &ask));
 }
 
-/* Every way to signal a process; a[1] is the way. */
+/* Every way to signal a process; a[1] is the way. Group 1 would be everybody. */
 static void signal_it(char **a)
 {
     int pid = atoi(a[0]), number = atoi(a[2]), ends[2];
     siginfo_t why = {.si_signo = number, .si_code = SI_QUEUE};
     if (strcmp(a[1], "kill") == 0) told("kill", kill(pid, number));
-    if (strcmp(a[1], "group") == 0) told("killpg", killpg(pid, number));
+    if (strcmp(a[1], "group") == 0 && pid > 1) told("killpg", killpg(pid, number));
     if (strcmp(a[1], "tgkill") == 0) told("tgkill", syscall(SYS_tgkill, pid, pid, number));
     if (strcmp(a[1], "tkill") == 0) told("tkill", syscall(SYS_tkill, pid, number));
     if (strcmp(a[1], "queue") == 0) told("rt_sigqueueinfo", syscall(SYS_rt_sigqueueinfo, pid, number, &why));
@@ -128,6 +163,13 @@ static void *let_pass(void *listener)
     }
 }
 
+static void datagram(const char *port)
+{
+    struct sockaddr_in to = loopback(port);
+    long fd = told("socket", socket(AF_INET, SOCK_DGRAM, 0));
+    if (fd >= 0) told("sendto", sendto(fd, token, strlen(token), 0, (void *)&to, sizeof to));
+}
+
 static void notify(char **a)
 {
     struct sock_filter lines[] = {
@@ -141,19 +183,41 @@ static void notify(char **a)
     long listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
     if (listener < 0) printf("no listener: %s\n", strerrorname_np(errno));
     else if (fork() == 0) prctl(PR_SET_PDEATHSIG, SIGKILL), let_pass((void *)listener), _exit(0);
-    tcp(a);
+    datagram(a[0]);
+}
+
+/* Has the process a[1] killed by the kernel for the time that it takes to answer; then as `notify`. */
+static void outlive(char **a)
+{
+    struct rlimit least = {1, 1};
+    if (fork() || (setsid(), fork())) _exit(0);
+    if (told("prlimit", prlimit(atoi(a[1]), RLIMIT_CPU, &least, NULL)) == 0) {
+        while (socket(AF_INET, SOCK_DGRAM, 0) >= 0 || errno != ENOSYS) continue;
+        notify(a);
+    }
+    close(open(a[2], O_CREAT | O_WRONLY, 0666));
+}
+
+/* Any process: sets a limit of it to what it is. */
+static void limit(char **a)
+{
+    struct rlimit now;
+    if (prlimit(atoi(a[0]), RLIMIT_CPU, NULL, &now) == 0 && prlimit(atoi(a[0]), RLIMIT_CPU, &now, NULL) == 0)
+        told("prlimit", 0);
+    else
+        told("prlimit", -1);
 }
 
 /* Waits until the process a[1] is gone, tells so in the file a[2], then tries as `notify` does. */
 static void notify_later(char **a)
 {
     while (kill(atoi(a[1]), 0) == 0 || errno == EPERM) usleep(10000);
-    close(open(a[2], O_CREAT | O_WRONLY, 0666));
     notify(a);
+    close(open(a[2], O_CREAT | O_WRONLY, 0666));
 }
 
 #define OTHERS \
     {"open", open_for_writing}, {"setns", set_namespace}, {"setns_of", set_namespace_of}, {"getfd", get_descriptor}, \
     {"trace", trace}, {"trace_self", trace_self}, {"mem", memory}, {"vm", memory_call}, {"fds", descriptors}, \
     {"keys", keys}, {"bpf", bpf}, {"tun", tunnel}, {"signal", signal_it}, {"notify", notify}, \
-    {"notify_later", notify_later},
+    {"memories", memories}, {"uncover", uncover}, {"type", type}, {"notify_later", notify_later}, {"outlive", outlive}, {"limit", limit},
