@@ -13,6 +13,7 @@ from runner.errors import StateError
 from runner.record import files
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runner.contain.client import Launcher
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
+    from runner.record.seal import Seal
     from runner.results import StageResult
 
 END = "run.end"
@@ -54,7 +56,7 @@ class Journal:
         self.resumed = log.last.seq >= 0
         self.durable = options.durability == "full"
         self._spec = session.spec
-        self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp)
+        self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
         self._layers: dict[str, str] = {}
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
 
@@ -64,19 +66,26 @@ class Journal:
 
         The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
         """
-        run_id = mine.run
-        for directory in (session.spec.paths.state_dir, session.spec.paths.temporary):
+        run_id, paths = mine.run, session.spec.paths
+        for directory in (paths.state_dir, paths.temporary):
             files.make_directories(directory)
-        log = AuditLog(session.spec.paths.audit(run_id), run_id, stamp, mine.last)
+        seal = session.seal if mine.last is None else session.seal.of(mine.key_id)
+        if seal is None:
+            session.seal.refuse_other(mine.key_id, paths.audit(run_id))
+        log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, commits=mine.commits)
         journal = cls(session, options, run_id, log, mine.attempts)
         journal._layers = launcher.layers
-        if mine.torn_bytes:
-            log.append("recovered", {"tornBytes": mine.torn_bytes})
-        event = "run.resumed" if journal.resumed else "run.start"
-        position = log.append(event, _opening(session, options, launcher.layers), sync=journal.durable)
+        opening = _opening(session, options, launcher.layers, log.seal)
+        torn: dict[str, object] = {"tornBytes": mine.torn_bytes}
+        if mine.torn_bytes and journal.resumed:
+            log.append("recovered", torn)
+        position = log.append("run.resumed" if journal.resumed else "run.start", opening, sync=journal.durable)
+        if journal.durable:  # a log of which the directory knows nothing is none, and nor is a ledger
+            files.touch(paths.ledger)
+            files.sync_directory(paths.state_dir)
         journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
-        if journal.durable:
-            files.sync_directory(session.spec.paths.state_dir)  # a log of which the directory knows nothing is none
+        if mine.torn_bytes and not journal.resumed:  # record 0 is always `run.start`
+            log.append("recovered", torn)
         return journal
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
@@ -87,7 +96,8 @@ class Journal:
             files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
         counts = _counts(stages)
         event = END if status == results.SUCCEEDED else "run.stopped"
-        data = {"status": status, "stages": counts, "records": self.log.last.seq + 2, "metricsSha256": sha256}
+        data: dict[str, object] = {"status": status, "stages": counts, "metricsSha256": sha256}
+        data |= {"records": self.log.last.seq + 2, **self.log.commits.seal()}
         position = self.log.append(event, data, sync=self.durable)
         self.log.close()
         if status != results.SUCCEEDED:
@@ -117,14 +127,16 @@ class Journal:
         }  # fmt: skip
 
     @staticmethod
-    def is_unfinished(paths: StatePaths, run_id: str | None) -> bool:
+    def is_unfinished(session: Session, run_id: str | None) -> bool:
         """Whether a run of this id has begun its log and not sealed it: it is going on, or died."""
-        return run_id is not None and os.path.exists(paths.audit(run_id)) and not Journal.is_closed(paths, run_id)
+        if run_id is None or not os.path.exists(session.spec.paths.audit(run_id)):
+            return False
+        return not Journal.is_closed(session, run_id)
 
     @staticmethod
-    def is_closed(paths: StatePaths, run_id: str) -> bool:
+    def is_closed(session: Session, run_id: str) -> bool:
         """Whether a run of this id has succeeded."""
-        record = last_record(paths.audit(run_id))
+        record = last_record(session.spec.paths.audit(run_id), session.seal)
         return record is not None and record["ev"] == END
 
 
@@ -132,10 +144,10 @@ def close_ended(session: Session, *, durable: bool) -> None:
     """Tell the ledger of runs that sealed their log and were killed before they could: their work is all done."""
     paths = session.spec.paths
     for run in session.head.open_runs:
-        record = last_record(paths.audit(run))
+        record = last_record(paths.audit(run), session.seal)
         if record is not None and record["ev"] == END:
             position = Position(int(str(record["seq"])), str(record["hash"]))
-            Ledger(paths.ledger, session.spec.name, stamp).append(CLOSED, run, position, sync=durable)
+            Ledger(paths.ledger, session.spec.name, stamp, session.seal).append(CLOSED, run, position, sync=durable)
     session.head = session.read_head()
 
 
@@ -146,7 +158,7 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
     """
     paths = session.spec.paths
     files.make_directories(paths.state_dir)
-    log = _open_new_log(paths, options.run_id)
+    log = _open_new_log(paths, options.run_id, session.seal)
     if log is None:
         return str(options.run_id), session.head.position.hash
     run_id = log.run
@@ -154,23 +166,25 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
     metrics = {"v": 1, "run": run_id, "pipeline": session.spec.name, "status": results.SUCCEEDED, "totals": totals}
     try:
         sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
-        end = {"status": results.SUCCEEDED, "stages": {results.SKIPPED: stages}, "records": 2, "metricsSha256": sha256}
-        position = log.append_all([("run.start", _opening(session, options, {"level": "none"})), (END, end)])
+        counts = {"stages": {results.SKIPPED: stages}, "records": 2, **log.commits.seal()}
+        end: dict[str, object] = {"status": results.SUCCEEDED, "metricsSha256": sha256, **counts}
+        opening = _opening(session, options, {"level": "none"}, session.seal)
+        position = log.append_all([("run.start", opening), (END, end)])
     except BaseException:
         files.discard(log.path)
         raise
     finally:
         log.close()
-    ledger = Ledger(paths.ledger, session.spec.name, stamp)
+    ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
     return run_id, ledger.append(NOOP, run_id, position, sync=options.durability == "full").position.hash
 
 
-def _open_new_log(paths: StatePaths, wanted: str | None) -> AuditLog | None:
+def _open_new_log(paths: StatePaths, wanted: str | None, seal: Seal) -> AuditLog | None:
     """Begin the log of a run, called `wanted` or by a default id; None when `wanted` has one already."""
     while True:
         run_id = wanted or new_run_id(paths)
         try:
-            return AuditLog(paths.audit(run_id), run_id, stamp)
+            return AuditLog(paths.audit(run_id), run_id, stamp, seal=seal)
         except StateError as error:
             if not isinstance(error.__cause__, FileExistsError):
                 raise
@@ -178,7 +192,7 @@ def _open_new_log(paths: StatePaths, wanted: str | None) -> AuditLog | None:
                 return None
 
 
-def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict[str, object]:
+def _opening(session: Session, options: Options, layers: dict[str, str], seal: Seal) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, with which versions.
 
     The spec is kept as canonical text, because it may hold floats and a record may not.
@@ -205,7 +219,7 @@ def _opening(session: Session, options: Options, layers: dict[str, str]) -> dict
         "argv": list(options.argv),
         "versions": {"offpipe": runner.__version__, "python": python, "system": os.uname().release},
         "isolation": layers,
-        "keyId": None,
+        "keyId": seal.id,
         "ledgerHead": position.hash,
         "interpreter": os.path.basename(sys.executable),
     }

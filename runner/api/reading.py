@@ -106,7 +106,7 @@ def status(spec_path: str, options: Options) -> Status:
     """Tell what a run would find, who is running, and what earlier runs left undone."""
     session = Session(spec_path, options)
     paths = session.spec.paths
-    last = last_record(paths.ledger)
+    last = last_record(paths.ledger, session.seal)
     run = str(last["run"]) if last else None
     incomplete = []
     for stage in session.graph.order:
@@ -120,7 +120,7 @@ def status(spec_path: str, options: Options) -> Status:
         str(last["ts"]) if last else None,
         _last_success(paths.ledger),
         session.head.open_runs,
-        read_metrics(paths, run) if run and _has_stopped(paths.audit(run)) else {},
+        read_metrics(paths, run) if run and _has_stopped(session, run) else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
         tuple(incomplete),
         tuple(undeclared(session)),
@@ -134,9 +134,9 @@ def doctor() -> dict[str, dict[str, str] | Refusal]:
     return survey()
 
 
-def _has_stopped(log: str) -> bool:
+def _has_stopped(session: Session, run: str) -> bool:
     """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
-    record = last_record(log)
+    record = last_record(session.spec.paths.audit(run), session.seal)
     return record is not None and record["ev"] in ("run.stopped", "run.end")
 
 
@@ -169,7 +169,7 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> s
     runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
     for one in runs:
         number = 0
-        for record in read_records(paths.audit(one)):
+        for record in read_records(paths.audit(one), session.seal):
             data = record["data"]
             if record["ev"] == "attempt.started" and isinstance(data, dict) and data["stage"] == stage:
                 number = data["attempt"]
@@ -181,12 +181,13 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> s
 
 def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
     """Yield the audit log of a run (default: the last one), a line an event. UsageError when there is no such run."""
-    paths = Session(spec_path, options).spec.paths
-    last = last_record(paths.ledger) if run is None else None
+    session = Session(spec_path, options)
+    paths = session.spec.paths
+    last = last_record(paths.ledger, session.seal) if run is None else None
     chosen = run or (str(last["run"]) if last else None)
     if chosen is None or not os.path.exists(paths.audit(chosen)):
         raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
-    for record in read_records(paths.audit(chosen)):
+    for record in read_records(paths.audit(chosen), session.seal):
         yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
 
 

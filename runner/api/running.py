@@ -97,7 +97,7 @@ def run(
             path, total = session.cache.reading
             heard.hashed(path, total, size)
 
-        session = Session(spec_path, options, tick)
+        session = Session(spec_path, options, tick, writes=True)
         seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
@@ -107,7 +107,7 @@ def run(
         if plan is not None:
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            begun = Journal.is_unfinished(session.spec.paths, options.run_id)
+            begun = Journal.is_unfinished(session, options.run_id)
             if plan.is_noop and not session.head.open_runs and not begun:
                 return _nothing_to_do(session, options, plan, began)
         try:
@@ -129,7 +129,7 @@ def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> None:
     """Raise UsageError for a run id that succeeded already, when there is something to do."""
     if options.run_id and options.run_id.lower() == "ledger":  # its log would be the ledger
         raise UsageError(Fault("--run-id", f'no run can be called "{options.run_id}"', "choose another"))
-    if options.run_id and Journal.is_closed(session.spec.paths, options.run_id) and not plan.is_noop:
+    if options.run_id and Journal.is_closed(session, options.run_id) and not plan.is_noop:
         hint = "choose another, or leave --run-id out"
         raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
 
@@ -184,7 +184,7 @@ def _run_locked(
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
             begun = mine.last is not None or mine.run in open_runs
-            if plan.is_noop and (not begun or Journal.is_closed(spec.paths, mine.run)):
+            if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
             launcher = settle(launcher, strict=options.offline == STRICT)
             lock.write_holder(holder(mine.run, launcher))
@@ -201,7 +201,8 @@ def _recovered(session: Session, options: Options) -> list[OpenRun]:
     spec, open_runs = session.spec, session.head.open_runs
     wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
     outputs = {stage.name: stage.outputs for stage in spec.stages}
-    return recover(spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=options.durability == "full")
+    durable = options.durability == "full"
+    return recover(spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal)
 
 
 def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:

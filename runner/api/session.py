@@ -10,9 +10,10 @@ from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
 from runner.decide.plan import Plan, Planner
-from runner.errors import Fault, OfflineError, SpecError, StateError
+from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
 from runner.record.ledger import read_head
+from runner.record.seal import PLAIN, VARIABLE, read_key_file
 from runner.record.state import read_bytes, read_marker
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
@@ -23,19 +24,28 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.marker import Marker, OutputIdentity
     from runner.record.ledger import LedgerHead
+    from runner.record.seal import Seal
+    from runner.spec.model import Spec
 
 
 class Session:
     """A loaded pipeline and what is needed to decide its stages. Making one writes nothing.
 
-    Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline.
+    Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline; with `writes`
+    also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
+    but they need none.
     """
 
-    def __init__(self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None, *, writes: bool = False
+    ) -> None:
         self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
+        self.seal = read_seal(self.spec) if writes else seal_to_read_with(self.spec)
         self.head = self.read_head()
+        if writes:
+            self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
         content = read_bytes(self.spec.paths.digest_cache) if not _is_plain() else None
         self.cache = DigestCache.load(content or b"", tick=tick, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
@@ -48,7 +58,7 @@ class Session:
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
-        head = read_head(self.spec.paths.ledger)
+        head = read_head(self.spec.paths.ledger, self.seal)
         if head.pipeline not in ("", self.spec.name):
             hint = f'give this one a state directory of its own: "stateDir": "state/{self.spec.name}"'
             what = f'the state directory belongs to the pipeline "{head.pipeline}", this one is "{self.spec.name}"'
@@ -88,6 +98,23 @@ class Session:
             files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
         except StateError:  # the next run reads the files again
             return
+
+
+def read_seal(spec: Spec) -> Seal:
+    """Return how records are hashed: with the key in the file that OFFPIPE_AUDIT_KEY_FILE names, when it names one.
+
+    Raises as `read_key_file` does, for whatever cannot be the key of this pipeline.
+    """
+    path = os.environ.get(VARIABLE)
+    return read_key_file(path, (spec.workspace, spec.root, spec.paths.state_dir)) if path else PLAIN
+
+
+def seal_to_read_with(spec: Spec) -> Seal:
+    """Return the same for those who only look: without a key that they can read, keyed hashes are left unchecked."""
+    try:
+        return read_seal(spec)
+    except OffpipeError:
+        return PLAIN
 
 
 def _is_plain() -> bool:

@@ -1,26 +1,29 @@
 """The hash-chained log: one canonical JSON record a line, each holding the hash of the one before.
 
-`hash` = SHA-256 over a domain tag and the record without `hash`. The log of a run and the ledger over all runs
-share this format. A log is only ever appended to; what a crash tore off the last line is cut back, and said.
+`hash` = SHA-256, or HMAC-SHA-256, over a domain tag and the record without `hash` (`record.seal`). The log of a run and
+the ledger over all runs share this format. A log is only ever appended to; what a crash tore off the last line is cut
+back, and said. Those who read without the key of a keyed log check its form alone.
 """
 
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.errors import Fault, StateError
 from runner.record import files
+from runner.record.commits import COMMIT, Commits
+from runner.record.seal import PLAIN
 from runner.record.state import VERSION, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from runner.record.seal import Seal
+
 GENESIS = "0" * 64
-_DOMAIN = b"offpipe audit record v1\n"
 _TAIL = 1 << 16
 
 
@@ -31,24 +34,24 @@ class Position(NamedTuple):
     hash: str
 
 
-def record_hash(body: bytes) -> str:
-    """Return the hash of a record, given the canonical bytes of the record without its `hash`."""
-    return sha256(_DOMAIN + body).hexdigest()
-
-
-def encode_record(seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str) -> tuple[bytes, str]:
+def encode_record(
+    seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str, seal: Seal = PLAIN
+) -> tuple[bytes, str]:
     """Return a record's line and its hash. Spelled by hand: the payload, which may be large, is encoded only once."""
     payload = canonical(data)
     head = b'{"data":%b,"ev":"%b",' % (payload, event.encode())
     tail = b'"prev":"%b","run":"%b","seq":%d,"ts":"%b","v":%d}' % (
         prev.encode(), run.encode(), seq, stamp.encode(), VERSION,
     )  # fmt: skip
-    digest = record_hash(head + tail)
+    digest = seal.hash(head + tail)
     return b'%b"hash":"%b",%b\n' % (head, digest.encode(), tail), digest
 
 
-def parse_record(line: bytes) -> dict[str, object] | None:
-    """Return the record on a whole line, or None when it is damaged: not JSON, not canonical, or of another hash."""
+def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> dict[str, object] | None:
+    """Return the record on a whole line, or None when it is damaged: not JSON, not canonical, or of another hash.
+
+    `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
+    """
     try:
         record = loads(line)
         if not isinstance(record, dict) or not (isinstance(record["v"], int) and isinstance(record["seq"], int)):
@@ -56,9 +59,11 @@ def parse_record(line: bytes) -> dict[str, object] | None:
         claimed = record.pop("hash")
         body = canonical(record)
         whole = canonical({**record, "hash": claimed}) + b"\n"
+        data = record["data"]
     except (ValueError, KeyError, RecursionError):
         return None
-    if whole != line or record_hash(body) != claimed:
+    fitting = seal.of(data.get("keyId", key_id) if isinstance(data, dict) else key_id)
+    if whole != line or (fitting is not None and fitting.hash(body) != claimed):
         return None
     record["hash"] = claimed
     return record
@@ -67,8 +72,11 @@ def parse_record(line: bytes) -> dict[str, object] | None:
 class AuditLog:
     """The log of one run, open for appending; the pipeline lock makes this process its only writer."""
 
-    def __init__(self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None) -> None:
-        """Open the log; `last` is its last record when it goes on, `stamp` gives the time as ISO 8601 in UTC.
+    def __init__(
+        self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
+        commits: Commits | None = None,
+    ) -> None:  # fmt: skip
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `commits` are its own.
 
         Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
         """
@@ -76,6 +84,8 @@ class AuditLog:
         self.run = run
         self._stamp = stamp
         self.last = last or Position(-1, GENESIS)
+        self.seal = seal
+        self.commits = commits or Commits()
         self._descriptor = files.open_append(path, new=last is None)
 
     def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
@@ -90,11 +100,14 @@ class AuditLog:
         lines, last = [], self.last
         for event, data in events:
             seq = last.seq + 1
-            line, digest = encode_record(seq, self.run, self._stamp(), event, data, last.hash)
+            line, digest = encode_record(seq, self.run, self._stamp(), event, data, last.hash, self.seal)
             lines.append(line)
             last = Position(seq, digest)
         files.append(self._descriptor, b"".join(lines), self.path)
         self.last = last
+        for event, data in events:
+            if event == COMMIT:
+                self.commits.note(data)
         return last
 
     def sync(self) -> None:
@@ -106,19 +119,21 @@ class AuditLog:
         os.close(self._descriptor)
 
 
-def read_records(path: str) -> Iterator[dict[str, object]]:
+def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     """Yield the intact records of a log from its start; a line that is torn or damaged ends them.
 
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
+    key_id = None
     try:
         with open(files.open_regular(path), "rb") as log:
             for line in log:
-                record = parse_record(line)
+                record = parse_record(line, seal, key_id)
                 if record is None:
                     _refuse_newer_line(line, path)
                     return
                 refuse_newer(record, path)
+                key_id = key_id_of(record, key_id)
                 yield record
     except FileNotFoundError:
         return
@@ -126,16 +141,17 @@ def read_records(path: str) -> Iterator[dict[str, object]]:
         raise StateError.from_os(error, path, "read") from error
 
 
-def read_chain(path: str) -> Iterator[dict[str, object]]:
+def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     """Yield every record of a log whose torn last line was cut; StateError at the first that the chain does not bear.
 
     For those who act on what a log tells: what stands behind a damaged line must not be lost in silence.
     """
-    last = Position(-1, GENESIS)
+    last, key_id = Position(-1, GENESIS), None
     try:
         with open(files.open_regular(path), "rb") as log:
             for number, line in enumerate(log, 1):
-                record, last = _follow(line, last, path, number)
+                record, last = _follow(line, last, path, seal, key_id, number)
+                key_id = key_id_of(record, key_id)
                 yield record
     except FileNotFoundError:
         return
@@ -151,7 +167,7 @@ def cut_torn_line(path: str) -> int:
     return size - whole
 
 
-def last_record(path: str) -> dict[str, object] | None:
+def last_record(path: str, seal: Seal = PLAIN) -> dict[str, object] | None:
     """Return the last record of a log, passing over a torn line, or None when there is none.
 
     Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to what
@@ -160,16 +176,36 @@ def last_record(path: str) -> dict[str, object] | None:
     lines, _, _ = _last_lines(path)
     if not lines:
         return None
-    before = _follow(lines[0], None, path)[1] if len(lines) > 1 else Position(-1, GENESIS)
-    return _follow(lines[-1], before, path)[0]
+    key_id = None if all(b'"keyId":' in line for line in lines) else _key_id_at(path)
+    before = _follow(lines[0], None, path, seal, key_id)[1] if len(lines) > 1 else Position(-1, GENESIS)
+    return _follow(lines[-1], before, path, seal, key_id)[0]
 
 
-def _follow(line: bytes, last: Position | None, path: str, number: int = 0) -> tuple[dict[str, object], Position]:
+def key_id_of(record: dict[str, object], before: str | None = None) -> str | None:
+    """Return the id of the key that a record says it is keyed with; one that does not say is as those `before` it."""
+    data = record.get("data")
+    found = data.get("keyId", before) if isinstance(data, dict) else before
+    return found if found is None else str(found)
+
+
+def _key_id_at(path: str) -> str | None:
+    """Return the id of the key of a log, which its record 0 says; those of the ledger say it themselves."""
+    with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
+        try:
+            record = loads(log.readline())
+        except (ValueError, RecursionError):
+            return None
+    return key_id_of(record) if isinstance(record, dict) else None
+
+
+def _follow(
+    line: bytes, last: Position | None, path: str, seal: Seal, key_id: str | None, number: int = 0
+) -> tuple[dict[str, object], Position]:
     """Return the record on a line and its position; StateError when it is not intact, or does not follow `last`.
 
     `number` is the line's, or 0 for one of the last lines, which is counted when it must be named.
     """
-    record = parse_record(line)
+    record = parse_record(line, seal, key_id)
     if record is None:
         _refuse_newer_line(line, path)
         raise _damaged(line, path, number, "the record is damaged")

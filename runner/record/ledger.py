@@ -11,44 +11,54 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.record import files
-from runner.record.audit import GENESIS, Position, cut_torn_line, encode_record, last_record
+from runner.record.audit import GENESIS, Position, cut_torn_line, encode_record, key_id_of, last_record
+from runner.record.seal import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from runner.record.seal import Seal
 
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"
 
 
 class LedgerHead:
-    """The last record of the ledger: its position, its pipeline, and the runs still open, oldest first."""
+    """The last record of the ledger: its position, pipeline, key, and the runs still open, oldest first."""
 
-    __slots__ = ("open_runs", "pipeline", "position")
+    __slots__ = ("key_id", "open_runs", "pipeline", "position")
 
-    def __init__(self, position: Position, pipeline: str, open_runs: tuple[str, ...]) -> None:
+    def __init__(
+        self, position: Position, pipeline: str, open_runs: tuple[str, ...], key_id: str | None = None
+    ) -> None:
         self.position = position
         self.pipeline = pipeline
         self.open_runs = open_runs
+        self.key_id = key_id
 
 
-def read_head(path: str) -> LedgerHead:
+def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
     """Return the head of the ledger at `path`; an empty one, of no pipeline, when there is none yet.
 
     A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    return _head(last_record(path))
+    return _head(last_record(path, seal))
 
 
 class Ledger:
-    """Appends to the ledger; a kernel lock on the file, held for one append, lets a no-op run write beside a run."""
+    """Appends to the ledger; a kernel lock on the file, held for one append, lets a no-op run write beside a run.
 
-    def __init__(self, path: str, pipeline: str, stamp: Callable[[], str]) -> None:
+    Once a record is keyed, all later ones are, with the same key: UsageError for any other.
+    """
+
+    def __init__(self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN) -> None:
         self.path = path
         self.pipeline = pipeline
         self._stamp = stamp
+        self._seal = seal
 
     def head(self) -> str:
         """Return the hash of the last record, as it is printed at the end of a run."""
-        return read_head(self.path).position.hash
+        return read_head(self.path, self._seal).position.hash
 
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
         """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
@@ -56,22 +66,25 @@ class Ledger:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             cut_torn_line(self.path)
-            head = _head(last_record(self.path))
-            open_runs = _after(head.open_runs, event, run)
+            head = _head(last_record(self.path, self._seal))
+            self._seal.refuse_other(head.key_id, self.path)
+            open_runs = open_after(head.open_runs, event, run)
             data: dict[str, object] = {
                 "pipeline": self.pipeline, "open": list(open_runs), "logSeq": log.seq, "logHash": log.hash,
+                "keyId": self._seal.id,
             }  # fmt: skip
             seq = head.position.seq + 1
-            line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash)
+            line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash, self._seal)
             files.append(descriptor, line, self.path)
             if sync:
                 files.sync_descriptor(descriptor, self.path)
         finally:
             os.close(descriptor)
-        return LedgerHead(Position(seq, digest), self.pipeline, open_runs)
+        return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
 
 
-def _after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
+def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
+    """Return which runs are open once this event of `run` is in the ledger, the newest last."""
     others = tuple(one for one in open_runs if one != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
@@ -82,5 +95,6 @@ def _head(record: dict[str, object] | None) -> LedgerHead:
     data = record["data"]
     assert isinstance(data, dict)
     return LedgerHead(
-        Position(int(str(record["seq"])), str(record["hash"])), str(data.get("pipeline")), tuple(data.get("open", ()))
-    )
+        Position(int(str(record["seq"])), str(record["hash"])), str(data.get("pipeline")), tuple(data.get("open", ())),
+        key_id_of(record),
+    )  # fmt: skip

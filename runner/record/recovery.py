@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path
 from runner.record import files
-from runner.record.audit import Position, cut_torn_line, read_chain
+from runner.record.audit import Position, cut_torn_line, key_id_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
+from runner.record.commits import COMMIT, Commits
+from runner.record.seal import PLAIN
 from runner.record.state import read_marker, write_marker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
+    from runner.record.seal import Seal
 
 
 class OpenRun(NamedTuple):
     """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
 
-    `selected` are the stages that it was last asked for by name; empty: all.
+    `selected` are the stages that it was last asked for by name; empty: all. `commits` and `key_id` are its log's.
     """
 
     run: str
@@ -34,18 +37,26 @@ class OpenRun(NamedTuple):
     attempts: dict[str, int]
     torn_bytes: int
     selected: tuple[str, ...] = ()
+    commits: Commits | None = None
+    key_id: str | None = None
 
 
 def recover(
     paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
-    *, durable: bool,
+    *, durable: bool, seal: Seal = PLAIN,
 ) -> list[OpenRun]:  # fmt: skip
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
     `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
     what the dead run had renamed is on disk when this returns, for it will not be looked at again.
     """
-    recovered = [_recover_run(paths, workspace, run, declared, durable=durable) for run in runs]
+    told = {run: _redo_run(paths, workspace, run, durable=durable, seal=seal) for run in runs}
+    for one in told.values():  # not before: a later run may have committed what is still under a partial's name
+        _sweep(paths, workspace, one.started, declared)
+    recovered = [
+        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id)
+        for run, one in told.items()
+    ]
     _empty_temporary(paths)
     return recovered
 
@@ -62,21 +73,26 @@ def _empty_temporary(paths: StatePaths) -> None:
 class _Told:
     """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: str, seal: Seal) -> None:
+        self.torn_bytes = cut_torn_line(log)
+        self.all_commits = Commits()
+        self.key_id: str | None = None
         self.commits: dict[str, tuple[int, dict[str, object]]] = {}
         self.unsynced: set[str] = set()
         self.started: dict[str, set[str]] = {}
         self.attempts: dict[str, int] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
-        for record in read_chain(log):
+        for record in read_chain(log, seal):
+            self.key_id = key_id_of(record, self.key_id)
             self.last = Position(int(str(record["seq"])), str(record["hash"]))
             data = record["data"]
             if isinstance(data, dict):
                 self._note(str(record["ev"]), data)
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
-        if event == "stage.commit":
+        if event == COMMIT:
+            self.all_commits.note(data)
             self.commits[data["stage"]] = (self.last.seq if self.last else 0, data)
             self.unsynced.add(data["stage"])
         elif event == "attempt.started":
@@ -88,12 +104,9 @@ class _Told:
             self.unsynced.clear()
 
 
-def _recover_run(
-    paths: StatePaths, workspace: str, run: str, declared: Mapping[str, Mapping[str, str]], *, durable: bool
-) -> OpenRun:
+def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, seal: Seal) -> _Told:
     log = paths.audit(run)
-    torn = cut_torn_line(log)
-    told = _Told(log)
+    told = _Told(log, seal)
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     renamed: dict[str, None] = {}
@@ -106,8 +119,8 @@ def _recover_run(
             renamed.update((os.path.dirname(path), None) for path in real)
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
-    _sweep(paths, workspace, told.started, declared)
-    return OpenRun(run, told.last, told.attempts, torn, told.selected)
+    told.commits.clear()  # done, and large
+    return told
 
 
 def _sweep(

@@ -49,7 +49,7 @@ def test_a_run_that_died_before_its_first_record_can_be_begun_again(bench):
     bench.write("state/audit_mine.jsonl", '{"half a rec')
     bench.succeed("--run-id", "mine")
     records = list(read_chain(str(bench.root / "state/audit_mine.jsonl")))
-    assert [record["ev"] for record in records][:2] == ["recovered", "run.start"]
+    assert [record["ev"] for record in records][:2] == ["run.start", "recovered"]
 
 
 def test_a_default_id_that_another_run_has_is_drawn_again(tmp_path):

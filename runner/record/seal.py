@@ -1,0 +1,95 @@
+"""How a record is hashed: SHA-256, or HMAC-SHA-256 with a key that lies outside all that a run touches."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault, StateError, UsageError
+from runner.record import files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"
+DOMAIN = b"offpipe audit record v1\n"
+_KEY_DOMAIN = b"offpipe audit key id v1\n"
+_SHORTEST, _LONGEST = 16, 1 << 16
+_ID_DIGITS = 16
+_GROUP_WRITES_OR_OTHERS = 0o026
+
+
+class Seal:
+    """The hash of records, keyed or not; `id` names the key without giving it away, None when there is none."""
+
+    __slots__ = ("_key", "exposed", "id")
+
+    def __init__(self, key: bytes | None = None, *, exposed: str | None = None) -> None:
+        """`exposed` is what makes the key less than secret, in words for a warning."""
+        self._key = key
+        self.exposed = exposed
+        self.id = None if key is None else sha256(_KEY_DOMAIN + key).hexdigest()[:_ID_DIGITS]
+
+    def __repr__(self) -> str:
+        return f"Seal({self.id})"
+
+    def hash(self, body: bytes) -> str:
+        """Return the hex hash of a record, given its canonical bytes without `hash`."""
+        if self._key is None:
+            return sha256(DOMAIN + body).hexdigest()
+        from hmac import digest
+
+        return digest(self._key, DOMAIN + body, "sha256").hex()
+
+    def of(self, key_id: object) -> Seal | None:
+        """Return the seal of records under `key_id`, or None when that is a key that nobody gave."""
+        return PLAIN if key_id is None else self if key_id == self.id else None
+
+    def refuse_other(self, key_id: str | None, path: str) -> None:
+        """Raise UsageError when what is at `path` is keyed, and not with this key: nothing may be appended to it."""
+        if key_id is None or key_id == self.id:
+            return
+        given = f"the key given is {self.id}" if self.id else "no key is given"
+        hint = f"name the file that holds the key in {VARIABLE}"
+        raise UsageError(Fault(path, f"is keyed with {key_id}, {given}", hint))
+
+
+PLAIN = Seal()
+
+
+def read_key_file(path: str, inside: Sequence[str]) -> Seal:
+    """Return the seal with the key in the file at `path`: all of its bytes, as they are.
+
+    UsageError for a key that is too short to be one, or lies in one of the directories `inside`, also under another
+    name: what stages write to, and what is carried away with the log, is no place for it. StateError when it cannot
+    be read.
+    """
+    content, status = _content(path)
+    if not _SHORTEST <= len(content) <= _LONGEST:
+        size = f"{len(content)}" if len(content) < _SHORTEST else "more"
+        what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
+        raise UsageError(Fault(path, what, "for example: head -c 32 /dev/urandom > KEYFILE"))
+    hint = "keep it where no stage writes, and where no copy of the workspace takes it along"
+    for directory in inside:
+        if any(_is_below(one, directory) for one in (os.path.abspath(path), os.path.realpath(path))):
+            raise UsageError(Fault(path, f"the audit key is inside {directory}", hint))
+    if status.st_nlink > 1:
+        raise UsageError(Fault(path, "the audit key has other names (hard links), which may be anywhere", hint))
+    exposed = status.st_mode & _GROUP_WRITES_OR_OTHERS
+    words = f"others than its owner may read or change it (mode {status.st_mode & 0o777:03o})" if exposed else None
+    return Seal(content, exposed=words)
+
+
+def _content(path: str) -> tuple[bytes, os.stat_result]:
+    try:
+        with open(files.open_regular(path), "rb") as file:
+            return file.read(_LONGEST + 1), os.fstat(file.fileno())
+    except OSError as error:
+        raise StateError.from_os(error, path, "read the audit key") from error
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return any(
+        os.path.commonpath((path, base)) == base for base in (os.path.abspath(directory), os.path.realpath(directory))
+    )
