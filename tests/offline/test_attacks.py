@@ -41,7 +41,7 @@ def test_a_way_out_is_closed(attack, control, outcome, level):
 
 def _hurts(name, said, heard):
     """Skip where the machine itself lacks it, and fail where the attack could not have got out anyway."""
-    if heard or "reached" in said:
+    if heard or "reached" in said or "{sa_family=AF_INET, sin_port=htons(53)" in said:
         return
     for lacking in ATTACKS[name].lacks:
         if f"refused {lacking}\n" in said:

@@ -20,7 +20,8 @@ class Attack:
     """One way out: a line of shell, what must be on record of it, and what a machine may lack for it.
 
     `families`: one of them is on record, by `program`, and the stage fails; empty: refused quietly. `lacks`: errors
-    with which the attack may fail without any guard. `needs`: programs to be found.
+    with which the attack may fail without any guard. `needs`: programs to be found. Where no listener can be put, a
+    script has @trace@, which shows calls while nothing guards, and is nothing below the guard.
     """
 
     name: str
@@ -81,6 +82,7 @@ PYTHON = [
     _python("udp6-sendto", "udp_sendto ::1 @udp6@", IPV6),
     _python("udp4-sendmsg", "udp_sendmsg 127.0.0.1 @udp4@", IPV4),
     _python("dns", "dns @udp4@", IPV4),
+    Attack("resolver", "@trace@@python@ @programs@/attack.py resolver @token@", EITHER, needs=("strace",)),
     _python("udplite", "udplite @udplite@", IPV4),
     _python("raw4", "raw 127.0.0.1", IPV4, lacks=RIGHTS),
     _python("raw6", "raw ::1", IPV6, lacks=RIGHTS),
@@ -195,6 +197,12 @@ PROGRAMS = [
     _program("curl-tftp", "curl -sm1 tftp://127.0.0.1:@udp4@/@token@", EITHER, "curl"),
     _program("wget", "wget -qT2 -t1 -O- http://127.0.0.1:@tcp4@/@token@", EITHER, "wget"),
     _program("openssl", "openssl s_client -connect 127.0.0.1:@tcp4@ -servername @token@ </dev/null", EITHER, "openssl"),
+    _program("git", "git ls-remote git://127.0.0.1:@tcp4@/@token@", EITHER, "git"),
+    _program("psql", "PGSSLMODE=disable psql -w -U x -h 127.0.0.1 -p @tcp4@ -d @token@ -c ''", EITHER, "psql"),
+    _program(
+        "tclsh", "echo 'set s [socket 127.0.0.1 @tcp4@]; puts $s @token@; flush $s' | tclsh", EITHER, "tclsh"
+    ),
+    Attack("getent", "@trace@getent ahosts @token@.invalid", EITHER, "getent", needs=("getent", "strace")),
     _program("perl-tcp", "perl @programs@/attack.pl tcp @token@ @tcp4@", IPV4, "perl"),
     _program("perl-udp", "perl @programs@/attack.pl udp @token@ @udp4@", IPV4, "perl"),
     _program("perl-syscall", "perl @programs@/attack.pl syscall @token@ @tcp4@ @call-socket@", IPV4, "perl"),

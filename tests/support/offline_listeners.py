@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -101,9 +102,12 @@ class Listeners:
             self._answer(sock, data, sender)
             return
         self._take(name, data)
-        if name != "inherited" or not data:
-            self._poll.unregister(sock)  # one message is enough; the end lets the client go
+        if not data:
+            self._poll.unregister(sock)
             sock.close()
+        elif name != "inherited":
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)  # whoever waits for an answer may go
 
     def _take(self, name: str, data: bytes) -> None:
         text = data.decode("utf-8", "backslashreplace")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "offline" / "programs"
 RETRYABLE = 75
+TRACE = "strace -fqqe inject=connect:error=ENETUNREACH "  # shows who would be asked, and asks nobody
 SOCKET_CALL = {"x86_64": "41", "aarch64": "198"}
 
 
@@ -89,13 +90,13 @@ class Range:
         for program in attack.needs:
             if shutil.which(program) is None:
                 return f"no {program} here"
-        for word in attack.words() - set(self.words) - {"token"}:
+        for word in attack.words() - set(self.words) - {"token", "trace"}:
             named = {"c": "no static C program can be built here", "classes": "no Java program can be built here"}
             return named.get(word) or self.listeners.absent[word]
         return ""
 
-    def script(self, attack: Attack) -> str:
-        return filled(attack.script, {**self.words, "token": self.token(attack)})
+    def script(self, attack: Attack, *, trace: str = "") -> str:
+        return filled(attack.script, {**self.words, "token": self.token(attack), "trace": trace})
 
     def token(self, attack: Attack) -> str:
         return f"{self.listeners.nonce}-{attack.name}"
@@ -137,13 +138,14 @@ def controls(who: str) -> dict[str, object]:
 
 
 def _control(ground: Range, attack: Attack) -> str:
-    script = ground.script(attack)
+    script = ground.script(attack, trace=TRACE)
     if attack.processor:
         script = filled("@python@ @programs@/attack.py ", ground.words) + script
     done = subprocess.run(
         [*ground.owner.prefix, "sh", "-c", 'sh -c "$0"; :', script],
         cwd=ground.root, stdin=ground.stdin, pass_fds=[ground.inherited.fileno()], stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, timeout=30, check=False, env={"PATH": os.environ["PATH"], "TMPDIR": str(ground.root)},
+        stderr=subprocess.STDOUT, timeout=30, check=False,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(ground.root)},
     )  # fmt: skip
     return done.stdout.decode("utf-8", "replace")
 

@@ -123,8 +123,8 @@ static void bpf(char **a)
 
 static void tunnel(char **a)
 {
-    (void)a;
     struct ifreq ask = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+    if (a[0]) strncpy(ask.ifr_name, a[0], IFNAMSIZ - 1);
     int fd = open("/dev/net/tun", O_RDWR);
     told("tun", fd < 0 ? fd : ioctl(fd, TUNSETIFF, &ask));
 }
