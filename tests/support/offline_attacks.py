@@ -179,6 +179,14 @@ C = [
         _c(name, f"open {path}", lacks=(*RIGHTS, "ENOENT", "EROFS"), limit="root may change kernel settings there")
         for name, path in KERNEL_FILES.items()
     ),
+    Attack(
+        "second-proc",
+        "echo trying; unshare -Urpmf --mount-proc sh -c ': >> /proc/sys/kernel/core_pattern' && echo reached it"
+        " || echo refused EACCES",
+        lacks=RIGHTS,
+        needs=("unshare",),
+        limit="root may change kernel settings there",
+    ),
     *(_c(f"c-{way}-parent", f"{way} $PPID") for way in ("trace", "mem", "vm")),
     _c("c-fds-parent", "fds $PPID", lacks=RIGHTS),
     _c("c-getfd-parent", "getfd $PPID 0"),
