@@ -42,7 +42,11 @@ REFUSED: dict[str, int] = {
     "request_key": errno.EPERM,
     "keyctl": errno.EPERM,
 }
-TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX (asm-generic/ioctls.h): typing into somebody's shell
+# Typing into somebody's shell: TIOCSTI, TIOCLINUX (asm-generic/ioctls.h). Attaching to a tunnel that the user owns:
+# TUNSETIFF (linux/if_tun.h).
+REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+NEW_LISTENER = 1 << 3  # SECCOMP_FILTER_FLAG_NEW_LISTENER
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _AT_LEAST = 0x15, 0x35  # BPF_JMP|JEQ|K, BPF_JMP|JGE|K
@@ -64,7 +68,10 @@ def assemble(machine: str, *, listener: bool) -> bytes:
         code.if_at_least(X32_BIT, _error(errno.ENOSYS))
     for name, number in REFUSED.items():
         code.if_equal(numbers[name], _error(number))
-    code.when(numbers["ioctl"], _terminal_input())
+    code.when(numbers["ioctl"], _device())
+    code.when(numbers["prctl"], _own_process())
+    code.when(numbers["prlimit64"], _limits())
+    code.when(numbers["seccomp"], _filters())
     code.when(numbers["socketpair"], _pair())
     code.when(numbers["socket"], _socket(listener=listener))
     code.give(ALLOW)
@@ -102,11 +109,44 @@ def _pair() -> _Program:
     return code
 
 
-def _terminal_input() -> _Program:
+def _device() -> _Program:
     code = _Program()
     code.load_argument(1)
-    for request in TERMINAL_INPUT:
+    for request in REFUSED_IOCTLS:
         code.if_equal(request, _error(errno.EPERM))
+    code.give(ALLOW)
+    return code
+
+
+def _own_process() -> _Program:
+    """A stage that lets its orphans go to the launcher would have what they ask for laid to somebody else."""
+    code = _Program()
+    code.load_argument(0)
+    code.unless_equal(PR_SET_CHILD_SUBREAPER, ALLOW)
+    code.load_argument(1)
+    code.if_equal(0, _error(errno.EPERM))
+    code.give(ALLOW)
+    return code
+
+
+def _limits() -> _Program:
+    """Nobody sets the limits of another process: the kernel would kill the launcher by them."""
+    code = _Program()
+    code.load_argument(0)
+    code.if_equal(0, ALLOW)
+    for half in (0, 4):
+        code.load_argument(2, half)
+        code.unless_equal(0, _error(errno.EPERM))
+    code.give(ALLOW)  # only asks
+    return code
+
+
+def _filters() -> _Program:
+    """Whoever had a listener of his own could let his calls through, were the launcher dead."""
+    code = _Program()
+    code.load_argument(1)
+    code.mask(NEW_LISTENER)
+    code.if_equal(NEW_LISTENER, _error(errno.EBUSY))
     code.give(ALLOW)
     return code
 
@@ -124,9 +164,9 @@ class _Program:
     def load(self, offset: int) -> None:
         self._instructions.append((_LOAD, 0, 0, offset))
 
-    def load_argument(self, index: int) -> None:
-        """The low half (these machines are little-endian), which is all that an `int` parameter has."""
-        self.load(16 + 8 * index)
+    def load_argument(self, index: int, half: int = 0) -> None:
+        """The low half (these machines are little-endian), which is all that an `int` has, or with 4 the high one."""
+        self.load(16 + 8 * index + half)
 
     def mask(self, bits: int) -> None:
         self._instructions.append((_AND, 0, 0, bits))

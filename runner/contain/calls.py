@@ -23,13 +23,15 @@ NEW_NUMBERS = {
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "socketpair": 53,
-        "ptrace": 101, "capset": 126, "add_key": 248, "request_key": 249, "keyctl": 250, "accept4": 288, "setns": 308,
-        "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, **NEW_NUMBERS,
+        "ptrace": 101, "capset": 126, "prctl": 157, "add_key": 248, "request_key": 249, "keyctl": 250, "accept4": 288,
+        "prlimit64": 302, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
+        **NEW_NUMBERS,
     },
     "aarch64": {
-        "ioctl": 29, "capset": 91, "ptrace": 117, "socket": 198, "socketpair": 199, "bind": 200, "listen": 201,
-        "accept": 202, "connect": 203, "add_key": 217, "request_key": 218, "keyctl": 219, "accept4": 242, "setns": 268,
-        "process_vm_readv": 270, "process_vm_writev": 271, "seccomp": 277, **NEW_NUMBERS,
+        "ioctl": 29, "capset": 91, "ptrace": 117, "prctl": 167, "socket": 198, "socketpair": 199, "bind": 200,
+        "listen": 201, "accept": 202, "connect": 203, "add_key": 217, "request_key": 218, "keyctl": 219,
+        "accept4": 242, "prlimit64": 261, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
+        "seccomp": 277, **NEW_NUMBERS,
     },
 }  # fmt: skip
 

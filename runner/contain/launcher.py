@@ -22,8 +22,8 @@ if __name__ == "__main__":
 from runner.contain.child import IGNORED, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
-from runner.contain.started import Started, failure_text, has_ended
-from runner.contain.tree import open_tree
+from runner.contain.started import Started, failure_text
+from runner.contain.tree import has_ended, open_tree
 from runner.levels import KERNEL, SCAN, RefusedError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start

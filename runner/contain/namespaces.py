@@ -10,6 +10,7 @@ when the runner dies, inner when outer dies, and everything else in the namespac
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -30,8 +31,13 @@ AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 
 NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
 CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
-# Through these root changes what the kernel does outside, for instance which program it starts for a core dump.
-KERNEL_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/sys")
+# Through these root changes what the kernel does outside, for instance which program it starts for a core dump: parts
+# of the own /proc, and every mount of these kinds (a chroot may have a /proc as well).
+KERNEL_SETTINGS = (b"/proc/sys", b"/proc/sysrq-trigger")
+KERNEL_FILE_SYSTEMS = frozenset(
+    (b"proc", b"sysfs", b"cgroup", b"cgroup2", b"debugfs", b"tracefs", b"securityfs", b"configfs", b"binfmt_misc",
+     b"efivarfs", b"selinuxfs", b"smackfs", b"resctrl", b"nfsd", b"rpc_pipefs")
+)  # fmt: skip
 
 
 def enter_namespaces(descriptors: tuple[int, ...]) -> dict[str, str]:
@@ -140,17 +146,46 @@ def _mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: 
 
 def _protect_kernel_settings() -> str:
     """Make them read-only, which may be refused without harm to the rest; return what was reached."""
-    attributes = calls.address(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0))  # struct mount_attr
-    there = [path for path in KERNEL_SETTINGS if os.path.exists(path)]
+    own = [path for path in KERNEL_SETTINGS if os.path.exists(path)]
     try:
-        for path in there:
-            target = os.fsencode(path)
-            _mount(f"binding {path}", target, target, None, MS_BIND | MS_REC)
-            calls.call("kernel settings", "mount_setattr", AT_FDCWD, target, AT_RECURSIVE, attributes, len(attributes))
+        for path in own:
+            _mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
+        changed = [path for path in (*own, *_kernel_mounts()) if _make_read_only(path)]
     except RefusedError as error:
         return f"writable: {error.refusal}"
-    writable = [path for path in there if not os.statvfs(path).f_flag & os.ST_RDONLY]
+    writable = [os.fsdecode(path) for path in changed if not os.statvfs(path).f_flag & os.ST_RDONLY]
     return f"writable: {', '.join(writable)}" if writable else "read-only"
+
+
+def _make_read_only(path: bytes) -> bool:
+    """With all mounts below; False when the path leads elsewhere, to a mount that hides this one."""
+    attributes = calls.address(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0))  # struct mount_attr
+    try:
+        calls.call("kernel settings", "mount_setattr", AT_FDCWD, path, AT_RECURSIVE, attributes, len(attributes))
+    except RefusedError as error:
+        if error.refusal.number in (errno.EINVAL, errno.ENOENT):  # no mount point
+            return False
+        raise
+    return True
+
+
+def _kernel_mounts() -> list[bytes]:
+    """Where the kernel's own file systems are mounted, but for this namespace's /proc; proc(5), mountinfo."""
+    found = []
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields, _, kind = line.partition(b" - ")
+            path = _unescaped(fields.split()[4])
+            if kind.split()[0] in KERNEL_FILE_SYSTEMS and path != b"/proc":
+                found.append(path)
+    return found
+
+
+def _unescaped(path: bytes) -> bytes:
+    """A path as mountinfo spells it: space, tab, line feed and backslash as three octal digits."""
+    for character in b" \t\n\\":
+        path = path.replace(b"\\%03o" % character, bytes((character,)))
+    return path
 
 
 def _namespaces() -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import select
 
 from runner.contain.bpf import AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
-from runner.contain.tree import parent_and_session
+from runner.contain.tree import has_ended, parent_and_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class Watch:
 
 
 def _main_of(pid: int, mains: Collection[int]) -> int | None:
-    """The main process above this process or thread: by its session, else by its parents; None when all are gone."""
+    """The main process above this process or thread: by its session, else by its parents.
+
+    Main processes take in their orphans, so who has no main above him was left by one that ended. None: by nobody.
+    """
     while pid > 1 and pid not in mains:
         found = parent_and_session(pid)
         if found is None:
@@ -85,7 +88,7 @@ def _main_of(pid: int, mains: Collection[int]) -> int | None:
         pid = parent
     if pid in mains:
         return pid
-    return next(iter(mains), None)  # what its stage left behind when it ended
+    return next((main for main in mains if has_ended(main)), None)
 
 
 def _program(pid: int) -> str:

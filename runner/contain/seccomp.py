@@ -11,18 +11,18 @@ import os
 import struct
 
 from runner.contain import bpf, calls
+from runner.contain.bpf import NEW_LISTENER
 from runner.levels import RefusedError
 
 SET_MODE_FILTER = 1
-SPEC_ALLOW, NEW_LISTENER, WAIT_KILLABLE_RECV = 1 << 2, 1 << 3, 1 << 5
+SPEC_ALLOW, WAIT_KILLABLE_RECV = 1 << 2, 1 << 5
 IOCTL_RECV, IOCTL_SEND = 0xC0502100, 0xC0182101
 LAYER = "seccomp"
-FAMILY_NAMES = {
-    1: "AF_UNIX", 2: "AF_INET", 3: "AF_AX25", 4: "AF_IPX", 5: "AF_APPLETALK", 9: "AF_X25", 10: "AF_INET6",
-    15: "AF_KEY", 17: "AF_PACKET", 21: "AF_RDS", 24: "AF_PPPOX", 28: "AF_MPLS", 29: "AF_CAN", 30: "AF_TIPC",
-    31: "AF_BLUETOOTH", 33: "AF_RXRPC", 36: "AF_IEEE802154", 37: "AF_CAIF", 39: "AF_NFC", 40: "AF_VSOCK",
-    41: "AF_KCM", 42: "AF_QIPCRTR", 43: "AF_SMC", 44: "AF_XDP", 45: "AF_MCTP",
-}  # fmt: skip
+FAMILIES = (  # of address, by number: linux/socket.h
+    "UNSPEC UNIX INET AX25 IPX APPLETALK NETROM BRIDGE ATMPVC X25 INET6 ROSE DECnet NETBEUI SECURITY KEY "
+    "NETLINK PACKET ASH ECONET ATMSVC RDS SNA IRDA PPPOX WANPIPE LLC IB MPLS CAN TIPC BLUETOOTH IUCV "
+    "RXRPC ISDN PHONET IEEE802154 CAIF ALG NFC VSOCK KCM QIPCRTR SMC XDP MCTP "
+).split()
 
 
 class Call:
@@ -38,7 +38,7 @@ class Call:
 
     @property
     def family_name(self) -> str:
-        return FAMILY_NAMES.get(self.family, str(self.family))
+        return f"AF_{FAMILIES[self.family]}" if self.family < len(FAMILIES) else str(self.family)
 
 
 class Listener:

@@ -61,13 +61,6 @@ class Started:
         return (self.id, *self.outcome, len(self.left), self.attempts.as_report(), self.attempts.local)
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a child has ended, also where nobody has waited for it yet."""
-    if not hasattr(os, "waitid"):  # macOS before 3.13
-        return False
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
 def failure_text(failure: bytes) -> str:
     """`b"2 opening x"` -> `ENOENT (No such file or directory) opening x`."""
     number, _, tried = failure.partition(b" ")

@@ -162,6 +162,16 @@ def _members(roots: Collection[int]) -> dict[int, tuple[int, int]]:
     return found
 
 
+def has_ended(child: int) -> bool:
+    """Whether a child has ended, whether or not somebody has waited for it."""
+    if not hasattr(os, "waitid"):  # macOS before 3.13
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def parent_and_session(pid: int) -> tuple[int, int] | None:
     """Of one process, or thread, that has not ended."""
     found = _status(pid)
