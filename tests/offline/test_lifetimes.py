@@ -8,16 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from harmless_lives import KINDS, KINDS_COUNT, MANY, MANY_COUNT, crowded, holders, lives, namespaces
+from harmless_lives import KINDS, KINDS_COUNT, LEVELS, MANY, MANY_COUNT, at, crowded, holders, lives, namespaces
 from pipeline_bench import children, descendants, kill, wait_for
 
-LEVELS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
 KERNEL = [each for each in LEVELS if each[0] == "kernel"]
 FILTER = [each for each in LEVELS if each[0] == "filter"]
-
-
-def at(levels):
-    return pytest.mark.parametrize(("level", "user"), levels)
 
 
 @pytest.fixture

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from offline_run import open_place, processes_in
 from offline_users import UnavailableError, User, lacking, user
 from pipeline_bench import PipelineBench, children, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+
+LEVELS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
 
 # Every kind of process that could live on; `sleeper` is a program of this bench, which no process of it can deny.
 KINDS = """
@@ -49,12 +54,17 @@ class Lives(PipelineBench):
         shutil.copy(sleep, root / "sleeper")
         owner.owns(root, root / "sleeper")
 
-    def start(self, *words: str, **popen: object):
+    def start(self, *words: str, wrapper: tuple[str, ...] = (), **popen: object):
+        """As PipelineBench.start; `wrapper` stands before the interpreter, and is run by the user too."""
         below = {
-            "command": (*popen.pop("wrapper", ()), *self.owner.below(self.level)), "cwd": self.root,
+            "command": self.wrapped(wrapper), "cwd": self.root,
             "env": {"PYTHONPATH": self.owner.cwd, **self.owner.env, **popen.pop("env", {})},
         }  # fmt: skip
         return super().start(*words, **{**below, **popen})
+
+    def wrapped(self, wrapper: tuple[str, ...]) -> tuple[str, ...]:
+        """The words before PipelineBench's own."""
+        return (*self.owner.prefix, *wrapper, *self.owner.below(self.level)[len(self.owner.prefix) :])
 
     def alive(self) -> set[int]:
         return processes_in(self.root) | set(self.stage_processes())
@@ -106,6 +116,11 @@ def _link(pid: int, name: str) -> str:
         return os.readlink(f"/proc/{pid}/{name}")
     except OSError:
         return ""
+
+
+def at(levels):
+    """Have a test run at each of these (level, user)."""
+    return pytest.mark.parametrize(("level", "user"), levels)
 
 
 @contextlib.contextmanager

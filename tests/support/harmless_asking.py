@@ -1,0 +1,92 @@
+"""A stage that asks for sockets: `harmless_asking.py WAY [FAMILY [TIMES]]`. Written for ctypes, which no scan minds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+
+socket = ctypes.CDLL(None).socket
+
+
+def ask(family, times=1):
+    for _ in range(times):
+        assert socket(family, 1, 0) == -1
+
+
+def main(family, times=1):
+    ask(family, times)
+
+
+def threads(family, times):
+    several = [threading.Thread(target=ask, args=(family, times)) for _ in range(3)]
+    for one in several:
+        one.start()
+    for one in several:
+        one.join()
+
+
+def daemon(family, times):
+    """A grandchild in a session of its own, whose parent is gone."""
+    done, tell = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            ask(family, times)
+            os.write(tell, b".")
+        os._exit(0)
+    os.wait()
+    os.close(tell)
+    assert os.read(done, 1) == b"."
+
+
+def family_of(family, times):
+    """A child of a child, and a child in a session of its own."""
+    for leave in (os.getpid, os.setsid):
+        if os.fork() == 0:
+            leave()
+            if os.fork() == 0:
+                ask(family, times)
+                os._exit(0)
+            os.wait()
+            os._exit(0)
+        os.wait()
+
+
+def without_end(family):
+    """Eight processes that never stop asking."""
+    for _ in range(3):
+        os.fork()
+    while True:
+        ask(family, 100)
+
+
+def caught(family):
+    """What a program does that has another plan."""
+    ask(family)
+    write()
+
+
+def temporary(family):
+    ask(family)
+    sys.exit(75)
+
+
+def waits(family):
+    ask(family)
+    with open("asked", "x"):
+        pass
+    time.sleep(60)
+
+
+def write():
+    with open(os.environ["PIPELINE_OUTPUT_OUT"], "w") as out:
+        out.write("made\n")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*map(int, sys.argv[2:]))
+    if sys.argv[1] not in ("caught", "temporary"):
+        write()
