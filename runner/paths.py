@@ -86,6 +86,14 @@ def aside_path(partial: str) -> str:
     return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[start:end], 16) ^ 0xFFFFFF:06x}{name[end:]}")
 
 
+def upward(path: str, top: str) -> list[str]:
+    """Return the directory at `path` and those above it, up to and with `top`: all that a new name in it hangs on."""
+    found = [path]
+    while found[-1] != top and found[-1] != os.path.dirname(found[-1]):
+        found.append(os.path.dirname(found[-1]))
+    return found
+
+
 def is_partial(name: str) -> bool:
     """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
     tag_end = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH

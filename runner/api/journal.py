@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import runner
 from runner import results
 from runner.errors import StateError
+from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
@@ -82,7 +83,7 @@ class Journal:
         position = log.append("run.resumed" if journal.resumed else "run.start", opening, sync=journal.durable)
         if journal.durable:  # a log of which the directory knows nothing is none, and nor is a ledger
             files.touch(paths.ledger)
-            files.sync_directory(paths.state_dir)
+            files.sync_files(upward(paths.state_dir, session.spec.workspace))
         journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
         if mine.torn_bytes and not journal.resumed:  # record 0 is always `run.start`
             log.append("recovered", torn)
@@ -146,6 +147,8 @@ def close_ended(session: Session, *, durable: bool) -> None:
     for run in session.head.open_runs:
         record = last_record(paths.audit(run), session.seal)
         if record is not None and record["ev"] == END:
+            if durable:
+                files.sync_file(paths.audit(run))  # the run may have been killed before it could
             position = Position(int(str(record["seq"])), str(record["hash"]))
             Ledger(paths.ledger, session.spec.name, stamp, session.seal).append(CLOSED, run, position, sync=durable)
     session.head = session.read_head()
@@ -161,22 +164,27 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
     log = _open_new_log(paths, options.run_id, session.seal)
     if log is None:
         return str(options.run_id), session.head.position.hash
-    run_id = log.run
+    run_id, durable = log.run, options.durability == "full"
     totals = {"seconds": round(seconds, 6), "stages": {results.SKIPPED: stages}}
     metrics = {"v": 1, "run": run_id, "pipeline": session.spec.name, "status": results.SUCCEEDED, "totals": totals}
     try:
         sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
+        if durable:
+            files.sync_files((paths.metrics(run_id), paths.state_dir))
         counts = {"stages": {results.SKIPPED: stages}, "records": 2, **log.commits.seal()}
         end: dict[str, object] = {"status": results.SUCCEEDED, "metricsSha256": sha256, **counts}
         opening = _opening(session, options, {"level": "none"}, session.seal)
         position = log.append_all([("run.start", opening), (END, end)])
+        if durable:
+            log.sync()  # the ledger, which is synced, names it
     except BaseException:
         files.discard(log.path)
+        files.discard(paths.metrics(run_id))
         raise
     finally:
         log.close()
     ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-    return run_id, ledger.append(NOOP, run_id, position, sync=options.durability == "full").position.hash
+    return run_id, ledger.append(NOOP, run_id, position, sync=durable).position.hash
 
 
 def _open_new_log(paths: StatePaths, wanted: str | None, seal: Seal) -> AuditLog | None:

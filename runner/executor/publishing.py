@@ -15,7 +15,7 @@ from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
 from runner.errors import Fault, InputError, OutputError, StateError
 from runner.marker import OutputIdentity
-from runner.paths import partial_path, variable_name
+from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.recovery import marker_of
 from runner.record.state import write_marker
@@ -84,7 +84,7 @@ class Publisher:
         for declared in stage.outputs.values():
             real = self._spec.output_path(declared)
             files.publish(partial_path(real, tag), real)
-            self._unsynced[os.path.dirname(real.rstrip("/"))] = None
+            self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real.rstrip("/")), self._spec.workspace)))
         write_marker(self._spec.paths, marker_of(self._log.run, position.seq, data, outputs))
         self._unsynced[self._spec.paths.marker(stage.name)] = None
         return outputs

@@ -11,7 +11,7 @@ from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.marker import Marker, OutputIdentity
-from runner.paths import partial_path
+from runner.paths import partial_path, upward
 from runner.record import files
 from runner.record.audit import Position, cut_torn_line, key_id_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
@@ -109,6 +109,8 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
     told = _Told(log, seal)
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
+    elif durable and told.unsynced:
+        files.sync_file(log)  # it may have been killed between a commit and its sync, and a rename must not come first
     renamed: dict[str, None] = {}
     for stage, (seq, data) in told.commits.items():
         if redo(paths, workspace, run, seq, data) and durable and stage in told.unsynced:
@@ -116,7 +118,7 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
             assert isinstance(outputs, dict)
             renamed[paths.marker(stage)] = None
             real = (os.path.join(workspace, identity["path"].rstrip("/")) for identity in outputs.values())
-            renamed.update((os.path.dirname(path), None) for path in real)
+            renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
     told.commits.clear()  # done, and large
