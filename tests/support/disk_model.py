@@ -1,0 +1,309 @@
+"""A file system as POSIX promises it: what was done, what of it is durable, and what a power cut may leave.
+
+An fsync makes the bytes of its file durable, or the entries of its directory, and nothing else. Everything that was
+not synced may be there or not, each for itself, but for this: the bytes of one file change in order, what happens to
+one name happens in order, and a rename within a directory is one step.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from disk_trace import path_of, place_of, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from disk_trace import Call
+
+ROOT = 0  # the number of the directory at the top, in the model
+
+
+class Entries(NamedTuple):
+    """One step on the names of one directory: each now stands for a file's number, or for none."""
+
+    inode: int
+    changes: tuple[tuple[str, int | None], ...]
+
+
+class Bytes(NamedTuple):
+    """One change of a file's bytes: `data` at `offset`, or with `data` None all behind `offset` cut off."""
+
+    inode: int
+    offset: int
+    data: bytes | None
+
+
+class Sync(NamedTuple):
+    """All that had been done to one file or directory when the call began (after that many steps) is durable."""
+
+    inode: int
+    began: int
+
+
+class Tree:
+    """Directories (number -> names) and files (number -> bytes; a link's target as text)."""
+
+    def __init__(self, directories: dict[int, dict[str, int]], files: dict[int, bytes | str]) -> None:
+        self.directories = {number: dict(names) for number, names in directories.items()}
+        self.files = dict(files)
+
+    def copy(self) -> Tree:
+        return Tree(self.directories, self.files)
+
+    def find(self, path: str) -> int | None:
+        """Return the number of what is at a path relative to the top, None for nothing."""
+        number: int | None = ROOT
+        for name in filter(None, path.split("/")):
+            number = self.directories.get(-1 if number is None else number, {}).get(name)
+        return number
+
+    def below(self, number: int, path: str = "") -> Iterable[tuple[str, int]]:
+        """Yield path and number of `number` and all below it, parents first."""
+        yield path, number
+        for name, child in sorted(self.directories.get(number, {}).items()):
+            yield from self.below(child, f"{path}/{name}" if path else name)
+
+    def content(self, number: int) -> dict[str, bytes | str | None]:
+        """Return the bytes of a file, or of all below a directory, by path; None for a directory."""
+        return {path: self.files.get(one) for path, one in self.below(number)}
+
+    def apply(self, step: Entries | Bytes) -> None:
+        if isinstance(step, Entries):
+            for name, number in step.changes:
+                if number is None:
+                    self.directories[step.inode].pop(name, None)
+                else:
+                    self.directories[step.inode][name] = number
+            return
+        before = self.files[step.inode]
+        assert isinstance(before, bytes)
+        if step.data is None:
+            self.files[step.inode] = before[: step.offset].ljust(step.offset, b"\0")
+        else:
+            end = step.offset + len(step.data)
+            self.files[step.inode] = before[: step.offset].ljust(step.offset, b"\0") + step.data + before[end:]
+
+
+class Disk:
+    """The steps of one run on the tree below `root`, from what was there before. Inode numbers are those of the disk.
+
+    `root` is a tmpfs of its own, which numbers what is made on it in order: so the numbers of files that are long gone
+    are known too, and a copy can be made in which every file has the number that the records name.
+    """
+
+    def __init__(self, root: Path, after: tuple[Disk, int] | None = None) -> None:
+        """`after`: the disk of a run that was killed after so many steps, whose steps then come first."""
+        self.root = str(root)
+        probe = root / "probe"
+        probe.touch()
+        self.next = probe.stat().st_ino + 1  # the number of the next file
+        probe.unlink()
+        self.times: dict[int, int] = {}
+        self.before = self._read()
+        self.tree = self.before.copy()
+        self.steps: list[Entries | Bytes | Sync] = []
+        self.told: list[str] = []
+        if after is not None:
+            earlier, until = after
+            self.before, self.steps, self.told = earlier.before.copy(), earlier.steps[:until], earlier.told[:until]
+
+    def _read(self) -> Tree:
+        found = Tree({ROOT: {}}, {})
+        for folder, directories, names in os.walk(self.root):
+            here = found.find(os.path.relpath(folder, self.root).strip("."))
+            assert here is not None
+            for name in (*directories, *names):
+                path = os.path.join(folder, name)
+                status = os.lstat(path)
+                found.directories[here][name] = status.st_ino
+                if os.path.islink(path):
+                    found.files[status.st_ino] = os.readlink(path)
+                elif os.path.isdir(path):
+                    found.directories[status.st_ino] = {}
+                else:
+                    with open(path, "rb") as file:
+                        found.files[status.st_ino] = file.read()
+                    self.times[status.st_ino] = status.st_mtime_ns
+        return found
+
+    def is_as_told(self) -> bool:
+        """Whether the tree that follows from the calls is what is on the disk now, numbers included."""
+        now = self._read()
+        return self.tree.content(ROOT) == now.content(ROOT) and dict(self.tree.below(ROOT)) == dict(now.below(ROOT))
+
+    def hear(self, calls: Iterable[Call]) -> None:
+        """Take in what a run did."""
+        counts = [len(self.steps)]
+        for call in calls:
+            heard = getattr(self, f"_{call.name}", None)
+            if heard is not None:
+                heard(call, counts[call.began])
+            elif any(self._inside(place_of(word)) is not None for word in call.words):
+                raise AssertionError(f"the model knows no {call.name}: {call.words}")
+            counts.append(len(self.steps))
+
+    # ---- the calls ----
+
+    def _openat(self, call: Call, _: int) -> None:
+        if (path := self._inside(path_of(*call.words[:2]))) is None:
+            return
+        number = self.tree.find(path)
+        if number is None:
+            if "O_CREAT" in call.words[2]:
+                self._make(path, b"")
+        elif "O_TRUNC" in call.words[2] and self.tree.files[number]:
+            self._do(Bytes(number, 0, None), f"empty {path}")
+
+    def _mkdir(self, call: Call, _: int) -> None:
+        if (path := self._inside(os.fsdecode(text_of(call.words[0])))) is not None:
+            self._make(path, None)
+
+    def _mkdirat(self, call: Call, _: int) -> None:
+        if (path := self._inside(path_of(*call.words[:2]))) is not None:
+            self._make(path, None)
+
+    def _symlinkat(self, call: Call, _: int) -> None:
+        if (path := self._inside(path_of(*call.words[1:3]))) is not None:
+            self._make(path, os.fsdecode(text_of(call.words[0])))
+
+    def _symlink(self, call: Call, _: int) -> None:
+        if (path := self._inside(os.fsdecode(text_of(call.words[1])))) is not None:
+            self._make(path, os.fsdecode(text_of(call.words[0])))
+
+    def _write(self, call: Call, _: int) -> None:
+        """At the end: nothing that is traced here writes elsewhere, and `is_as_told` would tell."""
+        number = self._number(call.words[0])
+        if number is not None:
+            before = self.tree.files[number]
+            data = text_of(call.words[1])[: int(call.result.split("<")[0])]
+            self._do(Bytes(number, len(before), data), f"write {self._name(call.words[0])}")
+
+    def _ftruncate(self, call: Call, _: int) -> None:
+        if (number := self._number(call.words[0])) is not None:
+            self._do(Bytes(number, int(call.words[1]), None), f"cut {self._name(call.words[0])}")
+
+    def _truncate(self, call: Call, _: int) -> None:
+        if (path := self._inside(os.fsdecode(text_of(call.words[0])))) is not None:
+            number = self.tree.find(path)
+            assert number is not None
+            self._do(Bytes(number, int(call.words[1]), None), f"cut {path}")
+
+    def _rename(self, call: Call, _: int) -> None:
+        self._move(*(self._inside(os.fsdecode(text_of(word))) for word in call.words))
+
+    def _renameat2(self, call: Call, _: int) -> None:
+        one, other = (self._inside(path_of(*call.words[at : at + 2])) for at in (0, 2))
+        self._move(one, other, exchange="RENAME_EXCHANGE" in call.words[4])
+
+    def _renameat(self, call: Call, _: int) -> None:
+        self._move(*(self._inside(path_of(*call.words[at : at + 2])) for at in (0, 2)))
+
+    def _unlink(self, call: Call, _: int) -> None:
+        self._remove(self._inside(os.fsdecode(text_of(call.words[0]))))
+
+    _rmdir = _unlink
+
+    def _unlinkat(self, call: Call, _: int) -> None:
+        self._remove(self._inside(path_of(*call.words[:2])))
+
+    def _fsync(self, call: Call, began: int) -> None:
+        if (number := self._number(call.words[0])) is not None:
+            self.steps.append(Sync(number, began))
+            self.told.append(f"sync {self._name(call.words[0])}")
+
+    _fdatasync = _fsync
+
+    # ---- the steps ----
+
+    def _inside(self, path: str | None) -> str | None:
+        if path is None or not (path == self.root or path.startswith(f"{self.root}/")):
+            return None
+        return path[len(self.root) + 1 :]
+
+    def _name(self, word: str) -> str:
+        return self._inside(place_of(word)) or "."
+
+    def _number(self, word: str) -> int | None:
+        path = self._inside(place_of(word))
+        return None if path is None else self.tree.find(path)
+
+    def _parent(self, path: str) -> tuple[int, str]:
+        folder, name = os.path.split(path)
+        number = self.tree.find(folder)
+        assert number is not None, path
+        return number, name
+
+    def _do(self, step: Entries | Bytes, told: str) -> None:
+        self.tree.apply(step)
+        self.steps.append(step)
+        self.told.append(told)
+
+    def _make(self, path: str, content: bytes | str | None) -> None:
+        number, self.next = self.next, self.next + 1
+        for tree in (self.before, self.tree):  # not yet in any directory
+            if content is None:
+                tree.directories[number] = {}
+            else:
+                tree.files[number] = content
+        parent, name = self._parent(path)
+        self._do(Entries(parent, ((name, number),)), f"make {path}")
+
+    def _move(self, one: str | None, other: str | None, *, exchange: bool = False) -> None:
+        if one is None or other is None:
+            return
+        number, replaced = self.tree.find(one), self.tree.find(other) if exchange else None
+        (parent, name), (target, new) = self._parent(one), self._parent(other)
+        told = f"{'exchange' if exchange else 'rename'} {one} {other}"
+        if parent == target:
+            self._do(Entries(parent, ((name, replaced), (new, number))), told)
+        else:  # two directories, so no order between them: the file may have both names, or none
+            self._do(Entries(target, ((new, number),)), told)
+            self._do(Entries(parent, ((name, replaced),)), told)
+
+    def _remove(self, path: str | None) -> None:
+        if path is not None:
+            parent, name = self._parent(path)
+            self._do(Entries(parent, ((name, None),)), f"remove {path}")
+
+    # ---- what is durable ----
+
+    def durable(self, until: int, *, names_too: bool) -> set[int]:
+        """Return which of the first `until` steps are durable then.
+
+        With `names_too` the fsync of a file also keeps the names that it and the directories above it were given
+        before, as ext4, XFS and btrfs do.
+        """
+        kept: set[int] = set()
+        for step in self.steps[:until]:
+            if isinstance(step, Sync):
+                named = {step.inode} if names_too else set()
+                for at in reversed(range(step.began)):
+                    one = self.steps[at]
+                    if isinstance(one, Sync):
+                        continue
+                    if isinstance(one, Entries) and not named.isdisjoint(dict(one.changes).values()):
+                        named.add(one.inode)
+                        kept.add(at)
+                    if one.inode == step.inode:
+                        kept.add(at)
+        return kept
+
+    def after(self, until: int, keeps: Callable[[int, Entries | Bytes], Entries | Bytes | None]) -> Tree:
+        """Return what is there when of the first `until` steps only what `keeps` returns was done."""
+        tree = self.before.copy()
+        for at, step in enumerate(self.steps[:until]):
+            if not isinstance(step, Sync) and (kept := keeps(at, step)) is not None:
+                tree.apply(kept)
+        return tree
+
+    def synced(self, until: int, *, names_too: bool = True) -> Tree:
+        """Return what is left when all is lost that need not be there."""
+        durable = self.durable(until, names_too=names_too)
+        return self.after(until, lambda at, step: step if at in durable else None)
+
+    def whole(self, until: int) -> Tree:
+        """Return what is there after `until` steps when no power fails (a kill -9 there)."""
+        return self.after(until, lambda _, step: step)

@@ -1,0 +1,128 @@
+"""Finds in the steps of a run what section "What happens when it is killed" of docs/on-disk.md forbids."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from disk_model import ROOT, Bytes, Entries, Sync
+
+from runner.paths import is_partial, partial_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from disk_model import Disk, Tree
+
+LEDGER = "state/audit_ledger.jsonl"
+
+
+class Order:
+    """Every promise about the order of steps, checked at the step that would break it.
+
+    `synced`: what was not synced counts for nothing (durability `full`), else all that was done counts (`process`).
+    """
+
+    def __init__(self, disk: Disk, outputs: dict[str, dict[str, str]], *, synced: bool) -> None:
+        """`outputs`: stage -> output name -> path."""
+        self._disk = disk
+        self._outputs = outputs
+        self._synced = synced
+
+    def faults(self) -> list[str]:
+        return [fault for at, step in enumerate(self._disk.steps) for fault in self._faults_at(at, step)]
+
+    def _faults_at(self, at: int, step: Entries | Bytes | Sync) -> Iterator[str]:
+        if isinstance(step, Sync):
+            return
+        now = self._disk.whole(at)
+        names = {number: path for path, number in now.below(ROOT)}
+        if isinstance(step, Bytes):
+            path = names.get(step.inode, "")
+            if os.path.basename(path).startswith("audit_") and step.data:
+                safe = self._safe(at)
+                for line in step.data.splitlines():
+                    yield from (f"{path}, {fault}" for fault in self._about(json.loads(line), now, safe))
+            return
+        for name, number in step.changes:
+            if number is None:
+                continue
+            before, folder = names.get(number, ""), names.get(step.inode, "")
+            if is_partial(os.path.basename(before)) and not is_partial(name):
+                yield from self._about_publishing(number, os.path.join(folder, name), now, self._safe(at))
+            if name.startswith("progress_"):
+                yield from self._about_progress(name, number, now, self._safe(at))
+
+    def _safe(self, at: int) -> Tree:
+        return self._disk.synced(at, names_too=False) if self._synced else self._disk.whole(at)
+
+    def _about(self, record: dict, now: Tree, safe: Tree) -> Iterator[str]:
+        event, data = record["ev"], record["data"]
+        if event in ("opened", "closed", "noop"):
+            log = _records(safe, f"state/audit_{record['run']}.jsonl")
+            if [one["hash"] for one in log if one["seq"] == data["logSeq"]] != [data["logHash"]]:
+                yield f"{event}: names a record of the log that is not durable"
+        elif event == "stage.commit":
+            for identity in data["outputs"].values():
+                partial = partial_path(identity["path"], data["tag"])
+                number = now.find(partial)
+                if number is None or str(number) != identity["inode"]:
+                    yield f"{event}: {partial} is not the file that it names"
+                elif safe.content(number) != now.content(number):
+                    yield f"{event}: the content of {partial} is not durable"
+        elif event in ("run.end", "run.stopped"):
+            yield from (f"{event}: {fault}" for fault in self._about_end(record, now, safe))
+
+    def _about_end(self, record: dict, now: Tree, safe: Tree) -> Iterator[str]:
+        metrics = _bytes(safe, f"state/metrics_{record['run']}.json")
+        if metrics is None or sha256(metrics).hexdigest() != record["data"]["metricsSha256"]:
+            yield "the metrics that it names are not durable"
+        log = f"state/audit_{record['run']}.jsonl"
+        commits = {one["data"]["stage"]: one for one in _records(now, log) if one["ev"] == "stage.commit"}
+        for stage, commit in commits.items():
+            if (content := _bytes(safe, f"state/stage_{stage}.json")) is None or content != _bytes(
+                now, f"state/stage_{stage}.json"
+            ):
+                yield f"the marker of {stage} is not durable"
+            for identity in commit["data"]["outputs"].values():
+                number = safe.find(identity["path"])
+                if number is None or str(number) != identity["inode"]:
+                    yield f"{identity['path']} is not durably in place"
+                elif safe.content(number) != now.content(number):
+                    yield f"the content of {identity['path']} is not durable"
+
+    def _about_publishing(self, number: int, path: str, now: Tree, safe: Tree) -> Iterator[str]:
+        if safe.content(number) != now.content(number):
+            yield f"{path} appears before its content is durable"
+        logs = [one for one in safe.directories[safe.find("state") or ROOT] if one.startswith("audit_")]
+        commits = [one for log in logs for one in _records(safe, f"state/{log}") if one["ev"] == "stage.commit"]
+        if not any(
+            (identity["path"].rstrip("/"), identity["inode"]) == (path, str(number))
+            for one in commits
+            for identity in one["data"]["outputs"].values()
+        ):
+            yield f"{path} appears before its stage.commit is durable"
+
+    def _about_progress(self, name: str, number: int, now: Tree, safe: Tree) -> Iterator[str]:
+        outputs = self._outputs[name.removeprefix("progress_").removesuffix(".json")]
+        for output, kept in json.loads(str(now.files[number], "utf-8"))["outputs"].items():
+            folder, base = os.path.split(outputs[output])
+            partials = [
+                one
+                for entry, one in now.directories[now.find(folder) or ROOT].items()
+                if is_partial(entry) and entry.endswith(f".{base}")
+            ]
+            if [len(safe.files[one]) >= kept["length"] for one in partials] != [True]:
+                yield f"{name}: {kept['length']} bytes of {output} are not durable"
+
+
+def _bytes(tree: Tree, path: str) -> bytes | None:
+    number = tree.find(path)
+    found = None if number is None else tree.files.get(number)
+    return found if isinstance(found, bytes) else None
+
+
+def _records(tree: Tree, path: str) -> list[dict]:
+    return [json.loads(line) for line in (_bytes(tree, path) or b"").splitlines(keepends=True) if line.endswith(b"\n")]
