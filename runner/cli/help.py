@@ -19,7 +19,7 @@ interruption the same command goes on where it stopped.
 """
 _GROUPS = (
     ("act", ("run", "clean")),
-    ("look, and change nothing", ("plan", "status", "explain", "log")),
+    ("look, and change nothing", ("plan", "status", "explain", "log", "verify")),
     ("check and draw a spec", ("validate", "graph", "schema", "doctor")),
 )
 _TAIL = """
@@ -38,9 +38,11 @@ exit codes:
   0   done, or nothing to do         9   another run holds the lock
   1   a stage failed                 70  internal error
   2   usage, or an invalid spec      74  state could not be read or written
-  3   work pending (status)          75  failed, but retrying may help
-  4   the offline guard refused      130 interrupted (HUP 129, TERM 143)
+  3   work pending (status),         75  failed, but retrying may help
+      incomplete (verify)            130 interrupted (HUP 129, TERM 143)
+  4   the offline guard refused
   5   an input is missing
+  6   damaged (verify)
 """
 EPILOGUES = {
     "run": """\
@@ -64,6 +66,18 @@ Each change is named by component, file, module or parameter, old and new.
 """,
     "log": """\
 Without STAGE: the events of the run, as its audit log has them.
+""",
+    "verify": """\
+Writes nothing. A copy of the state directory, on read-only media too, will do.
+Damage is named by file, line and field, all of it. A log that was rewritten
+as a whole shows only against the head that an earlier run printed, or with the
+key in the file that OFFPIPE_AUDIT_KEY_FILE names; see docs/audit.md.
+
+exit codes: 0 as it was written, 3 incomplete (a run did not end), 6 damaged
+
+examples:
+  offpipe verify demo.json --outputs --expect-head 0736372e...
+  offpipe verify /mnt/copy/state
 """,
     "graph": """\
 example:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_HEAD = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -84,6 +85,15 @@ def log(parser: argparse.ArgumentParser) -> None:
     _places(parser)
 
 
+def verify(parser: argparse.ArgumentParser) -> None:
+    """Add what `verify` takes."""
+    parser.add_argument("--run", metavar="ID", type=_run_id, help="of the runs only this one, and the ledger")
+    parser.add_argument("--outputs", action="store_true", help="read the outputs too: are they what was committed?")
+    parser.add_argument("--expect-head", metavar="HEX", type=_head, help="the ledger must end with this record")
+    _places(parser)
+    _json(parser)
+
+
 def clean(parser: argparse.ArgumentParser) -> None:
     """Add what `clean` takes."""
     parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be removed")
@@ -132,6 +142,12 @@ def _jobs(text: str) -> int:
 
 def _seconds(text: str) -> float:
     return _checked(float, lambda number: number >= 0, "a number of seconds", text)
+
+
+def _head(text: str) -> str:
+    if not _HEAD.fullmatch(text.lower()):
+        raise argparse.ArgumentTypeError(f'"{text}" is no head: that is 64 hex digits, as a run prints them')
+    return text.lower()
 
 
 def _run_id(text: str) -> str:

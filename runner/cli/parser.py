@@ -37,6 +37,7 @@ VERBS = {
     "status": Verb("status", "say what is pending, running, and left undone", "SPEC", options.status),
     "explain": Verb("explain", "say why one stage runs or not, and what made it", "SPEC STAGE", options.explain),
     "log": Verb("log", "print a stage's newest log, or a run's events", "SPEC [STAGE]", options.log),
+    "verify": Verb("verify", "check the audit log, metrics, markers and outputs", "SPEC|DIRECTORY", options.verify),
     "validate": Verb("validate", "check a spec and its inputs, reporting every fault", "SPEC", options.validate),
     "graph": Verb("graph", "print the stages and what leads to what", "SPEC", options.graph),
     "doctor": Verb("doctor", "say how well this machine can keep stages offline", "", options.nothing),
@@ -128,7 +129,8 @@ class _Parser(argparse.ArgumentParser):
         )  # fmt: skip
         self._verb, self._stdout = verb, stdout
         if what.words:
-            self.add_argument("spec", metavar="SPEC", nargs="?", help="the pipeline: a JSON file")
+            directory = ", or a state directory by itself" if "DIRECTORY" in what.words else ""
+            self.add_argument("spec", metavar="SPEC", nargs="?", help=f"the pipeline: a JSON file{directory}")
         else:
             self.set_defaults(spec=None)
         if "STAGE" in what.words:

@@ -118,6 +118,22 @@ def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG0
     return EXIT_OK
 
 
+def verify(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
+    """Print what is damaged and incomplete, then a summary with the head."""
+    from runner.api.verifying import verify as check
+    from runner.cli.verify import verified_json, verified_lines
+    from runner.display.summary import json_text
+
+    given = asked.given
+    found = check(asked.spec, _options(asked), given.run, outputs=asked.flag("outputs"), expect_head=given.expect_head)
+    if asked.flag("json"):
+        stdout.write(json_text(verified_json(found)))
+    else:
+        _write_all(stdout, verified_lines(found))
+    _tell([fault] if (fault := found.fault()) else [], stderr)
+    return found.exit_code
+
+
 def clean(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Remove what the stages made, and list it."""
     dry = asked.flag("dry_run")

@@ -1,0 +1,130 @@
+"""Completion markers held against the commits that they stand for.
+
+The checksum in a marker tells a torn file from a whole one; who edits it can compute it anew. So a marker is to be,
+byte for byte, what its record in the audit log says.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from json import loads
+from typing import TYPE_CHECKING, Any
+
+from runner.marker import OutputIdentity
+from runner.record.lines import NotRegularError, read_plain
+from runner.record.recovery import marker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.record.findings import Findings
+
+_MOST = 128 << 20
+
+
+class Found:
+    """A marker as it is on disk: digest, the record that it names, and what the logs say of it so far.
+
+    `latest` is the newest commit of its stage: (line of the ledger that opened the run, record), run, closed.
+    """
+
+    __slots__ = ("fits", "latest", "place", "run", "seq", "sha256")
+
+    def __init__(self, digest: str, run: str, seq: int) -> None:
+        self.sha256 = digest
+        self.run = run
+        self.seq = seq
+        self.fits: bool | None = None
+        self.place = (-1, -1)
+        self.latest: tuple[tuple[int, int], str, bool] = ((-1, -1), "", False)
+
+
+class Markers:
+    """The markers of a state directory, read before its logs, so that none is newer than what they say."""
+
+    def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
+        """Read them all; with `run` only those that name it count."""
+        self._directory = directory
+        self._findings = findings
+        self.found: dict[str, Found] = {}
+        self._empty: list[str] = []
+        for entry in os.scandir(directory):
+            if entry.name.startswith("stage_") and entry.name.endswith(".json"):
+                self._read(entry.name, run)
+
+    def _read(self, name: str, run: str | None) -> None:
+        stage = name.removeprefix("stage_").removesuffix(".json")
+        try:
+            content = read_plain(f"{self._directory}/{name}", _MOST)
+            if not content.strip(b"\0"):
+                self._empty.append(name)
+                return
+            value = loads(content)
+            named, seq = value["run"], value["auditSeq"]
+            if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage:
+                raise ValueError(named)
+        except FileNotFoundError:
+            return
+        except NotRegularError as error:
+            self._findings.damaged(name, 0, "", str(error))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._findings.damaged(name, 0, "", "is not the marker of a stage")
+        else:
+            if run in (None, named):
+                self.found[stage] = Found(sha256(content).hexdigest(), named, seq)
+
+    def take(self, run: str, seq: int, data: Mapping[str, Any], order: int, *, closed: bool) -> None:
+        """Hear of a commit, in the part of `run` that line `order` of the ledger opened."""
+        marker = self.found.get(data["stage"])
+        if marker is None:
+            return
+        if (order, seq) > marker.latest[0]:
+            marker.latest = ((order, seq), run, closed)
+        if (run, seq) == (marker.run, marker.seq):
+            outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
+            expected = marker_of(run, seq, data, outputs).encode()
+            marker.fits = sha256(expected).hexdigest() == marker.sha256
+            marker.place = (order, seq)
+
+    def excuse(self, run: str, seq: int) -> None:
+        """Hear that a record is damaged: whether a marker fits it cannot be known, and the damage is told already."""
+        for marker in self.found.values():
+            if (run, seq) == (marker.run, marker.seq):
+                marker.fits = True
+
+    def judge(self, *, crashed: bool) -> None:
+        """Tell what does not fit. `crashed`: a run is open, so that a crash may have left a marker without content."""
+        for name in self._empty:
+            if crashed:
+                self._findings.unfinished(name, "is empty, as a power cut leaves it; the next run writes it anew")
+            else:
+                self._findings.damaged(name, 0, "", "is empty")
+        for stage, marker in self.found.items():
+            what = _fault_of(marker)
+            if what is not None and self.still_stands(stage):
+                self._findings.damaged(f"stage_{stage}.json", 0, *what)
+
+    def content(self, stage: str) -> bytes:
+        """Return the marker that was read, or nothing when it is not there any more: a run may replace it meanwhile."""
+        try:
+            content = read_plain(f"{self._directory}/stage_{stage}.json", _MOST)
+        except (OSError, NotRegularError):
+            return b""
+        return content if sha256(content).hexdigest() == self.found[stage].sha256 else b""
+
+    def still_stands(self, stage: str) -> bool:
+        """Whether the marker is still the one that was read."""
+        return bool(self.content(stage))
+
+
+def _fault_of(marker: Found) -> tuple[str, str] | None:
+    """Return field and fault of a marker that no run can have left."""
+    if marker.fits is None:
+        return "auditSeq", f"names record {marker.seq} of the run {marker.run[:100]}, which is no commit of this stage"
+    if not marker.fits:
+        return "", f"is not what record {marker.seq} of audit_{marker.run}.jsonl says: it was changed"
+    (order, seq), run, closed = marker.latest
+    if closed and (order, seq) > marker.place:
+        return "auditSeq", f"is older than record {seq} of audit_{run}.jsonl, a later commit: it was put back"
+    return None

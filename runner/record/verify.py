@@ -1,0 +1,287 @@
+"""The whole record of a state directory, checked in one pass along the ledger. Writes nothing, takes no lock.
+
+Of the ledger only open runs, and 16 bytes a record, are kept in memory; of a log what its commits add up to. A run
+may go on meanwhile: markers are read before the logs, and the ledger is looked at again before a log is called unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from bisect import bisect_left
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from runner.record.audit import GENESIS
+from runner.record.chain import Chain, lost_its_end
+from runner.record.findings import Findings
+from runner.record.ledger import CLOSED, NOOP, OPENED, open_after
+from runner.record.lines import Lines, NotRegularError
+from runner.record.markers import Markers
+from runner.record.runlog import Reference, RunLog
+
+if TYPE_CHECKING:
+    from runner.record.chain import Record
+    from runner.record.seal import Seal
+
+LEDGER = "audit_ledger.jsonl"
+_LOG = re.compile(r"audit_(.+)\.jsonl")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
+
+
+class Seen:
+    """A set of texts of which 8 bytes each are kept: enough to tell them apart, and little for very many."""
+
+    def __init__(self) -> None:
+        self._buckets = [array("Q") for _ in range(256)]
+
+    def add(self, text: str) -> bool:
+        """Add a text; False when it was there already."""
+        number, bucket = self._place(text)
+        at = bisect_left(bucket, number)
+        if at < len(bucket) and bucket[at] == number:
+            return False
+        bucket.insert(at, number)
+        return True
+
+    def __contains__(self, text: object) -> bool:
+        number, bucket = self._place(str(text))
+        at = bisect_left(bucket, number)
+        return at < len(bucket) and bucket[at] == number
+
+    def _place(self, text: str) -> tuple[int, array[int]]:
+        digest = sha256(text.encode("utf-8", "backslashreplace")).digest()
+        return int.from_bytes(digest[:8], "big"), self._buckets[digest[8]]
+
+
+class Verification:
+    """The check of one state directory, and what it found."""
+
+    def __init__(self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None) -> None:
+        """`run`: of the logs only this one's; the ledger is always checked whole."""
+        self.findings = Findings()
+        self.pipeline = ""
+        self.runs = self.records = 0
+        self.unchecked: str | None = None
+        self.keyed_from: int | None = None
+        self.known = False
+        self.markers = Markers(directory, self.findings, run)
+        self._directory = directory
+        self._seal = seal
+        self._only = run
+        self._expected = expect_head
+        self._expected_line = 0
+        self._heads = Seen()
+        self._heads.add(GENESIS)
+        self._ended = Seen()
+        self._vague = Seen()
+        self._open: dict[str, list[Reference]] = {}
+        self._claimed: tuple[str, ...] | None = ()
+        self._doubt = False
+        self._chain = Chain(LEDGER, None, seal, self.findings)
+        self._lines: Lines | None = None
+
+    @property
+    def head(self) -> str:
+        """The hash of the ledger's last record; that of none when there is no ledger."""
+        return self._chain.last.hash
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether there is a ledger with a record, however it looks."""
+        return self._chain.line > 0
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key of the ledger's last record."""
+        return self._chain.key_id
+
+    def check(self) -> None:
+        """Check everything. StateError for what cannot be read, or was written by a newer release."""
+        try:
+            self._lines = Lines(f"{self._directory}/{LEDGER}")
+        except FileNotFoundError:
+            pass
+        except NotRegularError as error:
+            self.findings.damaged(LEDGER, 0, "", str(error))
+        self._take_ledger()
+        if self._lines is not None:
+            self._check_rest(self._lines.rest)
+        for run, opened in self._open.items():
+            self._check_open(run, opened)
+        self._check_unknown()
+        self.markers.judge(crashed=bool(self._open))
+        self._check_head()
+        self.records += self._chain.line
+        self.unchecked = self.unchecked or self._chain.unchecked
+        if self._lines is not None:
+            self._lines.close()
+
+    # ---- along the ledger ----
+
+    def _take_ledger(self) -> None:
+        for line in self._lines or ():
+            record = self._chain.take(line)
+            self._doubt = self._doubt or not self._chain.sound
+            if record is not None:
+                self._take(record)
+            else:
+                self._claimed = None
+                if (found := _NAMED.match(line)) is not None:  # what it said of this run cannot be known
+                    self._vague.add(found[1].decode())
+            if self._chain.last.hash == self._expected:
+                self._expected_line = self._chain.line
+
+    def _take(self, record: Record) -> None:
+        chain, event, run, data = self._chain, record["ev"], record["run"], record["data"]
+        if self.keyed_from is None and chain.key_id is not None:
+            self.keyed_from = chain.line
+        reference = self._judge(record)
+        self._claimed = tuple(data["open"]) if _is_open_list(data.get("open")) else None
+        self._heads.add(record["hash"])
+        if not _RUN_ID.fullmatch(run):
+            return
+        if event == OPENED:
+            if run not in self._open and run in self._ended:
+                chain.damaged("run", f"{run} is opened again, though it was closed before")
+            self._open.setdefault(run, []).extend([reference] if reference else [])
+        elif event in {CLOSED, NOOP}:
+            opened = self._open.pop(run, None)
+            if event == CLOSED and opened is None and not self._doubt:
+                chain.damaged("run", f"{run} is closed, and was not open")
+            if not self._ended.add(run):
+                chain.damaged("run", f"{run} is here once more: it was closed before")
+            self._check_ended(run, opened or [], reference, event)
+
+    def _judge(self, record: Record) -> Reference | None:
+        """Check what a record of the ledger says; return what it refers to, when that can be relied on."""
+        chain, data, event, run = self._chain, record["data"], record["ev"], record["run"]
+        if not chain.intact:
+            return None
+        if event not in {OPENED, CLOSED, NOOP}:
+            chain.damaged("ev", "is none of opened, closed, noop")
+        if not _RUN_ID.fullmatch(run) or run.lower() == "ledger":
+            chain.damaged("run", "is no name of a run")
+        if (
+            chain.sound
+            and self._claimed is not None
+            and data.get("open") != list(open_after(self._claimed, event, run))
+        ):
+            chain.damaged("data.open", "does not follow from the record before")
+        pipeline = data.get("pipeline")
+        if not isinstance(pipeline, str) or self.pipeline not in {"", pipeline}:
+            chain.damaged("data.pipeline", f'is not "{self.pipeline}", as before')
+        else:
+            self.pipeline = pipeline
+        seq, digest = data.get("logSeq"), data.get("logHash")
+        if type(seq) is not int or not isinstance(digest, str):
+            chain.damaged("data.logSeq", "and logHash name no record")
+            return None
+        return Reference(chain.line, seq, digest)
+
+    def _check_rest(self, rest: bytes) -> None:
+        if not rest:
+            return
+        if lost_its_end(rest):
+            self.findings.damaged(LEDGER, self._chain.line + 1, "", "the line has no line end")
+        else:
+            what = f"its last {len(rest)} bytes are the beginning of a line; the next run cuts them off"
+            self.findings.unfinished(LEDGER, what)
+
+    # ---- the logs ----
+
+    def _log(self, run: str, opened: list[Reference], end: Reference | None) -> tuple[RunLog, bool]:
+        heads = None if self._doubt else self._heads
+        log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
+        there = log.check()
+        self.runs += 1
+        self.records += log.records
+        self.known = self.known or run == self._only
+        self.unchecked = self.unchecked or log.chain.unchecked
+        key_id = log.chain.key_id
+        if key_id is not None and key_id != self._chain.key_id and log.chain.unchecked is None:
+            self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
+        return log, there
+
+    def _is_asked_for(self, run: str) -> bool:
+        return self._only in (None, run)
+
+    def _missing(self, log: RunLog, line: int) -> None:
+        if not os.path.lexists(f"{self._directory}/{log.name}"):  # else it is told what is there
+            self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
+
+    def _check_ended(self, run: str, opened: list[Reference], end: Reference | None, event: str) -> None:
+        if not self._is_asked_for(run):
+            return
+        log, there = self._log(run, opened, end)
+        if not there:
+            self._missing(log, self._chain.line)
+        elif event == NOOP and end is not None and (log.worked or log.records != 2):
+            self.findings.damaged(
+                log.name, 0, "", f"does not tell of a run without work, as line {end.line} of the ledger"
+            )
+
+    def _check_open(self, run: str, opened: list[Reference]) -> None:
+        if not self._is_asked_for(run):
+            return
+        log, there = self._log(run, opened, None)
+        if not there:
+            self._missing(log, opened[-1].line if opened else self._chain.line)
+        elif log.ended:
+            self.findings.unfinished(
+                log.name, "the run ended, and was killed before the ledger knew; or its end was cut"
+            )
+        else:
+            torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
+            self.findings.unfinished(log.name, f"the run has not succeeded yet{torn}; the next one goes on with it")
+
+    def _check_unknown(self) -> None:
+        """Check the logs that the ledger does not name: what a kill leaves before the ledger is told, or forgeries."""
+        for entry in os.scandir(self._directory):
+            found = _LOG.fullmatch(entry.name)
+            run = found[1] if found else "ledger"
+            if run == "ledger" or not self._is_asked_for(run) or self._is_named(run):
+                continue
+            self._take_ledger()  # it may have been told meanwhile
+            if self._is_named(run):
+                continue
+            if not _RUN_ID.fullmatch(run):
+                self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
+                continue
+            self._judge_unknown(run)
+
+    def _is_named(self, run: str) -> bool:
+        return run in self._ended or run in self._open or run in self._vague
+
+    def _judge_unknown(self, run: str) -> None:
+        log, there = self._log(run, [], None)
+        if not there:
+            return
+        if log.worked or (log.ended and log.records != 2):
+            self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
+        elif log.first_head == self.head:
+            what = "is not in the ledger: the run was killed before it had begun, or the ledger's last line was cut off"
+            self.findings.unfinished(log.name, what)
+        else:
+            self.findings.remark(log.name, "is not in the ledger: the run was killed before it had begun anything")
+
+    # ---- the head ----
+
+    def _check_head(self) -> None:
+        chain = self._chain
+        if self._seal.id is not None and chain.line and chain.key_id is None:
+            what = f"is null, and the key given is {self._seal.id}: whoever could write could rewrite it all"
+            self.findings.damaged(LEDGER, chain.line, "data.keyId", what)
+        if self._expected in (None, self.head):
+            return
+        what = f"the head is {self.head}, and not the one expected"
+        if self._expected_line:
+            more = chain.line - self._expected_line
+            what += f", which is that of line {self._expected_line}; {more} more {'follow' if more > 1 else 'follows'}"
+        self.findings.damaged(LEDGER, chain.line, "hash", what)
+
+
+def _is_open_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)

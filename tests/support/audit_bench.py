@@ -1,0 +1,95 @@
+"""State directories that real runs left, and ways to tamper with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from pipeline_bench import shell
+
+from runner.canonical import canonical
+from runner.record.audit import GENESIS
+from runner.record.seal import PLAIN
+from runner.record.verify import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pipeline_bench import PipelineBench
+
+LEDGER = "audit_ledger.jsonl"
+MAKE = "cat in.txt > $PIPELINE_OUTPUT_OUT"
+TREE = "mkdir $PIPELINE_OUTPUT_T; cp out/a.txt $PIPELINE_OUTPUT_T/x"
+FAIL_ONCE = "test -e again && cat in.txt > $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"
+A = shell("a", MAKE, inputs={"i": "in.txt"}, params={"half": 0.5})
+B = shell("b", TREE, inputs={"a": "out/a.txt"}, outputs={"t": "tree/"})
+C = shell("c", FAIL_ONCE)
+
+
+def tell_story(bench: PipelineBench) -> None:
+    """Two stages made; nothing to do; a third that fails, so that the run goes on; a changed input; nothing to do."""
+    bench.write("in.txt", "one\n")
+    bench.define(A, B)
+    bench.succeed("run", "--run-id", "first")
+    bench.succeed("run", "--run-id", "idle1")
+    bench.define(A, B, C)
+    assert bench.run("run", "--run-id", "resumed").returncode == 1
+    bench.succeed()
+    bench.write("in.txt", "two\n")
+    bench.succeed("run", "--run-id", "third")
+    bench.succeed("run", "--run-id", "idle2")
+
+
+class State:
+    """A copy of a state directory, to be changed at will."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        shutil.copytree(source, target)
+        self.path = target
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def lines(self, name: str) -> list[bytes]:
+        return self.file(name).read_bytes().splitlines(keepends=True)
+
+    def put(self, name: str, lines: list[bytes]) -> None:
+        self.file(name).write_bytes(b"".join(lines))
+
+    def edit(self, name: str, change: Callable[[list[bytes]], list[bytes] | None]) -> None:
+        lines = self.lines(name)
+        changed = change(lines)
+        self.put(name, lines if changed is None else changed)
+
+    def records(self, name: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.lines(name)]
+
+    def rewrite(
+        self, name: str, change: Callable[[list[dict[str, object]]], object], start: int = 0, seal=PLAIN
+    ) -> None:
+        """Change the records of a log, and chain everything from record `start` on anew, as its author would have."""
+        records = self.records(name)
+        change(records)
+        self.put(name, [*self.lines(name)[:start], *chained(records[start:], records[:start], seal)])
+
+    def verify(self, seal=PLAIN, **options) -> Verification:
+        verification = Verification(str(self.path), seal, **options)
+        verification.check()
+        return verification
+
+    def damage(self, **options) -> list[tuple[str, int, str]]:
+        """File, line and field of all damage."""
+        return [(one.file, one.line, one.field) for one in self.verify(**options).findings.damage]
+
+
+def chained(records, before, seal=PLAIN) -> list[bytes]:
+    """Return the lines of records, with number, `prev` and hash made to follow."""
+    seq, prev, lines = len(before), before[-1]["hash"] if before else GENESIS, []
+    for record in records:
+        body = {name: value for name, value in record.items() if name != "hash"} | {"seq": seq, "prev": prev}
+        prev, seq = seal.hash(canonical(body)), seq + 1
+        record.update(body, hash=prev)
+        lines.append(canonical({**body, "hash": prev}) + b"\n")
+    return lines

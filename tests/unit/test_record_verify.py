@@ -1,0 +1,383 @@
+"""Whoever changes, cuts, swaps or forges anything of a state directory is found out, by file, line and field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from audit_bench import LEDGER, State, tell_story
+from pipeline_bench import PipelineBench
+
+from runner.canonical import canonical
+from runner.marker import Marker
+from runner.record.audit import GENESIS, Position
+from runner.record.ledger import OPENED, Ledger
+from runner.record.seal import PLAIN
+
+FIRST, RESUMED, THIRD, IDLE = (f"audit_{run}.jsonl" for run in ("first", "resumed", "third", "idle2"))
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    bench = PipelineBench(tmp_path_factory.mktemp("story"))
+    tell_story(bench)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def state(story, tmp_path):
+    return State(story.root / "state", tmp_path / "state")
+
+
+# ---- undisturbed -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_found_where_nothing_was_changed(state):
+    found = state.verify()
+    assert (found.findings.damage, found.findings.incomplete, found.findings.notes) == ([], [], [])
+    assert (found.runs, found.pipeline, found.head) == (5, "bench", state.records(LEDGER)[-1]["hash"])
+    assert found.records == sum(len(state.lines(path.name)) for path in state.path.glob("audit_*"))
+
+
+def test_what_is_no_record_is_of_no_concern(state):
+    for name in ("files.json", "logs", "tmp"):
+        path = state.file(name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for stage in "abc":
+        state.file(f"stage_{stage}.json").unlink()  # as `clean` does
+    state.file("progress_a.json").write_text("anything")
+    assert state.damage() == []
+
+
+def test_a_run_is_verified_by_itself_with_the_whole_ledger(state):
+    state.edit(FIRST, lambda lines: lines[:-1])
+    assert state.damage(run="third") == []
+    assert {file for file, _, _ in state.damage(run="first")} >= {FIRST}
+    assert not state.verify(run="none").known
+    state.edit(LEDGER, lambda lines: lines[1:])
+    assert (LEDGER, 1, "seq") in state.damage(run="third")
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+def flip(line, old, new):
+    assert old in line
+    return line.replace(old, new, 1)
+
+
+def respelled(line, **changes):
+    """The record with other values and its old hash."""
+    return canonical({**json.loads(line), **changes}) + b"\n"
+
+
+LINE_EDITS = {
+    "a letter of a value": (lambda line: flip(line, b'"ev":"', b'"ev":"x'), "hash"),
+    "the hash": (lambda line: flip(line, b'"hash":"', b'"hash":"0')[:-2] + line[-2:], "hash"),
+    "a time": (lambda line: respelled(line, ts="2020-01-01T00:00:00.000000Z"), "hash"),
+    "white space": (lambda line: b" " + line, "data"),
+    "white space inside": (lambda line: flip(line, b',"run":', b', "run":'), "run"),
+    "white space at the end": (lambda line: line[:-1] + b" \n", "v"),
+    "a carriage return": (lambda line: line[:-1] + b"\r\n", "v"),
+    "the order of keys": (lambda line: b'{"v":1,' + flip(line, b',"v":1}', b"}")[1:], "data"),
+    "an escape": (lambda line: flip(line, b'"prev"', b'"\\u0070rev"'), "prev"),
+    "a number with a fraction": (lambda line: flip(line, b',"v":1}', b',"v":1.0}'), ""),
+    "a number with an exponent": (lambda line: flip(line, b',"v":1}', b',"v":1e0}'), ""),
+    "a key twice": (lambda line: flip(line, b'"v":1}', b'"v":1,"v":1}'), "v"),
+    "a field more": (lambda line: respelled(line, extra=1), '"extra"'),
+    "a field less": (lambda line: canonical({k: v for k, v in json.loads(line).items() if k != "ts"}) + b"\n", "ts"),
+    "NaN": (lambda line: flip(line, b',"v":1}', b',"v":NaN}'), ""),
+    "another version": (lambda line: flip(line, b',"v":1}', b',"v":7}'), "v"),
+    "text as number": (lambda line: flip(line, b',"v":1}', b',"v":"1"}'), "v"),
+    "a bool as number": (lambda line: flip(line, b',"v":1}', b',"v":true}'), "v"),
+    "half of it": (lambda line: line[: len(line) // 2] + b"\n", ""),
+    "all of it": (lambda line: b"\n", ""),
+    "zeros": (lambda line: b"\0" * (len(line) - 1) + b"\n", ""),
+    "bytes that are no text": (lambda line: line[:-3] + b"\xff\xfe\n", ""),
+    "a byte order mark": (lambda line: b"\xef\xbb\xbf" + line, ""),
+    "another run": (lambda line: respelled(line, run="other"), "hash"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE, LEDGER])
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+@pytest.mark.parametrize("edit", LINE_EDITS)
+def test_a_changed_line_is_named_with_its_field(state, name, where, edit):
+    lines = state.lines(name)
+    at = {"first": 0, "middle": len(lines) // 2, "last": len(lines) - 1}[where]
+    change, field = LINE_EDITS[edit]
+    lines[at] = change(lines[at])
+    state.put(name, lines)
+    found = state.damage()
+    assert (name, at + 1, field) in found
+    assert [one for one in found if one[0] == name and one[1] not in {0, at + 1, len(lines)}] == []  # none at others
+
+
+def test_only_what_was_changed_is_told(state):
+    state.edit(FIRST, lambda lines: [*lines[:2], respelled(lines[2], ts="T"), *lines[3:]])
+    assert state.damage() == [(FIRST, 3, "hash")]
+
+
+def test_all_damage_is_told_and_not_only_the_first(state):
+    for name, at in ((FIRST, 1), (FIRST, 4), (RESUMED, 2), (LEDGER, 3)):
+        state.edit(name, lambda lines, at=at: [*lines[:at], respelled(lines[at], ts="T"), *lines[at + 1 :]])
+    state.file("metrics_third.json").write_bytes(b"{}\n")
+    assert set(state.damage()) >= {
+        (FIRST, 2, "hash"), (FIRST, 5, "hash"), (RESUMED, 3, "hash"), (LEDGER, 4, "hash"),
+        ("metrics_third.json", 0, ""),
+    }  # fmt: skip
+
+
+ARRANGEMENTS = {
+    "deleted": (lambda lines: [*lines[:2], *lines[3:]], (3, "seq")),
+    "the first deleted": (lambda lines: lines[1:], (1, "seq")),
+    "two deleted": (lambda lines: [*lines[:1], *lines[3:]], (2, "seq")),
+    "swapped": (lambda lines: [*lines[:1], lines[2], lines[1], *lines[3:]], (2, "seq")),
+    "duplicated": (lambda lines: [*lines[:3], lines[2], *lines[3:]], (4, "seq")),
+    "reversed": (lambda lines: lines[::-1], (1, "seq")),
+    "all twice": (lambda lines: lines + lines, None),
+    "merged": (lambda lines: [*lines[:1], lines[1][:-1] + lines[2], *lines[3:]], (2, "")),
+    "cut short and joined": (lambda lines: [*lines[:1], lines[1][:40] + lines[2], *lines[3:]], (2, "")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, LEDGER])
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_lines_that_were_moved_are_named(state, name, arrangement):
+    change, place = ARRANGEMENTS[arrangement]
+    count = len(state.lines(name))
+    state.edit(name, change)
+    place = place or (count + 1, "seq")
+    found = state.damage()
+    assert (name, *place) in found
+    assert len(found) <= 4 or arrangement in {"reversed", "all twice"}
+
+
+def test_a_line_of_another_log_is_named(state):
+    state.edit(FIRST, lambda lines: [*lines[:2], state.lines(THIRD)[2], *lines[3:]])
+    found = state.damage()
+    assert {(FIRST, 3, "run"), (FIRST, 3, "prev")} <= set(found)
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_a_tail_cut_by_lines_is_named(state, name, count):
+    state.edit(name, lambda lines: lines[:-count])
+    assert {one[0] for one in state.damage()} >= {name}
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
+@pytest.mark.parametrize("count", [1, 2, 70, 200, 600])
+def test_a_tail_cut_by_bytes_is_named(state, name, count):
+    whole = state.file(name).read_bytes()
+    state.file(name).write_bytes(whole[:-count])
+    kept = whole[:-count].count(b"\n")
+    assert any(one[0] == name and one[1] in {kept, kept + 1} for one in state.damage())
+
+
+def test_the_ledgers_last_line_cut_off_is_incomplete_and_more_is_damage(state):
+    lines = state.lines(LEDGER)
+    state.put(LEDGER, lines[:-1])
+    found = state.verify()
+    assert (found.findings.damage, [one.file for one in found.findings.incomplete]) == ([], [IDLE])
+    for count in range(2, len(lines)):
+        state.put(LEDGER, lines[:-count])
+        assert state.damage(), count
+    state.put(LEDGER, [*lines[:-1], lines[-1][:-30]])
+    assert sorted(one.file for one in state.verify().findings.incomplete) == [IDLE, LEDGER]
+
+
+@pytest.mark.parametrize("name", [FIRST, LEDGER])
+def test_a_line_end_that_was_changed_is_no_torn_line(state, name):
+    for byte in (b"", b"\0", b" ", b"\r", b"x"):
+        state.edit(name, lambda lines, byte=byte: [*lines[:-1], lines[-1][:-1] + byte])
+        found = state.verify().findings
+        assert bool(found.damage) == bool(name == FIRST or byte), byte
+        assert found.damage or found.incomplete
+        state.edit(name, lambda lines: [*lines[:-1], lines[-1].rstrip(b"\0 \rx\n") + b"\n"])
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE, "metrics_first.json", "metrics_idle1.json"])
+def test_a_deleted_file_is_named(state, name):
+    state.file(name).unlink()
+    assert (name, 0, "") in state.damage()
+
+
+def test_without_the_ledger_every_log_is_damage(state):
+    state.file(LEDGER).unlink()
+    assert {one[0] for one in state.damage()} >= {FIRST, RESUMED, THIRD}
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (FIRST, THIRD), ("audit_idle1.jsonl", IDLE), ("metrics_first.json", "metrics_third.json"),
+    ("stage_a.json", "stage_c.json"), (FIRST, LEDGER),
+])  # fmt: skip
+def test_swapped_files_are_both_named(state, one, other):
+    content = state.file(one).read_bytes()
+    state.file(one).write_bytes(state.file(other).read_bytes())
+    state.file(other).write_bytes(content)
+    assert {name for name, _, _ in state.damage()} >= {one, other}
+
+
+@pytest.mark.parametrize("stage", ["a", "b", "c"])
+def test_an_edited_marker_is_named_though_its_checksum_is_right(state, stage):
+    path = state.file(f"stage_{stage}.json")
+    marker = Marker.decode(path.read_bytes())
+    for edited in (
+        marker._replace(key="0" * 64), marker._replace(reasons=[]), marker._replace(components={}),
+        marker._replace(outputs={name: one._replace(sha256="0" * 64) for name, one in marker.outputs.items()}),
+        marker._replace(outputs={name: one._replace(inode=1) for name, one in marker.outputs.items()}),
+        marker._replace(audit_seq=0), marker._replace(run="first", audit_seq=1), marker._replace(run="nowhere"),
+    ):  # fmt: skip
+        path.write_bytes(edited.encode())
+        assert [one[0] for one in state.damage()] == [path.name]
+    for content in (b"", b"\0" * 100, b"{}", b"[" * 100_000, path.read_bytes()[:-1]):
+        path.write_bytes(content)
+        assert [one[0] for one in state.damage()] == [path.name]
+
+
+def test_an_older_marker_that_was_put_back_is_named(state, story):
+    record = next(one for one in state.records(FIRST) if one["ev"] == "stage.commit")
+    from runner.marker import OutputIdentity
+    from runner.record.recovery import marker_of
+
+    outputs = {name: OutputIdentity.from_json(one) for name, one in record["data"]["outputs"].items()}
+    state.file("stage_a.json").write_bytes(marker_of("first", record["seq"], record["data"], outputs).encode())
+    assert state.damage() == [("stage_a.json", 0, "auditSeq")]
+
+
+@pytest.mark.parametrize("run", ["first", "resumed", "idle1", "third"])
+def test_edited_metrics_are_named(state, run):
+    path = state.file(f"metrics_{run}.json")
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    assert state.damage() == [(path.name, 0, "")]
+
+
+# ---- forgeries: every hash is right ----------------------------------------------------------------------------------
+
+
+def rewritten(field, value):
+    def change(records):
+        for record in records:
+            if field in record["data"]:
+                record["data"][field] = value
+
+    return change
+
+
+@pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
+def test_a_consistent_rewrite_of_one_log_does_not_fit_the_ledger(state, name):
+    state.rewrite(name, rewritten("user", "nobody"))
+    found = state.damage()
+    assert {(name, len(state.lines(name)), "hash")} <= set(found)
+    assert {one[0] for one in found} == {name}
+
+
+def test_a_consistent_rewrite_of_a_logs_end_does_not_fit_the_ledger(state):
+    last = len(state.lines(FIRST)) - 1
+    state.rewrite(FIRST, rewritten("status", "SUCCEEDED"), start=last)
+    assert state.damage() == [(FIRST, last + 1, "hash")]
+
+
+def test_a_consistent_rewrite_of_the_ledger_does_not_fit_the_logs(state):
+    def drop(records):
+        del records[2:4]
+
+    state.rewrite(LEDGER, drop)
+    assert ("audit_resumed.jsonl", 1, "data.ledgerHead") in state.damage()
+
+
+SEALED = {
+    "records": 3, "metricsSha256": "0" * 64, "outputs": 7, "outputsSha256": "0" * 64,
+    "specSha256": "0" * 64, "ledgerHead": "0" * 63 + "1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", SEALED)
+def test_what_a_log_says_of_itself_must_be_true_even_if_the_ledger_was_rewritten_to_fit(state, field):
+    """The last run is rewritten, and the ledger's last line with it; only the contradiction is left."""
+    state.rewrite(IDLE, rewritten(field, SEALED[field]))
+    refit(state, IDLE)
+    name = "metrics_idle2.json" if field == "metricsSha256" else IDLE
+    found = state.damage()
+    assert [one[0] for one in found] == [name]
+    assert found[0][2] == ("" if field == "metricsSha256" else f"data.{field}")
+
+
+def refit(state, name, seal=PLAIN):
+    """Have the ledger's last line refer to the end of a log that was rewritten."""
+    end = state.records(name)[-1]
+
+    def change(records):
+        records[-1]["data"].update(logSeq=end["seq"], logHash=end["hash"])
+
+    state.rewrite(LEDGER, change, start=len(state.lines(LEDGER)) - 1, seal=seal)
+
+
+def test_a_consistent_rewrite_of_everything_shows_against_the_head_only(state):
+    head = state.records(LEDGER)[-1]["hash"]
+    state.rewrite(IDLE, rewritten("user", "nobody"))
+    refit(state, IDLE)
+    assert state.damage() == []
+    assert state.damage(expect_head=head) == [(LEDGER, len(state.lines(LEDGER)), "hash")]
+
+
+def test_a_rollback_shows_against_the_head_which_is_told_when_it_came_earlier(state, story):
+    lines = state.records(LEDGER)
+    last = state.verify(expect_head=lines[-2]["hash"]).findings.damage
+    assert len(last) == 1 and f"that of line {len(lines) - 1}; 1 more follows" in last[0].what
+    assert state.damage(expect_head=lines[-1]["hash"]) == []
+    state.file(IDLE).unlink()
+    state.edit(LEDGER, lambda lines: lines[:-1])
+    assert state.damage() == []
+    assert state.damage(expect_head=lines[-1]["hash"]) == [(LEDGER, len(lines) - 1, "hash")]
+
+
+def test_a_forged_log_is_named(state):
+    lines = [line.replace(b'"run":"first"', b'"run":"forged"') for line in state.lines(FIRST)]
+    state.put("audit_forged.jsonl", lines)
+    state.rewrite("audit_forged.jsonl", lambda records: None)
+    assert ("audit_forged.jsonl", 0, "") in state.damage()
+
+
+@pytest.mark.parametrize("name", ["audit_.jsonl", "audit_-x.jsonl", "audit_é.jsonl", "audit_" + "x" * 101 + ".jsonl"])
+def test_a_log_with_a_name_that_no_run_has_is_named(state, name):
+    state.file(name).write_bytes(b"")
+    assert [one[0] for one in state.damage()] == ([name] if name != "audit_.jsonl" else [])
+
+
+@pytest.mark.parametrize("run", ["first", "idle1", "resumed"])
+def test_a_run_id_that_comes_again_is_named(state, run):
+    end = state.records(f"audit_{run}.jsonl")[0]
+    ledger = Ledger(str(state.file(LEDGER)), "bench", lambda: "T")
+    ledger.append(OPENED, run, Position(0, end["hash"]), sync=False)
+    assert (LEDGER, len(state.lines(LEDGER)), "run") in state.damage()
+
+
+def test_a_run_that_is_called_like_a_path_is_not_followed(state):
+    ledger = Ledger(str(state.file(LEDGER)), "bench", lambda: "T")
+    ledger.append(OPENED, "../../etc/x", Position(0, GENESIS), sync=False)
+    assert {one[:2] for one in state.damage()} == {(LEDGER, len(state.lines(LEDGER)))}
+
+
+def test_another_pipelines_records_are_named(state):
+    Ledger(str(state.file(LEDGER)), "other", lambda: "T").append(OPENED, "x", Position(0, GENESIS), sync=False)
+    found = state.damage()
+    assert (LEDGER, len(state.lines(LEDGER)), "data.pipeline") in found
+    assert ("audit_x.jsonl", 0, "") in found
+
+
+def test_nothing_is_written_and_nothing_but_reading_is_needed(state):
+    before = {path: path.stat().st_mtime_ns for path in [state.path, *state.path.rglob("*")]}
+    for path in before:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert state.damage() == []
+    assert {path: path.stat().st_mtime_ns for path in [state.path, *state.path.rglob("*")]} == before
+    for path in before:
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)
