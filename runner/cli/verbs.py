@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from runner import api
 from runner.cli.params import read_params
 from runner.display.words import printable, printable_lines
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
+from runner.record.seal import VARIABLE, warning_about
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +32,8 @@ def run(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
         return plan(asked, stdout, stderr)
     quiet, as_json = asked.flag("quiet"), asked.flag("json")
     live = not quiet and not as_json and live_is_possible(stderr)
+    if not quiet:
+        _warn_of_key(stderr)
     reporter = Reporter(stderr, _log_command(asked), quiet=quiet, verbose=asked.flag("verbose"), live=live)
     try:
         result = api.run(asked.spec, _options(asked), reporter)
@@ -125,6 +129,7 @@ def verify(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     from runner.display.summary import json_text
 
     given = asked.given
+    _warn_of_key(stderr)
     found = check(asked.spec, _options(asked), given.run, outputs=asked.flag("outputs"), expect_head=given.expect_head)
     if asked.flag("json"):
         stdout.write(json_text(verified_json(found)))
@@ -180,6 +185,12 @@ def _options(asked: Invocation) -> Options:
         final=asked.verb == "run",
         argv=tuple(word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in asked.words),
     )
+
+
+def _warn_of_key(stderr: Stream) -> None:
+    path = os.environ.get(VARIABLE)
+    if path and (what := warning_about(path)):
+        stderr.write(f"warning: {printable(path)}: {what}\n")
 
 
 def _log_command(asked: Invocation) -> str:

@@ -82,6 +82,8 @@ class Markers:
         if (order, seq) > marker.latest[0]:
             marker.latest = ((order, seq), run, closed)
         if (run, seq) == (marker.run, marker.seq):
+            if not isinstance(data["reasons"], list):
+                raise TypeError(data["reasons"])
             outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
             expected = marker_of(run, seq, data, outputs).encode()
             marker.fits = sha256(expected).hexdigest() == marker.sha256

@@ -23,12 +23,10 @@ _GROUP_WRITES_OR_OTHERS = 0o026
 class Seal:
     """The hash of records, keyed or not; `id` names the key without giving it away, None when there is none."""
 
-    __slots__ = ("_key", "exposed", "id")
+    __slots__ = ("_key", "id")
 
-    def __init__(self, key: bytes | None = None, *, exposed: str | None = None) -> None:
-        """`exposed` is what makes the key less than secret, in words for a warning."""
+    def __init__(self, key: bytes | None = None) -> None:
         self._key = key
-        self.exposed = exposed
         self.id = None if key is None else sha256(_KEY_DOMAIN + key).hexdigest()[:_ID_DIGITS]
 
     def __repr__(self) -> str:
@@ -76,9 +74,16 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
             raise UsageError(Fault(path, f"the audit key is inside {directory}", hint))
     if status.st_nlink > 1:
         raise UsageError(Fault(path, "the audit key has other names (hard links), which may be anywhere", hint))
-    exposed = status.st_mode & _GROUP_WRITES_OR_OTHERS
-    words = f"others than its owner may read or change it (mode {status.st_mode & 0o777:03o})" if exposed else None
-    return Seal(content, exposed=words)
+    return Seal(content)
+
+
+def warning_about(path: str) -> str | None:
+    """Return what makes the key in the file at `path` less than secret, or None."""
+    try:
+        mode = os.stat(path).st_mode & 0o777
+    except OSError:
+        return None  # whoever reads it will say so
+    return f"others may read or change the audit key (mode {mode:03o})" if mode & _GROUP_WRITES_OR_OTHERS else None
 
 
 def _content(path: str) -> tuple[bytes, os.stat_result]:

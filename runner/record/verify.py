@@ -106,6 +106,13 @@ class Verification:
             pass
         except NotRegularError as error:
             self.findings.damaged(LEDGER, 0, "", str(error))
+        try:
+            self._check_files()
+        finally:
+            if self._lines is not None:
+                self._lines.close()
+
+    def _check_files(self) -> None:
         self._take_ledger()
         if self._lines is not None:
             self._check_rest(self._lines.rest)
@@ -113,11 +120,11 @@ class Verification:
             self._check_open(run, opened)
         self._check_unknown()
         self.markers.judge(crashed=bool(self._open))
+        if not self.has_ledger and self.findings.damage and not self._is_named_as_damaged(LEDGER):
+            self.findings.damaged(LEDGER, 0, "", "is missing" if self._lines is None else "is empty")
         self._check_head()
         self.records += self._chain.line
         self.unchecked = self.unchecked or self._chain.unchecked
-        if self._lines is not None:
-            self._lines.close()
 
     # ---- along the ledger ----
 
@@ -204,6 +211,9 @@ class Verification:
         if key_id is not None and key_id != self._chain.key_id and log.chain.unchecked is None:
             self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
         return log, there
+
+    def _is_named_as_damaged(self, name: str) -> bool:
+        return any(one.file == name for one in self.findings.damage)
 
     def _is_asked_for(self, run: str) -> bool:
         return self._only in (None, run)

@@ -1,0 +1,369 @@
+"""`verify` from the outside: a spec or a copy of its state, outputs, heads, keys, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
+from pipeline_bench import ROOT, PipelineBench, shell
+
+from runner.record.seal import VARIABLE, Seal
+
+KEY = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    (tmp_path / "work").mkdir()
+    bench = PipelineBench(tmp_path / "work")
+    bench.write("in.txt", "one\n")
+    bench.define(A, B)
+    yield bench
+    bench.close()
+
+
+def verify(path, *words, env=None, **popen):
+    command = [sys.executable, "-m", "runner", "verify", str(path), *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=environment, **popen
+    )
+
+
+def ledger(bench):
+    return [json.loads(line) for line in bench.read(f"state/{LEDGER}").splitlines()]
+
+
+# ---- places ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_spec_and_a_copy_of_its_state_directory_alone_tell_the_same(bench, tmp_path):
+    bench.succeed()
+    shutil.copytree(bench.root / "state", tmp_path / "copy")
+    by_spec, by_copy = verify(bench.spec), verify(tmp_path / "copy")
+    assert (by_spec.returncode, by_copy.returncode) == (0, 0)
+    assert by_spec.stdout == by_copy.stdout
+    lines = by_spec.stdout.splitlines()
+    assert lines[0].startswith("bench: intact (1 run, ") and lines[1] == f"ledger head: {ledger(bench)[-1]['hash']}"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_an_unprivileged_user_verifies_a_copy_that_nobody_may_write(bench, tmp_path_factory):
+    bench.succeed()
+    copy = tmp_path_factory.mktemp("copy")
+    for parent in (copy, *copy.parents[:-1]):
+        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & stat.S_IXOTH == 0:
+            parent.chmod(0o755)
+    shutil.copytree(bench.root / "state", copy / "state")
+    for path in [copy / "state", *(copy / "state").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    program = "import os, sys; from runner.record.verify import Verification; from runner.record.seal import PLAIN\n"
+    program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports: not every interpreter is everybody's
+    program += "found = Verification(sys.argv[1], PLAIN); found.check(); print(found.findings.damage, found.runs)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(copy / "state")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[] 1\n", "")
+
+
+def test_before_the_first_run_there_is_nothing_to_verify(bench):
+    shown = verify(bench.spec)
+    assert (shown.returncode, shown.stdout) == (0, "state: no run yet\n") or shown.stdout.endswith("no run yet\n")
+    assert verify(bench.spec, "--expect-head", "a" * 64).returncode == 6
+    assert not bench.exists("state")
+
+
+def test_a_directory_without_state_is_refused_rather_than_called_intact(bench):
+    bench.succeed()
+    shown = verify(bench.root)
+    assert shown.returncode == 2 and f"hint: did you mean {bench.root}/state?" in shown.stderr
+
+
+def test_outputs_need_the_spec_and_a_run_must_be_there(bench):
+    bench.succeed()
+    assert verify(bench.root / "state", "--outputs").returncode == 2
+    shown = verify(bench.spec, "--run", "nowhere")
+    assert (shown.returncode, shown.stderr) == (2, 'error: --run: no run "nowhere"\n')
+    run = ledger(bench)[0]["run"]
+    assert verify(bench.spec, "--run", run).stdout.startswith("bench: intact (1 run, ")
+
+
+@pytest.mark.parametrize("head", ["", "0" * 63, "0" * 65, "g" * 64])
+def test_a_head_is_64_hex_digits(bench, head):
+    shown = verify(bench.spec, f"--expect-head={head}")
+    assert shown.returncode == 2 and "is no head" in shown.stderr
+
+
+def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
+    head = bench.succeed().stdout.rpartition("ledger head: ")[2].strip()
+    assert verify(bench.spec, "--expect-head", head.upper()).returncode == 0
+    bench.succeed()
+    shown = verify(bench.spec, "--expect-head", head)
+    assert shown.returncode == 6 and f"{LEDGER}:3: hash: the head is" in shown.stdout
+    assert "that of line 2; 1 more follows" in shown.stdout
+
+
+def test_json_says_it_all(bench):
+    bench.define(A, shell("c", FAIL_ONCE))
+    assert bench.run().returncode == 1
+    metrics = next((bench.root / "state").glob("metrics_*.json"))
+    metrics.write_bytes(b"{}")
+    found = json.loads(verify(bench.spec, "--json").stdout)
+    assert (found["status"], found["exitCode"], found["runs"], found["keyId"]) == ("damaged", 6, 1, None)
+    (damage,) = found["damage"]
+    assert damage["file"].endswith(metrics.name) and damage["line"] == 0 and "it was changed" in damage["what"]
+    assert [one["file"].rpartition("/")[2] for one in found["incomplete"]] == [f"audit_{ledger(bench)[0]['run']}.jsonl"]
+
+
+# ---- incomplete ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_failed_is_incomplete_until_it_succeeds(bench):
+    bench.define(A, shell("c", FAIL_ONCE))
+    assert bench.run().returncode == 1
+    shown = verify(bench.spec, "--outputs")
+    assert shown.returncode == 3 and "incomplete: " in shown.stdout and "has not succeeded yet" in shown.stdout
+    bench.succeed()
+    assert verify(bench.spec, "--outputs").returncode == 0
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def restored(path, change):
+    """Change a file's content in place and give it its size and time back."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) == (
+        before.st_size, before.st_mtime_ns, before.st_ino,
+    )  # fmt: skip
+
+
+def overwrite(path):
+    with open(path, "r+b") as file:
+        file.write(b"X")
+
+
+def link_to_moved(path):
+    path.rename(f"{path}.x")
+    path.symlink_to(f"{path}.x")
+
+
+OUTPUT_EDITS = {
+    "content with size and time restored": ("out/a.txt", lambda path: restored(path, overwrite), "sha256"),
+    "more content": ("out/a.txt", lambda path: path.write_text("much more"), "size"),
+    "removed": ("out/a.txt", lambda path: path.unlink(), "is missing"),
+    "a link in its place": ("out/a.txt", link_to_moved, "no regular file"),
+    "a FIFO in its place": ("out/a.txt", lambda path: (path.unlink(), os.mkfifo(path)), "is a FIFO"),
+    "a file of a directory": ("tree/x", lambda path: restored(path, overwrite), "tree: sha256"),
+    "one more in a directory": ("tree/y", lambda path: path.write_text(""), "tree: sha256"),
+    "a mode in a directory": ("tree/x", lambda path: path.chmod(0o600), "tree: sha256"),
+    "a directory removed": ("tree", shutil.rmtree, "tree: is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", OUTPUT_EDITS)
+def test_an_edited_output_is_named_when_outputs_are_asked_for(bench, edit):
+    bench.succeed()
+    path, change, words = OUTPUT_EDITS[edit]
+    change(bench.root / path)
+    assert verify(bench.spec).returncode == 0
+    shown = verify(bench.spec, "--outputs")
+    assert shown.returncode == 6 and words in shown.stdout.splitlines()[0]
+
+
+def test_outputs_that_were_touched_or_copied_are_the_same(bench):
+    bench.succeed()
+    shutil.copytree(bench.root / "tree", bench.root / "tree2")
+    shutil.rmtree(bench.root / "tree")
+    (bench.root / "tree2").rename(bench.root / "tree")
+    (bench.root / "out/a.txt").touch()
+    shown = verify(bench.spec, "--outputs")
+    assert shown.returncode == 0 and ", 2 outputs)" in shown.stdout
+
+
+def test_an_output_belongs_to_the_stage_that_made_it_last(bench):
+    bench.define(shell("old", MAKE, inputs={"i": "in.txt"}, outputs={"out": "out/x"}))
+    bench.succeed()
+    bench.write("in.txt", "two\n")
+    bench.define(shell("new", MAKE, inputs={"i": "in.txt"}, outputs={"out": "out/x"}))
+    bench.succeed()
+    assert verify(bench.spec, "--outputs").returncode == 0
+    bench.define(shell("old", MAKE, inputs={"i": "in.txt"}, outputs={"out": "out/x"}))
+    assert verify(bench.spec, "--outputs").returncode == 0
+
+
+def test_what_clean_removed_is_not_missed(bench):
+    bench.succeed()
+    bench.succeed("clean")
+    shown = verify(bench.spec, "--outputs")
+    assert shown.returncode == 0 and ", 0 outputs)" in shown.stdout
+
+
+# ---- the key ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path):
+    path = tmp_path / "key"
+    path.write_bytes(KEY)
+    path.chmod(0o600)
+    return {VARIABLE: str(path)}
+
+
+@pytest.fixture
+def other(tmp_path):
+    path = tmp_path / "other"
+    path.write_bytes(KEY[::-1])
+    path.chmod(0o600)
+    return {VARIABLE: str(path)}
+
+
+def test_a_keyed_run_is_verified_with_its_key(bench, key):
+    bench.succeed(env=key)
+    bench.succeed(env=key)
+    shown = verify(bench.spec, "--outputs", env=key)
+    assert shown.returncode == 0 and f", keyed with {Seal(KEY).id})" in shown.stdout
+    assert {record["data"]["keyId"] for record in ledger(bench)} == {Seal(KEY).id}
+    assert [record["data"]["keyId"] for record in bench.records("run.start")] == [Seal(KEY).id] * 2
+
+
+def test_without_the_key_only_form_is_checked_and_that_is_no_success(bench, key):
+    bench.succeed(env=key)
+    shown = verify(bench.spec)
+    assert shown.returncode == 2 and "bench: unchecked (" in shown.stdout
+    assert f"keyed with {Seal(KEY).id}: without that key only the form was checked" in shown.stderr
+    metrics = next((bench.root / "state").glob("metrics_*.json"))
+    metrics.write_bytes(b"{}")
+    assert verify(bench.spec).returncode == 6
+
+
+def test_another_key_is_told_as_that_and_not_once_a_record(bench, key, other):
+    bench.succeed(env=key)
+    shown = verify(bench.spec, env=other)
+    assert shown.returncode == 6
+    assert f"data.keyId: is keyed with {Seal(KEY).id}, and the key given is {Seal(KEY[::-1]).id}" in shown.stdout
+    assert shown.stdout.count("data.keyId") == 2  # of the ledger, and of the log
+
+
+def test_a_key_and_a_ledger_that_is_not_keyed_do_not_go_together(bench, key):
+    bench.succeed()
+    shown = verify(bench.spec, env=key)
+    assert shown.returncode == 6 and "data.keyId: is null" in shown.stdout
+
+
+def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, key, other):
+    bench.succeed(env=key)
+    bench.write("in.txt", "two\n")
+    before = {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")}
+    for env, words in (({}, "no key is given"), (other, f"the key given is {Seal(KEY[::-1]).id}")):
+        for _ in range(2):
+            done = bench.run(env=env)
+            assert done.returncode == 2 and f"is keyed with {Seal(KEY).id}, {words}" in done.stderr
+            bench.write("in.txt", "one\n")  # nothing to do is no excuse
+    assert {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")} == before
+
+
+def test_verbs_that_only_look_need_no_key(bench, key, other):
+    bench.succeed(env=key)
+    unreadable = {VARIABLE: "/nonexistent/key"}
+    for env in ({}, other, unreadable):
+        assert bench.run("status", env=env).returncode == 0
+        assert bench.run("plan", env=env).returncode == 0
+        assert bench.run("explain", "a", env=env).returncode == 0
+        assert "run.end" in bench.run("log", env=env).stdout
+    assert bench.run(env=unreadable).returncode == 74
+    assert verify(bench.spec, env=unreadable).returncode == 74
+
+
+def test_a_ledger_is_keyed_from_some_line_on(bench, key):
+    bench.succeed()
+    bench.write("in.txt", "two\n")
+    bench.succeed(env=key)
+    shown = verify(bench.spec, env=key)
+    assert shown.returncode == 0 and " from line 3 of the ledger on)" in shown.stdout
+
+
+def test_a_run_goes_on_under_the_key_that_it_began_with(bench, key):
+    bench.define(A, shell("c", FAIL_ONCE))
+    assert bench.run(env=key).returncode == 1
+    assert bench.run().returncode == 2
+    bench.succeed(env=key)
+    (start,), (resumed,) = bench.records("run.start"), bench.records("run.resumed")
+    assert start["data"]["keyId"] == resumed["data"]["keyId"] == Seal(KEY).id
+    assert verify(bench.spec, env=key).returncode == 0
+
+
+def test_a_run_that_began_without_a_key_goes_on_without_in_a_ledger_that_is_keyed(bench, key):
+    bench.define(A, shell("c", FAIL_ONCE))
+    assert bench.run().returncode == 1
+    bench.succeed(env=key)
+    assert [one["data"]["keyId"] for one in bench.records("run.resumed")] == [None]
+    assert [one["data"]["keyId"] for one in ledger(bench)] == [None, Seal(KEY).id, Seal(KEY).id]
+    assert verify(bench.spec, env=key).returncode == 0
+
+
+def test_whoever_has_not_the_key_can_rewrite_nothing(bench, key):
+    """Everything is rewritten, consistently, with plain hashes, with and without the ids of the key."""
+    from audit_bench import State
+
+    bench.succeed(env=key)
+    (log,) = (path.name for path in (bench.root / "state").glob("audit_*") if path.name != LEDGER)
+    for id_ in (None, Seal(KEY).id):
+        state = State(bench.root / "state", bench.root.parent / f"copy{id_}")
+
+        def forge(records, id_=id_):
+            for record in records:
+                record["data"].pop("user", None)
+                if "keyId" in record["data"]:
+                    record["data"]["keyId"] = id_
+
+        def refer(records, state=state, forge=forge):
+            forge(records)
+            of_log = state.records(log)
+            for record in records:
+                record["data"]["logHash"] = of_log[record["data"]["logSeq"]]["hash"]
+
+        state.rewrite(log, forge)
+        state.rewrite(LEDGER, refer)
+        assert verify(state.path, env=key).returncode == 6
+
+
+def test_a_key_inside_the_workspace_is_refused_by_runs_and_by_verify(bench):
+    bench.write("key", KEY, 0o600)
+    env = {VARIABLE: str(bench.root / "key")}
+    done = bench.run(env=env)
+    assert done.returncode == 2 and "the audit key is inside" in done.stderr
+    assert not bench.exists("state")
+    bench.succeed()
+    assert verify(bench.spec, env=env).returncode == 2
+    (bench.root / "key").rename(bench.root / "state/key")
+    assert verify(bench.root / "state", env={VARIABLE: str(bench.root / "state/key")}).returncode == 2
+
+
+def test_the_key_is_nowhere_but_in_its_file(bench, key, tmp_path):
+    bench.define(A, shell("env", "env > $PIPELINE_OUTPUT_OUT; cat /proc/*/environ >> $PIPELINE_OUTPUT_OUT 2>&1; true"))
+    shown = bench.succeed(env=key)
+    assert verify(bench.spec, env=key).returncode == 0
+    found = [
+        path for path in bench.root.rglob("*")
+        if path.is_file() and (KEY in path.read_bytes() or VARIABLE.encode() in path.read_bytes())
+    ]  # fmt: skip
+    assert found == []
+    assert KEY.decode() not in shown.stdout + shown.stderr
+
+
+def test_a_key_that_others_can_read_is_used_with_a_warning(bench, key):
+    os.chmod(key[VARIABLE], 0o644)
+    warning = f"warning: {key[VARIABLE]}: others may read or change the audit key (mode 644)\n"
+    assert warning in bench.succeed(env=key).stderr
+    assert bench.succeed("-q", env=key).stderr == ""
+    assert verify(bench.spec, env=key).stderr == warning

@@ -1,0 +1,75 @@
+"""The independent checker of docs/audit.md: it runs as printed, on real state, and finds what it says it finds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from audit_bench import LEDGER, State, tell_story
+from pipeline_bench import ROOT, PipelineBench
+
+from runner.record.seal import VARIABLE
+
+KEY = b"k" * 40
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+def told(request, tmp_path_factory):
+    base = tmp_path_factory.mktemp("docs")
+    (base / "key").write_bytes(KEY)
+    (base / "work").mkdir()
+    bench = PipelineBench(base / "work")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setenv(VARIABLE, str(base / "key"))
+        tell_story(bench)
+    bench.close()
+    return base, request.param
+
+
+@pytest.fixture
+def check(told, tmp_path):
+    base, keyed = told
+    program = re.search(r"```python\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "check.py").write_text(program)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 25
+    state = State(base / "work/state", tmp_path / "state")
+
+    def run(*, with_key=keyed):
+        words = [str(state.path), *([str(base / "key")] if with_key else [])]
+        return subprocess.run(
+            [sys.executable, "-I", str(tmp_path / "check.py"), *words], capture_output=True, text=True, check=False
+        )
+
+    return state, run
+
+
+def test_it_finds_nothing_where_nothing_was_changed(check):
+    state, run = check
+    done = run()
+    assert (done.stdout, done.stderr) == (f"intact, head {state.records(LEDGER)[-1]['hash']}\n", "")
+
+
+@pytest.mark.parametrize("name", [LEDGER, "audit_first.jsonl", "audit_resumed.jsonl", "audit_idle1.jsonl"])
+def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
+    state, run = check
+    whole = state.file(name).read_bytes()
+    for changed in (
+        whole.replace(b"bench", b"BENCH", 1), whole.replace(b",", b", ", 1), whole[:-40],
+        b"".join(whole.splitlines(keepends=True)[1:]), b"".join(reversed(whole.splitlines(keepends=True))),
+    ):  # fmt: skip
+        state.file(name).write_bytes(changed)
+        assert run().returncode == 1
+    state.file(name).write_bytes(whole)
+    assert run().returncode == 0
+    if name != LEDGER:
+        state.rewrite(name, lambda records: records[0]["data"].update(user="nobody"))
+        assert run().returncode == 1
+
+
+def test_it_needs_the_key_of_what_is_keyed(check, told):
+    _, run = check
+    if told[1]:
+        assert run(with_key=False).returncode == 1

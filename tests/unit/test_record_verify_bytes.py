@@ -1,0 +1,63 @@
+"""Every byte that is sealed counts: whichever is changed, whatever to, the verdict is damaged."""
+
+from __future__ import annotations
+
+import pytest
+from audit_bench import A, B, State
+from pipeline_bench import PipelineBench
+
+from runner.record.seal import Seal
+
+OTHERS = b'\n \0"0}1x\xff9'
+KEY = Seal(b"a key of some length")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+def sealed(request, tmp_path_factory):
+    """A small state directory: two stages, one run with work and one without."""
+    base = tmp_path_factory.mktemp("bytes")
+    bench = PipelineBench(base / "work")
+    bench.root.mkdir()
+    bench.write("in.txt", "one\n")
+    bench.define(A, B)
+    (base / "key").write_bytes(b"a key of some length")
+    env = {"OFFPIPE_AUDIT_KEY_FILE": str(base / "key")} if request.param else {}
+    bench.succeed(env=env)
+    bench.succeed(env=env)
+    bench.close()
+    return bench.root / "state", KEY if request.param else Seal()
+
+
+def files_of(directory):
+    return sorted(path.name for path in directory.iterdir() if path.name.startswith(("audit_", "stage_", "metrics_")))
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_every_flipped_byte_is_noticed(sealed, tmp_path, turn):
+    directory, seal = sealed
+    state = State(directory, tmp_path / "state")
+    assert state.damage(seal=seal) == []
+    unnoticed = []
+    names = files_of(directory)
+    assert len(names) == 7
+    for name in names:
+        content = state.file(name).read_bytes()
+        for at in range(turn, len(content), 4 if seal.id is None else 16):  # with a key a sample will do
+            other = next(one for one in (OTHERS[at % len(OTHERS)], content[at] ^ (1 << at % 8)) if one != content[at])
+            state.file(name).write_bytes(content[:at] + bytes([other]) + content[at + 1 :])
+            if not state.damage(seal=seal):
+                unnoticed.append((name, at, other))
+        state.file(name).write_bytes(content)
+    assert unnoticed == []
+
+
+def test_every_byte_that_is_left_out_or_doubled_is_noticed(sealed, tmp_path):
+    directory, seal = sealed
+    state = State(directory, tmp_path / "state")
+    for name in files_of(directory):
+        content = state.file(name).read_bytes()
+        for at in range(0, len(content) - 1, 19):
+            for changed in (content[:at] + content[at + 1 :], content[: at + 1] + content[at:]):
+                state.file(name).write_bytes(changed)
+                assert changed == content or state.damage(seal=seal), (name, at)
+        state.file(name).write_bytes(content)
