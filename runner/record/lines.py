@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST = 128 << 20  # of a line, in bytes; a spec has at most 64 MiB
-_BUFFER = 1 << 18
+_BUFFER = 1 << 16
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -45,8 +45,14 @@ def open_plain(path: str) -> int:
 
 def read_plain(path: str, most: int = LONGEST) -> bytes:
     """Return what a regular file holds, its first `most` bytes and one more if there are; raises as `open_plain`."""
-    with open(open_plain(path), "rb") as file:
-        return file.read(most + 1)
+    descriptor = open_plain(path)
+    try:
+        content = os.read(descriptor, min(os.fstat(descriptor).st_size, most) + 1)
+        while len(content) <= most and (more := os.read(descriptor, min(_BUFFER, most + 1 - len(content)))):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _kind(mode: int) -> str:
