@@ -1,4 +1,7 @@
-"""How well the launcher kept a run's stages from the network: the levels, best first, and why one was not reached."""
+"""How well the launcher kept a run's stages from the network: the levels, best first, and why one was not reached.
+
+A leaf: the launcher reaches them, the audit log and the metrics hold them, the display words them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ import errno
 import os
 
 KERNEL = "kernel"  # user, network, pid and mount namespace, seccomp, and Landlock where there is any
-FILTER = "filter"  # seccomp, and no way into the memory of a process outside
+FILTER = "filter"  # seccomp, and no writing into the memory of a process outside
 SCAN = "scan"  # nothing but the scan of Python sources
-
 LEVELS = (KERNEL, FILTER, SCAN)
 
+NONE = "none"  # the level of a run that started no stage
+NAMED = "named"  # the layer `attempts` when each is told by its program
+STRICT, BEST_EFFORT = "strict", "best-effort"  # whether less than FILTER is refused where there could be more
 
-class Refusal:
-    """A layer that could not be had: the system call, or the probe, that failed, and its errno (0 for none)."""
 
-    __slots__ = ("call", "layer", "number")
+class RefusedError(Exception):
+    """A layer that could not be had: the call, or what was found by looking, and the errno (0 for none)."""
 
     def __init__(self, layer: str, call: str, number: int) -> None:
+        super().__init__(layer, call, number)
         self.layer = layer
         self.call = call
         self.number = number
@@ -26,11 +31,3 @@ class Refusal:
         if not self.number:
             return self.call
         return f"{self.call} failed: {errno.errorcode.get(self.number, self.number)} ({os.strerror(self.number)})"
-
-
-class RefusedError(Exception):
-    """Raised by a layer that cannot be had here; `args` are the fields of a Refusal."""
-
-    @property
-    def refusal(self) -> Refusal:
-        return Refusal(*self.args)

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from signal import Signals
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from runner.errors import Fault
     from runner.marker import OutputIdentity
 
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
+
+
+class NetworkCalls(NamedTuple):
+    """So many calls of socket(2), all refused: `program` is the name of its file, `family` `AF_INET` or such.
+
+    `is_probe`: what a JVM asks for when it starts, without meaning to reach anybody.
+    """
+
+    program: str
+    family: str
+    calls: int
+    is_probe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +46,8 @@ class AttemptResult:
     left_behind: int = 0
     failed_to_start: str | None = None
     sent: bool = False  # the signal came from the launcher: a time limit, or the run was stopped
-    network: tuple[tuple[str, str, int], ...] = ()  # asked for, and refused: program, address family, calls
-    local_sockets: int = 0  # calls for AF_UNIX, refused too
+    network: tuple[NetworkCalls, ...] = ()  # asked for, and refused
+    local_sockets: int = 0  # blocking stream sockets of AF_UNIX, refused too
 
     def describe(self) -> str:
         """Return `exit 75`, `SIGKILL`, `time limit`: how it ended, in a word."""
@@ -58,7 +70,7 @@ class AttemptResult:
             "delaySeconds": round(self.delay, 6),
             "lines": self.lines,
             "leftBehind": self.left_behind,
-            "networkCalls": sum(count for _, _, count in self.network),
+            "networkCalls": sum(one.calls for one in self.network),
         }
 
     def as_record(self) -> dict[str, object]:
@@ -111,11 +123,19 @@ class RunResult:
         return sum(result.status == status for result in self.stages.values())
 
 
-def network_text(attempts: Sequence[tuple[str, str, int]]) -> str:
+def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:
+    """Return one entry for each program, family and kind."""
+    counts: dict[tuple[str, str, bool], int] = {}
+    for program, family, calls, is_probe in network:
+        counts[program, family, is_probe] = counts.get((program, family, is_probe), 0) + calls
+    return tuple(NetworkCalls(program, family, calls, probe) for (program, family, probe), calls in counts.items())
+
+
+def network_text(network: Iterable[NetworkCalls]) -> str:
     """Return `curl (AF_INET, 3 times), perl (AF_INET6)`."""
     return ", ".join(
-        f"{program} ({family})" if count == 1 else f"{program} ({family}, {count:,} times)"
-        for program, family, count in attempts
+        f"{program} ({family})" if calls == 1 else f"{program} ({family}, {calls:,} times)"
+        for program, family, calls, _ in network
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import runner
 from runner import results
 from runner.errors import StateError
+from runner.levels import NONE
 from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog, Position, last_record
@@ -173,7 +174,7 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
             files.sync_files((paths.metrics(run_id), paths.state_dir))
         counts = {"stages": {results.SKIPPED: stages}, "records": 2, **log.commits.seal()}
         end: dict[str, object] = {"status": results.SUCCEEDED, "metricsSha256": sha256, **counts}
-        opening = _opening(session, options, {"level": "none"}, session.seal)
+        opening = _opening(session, options, {"level": NONE}, session.seal)
         position = log.append_all([("run.start", opening), (END, end)])
         if durable:
             log.sync()  # the ledger, which is synced, names it

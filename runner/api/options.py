@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.levels import STRICT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,6 +30,6 @@ class Options:
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False
-    offline: str = "strict"
+    offline: str = STRICT
     argv: tuple[str, ...] = ()
     final: bool = False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
-    from runner.levels import Refusal
+    from runner.levels import RefusedError
     from runner.marker import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -127,7 +127,7 @@ def status(spec_path: str, options: Options) -> Status:
     )
 
 
-def doctor() -> dict[str, dict[str, str] | Refusal]:
+def doctor() -> dict[str, dict[str, str] | RefusedError]:
     """Try the offline guard's levels on this machine: the layers of each, or what could not be had."""
     from runner.contain.guard import survey
 

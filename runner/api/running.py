@@ -14,6 +14,7 @@ from runner.api.locking import last_holder
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, LockHeldError, UsageError
 from runner.interrupts import Interrupts
+from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
 from runner.results import RunResult, StageResult
 
@@ -139,7 +140,7 @@ def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float)
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
     stages = _skipped(plan)
-    return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": "none"})
+    return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
 
 def _skipped(plan: Plan) -> dict[str, StageResult]:
@@ -160,7 +161,7 @@ def _run_locked(
     from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
-    from runner.contain.guard import STRICT, settle
+    from runner.contain.guard import settle
     from runner.record.recovery import OpenRun
 
     spec = session.spec

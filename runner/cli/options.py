@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from runner.levels import BEST_EFFORT, STRICT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,7 +34,7 @@ def run(parser: argparse.ArgumentParser) -> None:
         help="what finished stages survive: full, a power cut (default); process, only the end of offpipe",
     )  # fmt: skip
     how.add_argument(
-        "--offline", choices=("strict", "best-effort"), default="strict",
+        "--offline", choices=(STRICT, BEST_EFFORT), default=STRICT,
         help="when the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
     )  # fmt: skip
     how.add_argument("--run-id", metavar="ID", type=_run_id, help="the run's name in the audit log")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from runner import api
 from runner.cli.params import read_params
 from runner.display.words import printable, printable_lines
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
+from runner.levels import STRICT
 from runner.record.seal import VARIABLE, warning_about
 
 if TYPE_CHECKING:
@@ -155,8 +157,9 @@ def doctor(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: A
     from runner.display.offline import doctor_lines
 
     found = api.doctor()
-    _write_all(stdout, doctor_lines(found))
-    return EXIT_OK if any(isinstance(one, dict) for one in found.values()) else EXIT_OFFLINE
+    refuses = sys.platform == "linux"
+    _write_all(stdout, doctor_lines(found, refuses=refuses))
+    return EXIT_OFFLINE if refuses and not any(isinstance(one, dict) for one in found.values()) else EXIT_OK
 
 
 def schema(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
@@ -181,7 +184,7 @@ def _options(asked: Invocation) -> Options:
         wait=getattr(given, "wait", 0.0),
         durability=getattr(given, "durability", "full"),
         paranoid=asked.flag("paranoid"),
-        offline=getattr(given, "offline", "strict"),
+        offline=getattr(given, "offline", STRICT),
         final=asked.verb == "run",
         argv=tuple(word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in asked.words),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from runner.contain.calls import NUMBERS
+from runner.contain.calls import NUMBERS, PR_SET_CHILD_SUBREAPER
 
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
@@ -17,6 +17,7 @@ ERRNO = 0x00050000  # | the number
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 X32_BIT = 0x40000000
+X32_ONLY = (512, 548)  # without the bit too these were x32's, before Linux 5.4; seccomp(2)
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
 QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # asked for by look-ups that mean no harm; nothing leaves by them
@@ -45,7 +46,6 @@ REFUSED: dict[str, int] = {
 # Typing into somebody's shell: TIOCSTI, TIOCLINUX (asm-generic/ioctls.h). Attaching to a tunnel that the user owns:
 # TUNSETIFF (linux/if_tun.h).
 REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 NEW_LISTENER = 1 << 3  # SECCOMP_FILTER_FLAG_NEW_LISTENER
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
@@ -66,6 +66,7 @@ def assemble(machine: str, *, listener: bool) -> bytes:
     code.load(_NUMBER)
     if machine == "x86_64":
         code.if_at_least(X32_BIT, _error(errno.ENOSYS))
+        code.if_between(X32_ONLY, _error(errno.ENOSYS))
     for name, number in REFUSED.items():
         code.if_equal(numbers[name], _error(number))
     code.when(numbers["ioctl"], _device())
@@ -184,6 +185,12 @@ class _Program:
 
     def if_at_least(self, constant: int, value: int) -> None:
         self._instructions.append((_AT_LEAST, 0, 1, constant))
+        self.give(value)
+
+    def if_between(self, bounds: tuple[int, int], value: int) -> None:
+        """From the first of `bounds` on, up to the second one without it."""
+        first, behind = bounds
+        self._instructions += [(_AT_LEAST, 0, 2, first), (_AT_LEAST, 1, 0, behind)]
         self.give(value)
 
     def when(self, constant: int, block: _Program) -> None:

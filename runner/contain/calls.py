@@ -42,7 +42,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def machine() -> str:
@@ -52,15 +52,15 @@ def machine() -> str:
 
 
 def call(layer: str, name: str, *arguments: object) -> int:
-    """Make the system call `name`; RefusedError of this layer when it fails."""
+    """Make the system call `name`; RefusedError of this layer when it fails. Only where `machine` knows this one."""
     return prepared(layer, name, *arguments)()
 
 
 def prepared(layer: str, name: str, *arguments: object) -> Callable[[], int]:
     """Return `call` with everything done that can be done before: for a child, in which each touch copies a page."""
-    number = NUMBERS[machine()][name] if machine() else NEW_NUMBERS[name]
+    number = NUMBERS[machine()][name]
     words = (ctypes.c_long(number), *(_widened(argument) for argument in arguments))
-    syscall = _libc.syscall
+    syscall = libc.syscall
 
     def make() -> int:
         result = syscall(*words)
@@ -73,7 +73,7 @@ def prepared(layer: str, name: str, *arguments: object) -> Callable[[], int]:
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
     """Call a function of the C library by name; RefusedError of this layer, telling it as `shown`, when it fails."""
-    result = getattr(_libc, name)(*(_widened(argument) for argument in arguments))
+    result = getattr(libc, name)(*(_widened(argument) for argument in arguments))
     if result < 0:
         raise RefusedError(layer, shown, ctypes.get_errno())
     return int(result)
@@ -82,6 +82,12 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
 def prctl(layer: str, shown: str, option: int, value: int) -> None:
     """Set a property of this process that takes one number; RefusedError of this layer when it fails."""
     function(layer, shown, "prctl", option, value, 0, 0, 0)
+
+
+def own_status() -> dict[str, str]:
+    """What /proc/self/status says, by field; proc(5)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
 def address(buffer: bytes | bytearray) -> Any:  # noqa: ANN401 - a ctypes array, which keeps the bytes alive

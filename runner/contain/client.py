@@ -13,17 +13,19 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.launch import Exit, Launch
+from runner.contain.launch import Asked, Exit, Launch
 from runner.contain.launcher import START
 from runner.errors import Fault, OffpipeError, StateError
-from runner.levels import SCAN, Refusal
+from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Self
 
-__all__ = ["Exit", "Launch", "Launcher"]
+__all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
+NOTHING_MISSING: Mapping[str, str] = {}
 DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked until the launcher has come to ignoring them
 PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
 
@@ -36,13 +38,14 @@ class Launcher:
     `refusal` why it was not, known then. Use as a context manager, or call `close`.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int, level: str) -> None:
+    def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
         self._child = pid
         self.pid = pid
         self.started_at = process_identity(pid)
         self.level = level
         self.layers: dict[str, str] = {}
-        self.refusal: Refusal | None = None
+        self.refusal: RefusedError | None = None
+        self._missing = missing
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -51,17 +54,24 @@ class Launcher:
         self._ended: int | None = None  # as os.waitpid gives it; -1 when someone else took it
 
     @classmethod
-    def start(cls, level: str = SCAN, *, interpreter: str = sys.executable, plain: bool = False) -> Launcher:
+    def start(
+        cls,
+        level: str = SCAN,
+        *,
+        interpreter: str = sys.executable,
+        plain: bool = False,
+        missing: Mapping[str, str] = NOTHING_MISSING,
+    ) -> Launcher:
         """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
-        `plain`: as on a system without subreapers. Raises StateError when there is no process, no descriptor or no
-        interpreter.
+        `missing` tells which better levels could not be had, and why; it is put to `layers`. `plain`: as on a system
+        without subreapers. Raises StateError when there is no process, no descriptor or no interpreter.
         """
         ends: list[int] = []
         try:
             for _ in range(2):
                 ends += _pipe_above_stdio()
-            pid = _spawn(interpreter, ends[0], ends[3], [level, *(["plain"] if plain else [])])
+            pid = _spawn(interpreter, ends[0], ends[3], [level, str(os.getpid()), *(["plain"] if plain else [])])
         except OSError as error:
             for descriptor in ends:
                 os.close(descriptor)
@@ -70,7 +80,7 @@ class Launcher:
         os.close(ends[3])
         os.set_blocking(ends[1], False)
         os.set_blocking(ends[2], False)
-        return cls(pid, ends[1], ends[2], level)
+        return cls(pid, ends[1], ends[2], level, missing)
 
     def __enter__(self) -> Self:
         return self
@@ -119,40 +129,40 @@ class Launcher:
             except ProcessLookupError:
                 pass  # receive tells that it is dead, or where SIGCHLD is ignored nobody has to take its exit
 
-    def receive(self) -> list[Exit]:
-        """The exits since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
+    def receive(self) -> list[Asked | Exit]:
+        """What came since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
         at_end = self._read()
-        exits = []
+        heard: list[Asked | Exit] = []
         for kind, content in self._frames():
             if kind == "exit":
-                exits.append(Exit(*content))
+                heard.append(Exit(*content))
+            elif kind == "asked":
+                heard.append(Asked(*content))
             elif kind == "ready":
-                self._greet(content)
+                self._greet(*content)
             elif kind == "refused":
-                self.refusal = Refusal(*content)
+                self.refusal = RefusedError(*content)
             else:
                 self._crash = content
-        if at_end and not exits and not self.refusal:
+        if at_end and not heard and not self.refusal:
             raise self._death()
-        return exits
+        return heard
 
-    def await_ready(self) -> list[Exit]:
-        """Wait for the first report: `layers` or `refusal` is known then. As `receive`, whose exits it returns."""
-        exits: list[Exit] = []
+    def await_ready(self) -> None:
+        """Wait for the first report: `layers` or `refusal` is known then. To be called before anything is submitted."""
         while not self.layers and not self.refusal:
             poll = select.poll()
             poll.register(self._replies, select.POLLIN)
             if not poll.poll(PATIENCE_MS):
                 what = f"process {self.pid} does not get ready"
                 raise OffpipeError(Fault("launcher", what, "is it stopped? run again"))
-            exits += self.receive()
-        return exits
+            self.receive()
 
-    def _greet(self, layers: dict[str, str]) -> None:
-        self.layers = layers
-        if "process" in layers:
-            self.pid = int(layers.pop("process"))
-            self.started_at = process_identity(self.pid)
+    def _greet(self, process: int | None, layers: dict[str, str]) -> None:
+        self.layers = {**layers, **self._missing}
+        if process is not None:
+            self.pid = process
+            self.started_at = process_identity(process)
 
     def close(self) -> None:
         """End every process of every launch, then the launcher; returns when all are gone. May be called again."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from runner.contain.client import Launcher
 from runner.errors import Fault, OfflineError
-from runner.levels import FILTER, KERNEL, LEVELS, SCAN
+from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
 
-if TYPE_CHECKING:
-    from runner.levels import Refusal
-
-STRICT, BEST_EFFORT = "strict", "best-effort"
 WHERE = "offline guard"
 _HINT = (
     "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
@@ -28,32 +23,37 @@ def start_guarded() -> Launcher:
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
     """Return the launcher once it is ready, or one at the next level that can be had; its `layers` tell why.
 
-    Raises OfflineError, with every launcher ended, when `strict` and less than `filter` is reached on Linux.
+    Raises OfflineError when `strict` and less than `filter` is reached on Linux. No launcher is left by what it raises.
     """
-    missing: dict[str, str] = {}
-    launcher.await_ready()
-    while launcher.refusal is not None:
-        missing[launcher.level] = f"none: {launcher.refusal}"
-        _refuse(launcher, launcher.refusal, strict=strict)
-        launcher.close()
-        launcher = Launcher.start(LEVELS[LEVELS.index(launcher.level) + 1])
+    refused: dict[str, RefusedError] = {}
+    try:
         launcher.await_ready()
-    launcher.layers = {**launcher.layers, **missing}
+        while launcher.refusal is not None:
+            refused[launcher.level] = launcher.refusal
+            launcher.close()
+            missing = {level: f"none: {refusal}" for level, refusal in refused.items()}
+            launcher = Launcher.start(LEVELS[LEVELS.index(launcher.level) + 1], missing=missing)
+            launcher.await_ready()
+        if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
+            why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
+            raise OfflineError(
+                Fault(
+                    WHERE,
+                    f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}",
+                    _HINT,
+                )
+            )
+    except BaseException:
+        launcher.close()
+        raise
     return launcher
 
 
-def survey() -> dict[str, dict[str, str] | Refusal]:
+def survey() -> dict[str, dict[str, str] | RefusedError]:
     """Try `kernel` and `filter`, whatever this system is: the layers of each, or what could not be had."""
-    found: dict[str, dict[str, str] | Refusal] = {}
+    found: dict[str, dict[str, str] | RefusedError] = {}
     for level in (KERNEL, FILTER):
         with Launcher.start(level) as launcher:
             launcher.await_ready()
             found[level] = launcher.refusal or launcher.layers
     return found
-
-
-def _refuse(launcher: Launcher, refusal: Refusal, *, strict: bool) -> None:
-    if strict and launcher.level == FILTER:
-        launcher.close()
-        what = f'cannot keep stages from the network: level "{FILTER}" needs {refusal.layer}, and {refusal}'
-        raise OfflineError(Fault(WHERE, what, _HINT))

@@ -20,14 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no reason for a lower level
 REFUSED, OPENED, UNCLEAR = 0, 1, 2  # how the probe ends
 
 
 class Isolation:
     """What was reached: `layers` for the record, the `listener` for the loop, and what each child still has to do."""
 
-    def __init__(self, layers: dict[str, str], listener: Listener | None, landlock: Landlock | None) -> None:
+    def __init__(
+        self, layers: dict[str, str], listener: Listener | None, landlock: Landlock | None, process: int | None = None
+    ) -> None:
         self.layers = layers
+        self.process = process  # the launcher's number outside its pid namespace, if it has one
         self.listener = listener
         self._landlock = landlock
 
@@ -39,28 +43,36 @@ class Isolation:
             self._landlock.enter_stage()
 
 
-def isolate(level: str, descriptors: tuple[int, ...]) -> Isolation:
+def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
     """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError for what is missing.
 
-    `descriptors` are those that only the launcher may keep.
+    `runner` is the process that started this one, `descriptors` are those that only the launcher may keep.
     """
     layers = {"level": level}
     if level == SCAN:
         return Isolation(layers, None, None)
+    if not calls.machine():
+        raise RefusedError("seccomp", f"no filter for {os.uname().machine}", 0)
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            raise RefusedError("/proc", "/proc is that of another pid namespace", 0)
+        process = None
         if level == KERNEL:
-            layers |= enter_namespaces(descriptors)
+            process, namespaces = enter_namespaces(runner, descriptors)
+            layers |= namespaces
         witness = _Witness(descriptors) if level == FILTER else None
         layers["privileges"] = drop_privileges()
         landlock = _landlock(layers)
         listener, layers["attempts"] = install()
         hide_memory()
         layers["seccomp"] = _verified_filter()
-        isolation = Isolation(layers, listener, landlock)
+        isolation = Isolation(layers, listener, landlock, process)
         if witness is not None:
             layers["memory"] = witness.verified(isolation)
     except OSError as error:
-        raise RefusedError("launcher", f"{error.filename or error}", error.errno or 0) from error
+        if error.errno in PASSING:
+            raise
+        raise RefusedError("isolation", f"opening {error.filename}", error.errno or 0) from error
     return isolation
 
 
@@ -68,7 +80,7 @@ def _landlock(layers: dict[str, str]) -> Landlock | None:
     try:
         landlock = Landlock()
     except RefusedError as error:
-        layers["landlock"] = f"none: {error.refusal}"
+        layers["landlock"] = f"none: {error}"
         return None
     layers["landlock"] = landlock.layer
     return landlock
@@ -76,14 +88,13 @@ def _landlock(layers: dict[str, str]) -> Landlock | None:
 
 def _verified_filter() -> str:
     """Ask /proc and the filter itself; RefusedError when it is not there."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    status = calls.own_status()
     if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
         raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
     try:
         calls.call("seccomp", "socket", AF_NETLINK, SOCK_STREAM, 0)
     except RefusedError as error:
-        if error.refusal.number == errno.EAFNOSUPPORT:
+        if error.number == errno.EAFNOSUPPORT:
             return "filter"
     raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
 
@@ -95,10 +106,12 @@ class _Witness:
         waits, self._holds = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            for descriptor in (*descriptors, self._holds):
-                os.close(descriptor)
-            os.read(waits, 1)
-            os._exit(0)
+            try:
+                for descriptor in (*descriptors, self._holds):
+                    os.close(descriptor)
+                os.read(waits, 1)
+            finally:
+                os._exit(0)
         os.close(waits)
 
     def verified(self, isolation: Isolation) -> str:

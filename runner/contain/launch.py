@@ -35,8 +35,8 @@ class Exit:
     `sent`: the launcher had asked it to end (time limit, terminate, kill) before it did. `left_behind` counts the
     processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main
     process and what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS.
-    `attempts` are the calls of socket(2) for a network, as (program, address family, calls); `local_sockets` counts
-    those for stream sockets of AF_UNIX that block, as multiprocessing's do.
+    `network` is what was asked for beyond what Asked told; `local_sockets` counts the calls of socket(2) for stream
+    sockets of AF_UNIX that block, as multiprocessing's do.
     """
 
     id: int
@@ -49,5 +49,13 @@ class Exit:
     max_rss_bytes: int
     failed_to_start: str | None
     left_behind: int
-    attempts: list[tuple[str, str, int]]
+    network: list[tuple[str, str, int, bool]]
     local_sockets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """That processes of a launch which still runs asked for networks; the fields of results.NetworkCalls."""
+
+    id: int
+    network: list[tuple[str, str, int, bool]]

@@ -5,8 +5,9 @@ out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at 
 0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
 
 Requests: ("launch", child.Request), ("terminate" or "kill", None): to all stages.
-Reports: ("ready", {layers}) or ("refused", the fields of levels.Refusal); ("exit", (the fields of launch.Exit)),
-("crash", text). What it is told to isolate itself with (`isolate`) it enters once, before it is ready.
+Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
+("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
+The level that it is told to reach (`isolate`) it enters once, before it is ready.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if __name__ == "__main__":
 from runner.contain.child import IGNORED, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
-from runner.contain.started import Started, failure_text
+from runner.contain.started import Started
 from runner.contain.tree import has_ended, open_tree
-from runner.levels import KERNEL, SCAN, RefusedError
+from runner.levels import KERNEL, RefusedError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not en
 class Service:
     """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block."""
 
-    def __init__(self, requests: int, replies: int, tree: ProcessTree | SessionTree, isolation: Isolation) -> None:
+    def __init__(
+        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation
+    ) -> None:
+        """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
         self._requests = requests
         self._replies = replies
         self._tree = tree
@@ -56,7 +60,7 @@ class Service:
         self._queue = bytearray(START)
         self._waiting_for_room = False
         self._closing = False
-        self._runner = os.getppid()
+        self._runner = runner
         self._wakeup, write_end = os.pipe()
         for descriptor in (self._wakeup, write_end, requests, replies):
             os.set_blocking(descriptor, False)
@@ -70,19 +74,20 @@ class Service:
 
     def serve(self) -> None:
         """Until the runner is gone and nothing of any stage is left."""
-        self.tell("ready", self._isolation.layers)
+        self.tell("ready", (self._isolation.process, self._isolation.layers))
         while not self._closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
             if self._wakeup in events:
                 os.read(self._wakeup, 65536)
             if self._watch and self._watch.descriptor in events:
-                self._watch.answer({pid: one.attempts for pid, one in (self._ended | self._running).items()})
+                self._watch.answer({pid: one.tally for pid, one in (self._ended | self._running).items()})
             self._reap()
             if self._requests in events:
                 self._read_requests()
             if os.getppid() != self._runner:
                 self._close()
             self._keep_time()
+            self._tell_of_networks()
             self._flush()
 
     def tell(self, kind: str, content: Report) -> None:
@@ -92,11 +97,12 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
-        self._tree.send(self._running, signal.SIGKILL)
+        mains = self._ended | self._running
+        self._tree.send(mains, signal.SIGKILL)
         try:
             while True:
                 os.wait4(-1, 0)
-                self._tree.kill_left((), self._running, childless=False)
+                self._tree.kill_left((), mains, childless=False)
         except ChildProcessError:
             pass
 
@@ -104,7 +110,8 @@ class Service:
         """How long nothing is due, in milliseconds; None for ever."""
         if self._ended:
             return LOOK_AGAIN * 1000
-        due = [stage.deadline for stage in self._running.values() if stage.deadline is not None]
+        times = [time for stage in self._running.values() for time in (stage.deadline, stage.tally.due)]
+        due = [time for time in times if time is not None]
         return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
 
     def _read_requests(self) -> None:
@@ -139,8 +146,7 @@ class Service:
         try:
             pid, report = fork_stage(request, self._tree, self._isolation)
         except OSError as error:
-            text = failure_text(b"%d starting a process" % (error.errno or 0))
-            self.tell("exit", (request["id"], None, None, False, False, 0.0, 0.0, 0, text, 0, [], 0))
+            self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
         self._running[pid] = Started(request, report, started)
 
@@ -166,6 +172,12 @@ class Service:
                 over.setdefault(signal.SIGKILL if stage.sent else signal.SIGTERM, []).append(pid)
         for number, mains in over.items():
             self._send(mains, number)
+
+    def _tell_of_networks(self) -> None:
+        now = time.monotonic()
+        for stage in self._running.values():
+            if stage.tally.due is not None and stage.tally.due <= now:
+                self.tell("asked", (stage.id, stage.tally.new()))
 
     def _reap(self) -> None:
         """Take in every process that ended; report the stages of which nothing is left."""
@@ -235,10 +247,10 @@ def _frame(kind: str, content: Report) -> bytes:
     return len(encoded).to_bytes(4, "big") + encoded
 
 
-def _isolated(level: str, descriptors: tuple[int, int]) -> Isolation:
+def _isolated(level: str, runner: int, descriptors: tuple[int, int]) -> Isolation:
     """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
     try:
-        return isolate(level, descriptors)
+        return isolate(level, runner, descriptors)
     except RefusedError as error:
         os.write(descriptors[1], START + _frame("refused", error.args))
         os._exit(0)
@@ -263,12 +275,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if os.getsid(0) != os.getpid():
         os.setsid()
-    level = next((word for word in sys.argv[1:] if word != "plain"), SCAN)
+    level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
-    isolation = _isolated(level, descriptors)
-    tree = open_tree(plain="plain" in sys.argv[1:])
+    isolation = _isolated(level, runner, descriptors)
+    tree = open_tree(plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
-    service = Service(*descriptors, tree, isolation)
+    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation)
     try:
         service.serve()
     except BaseException:  # noqa: BLE001 - this process has no stderr

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import struct
 
 from runner.contain import calls
@@ -40,25 +41,28 @@ KERNEL_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
-def enter_namespaces(descriptors: tuple[int, ...]) -> dict[str, str]:
-    """Return, in the *inner* process only, what was reached: a layer for each namespace, and `process`, its own number
-    outside. `descriptors` are those that only the launcher may keep. RefusedError with what could not be had.
+def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
+    """Return, in the *inner* process only, its own number outside, and what was reached: a layer for each namespace.
+    `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError with
+    what could not be had.
     """  # noqa: D205
     outside = _namespaces()
-    runner = os.getppid()
     layers = {"userMap": _unshare()}
     calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)  # it died before the line above
+    lives, holds = os.pipe()
     inner = os.fork()
     if inner:
-        _wait_outside(inner, descriptors)
+        _wait_outside(inner, (*descriptors, lives))
+    os.close(holds)
     calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    layers["process"] = os.readlink("/proc/self")  # the old /proc still tells
+    _end_without_outer(lives)
+    process = int(os.readlink("/proc/self"))  # the old /proc still tells
     _own_mounts()
     if os.geteuid() == 0:
         layers["kernelSettings"] = _protect_kernel_settings()
-    return layers | _verified(outside)
+    return process, layers | _verified(outside)
 
 
 def _unshare() -> str:
@@ -69,10 +73,12 @@ def _unshare() -> str:
     answer, say = os.pipe()
     writer = os.fork()
     if writer == 0:
-        os.close(tell)
-        os.read(ready, 1)
-        os.write(say, _write_maps(pid, privileged=privileged))
-        os._exit(0)
+        try:
+            os.close(tell)
+            os.read(ready, 1)
+            os.write(say, _write_maps(pid, privileged=privileged))
+        finally:
+            os._exit(0)
     os.close(ready)
     os.close(say)
     try:
@@ -83,21 +89,20 @@ def _unshare() -> str:
         failure = os.read(answer, 4096)
         os.close(answer)
         os.waitpid(writer, 0)
-    if failure:
-        number, _, tried = failure.decode().partition(" ")
-        raise RefusedError("user namespace", f"writing {tried}", int(number))
+    number, _, tried = failure.decode().partition(" ")
+    if number != "0":  # or nothing, when the writer died
+        raise RefusedError("user namespace", f"writing {tried or 'the maps of ids'}", int(number or 0))
     return "all ids" if privileged else "own id"
 
 
 def _may_map_all() -> bool:
     """Whether this process may map ids that are not its own: so root keeps access to the files of every user."""
-    with open("/proc/self/status", "rb") as file:
-        effective = int(file.read().partition(b"CapEff:")[2].split(None, 1)[0], 16)
+    effective = int(calls.own_status()["CapEff"], 16)
     return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
 
 
 def _write_maps(pid: int, *, privileged: bool) -> bytes:
-    """Runs in the *writer*: every id stays what it is outside. Empty, or the errno and the file that refused."""
+    """Runs in the *writer*: every id stays what it is outside. `0 `, or the errno and the file that refused."""
     if privileged:
         contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
     else:
@@ -109,8 +114,8 @@ def _write_maps(pid: int, *, privileged: bool) -> bytes:
             os.write(descriptor, content)  # in one piece, user_namespaces(7)
             os.close(descriptor)
         except OSError as error:
-            return b"%d %s" % (error.errno or 0, name.encode())
-    return b""
+            return b"%d %s" % (error.errno or errno.EIO, name.encode())
+    return b"0 "
 
 
 def _same(path: str) -> bytes:
@@ -124,14 +129,30 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
     """Runs in the *outer* process: end as the inner one ends."""
     for descriptor in descriptors:
         os.close(descriptor)
-    # Whoever wakes what the runner started means the launcher.
-    signal.signal(signal.SIGCONT, lambda _number, _frame: os.kill(inner, signal.SIGCONT))
+
+    def wake(_number: int, _frame: object) -> None:
+        """Whoever wakes what the runner started means the launcher."""
+        try:
+            os.kill(inner, signal.SIGCONT)
+        except ProcessLookupError:
+            pass  # it has ended, and been waited for
+
+    signal.signal(signal.SIGCONT, wake)
     status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
     if status < 0:
         if -status != signal.SIGKILL:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status if status >= 0 else 70)
+
+
+def _end_without_outer(lives: int) -> None:
+    """Runs in the *inner* process: end if the outer one died before this one asked to be killed by that."""
+    poll = select.poll()
+    poll.register(lives, 0)  # which tells of POLLHUP all the same
+    if poll.poll(0):
+        os._exit(1)
+    os.close(lives)
 
 
 def _own_mounts() -> None:
@@ -152,7 +173,7 @@ def _protect_kernel_settings() -> str:
             _mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
         changed = [path for path in (*own, *_kernel_mounts()) if _make_read_only(path)]
     except RefusedError as error:
-        return f"writable: {error.refusal}"
+        return f"writable: {error}"
     writable = [os.fsdecode(path) for path in changed if not os.statvfs(path).f_flag & os.ST_RDONLY]
     return f"writable: {', '.join(writable)}" if writable else "read-only"
 
@@ -163,7 +184,7 @@ def _make_read_only(path: bytes) -> bool:
     try:
         calls.call("kernel settings", "mount_setattr", AT_FDCWD, path, AT_RECURSIVE, attributes, len(attributes))
     except RefusedError as error:
-        if error.refusal.number in (errno.EINVAL, errno.ENOENT):  # no mount point
+        if error.number in (errno.EINVAL, errno.ENOENT):  # no mount point
             return False
         raise
     return True

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import select
+import time
 
-from runner.contain.bpf import AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
+from runner.contain.bpf import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
 from runner.contain.tree import has_ended, parent_and_session
+from runner.processes import process_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,30 +19,67 @@ if TYPE_CHECKING:
 
     from runner.contain.seccomp import Call, Listener
 
+    Key = tuple[str, str, bool]  # program, address family, whether it is a probe
+    Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
+
 AT_ONCE = 64  # calls answered before the launcher looks after its other duties
-MOST = 100  # of programs and families told apart, per launch
-OTHERS = ("other programs", "any")
+MOST = 100  # of what is told of one launch
+PATIENCE = 10.0  # seconds in which more of the same may come, to be told of together
+OTHERS = ("other programs", "any", False)
 NAME_LENGTH = 100
 SOCK_NONBLOCK = os.O_NONBLOCK  # socket(2)
+# What a JVM asks for when it loads its network library, which java.nio.file does too: whether there is IPv4, IPv6 and
+# SO_REUSEPORT (net_util.c and net_util_md.c of OpenJDK). What comes after these, a process asks for in earnest.
+PROBES = {AF_INET: 2, AF_INET6: 1}
 
 
-class Attempts:
-    """What the processes of one launch asked for."""
+class Tally:
+    """Which networks the processes of one launch asked for, and what of that has been told."""
 
-    __slots__ = ("counts", "local")
+    __slots__ = ("_probing", "_told", "_untold", "due", "local_sockets")
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], int] = {}  # (program, family) -> calls
-        self.local = 0  # calls for AF_UNIX, which are no attempt to get out, but may be why a program failed
+        self.due: float | None = None  # when to tell of what is new
+        self.local_sockets = 0  # see launch.Exit
+        self._untold: dict[Key, int] = {}
+        self._told: list[Key] = []
+        self._probing: dict[tuple[int, int | None], dict[int, int]] = {}  # process -> family -> probes still to come
 
-    def add(self, program: str, family: str) -> None:
-        key = (program, family)
-        if key not in self.counts and len(self.counts) >= MOST - 1:
-            key = OTHERS
-        self.counts[key] = self.counts.get(key, 0) + 1
+    def add(self, call: Call) -> None:
+        """Count one call."""
+        key: Key = (_program(call.pid), call.family_name, self._is_probe(call))
+        if key not in self._untold and key not in self._told:
+            if len(self._untold) + len(self._told) >= MOST - 1:
+                key = OTHERS
+            self.due = self.due or time.monotonic() + PATIENCE
+        self._untold[key] = self._untold.get(key, 0) + 1
 
-    def as_report(self) -> list[tuple[str, str, int]]:
-        return [(program, family, count) for (program, family), count in self.counts.items()]
+    def new(self) -> Network:
+        """Return, and take for told, what was never told of before."""
+        self.due = None
+        return self._tell([key for key in self._untold if key not in self._told and key != OTHERS])
+
+    def rest(self) -> Network:
+        """Return, and take for told, everything else; what would be more than MOST in all as OTHERS."""
+        for key in list(self._untold)[max(0, MOST - 1 - len(self._told)) :]:
+            if len(self._told) + len(self._untold) > MOST and key != OTHERS:
+                self._untold[OTHERS] = self._untold.get(OTHERS, 0) + self._untold.pop(key)
+        return self._tell(list(self._untold))
+
+    def _tell(self, keys: list[Key]) -> Network:
+        self._told += keys
+        return [(program, family, self._untold.pop((program, family, probe)), probe) for program, family, probe in keys]
+
+    def _is_probe(self, call: Call) -> bool:
+        if call.kind != SOCK_STREAM or call.family not in PROBES:
+            return False
+        process = _process_of(call.pid)
+        if process not in self._probing:
+            self._probing[process] = dict(PROBES) if _is_jvm(process[0]) else {}
+        left = self._probing[process].get(call.family, 0)
+        if left:
+            self._probing[process][call.family] = left - 1
+        return left > 0
 
 
 class Watch:
@@ -52,7 +91,7 @@ class Watch:
         self._poll = select.poll()
         self._poll.register(listener.descriptor, select.POLLIN)
 
-    def answer(self, launches: dict[int, Attempts]) -> None:
+    def answer(self, launches: dict[int, Tally]) -> None:
         """Refuse what waits, AT_ONCE at most, and count it for the launch (by its main process) that it comes from."""
         for _ in range(AT_ONCE):
             if not self._poll.poll(0):
@@ -62,26 +101,27 @@ class Watch:
                 self._count(call, launches)
                 self._listener.refuse(call)
 
-    def _count(self, call: Call, launches: dict[int, Attempts]) -> None:
+    def _count(self, call: Call, launches: dict[int, Tally]) -> None:
         main = _main_of(call.pid, launches)
         if main is None:
             return
         if call.family == AF_UNIX:
             # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
-            launches[main].local += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
+            launches[main].local_sockets += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
         else:
-            launches[main].add(_program(call.pid), call.family_name)
+            launches[main].add(call)
 
 
 def _main_of(pid: int, mains: Collection[int]) -> int | None:
     """The main process above this process or thread: by its session, else by its parents.
 
-    Main processes take in their orphans, so who has no main above him was left by one that ended. None: by nobody.
+    Main processes take in their orphans, so who has no main above him was left by one that ended. None: nobody's, or
+    already gone.
     """
     while pid > 1 and pid not in mains:
         found = parent_and_session(pid)
         if found is None:
-            break
+            return None  # it ended while it asked
         parent, session = found
         if session in mains:
             return session
@@ -89,6 +129,24 @@ def _main_of(pid: int, mains: Collection[int]) -> int | None:
     if pid in mains:
         return pid
     return next((main for main in mains if has_ended(main)), None)
+
+
+def _process_of(thread: int) -> tuple[int, int | None]:
+    """The process that a thread is of, with its start time, since numbers are used again."""
+    try:
+        with open(f"/proc/{thread}/status", "rb", buffering=0) as file:
+            process = int(file.read(4096).partition(b"\nTgid:")[2].split(None, 1)[0])
+        return process, process_identity(process)
+    except (OSError, IndexError):
+        return thread, None
+
+
+def _is_jvm(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/maps", "rb") as file:
+            return any(line.rstrip().endswith(b"/libjvm.so") for line in file)
+    except OSError:
+        return False
 
 
 def _program(pid: int) -> str:

@@ -14,6 +14,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 # What root keeps, so that a job over the files of many users works as before: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
+CAP_SETPCAP = 8
 LAYER = "privileges"
 
 
@@ -23,7 +24,7 @@ def drop_privileges() -> str:
     held = _capabilities()
     is_root = os.geteuid() == 0
     kept = sum(1 << number for number in KEPT_BY_ROOT) & held["CapPrm"] if is_root else 0
-    if held["CapEff"] >> 8 & 1:  # SETPCAP; without it nothing can be gained from the bounding set under no_new_privs
+    if held["CapEff"] >> CAP_SETPCAP & 1:  # without it nothing can be gained from that set under no_new_privs
         for number in range(64):
             if held["CapBnd"] >> number & 1 and not kept >> number & 1:
                 calls.prctl(LAYER, "prctl(PR_CAPBSET_DROP)", calls.PR_CAPBSET_DROP, number)
@@ -39,6 +40,4 @@ def hide_memory() -> None:
 
 
 def _capabilities() -> dict[str, int]:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        fields = dict(line.split(":\t", 1) for line in file if line.startswith("Cap"))
-    return {name: int(value, 16) for name, value in fields.items()}
+    return {name: int(value, 16) for name, value in calls.own_status().items() if name.startswith("Cap")}

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 
 from runner.contain import bpf, calls
 from runner.contain.bpf import NEW_LISTENER
-from runner.levels import RefusedError
+from runner.levels import NAMED, RefusedError
 
 SET_MODE_FILTER = 1
 SPEC_ALLOW, WAIT_KILLABLE_RECV = 1 << 2, 1 << 5
@@ -46,29 +45,29 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._libc = ctypes.CDLL(None, use_errno=True)
 
     def receive(self) -> Call | None:
         """Return the next call, which poll(2) has announced; None when its process is gone."""
         received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
-        if not self._ioctl(IOCTL_RECV, received):
-            return None
+        if self._ioctl(IOCTL_RECV, received):
+            return None  # ENOENT; or EINTR, and poll announces it again
         number, pid, _, _, _, _, family, kind = struct.unpack_from("=QIIiIQQQ", received)
         return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF)
 
     def refuse(self, call: Call) -> None:
         """Let the call fail with the errno that its program knows how to take."""
         response = struct.pack("=QqiI", call.id, 0, -bpf.unheard_errno(call.family), 0)  # struct seccomp_notif_resp
-        self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response)))
+        while self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response))) == errno.EINTR:
+            pass  # what has been received is not announced again
 
-    def _ioctl(self, request: int, buffer: ctypes.Array[ctypes.c_char]) -> bool:
-        """False when the call was given up meanwhile (ENOENT), or a signal came (EINTR): poll tells of it again."""
-        if self._libc.ioctl(self.descriptor, ctypes.c_ulong(request), buffer) == 0:
-            return True
+    def _ioctl(self, request: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
+        """0, or the errno when the call was given up meanwhile (ENOENT) or a signal came (EINTR)."""
+        if calls.libc.ioctl(self.descriptor, ctypes.c_ulong(request), buffer) == 0:
+            return 0
         number = ctypes.get_errno()
-        if number in (errno.ENOENT, errno.EINTR):
-            return False
-        raise OSError(number, f"ioctl {request:#x} of the seccomp listener")
+        if number not in (errno.ENOENT, errno.EINTR):
+            raise OSError(number, f"ioctl {request:#x} of the seccomp listener")
+        return number
 
 
 def install() -> tuple[Listener | None, str]:
@@ -77,16 +76,13 @@ def install() -> tuple[Listener | None, str]:
     Where somebody else listens already (EBUSY) there is no listener, and the filter refuses by itself. RefusedError
     when there is no filter at all. Needs no_new_privs.
     """
-    machine = calls.machine()
-    if not machine:
-        raise RefusedError(LAYER, f"no filter for {os.uname().machine}", 0)
-    refusal = None
+    machine, refusal = calls.machine(), None
     for flags in (NEW_LISTENER | WAIT_KILLABLE_RECV, NEW_LISTENER):  # the first since Linux 5.19
         try:
-            return Listener(_set_filter(machine, flags)), "named"
+            return Listener(_set_filter(machine, flags)), NAMED
         except RefusedError as error:
-            refusal = error.refusal
-            if refusal.number not in (errno.EINVAL, errno.EBUSY):
+            refusal = error
+            if error.number not in (errno.EINVAL, errno.EBUSY):
                 raise
     _set_filter(machine, 0)
     return None, f"cannot be named: {refusal}"

@@ -9,16 +9,16 @@ import errno
 import os
 import sys
 
-from runner.contain.notify import Attempts
+from runner.contain.notify import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
+    from typing import Any
 
     from runner.contain.child import Request
 
-    Plain = int | float | str | None
-    Report = dict[str, str] | tuple[Plain | list[tuple[str, str, int]], ...] | str
+    Report = tuple[Any, ...] | str
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 
@@ -26,7 +26,7 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on mac
 class Started:
     """One launch from its fork until its report; `deadline` is when its time, or its grace, is over."""
 
-    __slots__ = ("attempts", "deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "timed_out")
+    __slots__ = ("deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "tally", "timed_out")
 
     def __init__(self, request: Request, report: int, started: float) -> None:
         self.id = request["id"]
@@ -37,7 +37,7 @@ class Started:
         self.sent = False
         self.timed_out = False
         self.left: set[int] = set()
-        self.attempts = Attempts()
+        self.tally = Tally()
         self.outcome: tuple[int | float | str | None, ...] = ()
 
     def end(self, status: int, usage: struct_rusage, now: float) -> None:
@@ -56,9 +56,16 @@ class Started:
             failure_text(failure) if failure else None,
         )
 
+    @classmethod
+    def never(cls, request: Request, failure: bytes) -> Report:
+        """The report of a launch for which there was no process."""
+        it = cls(request, -1, 0.0)
+        it.outcome = (None, None, False, False, 0.0, 0.0, 0, failure_text(failure))
+        return it.as_report()
+
     def as_report(self) -> Report:
         """The fields of launch.Exit."""
-        return (self.id, *self.outcome, len(self.left), self.attempts.as_report(), self.attempts.local)
+        return (self.id, *self.outcome, len(self.left), self.tally.rest(), self.tally.local_sockets)
 
 
 def failure_text(failure: bytes) -> str:

@@ -5,8 +5,9 @@ Loaded by the launcher program only. Two kinds of system: with a subreaper and /
 
 from __future__ import annotations
 
-import ctypes
 import os
+
+from runner.contain.calls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PR_SET_CHILD_SUBREAPER = 36
 LOOKS = 1000  # how often SessionTree looks after processes that it killed and cannot wait for
 
 
 def open_tree(*, plain: bool) -> ProcessTree | SessionTree:
     """The best that this system has, or with `plain` what every system has."""
-    prctl = None if plain else getattr(ctypes.CDLL(None), "prctl", None)
+    prctl = None if plain else getattr(libc, "prctl", None)
     if prctl is not None and os.path.exists("/proc/self/stat"):
         return ProcessTree(prctl)
     return SessionTree()

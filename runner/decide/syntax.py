@@ -91,7 +91,10 @@ class Collector:
     def _add_call(self, call: ast.Call, deferred: bool) -> None:
         full = _dotted(call.func, self._aliases)
         if full in _RUNNING:
-            text = _literal(call.args[0]) if call.args else None
+            source = (
+                call.args[0] if call.args else next((one.value for one in call.keywords if one.arg == "source"), None)
+            )
+            text = _literal(source) if source is not None else None
             tree = _tree_of(text) if isinstance(text, str | bytes) else None
             if tree is not None:
                 self._gather(tree, call, deferred=deferred)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.words import printable
-from runner.levels import KERNEL, LEVELS, SCAN
+from runner.levels import FILTER, KERNEL, LEVELS, NAMED, NONE, SCAN
 from runner.results import network_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runner.levels import Refusal
+    from runner.levels import RefusedError
     from runner.results import RunResult
 
 SHOWN = 10  # attempts of stages named in the summary; the audit log has them all
-NAMED = "named"  # what the layer `attempts` says when all is well
 
 # Title, the layer's name in the record, and what it does; {} is how far it was reached.
 LAYERS = (
@@ -38,7 +37,7 @@ MISSING = {
         "kernel.apparmor_restrict_unprivileged_userns; an own /proc also by a container that\n"
         "masks parts of /proc"
     ),
-    "filter": (
+    FILTER: (
         "seccomp needs Linux on x86_64 or aarch64, and a profile that lets filters be added;\n"
         "closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above"
     ),
@@ -50,20 +49,22 @@ def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
     if isolation["level"] == SCAN:
         why = "; ".join(f"{level}: {isolation[level]}" for level in LEVELS if level in isolation)
         yield "offline guard: only at level scan, stages can reach the network" + (f" ({why})" if why else "")
-    elif isolation.get("attempts", NAMED) != NAMED:
+    if isolation.get("attempts", NAMED) != NAMED:
         yield f"offline guard: attempts are refused, but {isolation['attempts']}"
+    if isolation.get("kernelSettings", "").startswith("writable"):
+        yield f"offline guard: root's stages can change what the kernel does outside: {isolation['kernelSettings']}"
 
 
 def offline_text(result: RunResult) -> str:
     """Return the summary's line: the level, and who asked for a network. Empty when no stage was started."""
     level = result.isolation["level"]
-    if level == "none":
+    if level == NONE:
         return ""
     asked = [
-        f"{stage.name}: {printable(network_text(attempt.network))}"
+        f"{stage.name}: {printable(network_text(meant))}"
         for stage in result.stages.values()
         for attempt in stage.attempts
-        if attempt.network
+        if (meant := [calls for calls in attempt.network if not calls.is_probe])
     ]
     if not asked:
         return f"offline guard: {level}\n"
@@ -71,8 +72,11 @@ def offline_text(result: RunResult) -> str:
     return f"offline guard: {level}, a network was refused to {'; '.join(asked[:SHOWN])}{more}\n"
 
 
-def doctor_lines(found: Mapping[str, Mapping[str, str] | Refusal]) -> Iterator[str]:
-    """Yield what each level is here: its layers and what they cover, or what is missing and may be done."""
+def doctor_lines(found: Mapping[str, Mapping[str, str] | RefusedError], *, refuses: bool) -> Iterator[str]:
+    """Yield what each level is here: its layers and what they cover, or what is missing and may be done.
+
+    `refuses`: a run does, on this kind of system, unless a level is there.
+    """
     reached = next((level for level, one in found.items() if isinstance(one, dict)), SCAN)
     yield f"offline guard: runs on this machine reach level {reached}\n"
     for level, one in found.items():
@@ -85,4 +89,5 @@ def doctor_lines(found: Mapping[str, Mapping[str, str] | Refusal]) -> Iterator[s
             yield f"\n{level}: not available\n  {printable(str(one))}\n"
             yield from (f"  {line}\n" for line in MISSING[level].splitlines())
     if reached == SCAN:
-        yield "\nonly the scan of Python sources is left: a run is refused, unless --offline best-effort is given\n"
+        yield "\nonly the scan of Python sources is left"
+        yield ": a run is refused, unless --offline best-effort is given\n" if refuses else "\n"

@@ -17,7 +17,7 @@ from runner.paths import partial_path, partial_tag
 from runner.record import files
 from runner.record.checkpoints import adopt, discard_attempt, find_partials, keep_or_discard, read_progress
 from runner.record.locks import StageLock
-from runner.results import AttemptResult, StageResult
+from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class Attempts:
         Raises SpecError when the command line cannot be made, or its program is not there.
         """
         stage, run = job.stage, self.run_id
+        job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
         job.tag = partial_tag(run, job.number)
         job.log = self._paths.log(run, stage.name, job.number)
@@ -159,20 +160,28 @@ class Attempts:
         }  # fmt: skip
         self._log.append("attempt.started", record)
 
-    # ---- after ----
+    # ---- during and after ----
+
+    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> None:
+        """Record which networks the running attempt asked for, and what that does to the stage."""
+        for one in (NetworkCalls(*fields) for fields in asked):
+            record: dict[str, object] = {
+                "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
+                "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
+            }  # fmt: skip
+            self._log.append("offline.attempt", record)
+            job.network.append(one)
 
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
+        self.record_network(job, ended.network)
         progress = read_progress(self.progress_path(job.stage))
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
             ended.max_rss_bytes, job.delay, lines,
-            ended.left_behind, ended.failed_to_start, ended.sent, tuple(ended.attempts), ended.local_sockets,
+            ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
-        for program, family, count in attempt.network:
-            record = {"stage": job.stage.name, "attempt": job.number, "program": program, "family": family}
-            self._log.append("offline.attempt", {**record, "count": count})
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:

@@ -27,7 +27,7 @@ class Backoff:
 
     def delay_after(self, job: Job, attempt: AttemptResult) -> float | None:
         """Return the seconds to wait before the next attempt, or None when there is to be none."""
-        if job.broke_out(attempt):
+        if job.asked_for_network(attempt):
             return None
         stage = job.stage
         wanted = self.is_retryable(job, attempt)
@@ -51,7 +51,7 @@ class Backoff:
         `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
         """
         attempt = job.attempts[-1]
-        if job.broke_out(attempt):
+        if job.asked_for_network(attempt):
             return _network_fault(job, attempt), EXIT_OFFLINE
         fault = _fault_of(job, attempt)
         if given_up:
@@ -60,7 +60,8 @@ class Backoff:
 
 
 def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
-    what = f"asked for a network, which was refused: {network_text(attempt.network)}"
+    asked = [calls for calls in attempt.network if job.fails_by(calls)]
+    what = f"asked for a network, which was refused: {network_text(asked)}"
     hint = (
         "stages run offline; what asks without need (Python's uuid1 and getnode, Java's getLocalHost) may be left to: "
         '"offline": {"onAttempt": "record"}'

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.errors import OffpipeError
     from runner.record.locks import StageLock
     from runner.resources import Capacity
-    from runner.results import AttemptResult
+    from runner.results import AttemptResult, NetworkCalls
     from runner.spec.model import Stage
 
 
@@ -39,10 +39,15 @@ class Job:
     lock: StageLock | None = None
     before: dict[str, object] = field(default_factory=dict)
     limits: Enforced = NOTHING
+    network: list[NetworkCalls] = field(default_factory=list)  # asked for by the attempt that is running
 
-    def broke_out(self, attempt: AttemptResult) -> bool:
-        """Whether an attempt asked for a network, in a stage that fails by that."""
-        return bool(attempt.network) and self.stage.on_attempt == "fail"
+    def fails_by(self, calls: NetworkCalls) -> bool:
+        """Whether it fails the stage that one of its programs asked for this."""
+        return self.stage.on_attempt == "fail" and not calls.is_probe
+
+    def asked_for_network(self, attempt: AttemptResult) -> bool:
+        """Whether an attempt at the stage failed by asking for a network."""
+        return any(self.fails_by(calls) for calls in attempt.network)
 
     def result(self, now: float, status: str) -> StageResult:
         """Return how the stage ended, at `now` of the monotonic clock."""

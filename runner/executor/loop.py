@@ -10,6 +10,7 @@ import select
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.contain.launch import Asked
 from runner.decide.plan import Skip
 from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
@@ -39,18 +40,9 @@ class Executor:
     """Executes the stages of one run. Everything it does to the disk goes through `attempts`."""
 
     def __init__(
-        self,
-        graph: Graph,
-        stages: Sequence[Stage],
-        plan: Plan,
-        attempts: Attempts,
-        launcher: Launcher,
-        policy: Policy,
-        hooks: HookRelay,
-        interrupts: Interrupts,
-        clock: Callable[[], float],
-        ticker: Ticker,
-    ) -> None:
+        self, graph: Graph, stages: Sequence[Stage], plan: Plan, attempts: Attempts, launcher: Launcher, policy: Policy,
+        hooks: HookRelay, interrupts: Interrupts, clock: Callable[[], float], ticker: Ticker,
+    ) -> None:  # fmt: skip
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
         self._plan = plan
@@ -79,13 +71,23 @@ class Executor:
             if not self._running and not self._sleeping:
                 break
             self._wait()
-            exits = [(self._running.pop(ended.id), ended) for ended in self._launcher.receive()]
-            if all(ended.code == 0 and not ended.attempts for _, ended in exits):
+            exits = self._hear()
+            if all(ended.code == 0 and not ended.network for _, ended in exits):
                 self._start_ready()  # the next stage works while the outputs of these are hashed and made durable
             for job, ended in exits:
                 self._settle(job, ended)
         self._give_up([name for name in self._stages if name not in self.results])
         return self.results
+
+    def _hear(self) -> list[tuple[Job, Exit]]:
+        """Take in what the launcher tells, and return the attempts that ended."""
+        exits = []
+        for told in self._launcher.receive():
+            if isinstance(told, Asked):
+                self._attempts.record_network(self._running[told.id], told.network)
+            else:
+                exits.append((self._running.pop(told.id), told))
+        return exits
 
     def _start_ready(self) -> None:
         """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
@@ -190,9 +192,9 @@ class Executor:
     def _settle(self, job: Job, ended: Exit) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
-        broke_out = job.broke_out(attempt)
-        succeeded = attempt.code == 0 and not attempt.timed_out and not broke_out
-        interrupted = not succeeded and not broke_out and self._was_interrupted(attempt)
+        asked = job.asked_for_network(attempt)
+        succeeded = attempt.code == 0 and not attempt.timed_out and not asked
+        interrupted = not succeeded and not asked and self._was_interrupted(attempt)
         delay = None if succeeded or self._stopping else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
@@ -204,10 +206,9 @@ class Executor:
         elif delay is not None:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
-        elif broke_out:
-            self._attempts.discard(job)  # a checkpoint behind the attempt would let the next run pass it by
-            self._fail(job, *self._backoff.failure(job))
         else:
+            if asked:
+                self._attempts.discard(job)  # from a checkpoint behind that the next run would not ask again
             self._fail(job, *self._backoff.failure(job))
 
     def _was_interrupted(self, attempt: AttemptResult) -> bool:

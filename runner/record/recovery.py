@@ -52,6 +52,8 @@ def recover(
     """
     told = {run: _redo_run(paths, workspace, run, durable=durable, seal=seal) for run in runs}
     for one in told.values():  # not before: a later run may have committed what is still under a partial's name
+        for stage in one.asked:
+            files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
         _sweep(paths, workspace, one.started, declared)
     recovered = [
         OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id)
@@ -80,6 +82,7 @@ class _Told:
         self.commits: dict[str, tuple[int, dict[str, object]]] = {}
         self.unsynced: set[str] = set()
         self.started: dict[str, set[str]] = {}
+        self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
         self.attempts: dict[str, int] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
@@ -98,6 +101,9 @@ class _Told:
         elif event == "attempt.started":
             self.attempts[data["stage"]] = data["attempt"]
             self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
+            self.asked.discard(data["stage"])
+        elif event == "offline.attempt" and data.get("action") == "fail":
+            self.asked.add(data["stage"])
         elif event in ("run.start", "run.resumed"):
             self.selected = tuple(data.get("stages", ()))
         elif event == "run.stopped":  # written after everything was made durable

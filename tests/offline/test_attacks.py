@@ -56,7 +56,7 @@ def test_an_attack_that_is_no_call_of_an_internet_family_was_tried_and_its_stage
     assert "trying" in outcome["said"][attack]
     assert outcome["ended"][attack] == "succeeded"
     assert outcome["attempts"][attack] == 1
-    assert [each for each in outcome["seen"] if each["stage"] == attack] == []
+    assert [each for each in outcome["seen"] if each["stage"] == attack and each["action"] == "fail"] == []
 
 
 @pytest.mark.parametrize("attack", SEEN)

@@ -140,7 +140,7 @@ LOCAL = [
     _c("pair-tipc", "pair_family 30", lacks=SUPPORT),
     _program("perl-local", "perl @programs@/attack.pl local @token@ @path-stream@", (), "perl"),
     _program("node-local", "node @programs@/attack.js local @token@ @path-stream@", (), "node"),
-    _program("java-local", "java -Xshare:auto -cp @classes@ Attack local @token@ @path-stream@", EITHER, "java"),
+    _program("java-local", "java -Xshare:auto -cp @classes@ Attack local @token@ @path-stream@", (), "java"),
     _program("curl-local", "curl -sm2 --unix-socket @path-stream@ http://x/@token@", (), "curl"),
 ]
 

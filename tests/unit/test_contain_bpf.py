@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import struct
 
 import pytest
@@ -67,6 +69,11 @@ def test_the_x32_numbers_are_refused() -> None:
         assert ask("x86_64", number, INET) == ERRNO | errno.ENOSYS
 
 
+def test_what_old_kernels_take_for_x32_without_its_bit_is_refused() -> None:
+    assert all(ask("x86_64", number) == ERRNO | errno.ENOSYS for number in range(512, 548))
+    assert ask("x86_64", 511) == ask("x86_64", 548) == ALLOW
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_nobody_types_into_another_terminal(machine) -> None:
     assert ask(machine, "ioctl", 0, 0x5412) == ask(machine, "ioctl", 0, 0x541C) == ERRNO | errno.EPERM
@@ -103,7 +110,8 @@ def test_everything_else_is_allowed(machine) -> None:
     known = set(NUMBERS[machine].values()) - {
         NUMBERS[machine][name] for name in ("ioctl", "prctl", "prlimit64", "seccomp")
     }
-    assert all(ask(machine, number) == ALLOW for number in range(600) if number not in known)
+    x32 = set(range(512, 548)) if machine == "x86_64" else set()
+    assert all(ask(machine, number) == ALLOW for number in range(600) if number not in known | x32)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -118,3 +126,15 @@ def test_every_path_ends_within_the_program(machine, listener) -> None:
 def test_internet_programs_hear_of_an_unreachable_network() -> None:
     assert unheard_errno(INET) == unheard_errno(INET6) == errno.ENETUNREACH
     assert unheard_errno(UNIX) == unheard_errno(40) == errno.EAFNOSUPPORT
+
+
+@pytest.mark.parametrize(
+    ("machine", "header"),
+    [("x86_64", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "/usr/include/asm-generic/unistd.h")],
+)
+def test_the_numbers_are_those_of_the_kernels_headers(machine, header) -> None:
+    if not os.path.exists(header):
+        pytest.skip(f"no kernel headers here: {header}")
+    with open(header) as file:
+        known = dict(re.findall(r"#define __NR3?_?(?:264_)?(\w+)\s+(\d+)", file.read()))
+    assert {name: int(known[name]) for name in NUMBERS[machine]} == NUMBERS[machine]

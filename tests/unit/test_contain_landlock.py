@@ -16,7 +16,7 @@ def landlock_or_skip() -> Landlock:
     try:
         return Landlock()
     except RefusedError as error:
-        pytest.skip(f"no Landlock here: {error.refusal}")
+        pytest.skip(f"no Landlock here: {error}")
 
 
 def in_a_domain(program: str, cwd: Path) -> str:

@@ -51,7 +51,7 @@ def test_children_are_found_without_the_kernels_list_of_them(family):
     assert family[0] in found and family[1] not in found
 
 
-def test_nothing_is_looked_at_when_wait_says_that_there_is_no_child():
+def test_nothing_is_looked_at_when_wait_says_that_there_is_no_child(monkeypatch):
     tree = ProcessTree(lambda _option, _value: 0)
-    tree._children = "/proc/this/would/raise"
+    monkeypatch.setattr(tree, "_child_numbers", lambda: pytest.fail("it looked"))
     assert tree.kill_left((), (1,), childless=True) == {}

@@ -5,16 +5,17 @@ import errno
 import pytest
 
 from runner.display.offline import doctor_lines, isolation_warnings, offline_text
-from runner.levels import Refusal
-from runner.results import FAILED, AttemptResult, RunResult, StageResult
+from runner.levels import RefusedError
+from runner.results import FAILED, AttemptResult, NetworkCalls, RunResult, StageResult
 
 KERNEL = {"level": "kernel", "netNamespace": "net:[1]", "seccomp": "filter", "attempts": "named"}
 
 
-def ran(level: str, *networks: tuple[tuple[str, str, int], ...]) -> RunResult:
+def ran(level: str, *networks: tuple[tuple[str, str, int], ...], probe: bool = False) -> RunResult:
     stages = {}
     for number, network in enumerate(networks):
-        attempt = AttemptResult(1, 0, None, False, 0.1, 0.1, 1, 0.0, None, network=network)
+        asked = tuple(NetworkCalls(*fields, probe) for fields in network)
+        attempt = AttemptResult(1, 0, None, False, 0.1, 0.1, 1, 0.0, None, network=asked)
         stages[f"s{number}"] = StageResult(f"s{number}", FAILED, attempts=[attempt])
     return RunResult("p", "r", FAILED, 4, stages, "head", 1.0, {"level": level})
 
@@ -27,6 +28,10 @@ def test_the_summary_names_the_level_and_every_program() -> None:
 
 def test_a_run_that_started_nothing_says_nothing() -> None:
     assert offline_text(ran("none")) == ""
+
+
+def test_what_a_jvm_asks_for_at_its_start_is_no_news() -> None:
+    assert offline_text(ran("kernel", (("java", "AF_INET", 2),), probe=True)) == "offline guard: kernel\n"
 
 
 def test_many_stages_are_counted() -> None:
@@ -50,13 +55,16 @@ def test_less_is_one_and_says_why() -> None:
     assert "unshare failed: EPERM" in warning and "seccomp failed: EINVAL" in warning
     (unnamed,) = isolation_warnings({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
     assert "attempts are refused, but cannot be named" in unnamed
+    (writable,) = isolation_warnings({**KERNEL, "kernelSettings": "writable: mount_setattr failed: ENOSYS"})
+    assert "root's stages can change" in writable and "ENOSYS" in writable
 
 
 def test_doctor_tells_each_level_and_what_is_missing() -> None:
-    missing = Refusal("user namespace", "unshare(user)", errno.EPERM)
-    shown = "".join(doctor_lines({"kernel": missing, "filter": {**KERNEL, "level": "filter"}}))
+    missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
+    shown = "".join(doctor_lines({"kernel": missing, "filter": {**KERNEL, "level": "filter"}}, refuses=True))
     assert shown.startswith("offline guard: runs on this machine reach level filter\n")
     assert "kernel: not available\n  unshare(user) failed: EPERM" in shown and "max_user_namespaces" in shown
     assert "filter: available\n" in shown and "programs that ask for a network: named" in shown
-    nothing = "".join(doctor_lines({"kernel": missing, "filter": missing}))
+    nothing = "".join(doctor_lines({"kernel": missing, "filter": missing}, refuses=True))
     assert "level scan" in nothing and "--offline best-effort" in nothing
+    assert "refused" not in "".join(doctor_lines({"kernel": missing, "filter": missing}, refuses=False))
