@@ -109,7 +109,7 @@ def run(
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
             begun = Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not session.head.open_runs and not begun:
+            if plan.is_noop and not session.head.open_runs and not begun and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins)

@@ -87,6 +87,17 @@ class Session:
         """Return an examiner that looks at the disk afresh."""
         return Examiner(self.graph, self.cache, self._code.fresh(), self.published)
 
+    def has_leftovers(self) -> bool:
+        """Whether something lies where only what is going on has files: maybe of a run that was killed behind its end.
+
+        Nothing else would make the next run take the lock and recover, were all stages up to date.
+        """
+        temporary = self.spec.paths.temporary
+        try:
+            return bool(os.listdir(temporary)) or os.path.lexists(f"{temporary}.dead")
+        except OSError:
+            return os.path.lexists(f"{temporary}.dead")
+
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
         if not (self.cache.dirty or self._code.dirty) or _is_plain():

@@ -1,0 +1,186 @@
+"""What must hold in a workspace after a kill, and after the run that followed it. Looks only; nothing is written.
+
+The chains are followed by code of its own, so that a fault of the runner's reader cannot hide one of its writer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.api import Options, plan
+from runner.canonical import canonical
+from runner.decide.plan import Skip
+from runner.errors import OffpipeError
+from runner.marker import Marker
+from runner.paths import is_partial
+from runner.record.checkpoints import read_progress
+from runner.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+GENESIS = "0" * 64
+DOMAIN = b"offpipe audit record v1\n"
+
+
+class Seen(NamedTuple):
+    """What the logs tell: how often each stage was started and has committed, and the keys it was last started with."""
+
+    started: Counter[str]
+    committed: Counter[str]
+    keys: dict[str, str]
+
+
+class Place:
+    """A pipeline in a workspace."""
+
+    def __init__(self, spec: str, workspace: Path) -> None:
+        self.spec_path = spec
+        self.workspace = workspace
+        self.spec = load_spec(spec, workspace=str(workspace))
+        self.state = Path(self.spec.paths.state_dir)
+
+    # ---- what is there ----
+
+    def outputs(self) -> dict[str, str]:
+        """Return a digest per declared output that is there: bytes, and for directories names, types and links."""
+        found = {}
+        for stage in self.spec.stages:
+            for declared in stage.outputs.values():
+                path = Path(self.spec.output_path(declared))
+                if os.path.lexists(path):
+                    found[declared] = _digest(path)
+        return found
+
+    def logs(self) -> list[Path]:
+        return sorted(self.state.glob("audit_*.jsonl"))
+
+    def seen(self) -> Seen:
+        """Return what the audit logs tell of stages."""
+        starts = [data for event, data in self._records() if event == "attempt.started"]
+        commits = Counter(str(data["stage"]) for data in self._commits())
+        keys = {str(data["stage"]): str(data["key"]) for data in starts}
+        return Seen(Counter(str(data["stage"]) for data in starts), commits, keys)
+
+    def checkpoints(self) -> dict[str, tuple[str, int]]:
+        """Return, for stages that stopped behind a checkpoint, its key and line."""
+        found = {}
+        for stage in self.spec.stages:
+            progress = read_progress(self.spec.paths.progress(stage.name))
+            if progress is not None and progress.line_offset:
+                found[stage.name] = (progress.key, progress.line_offset)
+        return found
+
+    # ---- what is wrong ----
+
+    def faults_of_state(self) -> Iterator[str]:
+        """Yield every state file that cannot be read as what it is; a torn last line of a log is none."""
+        for path in sorted(self.state.glob("*.json")):
+            try:
+                content = path.read_bytes()
+                version = json.loads(content)["v"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                if not (path.name.startswith("metrics_") and self._is_unnamed(path)):
+                    yield f"{path.name} cannot be read: {error!r}"
+                continue
+            if version != 1:
+                yield f"{path.name} has v {version!r}"
+            if path.name.startswith("stage_") and Marker.decode(content) is None:
+                yield f"{path.name} is damaged"
+        for path in self.logs():
+            yield from _faults_of_log(path)
+
+    def faults_of_outputs(self, *allowed: Mapping[str, str]) -> Iterator[str]:
+        """Yield every output that is neither missing nor whole (as one of `allowed`), or that no record tells of."""
+        committed = {
+            (one["path"], int(one["inode"])) for record in self._commits() for one in record["outputs"].values()
+        }
+        for declared, digest in self.outputs().items():
+            if all(one.get(declared) != digest for one in allowed):
+                yield f"{declared} is published, and is not what any undisturbed run makes"
+            if (declared, os.lstat(self.spec.output_path(declared).rstrip("/")).st_ino) not in committed:
+                yield f"{declared} is published, and no stage.commit vouches for it"
+
+    def faults_of_end(self) -> Iterator[str]:
+        """Yield what a run that succeeded must not leave, and what it must have done."""
+        partials = (path for path in self.workspace.rglob("*") if is_partial(path.name))
+        temporary = (*(self.state / "tmp").rglob("*"), *self.state.glob("tmp.dead"))
+        for path in (*partials, *temporary, *self.state.glob("progress_*")):
+            yield f"{path.relative_to(self.workspace)} is left"
+        for lock in sorted(Path(self.spec.paths.locks_dir).glob("*.lock")):
+            if _is_stuck(lock):
+                yield f"{lock.name} is still held"
+        try:
+            decisions = plan(self.spec_path, Options(workspace=str(self.workspace))).plan.decisions
+        except OffpipeError as error:
+            yield f"cannot be planned: {error}"
+            return
+        yield from (f"{name} is not up to date" for name, one in decisions.items() if not isinstance(one, Skip))
+        last = (self.state / "audit_ledger.jsonl").read_bytes().splitlines()[-1]
+        if still_open := json.loads(last)["data"]["open"]:
+            yield f"runs are still open: {', '.join(still_open)}"
+        counted = self.seen()
+        yield from (f"{stage} was committed more often than started" for stage in counted.committed - counted.started)
+
+    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield event and payload of every whole line of all logs, the log that was written to last at the end."""
+        for log in sorted(self.logs(), key=lambda path: path.stat().st_mtime_ns):
+            for line in log.read_bytes().split(b"\n")[:-1]:
+                record = json.loads(line)
+                yield record["ev"], record["data"]
+
+    def _commits(self) -> Iterator[dict[str, Any]]:
+        return (data for event, data in self._records() if event == "stage.commit")
+
+    def _is_unnamed(self, metrics: Path) -> bool:
+        """Whether no record names a metrics file: that of a run without work is written before the record, in place."""
+        log = self.state / metrics.name.replace("metrics_", "audit_").replace(".json", ".jsonl")
+        return not (log.exists() and b'"metricsSha256"' in log.read_bytes())
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    if path.is_dir() and not path.is_symlink():
+        for entry in sorted(path.rglob("*")):
+            content = entry.read_bytes() if entry.is_file() and not entry.is_symlink() else b""
+            link = os.readlink(entry) if entry.is_symlink() else ""
+            digest.update(repr((str(entry.relative_to(path)), entry.lstat().st_mode, link, content)).encode())
+    else:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _faults_of_log(path: Path) -> Iterator[str]:
+    """A torn last line is no fault: the next run cuts it. With a key only `verify` can check the hashes."""
+    before, keyed = GENESIS, False
+    *lines, _torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+            keyed = record["data"].get("keyId", keyed or None) is not None
+            claimed = record.pop("hash")
+            fits = keyed or claimed == hashlib.sha256(DOMAIN + canonical(record)).hexdigest()
+            follows = (record["v"], record["seq"], record["prev"]) == (1, number, before)
+        except (ValueError, KeyError, AttributeError) as error:
+            yield f"{path.name}:{number + 1} is damaged: {error!r}"
+            return
+        if not (fits and follows and canonical({**record, "hash": claimed}) == line):
+            yield f"{path.name}:{number + 1} {'does not follow the line before it' if fits else 'is damaged'}"
+        before = claimed
+
+
+def _is_stuck(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

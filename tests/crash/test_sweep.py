@@ -1,0 +1,177 @@
+"""kill -9 at one state-changing call after the other: the next run ends as if undisturbed (scripts/crash_sweep.py).
+
+A seeded choice of the positions, first and last among them; OFFPIPE_SWEEP=all takes every one, which takes long.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from call_tracer import why_not
+from crash_pipeline import CrashPipeline
+from crash_sweep import Kill, Sweep, chosen
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
+REASON = why_not()
+
+pytestmark = pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}")
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    root = tmp_path / "pipeline"
+    root.mkdir()
+    return CrashPipeline(root)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = tmp_path / "sweep"
+    made.mkdir()
+    return made
+
+
+def sample(positions, number, seed):
+    """First and last, and a seeded choice of those between."""
+    if ALL or len(positions) <= number:
+        return positions
+    between = random.Random(seed).sample(positions[1:-1], number - 2)
+    return [positions[0], *sorted(between), positions[-1]]
+
+
+def assert_mended(sweep, number, *, who="all", twice=False, torn=False):
+    """Strike at `number` positions where there is somebody to kill; that most of them were reached is part of it."""
+    calls = sweep.undisturbed()
+    positions = chosen(calls, who, first=1, every=1)
+    if torn:
+        positions = [position for position in positions if calls[position - 1].name == "write"]
+    draw = random.Random(number)
+    kills = [
+        Kill(position, who, draw.randint(1, len(calls)) if twice else 0, torn)
+        for position in sample(positions, number, f"{who} {number}")
+    ]
+    outcomes = [sweep.strike(kill) for kill in kills]
+    failed = [f"{outcome.kill}, {outcome.call}: {'; '.join(outcome.faults)}" for outcome in outcomes if outcome.faults]
+    assert not failed, "\n".join(["", *failed])
+    assert sweep.killed >= 0.7 * len(kills)
+
+
+@pytest.mark.parametrize(("who", "number"), [("all", 12), ("runner", 8), ("launcher", 8), ("stage", 8)])
+def test_a_first_run_killed_at_any_call_is_completed_by_the_next(pipeline, directory, who, number):
+    sweep = Sweep(str(pipeline.spec), directory, prepare=pipeline.forget, repeats=pipeline.repeats)
+    assert_mended(sweep, number, who=who)
+
+
+def test_a_write_that_was_cut_short_by_the_kill_is_mended_too(pipeline, directory):
+    sweep = Sweep(str(pipeline.spec), directory, prepare=pipeline.forget, repeats=pipeline.repeats)
+    assert_mended(sweep, 10, torn=True)
+
+
+def test_two_kills_in_a_row_are_mended(pipeline, directory):
+    sweep = Sweep(str(pipeline.spec), directory, prepare=pipeline.forget, repeats=pipeline.repeats)
+    assert_mended(sweep, 10, twice=True)
+
+
+def test_a_run_over_what_is_there_is_mended(pipeline, directory):
+    how = {"prepare": pipeline.forget, "repeats": pipeline.repeats}
+    assert_mended(Sweep(str(pipeline.spec), directory, fresh=False, words=("-f",), **how), 10)
+
+
+def test_a_run_after_an_edit_is_mended(pipeline, directory):
+    def edited(place):
+        pipeline.forget(place)
+        return pipeline.another_input()
+
+    assert_mended(Sweep(str(pipeline.spec), directory, fresh=False, prepare=edited, repeats=pipeline.repeats), 10)
+
+
+def test_a_run_without_work_leaves_nothing_behind(pipeline, directory):
+    assert_mended(Sweep(str(pipeline.spec), directory, fresh=False), 12)
+
+
+def test_what_is_edited_between_the_kill_and_the_next_run_counts(pipeline, directory):
+    how = {"prepare": lambda _place: pipeline.write_input(), "edit": lambda: pipeline.write_input("other")}
+    assert_mended(Sweep(str(pipeline.spec), directory, **how), 8)
+
+
+def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pipeline, directory):
+    how = {"prepare": lambda _place: pipeline.write_spec(1), "edit": lambda: pipeline.write_spec(2)}
+    assert_mended(Sweep(str(pipeline.spec), directory, **how), 8)
+
+
+# ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
+
+COMMITS = '        position = self._log.append("stage.commit", data, sync=self._durable)\n'
+RENAMES = """\
+        from dataclasses import replace
+        for declared in stage.outputs.values():
+            files.publish(partial_path(self._spec.output_path(declared), tag), self._spec.output_path(declared))
+        position = self._log.append("stage.commit", data, sync=self._durable)
+        stage = replace(stage, outputs={})
+"""
+REDOES = '    stage, outputs = str(data["stage"])'
+FAULTS = {
+    # file, what stands there, what is put in its place, at which calls to kill, what the sweep says
+    "renames before the commit is recorded": (
+        "executor/publishing.py", COMMITS, RENAMES, ("rename", "w/odd"),
+        "w/even is published, and no stage.commit vouches",
+    ),
+    "does not redo commits": (
+        "record/recovery.py", REDOES, f"    return False\n{REDOES}", ("rename", "w/odd"),
+        "split was finished, and ran again",
+    ),
+    "leaves a temporary file": (
+        "record/recovery.py", "    files.discard(dead)\n", "    return\n", ("write", "state/tmp/files"), "json is left",
+    ),
+    "throws checkpoints away": (
+        "record/checkpoints.py", "    if progress is None or", "    if True or",
+        ("rename", "state/progress_split"), "did not go on from it",
+    ),
+    "takes a torn line for a whole one": (
+        "record/audit.py", "    if whole != size:", "    if False:", ("write", "state/audit_"), "the next run fails",
+    ),
+}  # fmt: skip
+
+
+def with_fault(tmp_path, path, text, instead):
+    """A copy of the runner in which `text` is replaced."""
+    shutil.copytree(ROOT / "runner", tmp_path / "faulty/runner", ignore=shutil.ignore_patterns("__pycache__"))
+    source = tmp_path / "faulty/runner" / path
+    content = source.read_text()
+    assert text in content, "the fault has no place any more: plant it anew"
+    source.write_text(content.replace(text, instead, 1))
+    return tmp_path / "faulty"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_sweep_finds_a_runner_that(fault, pipeline, directory, tmp_path):
+    path, text, instead, (name, where), complaint = FAULTS[fault]
+    checkout = with_fault(tmp_path, path, text, instead)
+    sweep = Sweep(str(pipeline.spec), directory, checkout=checkout)
+    calls = enumerate(sweep.undisturbed(), 1)
+    positions = [number for number, call in calls if call.name == name and where in call.path]
+    outcomes = []
+    for position in positions[:5]:
+        outcomes.append(sweep.strike(Kill(position, torn=name == "write")))
+        if any(complaint in one for one in outcomes[-1].faults):
+            return
+    pytest.fail(f"it did not show: {outcomes}")
+
+
+def test_the_command_tells_each_position_that_fails_and_a_summary(pipeline, tmp_path):
+    command = [sys.executable, str(ROOT / "scripts/crash_sweep.py"), str(pipeline.spec), "--workspace", str(tmp_path)]
+    done = subprocess.run([*command, "--every", "60"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed" in done.stdout.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
+    (tmp_path / "pipeline/in.txt").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: the pipeline does not succeed undisturbed (exit 5)" in done.stderr

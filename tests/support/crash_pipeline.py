@@ -1,0 +1,77 @@
+"""A small pipeline with a stage of each kind, for the crash sweep; its files lie in `root`, what it makes elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from crash_checks import Place
+    from crash_sweep import Kill
+
+LINES, INTERVAL = 40, 10
+
+SPLIT = """
+import os
+from runner import sdk
+with sdk.stage() as stage, stage.lines("text", to=("even", "odd")) as job:
+    notes = os.open(os.path.dirname(stage.outputs["even"]) + "/notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number, line in enumerate(job, job.line_offset):
+        os.write(notes, b"%d\\n" % number)
+        job.write(line.upper() * stage.params["times"], to="odd" if number % 2 else "even")
+"""
+
+
+def shell(script: str, *words: str) -> list[str]:
+    return ["sh", "-c", script, *words]
+
+
+class CrashPipeline:
+    """Lays the pipeline out, changes it, and counts what its SDK stage worked on."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "spec.json"
+        self._edition = 0
+        (root / "split.py").write_text(SPLIT)
+        self.write_spec()
+        self.write_input()
+
+    def write_spec(self, times: int = 1) -> str:
+        stages = [
+            {"name": "split", "processor": "split.py", "inputs": {"text": "in.txt"}, "params": {"times": times},
+             "checkpoint": {"everyLines": INTERVAL}, "outputs": {"even": "w/even", "odd": "w/odd"}},
+            {"name": "two", "inputs": {"even": "w/even"}, "outputs": {"up": "w/up", "down": "out/down"},
+             "command": shell("sort $0 >$1; sort -r $0 >$2", "{inputs.even}", "{outputs.up}", "{outputs.down}")},
+            {"name": "tree", "command": shell("mkdir $1 && split -l 7 $0 $1/part-", "{inputs.odd}", "{outputs.tree}"),
+             "inputs": {"odd": "w/odd"}, "outputs": {"tree": "out/tree/"}},
+            {"name": "pipe", "command": ["tr", "A-Z", "a-z"], "stdin": "up", "stdout": "low",
+             "inputs": {"up": "w/up"}, "outputs": {"low": "out/low"}},
+            {"name": "flaky", "inputs": {"tree": "out/tree/"}, "outputs": {"all": "out/all"},
+             "command": shell("cat $0/* >$1; [ $PIPELINE_ATTEMPT -gt 1 ] || exit 75", "{inputs.tree}", "{outputs.all}"),
+             "retry": {"attempts": 3, "delaySeconds": 0}},
+        ]  # fmt: skip
+        self.spec.write_text(json.dumps({"specVersion": 1, "name": "crash", "stages": stages}))
+        return f"times {times}"
+
+    def write_input(self, word: str = "line") -> str:
+        (self.root / "in.txt").write_text("".join(f"{word} {number}\n" for number in range(LINES)))
+        return word
+
+    def another_input(self) -> str:
+        """Write one of two inputs, in turns."""
+        self._edition += 1
+        return self.write_input("other" if self._edition % 2 else "line")
+
+    def forget(self, place: Place) -> None:
+        (place.workspace / "w/notes").unlink(missing_ok=True)
+
+    def repeats(self, kill: Kill, place: Place) -> Iterator[str]:
+        """What the SDK stage worked on more than once, beyond an interval a kill, since `forget`."""
+        notes = place.workspace / "w/notes"
+        worked = len(notes.read_bytes().split()) if notes.exists() else 0
+        if worked > LINES + (2 if kill.again else 1) * INTERVAL:
+            yield f"split worked on {worked} lines for {LINES}"
