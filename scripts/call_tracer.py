@@ -1,14 +1,14 @@
-"""Runs a program under ptrace(2), counts the state-changing calls of all its processes, and kills at one of them.
+"""Runs a program under ptrace(2), counts the calls of all its processes that change files, and strikes at one of them.
+
+It kills there, or lets that call fail with an errno of choice.
 
 No strace and no root: the kernel stops a process at those calls only (seccomp's RET_TRACE), so a traced run takes about
-as long as any other. The process is stopped *before* the call; killed there, the call never happens. For Linux on
-x86_64 and aarch64. Numbers: linux/ptrace.h, linux/seccomp.h, and the tables of system calls.
+as long as any other. The process is stopped *before* the call; struck there, the call never happens.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import signal
 import struct
@@ -19,50 +19,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptrace import CONT, GET_SYSCALL_INFO, LISTEN, SEIZE, SYSCALL, fail, ptrace, shorten
+from traced_program import CALLS, READS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 WHO = ("all", "runner", "launcher", "stage")
 PATIENCE = 60.0  # seconds; a run that takes longer hangs
 
-CALLS = {
-    "x86_64": {
-        1: "write", 2: "open", 18: "pwrite", 20: "writev", 40: "sendfile", 73: "flock", 74: "fsync", 75: "fdatasync",
-        76: "truncate", 77: "ftruncate", 82: "rename", 83: "mkdir", 84: "rmdir", 85: "creat", 86: "link", 87: "unlink",
-        88: "symlink", 90: "chmod", 91: "fchmod", 257: "openat", 258: "mkdirat", 263: "unlinkat", 264: "renameat",
-        265: "linkat", 266: "symlinkat", 268: "fchmodat", 285: "fallocate", 296: "pwritev", 316: "renameat2",
-        326: "copy_file_range",
-    },
-    "aarch64": {
-        32: "flock", 34: "mkdirat", 35: "unlinkat", 36: "symlinkat", 37: "linkat", 38: "renameat", 45: "truncate",
-        46: "ftruncate", 47: "fallocate", 52: "fchmod", 53: "fchmodat", 56: "openat", 64: "write", 66: "writev",
-        68: "pwrite", 70: "pwritev", 71: "sendfile", 82: "fsync", 83: "fdatasync", 276: "renameat2",
-        285: "copy_file_range",
-    },
-}  # fmt: skip
-SECCOMP = {"x86_64": 317, "aarch64": 277}
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-LENGTH_REGISTER = {"x86_64": 12, "aarch64": 2}  # the third argument, among the general registers (sys/user.h)
-OPENS = {"open": 1, "openat": 2}  # the argument that holds the flags
+PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "traced_program.py")
 PATHS = {  # the argument that holds the path that is changed
     "open": 0, "openat": 1, "rename": 1, "renameat": 3, "renameat2": 3, "mkdir": 0, "mkdirat": 1, "rmdir": 0,
     "unlink": 0, "unlinkat": 1, "truncate": 0, "creat": 0, "link": 1, "linkat": 3, "symlink": 1, "symlinkat": 2,
     "chmod": 0, "fchmodat": 1,
 }  # fmt: skip
+AT_FDCWD = -100
 OF_DESCRIPTORS = {"sendfile": 0, "copy_file_range": 2}  # all others that name no path: argument 0 too
-CREATES = os.O_CREAT | os.O_TRUNC
 
-SEIZE, LISTEN, CONT, SYSCALL, GETEVENTMSG, GET_SYSCALL_INFO = 0x4206, 0x4208, 7, 24, 0x4201, 0x420E
-GETREGSET, SETREGSET, NT_PRSTATUS = 0x4204, 0x4205, 1
 OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x80 | 0x100000  # TRACESYSGOOD, FORK, VFORK, CLONE, SECCOMP, EXITKILL
 EVENT_SECCOMP, EVENT_STOP = 7, 128
-RET_ALLOW, RET_TRACE = 0x7FFF0000, 0x7FF00000
-PR_SET_NO_NEW_PRIVS = 38
 WALL = 0x40000000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_libc.ptrace.restype = ctypes.c_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +57,14 @@ class Call:
 
 @dataclass(slots=True)
 class Traced:
-    """How a traced run ended, as os.waitstatus_to_exitcode has it; its calls; who was killed: nobody if not reached."""
+    """How a traced run ended, as os.waitstatus_to_exitcode has it; its calls; who was killed: nobody if not reached.
+
+    `struck` is the position, among `calls`, of the call that was struck at; 0 if it did not come to that.
+    """
 
     code: int = 0
     calls: list[Call] = field(default_factory=list)
+    struck: int = 0
     victims: tuple[int, ...] = ()
     hung: bool = False
 
@@ -108,32 +89,37 @@ def trace(
     log: str,
     position: int = 0,
     who: str = "all",
+    when: Callable[[Call], bool] = lambda _call: True,
     torn: bool = False,
+    error: int = 0,
+    reads: bool = False,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
     patience: float = PATIENCE,
 ) -> Traced:
     """Run a program to its end and return its calls; at call `position`, counted from 1, kill -9 whom `who` names.
 
-    stdout and stderr go to the file `log`. `torn`: where that call writes, half of it is let through first. Returns
-    when every process is gone. One call at a time in a process, which must have no other children meanwhile.
+    `when`: which calls are counted for that. With `error` the call fails with that errno instead, and nobody is killed.
+    `reads`: stop at calls that read, too. stdout and stderr go to the file `log`. `torn`: where that call writes, half
+    of it is let through first. Returns when every process is gone. One call at a time in a process, which must have no
+    other children meanwhile.
     """
     ready, go = os.pipe()
     with open(log, "ab") as output:
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", os.path.abspath(__file__), "start", *argv],
+            [sys.executable, "-I", "-S", PROGRAM, "reads" if reads else "changes", *argv],
             stdin=ready, stdout=output, stderr=output, cwd=cwd, env=env, start_new_session=True,
         )  # fmt: skip
     os.close(ready)
     try:
-        _ptrace(SEIZE, starter.pid, 0, OPTIONS)
+        ptrace(SEIZE, starter.pid, 0, OPTIONS)
     except OSError:
         starter.kill()
         starter.wait()
         raise
     finally:
         os.close(go)  # end-of-file: it is traced, and may begin
-    tracer = _Tracer(starter.pid, position, who, torn=torn)
+    tracer = _Tracer(starter.pid, _Strike(position, who, when, torn, error))
     watchdog = threading.Timer(patience, tracer.give_up)
     watchdog.daemon = True
     watchdog.start()
@@ -145,18 +131,33 @@ def trace(
     return tracer.traced
 
 
+@dataclass(slots=True)
+class _Strike:
+    """Where to strike, and how (see `trace`); `left` counts down."""
+
+    left: int
+    who: str
+    when: Callable[[Call], bool]
+    torn: bool
+    error: int
+
+    def is_at(self, call: Call) -> bool:
+        if self.left and self.when(call):
+            self.left -= 1
+            return not self.left
+        return False
+
+
 class _Tracer:
-    def __init__(self, root: int, position: int, who: str, *, torn: bool) -> None:
+    def __init__(self, root: int, strike: _Strike) -> None:
         self.traced = Traced()
         self._root = root
-        self._position = position
-        self._who = who
-        self._torn = torn
+        self._plan = strike
         self._roles: dict[int, str] = {root: "runner"}  # processes only
         self._inits: set[int] = set()  # launchers that are process 1 of a pid namespace: their children are stages
         self._processes: dict[int, int] = {root: root}  # thread -> process
         self._torn_by = 0
-        self._names = CALLS[os.uname().machine]
+        self._names = CALLS[os.uname().machine] | READS[os.uname().machine]
         self._depth = len(_status(os.getpid()).get("NSpid", "1").split())
 
     def loop(self) -> None:
@@ -186,12 +187,12 @@ class _Tracer:
         if event == EVENT_SECCOMP:
             self._at_call(thread)
         elif event == EVENT_STOP and number != signal.SIGTRAP:
-            _ptrace(LISTEN, thread)  # stopped by a signal, as without a tracer
+            ptrace(LISTEN, thread)  # stopped by a signal, as without a tracer
         elif number == signal.SIGTRAP | 0x80:  # the end of a call that was let through in part
             self._strike()
-            _ptrace(CONT, thread)
+            ptrace(CONT, thread)
         else:
-            _ptrace(CONT, thread, 0, 0 if event or number == signal.SIGTRAP else number)
+            ptrace(CONT, thread, 0, 0 if event or number == signal.SIGTRAP else number)
 
     def _meet(self, thread: int) -> None:
         """Tell what a new thread or process is, by what it comes from."""
@@ -219,21 +220,25 @@ class _Tracer:
 
     def _at_call(self, thread: int) -> None:
         info = ctypes.create_string_buffer(88)  # struct ptrace_syscall_info
-        _ptrace(GET_SYSCALL_INFO, thread, len(info), ctypes.addressof(info))
+        ptrace(GET_SYSCALL_INFO, thread, len(info), ctypes.addressof(info))
         call, *arguments = struct.unpack_from("=7Q", info, 24)
         name = self._names.get(call, str(call))
         if not (self.traced.victims or self.traced.hung):
             process = self._processes[thread]
             alive = frozenset(self._role(one) for one in self._roles)
             path = _path(process, name, arguments)
-            self.traced.calls.append(Call(self._role(process), name, path, alive))
-            if len(self.traced.calls) == self._position:
-                if self._torn and name in ("write", "pwrite") and arguments[2] > 1:
-                    _shorten(thread, arguments[2] // 2)
-                    _ptrace(SYSCALL, thread)
+            self.traced.calls.append(made := Call(self._role(process), name, path, alive))
+            if self._plan.is_at(made):
+                self.traced.struck = len(self.traced.calls)
+                if self._plan.error:
+                    fail(thread, self._plan.error)
+                elif self._plan.torn and name in ("write", "pwrite") and arguments[2] > 1:
+                    shorten(thread, arguments[2] // 2)
+                    ptrace(SYSCALL, thread)
                     return
-                self._strike()
-        _ptrace(CONT, thread)
+                else:
+                    self._strike()
+        ptrace(CONT, thread)
 
     def _strike(self) -> None:
         self.traced.victims = tuple(self._chosen())
@@ -242,10 +247,10 @@ class _Tracer:
     def _chosen(self) -> list[int]:
         """All the runner's processes, or those of a role; a launcher is two or three, of which one is killed."""
         everyone = sorted(self._roles, key=lambda process: process != self._root)
-        if self._who == "all":
+        if self._plan.who == "all":
             return everyone
-        ours = [process for process in everyone if self._role(process) == self._who]
-        return ours[self._position % len(ours) :][:1] if self._who == "launcher" and ours else ours
+        ours = [process for process in everyone if self._role(process) == self._plan.who]
+        return ours[self.traced.struck % len(ours) :][:1] if self._plan.who == "launcher" and ours else ours
 
     @staticmethod
     def _kill(processes: Sequence[int]) -> None:
@@ -254,24 +259,6 @@ class _Tracer:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it ended just now
-
-
-def _ptrace(request: int, thread: int, address: int = 0, data: int = 0) -> int:
-    result = int(_libc.ptrace(request, thread, address, data))
-    if result < 0:
-        number = ctypes.get_errno()
-        kind = ProcessLookupError if number == errno.ESRCH else OSError
-        raise kind(number, f"ptrace {request:#x}: {os.strerror(number)}")
-    return result
-
-
-def _shorten(thread: int, length: int) -> None:
-    """Set the third argument of the call that a thread is about to make."""
-    registers = ctypes.create_string_buffer(64 * 8)
-    vector = (ctypes.c_size_t * 2)(ctypes.addressof(registers), len(registers))  # struct iovec
-    _ptrace(GETREGSET, thread, NT_PRSTATUS, ctypes.addressof(vector))
-    struct.pack_into("=Q", registers, 8 * LENGTH_REGISTER[os.uname().machine], length)
-    _ptrace(SETREGSET, thread, NT_PRSTATUS, ctypes.addressof(vector))
 
 
 def _status(process: int) -> dict[str, str]:
@@ -283,49 +270,16 @@ def _status(process: int) -> dict[str, str]:
 
 
 def _path(process: int, name: str, arguments: Sequence[int]) -> str:
-    """The file that a call is about, as far as it can be told: a path as it was given, or of a descriptor."""
+    """The file that a call is about, as far as it can be told."""
     try:
         if name not in PATHS:
             return os.readlink(f"/proc/{process}/fd/{arguments[OF_DESCRIPTORS.get(name, 0)]}")
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
             memory.seek(arguments[PATHS[name]])
-            return memory.read(4096).partition(b"\0")[0].decode("utf-8", "backslashreplace")
+            path = memory.read(4096).partition(b"\0")[0].decode("utf-8", "backslashreplace")
+        if path.startswith("/"):
+            return path
+        folder = ctypes.c_int(arguments[PATHS[name] - 1]).value if name.rstrip("2").endswith("at") else AT_FDCWD
+        return os.path.join(os.readlink(f"/proc/{process}/{'cwd' if folder == AT_FDCWD else f'fd/{folder}'}"), path)
     except (OSError, ValueError, OverflowError):
         return ""
-
-
-# ---- in the process that becomes the traced program ------------------------------------------------------------------
-
-
-def _filter(machine: str) -> bytes:
-    """Stop at the calls of the table, and at opens that make or empty a file; struct sock_filter, linux/filter.h."""
-    load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06  # LD|W|ABS, JMP|JEQ|K, JMP|JSET|K, RET|K
-    code = [(load, 0, 0, 4), (equal, 1, 0, AUDIT_ARCH[machine]), (give, 0, 0, RET_ALLOW), (load, 0, 0, 0)]
-    for number, name in CALLS[machine].items():
-        if name in OPENS:
-            flags = [(load, 0, 0, 16 + 8 * OPENS[name]), (any_bit, 0, 1, CREATES)]
-            code += [(equal, 0, 4, number), *flags, (give, 0, 0, RET_TRACE), (give, 0, 0, RET_ALLOW)]
-        else:
-            code += [(equal, 0, 1, number), (give, 0, 0, RET_TRACE)]
-    code.append((give, 0, 0, RET_ALLOW))
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
-
-
-def _start(argv: list[str]) -> None:
-    os.read(0, 1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    machine = os.uname().machine
-    code = _filter(machine)
-    array = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("=HxxxxxxQ", len(code) // 8, ctypes.addressof(array))  # struct sock_fprog
-    word = ctypes.c_long
-    _libc.prctl(PR_SET_NO_NEW_PRIVS, word(1), word(0), word(0), word(0))
-    if _libc.syscall(word(SECCOMP[machine]), word(1), word(0), ctypes.c_char_p(program)):
-        raise OSError(ctypes.get_errno(), "seccomp")
-    os.execvp(argv[0], argv)  # noqa: S606 - what this program is for
-
-
-if __name__ == "__main__" and sys.argv[1:2] == ["start"]:
-    _start(sys.argv[2:])
