@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.api import Options, plan
+from runner.api.verifying import verify
 from runner.canonical import canonical
 from runner.decide.plan import Skip
 from runner.errors import OffpipeError
@@ -127,6 +128,19 @@ class Place:
             yield f"runs are still open: {', '.join(still_open)}"
         counted = self.seen()
         yield from (f"{stage} was committed more often than started" for stage in counted.committed - counted.started)
+
+    def faults_of_verify(self, *allowed: int) -> Iterator[str]:
+        """Yield what `verify` says where its exit code is none of those allowed."""
+        if not self.logs():
+            return
+        try:
+            found = verify(self.spec_path, Options(workspace=str(self.workspace)))
+        except OffpipeError as error:
+            yield f"verify fails: {error}"
+            return
+        if found.exit_code not in allowed:
+            remarks = [f"{one.file}: {one.what}" for one in (*found.damage, *found.incomplete)]
+            yield f"verify ends with {found.exit_code}: {', '.join(remarks)}"
 
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield event and payload of every whole line of all logs, the log that was written to last at the end."""
