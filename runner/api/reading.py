@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.api.session import Session
+from runner.api.session import Session, untold
 from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
@@ -17,7 +17,7 @@ from runner.record.state import read_marker, read_metrics
 from runner.spec.graph import select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runner.marker import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
+
+    Warn = Callable[[Fault], None]  # hears of each state file that counts as missing
 
 _BLOCK = 1 << 16
 _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
@@ -77,24 +79,24 @@ class Explained(NamedTuple):
     planned: Planned
 
 
-def validate(spec_path: str, options: Options) -> Planned:
+def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     """Load and plan, and raise for everything that would keep a run from starting."""
-    planned = plan(spec_path, options)
+    planned = plan(spec_path, options, warn)
     from runner.api.running import refuse_faults
 
     refuse_faults(planned.plan)
     return planned
 
 
-def plan(spec_path: str, options: Options) -> Planned:
+def plan(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     """Decide every selected stage; faults of inputs are in the plan, not raised."""
-    session = Session(spec_path, options)
+    session = Session(spec_path, options, warn=warn)
     return Planned(session.graph, session.stages, session.plan())
 
 
-def explain(spec_path: str, options: Options, stage: str) -> Explained:
+def explain(spec_path: str, options: Options, stage: str, warn: Warn = untold) -> Explained:
     """Decide one stage and everything that it needs."""
-    session = Session(spec_path, options)
+    session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (stage,))
     decided = session.plan()
     found = next(one for one in chosen if one.name == stage)
@@ -102,9 +104,9 @@ def explain(spec_path: str, options: Options, stage: str) -> Explained:
     return Explained(found, decided.decisions[stage], session.marker(stage), planned)
 
 
-def status(spec_path: str, options: Options) -> Status:
+def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
     """Tell what a run would find, who is running, and what earlier runs left undone."""
-    session = Session(spec_path, options)
+    session = Session(spec_path, options, warn=warn)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal)
     run = str(last["run"]) if last else None

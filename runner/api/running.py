@@ -44,6 +44,9 @@ class Listener(Protocol):
     def waiting(self, holder: dict[str, object]) -> None:
         """Hear who holds the lock that is waited for."""
 
+    def warn(self, fault: Fault) -> None:
+        """Hear of a state file that cannot be used, and so counts as missing."""
+
     def hooks(self) -> tuple[object, ...]:
         """Return what implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
 
@@ -60,6 +63,9 @@ class Quiet:
         """Nobody to tell."""
 
     def waiting(self, holder: dict[str, object]) -> None:
+        """Nobody to tell."""
+
+    def warn(self, fault: Fault) -> None:
         """Nobody to tell."""
 
     def hooks(self) -> tuple[object, ...]:
@@ -98,7 +104,7 @@ def run(
             path, total = session.cache.reading
             heard.hashed(path, total, size)
 
-        session = Session(spec_path, options, tick, writes=True)
+        session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
         seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
@@ -108,8 +114,8 @@ def run(
         if plan is not None:
             refuse_faults(plan)
             refuse_used_run_id(session, options, plan)
-            begun = Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not session.head.open_runs and not begun and not session.has_leftovers():
+            begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
+            if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins)
@@ -176,6 +182,7 @@ def _run_locked(
             preload()
             open_runs = session.head.open_runs
             lock.write_holder(holder(None, launcher))
+            session.heal()
             recovered = _recovered(session, options)
             mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
             lock.write_holder(holder(mine.run, launcher))

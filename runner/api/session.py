@@ -12,9 +12,11 @@ from runner.decide.fingerprint import Examiner
 from runner.decide.plan import Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
+from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
 from runner.record.seal import PLAIN, VARIABLE, read_key_file
-from runner.record.state import read_bytes, read_marker
+from runner.record.state import read_marker, read_metrics
+from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
 
@@ -23,9 +25,15 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.marker import Marker, OutputIdentity
+    from runner.paths import StatePaths
     from runner.record.ledger import LedgerHead
     from runner.record.seal import Seal
-    from runner.spec.model import Spec
+    from runner.record.unusable import Note
+    from runner.spec.model import Spec, Stage
+
+
+def untold(fault: Fault) -> None:
+    """Tell nobody of a state file that counts as missing."""
 
 
 class Session:
@@ -34,11 +42,14 @@ class Session:
     Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline; with `writes`
     also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
     but they need none.
+
+    `warn` hears once of each state file that cannot be used, and so counts as missing.
     """
 
     def __init__(
-        self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None, *, writes: bool = False
-    ) -> None:
+        self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None, *, writes: bool = False,
+        warn: Callable[[Fault], None] = untold,
+    ) -> None:  # fmt: skip
         self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
@@ -46,8 +57,9 @@ class Session:
         self.head = self.read_head()
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
-        content = read_bytes(self.spec.paths.digest_cache) if not _is_plain() else None
-        self.cache = DigestCache.load(content or b"", tick=tick, trust=not options.paranoid)
+        self.damage: dict[str, str] = {}
+        self._warn = warn
+        self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
         scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
         self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan)
@@ -68,8 +80,24 @@ class Session:
     def marker(self, stage: str) -> Marker | None:
         """Return the marker of a stage, read once until `forget`."""
         if stage not in self._markers:
-            self._markers[stage] = read_marker(self.spec.paths, stage)
+            self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]
+
+    def _note(self, path: str, what: str) -> None:
+        if path not in self.damage:
+            self.damage[path] = what
+            self._warn(Fault(path, f"{what}, and counts as missing"))
+
+    def heal(self) -> None:
+        """Remove what counts as missing, so that the next run has nothing to tell; the pipeline lock is held."""
+        still: dict[str, str] = {}
+        if self.damage:
+            _look(self.spec.paths, self.stages, still.__setitem__)
+        for run in self.head.open_runs:
+            read_metrics(self.spec.paths, run, still.__setitem__)
+        for path, what in still.items():
+            self._note(path, what)
+            files.discard(path)
 
     def plan(self) -> Plan:
         """Decide every selected stage as everything is now.
@@ -78,6 +106,9 @@ class Session:
         """
         self._markers.clear()
         self.published.clear()
+        for stage in self.stages:
+            if os.path.lexists(path := self.spec.paths.progress(stage.name)):
+                read_progress(path, self._note)
         try:
             return self.planner.plan(self.stages, self.new_examiner(), self.published)
         except OfflineError as error:
@@ -103,12 +134,32 @@ class Session:
         if not (self.cache.dirty or self._code.dirty) or _is_plain():
             return
         content, paths = self.cache.dump(self._code.sections()), self.spec.paths
+        if len(content) > MOST_CACHE:  # nobody would read it
+            return
         try:
             files.make_directories(paths.temporary)
             # A run without work saves beside others: its file has a name of its own, which recovery may take away.
             files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
         except StateError:  # the next run reads the files again
             return
+
+
+def _load_cache(
+    paths: StatePaths, tick: Callable[[int], None] | None, note: Note, *, trust: bool = True
+) -> DigestCache:
+    content = None if _is_plain() else read_usable(paths.digest_cache, MOST_CACHE, note)
+    cache = DigestCache.load(content, tick=tick, trust=trust)
+    if cache.damaged:
+        note(paths.digest_cache, DAMAGED)
+    return cache
+
+
+def _look(paths: StatePaths, stages: tuple[Stage, ...], note: Note) -> None:
+    """Read everything that a run can do without."""
+    _load_cache(paths, None, note)
+    for stage in stages:
+        read_marker(paths, stage.name, note)
+        read_progress(paths.progress(stage.name), note)
 
 
 def read_seal(spec: Spec) -> Seal:

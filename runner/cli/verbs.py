@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from runner import api
 from runner.cli.params import read_params
-from runner.display.words import printable, printable_lines
+from runner.display.words import printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
 from runner.record.seal import VARIABLE, warning_about
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from runner.api import Options
     from runner.cli.parser import Invocation
@@ -53,7 +53,7 @@ def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     from runner.display.decisions import plan_json, plan_lines
     from runner.display.summary import fault_json, json_text
 
-    planned = api.plan(asked.spec, _options(asked))
+    planned = api.plan(asked.spec, _options(asked), _warner(asked, stderr))
     decisions, faults = planned.plan
     if asked.flag("json"):
         shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions)}
@@ -68,7 +68,7 @@ def status(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     from runner.cli.status import status_json, status_lines
     from runner.display.summary import json_text
 
-    found = api.status(asked.spec, _options(asked))
+    found = api.status(asked.spec, _options(asked), _warner(asked, stderr))
     if asked.flag("json"):
         stdout.write(json_text(status_json(found)))
     else:
@@ -81,16 +81,17 @@ def explain(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     """Print everything about one stage."""
     from runner.display.decisions import explain_lines
 
-    stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0])
+    warn = _warner(asked, stderr)
+    stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0], warn)
     _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, marker))
     return _tell(planned.plan.faults, stderr)
 
 
-def validate(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+def validate(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     """Say that the spec is valid; api raises when it is not."""
     from runner.display.words import counted
 
-    planned = api.validate(asked.spec, _options(asked))
+    planned = api.validate(asked.spec, _options(asked), _warner(asked, stderr))
     stdout.write(f"{printable(asked.spec)}: valid, {counted(len(planned.stages), 'stage')}\n")
     return EXIT_OK
 
@@ -194,6 +195,16 @@ def _warn_of_key(stderr: Stream) -> None:
     path = os.environ.get(VARIABLE)
     if path and (what := warning_about(path)):
         stderr.write(f"warning: {printable(path)}: {what}\n")
+
+
+def _warner(asked: Invocation, stderr: Stream) -> Callable[[Fault], None]:
+    """Return what tells of state files that count as missing; nothing of it for `run -n -q`."""
+
+    def warn(fault: Fault) -> None:
+        if not asked.flag("quiet"):
+            stderr.write(f"{warning_text(fault)}\n")
+
+    return warn
 
 
 def _log_command(asked: Invocation) -> str:

@@ -28,6 +28,7 @@ VERSION = 1
 UNUSED_KEPT = 20_000  # entries that this run did not ask for; the oldest go first
 TICK_NS = 20_000_000  # kernels stamp files with a clock that moves every 1 to 10 ms
 COARSE_NS = 2_000_000_000  # FAT stamps even seconds, ext3 and some network file systems whole ones
+_CHECKSUM = b',"crc32":"'
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -68,25 +69,28 @@ class DigestCache:
         self.sections = dict(sections or {})
         self.reading = ("", 0)  # the file that is being hashed, and its size
         self.dirty = False
+        self.damaged = False
 
     @classmethod
     def load(
         cls,
-        content: bytes,
+        content: bytes | None,
         *,
         tick: Callable[[int], None] | None = None,
         clock: Callable[[], int] = time.time_ns,
         trust: bool = True,
     ) -> DigestCache:
-        """Read what `dump` wrote; damaged content, or that of another version, is an empty cache."""
+        """Read what `dump` wrote. None, damaged content, or that of another version is an empty cache."""
+        empty = cls(tick=tick, clock=clock, trust=trust)
+        if content is None:
+            return empty
         try:
-            value = json.loads(content)
-            if value["v"] != VERSION:
-                raise ValueError(value["v"])
-            entries = {path: _entry(*fields) for path, fields in value["files"].items()}
-            sections = {name: section for name, section in value.items() if name not in {"v", "files"}}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return cls(tick=tick, clock=clock, trust=trust)
+            entries, sections = _decoded(content)
+        except _OtherVersionError:
+            return empty
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+            empty.damaged = True
+            return empty
         return cls(entries, tick=tick, clock=clock, trust=trust, sections=sections)
 
     def dump(self, sections: Mapping[str, object] | None = None) -> bytes:
@@ -94,7 +98,9 @@ class DigestCache:
         unused = [path for path in self._entries if path not in self._used]
         kept = [*unused[-UNUSED_KEPT:], *(path for path in self._entries if path in self._used)]
         files = {path: (*self._entries[path][0], self._entries[path][1]) for path in kept}
-        return json.dumps({**(sections or {}), "v": VERSION, "files": files}, separators=(",", ":")).encode("ascii")
+        text = json.dumps({**(sections or {}), "v": VERSION, "files": files}, separators=(",", ":"))
+        content = text[:-1].encode("ascii")
+        return content + _CHECKSUM + _checksum(content)
 
     def known(self, path: str, status: os.stat_result) -> str | None:
         """Return the digest of the file if its signature vouches for it; nothing is read."""
@@ -232,6 +238,28 @@ def _is_settled(signed: Signature, began: int) -> bool:
     """
     margin = TICK_NS if signed[2] % 1_000_000_000 else COARSE_NS
     return signed[2] < began - margin and not began - margin <= signed[1] <= began + margin
+
+
+class _OtherVersionError(Exception):
+    """The cache is another release's: no damage, but of no use here."""
+
+
+def _decoded(content: bytes) -> tuple[dict[str, Entry], dict[str, object]]:
+    """Return what a cache file holds; a flipped bit must not turn into a digest, nor hide an import."""
+    text, _, checksum = content.rpartition(_CHECKSUM)
+    value = json.loads(content)
+    if type(value["v"]) is int and value["v"] != VERSION:
+        raise _OtherVersionError
+    if checksum != _checksum(text):
+        raise ValueError(checksum)
+    entries = {path: _entry(*fields) for path, fields in value["files"].items()}
+    return entries, {name: section for name, section in value.items() if name not in {"v", "files", "crc32"}}
+
+
+def _checksum(text: bytes) -> bytes:
+    from zlib import crc32
+
+    return b'%08x"}' % crc32(text)
 
 
 def _entry(size: object, mtime: object, ctime: object, inode: object, sha256: object) -> Entry:

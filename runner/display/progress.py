@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.display.words import printable
+from runner.display.words import printable, warning_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runner.display.extent import Extent
     from runner.display.live import Live
     from runner.display.streams import Stream
+    from runner.errors import Fault
 
 REDRAW_SECONDS = 0.125
 _HASHING_PATIENCE = 0.5
@@ -123,6 +124,11 @@ class Reporter:
 
         if not self.quiet:
             self.line(f"waiting for the lock held by {printable(describe(holder))}")
+
+    def warn(self, fault: Fault) -> None:
+        """Say what cannot be used, and so counts as missing."""
+        if not self.quiet:
+            self.line(warning_text(fault))
 
     def line(self, text: str, *, bad: bool = False) -> None:
         """Say something that stays: above the live display, where there is one. `text` is printable."""

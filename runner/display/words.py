@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
 _DIGEST = 64
@@ -20,6 +24,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` made printable line by line."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def warning_text(fault: Fault) -> str:
+    """Return the line that tells of something that stops nothing."""
+    return f"warning: {printable(fault.where)}: {printable(fault.what)}"
 
 
 def seconds(value: float) -> str:

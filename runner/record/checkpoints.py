@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path
 from runner.record import files
+from runner.record.unusable import DAMAGED, MOST_PROGRESS, read_usable, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from runner.record.unusable import Note
 
 VERSION = 1
 _CHUNK = 1 << 20
@@ -38,20 +41,28 @@ class Progress(NamedTuple):
     outputs: dict[str, Kept]
 
 
-def read_progress(path: str) -> Progress | None:
-    """Return the checkpoint in a progress file, or None when there is none or it makes no sense.
+def read_progress(path: str, note: Note = unheard) -> Progress | None:
+    """Return the checkpoint in a progress file, or None when there is none or `note` is told what is wrong with it.
 
-    The stage wrote it, so nothing that is odd about it is an error of the state directory, another `v` included.
+    The stage wrote it, so nothing that is odd about it is an error of the state directory. Another `v` is no damage
+    either: it is taken for none.
     """
-    if not os.path.isfile(path):  # a stage may have put a directory there, or a FIFO that nobody ever opens again
+    content = read_usable(path, MOST_PROGRESS, note)
+    if content is None:
         return None
     try:
-        with open(path, "rb") as file:
-            value = loads(file.read())
-    except (OSError, ValueError, RecursionError):
+        value = loads(content)
+    except (ValueError, RecursionError, MemoryError):
+        value = None
+    if isinstance(value, dict) and value.get("v", VERSION) != VERSION:
         return None
-    if not isinstance(value, dict) or value.get("v", VERSION) != VERSION:
-        return None
+    progress = _progress(value) if isinstance(value, dict) else None
+    if progress is None:
+        note(path, DAMAGED)
+    return progress
+
+
+def _progress(value: dict[str, object]) -> Progress | None:
     outputs = value.get("outputs")
     if not isinstance(value.get("key"), str) or not isinstance(outputs, dict):
         return None

@@ -10,11 +10,13 @@ from runner.canonical import canonical
 from runner.errors import Fault, StateError
 from runner.marker import Marker
 from runner.record import files
+from runner.record.unusable import DAMAGED, MOST_MARKER, MOST_METRICS, read_usable, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
+    from runner.record.unusable import Note
 
 VERSION = 1
 
@@ -25,16 +27,20 @@ def write_marker(paths: StatePaths, marker: Marker) -> None:
     files.replace(paths.marker(marker.stage), marker.encode(), temporary=temporary)
 
 
-def read_marker(paths: StatePaths, stage: str) -> Marker | None:
-    """Return the marker of a stage, or None when there is none or it is damaged (its stage then runs again)."""
+def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
+    """Return the marker of a stage, or None when there is none or `note` is told why (its stage then runs again)."""
     path = paths.marker(stage)
-    content = read_bytes(path)
+    content = read_usable(path, MOST_MARKER, note)
     if content is None:
         return None
     marker = Marker.decode(content)
     if marker is None:
-        read_object(path)  # what this release cannot check may be the work of a newer one: refuse that
-    return marker if marker is not None and marker.stage == stage else None
+        _object(content, path)  # what this release cannot check may be the work of a newer one: refuse that
+        note(path, DAMAGED)
+    elif marker.stage != stage:
+        note(path, f'is the marker of the stage "{marker.stage}"')
+        return None
+    return marker
 
 
 def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool, atomic: bool = True) -> str:
@@ -50,35 +56,28 @@ def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sy
     return sha256(content).hexdigest()
 
 
-def read_metrics(paths: StatePaths, run: str) -> dict[str, object]:
-    """Return the metrics of a run that goes on; empty when there are none that can be read."""
-    return read_object(paths.metrics(run)) or {}
-
-
-def read_object(path: str) -> dict[str, object] | None:
-    """Return the JSON object in a state file, or None when it is missing or damaged; StateError for a newer `v`."""
-    content = read_bytes(path)
+def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str, object]:
+    """Return the metrics of a run, empty when there are none or `note` is told why. StateError for a newer `v`."""
+    path = paths.metrics(run)
+    content = read_usable(path, MOST_METRICS, note)
     if content is None:
-        return None
+        return {}
+    metrics = _object(content, path)
+    if metrics is None:
+        note(path, DAMAGED)
+    return metrics or {}
+
+
+def _object(content: bytes, path: str) -> dict[str, object] | None:
+    """Return the JSON object that a state file holds, or None when it is damaged; StateError for a newer `v`."""
     try:
         value = loads(content)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(value, dict):
         return None
     refuse_newer(value, path)
     return value
-
-
-def read_bytes(path: str) -> bytes | None:
-    """Return what a state file holds, or None when there is no such file; StateError when it cannot be read."""
-    try:
-        with open(files.open_regular(path), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
 
 
 def refuse_newer(value: Mapping[str, object], path: str) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import time
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 
@@ -158,10 +159,30 @@ def test_without_trust_everything_is_read(tmp_path):
         b"[" * 100_000,
     ],
 )
-def test_damaged_cache_is_an_empty_cache(damage):
+@pytest.mark.parametrize("checksum", ["fits", "is missing"])
+def test_damaged_cache_is_an_empty_cache_and_says_so(damage, checksum):
+    if checksum == "fits":
+        damage = b'%b,"crc32":"%08x"}' % (damage[:-1], crc32(damage[:-1]))
     cache = DigestCache.load(damage)
     assert json.loads(cache.dump())["files"] == {}
     assert cache.sections == {} and not cache.dirty
+    assert cache.damaged == (b'"v": 2' not in damage)
+
+
+def test_no_cache_is_an_empty_cache_and_no_damage():
+    cache = DigestCache.load(None)
+    assert json.loads(cache.dump())["files"] == {}
+    assert not cache.damaged
+
+
+def test_no_flipped_bit_turns_into_a_digest_or_hides_an_import():
+    content = DigestCache({"/a": ((1, 2, 3, 4), "ab" * 32)}).dump({"imports": {"x": [1]}})
+    assert not DigestCache.load(content).damaged
+    for at in range(len(content)):
+        for bit in range(8):
+            flipped = content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+            cache = DigestCache.load(flipped)
+            assert (json.loads(cache.dump())["files"], cache.sections) == ({}, {}), (at, bit)
 
 
 def test_cache_keeps_names_that_are_no_utf8_and_sections_of_others():

@@ -37,19 +37,23 @@ def test_no_marker_is_none(paths):
     assert state.read_marker(paths, "a") is None
 
 
-def test_a_damaged_marker_is_none(paths):
+def test_a_damaged_marker_is_none_and_told(paths):
     state.write_marker(paths, marker())
     with open(paths.marker("a"), "rb") as file:
         content = file.read()
     for damaged in (b"", content[:-1], content.replace(b'"k"', b'"x"'), b"\x00" * len(content)):
         put(paths.marker("a"), damaged)
-        assert state.read_marker(paths, "a") is None
+        told = {}
+        assert state.read_marker(paths, "a", told.__setitem__) is None
+        assert told == {paths.marker("a"): "is damaged"}
 
 
-def test_the_marker_of_another_stage_is_none(paths):
+def test_the_marker_of_another_stage_is_none_and_told(paths):
     state.write_marker(paths, marker("b"))
     os.rename(paths.marker("b"), paths.marker("a"))
-    assert state.read_marker(paths, "a") is None
+    told = {}
+    assert state.read_marker(paths, "a", told.__setitem__) is None
+    assert told == {paths.marker("a"): 'is the marker of the stage "b"'}
 
 
 @pytest.mark.parametrize("content", [{"v": 2}, {"v": 2, "stage": "a"}, {"v": 10**9}])
@@ -60,17 +64,12 @@ def test_a_newer_marker_is_refused_and_named(paths, content):
     assert (caught.value.exit_code, paths.marker("a") in str(caught.value)) == (EXIT_STATE, True)
 
 
-def test_a_state_file_that_cannot_be_read_is_told(paths):
-    os.mkdir(paths.marker("a"))
-    with pytest.raises(StateError, match="EISDIR"):
-        state.read_marker(paths, "a")
-
-
 @pytest.mark.parametrize("content", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b"1" * 5000])
-def test_what_is_no_object_is_none(paths, content):
+def test_metrics_that_are_no_object_are_none_and_told(paths, content):
     put(paths.metrics("r"), content)
-    assert state.read_object(paths.metrics("r")) is None
-    assert state.read_metrics(paths, "r") == {}
+    told = {}
+    assert state.read_metrics(paths, "r", told.__setitem__) == {}
+    assert told == {paths.metrics("r"): "is damaged"}
 
 
 @pytest.mark.parametrize("atomic", [True, False])
