@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
 from runner.errors import Fault, LockHeldError, StateError
+from runner.processes import process_identity
 from runner.record import files
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02
 _GLANCE = 0.05  # those who only look (`is_held`) have the lock for an instant, and must not turn a run away
 _WAIT_SLICE = 0.1
+_SAYS = 1.0  # a holder says who it is as soon as it has the lock; one that does not has been stopped
 
 
 class KernelLock:
@@ -95,6 +97,7 @@ class PipelineLock(KernelLock):
     """The one lock of a run with work to do: from before recovery to the seal. `previous` is who held it before."""
 
     previous: dict[str, object] | None = None
+    _said: dict[str, object] | None = None
 
     def take(
         self, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None] = lambda: None
@@ -106,8 +109,13 @@ class PipelineLock(KernelLock):
         """
         if self.acquire() or self.acquire(_GLANCE, _GLANCE / 50):
             return
+        deadline = time.monotonic() + _SAYS
+        while not is_current(holder := read_holder(self.path)) and time.monotonic() < deadline:
+            if self.acquire(_POLL):
+                return
+            check()
         if wait > 0:
-            on_wait(read_holder(self.path))
+            on_wait(holder)
             deadline = time.monotonic() + wait
             while (left := deadline - time.monotonic()) > 0:
                 if self.acquire(min(left, _WAIT_SLICE)):
@@ -115,6 +123,20 @@ class PipelineLock(KernelLock):
                 check()
         hint = "wait for it with --wait, or see `offpipe status`"
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
+
+    def write_holder(self, holder: dict[str, object]) -> None:
+        """Say in the lock file who holds it."""
+        super().write_holder(holder)
+        self._said = holder
+
+    def release(self) -> None:
+        """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
+        if self._said is not None:
+            try:
+                super().write_holder({**self._said, "ended": True})
+            except StateError:
+                pass  # what a full disk does to this text is no reason to fail what is done
+        super().release()
 
     def await_launcher(
         self,
@@ -160,6 +182,14 @@ def read_holder(path: str) -> dict[str, object]:
     return holder if isinstance(holder, dict) else {}
 
 
+def is_current(holder: dict[str, object]) -> bool:
+    """Whether what a lock file says can be of who holds the lock now: not of one that has ended or was killed."""
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or "ended" in holder:
+        return False
+    return holder.get("host") != os.uname().nodename or process_identity(pid) is not None
+
+
 def is_held(path: str) -> bool:
     """Whether some process holds the lock now; writes nothing and waits for nothing."""
     try:
@@ -176,10 +206,11 @@ def is_held(path: str) -> bool:
 
 
 def describe(holder: dict[str, object]) -> str:
-    """Return `pid 12 on HOST, run ID, since TIME`, as far as the holder said."""
-    if not holder:
+    """Return `pid 12 on HOST, run ID, since TIME`, as far as the holder said; it may have no run yet."""
+    if not is_current(holder):
         return "it has not said yet who it is"
-    return f"pid {holder.get('pid')} on {holder.get('host')}, run {holder.get('run')}, since {holder.get('since')}"
+    run = f"run {holder['run']}, " if holder.get("run") else ""
+    return f"pid {holder['pid']} on {holder.get('host')}, {run}since {holder.get('since')}"
 
 
 def _umask() -> int:

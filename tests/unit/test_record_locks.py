@@ -19,6 +19,16 @@ lock.write_holder({"pid": 1, "host": "h", "run": "r", "since": "s"})
 print("held", flush=True)
 sys.stdin.readline()
 """
+SILENT = """
+import sys
+from runner.record.locks import PipelineLock
+lock = PipelineLock(sys.argv[1])
+lock.take(0, print)
+print("held", flush=True)
+sys.stdin.readline()
+lock.write_holder({"pid": 1, "host": "h", "run": None, "since": "s"})
+sys.stdin.readline()
+"""
 GLANCE = """
 import sys
 from runner.record.locks import is_held
@@ -94,6 +104,35 @@ def test_waiting_can_be_ended(path, start):
         PipelineLock(path).take(float("inf"), lambda holder: None, check)
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
+def test_a_loser_is_never_told_of_an_earlier_holder(path, start, ended):
+    """Who locks says who it is right afterwards: until then the file tells of another."""
+    earlier = PipelineLock(path)
+    earlier.take(0, print)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    pid = os.getpid() if ended else dead.pid
+    earlier.write_holder({"pid": pid, "host": os.uname().nodename, "run": "earlier", "since": "s"})
+    (earlier if ended else super(PipelineLock, earlier)).release()
+    start(SILENT)
+    with pytest.raises(LockHeldError, match="it has not said yet who it is"):
+        PipelineLock(path).take(0, lambda holder: None)
+
+
+def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(path, start):
+    speaking = start(SILENT)
+    asked = []
+
+    def check():
+        if not asked:
+            speaking.stdin.write(b"speak\n")
+            speaking.stdin.flush()
+        asked.append(1)
+
+    with pytest.raises(LockHeldError, match="pid 1 on h, since s"):
+        PipelineLock(path).take(0, lambda holder: None, check)
+
+
 def test_those_who_only_look_turn_no_run_away(path, start):
     lock = PipelineLock(path)
     lock.take(0, print)
@@ -131,7 +170,7 @@ def test_an_odd_holder_file_is_nobodys_trouble(path, content):
     lock.take(0, print)
     lock.await_launcher(lambda pid, started: True)
     lock.release()
-    assert describe(read_holder(path)).startswith(("it has not said", "pid None"))
+    assert describe(read_holder(path)) == "it has not said yet who it is"
 
 
 def test_a_stage_lock_keeps_another_process_out_until_it_is_given_back(tmp_path):
