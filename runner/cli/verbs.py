@@ -193,8 +193,8 @@ def _options(asked: Invocation) -> Options:
 
 def _warn_of_key(stderr: Stream) -> None:
     path = os.environ.get(VARIABLE)
-    if path and (what := warning_about(path)):
-        stderr.write(f"warning: {printable(path)}: {what}\n")
+    if path and (fault := warning_about(path)):
+        stderr.write(f"{warning_text(fault)}\n")
 
 
 def _warner(asked: Invocation, stderr: Stream) -> Callable[[Fault], None]:

@@ -27,8 +27,9 @@ def printable_lines(text: str) -> str:
 
 
 def warning_text(fault: Fault) -> str:
-    """Return the line that tells of something that stops nothing."""
-    return f"warning: {printable(fault.where)}: {printable(fault.what)}"
+    """Return the line that tells of something that stops nothing, and one for its hint."""
+    hint = f"\nhint: {printable(fault.hint)}" if fault.hint else ""
+    return f"warning: {printable(fault.where)}: {printable(fault.what)}{hint}"
 
 
 def seconds(value: float) -> str:

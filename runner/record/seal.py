@@ -17,7 +17,7 @@ DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16
 _ID_DIGITS = 16
-_GROUP_WRITES_OR_OTHERS = 0o026
+_WHO_MAY_DO_WHAT = (("its group may", 0o020, 0), ("others may", 0o002, 0o004))  # change, and read
 
 
 class Seal:
@@ -67,7 +67,7 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     if not _SHORTEST <= len(content) <= _LONGEST:
         size = f"{len(content)}" if len(content) < _SHORTEST else "more"
         what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
-        raise UsageError(Fault(path, what, "for example: head -c 32 /dev/urandom > KEYFILE"))
+        raise UsageError(Fault(path, what, "for example: (umask 077; head -c 32 /dev/urandom > KEYFILE)"))
     hint = "keep it where no stage writes, and where no copy of the workspace takes it along"
     for directory in inside:
         if any(_is_below(one, directory) for one in (os.path.abspath(path), os.path.realpath(path))):
@@ -77,13 +77,22 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     return Seal(content)
 
 
-def warning_about(path: str) -> str | None:
-    """Return what makes the key in the file at `path` less than secret, or None."""
+def warning_about(path: str) -> Fault | None:
+    """Return what makes the key in the file at `path` less than secret, and who it is that may do what, or None.
+
+    A group that only reads is left alone: there it may have been made for that.
+    """
     try:
         mode = os.stat(path).st_mode & 0o777
     except OSError:
         return None  # whoever reads it will say so
-    return f"others may read or change the audit key (mode {mode:03o})" if mode & _GROUP_WRITES_OR_OTHERS else None
+    from shlex import quote
+
+    found = []
+    for who, changes, reads in _WHO_MAY_DO_WHAT:
+        acts = [act for act, bit in (("read", reads), ("change", changes)) if mode & bit]
+        found += [f"{who} {' and '.join(acts)} the audit key"] if acts else []
+    return Fault(path, f"{', '.join(found)} (mode {mode:03o})", f"chmod 600 {quote(path)}") if found else None
 
 
 def _content(path: str) -> tuple[bytes, os.stat_result]:

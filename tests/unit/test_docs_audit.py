@@ -72,4 +72,8 @@ def test_it_finds_what_was_changed_cut_or_rewritten(check, name):
 def test_it_needs_the_key_of_what_is_keyed(check, told):
     _, run = check
     if told[1]:
-        assert run(with_key=False).returncode == 1
+        done = run(with_key=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(
+            r"audit_\w+\.jsonl:1: is keyed with [0-9a-f]{16}: name the file with the key\n", done.stderr
+        )
