@@ -82,7 +82,7 @@ class Explained(NamedTuple):
 def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     """Load and plan, and raise for everything that would keep a run from starting."""
     planned = plan(spec_path, options, warn)
-    from runner.api.running import refuse_faults
+    from runner.api.refusals import refuse_faults
 
     refuse_faults(planned.plan)
     return planned

@@ -11,8 +11,9 @@ import runner
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
+from runner.api.refusals import refuse_faults, refuse_used_run_id
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, Fault, InputError, LockHeldError, UsageError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
+    from runner.errors import Fault
     from runner.executor.job import Surroundings, Ticker
     from runner.record.recovery import OpenRun
 
@@ -113,7 +115,7 @@ def run(
         may_be_held = False
         if plan is not None:
             refuse_faults(plan)
-            refuse_used_run_id(session, options, plan)
+            plan = refuse_used_run_id(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
             if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
@@ -124,21 +126,6 @@ def run(
                 raise
             # The run that is open is the holder's, also one of the same id, and none of its work concerns us.
             return _nothing_to_do(session, options, plan, began)
-
-
-def refuse_faults(plan: Plan) -> None:
-    """Raise InputError (exit 5) with every declared input that is missing or unusable."""
-    if plan.faults:
-        raise InputError(*plan.faults)
-
-
-def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> None:
-    """Raise UsageError for a run id that succeeded already, when there is something to do."""
-    if options.run_id and options.run_id.lower() == "ledger":  # its log would be the ledger
-        raise UsageError(Fault("--run-id", f'no run can be called "{options.run_id}"', "choose another"))
-    if options.run_id and Journal.is_closed(session, options.run_id) and not plan.is_noop:
-        hint = "choose another, or leave --run-id out"
-        raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
 
 
 def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float) -> RunResult:
@@ -190,7 +177,7 @@ def _run_locked(
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
             refuse_faults(plan)
-            refuse_used_run_id(session, options, plan)
+            plan = refuse_used_run_id(session, options, plan)
             begun = mine.last is not None or mine.run in open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)

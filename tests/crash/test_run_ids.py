@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pipeline_bench import shell, wait_for
 
+from runner.api import Options, run
 from runner.api.journal import new_run_id
+from runner.api.running import Quiet
 from runner.paths import StatePaths
 from runner.record.audit import read_chain
+from runner.results import SKIPPED
 
 HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; done; touch $PIPELINE_OUTPUT_OUT"
 
@@ -60,3 +63,24 @@ def test_a_default_id_that_another_run_has_is_drawn_again(tmp_path):
         ids.append(new_run_id(paths, lambda: 1_785_000_000.0, lambda _: next(draws)))
         (tmp_path / f"audit_{ids[-1]}.jsonl").touch()
     assert ids == ["20260725T172000Z-0001", "20260725T172000Z-0002"]
+
+
+class Meanwhile(Quiet):
+    """Lets another run do everything while this one is planning."""
+
+    def __init__(self, work):
+        self._work = work
+
+    def hashed(self, path, total, size):
+        work, self._work = self._work, lambda: None
+        work()
+
+
+def test_a_run_whose_id_has_succeeded_while_it_was_planning_finds_nothing_to_do(bench):
+    bench.write("in.txt", "x\n")
+    touch = "touch $PIPELINE_OUTPUT_OUT"
+    bench.define(shell("a", touch), shell("b", touch, inputs={"text": "in.txt"}))
+    beside = Meanwhile(lambda: bench.succeed("--run-id", "mine"))
+    result = run(str(bench.spec), Options(run_id="mine"), beside)
+    assert {stage.status for stage in result.stages.values()} == {SKIPPED}
+    assert len(bench.records("attempt.started")) == 2

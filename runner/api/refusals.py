@@ -1,0 +1,35 @@
+"""What keeps a run from its work once it is planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.api.journal import Journal
+from runner.errors import Fault, InputError, UsageError
+
+if TYPE_CHECKING:
+    from runner.api.options import Options
+    from runner.api.session import Session
+    from runner.decide.plan import Plan
+
+
+def refuse_faults(plan: Plan) -> None:
+    """Raise InputError (exit 5) with every declared input that is missing or unusable."""
+    if plan.faults:
+        raise InputError(*plan.faults)
+
+
+def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> Plan:
+    """Raise UsageError for a run id that succeeded already, when there is something to do; return the plan that counts.
+
+    That run may have succeeded while this one was planning: all is done then, as another look shows.
+    """
+    if options.run_id and options.run_id.lower() == "ledger":  # its log would be the ledger
+        raise UsageError(Fault("--run-id", f'no run can be called "{options.run_id}"', "choose another"))
+    if options.run_id and not plan.is_noop and Journal.is_closed(session, options.run_id):
+        plan = session.plan()
+        if plan.is_noop:
+            return plan
+        hint = "choose another, or leave --run-id out"
+        raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
+    return plan
