@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.canonical import canonical
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 1
+_TYPES = {"stage": str, "key": str, "keyVersion": int, "components": dict, "run": str, "auditSeq": int, "reasons": list}
+_REASON_LENGTH = 4  # component, what, old, new
 
 
 class OutputIdentity(NamedTuple):
@@ -87,12 +89,42 @@ class Marker(NamedTuple):
             if body["v"] > VERSION:
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
+            if not (_is_sound(body) and _are_sound(body["components"])):
+                return None
             return cls(
                 body["stage"], body["key"], body["keyVersion"], body["components"], outputs,
                 body["run"], body["auditSeq"], body["reasons"],
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+
+
+def _is_sound(body: dict[str, object]) -> bool:
+    """Whether the fields are of the types that readers go by: who edits a marker can compute its checksum anew."""
+    reasons = body["reasons"]
+    return all(type(body[name]) is kind for name, kind in _TYPES.items()) and all(
+        isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in cast("list[object]", reasons)
+    )
+
+
+def _are_sound(components: dict[str, object]) -> bool:
+    """Whether those components that are taken apart can be; all others are compared and shown, whatever they hold."""
+    inputs, code = components.get("inputs", {}), components.get("code", {})
+    if not isinstance(inputs, dict) or not isinstance(code, dict):
+        return False
+    return (
+        all(_is_pairs(files) for files in inputs.values())
+        and all(isinstance(code.get(name, {}), dict) for name in ("files", "packages"))
+        and _is_strings(code.get("absent", []))
+    )
+
+
+def _is_pairs(files: object) -> bool:
+    return isinstance(files, list) and all(_is_strings(one) and len(one) == 2 for one in files)
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _checksum(text: bytes) -> str:

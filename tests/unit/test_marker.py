@@ -51,7 +51,11 @@ def sealed(body):
 
 @pytest.mark.parametrize(
     "change", [{"v": 2}, {"v": "1"}, {"v": None}, {"outputs": []}, {"outputs": {"out": {}}}, {"outputs": {"out": 5}},
-               {"outputs": {"out": {"path": "x", "size": "big", "sha256": "", "inode": 1, "mtimeNs": 1}}}],
+               {"outputs": {"out": {"path": "x", "size": "big", "sha256": "", "inode": 1, "mtimeNs": 1}}},
+               {"stage": None}, {"run": 5}, {"auditSeq": "1"}, {"reasons": ["x"]}, {"reasons": [["a", "b"]]},
+               {"components": [[]]}, {"components": {"inputs": []}}, {"components": {"inputs": {"in": [["x"]]}}},
+               {"components": {"code": 5}}, {"components": {"code": {"files": [1]}}},
+               {"components": {"code": {"absent": [[]]}}}],
 )  # fmt: skip
 def test_a_sound_checksum_over_something_else_is_not_enough(change):
     body = json.loads(MARKER.encode())
