@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from runner.contain.isolate import Isolation
     from runner.contain.tree import ProcessTree, SessionTree
+    from runner.contain.zygote import Script, Zygote
 
     class Request(TypedDict):
         """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
         grace: float
         affinity: list[int] | None
         address_space: int | None
+        script: bytes | None
+        preload: tuple[str, ...]
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
@@ -39,10 +42,21 @@ else:
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
-def fork_stage(request: Request, tree: ProcessTree | SessionTree, isolation: Isolation) -> tuple[int, int]:
+class Forked(BaseException):  # noqa: N818 - not an error: the way of a child out of the launcher's frames
+    """Raised in a child that is to run `script` in this interpreter."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self.script = script
+
+
+def fork_stage(
+    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, zygote: Zygote | None
+) -> tuple[int, int]:
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
-    What is read there is empty, or `<errno> <what was tried>`. Raises OSError when there is no descriptor or process.
+    What is read there is empty, or `<errno> <what was tried>`. Raises OSError when there is no descriptor or process;
+    in the child of a `zygote`, Forked.
     """
     report, failure = os.pipe()
     launcher = os.getpid()
@@ -50,7 +64,7 @@ def fork_stage(request: Request, tree: ProcessTree | SessionTree, isolation: Iso
     try:
         pid = os.fork()
         if pid == 0:
-            _become(request, tree, isolation, launcher, failure)
+            _become(request, tree, isolation, launcher, failure, zygote)
     except OSError:
         os.close(report)
         raise
@@ -61,8 +75,9 @@ def fork_stage(request: Request, tree: ProcessTree | SessionTree, isolation: Iso
 
 
 def _become(
-    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, launcher: int, failure: int
-) -> NoReturn:
+    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, launcher: int, failure: int,
+    zygote: Zygote | None,
+) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns. All other descriptors are close-on-exec since `launcher.main`."""
     tried = [b"preparing its process"]
     try:
@@ -77,15 +92,18 @@ def _become(
         os.chdir(request["cwd"])
         tried[0] = b"entering its isolation"
         isolation.enter_stage()
+        if zygote is not None:
+            raise Forked(zygote.become(request, isolation))
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
+    except Forked:
+        raise
     except OSError as error:
         os.write(failure, b"%d %s" % (error.errno or 0, tried[0]))
     except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
         os.write(failure, b"0 %s: %s" % (tried[0], str(error).encode("utf-8", "backslashreplace")))
-    finally:
-        os._exit(127)
+    os._exit(127)
 
 
 def _connect(request: Request, tried: list[bytes]) -> None:

@@ -61,17 +61,20 @@ class Launcher:
         interpreter: str = sys.executable,
         plain: bool = False,
         missing: Mapping[str, str] = NOTHING_MISSING,
+        warm: Mapping[str, str] | None = None,
     ) -> Launcher:
         """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
         `missing` tells which better levels could not be had, and why; it is put to `layers`. `plain`: as on a system
-        without subreapers. Raises StateError when there is no process, no descriptor or no interpreter.
+        without subreapers. `warm`: it is to run Python stages by forking, of whose environment this is what interpreters
+        heed. Raises StateError when there is no process, no descriptor or no interpreter.
         """
         ends: list[int] = []
         try:
             for _ in range(2):
                 ends += _pipe_above_stdio()
-            pid = _spawn(interpreter, ends[0], ends[3], [level, str(os.getpid()), *(["plain"] if plain else [])])
+            words = [level, str(os.getpid()), *(["plain"] if plain else []), *(["warm"] if warm is not None else [])]
+            pid = _spawn(interpreter, ends[0], ends[3], words, warm)
         except OSError as error:
             for descriptor in ends:
                 os.close(descriptor)
@@ -108,6 +111,8 @@ class Launcher:
             "grace": launch.grace,
             "affinity": launch.affinity,
             "address_space": launch.address_space,
+            "script": None if launch.script is None else encode(launch.script),
+            "preload": launch.preload,
         }
         self._ask("launch", content)
 
@@ -250,16 +255,19 @@ def _pipe_above_stdio() -> tuple[int, int]:
         os.close(low[1])
 
 
-def _spawn(interpreter: str, requests: int, replies: int, words: list[str]) -> int:
-    """Start the program in an empty environment; what it cannot say otherwise (stderr) comes by the replies' pipe."""
+def _spawn(
+    interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None
+) -> int:
+    """Start the program in an empty environment, or that of stages; what it cannot say otherwise (stderr) comes by the replies' pipe."""
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
-    arguments = [interpreter, "-I", "-S", program, *words]
+    arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
+    env = dict(warm or {})
     actions = [
         (os.POSIX_SPAWN_DUP2, requests, 0),
         (os.POSIX_SPAWN_DUP2, replies, 1),
         (os.POSIX_SPAWN_DUP2, replies, 2),
     ]
     try:
-        return os.posix_spawn(interpreter, arguments, {}, file_actions=actions, setsigmask=DEAF, setsid=True)
+        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF, setsid=True)
     except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later
-        return os.posix_spawn(interpreter, arguments, {}, file_actions=actions, setsigmask=DEAF)
+        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF)

@@ -15,9 +15,9 @@ _HINT = (
 )
 
 
-def start_guarded() -> Launcher:
-    """Start a launcher at the best level that this system may have. Raises StateError as Launcher.start does."""
-    return Launcher.start(KERNEL if sys.platform == "linux" else SCAN)
+def start_guarded(warm: Mapping[str, str] | None = None) -> Launcher:
+    """Start a launcher at the best level that this system may have. Arguments and errors as of Launcher.start."""
+    return Launcher.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:

@@ -12,7 +12,7 @@ from runner.contain import calls
 from runner.contain.bpf import AF_NETLINK, SOCK_STREAM
 from runner.contain.landlock import Landlock
 from runner.contain.namespaces import enter_namespaces
-from runner.contain.privileges import drop_privileges, hide_memory
+from runner.contain.privileges import drop_privileges, hide_memory, show_memory
 from runner.contain.seccomp import Listener, install
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 
@@ -41,6 +41,11 @@ class Isolation:
             os.close(self.listener.descriptor)
         if self._landlock is not None:
             self._landlock.enter_stage()
+
+    def become_program(self) -> None:
+        """Runs in a *child* that never calls exec, after `enter_stage`: as after one, its memory is its own to see."""
+        if self.layers["level"] != SCAN:
+            show_memory()
 
 
 def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:

@@ -11,7 +11,8 @@ class Launch:
 
     `log` and `stdout` exist already and are appended to; without `stdout` it is the log; without `stdin` /dev/null.
     `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS). `program` is the file to execute, where it is
-    not `argv[0]`: nothing is looked up in a PATH.
+    not `argv[0]`: nothing is looked up in a PATH. `script`: argv is an interpreter, `-B`, this file and its arguments,
+    and a launcher that is warm may fork itself instead of starting that; `preload` are modules that it will import.
     """
 
     id: int
@@ -26,6 +27,8 @@ class Launch:
     affinity: list[int] | None = None
     address_space: int | None = None
     program: str | None = None
+    script: str | None = None
+    preload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The launcher: a small single-threaded program that starts every stage, keeps its time limit, and ends what it left.
 
-Started by the client as `python -I -S launcher.py` in an empty environment. Requests come on descriptor 0, reports go
+Started by the client as `python -I -S launcher.py` in an empty environment, or, when it is to be `warm`, as stages are:
+`python -B launcher.py`, in what of their environment interpreters heed (see zygote). Requests come on descriptor 0, reports go
 out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at both ends), after START. End-of-file on
 0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
 
@@ -12,15 +13,25 @@ The level that it is told to reach (`isolate`) it enters once, before it is read
 
 from __future__ import annotations
 
+import sys
+
+zygote = None
+if __name__ == "__main__":
+    LOADED = frozenset(sys.modules)
+    if "warm" in sys.argv:
+        del sys.path[0]  # the directory of this file
+        from runner.contain.zygote import Zygote
+
+        zygote = Zygote(LOADED)
+        zygote.record()
+    else:
+        sys.path.append(__file__.rpartition("/runner/contain/")[0])  # -I -S leave only the standard library
 import marshal
 import os
 import select
-import sys
 import time
 
-if __name__ == "__main__":
-    sys.path.append(__file__.rpartition("/runner/contain/")[0])  # -I -S leave only the standard library
-from runner.contain.child import IGNORED, fork_stage
+from runner.contain.child import IGNORED, Forked, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
 from runner.contain.started import Started
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from runner.contain.isolate import Isolation
     from runner.contain.started import Report
     from runner.contain.tree import ProcessTree, SessionTree
+    from runner.contain.zygote import Zygote
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
@@ -46,13 +58,15 @@ class Service:
     """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block."""
 
     def __init__(
-        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation
-    ) -> None:
+        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation,
+        zygote: Zygote | None,
+    ) -> None:  # fmt: skip
         """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
         self._requests = requests
         self._replies = replies
         self._tree = tree
         self._isolation = isolation
+        self._zygote = zygote
         self._watch = Watch(isolation.listener) if isolation.listener else None
         self._running: dict[int, Started] = {}  # main process -> stage
         self._ended: dict[int, Started] = {}  # the same, for those that may have left something
@@ -144,7 +158,10 @@ class Service:
     def _launch(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            pid, report = fork_stage(request, self._tree, self._isolation)
+            zygote = self._zygote if self._zygote is not None and self._zygote.takes(request) else None
+            if zygote is not None:
+                zygote.load(request["preload"])
+            pid, report = fork_stage(request, self._tree, self._isolation, zygote)
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
@@ -266,7 +283,10 @@ def _traceback() -> str:
 
 
 def main() -> None:
-    """Leave the runner's session, become deaf to what a terminal sends to all, and serve."""
+    """Leave the runner's session, become deaf to what a terminal sends to all, and serve.
+
+    Does not return; in a child that is to run a stage's code, raises Forked.
+    """
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)  # ignored by whoever started the runner; a stage starts clean
@@ -280,9 +300,11 @@ def main() -> None:
     isolation = _isolated(level, runner, descriptors)
     tree = open_tree(plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
-    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation)
+    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, zygote)
     try:
         service.serve()
+    except Forked:
+        raise
     except BaseException:  # noqa: BLE001 - this process has no stderr
         service.tell("crash", _traceback())
         service.end_everything()
@@ -291,4 +313,16 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Below this the stage's code is called by no function of ours: its frames are all that it can see but one.
+    try:
+        main()
+    except Forked as forked:
+        script = forked.script
+    code = script.compiled()
+    try:
+        exec(code, script.namespace)  # noqa: S102 - what it was forked for
+    except SystemExit:
+        raise
+    except BaseException as error:
+        script.disown(error)
+        raise

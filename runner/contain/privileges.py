@@ -39,5 +39,10 @@ def hide_memory() -> None:
     calls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", calls.PR_SET_DUMPABLE, 0)
 
 
+def show_memory() -> None:
+    """Undo `hide_memory`, in a child that is a stage."""
+    calls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", calls.PR_SET_DUMPABLE, 1)
+
+
 def _capabilities() -> dict[str, int]:
     return {name: int(value, 16) for name, value in calls.own_status().items() if name.startswith("Cap")}
