@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
+    from runner.executor.clock import Clock
     from runner.executor.job import Surroundings, Ticker
     from runner.record.recovery import OpenRun
 
@@ -75,9 +76,10 @@ class _AnotherRunError(Exception):
 
 
 def run(
-    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = ()
-) -> RunResult:
-    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks.
+    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
+    clock: Clock | None = None,
+) -> RunResult:  # fmt: skip
+    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks, `clock` is for tests.
 
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
@@ -112,7 +114,7 @@ def run(
             if plan.is_noop and not session.head.open_runs and not begun and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
         try:
-            return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins)
+            return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
         except LockHeldError:
             if plan is None or not plan.is_noop:
                 raise
@@ -155,7 +157,7 @@ def _skipped(plan: Plan) -> dict[str, StageResult]:
 
 def _run_locked(
     session: Session, options: Options, plan: Plan | None, seen: dict[str, object] | None, began: float,
-    interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...],
+    interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...], clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
     from runner.api.locking import held_lock, holder
@@ -190,7 +192,7 @@ def _run_locked(
             launcher = settle(launcher, strict=options.offline == STRICT)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
-            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
+            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
         finally:
             launcher.close()
 
@@ -220,9 +222,10 @@ def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
 
 def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
-    manager: PluginManager, launcher: Launcher, journal: Journal,
+    manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     from runner.executor.attempts import Attempts
+    from runner.executor.clock import Monotonic
     from runner.executor.job import Policy
     from runner.executor.loop import Executor
     from runner.executor.publishing import Publisher
@@ -238,7 +241,7 @@ def _execute(
     capacity = Capacity(jobs, memory_mib(), jobs)
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
-        interrupts, time.monotonic, heard,
+        interrupts, clock or Monotonic(), heard,
     )  # fmt: skip
     manager.hook.offpipe_run_started(
         spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,

@@ -61,7 +61,7 @@ class Launcher:
         interpreter: str = sys.executable,
         plain: bool = False,
         missing: Mapping[str, str] = NOTHING_MISSING,
-    ) -> Launcher:
+    ) -> Self:
         """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
         `missing` tells which better levels could not be had, and why; it is put to `layers`. `plain`: as on a system
@@ -81,6 +81,10 @@ class Launcher:
         os.set_blocking(ends[1], False)
         os.set_blocking(ends[2], False)
         return cls(pid, ends[1], ends[2], level, missing)
+
+    def instead(self, level: str, missing: Mapping[str, str]) -> Self:
+        """Start one of the same kind at another level, after this one was refused its own."""
+        return self.start(level, missing=missing)
 
     def __enter__(self) -> Self:
         return self

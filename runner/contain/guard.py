@@ -32,7 +32,7 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
             refused[launcher.level] = launcher.refusal
             launcher.close()
             missing = {level: f"none: {refusal}" for level, refusal in refused.items()}
-            launcher = Launcher.start(LEVELS[LEVELS.index(launcher.level) + 1], missing=missing)
+            launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1], missing)
             launcher.await_ready()
         if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
