@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from runner import hookspecs
+from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
 
 if TYPE_CHECKING:
-    from runner.contain.client import Launcher
     from runner.spec.model import Spec
 
 
@@ -20,7 +20,7 @@ class Defaults:
     @hookspecs.hookimpl(trylast=True)
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:  # noqa: ARG002 - pluggy matches hook arguments by name
         """Start the launcher that comes with offpipe."""
-        return start_guarded()
+        return start_guarded(Launcher)
 
 
 def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from runner.contain.client import Launcher
 from runner.errors import Fault, OfflineError
 from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    L = TypeVar("L", bound=Launcher)
 
 WHERE = "offline guard"
 _HINT = (
@@ -15,9 +21,9 @@ _HINT = (
 )
 
 
-def start_guarded() -> Launcher:
-    """Start a launcher at the best level that this system may have. Raises StateError as Launcher.start does."""
-    return Launcher.start(KERNEL if sys.platform == "linux" else SCAN)
+def start_guarded(kind: type[L]) -> L:
+    """Start a launcher of a `kind` at the best level that a system may have. Raises StateError as Launcher.start."""
+    return kind.start(KERNEL if sys.platform == "linux" else SCAN)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:

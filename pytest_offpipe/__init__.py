@@ -1,0 +1,1 @@
+"""A spec is a test suite: `pytest --offpipe-spec spec.json`, and fixtures for tests of one's own stages."""
