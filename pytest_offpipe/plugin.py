@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_offpipe.clock import OffpipeClock
+    from pytest_offpipe.offline import OffpipeOffline
+    from pytest_offpipe.onetest import OneTest
 
 OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
@@ -44,3 +51,54 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_offpipe.session import begin
 
         begin(config)
+
+
+@pytest.fixture
+def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneTest]:
+    """What the fixtures of one test share."""
+    from pytest_offpipe.onetest import one_test
+
+    with one_test(request, tmp_path_factory) as test:
+        yield test
+
+
+@pytest.fixture
+def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
+    """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` are as ever, and no sleep takes any time.
+
+    `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
+    this time. `timeoutSeconds` stays real.
+    """
+    from pytest_offpipe.clock import OffpipeClock
+
+    _offpipe_test.clock = OffpipeClock()
+    return _offpipe_test.clock
+
+
+@pytest.fixture
+def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
+    """No network, for this process while the test runs; in stages that `offpipe` runs there never is one.
+
+    Sockets of internet families and look-ups of names are refused, in all threads, with an OSError: ENETUNREACH, or a
+    gaierror for look-ups. `.attempts` lists who asked for what, in stages too. An attempt that nobody has looked at
+    there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
+    Local sockets work, and so does asyncio. Out of reach: a `subprocess` that the test itself starts.
+    """
+    from pytest_offpipe.offline import OffpipeOffline, refusing
+
+    guard = OffpipeOffline()
+    _offpipe_test.offline = guard
+    _offpipe_test.complaints.append(guard.complaint)
+    with refusing(guard):
+        yield guard
+
+
+@pytest.fixture
+def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
+    """A state directory for this test alone, still empty: a run whose workspace is its parent keeps its state there.
+
+    For `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, and for code of your own that reads such things.
+    """
+    directory = _offpipe_test.directory / "workspace" / "state"
+    directory.mkdir(parents=True)
+    return directory
