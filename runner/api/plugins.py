@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from runner import hookspecs
+from runner.api.surroundings import warmth
+from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
 
 if TYPE_CHECKING:
-    from runner.contain.client import Launcher
     from runner.spec.model import Spec
 
 
@@ -18,9 +19,9 @@ class Defaults:
     """What happens when no plugin has a say."""
 
     @hookspecs.hookimpl(trylast=True)
-    def offpipe_make_launcher(self, spec: Spec) -> Launcher:  # noqa: ARG002 - pluggy matches hook arguments by name
+    def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         """Start the launcher that comes with offpipe."""
-        return start_guarded()
+        return start_guarded(Launcher, warmth(spec))
 
 
 def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:

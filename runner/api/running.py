@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import runner
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
@@ -26,7 +23,8 @@ if TYPE_CHECKING:
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
-    from runner.executor.job import Surroundings, Ticker
+    from runner.executor.clock import Clock
+    from runner.executor.job import Ticker
     from runner.record.recovery import OpenRun
 
 
@@ -83,9 +81,10 @@ class _AnotherRunError(Exception):
 
 
 def run(
-    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = ()
-) -> RunResult:
-    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks.
+    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
+    clock: Clock | None = None,
+) -> RunResult:  # fmt: skip
+    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks, `clock` is for tests.
 
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
@@ -120,7 +119,7 @@ def run(
             if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
         try:
-            return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins)
+            return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
         except LockHeldError:
             if plan is None or not plan.is_noop:
                 raise
@@ -148,7 +147,7 @@ def _skipped(plan: Plan) -> dict[str, StageResult]:
 
 def _run_locked(
     session: Session, options: Options, plan: Plan | None, seen: dict[str, object] | None, began: float,
-    interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...],
+    interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...], clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
     from runner.api.locking import held_lock, holder
@@ -184,7 +183,7 @@ def _run_locked(
             launcher = settle(launcher, strict=options.offline == STRICT)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
-            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal)
+            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
         finally:
             launcher.close()
 
@@ -214,9 +213,11 @@ def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
 
 def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
-    manager: PluginManager, launcher: Launcher, journal: Journal,
+    manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
+    from runner.api.surroundings import cores, memory_mib, surroundings
     from runner.executor.attempts import Attempts
+    from runner.executor.clock import Monotonic
     from runner.executor.job import Policy
     from runner.executor.loop import Executor
     from runner.executor.publishing import Publisher
@@ -232,7 +233,7 @@ def _execute(
     capacity = Capacity(jobs, memory_mib(), jobs)
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
-        interrupts, time.monotonic, heard,
+        interrupts, clock or Monotonic(), heard,
     )  # fmt: skip
     manager.hook.offpipe_run_started(
         spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
@@ -259,29 +260,3 @@ def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[
         return results.INTERRUPTED, 128 + signal_number
     codes = {one.exit_code for one in bad if one.status == results.FAILED}
     return results.FAILED, codes.pop() if len(codes) == 1 else EXIT_STAGE_FAILED
-
-
-def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
-    """Return what of this process's world gets into the stages' environment."""
-    from runner.contain.environment import editable_mappings, sdk_path
-    from runner.executor.job import Surroundings
-
-    parent = os.path.dirname(os.path.dirname(os.path.abspath(runner.__file__)))
-    library = os.path.dirname(os.__file__)
-    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
-    needed = sdk_path(
-        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
-        editable=editable_mappings(sys.modules),
-    )  # fmt: skip
-    outer = os.environ
-    return Surroundings(outer.get("PATH", ""), outer.get("HOME"), needed, launcher.layers["level"], durable)
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_mib() -> float:
-    """Return the machine's memory in MiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)

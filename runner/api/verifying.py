@@ -118,7 +118,7 @@ def _require_state(directory: str, *, outputs: bool) -> None:
     if outputs:
         raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
     with files.naming(directory, "list"):
-        if any(entry.name.startswith(_OURS) for entry in os.scandir(directory)):
+        if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return
     below = os.path.join(directory, "state")
     hint = (

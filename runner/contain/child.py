@@ -42,7 +42,7 @@ else:
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
-class Forked(BaseException):  # noqa: N818 - not an error: the way of a child out of the launcher's frames
+class Forked(BaseException):
     """Raised in a child that is to run `script` in this interpreter."""
 
     def __init__(self, script: Script) -> None:
@@ -60,17 +60,19 @@ def fork_stage(
     """
     report, failure = os.pipe()
     launcher = os.getpid()
+    pid = -1
     signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
     try:
         pid = os.fork()
-        if pid == 0:
-            _become(request, tree, isolation, launcher, failure, zygote)
     except OSError:
         os.close(report)
         raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(failure)
+        if pid != 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.close(failure)
+    if pid == 0:
+        _become(request, tree, isolation, launcher, failure, zygote)
     return pid, report
 
 

@@ -46,6 +46,7 @@ class Launcher:
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
         self._missing = missing
+        self._warm: Mapping[str, str] | None = None
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -62,12 +63,12 @@ class Launcher:
         plain: bool = False,
         missing: Mapping[str, str] = NOTHING_MISSING,
         warm: Mapping[str, str] | None = None,
-    ) -> Launcher:
+    ) -> Self:
         """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
         `missing` tells which better levels could not be had, and why; it is put to `layers`. `plain`: as on a system
-        without subreapers. `warm`: it is to run Python stages by forking, of whose environment this is what interpreters
-        heed. Raises StateError when there is no process, no descriptor or no interpreter.
+        without subreapers. `warm`: what interpreters heed of the environment of Python stages, if it is to run these
+        by forking. Raises StateError when there is no process, no descriptor or no interpreter.
         """
         ends: list[int] = []
         try:
@@ -83,7 +84,13 @@ class Launcher:
         os.close(ends[3])
         os.set_blocking(ends[1], False)
         os.set_blocking(ends[2], False)
-        return cls(pid, ends[1], ends[2], level, missing)
+        launcher = cls(pid, ends[1], ends[2], level, missing)
+        launcher._warm = warm
+        return launcher
+
+    def instead(self, level: str, missing: Mapping[str, str]) -> Self:
+        """Start one of the same kind at another level, after this one was refused its own."""
+        return self.start(level, missing=missing, warm=self._warm)
 
     def __enter__(self) -> Self:
         return self
@@ -255,11 +262,9 @@ def _pipe_above_stdio() -> tuple[int, int]:
         os.close(low[1])
 
 
-def _spawn(
-    interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None
-) -> int:
-    """Start the program in an empty environment, or that of stages; what it cannot say otherwise (stderr) comes by the replies' pipe."""
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
+def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:
+    """Start the program, in `warm` or an empty environment; what it says on stderr comes by the replies' pipe."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
     arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
     env = dict(warm or {})
     actions = [

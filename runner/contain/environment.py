@@ -24,6 +24,7 @@ LARGEST_STRING = 128 * 1024  # MAX_ARG_STRLEN, linux/binfmts.h: 32 pages, the fi
 LARGEST_ARGUMENTS = 6 * 1024 * 1024  # fs/exec.c: three quarters of _STK_LIM, however large the stack may grow
 SLACK = 4096  # room for the program's own name, a shebang line, and what POSIX asks to leave
 WIDEST = 4  # bytes of a character in UTF-8, at most
+LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -44,8 +45,7 @@ def stage_environment(
     """
     environment = {
         "PATH": f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}",
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
+        **LOCALE,
         "HOME": outer_home or scratch,
     }
     if cpus is not None:
@@ -56,6 +56,16 @@ def stage_environment(
         given = spec_env.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{given}:{package_parent}" if given else package_parent
     environment.update(contract)
+    return environment
+
+
+def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -> dict[str, str]:
+    """What of `stage_environment` a Python interpreter heeds when it starts, for stages that set nothing of it."""
+    environment = dict(LOCALE)
+    if outer_home:
+        environment["HOME"] = outer_home
+    if package_parent is not None:
+        environment["PYTHONPATH"] = package_parent
     return environment
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from runner.contain.client import Launcher
 from runner.errors import Fault, OfflineError
 from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeVar
+
+    L = TypeVar("L", bound=Launcher)
 
 WHERE = "offline guard"
 _HINT = (
@@ -15,9 +22,9 @@ _HINT = (
 )
 
 
-def start_guarded(warm: Mapping[str, str] | None = None) -> Launcher:
-    """Start a launcher at the best level that this system may have. Arguments and errors as of Launcher.start."""
-    return Launcher.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
+def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
+    """Start a launcher of a `kind` at the best level that a system may have. Arguments and errors: Launcher.start."""
+    return kind.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
@@ -32,7 +39,7 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
             refused[launcher.level] = launcher.refusal
             launcher.close()
             missing = {level: f"none: {refusal}" for level, refusal in refused.items()}
-            launcher = Launcher.start(LEVELS[LEVELS.index(launcher.level) + 1], missing=missing)
+            launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1], missing)
             launcher.await_ready()
         if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())

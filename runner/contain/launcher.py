@@ -1,9 +1,8 @@
 """The launcher: a small single-threaded program that starts every stage, keeps its time limit, and ends what it left.
 
-Started by the client as `python -I -S launcher.py` in an empty environment, or, when it is to be `warm`, as stages are:
-`python -B launcher.py`, in what of their environment interpreters heed (see zygote). Requests come on descriptor 0, reports go
-out on descriptor 1: a 4-byte length and a marshalled tuple (one interpreter at both ends), after START. End-of-file on
-0 means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
+What `program` runs. Requests come on descriptor 0, reports go out on descriptor 1: a 4-byte length and a marshalled
+tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
+and reaped, then the launcher ends. It never waits for its reader.
 
 Requests: ("launch", child.Request), ("terminate" or "kill", None): to all stages.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
@@ -13,22 +12,10 @@ The level that it is told to reach (`isolate`) it enters once, before it is read
 
 from __future__ import annotations
 
-import sys
-
-zygote = None
-if __name__ == "__main__":
-    LOADED = frozenset(sys.modules)
-    if "warm" in sys.argv:
-        del sys.path[0]  # the directory of this file
-        from runner.contain.zygote import Zygote
-
-        zygote = Zygote(LOADED)
-        zygote.record()
-    else:
-        sys.path.append(__file__.rpartition("/runner/contain/")[0])  # -I -S leave only the standard library
 import marshal
 import os
 import select
+import sys
 import time
 
 from runner.contain.child import IGNORED, Forked, fork_stage
@@ -41,6 +28,7 @@ from runner.levels import KERNEL, RefusedError
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
 if TYPE_CHECKING:
     import signal
+    from typing import NoReturn
 
     from runner.contain.child import Request
     from runner.contain.isolate import Isolation
@@ -282,10 +270,10 @@ def _traceback() -> str:
     return traceback.format_exc()
 
 
-def main() -> None:
+def main(zygote: Zygote | None) -> NoReturn:
     """Leave the runner's session, become deaf to what a terminal sends to all, and serve.
 
-    Does not return; in a child that is to run a stage's code, raises Forked.
+    In a child that a `zygote` makes for a stage's code, raises Forked.
     """
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -310,19 +298,3 @@ def main() -> None:
         service.end_everything()
         os._exit(70)
     os._exit(0)  # taking the interpreter apart would take as long as several stages
-
-
-if __name__ == "__main__":
-    # Below this the stage's code is called by no function of ours: its frames are all that it can see but one.
-    try:
-        main()
-    except Forked as forked:
-        script = forked.script
-    code = script.compiled()
-    try:
-        exec(code, script.namespace)  # noqa: S102 - what it was forked for
-    except SystemExit:
-        raise
-    except BaseException as error:
-        script.disown(error)
-        raise

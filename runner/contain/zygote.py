@@ -14,9 +14,9 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable
-    from types import CodeType, TracebackType
-    from typing import Any, TextIO
+    from collections.abc import Iterable
+    from types import CodeType
+    from typing import Any
 
     from runner.contain.child import Request
     from runner.contain.isolate import Isolation
@@ -26,37 +26,51 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
-# Loading one of these computes nothing from the process, its environment, directory or time; what they load neither.
-# Left out, for example: multiprocessing keeps the working directory, logging the time, zoneinfo an environment variable.
+# Loading one of these computes nothing from the process, its environment, directory or time; nor does what they load.
+# Left out are, for example: multiprocessing (the directory), logging (the time), zoneinfo (an environment variable).
 PURE = frozenset(
     """abc argparse array ast base64 binascii bisect bz2 calendar cmath codecs collections collections.abc contextlib
-    copy copyreg csv dataclasses datetime decimal difflib enum errno fnmatch fractions functools glob graphlib gzip hashlib
-    heapq hmac html html.entities html.parser inspect io itertools json keyword linecache locale lzma math mmap numbers
-    operator os os.path pathlib pickle posixpath pprint queue random re reprlib select selectors shlex shutil signal sqlite3
-    stat statistics string stringprep struct subprocess sys tarfile tempfile textwrap threading time token tokenize
-    tomllib traceback types typing unicodedata urllib.parse uuid warnings weakref xml xml.etree xml.etree.ElementTree
-    zipfile zlib""".split()
+    copy copyreg csv dataclasses datetime decimal difflib enum errno fnmatch fractions functools glob graphlib
+    gzip hashlib heapq hmac html html.entities html.parser inspect io itertools json keyword linecache locale lzma
+    math mmap numbers operator os os.path pathlib pickle posixpath pprint queue random re reprlib select selectors
+    shlex shutil signal sqlite3 stat statistics string stringprep struct subprocess sys tarfile tempfile textwrap
+    threading time token tokenize tomllib traceback types typing unicodedata urllib.parse uuid warnings weakref
+    xml xml.etree xml.etree.ElementTree zipfile zlib""".split()
 )
+
+
+def leave_threads() -> None:
+    """Begin anew, cold, where a .pth file has started threads: with these no namespace could be entered, or forked."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        return  # no Linux: nothing is entered
+    if threads > 1:
+        words = [word for word in sys.argv if word != "warm"]
+        os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
 
 
 class Zygote:
     """What the launcher knows of its own interpreter, to make stages of it."""
 
-    def __init__(self, loaded: frozenset[str]) -> None:
-        """`loaded`: the names in sys.modules when the interpreter had started, and nothing of ours was loaded."""
+    def __init__(self, loaded: frozenset[str], importers: frozenset[str]) -> None:
+        """The names in sys.modules, and in sys.path_importer_cache, when nothing of ours was loaded yet."""
         self._loaded = loaded
-        self._importers = set(sys.path_importer_cache)
+        self._importers = importers - {sys.argv[0]}
         self._needs: dict[str, set[str]] = {}
         self._import = builtins.__import__
         self._streams = [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr)]
-
-    def record(self) -> None:
-        """From here on note which module asks for which: what a stage may find loaded is known by that."""
+        # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
 
     def _recording(
-        self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0  # noqa: A002
-    ) -> Any:
+        self,
+        name: str,
+        globals: Any = None,  # noqa: A002, ANN401 - the signature of __import__
+        locals: Any = None,  # noqa: A002, ANN401
+        fromlist: Any = (),  # noqa: ANN401
+        level: int = 0,
+    ) -> Any:  # noqa: ANN401
         module = self._import(name, globals, locals, fromlist, level)
         if globals and (importer := globals.get("__name__")):
             base = name
@@ -73,7 +87,7 @@ class Zygote:
             if name not in sys.modules and (name in PURE or name == SDK):
                 try:
                     self._import(name)
-                except Exception:  # noqa: BLE001, S112 - whatever is wrong with it, the stage will find out
+                except Exception:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
                     continue
 
     def takes(self, request: Request) -> bool:
@@ -87,7 +101,7 @@ class Zygote:
         return theirs.get(b"HOME") == own.get(b"HOME") or not getattr(site, "ENABLE_USER_SITE", True)
 
     def become(self, request: Request, isolation: Isolation) -> Script:
-        """Runs in the *child*, isolated and with its descriptors: make it a new interpreter that has run nothing yet."""
+        """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet."""
         isolation.become_program()
         os.closerange(3, 1 << 20)
         self._reset_signals()
@@ -99,6 +113,7 @@ class Zygote:
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+        sys.path_importer_cache[script] = None  # no archive or directory to run
         for number, (encoding, errors) in enumerate(self._streams):
             _open_stream(number, encoding, errors)
         return Script(script)
@@ -150,7 +165,9 @@ class Script:
             with open(self.path, "rb") as file:
                 content = file.read()
         except OSError as error:
-            sys.stderr.write(f"{sys.orig_argv[0]}: can't open file {self.path!r}: [Errno {error.errno}] {error.strerror}\n")
+            sys.stderr.write(
+                f"{sys.orig_argv[0]}: can't open file {self.path!r}: [Errno {error.errno}] {error.strerror}\n"
+            )
             raise SystemExit(2) from None
         try:
             return compile(content, self.path, "exec", dont_inherit=True)
@@ -159,25 +176,47 @@ class Script:
             raise SystemExit(1) from None
 
     def disown(self, error: BaseException) -> None:
-        """Have an error told as if the program had been started by nobody; to be raised on."""
+        """Tell an error as PyErr_PrintEx does (Python/pythonrun.c), without the frame below the program.
+
+        To be raised on, which is silent then, for what else an interpreter does about it. Raises SystemExit where the
+        program's own hook does.
+        """
+        for stream in (sys.stderr, sys.stdout):
+            try:
+                stream.flush()
+            except Exception:  # noqa: BLE001 - as flush_io does
+                continue
         own, hook = error.__traceback__ and error.__traceback__.tb_next, sys.excepthook
+        error.__traceback__ = own
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, own
+        if sys.version_info >= (3, 12):
+            sys.last_exc = error
+        try:
+            hook(type(error), error, own)
+        except SystemExit:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
+            sys.stderr.write("Error in sys.excepthook:\n")
+            trace = failed.__traceback__ and failed.__traceback__.tb_next
+            failed.__context__ = None  # it is told below
+            sys.__excepthook__(type(failed), failed.with_traceback(trace), trace)
+            sys.stderr.write("\nOriginal exception was:\n")
+            sys.__excepthook__(type(error), error, own)
 
-        def told(kind: type[BaseException], value: BaseException, _trace: TracebackType | None) -> None:
+        def silent(_kind: object, _value: object, _trace: object) -> None:
             sys.excepthook = hook
-            hook(kind, value.with_traceback(own), own)
 
-        sys.excepthook = told
+        sys.excepthook = silent
 
 
-def _new_main(path: str) -> Any:
-    from importlib.machinery import SourceFileLoader
+def _new_main(path: str) -> Any:  # noqa: ANN401 - a module, whose names are the program's
+    from _frozen_importlib_external import SourceFileLoader  # as importlib.machinery has it, which may be unloaded
 
     main = type(sys)("__main__")
-    main.__dict__.update(
-        __loader__=SourceFileLoader("__main__", path), __file__=path, __cached__=None, __builtins__=builtins
-    )
+    main.__loader__ = SourceFileLoader("__main__", path)
     if sys.version_info < (3, 14):
-        main.__dict__["__annotations__"] = {}
+        main.__annotations__ = {}
+    main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
     sys.modules["__main__"] = main
     return main
 
@@ -185,7 +224,7 @@ def _new_main(path: str) -> Any:
 def _open_stream(number: int, encoding: str, errors: str | None) -> None:
     """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
-    buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: SIM115, UP020
+    buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020
     buffer.raw.name = f"<{name}>"
     is_terminal = buffer.raw.isatty()
     stream: Any = io.TextIOWrapper(

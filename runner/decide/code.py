@@ -40,11 +40,15 @@ class Scan(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageCode:
-    """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python."""
+    """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python.
+
+    `standard`: modules that its Python imports as soon as it starts, the same for everybody.
+    """
 
     component: dict[str, object]
     watched: dict[str, tuple[Signature, str]]
     is_python: bool
+    standard: tuple[str, ...] = ()
 
 
 class CodeReader:
@@ -97,6 +101,7 @@ class CodeReader:
         files: dict[str, str] = {}
         watched: dict[str, tuple[Signature, str]] = {}
         component: dict[str, object] = {"files": files}
+        standard: tuple[str, ...] = ()
         if starts:
             code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
             if code.faults or code.banned:
@@ -106,6 +111,7 @@ class CodeReader:
                 watched[path] = (code.signatures[path], sha256)
             component["packages"] = code.packages
             component["absent"] = list(code.absent)
+            standard = code.standard
         for path in self._other_files(stage):
             if path not in watched:
                 files[self._shown(path)], watched[path] = self._digest(path)
@@ -116,7 +122,7 @@ class CodeReader:
                 component["mtimeNs"] = str(os.stat(processor).st_mtime_ns)
             except OSError as error:
                 raise InputError(Fault(self._shown(processor), f"cannot read it: {error.strerror}")) from error
-        return StageCode(component, watched, bool(starts))
+        return StageCode(component, watched, bool(starts), standard)
 
     def _refuse(self, stage: Stage, code: CodeFiles) -> None:
         """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""

@@ -37,6 +37,7 @@ class Fingerprint:
     watched: dict[str, tuple[Signature, str]] = field(default_factory=dict)
     trees: dict[str, str] = field(default_factory=dict)
     input_bytes: int = 0
+    imports: tuple[str, ...] = ()  # see StageCode.standard
 
 
 class Examiner:
@@ -73,6 +74,7 @@ class Examiner:
             raise InputError(*faults)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
+        fingerprint.imports = code.standard
         fingerprint.components = _components(stage, inputs, code)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint

@@ -67,7 +67,7 @@ def resolve(lookup: Lookup, module: Module, parsed: Parsed, path: str, content: 
         if base is None:
             resolution.absent["." * request.level + request.module] = None
             continue
-        resolution.add(base, request.names, request.line)
+        resolution.add(base, request.names, request.line, at_once=not request.deferred)
         if module.kind == LOCAL and lookup.finder.bans:
             banned = tuple(name for name in _asked(base, request.names) if is_banned(lookup, name))
             if banned:
@@ -121,17 +121,20 @@ class Resolution:
         self.absent: dict[str, None] = {}
         self._banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
 
-    def add(self, base: str, names: tuple[str, ...] = (), line: int = 0) -> None:
-        """Take in `import base`, or `from base import names`, of which some may be submodules."""
+    def add(self, base: str, names: tuple[str, ...] = (), line: int = 0, *, at_once: bool = True) -> None:
+        """Take in `import base`, or `from base import names`, of which some may be submodules.
+
+        `at_once`: importing what asks for it imports it too.
+        """
         modules, missing = self._lookup.chain(base)
-        self._take(modules, base, line)
+        self._take(modules, base, line, at_once=at_once)
         if missing:
             self.absent[missing] = None
         elif modules[-1].package and modules[-1].name == base:
             for name in self._expanded(names, modules[-1]):
                 found, absent = self._lookup.chain(f"{base}.{name}")
                 if not absent:
-                    self._take(found, f"{base}.{name}", line)
+                    self._take(found, f"{base}.{name}", line, at_once=at_once)
                 elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
                     self.absent[absent] = None
 
@@ -149,10 +152,12 @@ class Resolution:
             return ()
         return source.parsed.exports
 
-    def _take(self, modules: tuple[Module, ...], name: str, line: int) -> None:
+    def _take(self, modules: tuple[Module, ...], name: str, line: int, *, at_once: bool) -> None:
+        first = modules[0] if modules else None
+        # One with a path is walked, since a file of the stage's own may come in the way of what it imports.
+        if first is not None and at_once and (first.kind == OURS or (first.kind == STANDARD and not first.path)):
+            self._standard[name] = None
         for module in modules:
-            if module.kind == STANDARD and module is modules[0]:
-                self._standard[name] = None
             if module.kind == INSTALLED:
                 self._installed[module] = None
             elif module.path and module.kind in {LOCAL, STANDARD}:

@@ -147,7 +147,7 @@ class Attempts:
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
             timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=job.limits.affinity,
-            address_space=job.limits.address_space,
+            address_space=job.limits.address_space, script=self._setting.script(stage), preload=job.fingerprint.imports,
         )  # fmt: skip
 
     def started(self, job: Job) -> None:

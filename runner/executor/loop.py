@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runner.contain.client import Exit, Launch, Launcher
     from runner.decide.plan import Plan
     from runner.executor.attempts import Attempts
+    from runner.executor.clock import Clock
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
     from runner.spec.graph import Graph
@@ -41,7 +42,7 @@ class Executor:
 
     def __init__(
         self, graph: Graph, stages: Sequence[Stage], plan: Plan, attempts: Attempts, launcher: Launcher, policy: Policy,
-        hooks: HookRelay, interrupts: Interrupts, clock: Callable[[], float], ticker: Ticker,
+        hooks: HookRelay, interrupts: Interrupts, clock: Clock, ticker: Ticker,
     ) -> None:  # fmt: skip
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
@@ -165,7 +166,7 @@ class Executor:
     def _wait(self) -> None:
         timeout = self._ticker.interval
         if self._sleeping and len(self._running) == 0:
-            until = max(0.0, self._sleeping[0][0] - self._clock())
+            until = self._clock.patience(max(0.0, self._sleeping[0][0] - self._clock()))
             timeout = until if timeout is None else min(timeout, until)
         elif self._sleeping:
             timeout = min(timeout or 0.1, 0.1)

@@ -14,7 +14,7 @@ from runner.spec.placeholders import expand, list_inputs
 
 if TYPE_CHECKING:
     from runner.executor.job import Job, Surroundings
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
 PYTHON = (sys.executable, "-B")
 """How Python stages are started: without leaving bytecode. A .pyc is told from its source by whole seconds and size,
@@ -82,6 +82,11 @@ class Setting:
         if fault is not None:
             raise SpecError(fault)
         return argv, program
+
+    def script(self, stage: Stage) -> str | None:
+        """Return the Python file that an interpreter warmed up beforehand may run for a stage, or None."""
+        processor = self._spec.processor_path(stage)
+        return processor if processor and processor.endswith(".py") and not stage.fresh_interpreter else None
 
     def _words(self, job: Job, partials: dict[str, str], where: str) -> list[str]:
         stage = job.stage

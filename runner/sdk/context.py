@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self, TypeVar, overload
 
+    from runner.sdk.faults import Faults
+
     T = TypeVar("T")
 
 STAGE_FILE_VERSION = 1
 STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
+FAULTS_VARIABLE = "PIPELINE_FAULTS"
 DEFAULT_EVERY_LINES = 10_000
 DEFAULT_EVERY_SECONDS = 1.0
 BLOCK_SIZE = 1024 * 1024
@@ -60,6 +63,7 @@ class Stage:
         self._job: Job[bytes] | Job[str] | None = None
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
+        self._faults = _planned_faults()
         self._resumed = Progress.load(self._progress_path, self.key, self.outputs)
         if self._resumed is None:
             # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
@@ -190,7 +194,11 @@ class Stage:
             output.settle(sync=self._sync)
         lengths = {name: output.length for name, output in self._opened.items()}
         reached = Progress(self.key, job, line_offset, byte_offset, lengths, done=done)
+        if self._faults is not None:
+            self._faults.reach()
         reached.save(self._progress_path, temporary=f"{self.scratch}.progress")
+        if self._faults is not None:
+            self._faults.passed()
 
     def _sole(self, what: str, names: Mapping[str, object]) -> str:
         if len(names) != 1:
@@ -221,6 +229,16 @@ def open_stage() -> Stage:
         return Stage(_read_stage_file(path))
     except OffpipeError as error:
         _leave(error)
+
+
+def _planned_faults() -> Faults | None:
+    """Return what a test means to do to this stage; outside tests nothing is asked for, and nothing loaded."""
+    path = os.environ.get(FAULTS_VARIABLE)
+    if not path:
+        return None
+    from runner.sdk.faults import Faults
+
+    return Faults(path)
 
 
 def _read_stage_file(path: str) -> dict[str, object]:

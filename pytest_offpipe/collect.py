@@ -1,0 +1,104 @@
+"""A spec as a file of tests: flat items `STAGE[CHECK]` and `pipeline[CHECK]`, in the spec's order."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, run_check
+from pytest_offpipe.failure import CheckFailedError
+from pytest_offpipe.places import stage_lines
+from pytest_offpipe.settings import SETTINGS, exemptions
+from runner.errors import OffpipeError
+from runner.spec.load import load_spec
+from runner.spec.source import read_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.spec.model import Spec, Stage
+
+PIPELINE = "pipeline"
+
+
+class SpecFile(pytest.Module):
+    """A spec. A Module, so that fixtures of the scope `module` and `request.module` are what they are elsewhere."""
+
+    spec: Spec
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.obj = types.ModuleType(self.path.stem)  # nothing is imported
+        self.obj.__file__ = str(self.path)
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield an item for each check that was asked for. Starts no process, and writes nothing."""
+        try:
+            shown = _shown(self.path)
+            self.spec = load_spec(shown)
+            lines = stage_lines(read_source(shown))
+            exempt = {stage.name: exemptions(self.spec, stage) for stage in self.spec.stages}
+        except OffpipeError as error:
+            raise self.CollectError(str(error)) from error
+        asked = self.config.stash[SETTINGS].checks
+        for check in (one for one in BEFORE if one in asked):
+            yield self._item(PIPELINE, check, 1)
+        for stage, line in zip(self.spec.stages, lines, strict=True):
+            for check in (one for one in CHECKS if one in asked):
+                yield self._item(stage.name, check, line, stage, exempt[stage.name].get(check, ""))
+        for check in (one for one in AFTER if one in asked):
+            yield self._item(PIPELINE, check, 1)
+
+    def _item(self, subject: str, check: str, line: int, stage: Stage | None = None, exempt: str = "") -> SpecItem:
+        def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+            if exempt:
+                pytest.skip(f"the spec skips it: {exempt}")
+            run_check(Case(item, self.spec, stage, check, shared_directory(request.config, tmp_path_factory)))
+
+        item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line)
+        item.add_marker("offpipe")
+        return item
+
+
+class SpecItem(pytest.Function):
+    """One check of one stage, or of the pipeline."""
+
+    def __init__(self, *, line: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.line = line
+
+    @property
+    def id(self) -> Any:
+        """The structured form of the node id, which pytest has from 9.2 on.
+
+        --lf, --ff and --sw look items up by it, parsed from text, where brackets hold parameters; one that was made of
+        a name with brackets would never be found.
+        """
+        made = super().id
+        return type(made).parse(str(made))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return the place of the stage in its spec; lines count from 0 here."""
+        return self.path, self.line - 1, self.name
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
+        """Return what a stage's author wants to read; anything else than a finding of a check is our own fault."""
+        if isinstance(excinfo.value, CheckFailedError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, *arguments)
+
+
+def shared_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that the workers of this session share; each has its own base below that of the session."""
+    base = factory.getbasetemp()
+    return (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,98 @@
+"""Where two outputs differ, as a person reads it: the first line that is not the same, from both sides."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHOWN = 120
+_BLOCK = 1 << 20
+
+
+class Sides(NamedTuple):
+    """What the two sides are called."""
+
+    one: str
+    other: str
+
+
+def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
+    """Return how the files or directories at two paths differ, or None when they hold the same."""
+    for relative in sorted({*_tree(one), *_tree(other)}):
+        first, second = os.path.join(one, relative), os.path.join(other, relative)
+        shown = f"{name}/{relative}" if relative else name
+        found = _of_entry(shown, first.rstrip("/"), second.rstrip("/"), sides)
+        if found:
+            return found
+    return None
+
+
+def _tree(path: str) -> Iterator[str]:
+    """Yield "" for the entry itself, and the relative path of all that lies below it."""
+    yield ""
+    if os.path.isdir(path) and not os.path.islink(path):
+        for directory, directories, files in os.walk(path):
+            for entry in (*directories, *files):
+                yield os.path.relpath(os.path.join(directory, entry), path)
+
+
+def _of_entry(name: str, one: str, other: str, sides: Sides) -> str | None:
+    kinds = [_kind(path) for path in (one, other)]
+    if kinds[0] != kinds[1]:
+        return f"{name} is {kinds[0]} {sides.one}, and {kinds[1]} {sides.other}"
+    if kinds[0] == "a link":
+        return _of_texts(name, os.readlink(one), os.readlink(other), sides)
+    if kinds[0] == "a file":
+        modes = [stat.S_IMODE(os.lstat(path).st_mode) for path in (one, other)]
+        return _of_bytes(name, one, other, sides) or _of_texts(
+            f"the mode of {name}", f"{modes[0]:04o}", f"{modes[1]:04o}", sides
+        )
+    return None
+
+
+def _kind(path: str) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return "missing"
+    if stat.S_ISLNK(mode):
+        return "a link"
+    return "a directory" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "something else"
+
+
+def _of_texts(name: str, one: str, other: str, sides: Sides) -> str | None:
+    return None if one == other else f"{name} is {one} {sides.one}, and {other} {sides.other}"
+
+
+def _of_bytes(name: str, one: str, other: str, sides: Sides) -> str | None:
+    """Compare block by block: outputs may be larger than memory."""
+    with open(one, "rb") as first, open(other, "rb") as second:
+        start, line = 0, 1
+        while True:
+            blocks = first.read(_BLOCK), second.read(_BLOCK)
+            if blocks[0] != blocks[1]:
+                break
+            if not blocks[0]:
+                return None
+            start, line = start + len(blocks[0]), line + blocks[0].count(b"\n")
+        shorter = min(map(len, blocks))
+        at = next((i for i in range(shorter) if blocks[0][i] != blocks[1][i]), shorter)
+        line += blocks[0].count(b"\n", 0, at)
+        begin = start + blocks[0].rfind(b"\n", 0, at) + 1
+        texts = [_line_at(file, begin) for file in (first, second)]
+        sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
+    width = max(map(len, sides))
+    told = "\n".join(f"{side + ':':<{width + 1}} {text}" for side, text in zip(sides, texts, strict=True))
+    return f"{name} differs at line {line:,} ({sizes[0]:,} and {sizes[1]:,} bytes)\n{told}"
+
+
+def _line_at(file: object, begin: int) -> str:
+    file.seek(begin)  # type: ignore[attr-defined]
+    text: bytes = file.readline(_SHOWN + 1)  # type: ignore[attr-defined]
+    if not text:
+        return "(the end)"
+    return repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")

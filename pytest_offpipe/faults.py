@@ -1,0 +1,78 @@
+"""Faults of stages, and how they get there: by what the launcher is asked to start, and one variable naming a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_offpipe import shim
+from runner.sdk.context import FAULTS_VARIABLE
+
+if TYPE_CHECKING:
+    from runner.contain.launch import Launch
+
+IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault of a stage, for its next attempt or the next `times` of them.
+
+    `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
+    slow (seconds), killAtCheckpoint (atCheckpoint, when), count.
+    """
+
+    kind: str
+    stage: str
+    arguments: dict[str, object] = field(default_factory=dict)
+    times: int = 1
+    plans: list[str] = field(default_factory=list)
+
+    @property
+    def fired(self) -> int:
+        """In how many attempts it came about."""
+        return sum(self.notes("fired"))
+
+    def notes(self, what: str) -> list[bool]:
+        """Return for each attempt whether the shim, or the SDK, has told `what`."""
+        return [os.path.exists(f"{plan}.{what}") for plan in self.plans]
+
+    @property
+    def checkpoints(self) -> int:
+        """How many checkpoints the attempts came to, together."""
+        found = (Path(plan).parent.glob(f"{Path(plan).name}.checkpoint-*") for plan in self.plans)
+        return sum(1 for each in found for _ in each)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+        return f"{self.kind} of {self.stage} ({told})" if told else f"{self.kind} of {self.stage}"
+
+
+class Injector:
+    """Changes what a launcher is asked to start, as long as faults of that stage are left."""
+
+    def __init__(self, directory: Path, faults: list[Fault]) -> None:
+        """`directory` takes the plans; stages must be able to write there, to tell what came about."""
+        self.faults = faults
+        self._directory = directory
+
+    def __call__(self, launch: Launch) -> Launch:
+        """Return what to start instead."""
+        stage = launch.env["PIPELINE_STAGE"]
+        fault = next((one for one in self.faults if one.stage == stage and len(one.plans) < one.times), None)
+        if fault is None:
+            return launch
+        self._directory.mkdir(parents=True, exist_ok=True)
+        plan = str(self._directory / f"{len(list(self._directory.iterdir()))}.json")
+        partials = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())["outputs"]
+        Path(plan).write_text(json.dumps({"kind": fault.kind, **fault.arguments, "partials": list(partials.values())}))
+        fault.plans.append(plan)
+        env = {**launch.env, FAULTS_VARIABLE: plan}
+        if fault.kind in IN_SDK:
+            return replace(launch, env=env)
+        argv = [sys.executable, "-I", "-S", "-B", str(shim.__file__), launch.program or launch.argv[0], *launch.argv]
+        return replace(launch, env=env, argv=argv, program=sys.executable, script=None)

@@ -1,0 +1,104 @@
+"""What pytest loads: options, markers and fixtures. All else is imported when a spec is given or a fixture is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_offpipe.clock import OffpipeClock
+    from pytest_offpipe.offline import OffpipeOffline
+    from pytest_offpipe.onetest import OneTest
+
+OPTIONS = (
+    # option, action, default, help; each has its ini of the same name with `_`
+    ("--offpipe-spec", "append", None, "collect the checks of this pipeline spec (may be given several times)"),
+    ("--offpipe-checks", "store", None, "only these checks, with commas between: run,outputs,repeat,..."),
+    ("--offpipe-inputs", "store", None, "a directory of smaller inputs, laid out as below the spec's root"),
+    ("--offpipe-seed", "store", None, "what chance decides by, to repeat a failure; default: drawn anew"),
+    ("--offpipe-budget", "store", None, "seconds a stage that resume, stop and full may take each (default: 45)"),
+    ("--offpipe-strict", "store_true", False, "fail a check that this machine, or chance, kept from being made"),
+)
+MARKERS = (
+    "offpipe: a check of a stage or a pipeline, collected from a spec",
+    "offpipe_spec(path, params={}, inputs=None): the spec of the fixtures, with params of stages and a tree of inputs",
+    "offpipe_fault(kind, stage, **arguments): a fault of the fixture offpipe_faults",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, each with its ini."""
+    group = parser.getgroup("offpipe", "pipelines as test suites")
+    for name, action, default, text in OPTIONS:
+        group.addoption(name, action=action, default=default, help=text)
+        if action == "store_true":
+            parser.addini(name.strip("-").replace("-", "_"), text, "bool")
+        elif action == "store":
+            parser.addini(name.strip("-").replace("-", "_"), text)
+    parser.addini("offpipe_specs", "specs to collect when no path is given; globs", "args")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; with a spec given, bring in what collects it."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    names_spec = any(".json" in argument for argument in config.args)
+    if names_spec or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
+        from pytest_offpipe.session import begin
+
+        begin(config)
+
+
+@pytest.fixture
+def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneTest]:
+    """What the fixtures of one test share."""
+    from pytest_offpipe.onetest import one_test
+
+    with one_test(request, tmp_path_factory) as test:
+        yield test
+
+
+@pytest.fixture
+def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
+    """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` are as ever, and no sleep takes any time.
+
+    `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
+    this time. `timeoutSeconds` stays real.
+    """
+    from pytest_offpipe.clock import OffpipeClock
+
+    _offpipe_test.clock = OffpipeClock()
+    return _offpipe_test.clock
+
+
+@pytest.fixture
+def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
+    """No network, for this process while the test runs; in stages that `offpipe` runs there never is one.
+
+    Sockets of internet families and look-ups of names are refused, in all threads, with an OSError: ENETUNREACH, or a
+    gaierror for look-ups. `.attempts` lists who asked for what, in stages too. An attempt that nobody has looked at
+    there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
+    Local sockets work, and so does asyncio. Out of reach: a `subprocess` that the test itself starts.
+    """
+    from pytest_offpipe.offline import OffpipeOffline, refusing
+
+    guard = OffpipeOffline()
+    _offpipe_test.offline = guard
+    _offpipe_test.complaints.append(guard.complaint)
+    with refusing(guard):
+        yield guard
+
+
+@pytest.fixture
+def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
+    """A state directory for this test alone, still empty: a run whose workspace is its parent keeps its state there.
+
+    For `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, and for code of your own that reads such things.
+    """
+    directory = _offpipe_test.directory / "workspace" / "state"
+    directory.mkdir(parents=True)
+    return directory

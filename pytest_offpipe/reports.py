@@ -1,0 +1,141 @@
+"""How runs and stages ended, for tests to look at. Plain values: they survive pickling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.results import AttemptResult, StageResult
+
+
+class Output(bytes):
+    """The content of an output that is a file, and its `path`. A directory output is a pathlib.Path instead."""
+
+    path: Path
+
+    @classmethod
+    def read(cls, path: Path) -> Output:
+        """Return what the file at `path` holds now."""
+        made = cls(path.read_bytes())
+        made.path = path
+        return made
+
+    def read_bytes(self) -> bytes:
+        """Return the content."""
+        return bytes(self)
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the content as text."""
+        return self.decode(encoding)
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8."""
+        return self.decode()
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines, without their ends."""
+        return self.splitlines()
+
+
+class Outputs(Mapping[str, "Output | Path"]):
+    """The outputs of a stage by name, read when they are asked for; those that are missing are not in it."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self.paths = dict(paths)
+
+    def __getitem__(self, name: str) -> Output | Path:
+        """Return the content of a file, or the path of a directory. KeyError for what the stage did not make."""
+        path = Path(self.paths[name])
+        if not os.path.lexists(path):
+            raise KeyError(f"{name}: the stage did not make it")
+        return path if path.is_dir() else Output.read(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, path in self.paths.items() if os.path.lexists(path))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Outputs({self.paths!r})"
+
+
+@dataclass(slots=True)
+class StageReport:
+    """How a stage ended.
+
+    `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt (128 and the
+    signal's number after a signal, 4 when it asked for a network), 0 when it was skipped. `attempts` are those of this
+    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key.
+    """
+
+    name: str
+    status: str
+    exit_code: int
+    attempts: list[AttemptResult]
+    outputs: Outputs
+    log: str
+    key: str | None
+    error: str = ""
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, result: StageResult, paths: Mapping[str, str]) -> StageReport:
+        """Return the report of a stage whose outputs have these absolute `paths`."""
+        return cls(
+            result.name, result.status, _exit_code(result), list(result.attempts), Outputs(paths), read_log(result.log),
+            result.key, str(result.fault or ""), result.seconds,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class RunReport:
+    """How a run ended: its exit code, as `offpipe run` has it, its id (None when none began), a report for each stage.
+
+    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran.
+    """
+
+    exit_code: int
+    run_id: str | None
+    status: str
+    stages: dict[str, StageReport]
+    spec: str
+    workspace: str
+    state_dir: str
+    error: str = ""
+    isolation: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def audit(self) -> list[dict[str, Any]]:
+        """The records of the run's audit log: `ev` is the event, `data` what it is about."""
+        from runner.record.audit import read_records
+
+        if self.run_id is None:
+            return []
+        return list(read_records(os.path.join(self.state_dir, f"audit_{self.run_id}.jsonl")))
+
+
+def _exit_code(result: StageResult) -> int:
+    from runner import results
+    from runner.errors import EXIT_OFFLINE
+
+    if result.exit_code == EXIT_OFFLINE or not result.attempts:
+        return result.exit_code or int(result.status not in (results.SUCCEEDED, results.SKIPPED))
+    last = result.attempts[-1]
+    if last.signal is not None:
+        return 128 + last.signal
+    return last.code or result.exit_code
+
+
+def read_log(path: str | None) -> str:
+    """Return a log's text, whatever its bytes; nothing when there is none."""
+    try:
+        return Path(path).read_bytes().decode("utf-8", "backslashreplace") if path else ""
+    except OSError:
+        return ""

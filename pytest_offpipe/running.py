@@ -1,0 +1,129 @@
+"""Runs of a sandbox, in this process: what `offpipe run` does, with stages that see the sandbox's home."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pytest_offpipe.reports import RunReport, StageReport
+from runner import api
+from runner.api.surroundings import warmth
+from runner.contain.client import Launcher
+from runner.contain.guard import start_guarded
+from runner.errors import OffpipeError
+from runner.hookspecs import hookimpl
+from runner.interrupts import SIGNALS
+from runner.record.seal import VARIABLE
+from runner.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_offpipe.sandbox import Sandbox
+    from runner.contain.launch import Launch
+    from runner.executor.clock import Clock
+    from runner.spec.model import Spec, Stage
+
+    Alter = Callable[[Launch], Launch]
+
+
+class StageLauncher(Launcher):
+    """A launcher that changes what it is asked to start, by `alter`."""
+
+    alter: Alter
+
+    def submit(self, launch: Launch) -> None:
+        """Ask for one start, changed."""
+        super().submit(self.alter(launch))
+
+    def instead(self, level: str, missing: Mapping[str, str]) -> StageLauncher:
+        """Start one at another level that changes the same."""
+        launcher = super().instead(level, missing)
+        launcher.alter = self.alter
+        return launcher
+
+
+@dataclass(slots=True)
+class Around:
+    """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
+
+    `temporaries`: stage -> the TMPDIR of its last attempt. `alter` has the last word on what is started.
+    """
+
+    home: str
+    temporary: str
+    alter: Alter | None = None
+    temporaries: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, launch: Launch) -> Launch:
+        """Return what to start instead of `launch`."""
+        env = dict(launch.env)
+        scratch = env["PIPELINE_STAGE_FILE"].removesuffix(".json")
+        if env["HOME"] in (scratch, os.environ.get("HOME")):  # else the spec sets it
+            env["HOME"] = self.home
+        if env["TMPDIR"] == scratch:
+            env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
+            os.makedirs(env["TMPDIR"], exist_ok=True)
+        self.temporaries[env["PIPELINE_STAGE"]] = env["TMPDIR"]
+        changed = replace(launch, env=env)
+        return self.alter(changed) if self.alter else changed
+
+
+class _Plugin:
+    """Makes the launcher of a run, and hears with which isolation it ended up."""
+
+    def __init__(self, around: Around) -> None:
+        self.isolation: dict[str, str] = {}
+        self._around = around
+
+    @hookimpl
+    def offpipe_make_launcher(self, spec: Spec) -> Launcher:
+        launcher = start_guarded(StageLauncher, warmth(spec))
+        launcher.alter = self._around
+        return launcher
+
+    @hookimpl
+    def offpipe_run_started(self, isolation: dict[str, str]) -> None:
+        self.isolation = isolation
+
+
+def run_sandbox(
+    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (), clock: Clock | None = None
+) -> RunReport:
+    """Run a sandbox's spec, and tell how it ended, also when it could not begin. KeyboardInterrupt passes through."""
+    plugin = _Plugin(around)
+    workspace = options.workspace or sandbox.root
+    spec = None
+    try:
+        spec = load_spec(sandbox.spec, workspace=options.workspace)
+        with _unkeyed():
+            result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+    except OffpipeError as error:
+        state = spec.paths.state_dir if spec else ""
+        return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
+    if result.exit_code - 128 in SIGNALS:
+        signal.raise_signal(result.exit_code - 128)  # it was meant for the tests, which go on as they do with it
+    by_name = {stage.name: stage for stage in spec.stages}
+    stages = {name: StageReport.of(one, _paths(spec, by_name[name])) for name, one in result.stages.items()}
+    return RunReport(
+        result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
+        isolation=plugin.isolation,
+    )  # fmt: skip
+
+
+def _paths(spec: Spec, stage: Stage) -> dict[str, str]:
+    return {name: spec.output_path(path) for name, path in stage.outputs.items()}
+
+
+@contextlib.contextmanager
+def _unkeyed() -> Iterator[None]:
+    """Leave the user's audit key alone: the logs of tests are nobody's record."""
+    path = os.environ.pop(VARIABLE, None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            os.environ[VARIABLE] = path

@@ -1,0 +1,183 @@
+"""A copy of a pipeline that holds only what its spec declares: inputs, code, and nothing else of the user's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.decide.code import CodeReader
+from runner.decide.digests import DigestCache
+from runner.decide.inputs import InputResolver
+from runner.errors import Fault, InputError, UsageError
+from runner.spec.globs import is_glob
+from runner.spec.graph import build_graph
+from runner.spec.locations import bare
+from runner.spec.model import READY_MADE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from runner.spec.graph import Graph
+    from runner.spec.model import Spec, Stage
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of source input that are copied without being asked for: more than that makes no test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory."""
+
+    directory: Path
+    spec: str
+    root: str
+
+    @property
+    def home(self) -> str:
+        """The HOME of its stages."""
+        return str(self.directory / "home")
+
+    @property
+    def temporary(self) -> str:
+        """Below it each attempt has its TMPDIR."""
+        return str(self.directory / "tmp")
+
+    def remove(self) -> None:
+        """Remove all of it, whatever modes its stages left."""
+        discard(self.directory)
+
+
+class Source:
+    """The files that a spec declares, where they are now: to be copied, and nothing else."""
+
+    def __init__(self, spec: Spec, inputs: str | None = None) -> None:
+        """`inputs`: a tree with the same relative paths; an input that has files in there is taken from there only."""
+        self.spec = spec
+        self.graph = build_graph(spec)
+        self._inputs = inputs
+
+    def files(self, stages: Iterable[Stage]) -> dict[str, str]:
+        """Return what to copy for `stages`: where it belongs (an absolute path, as if in the source) -> where it is.
+
+        Inputs that stages of `graph` produce are among them only as far as they lie in the source. Raises InputError
+        for what is missing, UsageError for more input than a test should copy.
+        """
+        found: dict[str, str] = {}
+        faults: list[Fault] = []
+        for stage in stages:
+            for name, pattern in stage.inputs.items():
+                is_fed = name in self.graph.feeds.get(stage.name, {})
+                if is_fed and not is_glob(pattern):
+                    continue
+                try:
+                    found.update(self._input(stage, name))
+                except InputError as error:
+                    faults.extend(() if is_fed else error.faults)
+        if faults:
+            raise InputError(*faults)
+        self._require_small(found.values())
+        found.update({path: path for path in code_of(self.graph, stages)})
+        return found
+
+    def _input(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+        if self._inputs is not None:
+            smaller = replace(self.spec, root=self._inputs, workspace=self._inputs)
+            try:
+                yield from self._matches(build_graph(smaller), stage, name)
+            except InputError:
+                pass
+            else:
+                return
+        yield from self._matches(self.graph, stage, name)
+
+    def _matches(self, graph: Graph, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+        """Yield the source files of an input; a glob may match outputs of earlier runs as well, which are none."""
+        for file in InputResolver(graph).resolve(stage, name):
+            made_by = (one for one in graph.producers if file.path == one or file.path.startswith(f"{bare(one)}/"))
+            if next(made_by, None) is None:
+                yield self.spec.source_path(file.path), file.absolute.rstrip("/")
+
+    def _require_small(self, paths: Iterable[str]) -> None:
+        total = sum(_size(path) for path in set(paths))
+        if total > LARGEST:
+            what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
+            hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
+            raise UsageError(Fault(self.spec.shown, what, hint))
+
+
+def code_of(graph: Graph, stages: Iterable[Stage]) -> list[str]:
+    """Return the absolute paths of all files that the stages consist of, but those that come with offpipe.
+
+    What the offline scan holds against them is not asked here. Raises OfflineError for what cannot be parsed.
+    """
+    spec = graph.spec
+    declared = {path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
+    reader = CodeReader(spec, DigestCache(trust=False), frozenset(declared))
+    found: set[str] = set()
+    for stage in stages:
+        comes_along = str(stage.processor).startswith(READY_MADE)
+        watched = reader.read(stage).watched
+        found.update(path for path in watched if not (comes_along and path.startswith(f"{spec.ready_made}/")))
+    return sorted(found)
+
+
+def lay_out(spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any]) -> Sandbox:
+    """Copy `files` (as Source.files returns them) into a new `directory`, with `content` as the spec.
+
+    All lies as it does in the source, relative to each other, so that every relative path of the spec still holds.
+    """
+    top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files)])
+    tree = directory / "files"
+
+    def place(path: str) -> str:
+        return os.path.normpath(os.path.join(tree, os.path.relpath(path, top)))
+
+    sandbox = Sandbox(directory, place(spec.path), place(spec.root))
+    for made in (sandbox.root, sandbox.home, sandbox.temporary, os.path.dirname(sandbox.spec)):
+        os.makedirs(made, exist_ok=True)
+    for path, source in sorted(files.items()):
+        copy(source, place(path))
+    write_spec(sandbox, content)
+    return sandbox
+
+
+def write_spec(sandbox: Sandbox, content: Mapping[str, Any]) -> None:
+    """Write the sandbox's spec anew."""
+    Path(sandbox.spec).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def copy(source: str, to: str) -> None:
+    """Copy a file or a directory with modes and times; a link is copied as what it leads to."""
+    os.makedirs(os.path.dirname(to), exist_ok=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, to, symlinks=True, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, to)
+
+
+def discard(path: Path) -> None:
+    """Remove a tree, also where a stage took away the permission to."""
+
+    def permit(function: Any, name: str, _error: object) -> None:
+        os.chmod(os.path.dirname(name), 0o700)
+        if not os.path.islink(name):
+            os.chmod(name, 0o700)
+        if function is not os.open and function is not os.scandir:
+            function(name)
+
+    for _ in range(2):
+        if not os.path.lexists(path):
+            return
+        shutil.rmtree(path, onerror=permit)
+
+
+def _size(path: str) -> int:
+    if not os.path.isdir(path):
+        return os.stat(path).st_size
+    return sum(
+        os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names
+    )

@@ -1,0 +1,171 @@
+"""The undisturbed run of each stage, made exactly once in a test session, whichever worker is first to need it.
+
+All workers share one sandbox of the spec, and a record on disk for each stage that was run in it, behind a file lock.
+A worker that dies leaves an unfinished run of that sandbox, which the next one to need it goes on with.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+from zlib import crc32
+
+from filelock import FileLock
+
+from pytest_offpipe.reports import RunReport, StageReport
+from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
+from pytest_offpipe.snapshot import changes, snapshot
+from runner import results
+from runner.api import Options
+from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.spec.effective import effective_spec
+from runner.spec.graph import select
+from runner.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.spec.graph import Graph
+    from runner.spec.model import Spec, Stage
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Undisturbed:
+    """How a stage did when nothing was done to it.
+
+    `error`: why there is no `report`, in the runner's words. `blocked`: the stage whose failure kept it from running.
+    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time().
+    """
+
+    report: StageReport | None = None
+    error: str = ""
+    blocked: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
+    ended: float = 0.0
+    isolation: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there are outputs to compare others with."""
+        return self.report is not None and self.report.status == results.SUCCEEDED
+
+
+class SharedRun:
+    """The stages of one spec in the sandbox that all workers share."""
+
+    def __init__(self, spec: Spec, base: Path, inputs: str | None) -> None:
+        """`base` is a directory that all workers of this session have in common, and no other session."""
+        self.spec = spec
+        self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
+        self.source = Source(spec, inputs)
+        self._known: dict[str, Undisturbed] = {}
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the spec, as the user has it."""
+        return self.source.graph
+
+    def stage(self, name: str) -> Undisturbed:
+        """Return how a stage did; it and what it needs are run now, unless they were."""
+        for stage in select(self.graph, (name,)):
+            if stage.name not in self._known:
+                self._known[stage.name] = self._recorded(stage)
+        return self._known[name]
+
+    def all(self) -> dict[str, Undisturbed]:
+        """Return how all stages did, in their order."""
+        return {stage.name: self.stage(stage.name) for stage in self.graph.order}
+
+    def sandbox(self) -> Sandbox:
+        """Return the sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
+        if self._sandbox is None:
+            with self._locked():
+                self._sandbox = self._laid_out()
+        return self._sandbox
+
+    def laid(self) -> Spec:
+        """Return the spec of the sandbox."""
+        return load_spec(self.sandbox().spec)
+
+    def _locked(self) -> FileLock:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.directory / "lock", is_singleton=True)
+
+    def _laid_out(self) -> Sandbox:
+        directory = self.directory / "run"
+        note = self.directory / "laid-out"
+        if not note.exists():
+            unfinished = self.directory / "run.unfinished"
+            for left in (unfinished, directory):  # by a worker that died
+                discard(left)
+            made = lay_out(self.spec, unfinished, self.source.files(self.graph.order), effective_spec(self.spec))
+            unfinished.rename(directory)
+            spec, root = (os.path.relpath(path, unfinished) for path in (made.spec, made.root))
+            _write(note, Sandbox(directory, str(directory / spec), os.path.normpath(directory / root)))
+        return _read(note, Sandbox)
+
+    def _recorded(self, stage: Stage) -> Undisturbed:
+        record = self.directory / f"{stage.name}.record"
+        with self._locked():
+            if not record.exists():
+                _write(record, self._run(stage))
+            return _read(record, Undisturbed)
+
+    def _run(self, stage: Stage) -> Undisturbed:
+        for upstream in self.graph.upstream[stage.name]:
+            if not self._known[upstream].succeeded:
+                return Undisturbed(blocked=self._known[upstream].blocked or upstream)
+        try:
+            sandbox = self._laid_out()
+        except OffpipeError as error:
+            return Undisturbed(error=str(error))
+        spec = load_spec(sandbox.spec)
+        around = Around(sandbox.home, sandbox.temporary)
+        tops = (sandbox.root, sandbox.home, sandbox.temporary)
+        ours = (spec.paths.state_dir, spec.paths.locks_dir)
+        before = snapshot(tops, ours)
+        report = run_sandbox(sandbox, around, Options(stages=(stage.name,)))
+        declared = [spec.output_path(path) for path in stage.outputs.values()]
+        own = around.temporaries.get(stage.name, "")
+        found = [one for one in changes(before, snapshot(tops, ours), declared) if one[1] != own]
+        ended = report.stages.get(stage.name)
+        return Undisturbed(ended, report.error, "", tuple(found), time.time(), report.isolation.get("level", ""))
+
+    def report(self) -> RunReport:
+        """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
+        found = self.all()
+        stages = {name: one.report for name, one in found.items() if one.report is not None}
+        errors = [one.error for one in found.values() if one.error]
+        if errors:
+            return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, self.spec.path, "", "", errors[0])
+        if all(one.succeeded for one in found.values()):
+            return replace(self.again(), stages=stages)
+        sandbox = self.sandbox()
+        state = load_spec(sandbox.spec).paths.state_dir
+        return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state)
+
+    def again(self) -> RunReport:
+        """Run the whole pipeline once more, after all stages; everything should be up to date then."""
+        sandbox = self.sandbox()
+        with self._locked():
+            return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options())
+
+
+def _write(path: Path, value: object) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(pickle.dumps(value))
+    temporary.replace(path)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    value = pickle.loads(path.read_bytes())  # noqa: S301 - written by this session, in its own directory
+    assert isinstance(value, kind)
+    return value

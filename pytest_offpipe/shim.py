@@ -1,0 +1,119 @@
+"""Stands before a stage's program and does to it what a plan says: ends it, slows it, kills it in mid-work.
+
+Runs as the stage's main process, in its isolation, as `python -I -S shim.py PROGRAM ARGV...`; the plan is the file that
+$PIPELINE_FAULTS names. So it works for programs in any language. Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+VARIABLE = "PIPELINE_FAULTS"
+GRACE = 5.0  # seconds, as the runner's own
+RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores, and a program it starts would too
+
+
+def main() -> None:
+    """Do to the program as planned; end as it did where the plan does not end it."""
+    with open(os.environ[VARIABLE], "rb") as file:
+        plan = json.loads(file.read())
+    kind = plan["kind"]
+    if kind == "slow":
+        time.sleep(plan["seconds"])
+        _note("fired")
+        _become(sys.argv[1], sys.argv[2:])
+    if kind == "exit" and plan["when"] == "before":
+        _note("fired")
+        os._exit(plan["code"])
+    child = os.fork()
+    if child == 0:
+        _become(sys.argv[1], sys.argv[2:])
+    if kind == "exit":
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
+            _note("fired")
+            os._exit(plan["code"])
+        _end_as(status)
+    _watch(plan, child)
+
+
+def _watch(plan: dict[str, Any], child: int) -> NoReturn:
+    """Kill the program, or ask it to end, once it has come far enough; spinning, since microseconds matter."""
+    began = time.monotonic()
+    while not _has_come_to(plan, time.monotonic() - began):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            _end_as(status)
+    os.kill(child, signal.SIGSTOP)
+    ended, status = os.waitpid(child, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):  # it was over before
+        _end_as(status)
+    _note("fired")
+    if plan["kind"] == "kill":
+        os.killpg(0, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
+    _await_end(child)
+
+
+def _await_end(child: int) -> NoReturn:
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            _end_as(status)
+        time.sleep(0.002)
+    _note("outlasted")
+    os.killpg(0, signal.SIGKILL)
+    os._exit(1)  # not reached
+
+
+def _has_come_to(plan: dict[str, Any], seconds: float) -> bool:
+    after_bytes, after_seconds = plan.get("afterBytes"), plan.get("afterSeconds")
+    if after_seconds is not None and seconds >= after_seconds:
+        return True
+    return after_bytes is not None and sum(map(_size, plan["partials"])) >= after_bytes
+
+
+def _size(path: str) -> int:
+    """The bytes below a path; -1 for none, so that one that is empty has come further than one that is missing."""
+    try:
+        if not os.path.isdir(path):
+            return os.stat(path).st_size
+        return sum(_size(os.path.join(path, name)) for name in os.listdir(path))
+    except OSError:
+        return -1
+
+
+def _note(what: str) -> None:
+    """Tell the test, by a file beside the plan."""
+    os.close(os.open(f"{os.environ[VARIABLE]}.{what}", os.O_WRONLY | os.O_CREAT, 0o666))
+
+
+def _end_as(status: int) -> NoReturn:
+    """End as the program did, by a signal too."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _become(program: str, argv: list[str]) -> NoReturn:
+    for number in RESET:
+        signal.signal(number, signal.SIG_DFL)
+    del os.environ[VARIABLE]
+    os.execv(program, argv)  # noqa: S606 - what it stands before
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What of this process's world, and of the machine, a run goes by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import runner
+from runner.contain.environment import editable_mappings, heeded_by_interpreters, sdk_path
+from runner.executor.job import Surroundings
+
+if TYPE_CHECKING:
+    from runner.contain.client import Launcher
+    from runner.spec.model import Spec
+
+
+def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
+    """Return what of this process's world gets into the stages' environment."""
+    outer, level = os.environ, launcher.layers["level"]
+    return Surroundings(outer.get("PATH", ""), outer.get("HOME"), _sdk_path(), level, durable)
+
+
+def warmth(spec: Spec) -> dict[str, str] | None:
+    """Return what interpreters heed of the environment that Python stages get; None where none is run by a fork."""
+    if os.environ.get("OFFPIPE_PLAIN") == "1":
+        return None
+    python = [stage for stage in spec.stages if str(stage.processor).endswith(".py") and not stage.fresh_interpreter]
+    return heeded_by_interpreters(os.environ.get("HOME"), _sdk_path()) if python else None
+
+
+def _sdk_path() -> str | None:
+    parent = os.path.dirname(os.path.dirname(os.path.abspath(runner.__file__)))
+    library = os.path.dirname(os.__file__)
+    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
+    return sdk_path(
+        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
+        editable=editable_mappings(sys.modules),
+    )  # fmt: skip
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_mib() -> float:
+    """Return the machine's memory in MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)

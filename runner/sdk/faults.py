@@ -1,0 +1,46 @@
+"""Faults that a test has planned for a stage that uses the SDK: it is killed at one of its checkpoints.
+
+The plan is the file that PIPELINE_FAULTS names, which only a run that is a test sets. Loaded when there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from runner.record import files
+
+BEFORE = "before"
+
+
+class Faults:
+    """What is planned: `atCheckpoint` counts from 1, and `when` says on which side of its progress file to kill.
+
+    Each checkpoint leaves a file `PLAN.checkpoint-N`, so that a plan of kind `count` tells how many there are.
+    """
+
+    def __init__(self, path: str) -> None:
+        with open(path, "rb") as file:
+            plan = json.loads(file.read())
+        self._path = path
+        self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
+        self._is_before = plan.get("when") == BEFORE
+        self._count = 0
+
+    def reach(self) -> None:
+        """Hear that a checkpoint is due; outputs are on disk, and the progress file is not."""
+        self._count += 1
+        if self._is_before:
+            self._kill_if_due()
+
+    def passed(self) -> None:
+        """Hear that its progress file is in place."""
+        files.create(f"{self._path}.checkpoint-{self._count}", b"")
+        if not self._is_before:
+            self._kill_if_due()
+
+    def _kill_if_due(self) -> None:
+        if self._count == self._at:
+            files.create(f"{self._path}.fired", b"")
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,167 @@
+"""A Python stage that the launcher forks sees what it would see in an interpreter of its own."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+
+import pytest
+from pipeline_bench import PipelineBench
+from zygote_probes import PROBES
+
+# What differs from run to run either way: addresses, long numbers, the run's own directory of logs and scratch.
+VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Every probe, run by a fork and by a new interpreter: {probe: (how it ended, its log)} of each."""
+    found = []
+    root = tmp_path_factory.mktemp("zygote") / "root"
+    for fresh in (False, True):
+        root.mkdir()  # at the same place, as paths are printed
+        bench = PipelineBench(root)
+        bench.write("helper.py", "WHO = 'the helper'\n")
+        for name, source in PROBES.items():
+            bench.write(f"{name}.py", source)
+        bench.define(
+            *(
+                {"name": name, "processor": f"{name}.py", "args": ["one", "\u00fc"], "outputs": {"out": f"out/{name}"},
+                 "freshInterpreter": fresh, "timeoutSeconds": 30}
+                for name in PROBES
+            ),
+            defaults={"retry": {"attempts": 1}},
+        )  # fmt: skip
+        done = bench.run("-k", "-j1")
+        assert done.returncode == 1, done.stderr
+        found.append(ends_of(root))
+        bench.close()
+        root.rename(root.with_name(f"fresh-{fresh}"))
+    return found
+
+
+def ends_of(root):
+    metrics = json.loads(next(root.glob("state/metrics_*.json")).read_text())
+    logs = next(root.glob("state/logs/*"))
+    found = {}
+    for name, stage in metrics["stages"].items():
+        last = stage["attempts"][-1]
+        content = (logs / f"{name}.1.log").read_bytes()
+        found[name] = (last["exit"], last["signal"], last["timedOut"]), VARYING.sub(b"N", content)
+    return found
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(both, probe):
+    (forked, forked_log), (fresh, fresh_log) = (each[probe] for each in both)
+    lines = [log.decode("utf-8", "backslashreplace").splitlines() for log in (fresh_log, forked_log)]
+    assert forked_log == fresh_log, "\n".join(difflib.unified_diff(*lines, "fresh", "forked", lineterm=""))
+    assert forked == fresh
+
+
+def test_probes_are_forked(tmp_path):
+    """Else the comparison above would compare nothing: only of a forked stage the launcher's program is the command."""
+    bench = PipelineBench(tmp_path)
+    source = "import os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'wb').write(open('/proc/self/cmdline', 'rb').read())\n"
+    bench.write("show.py", source)
+    stage = {"name": "a", "processor": "show.py", "outputs": {"out": "a"}}
+    bench.define(stage, {**stage, "name": "b", "outputs": {"out": "b"}, "freshInterpreter": True})
+    bench.succeed()
+    assert b"/contain/program.py" in bench.read("a")
+    assert b"/contain/program.py" not in bench.read("b")
+
+
+# ---- stages of one run are strangers to each other ------------------------------------------------------------------
+
+WRITES = "import os\nfrom pathlib import Path\nout = Path(os.environ['PIPELINE_OUTPUT_OUT'])\n"
+
+
+def pair(bench, first, second, **fields):
+    """Two stages, one after the other, in one run; what the second wrote."""
+    bench.write("first.py", WRITES + first)
+    bench.write("second.py", WRITES + second)
+    bench.define(
+        {"name": "first", "processor": "first.py", "outputs": {"out": "first"}},
+        {"name": "second", "processor": "second.py", "needs": ["first"], "outputs": {"out": "second"}, **fields},
+    )
+    bench.succeed("-j1")
+    return bench.read("second").decode()
+
+
+def test_what_one_stage_changes_in_the_library_no_other_sees(tmp_path):
+    spoils = "import json\njson.dumps = None\njson.mine = 1\nout.write_text('x')\n"
+    asks = "import json\nout.write_text(json.dumps(hasattr(json, 'mine')))\n"
+    assert pair(PipelineBench(tmp_path), spoils, asks) == "false"
+
+
+def test_what_one_stage_loads_is_not_loaded_in_another(tmp_path):
+    loads = "import json, sqlite3, decimal\nout.write_text('x')\n"
+    asks = "import sys\nout.write_text(str([name in sys.modules for name in ('json', 'sqlite3', 'decimal')]))\n"
+    assert pair(PipelineBench(tmp_path), loads, asks) == str([False] * 3)
+
+
+def test_stages_draw_other_random_numbers(tmp_path):
+    draws = "import random, uuid\nout.write_text(f'{random.random()} {uuid.uuid4()}')\n"
+    bench = PipelineBench(tmp_path)
+    assert pair(bench, draws, draws).split()[0] != bench.read("first").decode().split()[0]
+    assert bench.read("first").split()[1] != bench.read("second").split()[1]
+
+
+def test_a_processor_that_is_edited_while_the_run_goes_on_is_run_as_it_is_then(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.write("helper.py", "VALUE = 'old'\n")
+    edits = (
+        "import time\nfor name in ('second.py', 'helper.py'):\n"
+        "    Path(name).write_text(Path(name).read_text().replace('old', 'new'))\nout.write_text('x')\n"
+    )
+    said = pair(bench, edits, "import helper\nout.write_text('old ' + helper.VALUE)\n")
+    assert said == "new new"
+
+
+def test_the_seed_of_hashes_is_new_in_every_run_and_the_specs_own_is_heeded(tmp_path):
+    bench = PipelineBench(tmp_path)
+    shows = "out.write_text(str(hash('some text')))\n"
+    seen = {pair(bench, shows, shows)}
+    for _ in range(2):
+        bench.succeed("-f", "-j1")
+        seen.add(bench.read("second").decode())
+    assert len(seen) == 3
+    seeded = [pair(bench, shows, shows, env={"PYTHONHASHSEED": "7"}) for _ in range(2)]
+    bench.succeed("-f", "-j1")
+    assert {*seeded, bench.read("second").decode()} == {seeded[0]}
+
+
+@pytest.mark.parametrize(
+    ("env", "asks", "said"),
+    [
+        ({"PYTHONUTF8": "1"}, "sys.flags.utf8_mode", "1"),
+        ({"PYTHONOPTIMIZE": "2"}, "sys.flags.optimize", "2"),
+        ({"LC_ALL": "C"}, "os.environ['LC_ALL']", "C"),
+        ({"LANG": "C"}, "os.environ['LANG']", "C"),
+        ({"LD_BIND_NOW": "1"}, "os.environ['LD_BIND_NOW']", "1"),
+    ],
+)
+def test_what_an_interpreter_heeds_only_when_it_starts_gets_a_new_one(tmp_path, env, asks, said):
+    bench = PipelineBench(tmp_path)
+    source = (
+        "import sys\ncommand = open('/proc/self/cmdline').read()\n"
+        f"out.write_text(str({asks}) + str('/contain/' in command))\n"
+    )
+    assert pair(bench, "out.write_text('x')\n", source, env=env) == f"{said}False"
+
+
+def test_without_caches_every_stage_gets_its_own_interpreter(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.write("show.py", WRITES + "out.write_text(str('/contain/' in open('/proc/self/cmdline').read()))\n")
+    bench.define({"name": "a", "processor": "show.py", "outputs": {"out": "a"}})
+    bench.succeed(env={"OFFPIPE_PLAIN": "1"})
+    assert bench.read("a") == b"False"
+
+
+def test_a_file_that_shadows_the_library_is_found_by_all_that_import_it(tmp_path):
+    """`string` of the stage's own, which the library's `csv` or `random` would get as well."""
+    bench = PipelineBench(tmp_path)
+    bench.write("string.py", "MINE = True\nascii_letters = digits = punctuation = ''\nclass Template: pass\n")
+    asks = "import tempfile, string, sys\nout.write_text(str((string.MINE, sys.modules['string'].__file__)))\n"
+    assert pair(bench, "import tempfile\nout.write_text('x')\n", asks) == str((True, str(tmp_path / "string.py")))

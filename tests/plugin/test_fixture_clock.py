@@ -1,0 +1,30 @@
+"""`offpipe_clock`: what would be slept is told to the nanosecond, and none of it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_offpipe.clock import OffpipeClock
+
+
+def test_time_passes_by_sleeps_and_by_advance_alone() -> None:
+    clock = OffpipeClock()
+    assert clock() == clock() == 0
+    assert clock.patience(0.5) == 0.0
+    clock.advance(2)
+    assert clock() == pytest.approx(2.5)
+    assert clock.slept == [0.5]
+
+
+def test_what_is_waited_for_is_due_after_one_sleep_however_floats_add_up() -> None:
+    clock, delays = OffpipeClock(), [0.1, 0.2, 0.3, 0.7, 1.1, 3600.1, 86400.0]
+    for delay in delays:
+        due = clock() + delay
+        clock.patience(max(0.0, due - clock()))
+        assert clock() >= due
+    assert clock.slept == delays
+
+
+def test_time_does_not_go_back() -> None:
+    with pytest.raises(ValueError, match="time does not go back: -1"):
+        OffpipeClock().advance(-1)

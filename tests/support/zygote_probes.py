@@ -1,0 +1,139 @@
+# ruff: noqa: E501 - programs in a line each
+"""Programs that look at the interpreter they run in, or end in every way there is; each is run both ways."""
+
+STATE = """
+import json, os, signal, sys
+hidden = ("PIPELINE_", "TMPDIR")
+frames, frame = [], sys._getframe()
+print(json.dumps({
+    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "name": __name__, "file": __file__,
+    "main": {key: repr(value) for key, value in vars(sys.modules["__main__"]).items() if key.startswith("__")
+             and key not in ("__loader__", "__builtins__")},
+    "loader": [type(__loader__).__name__, __loader__.name, __loader__.path],
+    "modules": sorted(sys.modules), "flags": str(sys.flags), "cwd": os.getcwd(), "executable": sys.executable,
+    "prefix": [sys.prefix, sys.exec_prefix, sys.base_prefix], "warnoptions": sys.warnoptions, "x": sys._xoptions,
+    "bytecode": sys.dont_write_bytecode, "meta_path": [str(one) for one in sys.meta_path],
+    "hooks": [len(sys.path_hooks), sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__],
+    "importers": sorted(sys.path_importer_cache), "import": __import__.__name__,
+    "descriptors": sorted(os.listdir("/proc/self/fd"))[:-1],
+    "env": {name: value for name, value in os.environ.items() if not name.startswith(hidden)}, "order": [
+        name for name in os.environ if not name.startswith(hidden)],
+    "signals": [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+    "mask": [str(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())], "wakeup": signal.set_wakeup_fd(-1),
+    "streams": [(one.encoding, one.errors, one.name, one.mode, one.line_buffering, one.write_through, repr(one),
+                 one.newlines, one.isatty(), repr(one.buffer), one.buffer.raw.name, one.buffer.raw.closefd)
+                for one in (sys.stdin, sys.stdout, sys.stderr)],
+    "same": [sys.stdin is sys.__stdin__, sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+    "umask": os.umask(0o22), "nice": os.nice(0), "session": os.getsid(0) == os.getpid(), "group": os.getpgrp() == os.getpid(),
+    "recursion": sys.getrecursionlimit(), "interval": sys.getswitchinterval(), "encodings": [
+        sys.getdefaultencoding(), sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()],
+}, indent=1))
+"""
+
+PROBES = {
+    "state": STATE,
+    "nothing": "",
+    "imports": """
+import argparse, collections.abc, csv, dataclasses, datetime, decimal, gzip, hashlib, inspect, json, os.path, pathlib
+import random, re, shutil, sqlite3, statistics, subprocess, sys, tempfile, threading, typing, uuid, xml.etree.ElementTree
+print(sorted(sys.modules))
+print(threading.main_thread() is threading.current_thread(), threading.current_thread().ident == threading.get_ident())
+print(threading.main_thread().native_id == threading.get_native_id(), len(threading.enumerate()))
+print(sqlite3.connect(":memory:").execute("select 1 + 1").fetchall(), decimal.getcontext())
+print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.run(["true"]).returncode)
+""",
+    "later": "import sys\ndef f():\n    import json\n    return json\nprint('json' in sys.modules); f(); print('json' in sys.modules)\n",
+    "not_pure": "import sys, logging, multiprocessing, asyncio, zoneinfo, locale\nprint(sorted(sys.modules))\n"
+    "print(multiprocessing.process.ORIGINAL_DIR, locale.getlocale(), locale.setlocale(locale.LC_CTYPE))\n",
+    "sdk": "import sys\nfrom runner import sdk\nprint(sorted(sys.modules), sdk.__file__)\n",
+    "site": "import sys, site\nprint(site.ENABLE_USER_SITE, site.PREFIXES, site.getsitepackages(), exit, help)\n",
+    "ctypes": "import ctypes, sys\nprint(ctypes.CDLL(None).getpid() > 0, sorted(sys.modules))\n",
+    "local": "import sys, helper\nprint(helper.WHO, helper.__name__, sorted(sys.modules)[:3], sys.modules['helper'] is helper)\n",
+    "globals": "print(sorted(globals()), __builtins__.__name__, __doc__, __package__, __spec__)\n",
+    "docstring": "'''What it says.'''\nfrom __future__ import annotations\nx: int = 1\nprint(__doc__, __annotations__)\n",
+    "latin": b"# -*- coding: latin-1 -*-\nprint(ascii('\xe9'))\n",
+    "bom": b"\xef\xbb\xbfprint('after the mark')\n",
+    "pickle": "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__class__ is A, pickle.dumps(A()))\n",
+    "exit_3": "import sys\nsys.exit(3)\n",
+    "exit_text": "import sys\nsys.exit('what went wrong')\n",
+    "exit_none": "import sys\nsys.exit()\n",
+    "exit_true": "import sys\nsys.exit(True)\n",
+    "exit_large": "import sys\nsys.exit(1025)\n",
+    "exit_negative": "import sys\nsys.exit(-1)\n",
+    "exit_tuple": "import sys\nsys.exit((1, 'two'))\n",
+    "exit_float": "import sys\nsys.exit(2.0)\n",
+    "exit_builtin": "exit(7)\n",
+    "raise_exit": "raise SystemExit(9)\n",
+    "exit_at_once": "import os\nprint('lost', end='')\nos._exit(5)\n",
+    "abort": "import os\nprint('seen', flush=True)\nos.abort()\n",
+    "segfault": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n",
+    "term": "import os, signal\nprint('seen', flush=True)\nos.kill(os.getpid(), signal.SIGTERM)\n",
+    "hup": "import os, signal\nos.kill(os.getpid(), signal.SIGHUP)\n",
+    "int": "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n",
+    "keyboard": "import atexit\natexit.register(print, 'at the end')\nraise KeyboardInterrupt\n",
+    "keyboard_text": "raise KeyboardInterrupt('by hand')\n",
+    "pipe": "import os\nr, w = os.pipe()\nos.close(r)\ntry:\n    os.write(w, b'x')\nexcept BrokenPipeError as error:\n    print(error)\n",
+    "pipe_child": "import subprocess\nprint(subprocess.run('yes | head -n 1; echo ${PIPESTATUS[*]}', shell=True, executable='bash',"
+    " capture_output=True).stdout)\n",
+    "error": "def f(x):\n    return 1 / x\nprint('before')\nf(0)\n",
+    "error_chain": "try:\n    {}['a']\nexcept KeyError as error:\n    raise ValueError('b') from error\n",
+    "error_context": "try:\n    {}['a']\nexcept KeyError:\n    int('x')\n",
+    "error_group": "raise ExceptionGroup('g', [ValueError(1), TypeError(2)])\n",
+    "error_notes": "e = ValueError('x')\ne.add_note('a note')\nraise e\n",
+    # How deep it went is one frame less: that of the program below it.
+    "error_recursion": "import sys\ndef f():\n    f()\ntry:\n    f()\nexcept RecursionError as error:\n    sys.exit(str(error))\n",
+    "error_name": "prnt('x')\n",
+    "error_import": "import no_such_module_anywhere\n",
+    "error_unprintable": "class E(Exception):\n    def __str__(self):\n        raise ValueError\nraise E\n",
+    "error_hook": "import sys\nsys.excepthook = lambda kind, value, trace: print('hook', kind, value, trace.tb_lineno, trace.tb_next)\n1 / 0\n",
+    "error_hook_fails": "import sys\ndef hook(*a):\n    raise TypeError('in the hook')\nsys.excepthook = hook\n1 / 0\n",
+    "error_hook_exits": "import sys\ndef hook(*a):\n    sys.exit(8)\nsys.excepthook = hook\n1 / 0\n",
+    "error_caught": "import sys, traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()\n    print(sys.exc_info()[2].tb_frame.f_code.co_filename)\n",
+    "error_at_exit": "import atexit\n@atexit.register\ndef f():\n    raise ValueError('late')\n",
+    "exit_at_exit": "import atexit, sys\n@atexit.register\ndef f():\n    sys.exit(4)\n",
+    "exit_after_error": "import atexit, os\natexit.register(lambda: print('at the end'))\n1 / 0\n",
+    "error_thread": "import threading\nt = threading.Thread(target=lambda: 1 / 0, name='worker')\nt.start()\nt.join()\nprint('on')\n",
+    "syntax_return": "return 1\n",
+    "warning": "import warnings\nwarnings.warn('deprecated', DeprecationWarning)\nwarnings.warn('user')\nx = '\\\\d'\n",
+    "invalid_escape": "x = '\\d'\nassert (1, 'x')\n",
+    "atexit": "import atexit\natexit.register(print, 'first')\natexit.register(print, 'second')\nprint('body')\n",
+    "thread": "import threading, time\ndef f():\n    time.sleep(0.05)\n    print('from the thread')\nthreading.Thread(target=f).start()\nprint('body')\n",
+    "daemon": "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nprint('body')\n",
+    "pool_threads": "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(3) as p:\n    print(list(p.map(len, ['a', 'bb'])))\n",
+    "pool_fork": "import multiprocessing as m\ndef f(x):\n    return x * x\nif __name__ == '__main__':\n    with m.get_context('fork').Pool(2) as p:\n        print(p.map(f, range(5)))\n",
+    "pool_spawn": "import multiprocessing as m\ndef f(x):\n    return x * x\nif __name__ == '__main__':\n    with m.get_context('spawn').Pool(2) as p:\n        print(p.map(f, range(5)))\n",
+    "process_executor": "from concurrent.futures import ProcessPoolExecutor\ndef f(x):\n    return -x\nif __name__ == '__main__':\n    with ProcessPoolExecutor(2) as p:\n        print(list(p.map(f, [1, 2])))\n",
+    "fork": "import os, sys\nprint('before', flush=True)\npid = os.fork()\nif pid == 0:\n    print('child')\n    sys.exit(3)\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
+    "child_python": "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'import sys; print(sys.flags, sys.path)'], capture_output=True, text=True).stdout)\n"
+    "print(subprocess._args_from_interpreter_flags())\n",
+    "child_env": "import os, subprocess\nos.environ['ADDED'] = 'x'\ndel os.environ['LANG']\nprint(subprocess.run(['env'], capture_output=True, text=True).stdout.count('ADDED'),"
+    " subprocess.run('echo $ADDED$LANG', shell=True, capture_output=True).stdout)\n",
+    "asyncio": "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return (await asyncio.create_subprocess_exec('true')).pid > 0\nprint(asyncio.run(f()))\n",
+    "stdin": "import sys\nprint(repr(sys.stdin.read()), sys.stdin.fileno())\n",
+    "no_newline": "print('no newline', end='')\n",
+    "mixed": "import sys\nprint('out 1')\nprint('err 1', file=sys.stderr)\nsys.stdout.flush()\nprint('err 2', file=sys.stderr)\nprint('out 2')\n",
+    "much": "for i in range(20000):\n    print(i)\n",
+    "bytes": "import sys\nsys.stdout.buffer.write(b'\\xff\\x00')\nprint('\\udcff', '\\u20ac')\n",
+    "unencodable": "print('\\ud800')\n",
+    "closed_stdout": "import sys\nprint('x')\nsys.stdout.close()\n",
+    "closed_descriptor": "import os, sys\nprint('x')\nos.close(1)\n",
+    "time": "import time, os\nprint(time.tzname, time.timezone, time.localtime(0)[:5])\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\nprint(time.localtime(0)[:5])\n",
+    "gc": "import gc\nprint(gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug())\n",
+    "resource": "import resource\nprint([(name, resource.getrlimit(getattr(resource, name))) for name in dir(resource) if name.startswith('RLIMIT_') and name != 'RLIMIT_RTTIME'])\n",
+    "status": "keep = ('Name', 'Umask', 'Uid', 'Gid', 'Groups', 'Threads', 'SigQ', 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'CapInh', 'CapPrm', 'CapEff',"
+    " 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Seccomp_filters')\nprint([line for line in open('/proc/self/status') if line.split(':')[0] in keep])\n"
+    "import os\nprint(os.access('/proc/self/mem', os.R_OK), os.path.exists('/proc/self/fd/1'), len(os.listdir('/proc/self/task')))\n",
+    "devices": "print(open('/dev/stdin').read(), file=open('/dev/stdout', 'a'))\n",
+    "runpy": "import runpy\nprint(runpy.run_path('helper.py')['WHO'])\n",
+    "frames": "import sys, inspect\ndef f():\n    return [one.function for one in inspect.stack()][:2]\nprint(f(), sys._getframe().f_code.co_name, sys._getframe().f_globals is globals())\n",
+    "linecache": "import linecache, inspect\ndef f():\n    pass\nprint(inspect.getsource(f), linecache.getline(__file__, 1))\n",
+    "weakrefs": "import weakref\nclass A:\n    def __del__(self):\n        print('deleted')\na = A()\nweakref.finalize(a, print, 'finalized')\n",
+    "module_del": "class A:\n    def __del__(self):\n        print('deleted at the end')\nkept = A()\n",
+    "main_import": "import __main__\nprint(__main__.__name__, __main__.__file__ == __file__, vars(__main__) is globals())\n",
+    "unraisable": "class A:\n    def __del__(self):\n        1 / 0\nA()\nprint('on')\n",
+    "faulthandler": "import faulthandler\nprint(faulthandler.is_enabled())\n",
+    "hash": "print(hash('a') == hash('a'), {}.__hash__)\n",
+    "threads_at_exit": "import threading, atexit\natexit.register(print, 'at exit')\nprint(threading.active_count())\n",
+    "signal_handler": "import os, signal\nsignal.signal(signal.SIGUSR1, lambda number, frame: print('handled', number))\nos.kill(os.getpid(), signal.SIGUSR1)\nprint('on')\n",
+    "alarm": "import signal, time\nsignal.alarm(1)\ntime.sleep(10)\n",
+}

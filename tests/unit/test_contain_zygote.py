@@ -1,0 +1,85 @@
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from runner.contain.client import Launcher
+from runner.contain.launch import Launch
+from runner.levels import SCAN
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+SHOWS = "import sys\nprint(open('/proc/self/cmdline').read().split('\\0')[2].rpartition('/')[2], sys.argv[1:])\n"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Run a script by a warm launcher; how it ended, and what it printed."""
+    (tmp_path / "script.py").write_text(SHOWS)
+
+    def started(
+        *, interpreter=sys.executable, warm=WARM, env=WARM, program=None, script="script.py", level=SCAN, **more
+    ):
+        log = tmp_path / "log"
+        log.write_bytes(b"")
+        path = str(tmp_path / script)
+        argv = [interpreter, "-B", path, "word"]
+        with Launcher.start(level, interpreter=interpreter, warm=warm) as launcher:
+            launcher.await_ready()
+            launcher.submit(
+                Launch(1, argv, dict(env), str(tmp_path), None, None, str(log), program=program, script=path, **more)
+            )
+            ended = []
+            while not ended:
+                ended = launcher.receive()
+        return ended[0], log.read_text()
+
+    return started
+
+
+def test_a_script_runs_in_a_fork_of_the_launcher(start):
+    ended, said = start()
+    assert (ended.code, said) == (0, "program.py ['word']\n")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PYTHONHASHSEED": "1"}, {"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONPATH": "/elsewhere"},
+        {"LD_PRELOAD": ""}, {"COVERAGE_PROCESS_START": "x"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+def test_another_environment_gets_another_interpreter(start, changed):
+    _, said = start(env={**WARM, **changed})
+    assert said == "script.py ['word']\n"
+
+
+def test_another_program_is_started_as_it_is(start):
+    _, said = start(program="/bin/echo")
+    assert said.startswith("-B ")
+
+
+def test_a_cold_launcher_forks_no_stage(start):
+    _, said = start(warm=None)
+    assert said == "script.py ['word']\n"
+
+
+def test_a_script_that_is_gone_is_told_as_the_interpreter_tells_it(start, tmp_path):
+    ended, said = start(script="gone.py")
+    alone = subprocess.run(
+        [sys.executable, "-B", str(tmp_path / "gone.py")], capture_output=True, text=True, check=False
+    )
+    assert (ended.code, said) == (alone.returncode, alone.stderr)
+
+
+def test_where_a_pth_file_starts_threads_the_launcher_starts_cold(start, tmp_path):
+    """It could enter no namespace with them."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    packages = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    line = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    (packages / "threads.pth").write_text(line)
+    ended, said = start(interpreter=str(tmp_path / "venv/bin/python"))
+    assert (ended.code, said) == (0, "script.py ['word']\n")
