@@ -48,7 +48,7 @@ def test_a_script_runs_in_a_fork_of_the_launcher(start):
     "changed",
     [
         {"PYTHONHASHSEED": "1"}, {"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONPATH": "/elsewhere"},
-        {"LD_PRELOAD": ""}, {"COVERAGE_PROCESS_START": "x"},
+        {"LD_PRELOAD": ""}, {"COVERAGE_RCFILE": "x"},
     ],
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
