@@ -74,12 +74,14 @@ MAY_WRITE = {
     "contain.launcher": "opens /dev/null as its own stdio",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
+    "contain.zygote": "opens the standard streams of a stage",
     "contain.isolate": "tries to open the memory of a process, which must fail",
 }
 MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
 MAY_USE_TERMINAL = {
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",
+    "contain.zygote": "makes the standard streams of a stage, and tells its errors there as an interpreter does",
 }
 STORY = ("spec.load", "spec.graph", "decide.plan", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40

@@ -40,7 +40,7 @@ class CodeFiles:
     files: absolute path -> sha256. signatures: of the same files, taken before they were read.
     packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
     absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there.
-    standard: modules of the standard library, and ours, that importing this code imports; not those that are walked.
+    standard: what this code asks of the standard library and of ours as soon as it is imported, names in them included.
     importers: path -> path (or `-c`) of what imports it first, for chains, and the line there; starts have none.
     banned: imports that are held against whoever runs this. faults: of files that cannot be parsed or read.
     """

@@ -110,6 +110,11 @@ def _absolute(module: Module, request: Request) -> str | None:
     return ".".join([*kept, request.module] if request.module else kept)
 
 
+def _is_the_same_for_all(module: Module) -> bool:
+    """Whether a stage gets it as everybody does; one that is walked may meet a file of the stage's on its own way."""
+    return module.kind == OURS or (module.kind == STANDARD and not module.path)
+
+
 class Resolution:
     """Gathers what requests lead to; dicts for sets, because their order is that of the source."""
 
@@ -127,14 +132,16 @@ class Resolution:
         `at_once`: importing what asks for it imports it too.
         """
         modules, missing = self._lookup.chain(base)
-        self._take(modules, base, line, at_once=at_once)
+        self._take(modules, line)
+        if at_once and modules and _is_the_same_for_all(modules[0]):
+            self._standard.update(dict.fromkeys((base, *(f"{base}.{name}" for name in names if name != "*"))))
         if missing:
             self.absent[missing] = None
         elif modules[-1].package and modules[-1].name == base:
             for name in self._expanded(names, modules[-1]):
                 found, absent = self._lookup.chain(f"{base}.{name}")
                 if not absent:
-                    self._take(found, f"{base}.{name}", line, at_once=at_once)
+                    self._take(found, line)
                 elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
                     self.absent[absent] = None
 
@@ -152,11 +159,7 @@ class Resolution:
             return ()
         return source.parsed.exports
 
-    def _take(self, modules: tuple[Module, ...], name: str, line: int, *, at_once: bool) -> None:
-        first = modules[0] if modules else None
-        # One with a path is walked, since a file of the stage's own may come in the way of what it imports.
-        if first is not None and at_once and (first.kind == OURS or (first.kind == STANDARD and not first.path)):
-            self._standard[name] = None
+    def _take(self, modules: tuple[Module, ...], line: int) -> None:
         for module in modules:
             if module.kind == INSTALLED:
                 self._installed[module] = None

@@ -21,14 +21,21 @@ class Machine:
         self.levels = levels
         self.started: list[FakeLauncher] = []
 
-    def start(self, level: str, *, missing: dict[str, str] | None = None) -> FakeLauncher:
-        self.started.append(FakeLauncher(level, self.levels.get(level), missing or {}))
+    def start(
+        self, level: str, *, missing: dict[str, str] | None = None, warm: dict[str, str] | None = None
+    ) -> FakeLauncher:
+        self.started.append(FakeLauncher(self, level, self.levels.get(level), missing or {}, warm))
         return self.started[-1]
 
 
 class FakeLauncher:
-    def __init__(self, level: str, outcome: RefusedError | OffpipeError | None, missing: dict[str, str]) -> None:
+    def __init__(
+        self, machine: Machine, level: str, outcome: RefusedError | OffpipeError | None, missing: dict[str, str],
+        warm: dict[str, str] | None,
+    ) -> None:  # fmt: skip
         self.level = level
+        self.warm = warm
+        self._machine = machine
         self.closed = False
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
@@ -39,6 +46,9 @@ class FakeLauncher:
             raise self._outcome
         self.refusal = self._outcome
         self.layers = {} if self._outcome else {"level": self.level, **self._missing}
+
+    def instead(self, level: str, missing: dict[str, str]) -> FakeLauncher:
+        return self._machine.start(level, missing=missing, warm=self.warm)
 
     def close(self) -> None:
         self.closed = True
