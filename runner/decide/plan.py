@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree
 from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
-from runner.errors import Fault, InputError, OfflineError
+from runner.errors import Fault, InputError, OfflineError, raise_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -179,7 +179,8 @@ class Planner:
             if not self._paranoid and identity.matches(status):
                 return identity.sha256
             return self._cache.file(path)[0]
-        except (OSError, InputError):
+        except (OSError, InputError) as error:
+            raise_refusal(error, path)
             return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault
+from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, REFUSALS, Fault
 from runner.results import network_text
 from runner.retry import delay_before, is_retryable, may_start
 
@@ -54,6 +54,8 @@ class Backoff:
         if job.asked_for_network(attempt):
             return _network_fault(job, attempt), EXIT_OFFLINE
         fault = _fault_of(job, attempt)
+        if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in REFUSALS:
+            return fault, EXIT_STATE
         if given_up:
             fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
         return fault, EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED

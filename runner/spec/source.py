@@ -14,7 +14,7 @@ import stat
 from errno import errorcode
 from math import isinf
 
-from runner.errors import Fault, SpecError
+from runner.errors import Fault, SpecError, raise_refusal
 from runner.spec.kinds import Finding
 from runner.spec.words import show
 
@@ -44,6 +44,7 @@ def read_source(path: str) -> bytes:
             while len(content) <= LARGEST and (block := file.read(LARGEST + 1 - len(content))):
                 content = content + block if content else block
     except OSError as error:
+        raise_refusal(error, path)
         name = errorcode.get(error.errno or 0, "error")
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
