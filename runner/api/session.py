@@ -16,7 +16,7 @@ from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
 from runner.record.seal import PLAIN, VARIABLE, read_key_file
 from runner.record.state import read_marker, read_metrics
-from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable
+from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
 
@@ -106,9 +106,10 @@ class Session:
         """
         self._markers.clear()
         self.published.clear()
-        for stage in self.stages:
+        selected = {stage.name for stage in self.stages}
+        for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
-                read_progress(path, self._note)
+                read_progress(path, self._note if stage.name in selected else unheard, left=True)
         try:
             return self.planner.plan(self.stages, self.new_examiner(), self.published)
         except OfflineError as error:
