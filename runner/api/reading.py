@@ -8,11 +8,12 @@ from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.session import Session, untold
-from runner.errors import Fault, StateError, UsageError
+from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import is_held, read_holder
+from runner.record.shapes import is_attempt
 from runner.record.state import read_marker, read_metrics
 from runner.spec.graph import select
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
-    Warn = Callable[[Fault], None]  # hears of each state file that counts as missing
+    Warn = Callable[[Fault], None]  # hears of state files that count as missing, and of what may be meant otherwise
 
 _BLOCK = 1 << 16
 _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
@@ -80,17 +81,29 @@ class Explained(NamedTuple):
 
 
 def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
-    """Load and plan, and raise for everything that would keep a run from starting."""
-    planned = plan(spec_path, options, warn)
+    """Load and plan, and raise for everything that would keep a run from starting, all at once."""
+    from runner.api.programs import program_faults
     from runner.api.refusals import refuse_faults
 
-    refuse_faults(planned.plan)
+    session = Session(spec_path, options, warn=warn)
+    session.remark()
+    programs = program_faults(session.spec, session.stages, os.environ.get("PATH", ""))
+    try:
+        planned = Planned(session.graph, session.stages, session.plan())
+        refuse_faults(planned.plan)
+    except (OfflineError, InputError) as error:
+        if programs:
+            raise SpecError(*programs, *error.faults) from error
+        raise
+    if programs:
+        raise SpecError(*programs)
     return planned
 
 
 def plan(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     """Decide every selected stage; faults of inputs are in the plan, not raised."""
     session = Session(spec_path, options, warn=warn)
+    session.remark()
     return Planned(session.graph, session.stages, session.plan())
 
 
@@ -173,8 +186,8 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> s
         number = 0
         for record in read_records(paths.audit(one), session.seal):
             data = record["data"]
-            if record["ev"] == "attempt.started" and isinstance(data, dict) and data["stage"] == stage:
-                number = data["attempt"]
+            if record["ev"] == "attempt.started" and isinstance(data, dict) and data.get("stage") == stage:
+                number = data["attempt"] if is_attempt(data) else number
         if number:
             return paths.log(one, stage, number)
     select(session.graph, (stage,))  # raises for an unknown name, and says which is meant

@@ -11,7 +11,7 @@ import runner
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
-from runner.api.refusals import refuse_faults, refuse_newer, refuse_used_run_id
+from runner.api.refusals import refuse
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
@@ -107,7 +107,6 @@ def run(
             heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
-        refuse_newer(session, options.run_id)
         seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
@@ -115,8 +114,7 @@ def run(
             plan = None
         may_be_held = False
         if plan is not None:
-            refuse_faults(plan)
-            plan = refuse_used_run_id(session, options, plan)
+            plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
             if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
@@ -177,11 +175,11 @@ def _run_locked(
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
-            refuse_faults(plan)
-            plan = refuse_used_run_id(session, options, plan)
+            plan = refuse(session, options, plan)
             begun = mine.last is not None or mine.run in open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
+            session.remark()
             launcher = settle(launcher, strict=options.offline == STRICT)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)

@@ -19,6 +19,7 @@ from runner.record.state import read_marker, read_metrics
 from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
+from runner.spec.remarks import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,8 @@ class Session:
     also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
     but they need none.
 
-    `warn` hears once of each state file that cannot be used, and so counts as missing.
+    `warn` hears once of each state file that cannot be used, and so counts as missing, and of each module that a stage
+    imports and that is found nowhere.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class Session:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
         self.damage: dict[str, str] = {}
         self._warn = warn
+        self._told: set[Fault] = set()
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
         scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
-        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan)
+        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan, warn=self._warn_once)
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
         self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
@@ -87,6 +90,16 @@ class Session:
         if path not in self.damage:
             self.damage[path] = what
             self._warn(Fault(path, f"{what}, and counts as missing"))
+
+    def _warn_once(self, fault: Fault) -> None:
+        if fault not in self._told:
+            self._told.add(fault)
+            self._warn(fault)
+
+    def remark(self) -> None:
+        """Warn of what the spec says that is likely to mean something else."""
+        for fault in remarks(self.spec, self.stages):
+            self._warn_once(fault)
 
     def heal(self) -> None:
         """Remove what counts as missing, so that the next run has nothing to tell; the pipeline lock is held."""

@@ -77,7 +77,9 @@ def _recorded(marker: Marker) -> Iterator[str]:
 def _mapping(component: str, value: Mapping[str, object]) -> Iterator[str]:
     lines = []
     for name, part in value.items():
-        if isinstance(part, dict) and component == "code":
+        if name == "absent" and isinstance(part, list):
+            lines += [f"  {printable(str(module))}  found nowhere: changes of it are not noticed\n" for module in part]
+        elif isinstance(part, dict) and component == "code":
             prefix = "" if name == "files" else "package "
             lines += [f"  {prefix}{printable(path)}  {value_text(one, full=True)}\n" for path, one in part.items()]
         elif part not in (None, [], {}, "") or component == "params":
