@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from runner.api.journal import Journal
 from runner.decide.plan import Skip
 from runner.errors import Fault, InputError, SpecError, UsageError
+from runner.record.audit import last_record
+from runner.record.state import read_marker, read_metrics
 
 if TYPE_CHECKING:
     from runner.api.options import Options
@@ -37,6 +39,20 @@ def refuse_programs(session: Session, plan: Plan) -> None:
 
         if faults := program_faults(session.spec, pending, os.environ.get("PATH", "")):
             raise SpecError(*faults)
+
+
+def refuse_newer(session: Session, run_id: str | None) -> None:
+    """Raise StateError where a newer release wrote what this run would go on from: before the lock, so nothing changes.
+
+    Of each run that is open, or asked for, the end of the log and the metrics; and the markers, for its commits may be
+    of stages that are not selected. Whoever plans has read the rest.
+    """
+    paths, runs = session.spec.paths, session.head.open_runs
+    for run in dict.fromkeys((*runs, *((run_id,) if run_id else ()))):
+        last_record(paths.audit(run), session.seal)
+        read_metrics(paths, run)
+    for stage in session.spec.stages if runs else ():
+        read_marker(paths, stage.name)
 
 
 def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> Plan:

@@ -11,7 +11,7 @@ import runner
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
-from runner.api.refusals import refuse
+from runner.api.refusals import refuse, refuse_newer
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
@@ -107,6 +107,7 @@ def run(
             heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
+        refuse_newer(session, options.run_id)
         seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
