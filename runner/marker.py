@@ -6,10 +6,9 @@ A leaf: `record.state` reads and writes it, `decide` compares with it.
 from __future__ import annotations
 
 from hashlib import sha256
-from json import loads
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from runner.canonical import canonical
+from runner.canonical import canonical, parsed
 
 if TYPE_CHECKING:
     import os
@@ -85,7 +84,7 @@ class Marker(NamedTuple):
         if checksum != _checksum(text + b"}").encode() + b'"}\n':
             return None
         try:
-            body = loads(text + b"}")
+            body = cast("dict[str, Any]", parsed(text + b"}"))
             if body["v"] > VERSION:
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
