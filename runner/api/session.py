@@ -20,9 +20,10 @@ from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
 from runner.spec.remarks import remarks
+from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.api.options import Options
     from runner.marker import Marker, OutputIdentity
@@ -64,8 +65,8 @@ class Session:
         self._told: set[Fault] = set()
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-        scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
-        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan, warn=self._warn_once)
+        self._scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
+        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=self._scan, warn=self._warn_once)
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
         self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
@@ -98,8 +99,16 @@ class Session:
 
     def remark(self) -> None:
         """Warn of what the spec says that is likely to mean something else."""
-        for fault in remarks(self.spec, self.stages):
+        for fault in (*remarks(self.spec, self.stages), *self._useless_allowances()):
             self._warn_once(fault)
+
+    def _useless_allowances(self) -> Iterator[Fault]:
+        rules = self._scan.rules
+        for index, name in enumerate(self.spec.allow_imports):
+            if not rules.is_of_use(name):
+                what = f'nothing bans "{name}"'
+                hint = did_you_mean(name, rules.names)
+                yield Fault(f"{self.spec.shown}#/offline/allowImports/{index}", what, hint)
 
     def heal(self) -> None:
         """Remove what counts as missing, so that the next run has nothing to tell; the pipeline lock is held."""

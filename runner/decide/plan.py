@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 
+AGAIN = "again"  # the component of the reason why a stage whose inputs changed while it ran is started once more
+
+
 class Reason(NamedTuple):
     """One difference that makes a stage run: in which component, of what, and its old and new value (or None)."""
 

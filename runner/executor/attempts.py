@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
+from runner.decide.plan import AGAIN, Reason
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
-    from runner.decide.plan import Planner, Reason
+    from runner.decide.plan import Planner
     from runner.errors import Fault
     from runner.executor.publishing import Publisher
     from runner.marker import Marker, OutputIdentity
@@ -83,14 +84,16 @@ class Attempts:
             return None
         return job
 
-    def redecide(self, job: Job) -> bool:
+    def redecide(self, job: Job, changed: str) -> bool:
         """Take a changed input into account; False when the stage is up to date after all."""
         job.redecided += 1
+        job.changed, ran = changed, job.number
         job.tries_before, job.delay = len(job.attempts), 0.0
         fresh = self.decide(job.stage)
         if fresh is None:
             return False
-        job.fingerprint, job.reasons = fresh.fingerprint, fresh.reasons
+        job.fingerprint = fresh.fingerprint
+        job.reasons = (Reason(AGAIN, f'"{changed}" changed while attempt {ran} ran'), *fresh.reasons)
         return True
 
     def job_of(self, stage: Stage) -> Job:
@@ -162,15 +165,17 @@ class Attempts:
 
     # ---- during and after ----
 
-    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> None:
-        """Record which networks the running attempt asked for, and what that does to the stage."""
-        for one in (NetworkCalls(*fields) for fields in asked):
+    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> list[NetworkCalls]:
+        """Record which networks the running attempt asked for, and what that does to the stage; return the calls."""
+        calls = [NetworkCalls(*fields) for fields in asked]
+        for one in calls:
             record: dict[str, object] = {
                 "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
                 "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
             }  # fmt: skip
             self._log.append("offline.attempt", record)
             job.network.append(one)
+        return calls
 
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""

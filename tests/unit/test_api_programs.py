@@ -90,3 +90,12 @@ def test_remarks_and_modules_found_nowhere_are_told_once_by_verbs_that_plan_and_
         assert '"env": {"PYTHONPATH": "lib"}' in said
     assert unfound in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
+
+
+def test_allowing_a_module_that_nothing_bans_is_remarked_with_the_nearest_that_is(bench):
+    bench.define(command("touch", "{outputs.o}"), offline={"allowImports": ["socket", "reqests"]})
+    said = bench.succeed("validate").stderr
+    assert (
+        said
+        == f'warning: {bench.spec}#/offline/allowImports/1: nothing bans "reqests"\nhint: did you mean "requests"?\n'
+    )

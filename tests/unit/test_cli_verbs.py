@@ -97,6 +97,17 @@ def test_a_failed_stage_shows_its_log_and_where_to_look(pipeline) -> None:
         assert ("1 failed" in shown.stdout) == (not options)
 
 
+def test_stages_that_were_not_started_are_named_with_the_option_that_starts_them(pipeline) -> None:
+    pipeline.stages.append({"name": "alone", "command": ["touch", "{outputs.o}"], "outputs": {"o": "alone"}})
+    pipeline.stages[0]["command"] = ["false"]
+    pipeline.write()
+    shown = pipeline("run", "-j1")
+    assert "blocked by what failed: count\n" in shown.stderr
+    assert "not started after the failure: alone (-k starts what does not need it)\n" in shown.stderr
+    shown = pipeline("run", "-j1", "-k")
+    assert "blocked by what failed: count\n" in shown.stderr and "not started" not in shown.stderr
+
+
 def test_a_retry_is_told_with_its_delay(pipeline) -> None:
     script = "[ $PIPELINE_ATTEMPT -gt 1 ] || exit 75; : >$PIPELINE_OUTPUT_O"
     retry = {"attempts": 2, "delaySeconds": 0.2, "jitter": 0}
