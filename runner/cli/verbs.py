@@ -12,6 +12,7 @@ from runner.cli.params import read_params
 from runner.display.words import printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
+from runner.record.files import open_regular
 from runner.record.seal import VARIABLE, warning_about
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG0
         return EXIT_OK
     path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run)
     escape = stdout.isatty()
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         while (chunk := file.read(_CHUNK)) and stdout.failure is None:
             if escape:
                 chunk += file.readline()
