@@ -13,7 +13,7 @@ from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
-    from runner.executor.job import Surroundings, Ticker
+    from runner.executor.job import Policy, Surroundings, Ticker
     from runner.record.recovery import OpenRun
 
 
@@ -217,10 +217,8 @@ def _execute(
     manager: PluginManager, launcher: Launcher, journal: Journal,
 ) -> RunResult:  # fmt: skip
     from runner.executor.attempts import Attempts
-    from runner.executor.job import Policy
     from runner.executor.loop import Executor
     from runner.executor.publishing import Publisher
-    from runner.resources import Capacity
 
     spec = session.spec
     publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
@@ -228,26 +226,37 @@ def _execute(
         spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
         publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
     )  # fmt: skip
-    jobs = options.jobs or cores()
-    capacity = Capacity(jobs, memory_mib(), jobs)
     executor = Executor(
-        session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
-        interrupts, time.monotonic, heard,
+        session.graph, session.stages, plan, attempts, launcher, _policy(options), manager.hook, interrupts,
+        time.monotonic, heard,
     )  # fmt: skip
     manager.hook.offpipe_run_started(
         spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
         isolation=launcher.layers,
     )  # fmt: skip
-    stages = executor.execute()
-    launcher.close()
-    status, exit_code = outcome(stages, interrupts.first)
-    publisher.sync()
-    seconds = time.monotonic() - began
-    head = journal.end(status, stages, seconds)
+    try:
+        stages = executor.execute()
+        launcher.close()
+        status, exit_code = outcome(stages, interrupts.first)
+        publisher.sync()
+        seconds = time.monotonic() - began
+        head = journal.end(status, stages, seconds)
+    except OffpipeError:
+        launcher.close()
+        attempts.give_up()
+        raise
     session.save_cache()
     result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers)
     manager.hook.offpipe_run_finished(result=result)
     return result
+
+
+def _policy(options: Options) -> Policy:
+    from runner.executor.job import Policy
+    from runner.resources import Capacity
+
+    jobs = options.jobs or cores()
+    return Policy(options.keep_going, Capacity(jobs, memory_mib(), jobs))
 
 
 def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[str, int]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
+<<<<<<< Updated upstream
 from runner.decide.plan import AGAIN, Reason
+=======
+from runner.errors import OffpipeError
+>>>>>>> Stashed changes
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
@@ -67,6 +72,7 @@ class Attempts:
         self._numbers = dict(earlier)
         self._keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
+        self._laid_out: dict[str, Job] = {}  # whose attempts have not ended yet, by stage
         self._launched = 0
 
     # ---- deciding ----
@@ -126,6 +132,7 @@ class Attempts:
         Raises SpecError when the command line cannot be made, or its program is not there.
         """
         stage, run = job.stage, self.run_id
+        self._laid_out[stage.name] = job
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
         job.tag = partial_tag(run, job.number)
@@ -188,6 +195,7 @@ class Attempts:
             ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
+        del self._laid_out[job.stage.name]
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             self.sweep(job)
@@ -228,10 +236,22 @@ class Attempts:
     def abandon(self, job: Job) -> None:
         """Take back an attempt that was laid out and will not be started."""
         self._give_back_scratch(job)
+        del self._laid_out[job.stage.name]
         if job.log:
             files.discard(job.log)
         self.sweep(job)
         self.release(job)
+
+    def give_up(self) -> None:
+        """After the disk refused something and all stages were ended: remove what it lets us of what they left.
+
+        The next run would do it, but room may be just what is missing.
+        """
+        for job in self._laid_out.values():
+            with suppress(OffpipeError):
+                self.sweep(job)
+        with suppress(OffpipeError):
+            files.discard(self._paths.run_temporary(self.run_id))
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""

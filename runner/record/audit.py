@@ -8,6 +8,7 @@ back, and said. Those who read without the key of a keyed log check its form alo
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,6 +89,7 @@ class AuditLog:
         self.seal = seal
         self.commits = commits or Commits()
         self._descriptor = files.open_append(path, new=last is None)
+        self._durable = os.fstat(self._descriptor).st_size
 
     def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
         """Append one record in one write; with `sync` it is durable when this returns."""
@@ -112,8 +114,8 @@ class AuditLog:
         return last
 
     def sync(self) -> None:
-        """Make every record so far durable."""
-        files.sync_descriptor(self._descriptor, self.path)
+        """Make every record so far durable, or take back those that are not."""
+        self._durable = sync_or_take_back(self._descriptor, self.path, self._durable)
 
     def close(self) -> None:
         """Close the descriptor; the log stays as it is."""
@@ -158,6 +160,20 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         return
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
+
+
+def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
+    """Make a log durable and return its size; when that fails, cut it back to the `durable` bytes it had before.
+
+    Else the next run would read from memory what is not on disk, and act on it: a second fsync would succeed.
+    """
+    try:
+        files.sync_descriptor(descriptor, path)
+    except StateError:
+        with suppress(StateError):
+            files.truncate(path, durable)
+        raise
+    return os.fstat(descriptor).st_size
 
 
 def cut_torn_line(path: str) -> int:

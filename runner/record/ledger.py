@@ -11,7 +11,16 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.record import files
-from runner.record.audit import GENESIS, Position, cut_torn_line, damaged, encode_record, key_id_of, last_record
+from runner.record.audit import (
+    GENESIS,
+    Position,
+    cut_torn_line,
+    damaged,
+    encode_record,
+    key_id_of,
+    last_record,
+    sync_or_take_back,
+)
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_head
 
@@ -65,7 +74,8 @@ class Ledger:
         """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
         descriptor = files.open_append(self.path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with files.naming(self.path, "lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             cut_torn_line(self.path)
             head = _head(last_record(self.path, self._seal), self.path)
             self._seal.refuse_other(head.key_id, self.path)
@@ -76,9 +86,10 @@ class Ledger:
             }  # fmt: skip
             seq = head.position.seq + 1
             line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash, self._seal)
+            before = os.fstat(descriptor).st_size
             files.append(descriptor, line, self.path)
             if sync:
-                files.sync_descriptor(descriptor, self.path)
+                sync_or_take_back(descriptor, self.path, before)
         finally:
             os.close(descriptor)
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
