@@ -126,5 +126,11 @@ def _is_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
+def is_written_here(value: Mapping[str, object]) -> bool:
+    """Whether the checksum in a marker's JSON value fits, or would, were its `v` ours: then only that was changed."""
+    body = {name: one for name, one in value.items() if name != "checksum"} | {"v": VERSION}
+    return _checksum(canonical(body)) == value.get("checksum")
+
+
 def _checksum(text: bytes) -> str:
     return sha256(b"offpipe marker v1\n" + text).hexdigest()

@@ -11,7 +11,7 @@ from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, Any
 
-from runner.marker import OutputIdentity
+from runner.marker import OutputIdentity, is_written_here
 from runner.record.lines import NotRegularError, read_plain
 from runner.record.recovery import marker_of
 from runner.record.state import refuse_newer
@@ -62,7 +62,8 @@ class Markers:
                 self._empty.append(name)
                 return
             value = loads(content)
-            refuse_newer(value, f"{self._directory}/{name}")
+            if not is_written_here(value):
+                refuse_newer(value, f"{self._directory}/{name}")
             named, seq = value["run"], value["auditSeq"]
             if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage:
                 raise ValueError(named)
