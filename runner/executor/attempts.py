@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
-<<<<<<< Updated upstream
 from runner.decide.plan import AGAIN, Reason
-=======
 from runner.errors import OffpipeError
->>>>>>> Stashed changes
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
