@@ -9,7 +9,7 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
-from runner.decide.plan import Plan, Planner
+from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
 from runner.record.checkpoints import read_progress
@@ -69,7 +69,9 @@ class Session:
         self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=self._scan, warn=self._warn_once)
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
-        self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
+        self.planner = Planner(
+            self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
+        )
         self.published: dict[str, OutputIdentity] = {}
 
     def read_head(self) -> LedgerHead:
@@ -91,6 +93,11 @@ class Session:
         if path not in self.damage:
             self.damage[path] = what
             self._warn(Fault(path, f"{what}, and counts as missing"))
+
+    def _absence(self, stage: str) -> str:
+        """Return why there is no marker of a stage that could be used."""
+        what = self.damage.get(self.spec.paths.marker(stage))
+        return f"the marker {what}" if what else NO_RUN
 
     def _warn_once(self, fault: Fault) -> None:
         if fault not in self._told:

@@ -57,10 +57,10 @@ def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     planned = api.plan(asked.spec, _options(asked), _warner(asked, stderr))
     decisions, faults = planned.plan
     if asked.flag("json"):
-        shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions)}
+        shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions, planned.failures)}
         stdout.write(json_text({**shown, "faults": [fault_json(fault) for fault in faults]}))
     elif not asked.flag("quiet"):
-        _write_all(stdout, plan_lines(decisions, full=asked.flag("verbose")))
+        _write_all(stdout, plan_lines(decisions, planned.failures, full=asked.flag("verbose")))
     return _tell(faults, stderr)
 
 
@@ -84,7 +84,7 @@ def explain(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
 
     warn = _warner(asked, stderr)
     stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0], warn)
-    _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, marker))
+    _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, planned.failures, marker))
     return _tell(planned.plan.faults, stderr)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 
+NO_RUN = "no completed run"
 AGAIN = "again"  # the component of the reason why a stage whose inputs changed while it ran is started once more
 
 
@@ -80,7 +81,10 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case."""
+    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case.
+
+    `absence` says why a stage that has no marker has none.
+    """
 
     def __init__(
         self,
@@ -90,12 +94,14 @@ class Planner:
         forced: Collection[str] = (),
         *,
         paranoid: bool = False,
+        absence: Callable[[str], str] = lambda stage: NO_RUN,  # noqa: ARG005 - the others are asked by stage
     ) -> None:
         self._graph = graph
         self._cache = cache
         self._marker_of = marker_of
         self._forced = forced
         self._paranoid = paranoid
+        self._absence = absence
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
         """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way.
@@ -149,7 +155,7 @@ class Planner:
         if stage.name in self._forced:
             return (Reason("forced", "asked for with --force"),)
         if marker is None:
-            return (Reason("marker", "no completed run"),)
+            return (Reason("marker", self._absence(stage.name)),)
         if marker.key_version != KEY_VERSION:
             return (Reason("key", "of a version that cannot be compared", marker.key_version, KEY_VERSION),)
         found: list[Reason] = []

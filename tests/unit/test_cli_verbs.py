@@ -202,12 +202,12 @@ def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
     pipeline("run")
     after = pipeline("status", "--exit-code")
     assert after.returncode == 0
-    last = rf"last run: {RUN}, succeeded, \S+Z, offline guard: \w+\n"
+    last = rf"last run: {RUN}, succeeded, began \S+Z, ended \S+Z, offline guard: \w+\n"
     assert re.fullmatch(rf"demo: everything is up to date\n{last}", after.stdout)
     pipeline("run", "-f", "--param", "count.fail=true")
     failed = pipeline("status").stdout
-    last = rf"\nlast run: {RUN}, failed, \S+Z, offline guard: \w+\n"
-    assert re.search(rf"{last}last success: {RUN}, \S+Z\nthe next run goes on under: ", failed)
+    last = rf"\nlast run: {RUN}, failed, began \S+Z, ended \S+Z, offline guard: \w+\n  count  failed: exit 3\n"
+    assert re.search(rf"{last}last success: {RUN}, ended \S+Z\nthe next run goes on under: ", failed)
 
 
 def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> None:
