@@ -156,11 +156,15 @@ def clean(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: AR
 
 def doctor(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Print which levels of the offline guard can be had here, and why not those that cannot."""
-    from runner.display.offline import doctor_lines
+    from runner.display.offline import doctor_json, doctor_lines
+    from runner.display.summary import json_text
 
     found = api.doctor()
     refuses = sys.platform == "linux"
-    _write_all(stdout, doctor_lines(found, refuses=refuses))
+    if asked.flag("json"):
+        stdout.write(json_text(doctor_json(found)))
+    else:
+        _write_all(stdout, doctor_lines(found, refuses=refuses))
     return EXIT_OFFLINE if refuses and not any(isinstance(one, dict) for one in found.values()) else EXIT_OK
 
 
