@@ -2,6 +2,7 @@
 
     python tests/support/make_state.py tests/formats/v1
 
+With an interpreter that finds this checkout's `runner` and no other, or that other would be a package in keys.
 Run once by the release that writes a new `v`, and never again for an old one: what is kept is what that release wrote.
 `finished` is a pipeline that succeeded, `killed` one whose runner died (-9) while a stage stood behind a checkpoint,
 with half a record at the end of its log. Lock files are left out: they mean nothing without a process that holds them.
