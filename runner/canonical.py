@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from math import isfinite
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if not isfinite(number):
+        raise ValueError(literal)
+    return number
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+
+
+def parsed(content: bytes) -> object:
+    """Return the JSON value in UTF-8 bytes; ValueError for none, and for one that has no canonical spelling."""
+    return _decode(content.decode())
 
 
 def canonical(value: object) -> bytes:

@@ -17,6 +17,8 @@ EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75
 
+REFUSALS = frozenset({"EIO", "EMFILE", "ENFILE", "ENOMEM"})  # errnos that tell of the system, and not of the file
+
 
 class Fault:
     """One thing found wrong: `where` (a file and JSON pointer, or a path), `what`, and a `hint` (may be empty)."""
@@ -107,6 +109,17 @@ class StateError(OffpipeError):
         name = errorcode.get(error.errno or 0, "error")
         shown = path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
         return cls(Fault(shown, f"cannot {verb}: {name} ({error.strerror or error})"))
+
+
+def raise_refusal(error: Exception, path: str) -> None:
+    """Raise StateError when the system refused to read `path`, as `REFUSALS` has it; else return.
+
+    What could not be read then is neither missing nor other than before, so nothing may be concluded from it.
+    """
+    from errno import errorcode
+
+    if isinstance(error, OSError) and errorcode.get(error.errno or 0) in REFUSALS:
+        raise StateError.from_os(error, path, "read") from error
 
 
 class InterruptedRunError(OffpipeError):

@@ -11,7 +11,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from runner.contain.client import Launcher
-    from runner.results import AttemptResult, RunResult, StageResult
+    from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
 hookspec = pluggy.HookspecMarker("offpipe")
@@ -41,9 +41,17 @@ def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool, iso
 
 @hookspec
 def offpipe_attempt_started(
-    stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int
+    stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
 ) -> None:
-    """Hear that a stage was started; `progress` is the path of its progress file, `partials` those of its outputs."""
+    """Hear that a stage was started; `progress` is the path of its progress file, `partials` those of its outputs.
+
+    `changed` is the file that changed while the attempt before ran, if that is why there is another one.
+    """
+
+
+@hookspec
+def offpipe_network_refused(stage: Stage, attempt: int, calls: list[NetworkCalls], fails: bool) -> None:
+    """Hear that a stage, which goes on working, has asked for a network; `fails`: it will have failed when it ends."""
 
 
 @hookspec

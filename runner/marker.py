@@ -6,10 +6,9 @@ A leaf: `record.state` reads and writes it, `decide` compares with it.
 from __future__ import annotations
 
 from hashlib import sha256
-from json import loads
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from runner.canonical import canonical
+from runner.canonical import canonical, parsed
 
 if TYPE_CHECKING:
     import os
@@ -85,7 +84,7 @@ class Marker(NamedTuple):
         if checksum != _checksum(text + b"}").encode() + b'"}\n':
             return None
         try:
-            body = loads(text + b"}")
+            body = cast("dict[str, Any]", parsed(text + b"}"))
             if body["v"] > VERSION:
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
@@ -125,6 +124,12 @@ def _is_pairs(files: object) -> bool:
 
 def _is_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def is_written_here(value: Mapping[str, object]) -> bool:
+    """Whether the checksum in a marker's JSON value fits, or would, were its `v` ours: then only that was changed."""
+    body = {name: one for name, one in value.items() if name != "checksum"} | {"v": VERSION}
+    return _checksum(canonical(body)) == value.get("checksum")
 
 
 def _checksum(text: bytes) -> str:

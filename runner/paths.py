@@ -9,6 +9,9 @@ import os.path
 
 PARTIAL_PREFIX = ".partial-"
 PARTIAL_TAG_LENGTH = 6
+_LONGEST_NAME = 100
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME = _LETTERS | frozenset("._-")
 
 
 class StatePaths:
@@ -103,6 +106,18 @@ def is_partial(name: str) -> bool:
         and name[tag_end : tag_end + 1] == "."
         and not set(tag) - set("0123456789abcdef")
     )
+
+
+def is_name(value: object) -> bool:
+    """Whether a value is what a stage, a pipeline or a run may be called, and so may become part of a path."""
+    return (
+        isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value[0] in _LETTERS and _NAME.issuperset(value)
+    )
+
+
+def is_relative(value: object) -> bool:
+    """Whether a value is a path that leads down from where it starts."""
+    return isinstance(value, str) and value[:1] not in ("", "/") and "\0" not in value and ".." not in value.split("/")
 
 
 def variable_name(name: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.marker import OutputIdentity
 
+BLOCKED_BY = "blocked by"  # how it is said of a stage that something which it needs failed
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
 
 

@@ -111,16 +111,19 @@ class Journal:
         merged: dict[str, object] = dict(earlier) if isinstance(earlier, dict) else {}
         for name, result in stages.items():
             before = merged.get(name)
-            attempts = list(before["attempts"]) if isinstance(before, dict) and result.status != results.SKIPPED else []
             if result.status == results.SKIPPED and isinstance(before, dict):
                 continue  # it ran in an earlier part of this run
+            attempts = before.get("attempts") if isinstance(before, dict) else None
             merged[name] = {
                 "status": result.status,
                 "seconds": round(result.seconds, 6),
                 "inputBytes": result.input_bytes,
                 "enforced": result.enforced,
                 "outputBytes": sum(output.size for output in result.outputs.values()),
-                "attempts": [*attempts, *(attempt.as_metrics() for attempt in result.attempts)],
+                "attempts": [
+                    *(attempts if isinstance(attempts, list) else ()),
+                    *(attempt.as_metrics() for attempt in result.attempts),
+                ],
             }
         return {
             "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "stages": merged,

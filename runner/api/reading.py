@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.api.history import Part, last_failures, last_part
 from runner.api.session import Session, untold
-from runner.errors import Fault, StateError, UsageError
+from runner.decide.plan import Skip
+from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import is_held, read_holder
+from runner.record.shapes import is_attempt
 from runner.record.state import read_marker, read_metrics
 from runner.spec.graph import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from runner.api.history import Failure
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
     from runner.levels import RefusedError
@@ -26,18 +30,19 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
-    Warn = Callable[[Fault], None]  # hears of each state file that counts as missing
+    Warn = Callable[[Fault], None]  # hears of state files that count as missing, and of what may be meant otherwise
 
 _BLOCK = 1 << 16
 _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
 
 
 class Planned(NamedTuple):
-    """The graph, the selected stages in order, and a decision for each."""
+    """The graph, the selected stages in order, a decision for each, and how those that are pending failed last."""
 
     graph: Graph
     stages: tuple[Stage, ...]
     plan: Plan
+    failures: dict[str, Failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,10 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` tells; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on."""
+    """What `status` tells; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
+
+    `part` is what the last run told of itself, in its newest part.
+    """
 
     planned: Planned
     last_run: str | None
@@ -59,6 +67,7 @@ class Status:
     last_time: str | None
     last_success: tuple[str, str] | None
     open_runs: tuple[str, ...]
+    part: Part
     metrics: dict[str, object]
     holder: dict[str, object] | None
     incomplete: tuple[Incomplete, ...]
@@ -80,28 +89,39 @@ class Explained(NamedTuple):
 
 
 def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
-    """Load and plan, and raise for everything that would keep a run from starting."""
-    planned = plan(spec_path, options, warn)
+    """Load and plan, and raise for everything that would keep a run from starting, all at once."""
+    from runner.api.programs import program_faults
     from runner.api.refusals import refuse_faults
 
-    refuse_faults(planned.plan)
+    session = Session(spec_path, options, warn=warn)
+    session.remark()
+    programs = program_faults(session.spec, session.stages, os.environ.get("PATH", ""))
+    try:
+        planned = _planned(session)
+        refuse_faults(planned.plan)
+    except (OfflineError, InputError) as error:
+        if programs:
+            raise SpecError(*programs, *error.faults) from error
+        raise
+    if programs:
+        raise SpecError(*programs)
     return planned
 
 
 def plan(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     """Decide every selected stage; faults of inputs are in the plan, not raised."""
     session = Session(spec_path, options, warn=warn)
-    return Planned(session.graph, session.stages, session.plan())
+    session.remark()
+    return _planned(session)
 
 
 def explain(spec_path: str, options: Options, stage: str, warn: Warn = untold) -> Explained:
     """Decide one stage and everything that it needs."""
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (stage,))
-    decided = session.plan()
+    planned = _planned(session)
     found = next(one for one in chosen if one.name == stage)
-    planned = Planned(session.graph, session.stages, decided)
-    return Explained(found, decided.decisions[stage], session.marker(stage), planned)
+    return Explained(found, planned.plan.decisions[stage], session.marker(stage), planned)
 
 
 def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
@@ -116,12 +136,13 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
         if progress is not None:
             incomplete.append(Incomplete(stage.name, progress.line_offset, progress.byte_offset))
     return Status(
-        Planned(session.graph, session.stages, session.plan()),
+        _planned(session),
         run,
         str(last["ev"]) if last else None,
         str(last["ts"]) if last else None,
         _last_success(paths.ledger),
         session.head.open_runs,
+        last_part(session, run) if run else Part(),
         read_metrics(paths, run) if run and _has_stopped(session, run) else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
         tuple(incomplete),
@@ -134,6 +155,12 @@ def doctor() -> dict[str, dict[str, str] | RefusedError]:
     from runner.contain.guard import survey
 
     return survey()
+
+
+def _planned(session: Session) -> Planned:
+    decided = session.plan()
+    pending = [name for name, decision in decided.decisions.items() if not isinstance(decision, Skip)]
+    return Planned(session.graph, session.stages, decided, last_failures(session, pending) if pending else {})
 
 
 def _has_stopped(session: Session, run: str) -> bool:
@@ -173,24 +200,12 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> s
         number = 0
         for record in read_records(paths.audit(one), session.seal):
             data = record["data"]
-            if record["ev"] == "attempt.started" and isinstance(data, dict) and data["stage"] == stage:
-                number = data["attempt"]
+            if record["ev"] == "attempt.started" and isinstance(data, dict) and data.get("stage") == stage:
+                number = data["attempt"] if is_attempt(data) else number
         if number:
             return paths.log(one, stage, number)
     select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
     raise UsageError(Fault(f"stage {stage}", f"was not started in the run {run}" if run else "was never started"))
-
-
-def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
-    """Yield the audit log of a run (default: the last one), a line an event. UsageError when there is no such run."""
-    session = Session(spec_path, options)
-    paths = session.spec.paths
-    last = last_record(paths.ledger, session.seal) if run is None else None
-    chosen = run or (str(last["run"]) if last else None)
-    if chosen is None or not os.path.exists(paths.audit(chosen)):
-        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
-    for record in read_records(paths.audit(chosen), session.seal):
-        yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
 
 
 def _last_success(ledger: str) -> tuple[str, str] | None:
@@ -226,11 +241,3 @@ def _last_lines(path: str) -> Iterator[bytes]:
         return
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
-
-
-def _subject(record: dict[str, object]) -> str:
-    data = record["data"]
-    if not isinstance(data, dict):
-        return ""
-    shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    return " ".join(shown)

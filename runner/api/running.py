@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
-from runner.api.refusals import refuse_faults, refuse_used_run_id
+from runner.api.refusals import refuse, refuse_newer
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
@@ -106,6 +106,7 @@ def run(
             heard.hashed(path, total, size)
 
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
+        refuse_newer(session, options.run_id)
         seen = last_holder(session.spec.paths.pipeline_lock)
         try:
             plan: Plan | None = session.plan()
@@ -113,8 +114,7 @@ def run(
             plan = None
         may_be_held = False
         if plan is not None:
-            refuse_faults(plan)
-            plan = refuse_used_run_id(session, options, plan)
+            plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
             if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
                 return _nothing_to_do(session, options, plan, began)
@@ -175,11 +175,11 @@ def _run_locked(
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
-            refuse_faults(plan)
-            plan = refuse_used_run_id(session, options, plan)
+            plan = refuse(session, options, plan)
             begun = mine.last is not None or mine.run in open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
+            session.remark()
             launcher = settle(launcher, strict=options.offline == STRICT)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
@@ -215,13 +215,11 @@ def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
-    from runner.api.surroundings import cores, memory_mib, surroundings
+    from runner.api.surroundings import policy, surroundings
     from runner.executor.attempts import Attempts
     from runner.executor.clock import Monotonic
-    from runner.executor.job import Policy
     from runner.executor.loop import Executor
     from runner.executor.publishing import Publisher
-    from runner.resources import Capacity
 
     spec = session.spec
     publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
@@ -229,22 +227,25 @@ def _execute(
         spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
         publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
     )  # fmt: skip
-    jobs = options.jobs or cores()
-    capacity = Capacity(jobs, memory_mib(), jobs)
     executor = Executor(
-        session.graph, session.stages, plan, attempts, launcher, Policy(options.keep_going, capacity), manager.hook,
-        interrupts, clock or Monotonic(), heard,
+        session.graph, session.stages, plan, attempts, launcher, policy(options), manager.hook, interrupts,
+        clock or Monotonic(), heard,
     )  # fmt: skip
     manager.hook.offpipe_run_started(
         spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
         isolation=launcher.layers,
     )  # fmt: skip
-    stages = executor.execute()
-    launcher.close()
-    status, exit_code = outcome(stages, interrupts.first)
-    publisher.sync()
-    seconds = time.monotonic() - began
-    head = journal.end(status, stages, seconds)
+    try:
+        stages = executor.execute()
+        launcher.close()
+        status, exit_code = outcome(stages, interrupts.first)
+        publisher.sync()
+        seconds = time.monotonic() - began
+        head = journal.end(status, stages, seconds)
+    except OffpipeError:
+        launcher.close()
+        attempts.give_up()
+        raise
     session.save_cache()
     result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers)
     manager.hook.offpipe_run_finished(result=result)

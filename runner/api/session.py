@@ -9,19 +9,21 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
-from runner.decide.plan import Plan, Planner
+from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
 from runner.record.seal import PLAIN, VARIABLE, read_key_file
 from runner.record.state import read_marker, read_metrics
-from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable
+from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
+from runner.spec.remarks import remarks
+from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.api.options import Options
     from runner.marker import Marker, OutputIdentity
@@ -43,7 +45,8 @@ class Session:
     also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
     but they need none.
 
-    `warn` hears once of each state file that cannot be used, and so counts as missing.
+    `warn` hears once of each state file that cannot be used, and so counts as missing, and of each module that a stage
+    imports and that is found nowhere.
     """
 
     def __init__(
@@ -59,13 +62,16 @@ class Session:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
         self.damage: dict[str, str] = {}
         self._warn = warn
+        self._told: set[Fault] = set()
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-        scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
-        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=scan)
+        self._scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
+        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=self._scan, warn=self._warn_once)
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
-        self.planner = Planner(self.graph, self.cache, self.marker, forced, paranoid=options.paranoid)
+        self.planner = Planner(
+            self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
+        )
         self.published: dict[str, OutputIdentity] = {}
 
     def read_head(self) -> LedgerHead:
@@ -88,6 +94,29 @@ class Session:
             self.damage[path] = what
             self._warn(Fault(path, f"{what}, and counts as missing"))
 
+    def _absence(self, stage: str) -> str:
+        """Return why there is no marker of a stage that could be used."""
+        what = self.damage.get(self.spec.paths.marker(stage))
+        return f"the marker {what}" if what else NO_RUN
+
+    def _warn_once(self, fault: Fault) -> None:
+        if fault not in self._told:
+            self._told.add(fault)
+            self._warn(fault)
+
+    def remark(self) -> None:
+        """Warn of what the spec says that is likely to mean something else."""
+        for fault in (*remarks(self.spec, self.stages), *self._useless_allowances()):
+            self._warn_once(fault)
+
+    def _useless_allowances(self) -> Iterator[Fault]:
+        rules = self._scan.rules
+        for index, name in enumerate(self.spec.allow_imports):
+            if not rules.is_of_use(name):
+                what = f'nothing bans "{name}"'
+                hint = did_you_mean(name, rules.names)
+                yield Fault(f"{self.spec.shown}#/offline/allowImports/{index}", what, hint)
+
     def heal(self) -> None:
         """Remove what counts as missing, so that the next run has nothing to tell; the pipeline lock is held."""
         still: dict[str, str] = {}
@@ -106,9 +135,10 @@ class Session:
         """
         self._markers.clear()
         self.published.clear()
-        for stage in self.stages:
+        selected = {stage.name for stage in self.stages}
+        for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
-                read_progress(path, self._note)
+                read_progress(path, self._note if stage.name in selected else unheard, left=True)
         try:
             return self.planner.plan(self.stages, self.new_examiner(), self.published)
         except OfflineError as error:

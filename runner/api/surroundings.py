@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import runner
 from runner.contain.environment import editable_mappings, heeded_by_interpreters, sdk_path
-from runner.executor.job import Surroundings
+from runner.executor.job import Policy, Surroundings
+from runner.resources import Capacity
 
 if TYPE_CHECKING:
+    from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.spec.model import Spec
 
@@ -39,11 +41,17 @@ def _sdk_path() -> str | None:
     )  # fmt: skip
 
 
-def cores() -> int:
+def policy(options: Options) -> Policy:
+    """Return how to go about a run: by what was asked for, and by what the machine has."""
+    jobs = options.jobs or _cores()
+    return Policy(options.keep_going, Capacity(jobs, _memory_mib(), jobs))
+
+
+def _cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory_mib() -> float:
+def _memory_mib() -> float:
     """Return the machine's memory in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)

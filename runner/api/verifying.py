@@ -15,6 +15,7 @@ from runner.record.findings import Damage, Findings
 from runner.record.seal import PLAIN, VARIABLE, read_key_file
 from runner.record.verify import LEDGER, Verification
 from runner.spec.load import load_spec
+from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
     from runner.api.options import Options
@@ -32,6 +33,7 @@ class Verified(NamedTuple):
 
     `unchecked`: the id of a key that nobody gave, so that only the form of keyed records was checked. `keyed_from`: the
     first line of the ledger that is keyed. `hidden`: how much more damage there is than `damage` tells.
+    `expected_line`: the line of the ledger that has the head which was expected, None where none was, or none has it.
     """
 
     directory: str
@@ -47,6 +49,7 @@ class Verified(NamedTuple):
     hidden: int
     incomplete: tuple[Remark, ...]
     notes: tuple[Remark, ...]
+    expected_line: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -73,6 +76,8 @@ def verify(
     Raises UsageError for a run that is not there, for `outputs` without a spec, and for a directory without state;
     StateError for what cannot be read, or was written by a newer release.
     """
+    if not os.path.lexists(target):
+        raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
     spec = None if os.path.isdir(target) else load_spec(target, workspace=options.workspace)
     if spec is None:
         _require_state(target, outputs=outputs)
@@ -101,6 +106,7 @@ def _verified(shown: str, verification: Verification, hashed: int | None, output
         shown, verification.pipeline, verification.head if verification.has_ledger else None, verification.key_id,
         verification.keyed_from, verification.unchecked, verification.runs, verification.records, hashed,
         (*damage, *outputs.damage), found.hidden + outputs.hidden, incomplete, notes,
+        verification.expected_line or None,
     )  # fmt: skip
 
 

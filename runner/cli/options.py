@@ -103,6 +103,11 @@ def clean(parser: argparse.ArgumentParser) -> None:
     _places(parser)
 
 
+def doctor(parser: argparse.ArgumentParser) -> None:
+    """Add what `doctor` takes."""
+    _json(parser)
+
+
 def nothing(parser: argparse.ArgumentParser) -> None:
     """Add nothing."""
 

@@ -40,7 +40,7 @@ VERBS = {
     "verify": Verb("verify", "check the audit log, metrics, markers and outputs", "SPEC|DIRECTORY", options.verify),
     "validate": Verb("validate", "check a spec and its inputs, reporting every fault", "SPEC", options.validate),
     "graph": Verb("graph", "print the stages and what leads to what", "SPEC", options.graph),
-    "doctor": Verb("doctor", "say how well this machine can keep stages offline", "", options.nothing),
+    "doctor": Verb("doctor", "say how well this machine can keep stages offline", "", options.doctor),
     "schema": Verb("schema", "print the JSON Schema of specs", "", options.nothing),
 }
 
@@ -103,8 +103,13 @@ def _require_spec_or_verb(word: str) -> None:
         return
     from difflib import get_close_matches
 
-    near = get_close_matches(word, VERBS, 1)
-    hint = f'did you mean the verb "{near[0]}"?' if near else f"the verbs are: {', '.join(VERBS)}"
+    from runner.spec.source import missing_hint
+
+    hint, near = missing_hint(word), get_close_matches(word, VERBS, 1)
+    if near and not os.path.lexists(f"{word}.json"):
+        hint = f'did you mean the verb "{near[0]}"?'
+    if not hint:
+        hint = f"the verbs are: {', '.join(VERBS)}"
     raise UsageError(Fault(word, "no such spec file, and no verb", hint))
 
 
@@ -112,6 +117,12 @@ def _with_wait(words: list[str]) -> list[str]:
     """Give a bare `--wait` its value, for ever, or argparse would take the next word for it."""
     end = words.index("--") if "--" in words else len(words)
     return ["--wait=inf" if word == "--wait" else word for word in words[:end]] + words[end:]
+
+
+def _options_of(verb: str) -> set[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    VERBS[verb].add_options(parser)
+    return set(parser._option_string_actions)  # noqa: SLF001 - argparse names its options nowhere else
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,6 +169,9 @@ class _Parser(argparse.ArgumentParser):
         word = extras[0].partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         near = get_close_matches(word, known, 1) if word.startswith("--") else []
+        others = [verb for verb in VERBS if verb != self._verb and word in _options_of(verb)]
+        if others:
+            raise UsageError(Fault("", f"no option {word}", f"it is one of {PROGRAM} {f', {PROGRAM} '.join(others)}"))
         hint = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
         raise UsageError(
             Fault("", f"no option {word}" if word.startswith("-") else f'unexpected argument "{word}"', hint)

@@ -12,6 +12,7 @@ from runner.cli.params import read_params
 from runner.display.words import printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
+from runner.record.files import open_regular
 from runner.record.seal import VARIABLE, warning_about
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     planned = api.plan(asked.spec, _options(asked), _warner(asked, stderr))
     decisions, faults = planned.plan
     if asked.flag("json"):
-        shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions)}
+        shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions, planned.failures)}
         stdout.write(json_text({**shown, "faults": [fault_json(fault) for fault in faults]}))
     elif not asked.flag("quiet"):
-        _write_all(stdout, plan_lines(decisions, full=asked.flag("verbose")))
+        _write_all(stdout, plan_lines(decisions, planned.failures, full=asked.flag("verbose")))
     return _tell(faults, stderr)
 
 
@@ -83,7 +84,7 @@ def explain(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
 
     warn = _warner(asked, stderr)
     stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0], warn)
-    _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, marker))
+    _write_all(stdout, explain_lines(stage.name, decision, planned.plan.decisions, planned.failures, marker))
     return _tell(planned.plan.faults, stderr)
 
 
@@ -115,7 +116,7 @@ def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG0
         return EXIT_OK
     path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run)
     escape = stdout.isatty()
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         while (chunk := file.read(_CHUNK)) and stdout.failure is None:
             if escape:
                 chunk += file.readline()
@@ -155,11 +156,15 @@ def clean(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: AR
 
 def doctor(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Print which levels of the offline guard can be had here, and why not those that cannot."""
-    from runner.display.offline import doctor_lines
+    from runner.display.offline import doctor_json, doctor_lines
+    from runner.display.summary import json_text
 
     found = api.doctor()
     refuses = sys.platform == "linux"
-    _write_all(stdout, doctor_lines(found, refuses=refuses))
+    if asked.flag("json"):
+        stdout.write(json_text(doctor_json(found)))
+    else:
+        _write_all(stdout, doctor_lines(found, refuses=refuses))
     return EXIT_OFFLINE if refuses and not any(isinstance(one, dict) for one in found.values()) else EXIT_OK
 
 

@@ -38,6 +38,7 @@ def verified_json(found: Verified) -> dict[str, object]:
         "directory": found.directory,
         "pipeline": found.pipeline,
         "ledgerHead": found.head,
+        "expectedHeadLine": found.expected_line,
         "keyId": found.key_id,
         "keyedFrom": found.keyed_from,
         "runs": found.runs,

@@ -15,7 +15,7 @@ from runner.errors import Fault
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 LARGEST_VALUE = 64 * 1024
@@ -162,11 +162,13 @@ def find_program(word: str, path: str, cwd: str) -> str | None:
 
     As execvp does, an empty or relative entry of `path` means below `cwd`.
     """
+    return next((candidate for candidate in candidates(word, path, cwd) if _is_program(candidate)), None)
+
+
+def candidates(word: str, path: str, cwd: str) -> Iterator[str]:
+    """The places where `find_program` looks, in order."""
     for directory in [""] if "/" in word else path.split(":"):
-        candidate = os.path.join(cwd, directory, word)
-        if _is_program(candidate):
-            return candidate
-    return None
+        yield os.path.join(cwd, directory, word)
 
 
 def _is_program(path: str) -> bool:

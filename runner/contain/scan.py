@@ -39,6 +39,15 @@ class Rules:
         by_spec = _most_specific(name, self._spec)
         return self._spec[by_spec] if by_spec else self._built_in.get(_most_specific(name, self._built_in), False)
 
+    def is_of_use(self, allowed: str) -> bool:
+        """Whether anything is banned that a name in the spec's list of allowed ones is, is above, or is below."""
+        return any(f"{one}.".startswith(f"{allowed}.") or f"{allowed}.".startswith(f"{one}.") for one in self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that is banned, in the order of the lists."""
+        return tuple(name for name, is_banned in (*self._built_in.items(), *self._spec.items()) if is_banned)
+
     def bans_local(self, name: str) -> bool:
         """Whether the spec itself bans the name; the built-in list means no module of the pipeline's own."""
         return bool(self.banned_by_spec(name))
@@ -87,7 +96,7 @@ class Scan:
             listed = ", ".join(f'"{name}"' for name in by_spec)
             return f'drop the import, or take {listed} out of "offline": {{"bannedImports": [...]}}'
         listed = ", ".join(f'"{name}"' for name in dict.fromkeys(map(_to_allow, names)))
-        return f'stages have no network; drop the import, or allow it: "offline": {{"allowImports": [{listed}]}}'
+        return f'drop the import, or allow it (and still have no network): "offline": {{"allowImports": [{listed}]}}'
 
 
 def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:

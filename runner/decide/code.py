@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from runner.decide.commands import processor_start, python_files_among, python_files_of_command
-from runner.decide.imports import walk_imports
+from runner.decide.imports import MODULE_NAME, walk_imports
 from runner.decide.interpreter import running_interpreter
 from runner.decide.modules import ModuleFinder
 from runner.decide.sources import ParseCache
-from runner.errors import Fault, InputError, OfflineError
+from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.spec.model import READY_MADE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.decide.commands import Start
     from runner.decide.digests import DigestCache, Signature
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 SECTION = "imports"  # of the cache file
+_UNFOUND_HINT = 'put it beside the processor, or name its directory, relative to root: "env": {"PYTHONPATH": "lib"}'
 
 
 class Scan(Protocol):
@@ -62,10 +63,11 @@ class CodeReader:
         parsed: ParseCache | None = None,
         interpreter: Interpreter | None = None,
         scan: Scan | None = None,
+        warn: Callable[[Fault], None] | None = None,
     ) -> None:
         """`declared` are the paths of all inputs and outputs, which are no code even where a command names them.
 
-        Without a `scan` nothing is banned.
+        Without a `scan` nothing is banned. `warn` hears of each import that leads nowhere, whenever a stage is read.
         """
         self._spec = spec
         self._cache = cache
@@ -73,6 +75,7 @@ class CodeReader:
         self._parsed = parsed or ParseCache(cache.sections.get(SECTION))
         self._interpreter = interpreter or running_interpreter()
         self._scan = scan
+        self._warn = warn
         rules = scan.rules if scan else None
         self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed, bans=rules)
         self._named: dict[str, bool] = {}
@@ -81,7 +84,9 @@ class CodeReader:
 
     def fresh(self) -> CodeReader:
         """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
-        return CodeReader(self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan)
+        return CodeReader(
+            self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan, self._warn
+        )
 
     @property
     def dirty(self) -> bool:
@@ -106,6 +111,8 @@ class CodeReader:
             code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
             if code.faults or code.banned:
                 self._refuse(stage, code)
+            if code.unfound and self._warn:
+                self._warn_of_unfound(stage, code, self._warn)
             for path, sha256 in code.files.items():
                 files[self._shown(path)] = sha256
                 watched[path] = (code.signatures[path], sha256)
@@ -121,6 +128,7 @@ class CodeReader:
             try:
                 component["mtimeNs"] = str(os.stat(processor).st_mtime_ns)
             except OSError as error:
+                raise_refusal(error, processor)
                 raise InputError(Fault(self._shown(processor), f"cannot read it: {error.strerror}")) from error
         return StageCode(component, watched, bool(starts), standard)
 
@@ -131,6 +139,12 @@ class CodeReader:
         faults = [*code.faults, *(self._scan.fault(stage.name, one, code) for one in banned if self._scan)]
         if faults:
             raise OfflineError(*faults)
+
+    def _warn_of_unfound(self, stage: Stage, code: CodeFiles, warn: Callable[[Fault], None]) -> None:
+        for name, (path, line) in code.unfound.items():
+            shown = f"{self._shown(path) if os.path.isabs(path) else path or MODULE_NAME}{f':{line}' if line else ''}"
+            what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
+            warn(Fault(shown, what, _UNFOUND_HINT))
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
         processor = self._spec.processor_path(stage)
@@ -167,6 +181,7 @@ class CodeReader:
         try:
             sha256, seen = self._cache.file(path)
         except OSError as error:
+            raise_refusal(error, path)
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
         return sha256, (seen, sha256)
 

@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.errors import raise_refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -69,11 +71,13 @@ def has_python_shebang(path: str) -> bool:
     """Whether the file at `path` begins with a `#!` line that starts Python, directly or by way of env."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
+    except OSError as error:
+        raise_refusal(error, path)
         return False
     try:
         first = os.read(descriptor, _SHEBANG_LENGTH).partition(b"\n")[0]
-    except OSError:
+    except OSError as error:
+        raise_refusal(error, path)
         return False
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import digest
 from runner.decide.digests import digest_tree, signature
 from runner.decide.inputs import InputFile, InputResolver
-from runner.errors import Fault, InputError
+from runner.errors import Fault, InputError, raise_refusal
 
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
@@ -93,13 +93,15 @@ class Examiner:
                 status = os.stat(path)
                 if signature(status) != seen and self._cache.file(path)[0] != sha256:
                     return path
-            except OSError:
+            except OSError as error:
+                raise_refusal(error, path)
                 return path
         for path, sha256 in fingerprint.trees.items():
             try:
                 if digest_tree(path, self._cache).sha256 != sha256:
                     return path
-            except (OSError, InputError):
+            except (OSError, InputError) as error:
+                raise_refusal(error, path)
                 return path
         return None
 
@@ -108,6 +110,7 @@ class Examiner:
             try:
                 tree = digest_tree(file.absolute, self._cache)
             except OSError as error:
+                raise_refusal(error, file.absolute)
                 raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
             fingerprint.trees[file.absolute] = tree.sha256
             fingerprint.input_bytes += tree.size
@@ -120,6 +123,7 @@ class Examiner:
             try:
                 sha256, seen = self._cache.file(file.absolute)
             except OSError as error:
+                raise_refusal(error, file.absolute)
                 raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
         fingerprint.watched[file.absolute] = (seen, sha256)
         fingerprint.input_bytes += status.st_size

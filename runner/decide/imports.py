@@ -40,6 +40,7 @@ class CodeFiles:
     files: absolute path -> sha256. signatures: of the same files, taken before they were read.
     packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
     absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there.
+    unfound: those of them that the code needs -> path (or `-c`, "") of what imports it first, and the line there.
     standard: what this code asks of the standard library and of ours as soon as it is imported, names in them included.
     importers: path -> path (or `-c`) of what imports it first, for chains, and the line there; starts have none.
     banned: imports that are held against whoever runs this. faults: of files that cannot be parsed or read.
@@ -49,6 +50,7 @@ class CodeFiles:
     signatures: dict[str, Signature] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    unfound: dict[str, tuple[str, int]] = field(default_factory=dict)
     standard: tuple[str, ...] = ()
     importers: dict[str, tuple[str, int]] = field(default_factory=dict)
     banned: tuple[Banned, ...] = ()
@@ -150,6 +152,8 @@ class _Walk:
         if importer in self._code.files or importer in {"", TEXT_NAME}:  # not what standard modules ask for
             self._standard.update(targets.standard)
             self._absent.update(targets.absent)
+            for name, line in targets.unfound:
+                self._code.unfound.setdefault(name, (importer, line))
         if targets.banned:
             self._banned.update(dict.fromkeys(targets.banned))
 

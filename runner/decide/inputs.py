@@ -10,7 +10,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import Fault, InputError
+from runner.errors import Fault, InputError, raise_refusal
 from runner.spec.globs import compile_glob, is_glob
 
 if TYPE_CHECKING:
@@ -60,10 +60,12 @@ class InputResolver:
             if not is_glob(pattern):
                 raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
         except OSError as error:
+            raise_refusal(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
         try:
             found = {found.path: found for found in self._matches(pattern, where)}
         except OSError as error:
+            raise_refusal(error, error.filename)
             raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
         if not found:
             raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files are never matched"))
@@ -146,6 +148,7 @@ class InputResolver:
             except (FileNotFoundError, NotADirectoryError):
                 self._listings[directory] = []
             except OSError as error:
+                raise_refusal(error, directory)
                 raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
         for entry in self._listings[directory]:
             if not entry.name.startswith(".") and (regex is None or regex.fullmatch(entry.name)):
@@ -165,6 +168,7 @@ def _status(path: str, absolute: str, where: str) -> os.stat_result:
     try:
         return os.stat(absolute)
     except OSError as error:  # most often a link that leads nowhere
+        raise_refusal(error, absolute)
         shown = ascii(path)[1:-1]
         raise InputError(Fault(where, f'"{shown}" matches, but: {error.strerror}', "remove or repair it")) from error
 

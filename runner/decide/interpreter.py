@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.errors import raise_refusal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -98,7 +100,8 @@ def _distribution(top: str, path: str) -> str:
     wanted = _normalised(top)
     try:
         names = os.listdir(site) if site else []
-    except OSError:
+    except OSError as error:
+        raise_refusal(error, site)
         names = []
     for name in names:
         project, _, version = name.removesuffix(".dist-info").partition("-")

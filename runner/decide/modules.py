@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import signature
 from runner.decide.sources import NOTHING, Parsed, parse, unreadable
-from runner.errors import Fault, InputError, OfflineError
+from runner.errors import Fault, InputError, OfflineError, raise_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +99,8 @@ class ModuleFinder:
             try:
                 self.listed[directory] = signature(os.stat(directory))
                 found = frozenset(os.listdir(directory))
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                raise_refusal(error, directory)
                 self.listed[directory] = None
                 found = frozenset()
             self._names[directory] = found
@@ -133,8 +134,8 @@ class ModuleFinder:
             except FileNotFoundError:
                 raise
             except OSError as error:
-                fault = Fault(self.shown(path), f"cannot read it: {error.strerror}")
-                source = Source("", (0, 0, 0, 0), NOTHING, fault)
+                raise_refusal(error, path)
+                source = Source("", (0, 0, 0, 0), NOTHING, Fault(self.shown(path), f"cannot read it: {error.strerror}"))
             except InputError as error:
                 fault = Fault(self.shown(path), error.faults[0].what, error.faults[0].hint)
                 source = Source("", (0, 0, 0, 0), NOTHING, fault)

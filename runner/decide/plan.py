@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree
 from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
-from runner.errors import Fault, InputError, OfflineError
+from runner.errors import Fault, InputError, OfflineError, raise_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from runner.marker import Marker, OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
+
+
+NO_RUN = "no completed run"
+AGAIN = "again"  # the component of the reason why a stage whose inputs changed while it ran is started once more
 
 
 class Reason(NamedTuple):
@@ -77,7 +81,10 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case."""
+    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case.
+
+    `absence` says why a stage that has no marker has none.
+    """
 
     def __init__(
         self,
@@ -87,12 +94,14 @@ class Planner:
         forced: Collection[str] = (),
         *,
         paranoid: bool = False,
+        absence: Callable[[str], str] = lambda stage: NO_RUN,  # noqa: ARG005 - the others are asked by stage
     ) -> None:
         self._graph = graph
         self._cache = cache
         self._marker_of = marker_of
         self._forced = forced
         self._paranoid = paranoid
+        self._absence = absence
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
         """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way.
@@ -146,7 +155,7 @@ class Planner:
         if stage.name in self._forced:
             return (Reason("forced", "asked for with --force"),)
         if marker is None:
-            return (Reason("marker", "no completed run"),)
+            return (Reason("marker", self._absence(stage.name)),)
         if marker.key_version != KEY_VERSION:
             return (Reason("key", "of a version that cannot be compared", marker.key_version, KEY_VERSION),)
         found: list[Reason] = []
@@ -179,7 +188,8 @@ class Planner:
             if not self._paranoid and identity.matches(status):
                 return identity.sha256
             return self._cache.file(path)[0]
-        except (OSError, InputError):
+        except (OSError, InputError) as error:
+            raise_refusal(error, path)
             return None
 
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 UNUSED_KEPT = 5_000  # parsed files that this run did not ask for; the oldest go first
 
 _HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
-_READING = 2  # raised when the same source would give other requests than before
+_READING = 3  # raised when the same source would give other requests than before
 _LONGEST = 120  # characters of a statement that are shown
 
 
 class Request(NamedTuple):
     """One import: `import MODULE`, or with names `from MODULE import NAMES`; `level` counts leading dots.
 
-    `deferred`: it stands in a function, so importing the file does not yet run it.
+    `deferred`: it stands in a function, so importing the file does not yet run it. `optional`: the file can do without.
     """
 
     line: int
@@ -32,6 +32,7 @@ class Request(NamedTuple):
     module: str
     names: tuple[str, ...] = ()
     deferred: bool = False
+    optional: bool = False
 
 
 class Parsed(NamedTuple):
@@ -145,10 +146,10 @@ def _restored(value: object) -> Parsed:
     """Return what `dump` wrote for one file; TypeError or ValueError when it is something else."""
     requests, exports = cast("tuple[list[list[object]], list[str]]", value)
     restored = []
-    for line, level, module, names, deferred in requests:
+    for line, level, module, names, deferred, optional in requests:
         if not (isinstance(line, int) and isinstance(level, int) and isinstance(module, str)):
             raise TypeError(value)
-        restored.append(Request(line, level, module, _strings(names), bool(deferred)))
+        restored.append(Request(line, level, module, _strings(names), bool(deferred), bool(optional)))
     return Parsed(tuple(restored), _strings(exports))
 
 

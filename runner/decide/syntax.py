@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.decide.guards import Guards
 from runner.decide.sources import Request
+from runner.decide.standing import Standing, standing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ _MODULES = frozenset({"importlib", "builtins", "runpy"})
 _IMPORTING = frozenset({"importlib.import_module", "importlib.__import__", "builtins.__import__", "runpy.run_module"})
 _RUNNING = frozenset({"builtins.exec", "builtins.eval", "builtins.compile"})  # of text
 _LOADERS = _IMPORTING | _RUNNING
+_TOP = Standing()
 _LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
 
 
@@ -29,46 +31,46 @@ class Collector:
         self.found: list[tuple[Request, ast.stmt | ast.expr]] = []
         self.exports: list[str] = []
         self._children = Guards(tree).live_children if has_guards else ast.iter_child_nodes
-        self._calls: list[tuple[ast.Call, bool]] = []
+        self._calls: list[tuple[ast.Call, Standing]] = []
         self._aliases = {"__builtins__": "builtins"}
         self._aliases.update((full.partition(".")[2], full) for full in _LOADERS if full.startswith("builtins."))
         self._gather(tree)
-        for call, deferred in self._calls:  # grows: a text that is run may hold more
-            self._add_call(call, deferred)
+        for call, standing in self._calls:  # grows: a text that is run may hold more
+            self._add_call(call, standing)
 
-    def _gather(self, tree: ast.AST, at: ast.Call | None = None, *, deferred: bool = False) -> None:
+    def _gather(self, tree: ast.AST, at: ast.Call | None = None, outer: Standing = _TOP) -> None:
         """Look at every node; `at` is the call that runs the tree's text, whose place is that of all that is in it."""
-        for node, is_deferred in self._nodes(tree, deferred):
+        for node, standing in self._nodes(tree, outer):
             if at is not None and isinstance(node, ast.stmt | ast.expr):
                 ast.copy_location(node, at)
             if isinstance(node, ast.Import):
-                self._add_import(node, is_deferred)
+                self._add_import(node, standing)
             elif isinstance(node, ast.ImportFrom):
-                self._add_from(node, is_deferred)
+                self._add_from(node, standing)
             elif isinstance(node, ast.Call):
-                self._calls.append((node, is_deferred))
+                self._calls.append((node, standing))
             elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
                 self._add_assignment(node)
 
-    def _nodes(self, tree: ast.AST, deferred: bool) -> Iterator[tuple[ast.AST, bool]]:
-        """Yield every node and whether it stands in a function; not what is for type checkers only."""
-        pending: list[tuple[ast.AST, bool]] = [(tree, deferred)]
+    def _nodes(self, tree: ast.AST, outer: Standing) -> Iterator[tuple[ast.AST, Standing]]:
+        """Yield every node and how it stands; not what is for type checkers only."""
+        pending: list[tuple[ast.AST, Standing]] = [(tree, outer)]
         while pending:
-            node, is_deferred = pending.pop()
-            yield node, is_deferred
-            inside = is_deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            node, standing = pending.pop()
+            yield node, standing
+            inside = standing_in(node, standing)
             pending.extend([(child, inside) for child in self._children(node)][::-1])
 
-    def _add_import(self, node: ast.Import, deferred: bool) -> None:
+    def _add_import(self, node: ast.Import, standing: Standing) -> None:
         for alias in node.names:
-            self.found.append((Request(node.lineno, 0, alias.name, (), deferred), node))
+            self.found.append((Request(node.lineno, 0, alias.name, (), *standing), node))
             top = alias.name.partition(".")[0]
             if top in _MODULES:
                 self._aliases[alias.asname or top] = alias.name if alias.asname else top
 
-    def _add_from(self, node: ast.ImportFrom, deferred: bool) -> None:
+    def _add_from(self, node: ast.ImportFrom, standing: Standing) -> None:
         names = tuple(alias.name for alias in node.names)
-        self.found.append((Request(node.lineno, node.level, node.module or "", names, deferred), node))
+        self.found.append((Request(node.lineno, node.level, node.module or "", names, *standing), node))
         is_loaders_own = not node.level and node.module in _MODULES
         for alias in node.names:
             full, bound = f"{node.module}.{alias.name}", alias.asname or alias.name
@@ -88,7 +90,7 @@ class Collector:
             elif isinstance(target, ast.Name) and node.value and (full := _dotted(node.value, self._aliases)):
                 self._aliases[target.id] = full
 
-    def _add_call(self, call: ast.Call, deferred: bool) -> None:
+    def _add_call(self, call: ast.Call, standing: Standing) -> None:
         full = _dotted(call.func, self._aliases)
         if full in _RUNNING:
             source = (
@@ -97,9 +99,9 @@ class Collector:
             text = _literal(source) if source is not None else None
             tree = _tree_of(text) if isinstance(text, str | bytes) else None
             if tree is not None:
-                self._gather(tree, call, deferred=deferred)
+                self._gather(tree, call, standing)
         elif full in _IMPORTING:
-            self.found += [(request, call) for request in _requested_by(call, full, deferred)]
+            self.found += [(request, call) for request in _requested_by(call, full, standing)]
 
 
 def _tree_of(text: str | bytes) -> ast.Module | None:
@@ -140,7 +142,7 @@ def _dotted(node: ast.expr, aliases: Mapping[str, str]) -> str:
     return ".".join([start, *attributes[::-1]]) if start else ""
 
 
-def _requested_by(call: ast.Call, full: str, deferred: bool) -> Iterator[Request]:
+def _requested_by(call: ast.Call, full: str, standing: Standing) -> Iterator[Request]:
     is_statement_like = full.endswith("__import__")
     parameters = ("mod_name",) if full == "runpy.run_module" else ("name", "package")
     given = dict(zip(_LIKE_STATEMENT if is_statement_like else parameters, call.args, strict=False))
@@ -159,7 +161,7 @@ def _requested_by(call: ast.Call, full: str, deferred: bool) -> Iterator[Request
         module, level = f"{package.rsplit('.', level - 1)[0]}.{module}", 0
     elif level and not isinstance(given.get("package"), ast.Name):
         return
-    yield Request(call.lineno, level, module, names, deferred)
+    yield Request(call.lineno, level, module, names, *standing)
 
 
 def _literal(node: ast.expr | None) -> object:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
 from runner.decide.sources import statement
-from runner.errors import InputError
+from runner.errors import InputError, raise_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,13 +38,17 @@ class Banned(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What one module imports, resolved: modules to walk on with and on which line, installed ones, and names."""
+    """What one module imports, resolved: modules to walk on with and on which line, installed ones, and names.
+
+    `unfound` are those of `absent` that the module needs, each with the line.
+    """
 
     walked: tuple[tuple[Module, int], ...]
     installed: tuple[Module, ...]
     standard: tuple[str, ...]
     absent: tuple[str, ...]
     banned: tuple[Banned, ...]
+    unfound: tuple[tuple[str, int], ...]
 
 
 def targets_of(lookup: Lookup, module: Module) -> Targets:
@@ -65,9 +69,9 @@ def resolve(lookup: Lookup, module: Module, parsed: Parsed, path: str, content: 
     for request in parsed.requests:
         base = _absolute(module, request)
         if base is None:
-            resolution.absent["." * request.level + request.module] = None
+            resolution.miss("." * request.level + request.module, request.line, needed=not request.optional)
             continue
-        resolution.add(base, request.names, request.line, at_once=not request.deferred)
+        resolution.add(base, request.names, request.line, needed=not request.optional)
         if module.kind == LOCAL and lookup.finder.bans:
             banned = tuple(name for name in _asked(base, request.names) if is_banned(lookup, name))
             if banned:
@@ -79,7 +83,8 @@ def _content(finder: ModuleFinder, path: str) -> bytes:
     """Read a file once more; nothing when it is gone."""
     try:
         return finder.cache.read(path)[0]
-    except (OSError, InputError):
+    except (OSError, InputError) as error:
+        raise_refusal(error, path)
         return b""
 
 
@@ -123,27 +128,34 @@ class Resolution:
         self._walked: dict[Module, int] = {}
         self._installed: dict[Module, None] = {}
         self._standard: dict[str, None] = {}
-        self.absent: dict[str, None] = {}
+        self._absent: dict[str, None] = {}
+        self._unfound: dict[str, int] = {}
         self._banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
 
-    def add(self, base: str, names: tuple[str, ...] = (), line: int = 0, *, at_once: bool = True) -> None:
+    def add(self, base: str, names: tuple[str, ...] = (), line: int = 0, *, needed: bool = True) -> None:
         """Take in `import base`, or `from base import names`, of which some may be submodules.
 
-        `at_once`: importing what asks for it imports it too.
+        `needed`: the program does it as soon as it starts, and cannot go on without.
         """
         modules, missing = self._lookup.chain(base)
         self._take(modules, line)
-        if at_once and modules and _is_the_same_for_all(modules[0]):
+        if needed and modules and _is_the_same_for_all(modules[0]):
             self._standard.update(dict.fromkeys((base, *(f"{base}.{name}" for name in names if name != "*"))))
         if missing:
-            self.absent[missing] = None
+            self.miss(missing, line, needed=needed)
         elif modules[-1].package and modules[-1].name == base:
             for name in self._expanded(names, modules[-1]):
                 found, absent = self._lookup.chain(f"{base}.{name}")
                 if not absent:
                     self._take(found, line)
                 elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
-                    self.absent[absent] = None
+                    self.miss(absent, line, needed=needed)
+
+    def miss(self, name: str, line: int, *, needed: bool) -> None:
+        """Take in that a module was found nowhere; `needed`: the program cannot go on without it."""
+        self._absent[name] = None
+        if needed:
+            self._unfound.setdefault(name, line)
 
     def _expanded(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
         for name in names:
@@ -174,4 +186,5 @@ class Resolution:
     def targets(self) -> Targets:
         banned = tuple(Banned(*key, names) for key, names in self._banned.items())
         walked, installed = tuple(self._walked.items()), tuple(self._installed)
-        return Targets(walked, installed, tuple(self._standard), tuple(self.absent), banned)
+        unfound = tuple(self._unfound.items())
+        return Targets(walked, installed, tuple(self._standard), tuple(self._absent), banned, unfound)

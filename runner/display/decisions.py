@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from runner.decide.plan import Decision
     from runner.marker import Marker
 
+    Failures = Mapping[str, tuple[str, str, str]]  # stage -> the run in which it failed last, when, and why
+
 _NAME_COLUMN = 40
 
 
@@ -22,22 +24,31 @@ def word_of(decision: Decision) -> str:
     return type(decision).__name__.lower()
 
 
-def plan_lines(decisions: Mapping[str, Decision], *, full: bool) -> Iterator[str]:
-    """Yield a line a stage: its name, the decision, and why."""
+def plan_lines(decisions: Mapping[str, Decision], failures: Failures, *, full: bool) -> Iterator[str]:
+    """Yield a line a stage: its name, the decision, why, and how it failed last."""
     width = min(_NAME_COLUMN, max((len(name) for name in decisions), default=0))
     for name, decision in decisions.items():
-        yield f"{name:<{width}}  {word_of(decision):<7}  {_why(decision, decisions, full=full)}".rstrip() + "\n"
+        why = "; ".join(filter(None, (_why(decision, decisions, full=full), *failure_texts(failures, name))))
+        yield f"{name:<{width}}  {word_of(decision):<7}  {why}".rstrip() + "\n"
 
 
-def plan_json(decisions: Mapping[str, Decision]) -> list[dict[str, object]]:
+def failure_texts(failures: Failures, stage: str) -> Iterator[str]:
+    """Yield how a stage failed last, if it did."""
+    if stage in failures:
+        run, _, why = failures[stage]
+        yield f"failed in run {printable(run)}: {printable(why)}"
+
+
+def plan_json(decisions: Mapping[str, Decision], failures: Failures) -> list[dict[str, object]]:
     """Return the decisions as JSON values, in order."""
     return [
-        {"stage": name, "decision": word_of(decision), **_details(decision)} for name, decision in decisions.items()
+        {"stage": name, "decision": word_of(decision), **_details(decision), **_failure_json(failures, name)}
+        for name, decision in decisions.items()
     ]
 
 
 def explain_lines(
-    name: str, decision: Decision, decisions: Mapping[str, Decision], marker: Marker | None
+    name: str, decision: Decision, decisions: Mapping[str, Decision], failures: Failures, marker: Marker | None
 ) -> Iterator[str]:
     """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
     if isinstance(decision, Run):
@@ -47,6 +58,7 @@ def explain_lines(
         yield f"{name}: {word_of(decision)}, {_why(decision, decisions, full=True)}\n"
     else:
         yield f"{name}: up to date\n"
+    yield from (f"  {text}\n" for text in failure_texts(failures, name))
     if marker is None:
         return
     yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
@@ -77,7 +89,9 @@ def _recorded(marker: Marker) -> Iterator[str]:
 def _mapping(component: str, value: Mapping[str, object]) -> Iterator[str]:
     lines = []
     for name, part in value.items():
-        if isinstance(part, dict) and component == "code":
+        if name == "absent" and isinstance(part, list):
+            lines += [f"  {printable(str(module))}  found nowhere: changes of it are not noticed\n" for module in part]
+        elif isinstance(part, dict) and component == "code":
             prefix = "" if name == "files" else "package "
             lines += [f"  {prefix}{printable(path)}  {value_text(one, full=True)}\n" for path, one in part.items()]
         elif part not in (None, [], {}, "") or component == "params":
@@ -96,6 +110,12 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
         needed = all(one in decisions for one in decision.by)
         return f"by {', '.join(decision.by)}" if needed else printable("; ".join(decision.by))
     return ""
+
+
+def _failure_json(failures: Failures, stage: str) -> dict[str, object]:
+    if stage not in failures:
+        return {}
+    return {"lastFailure": dict(zip(("run", "time", "why"), failures[stage], strict=True))}
 
 
 def _details(decision: Decision) -> dict[str, object]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from runner import results
 from runner.display.words import near_path, printable, printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from runner.results import StageResult
+    from runner.results import RunResult, StageResult
 
+_NAMED = 8  # of the stages that were not started
 _TAIL_LINES = 20
 _TAIL_BYTES = 4096
 
@@ -25,6 +27,25 @@ def failure_text(result: StageResult, log_command: str) -> str:
         lines += [f"    {line}" for line in tail]
         lines.append(f"more: {log_command} {result.name}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def unstarted_lines(result: RunResult) -> Iterator[str]:
+    """Yield which stages were never started: those that need what failed, then those that only came after it."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for stage in result.stages.values():
+        if stage.status == results.BLOCKED and stage.fault:
+            found[stage.fault.what.startswith(results.BLOCKED_BY)].append(stage.name)
+    if found[True]:
+        yield f"blocked by what failed: {_listed(found[True])}"
+    if found[False]:
+        hint = " (-k starts what does not need it)" if result.status == results.FAILED else ""
+        event = "interrupt" if result.status == results.INTERRUPTED else "failure"
+        yield f"not started after the {event}: {_listed(found[False])}{hint}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def log_tail(path: str) -> Iterator[str]:

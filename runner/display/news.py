@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.extent import extent_of
-from runner.display.failure import failure_text
+from runner.display.failure import failure_text, unstarted_lines
 from runner.display.offline import isolation_warnings
 from runner.display.progress import Row
 from runner.display.words import counted, printable, seconds
 from runner.errors import StateError
 from runner.hookspecs import hookimpl
 from runner.record.checkpoints import read_progress
+from runner.results import network_text
 
 if TYPE_CHECKING:
     from runner.display.progress import Reporter
-    from runner.results import AttemptResult, RunResult, StageResult
+    from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
 
@@ -43,8 +44,10 @@ class News:
 
     @hookimpl
     def offpipe_attempt_started(
-        self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int
+        self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
     ) -> None:
+        if changed is not None:
+            self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
         if not self._to.is_live:
             if not self._to.quiet:
                 self._say(f"{stage.name}: started (attempt {attempt}{_resumed_at(progress)})")
@@ -56,7 +59,18 @@ class News:
         self._to.tick()
 
     @hookimpl
+    def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
+        asked = [one for one in calls if not one.is_probe]
+        if asked:
+            then = "it fails when it ends" if fails else "it goes on"
+            what = f"asked for a network, which was refused, and {then}: {printable(network_text(asked))}"
+            self._say(f"{stage.name}: {what}", bad=fails)
+
+    @hookimpl
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
+        if attempt.left_behind and not attempt.sent:
+            left = counted(attempt.left_behind, "process", "processes")
+            self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
         row = self._to.view.rows.get(stage.name)
         if next_delay is None:
             return
@@ -88,7 +102,9 @@ class News:
             self._say(f"{stage.name}: {what}")
 
     @hookimpl
-    def offpipe_run_finished(self, result: RunResult) -> None:  # noqa: ARG002 - pluggy matches hook arguments by name
+    def offpipe_run_finished(self, result: RunResult) -> None:
+        for line in unstarted_lines(result):
+            self._say(line)
         self._to.close()
 
 

@@ -72,12 +72,27 @@ def offline_text(result: RunResult) -> str:
     return f"offline guard: {level}, a network was refused to {'; '.join(asked[:SHOWN])}{more}\n"
 
 
+def doctor_json(found: Mapping[str, Mapping[str, str] | RefusedError]) -> dict[str, object]:
+    """Return the level that runs reach here, and each level's layers (as record 0 has them), or what is missing."""
+    levels = {
+        level: {"available": True, "layers": dict(one), "missing": None}
+        if isinstance(one, dict)
+        else {"available": False, "layers": {}, "missing": str(one)}
+        for level, one in found.items()
+    }
+    return {"level": _reached(found), "levels": levels}
+
+
+def _reached(found: Mapping[str, Mapping[str, str] | RefusedError]) -> str:
+    return next((level for level, one in found.items() if isinstance(one, dict)), SCAN)
+
+
 def doctor_lines(found: Mapping[str, Mapping[str, str] | RefusedError], *, refuses: bool) -> Iterator[str]:
     """Yield what each level is here: its layers and what they cover, or what is missing and may be done.
 
     `refuses`: a run does, on this kind of system, unless a level is there.
     """
-    reached = next((level for level, one in found.items() if isinstance(one, dict)), SCAN)
+    reached = _reached(found)
     yield f"offline guard: runs on this machine reach level {reached}\n"
     for level, one in found.items():
         if isinstance(one, dict):

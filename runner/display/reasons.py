@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.decide.plan import AGAIN
 from runner.display.words import as_json, is_digest, printable, value_text
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     Reason = Sequence[object]  # component, what, old, new: of a plan, or as a marker keeps it
 
 _SHOWN = 3
-_FIXED = {"marker", "forced"}
+_FIXED = {"marker", "forced", AGAIN}
 _FILES = {"inputs": "input ", "code": "code "}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
+from runner.decide.plan import AGAIN, Reason
+from runner.errors import OffpipeError
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.publishing import real_identities
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
-    from runner.decide.plan import Planner, Reason
+    from runner.decide.plan import Planner
     from runner.errors import Fault
     from runner.executor.publishing import Publisher
     from runner.marker import Marker, OutputIdentity
@@ -66,6 +69,7 @@ class Attempts:
         self._numbers = dict(earlier)
         self._keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
+        self._laid_out: dict[str, Job] = {}  # whose attempts have not ended yet, by stage
         self._launched = 0
 
     # ---- deciding ----
@@ -83,14 +87,16 @@ class Attempts:
             return None
         return job
 
-    def redecide(self, job: Job) -> bool:
+    def redecide(self, job: Job, changed: str) -> bool:
         """Take a changed input into account; False when the stage is up to date after all."""
         job.redecided += 1
+        job.changed, ran = changed, job.number
         job.tries_before, job.delay = len(job.attempts), 0.0
         fresh = self.decide(job.stage)
         if fresh is None:
             return False
-        job.fingerprint, job.reasons = fresh.fingerprint, fresh.reasons
+        job.fingerprint = fresh.fingerprint
+        job.reasons = (Reason(AGAIN, f'"{changed}" changed while attempt {ran} ran'), *fresh.reasons)
         return True
 
     def job_of(self, stage: Stage) -> Job:
@@ -123,6 +129,7 @@ class Attempts:
         Raises SpecError when the command line cannot be made, or its program is not there.
         """
         stage, run = job.stage, self.run_id
+        self._laid_out[stage.name] = job
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
         job.tag = partial_tag(run, job.number)
@@ -162,15 +169,17 @@ class Attempts:
 
     # ---- during and after ----
 
-    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> None:
-        """Record which networks the running attempt asked for, and what that does to the stage."""
-        for one in (NetworkCalls(*fields) for fields in asked):
+    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> list[NetworkCalls]:
+        """Record which networks the running attempt asked for, and what that does to the stage; return the calls."""
+        calls = [NetworkCalls(*fields) for fields in asked]
+        for one in calls:
             record: dict[str, object] = {
                 "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
                 "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
             }  # fmt: skip
             self._log.append("offline.attempt", record)
             job.network.append(one)
+        return calls
 
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
@@ -183,6 +192,7 @@ class Attempts:
             ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
         self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
+        del self._laid_out[job.stage.name]
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             self.sweep(job)
@@ -223,10 +233,22 @@ class Attempts:
     def abandon(self, job: Job) -> None:
         """Take back an attempt that was laid out and will not be started."""
         self._give_back_scratch(job)
+        del self._laid_out[job.stage.name]
         if job.log:
             files.discard(job.log)
         self.sweep(job)
         self.release(job)
+
+    def give_up(self) -> None:
+        """After the disk refused something and all stages were ended: remove what it lets us of what they left.
+
+        The next run would do it, but room may be just what is missing.
+        """
+        for job in self._laid_out.values():
+            with suppress(OffpipeError):
+                self.sweep(job)
+        with suppress(OffpipeError):
+            files.discard(self._paths.run_temporary(self.run_id))
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""

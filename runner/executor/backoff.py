@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, Fault
+from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, REFUSALS, Fault
 from runner.results import network_text
 from runner.retry import delay_before, is_retryable, may_start
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from runner.executor.job import Job
     from runner.results import AttemptResult
+
+_HINT = "stages run offline: bring here beforehand what it fetches, and declare it as an input"
+_INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # what is known to ask without need
 
 
 class Backoff:
@@ -54,6 +58,8 @@ class Backoff:
         if job.asked_for_network(attempt):
             return _network_fault(job, attempt), EXIT_OFFLINE
         fault = _fault_of(job, attempt)
+        if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in REFUSALS:
+            return fault, EXIT_STATE
         if given_up:
             fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
         return fault, EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
@@ -62,10 +68,14 @@ class Backoff:
 def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
     asked = [calls for calls in attempt.network if job.fails_by(calls)]
     what = f"asked for a network, which was refused: {network_text(asked)}"
-    hint = (
-        "stages run offline; what asks without need (Python's uuid1 and getnode, Java's getLocalHost) may be left to: "
-        '"offline": {"onAttempt": "record"}'
-    )
+    if attempt.code == 0 and not attempt.timed_out:
+        what += "; it went on and exited 0, but its outputs were thrown away"
+    hint = _HINT
+    if all(_INNOCENT.fullmatch(calls.program) for calls in asked):
+        hint = (
+            "stages run offline; what asks without need (Python's uuid1 and getnode, Java's getLocalHost) may be left "
+            'to: "offline": {"onAttempt": "record"}'
+        )
     return Fault(f"stage {job.stage.name}", what, hint)
 
 
@@ -74,12 +84,14 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
     where = f"stage {job.stage.name}"
     if attempt.failed_to_start:
         return Fault(where, f"could not start {job.program}: {attempt.failed_to_start}")
+    refused = [calls for calls in attempt.network if not calls.is_probe]
+    offline = f"; a network was refused to {network_text(refused)}" if refused else ""
     if attempt.timed_out:
-        return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}")
+        return Fault(where, f"ended at its time limit of {job.stage.timeout_seconds:g} s{tried}{offline}")
     hint = ""
     if attempt.local_sockets:
         hint = (
             "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them (Manager, "
             'the start method "forkserver"), use "fork" or "spawn"'
         )
-    return Fault(where, f"failed with {attempt.describe()}{tried}", hint)
+    return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)

@@ -16,6 +16,7 @@ from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunE
 from runner.executor.backoff import Backoff
 from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
+from runner.executor.unstarted import blocked_text, blocking, reasons_unstarted
 from runner.interrupts import SIGNALS
 from runner.results import AttemptResult, StageResult
 
@@ -85,10 +86,16 @@ class Executor:
         exits = []
         for told in self._launcher.receive():
             if isinstance(told, Asked):
-                self._attempts.record_network(self._running[told.id], told.network)
+                self._tell_of_network(self._running[told.id], told.network)
             else:
                 exits.append((self._running.pop(told.id), told))
         return exits
+
+    def _tell_of_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> None:
+        """Record what a stage that goes on working has asked for, and let nobody wait for it in ignorance."""
+        calls = self._attempts.record_network(job, asked)
+        fails = any(job.fails_by(one) for one in calls)
+        self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=calls, fails=fails)
 
     def _start_ready(self) -> None:
         """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
@@ -110,12 +117,8 @@ class Executor:
         return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _settled_without_running(self, stage: Stage) -> bool:
-        blocked_by = [
-            one for one in self._graph.upstream[stage.name]
-            if one in self.results and self.results[one].status not in (results.SUCCEEDED, results.SKIPPED)
-        ]  # fmt: skip
-        if blocked_by:
-            fault = Fault(f"stage {stage.name}", f"blocked by {', '.join(blocked_by)}")
+        if by := blocking(self._graph, stage.name, self.results):
+            fault = Fault(f"stage {stage.name}", blocked_text(by))
             self._frontier.take(stage)
             self._finish(StageResult(stage.name, results.BLOCKED, fault=fault))
             return True
@@ -153,8 +156,9 @@ class Executor:
         partials = self._attempts.partials(job)
         self._hooks.offpipe_attempt_started(
             stage=job.stage, attempt=job.number, progress=self._attempts.progress_path(job.stage), partials=partials,
-            input_bytes=job.fingerprint.input_bytes,
+            input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
+        job.changed = None
 
     def _wake_sleepers(self) -> None:
         while self._sleeping and self._sleeping[0][0] <= self._clock():
@@ -232,7 +236,7 @@ class Executor:
                 what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
                 hint = "stop what writes to it, or give the stage a copy"
                 self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
-            elif self._attempts.redecide(job):
+            elif self._attempts.redecide(job, changed):
                 self._start(job)
             else:
                 self._attempts.release(job)
@@ -287,11 +291,8 @@ class Executor:
         """Settle the stages that were never started, because the run was stopped before their turn."""
         if self._ahead is not None:
             self._attempts.abandon(self._ahead[0])
-        failed = [name for name, result in self.results.items() if result.status == results.FAILED]
-        why = "not started after " + (
-            "the interrupt" if self._interrupts.count else f"the failure of {', '.join(failed)}"
-        )
-        for name in names:
+        interrupted = self._interrupts.count > 0
+        for name, why in reasons_unstarted(self._graph, names, self.results, interrupted=interrupted).items():
             decision = self._plan.decisions[name]
             if isinstance(decision, Skip):
                 self._finish(StageResult(name, results.SKIPPED, key=decision.key))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
@@ -108,15 +109,23 @@ class Publisher:
                 raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
             raise
 
+    @staticmethod
+    def _make_durable(partial: str) -> None:
+        """Sync a partial; one that could not be is removed, for a later fsync would succeed without what was lost."""
+        try:
+            (files.sync_tree if os.path.isdir(partial) else files.sync_file)(partial)
+        except StateError:
+            with suppress(StateError):
+                files.discard(partial)
+            raise
+
     def _identity(self, declared: str, partial: str) -> OutputIdentity:
+        if self._durable:
+            self._make_durable(partial)
         if declared.endswith("/"):
-            if self._durable:
-                files.sync_tree(partial)
             tree = digest_tree(partial, self._cache)
             status = os.lstat(partial)
             return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns)
-        if self._durable:
-            files.sync_file(partial)
         with files.naming(partial, "read"):
             sha256, _ = self._cache.file(partial)
             status = os.lstat(partial)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.contain.environment import DEFAULT_PATH, argument_fault, contract_variables, find_program, stage_environment
+from runner.contain.programs import missing_program
 from runner.errors import Fault, InputError, SpecError
 from runner.record import files
 from runner.record.state import write_stage_file
@@ -77,7 +78,7 @@ class Setting:
         path = environment.get("PATH", DEFAULT_PATH)
         program = find_program(argv[0], path, self._spec.root)
         if program is None:
-            raise SpecError(self._missing_program(argv[0], path, where))
+            raise SpecError(missing_program(argv[0], path, self._around.outer_path, self._spec.root, where))
         fault = argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where)
         if fault is not None:
             raise SpecError(fault)
@@ -105,11 +106,3 @@ class Setting:
             )
         except InputError as error:
             raise InputError(*(Fault(where, fault.what, fault.hint) for fault in error.faults)) from error
-
-    def _missing_program(self, word: str, path: str, where: str) -> Fault:
-        elsewhere = find_program(word, self._around.outer_path, self._spec.root)
-        if elsewhere is None:
-            return Fault(where, f'no program "{word}" on the stage\'s PATH', f"PATH is {path}")
-        directory = os.path.dirname(elsewhere)
-        hint = f'stages do not see your shell\'s PATH; add to the stage: "env": {{"PATH": "{directory}:{path}"}}'
-        return Fault(where, f'program "{word}" is only on the PATH of your shell, as {elsewhere}', hint)

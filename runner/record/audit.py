@@ -8,14 +8,16 @@ back, and said. Those who read without the key of a keyed log check its form alo
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import canonical
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.commits import COMMIT, Commits
 from runner.record.seal import PLAIN
+from runner.record.shapes import is_record
 from runner.record.state import VERSION, refuse_newer
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
 
 GENESIS = "0" * 64
+DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
 
 
@@ -48,21 +51,20 @@ def encode_record(
 
 
 def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> dict[str, object] | None:
-    """Return the record on a whole line, or None when it is damaged: not JSON, not canonical, or of another hash.
+    """Return the record on a whole line, or None when it is damaged: no record, not canonical, or of another hash.
 
     `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
     """
     try:
-        record = loads(line)
-        if not isinstance(record, dict) or not (isinstance(record["v"], int) and isinstance(record["seq"], int)):
+        record: dict[str, Any] = loads(line)
+        if not is_record(record):
             return None
         claimed = record.pop("hash")
         body = canonical(record)
         whole = canonical({**record, "hash": claimed}) + b"\n"
-        data = record["data"]
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    fitting = seal.of(data.get("keyId", key_id) if isinstance(data, dict) else key_id)
+    fitting = seal.of(record["data"].get("keyId", key_id))
     if whole != line or (fitting is not None and fitting.hash(body) != claimed):
         return None
     record["hash"] = claimed
@@ -87,6 +89,7 @@ class AuditLog:
         self.seal = seal
         self.commits = commits or Commits()
         self._descriptor = files.open_append(path, new=last is None)
+        self._durable = os.fstat(self._descriptor).st_size
 
     def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
         """Append one record in one write; with `sync` it is durable when this returns."""
@@ -111,8 +114,8 @@ class AuditLog:
         return last
 
     def sync(self) -> None:
-        """Make every record so far durable."""
-        files.sync_descriptor(self._descriptor, self.path)
+        """Make every record so far durable, or take back those that are not."""
+        self._durable = sync_or_take_back(self._descriptor, self.path, self._durable)
 
     def close(self) -> None:
         """Close the descriptor; the log stays as it is."""
@@ -157,6 +160,20 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         return
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
+
+
+def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
+    """Make a log durable and return its size; when that fails, cut it back to the `durable` bytes it had before.
+
+    Else the next run would read from memory what is not on disk, and act on it: a second fsync would succeed.
+    """
+    try:
+        files.sync_descriptor(descriptor, path)
+    except StateError:
+        with suppress(StateError):
+            files.truncate(path, durable)
+        raise
+    return os.fstat(descriptor).st_size
 
 
 def cut_torn_line(path: str) -> int:
@@ -208,19 +225,24 @@ def _follow(
     record = parse_record(line, seal, key_id)
     if record is None:
         _refuse_newer_line(line, path)
-        raise _damaged(line, path, number, "the record is damaged")
+        raise _damaged(line, path, number, DAMAGED)
     refuse_newer(record, path)
     if last is not None and (record["seq"], record.get("prev")) != (last.seq + 1, last.hash):
         raise _damaged(line, path, number, "the record does not follow the one before it")
     return record, Position(int(str(record["seq"])), str(record["hash"]))
 
 
+def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
+    """Return the error of those who will not build upon line `number` of a log."""
+    hint = "restore it from a copy, or move the state directory away to start anew"
+    return StateError(Fault(f"{path}:{number}", what, hint))
+
+
 def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
     if not number:
         with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
             number = max(at for at, one in enumerate(log, 1) if one == line)
-    hint = "restore it from a copy, or move the state directory away to start anew"
-    return StateError(Fault(f"{path}:{number}", what, hint))
+    return damaged(path, number, what)
 
 
 def _last_lines(path: str) -> tuple[list[bytes], int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path
 from runner.record import files
+from runner.record.state import refuse_newer
 from runner.record.unusable import DAMAGED, MOST_PROGRESS, read_usable, unheard
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class Progress(NamedTuple):
     outputs: dict[str, Kept]
 
 
-def read_progress(path: str, note: Note = unheard) -> Progress | None:
+def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Progress | None:
     """Return the checkpoint in a progress file, or None when there is none or `note` is told what is wrong with it.
 
     The stage wrote it, so nothing that is odd about it is an error of the state directory. Another `v` is no damage
-    either: it is taken for none.
+    either: it is taken for none. But one that was `left` by an earlier run with a newer `v` is a newer release's, and
+    would be lost with it: StateError.
     """
     content = read_usable(path, MOST_PROGRESS, note)
     if content is None:
@@ -55,6 +57,8 @@ def read_progress(path: str, note: Note = unheard) -> Progress | None:
     except (ValueError, RecursionError, MemoryError):
         value = None
     if isinstance(value, dict) and value.get("v", VERSION) != VERSION:
+        if left:
+            refuse_newer(value, path)
         return None
     progress = _progress(value) if isinstance(value, dict) else None
     if progress is None:

@@ -91,7 +91,7 @@ def append(descriptor: int, content: bytes, path: str) -> None:
                 written += os.write(descriptor, content[written:])
         except OSError:
             if written:
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                _cut_quietly(descriptor, os.fstat(descriptor).st_size - written)
             raise
 
 
@@ -280,6 +280,13 @@ def _sync(path: str, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _cut_quietly(descriptor: int, length: int) -> None:
+    try:
+        os.ftruncate(descriptor, length)
+    except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
+        pass
 
 
 def _unlink_quietly(path: str) -> None:

@@ -11,8 +11,18 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.record import files
-from runner.record.audit import GENESIS, Position, cut_torn_line, encode_record, key_id_of, last_record
+from runner.record.audit import (
+    GENESIS,
+    Position,
+    cut_torn_line,
+    damaged,
+    encode_record,
+    key_id_of,
+    last_record,
+    sync_or_take_back,
+)
 from runner.record.seal import PLAIN
+from runner.record.shapes import is_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +51,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    return _head(last_record(path, seal))
+    return _head(last_record(path, seal), path)
 
 
 class Ledger:
@@ -64,9 +74,10 @@ class Ledger:
         """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
         descriptor = files.open_append(self.path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with files.naming(self.path, "lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             cut_torn_line(self.path)
-            head = _head(last_record(self.path, self._seal))
+            head = _head(last_record(self.path, self._seal), self.path)
             self._seal.refuse_other(head.key_id, self.path)
             open_runs = open_after(head.open_runs, event, run)
             data: dict[str, object] = {
@@ -75,9 +86,10 @@ class Ledger:
             }  # fmt: skip
             seq = head.position.seq + 1
             line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash, self._seal)
+            before = os.fstat(descriptor).st_size
             files.append(descriptor, line, self.path)
             if sync:
-                files.sync_descriptor(descriptor, self.path)
+                sync_or_take_back(descriptor, self.path, before)
         finally:
             os.close(descriptor)
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
@@ -89,12 +101,14 @@ def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, .
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
 
-def _head(record: dict[str, object] | None) -> LedgerHead:
+def _head(record: dict[str, object] | None, path: str) -> LedgerHead:
     if record is None:
         return LedgerHead(Position(-1, GENESIS), "", ())
     data = record["data"]
     assert isinstance(data, dict)
+    if not is_head(data):
+        raise damaged(path, int(str(record["seq"])) + 1)
     return LedgerHead(
-        Position(int(str(record["seq"])), str(record["hash"])), str(data.get("pipeline")), tuple(data.get("open", ())),
+        Position(int(str(record["seq"])), str(record["hash"])), data["pipeline"], tuple(data["open"]),
         key_id_of(record),
     )  # fmt: skip

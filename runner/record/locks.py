@@ -55,7 +55,8 @@ class KernelLock:
 
     def release(self) -> None:
         """Give the lock back; the file stays."""
-        self._lock.release()
+        with files.naming(self.path, "unlock"):
+            self._lock.release()
 
     def write_holder(self, holder: dict[str, object]) -> None:
         """Say in the lock file who holds it."""

@@ -11,9 +11,10 @@ from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, Any
 
-from runner.marker import OutputIdentity
+from runner.marker import OutputIdentity, is_written_here
 from runner.record.lines import NotRegularError, read_plain
 from runner.record.recovery import marker_of
+from runner.record.state import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +62,8 @@ class Markers:
                 self._empty.append(name)
                 return
             value = loads(content)
+            if not is_written_here(value):
+                refuse_newer(value, f"{self._directory}/{name}")
             named, seq = value["run"], value["auditSeq"]
             if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage:
                 raise ValueError(named)
@@ -68,7 +71,7 @@ class Markers:
             return
         except NotRegularError as error:
             self._findings.damaged(name, 0, "", str(error))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._findings.damaged(name, 0, "", "is not the marker of a stage")
         else:
             if run in (None, named):

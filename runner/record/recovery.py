@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 from json import loads
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
-from runner.record.audit import Position, cut_torn_line, key_id_of, read_chain
+from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.commits import COMMIT, Commits
 from runner.record.seal import PLAIN
+from runner.record.shapes import is_attempt, is_commit, is_opening
 from runner.record.state import read_marker, write_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.paths import StatePaths
     from runner.record.seal import Seal
@@ -72,6 +73,12 @@ def _empty_temporary(paths: StatePaths) -> None:
         files.discard(dead)
 
 
+_FITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    COMMIT: is_commit, "attempt.started": is_attempt, "run.start": is_opening, "run.resumed": is_opening,
+    "offline.attempt": lambda data: isinstance(data.get("stage"), str),
+}  # fmt: skip
+
+
 class _Told:
     """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
 
@@ -86,12 +93,13 @@ class _Told:
         self.attempts: dict[str, int] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
-        for record in read_chain(log, seal):
+        for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
             self.last = Position(int(str(record["seq"])), str(record["hash"]))
-            data = record["data"]
-            if isinstance(data, dict):
-                self._note(str(record["ev"]), data)
+            data, fits = cast("dict[str, Any]", record["data"]), _FITS.get(str(record["ev"]))
+            if fits is not None and not fits(data):
+                raise damaged(log, number)
+            self._note(str(record["ev"]), data)
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
         if event == COMMIT:
@@ -158,6 +166,7 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
     stage, outputs = str(data["stage"]), data["outputs"]
     assert isinstance(outputs, dict)
     identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
+    marker = read_marker(paths, stage)  # first: one of a newer release ends it
     waiting: list[tuple[str, str]] = []
     for identity in identities.values():
         real = os.path.join(workspace, identity.path.rstrip("/"))
@@ -169,7 +178,6 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
         waiting.append((partial, real))
     for partial, real in waiting:  # all are there, or none is renamed
         files.publish(partial, real)
-    marker = read_marker(paths, stage)
     if marker is None or (marker.run, marker.audit_seq) != (run, seq):
         files.make_directories(paths.temporary)
         write_marker(paths, marker_of(run, seq, data, identities))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from json import loads
 from typing import TYPE_CHECKING
 
-from runner.canonical import canonical
+from runner.canonical import canonical, parsed
 from runner.errors import Fault, StateError
 from runner.marker import Marker
 from runner.record import files
@@ -71,7 +70,7 @@ def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str,
 def _object(content: bytes, path: str) -> dict[str, object] | None:
     """Return the JSON object that a state file holds, or None when it is damaged; StateError for a newer `v`."""
     try:
-        value = loads(content)
+        value = parsed(content)
     except (ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(value, dict):

@@ -72,7 +72,7 @@ class Verification:
         self._seal = seal
         self._only = run
         self._expected = expect_head
-        self._expected_line = 0
+        self.expected_line = 0
         self._heads = Seen()
         self._heads.add(GENESIS)
         self._ended = Seen()
@@ -139,7 +139,7 @@ class Verification:
                 if (found := _NAMED.match(line)) is not None:  # what it said of this run cannot be known
                     self._vague.add(found[1].decode())
             if self._chain.last.hash == self._expected:
-                self._expected_line = self._chain.line
+                self.expected_line = self._chain.line
 
     def _take(self, record: Record) -> None:
         chain, event, run, data = self._chain, record["ev"], record["run"], record["data"]
@@ -286,10 +286,11 @@ class Verification:
             self.findings.damaged(LEDGER, chain.line, "data.keyId", what)
         if self._expected in (None, self.head):
             return
-        what = f"the head is {self.head}, and not the one expected"
-        if self._expected_line:
-            more = chain.line - self._expected_line
-            what += f", which is that of line {self._expected_line}; {more} more {'follow' if more > 1 else 'follows'}"
+        what = f"the head is {self.head}, and the one expected is in no line"
+        if line := self.expected_line:
+            more = chain.line - line
+            what = f"the head expected is that of line {line}; {more} {'record was' if more == 1 else 'records were'}"
+            what += f" appended since, the head is {self.head}"
         self.findings.damaged(LEDGER, chain.line, "hash", what)
 
 

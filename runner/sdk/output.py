@@ -13,7 +13,9 @@ BUFFER_SIZE = 1024 * 1024
 class Output:
     """The partial at `path`, of which the first `keep` bytes are kept; `length` counts what was written so far."""
 
-    __slots__ = ("_descriptor", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "length")
+    __slots__ = (
+        "_descriptor", "_failure", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "length",
+    )  # fmt: skip
 
     def __init__(self, path: str, *, keep: int) -> None:
         self._path = path
@@ -22,6 +24,7 @@ class Output:
             files.truncate(path, keep)
         self._pieces: list[bytes | str] = []
         self._pending = 0
+        self._failure: Exception | None = None
         self._unsynced = True  # also what a dead attempt wrote: only its last checkpoint is known to be on disk
         self.length = keep
         self.encoding: str | None = None
@@ -35,31 +38,48 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what was gathered to the system. What fails once is not written a second time."""
+        """Hand what was gathered to the system."""
         pieces = self._pieces
         if not pieces:
             return
+        self._require_whole()
         self._pieces, self._pending = [], 0
-        if self.encoding is None:
-            content = b"".join(pieces)  # type: ignore[arg-type]
-        else:
-            content = "".join(pieces).encode(self.encoding, self.errors)  # type: ignore[arg-type]
-        del pieces
         self._unsynced = True
-        files.write(self._descriptor, content, self._path)
+        try:
+            if self.encoding is None:
+                content = b"".join(pieces)  # type: ignore[arg-type]
+            else:
+                content = "".join(pieces).encode(self.encoding, self.errors)  # type: ignore[arg-type]
+            del pieces
+            files.write(self._descriptor, content, self._path)
+        except Exception as error:
+            self._failure = error
+            raise
         self.length += len(content)
 
     def settle(self, *, sync: bool) -> None:
         """Make `length` true: all is written, with `sync` on disk too, and nobody else wrote to the partial."""
         self.flush()
-        with files.naming(self._path, "stat"):
-            size = os.fstat(self._descriptor).st_size
+        self._require_whole()
+        size = os.fstat(self._descriptor).st_size
         if size != self.length:
             what = f"is {size} bytes long where {self.length} were written"
             raise StateError(Fault(self._path, what, "write to an output through its job only, or without a job only"))
         if sync and self._unsynced:
-            files.sync_descriptor(self._descriptor, self._path)
+            try:
+                files.sync_descriptor(self._descriptor, self._path)
+            except StateError as error:
+                self._failure = error
+                raise
             self._unsynced = False
+
+    def _require_whole(self) -> None:
+        """Raise what failed before: the output of a stage that carried on all the same must not pass for complete.
+
+        Nothing is written a second time, and a second fsync would succeed without what the first one lost.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         os.close(self._descriptor)

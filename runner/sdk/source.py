@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runner.errors import Fault, InputError, StateError
+from runner.errors import Fault, InputError, StateError, raise_refusal
 
 
 class Source:
@@ -75,7 +75,7 @@ class Source:
 
 
 class reading:  # noqa: N801 - reads as a statement: `with reading(path)`; contextlib would cost each stage 1 ms
-    """Turn an OSError inside the block into an InputError that names `path`."""
+    """Turn an OSError inside the block into an InputError that names `path`, or what `raise_refusal` raises."""
 
     __slots__ = ("path",)
 
@@ -87,6 +87,7 @@ class reading:  # noqa: N801 - reads as a statement: `with reading(path)`; conte
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
+            raise_refusal(error, self.path)
             raise InputError(Fault(self.path, f"cannot read: {error.strerror or error}")) from error
 
 

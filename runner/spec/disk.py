@@ -143,11 +143,23 @@ def _processor_fault(path: str, written: str) -> tuple[str, str] | None:
 
 def _missing_hint(path: str, written: str) -> str:
     directory, name = os.path.split(path)
-    prefix = READY_MADE if written.startswith(READY_MADE) else os.path.dirname(written)
     try:
-        near = did_you_mean(name, sorted(entry for entry in os.listdir(directory) if not entry.startswith(("_", "."))))
+        entries = sorted(entry for entry in os.listdir(directory) if not entry.startswith(("_", ".")))
     except OSError:
-        near = ""
+        entries = []
+    if written.startswith(READY_MADE):
+        return _ready_made_hint(name, [entry for entry in entries if entry.endswith(".py")])
+    near = did_you_mean(name, entries)
     if near.startswith("did you mean"):
-        return f"{near} (in {show(prefix.rstrip(':') or '.')})"
-    return near or 'processors are relative to root; a program on PATH is a "command"'
+        return f"{near} (in {show(os.path.dirname(written) or '.')})"
+    return 'processors are relative to root; a program on PATH is a "command"'
+
+
+def _ready_made_hint(name: str, entries: Sequence[str]) -> str:
+    """Return which ready-made stage is meant; `uper` and `upper.py` are `stage_upper.py`."""
+    plain = {entry: entry.removeprefix("stage_").removesuffix(".py") for entry in entries}
+    near = did_you_mean(name.removeprefix("stage_").removesuffix(".py"), list(plain.values()))
+    for entry, short in plain.items():
+        if near == f"did you mean {show(short)}?":
+            return f"did you mean {show(READY_MADE + entry)}?"
+    return f"known: {', '.join(READY_MADE + entry for entry in entries)}"

@@ -11,6 +11,7 @@ from runner.spec.shapes import Field, ListOf, MapOf, OneOf, Record
 SPEC_VERSION = 1
 DAY = 86_400
 YEAR = 366 * DAY
+_OF_A_DAY = " seconds (a day)"
 BILLION = 1_000_000_000
 
 # By name, because the numbers differ between architectures; never one that the runner itself sends for its own ends.
@@ -31,20 +32,21 @@ MODULE = Text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of
 VARIABLE = Text(
     "(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; PIPELINE_* is what offpipe itself tells a stage"
 )
-SECONDS = Number(0, YEAR, above=True)
+SECONDS = Number(0, YEAR, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(Choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
 
 RETRY = Record(
     {
         "attempts": Field(Number(1, 1000, whole=True), "How often a stage is started at most.", 1),
         "delaySeconds": Field(
-            OneOf(Number(0, DAY), ListOf(Number(0, DAY), least=1)),
+            OneOf(Number(0, DAY, unit=_OF_A_DAY), ListOf(Number(0, DAY, unit=_OF_A_DAY), least=1)),
             "The delay before the second attempt, or a list of delays whose last one repeats.",
             1.0,
         ),
         "multiplier": Field(Number(1, 1000), "By what a single delay grows from attempt to attempt.", 2.0),
         "maxDelaySeconds": Field(
-            Number(0, DAY), "No delay is longer. Without it 60, or the longest delaySeconds if that is more."
+            Number(0, DAY, unit=_OF_A_DAY),
+            "No delay is longer. Without it 60, or the longest delaySeconds if that is more.",
         ),
         "jitter": Field(Number(0, 1), "The delay is drawn from [(1 - jitter) * delay, delay].", 1.0),
         "retryExitCodes": Field(
@@ -59,7 +61,7 @@ RETRY = Record(
 CHECKPOINT = Record(
     {
         "everyLines": Field(Number(1, BILLION, whole=True), "The SDK commits after so many lines."),
-        "everySeconds": Field(Number(0, DAY, above=True), "The SDK commits after so many seconds."),
+        "everySeconds": Field(Number(0, DAY, above=True, unit=_OF_A_DAY), "The SDK commits after so many seconds."),
     }
 )
 RESOURCES = Record(

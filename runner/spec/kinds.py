@@ -83,12 +83,13 @@ class Boolean(Kind):
 
 
 class Number(Kind):
-    """A number in a range; `whole` takes no 3.0, `above` excludes the minimum itself."""
+    """A number in a range; `whole` takes no 3.0, `above` excludes the minimum itself, `unit` follows the maximum."""
 
-    def __init__(self, least: float, most: float, *, whole: bool = False, above: bool = False) -> None:
+    def __init__(self, least: float, most: float, *, whole: bool = False, above: bool = False, unit: str = "") -> None:
         self.least = least
         self.most = most
         self.above = above
+        self.unit = unit
         self.whole = whole
         self.noun = "a whole number" if whole else "a number"
 
@@ -103,7 +104,7 @@ class Number(Kind):
         if self.least <= value <= self.most and not (self.above and value == self.least):
             return ()
         lower = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
-        return [Finding((), f"{show(value)} is out of range", f"{lower}, at most {self.most:,g}")]
+        return [Finding((), f"{show(value)} is out of range", f"{lower}, at most {self.most:,}{self.unit}")]
 
     def schema(self) -> dict[str, object]:
         bound = "exclusiveMinimum" if self.above else "minimum"

@@ -11,6 +11,9 @@ from runner.errors import Fault, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": "params"}
+"""The forms that name something, and the field of the stage that declares it."""
+
 _PLACEHOLDER = re.compile(r"\{(?:(inputs|list|outputs|params)\.([A-Za-z][A-Za-z0-9_-]*)|python)\}")
 
 

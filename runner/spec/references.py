@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from runner.paths import variable_name
 from runner.spec.globs import hidden_name, is_glob, literal_directory
 from runner.spec.kinds import Finding
-from runner.spec.placeholders import references
+from runner.spec.placeholders import FIELDS, references
 from runner.spec.words import did_you_mean, show
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 RESERVED = "pipeline"
-_FIELD_OF_FORM = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": "params"}
 
 
 def check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -115,7 +114,7 @@ def _check_streams(stage: Stage, at: tuple[str | int, ...], faulty: Collection[s
 
 def _check_word(at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
     for form, name in references(word):
-        field = _FIELD_OF_FORM[form]
+        field = FIELDS[form]
         declared: Mapping[str, object] = getattr(stage, field)
         if field in faulty:
             continue

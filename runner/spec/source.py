@@ -14,9 +14,9 @@ import stat
 from errno import errorcode
 from math import isinf
 
-from runner.errors import Fault, SpecError
+from runner.errors import Fault, SpecError, raise_refusal
 from runner.spec.kinds import Finding
-from runner.spec.words import show
+from runner.spec.words import did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
@@ -43,7 +43,10 @@ def read_source(path: str) -> bytes:
             content = b""
             while len(content) <= LARGEST and (block := file.read(LARGEST + 1 - len(content))):
                 content = content + block if content else block
+    except FileNotFoundError as error:
+        raise SpecError(Fault(path, "no such spec file", missing_hint(path))) from error
     except OSError as error:
+        raise_refusal(error, path)
         name = errorcode.get(error.errno or 0, "error")
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
@@ -51,6 +54,19 @@ def read_source(path: str) -> bytes:
     if len(content) > LARGEST:
         raise SpecError(_too_large(path))
     return content
+
+
+def missing_hint(path: str) -> str:
+    """Return which spec may be meant by a path that leads nowhere: the same with `.json`, or the nearest beside it."""
+    directory, name = os.path.split(path)
+    if os.path.lexists(f"{path}.json"):
+        return f"did you mean {show(f'{path}.json')}?"
+    try:
+        found = sorted(entry for entry in os.listdir(directory or ".") if entry.endswith(".json"))
+    except (OSError, ValueError):
+        return ""
+    near = did_you_mean(name if name.endswith(".json") else f"{name}.json", found)
+    return f"{near} (in {show(directory)})" if near and directory else near
 
 
 def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:

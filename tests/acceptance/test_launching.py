@@ -144,11 +144,13 @@ def test_what_a_stage_left_behind_is_ended_before_its_outputs_are_hashed(bench):
     bench.write("writer.sh", f"#!/bin/sh\n{writer}\n", 0o755)
     script = "./writer.sh & setsid ./writer.sh & until test $(cat pids | wc -l) = 2; do sleep 0.01; done"
     bench.define(shell("a", script))
-    bench.succeed()
+    told = bench.succeed().stderr
     size = (bench.root / "out/a.txt").stat().st_size
     assert not bench.stage_processes()
     assert bench.records("stage.commit")[0]["data"]["outputs"]["out"]["size"] == size
-    assert bench.attempts("a")[0]["leftBehind"] >= 2
+    left = bench.attempts("a")[0]["leftBehind"]
+    assert left >= 2
+    assert f"warning: a: {left} processes still ran when it ended, and had to be killed\n" in told
     assert bench.skips_everything()
 
 

@@ -148,7 +148,12 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
     bench.write("data.txt", "old\n")
     script = "cat data.txt > $PIPELINE_OUTPUT_OUT; test -e again || { echo new > data.txt; touch again; }"
     bench.define(shell("a", script, inputs={"data": "data.txt"}))
-    bench.succeed()
+    told = bench.succeed().stderr
+    assert 'a: "data.txt" changed while it ran, so it is started once more\na: started (attempt 2)\n' in told
+    assert bench.records("attempt.started")[1]["data"]["reasons"][0] == [
+        "again", '"data.txt" changed while attempt 1 ran', None, None,
+    ]  # fmt: skip
+    assert '  "data.txt" changed while attempt 1 ran\n' in bench.succeed("explain", "a").stdout
     assert bench.read("out/a.txt") == b"new\n"
     first, second = (record["data"]["key"] for record in bench.records("attempt.started"))
     assert [record["data"]["key"] for record in bench.records("stage.commit")] == [second] != [first]

@@ -54,7 +54,7 @@ def test_everything_is_told_at_once_and_nothing_is_written(refused, words):
     assert lines[1:4] == [
         "  imported by stages/upper.py:1 -> stages/helper.py:4",
         "  and so does 1 more stage: lower",
-        'hint: stages have no network; drop the import, or allow it: "offline": {"allowImports": ["socket"]}',
+        'hint: drop the import, or allow it (and still have no network): "offline": {"allowImports": ["socket"]}',
     ]
     assert everything(refused) == before and not (refused.root / "state").exists()
 

@@ -66,6 +66,17 @@ def test_a_stage_that_asked_fails_with_4_whatever_it_exited_with(bench):
     assert not any(bench.exists(f"out/exits-{code}.txt") for code in (0, 1, 75))
 
 
+def test_nobody_waits_in_ignorance_for_a_stage_that_has_asked(bench):
+    wait = "until test -e go; do sleep 0.05; done"
+    bench.define(shell("asks", f"python3 -c '{ASK}'; {wait}; touch $PIPELINE_OUTPUT_OUT"))
+    process = bench.start()
+    told = next(line for line in process.stderr if "asked for a network" in line)  # which ends the wait, below
+    assert process.poll() is None and told.startswith("asks: asked for a network, which was refused, and it fails when")
+    bench.write("go", "")
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == 4 and "it went on and exited 0, but its outputs were thrown away" in stderr
+
+
 def test_a_flood_of_attempts_holds_up_neither_time_limits_nor_other_stages(bench):
     bench.write("flood.py", FLOOD)
     bench.define(

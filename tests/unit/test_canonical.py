@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from runner.canonical import canonical, digest
+from runner.canonical import canonical, digest, parsed
 
 
 def test_keys_are_sorted_and_nothing_is_spaced():
@@ -41,3 +41,14 @@ def test_an_escape_written_out_is_not_the_character():
 @pytest.mark.parametrize("number", [2**53 + 1, -(10**30), 1e22, 5e-324, 0.1, 1e16])
 def test_numbers_survive_being_written_and_read(number):
     assert canonical(json.loads(canonical(number))) == canonical(number)
+
+
+@pytest.mark.parametrize("value", [None, 1.5, -0.0, 10**30, "\udcff", {"b": [1, {}], "a": "\u2028"}])
+def test_what_is_spelled_is_parsed_again(value):
+    assert parsed(canonical(value)) == value
+
+
+@pytest.mark.parametrize("content", [b"NaN", b"[Infinity]", b"-Infinity", b"1e400", b"", b"{", b"\xff", b"1" * 5000])
+def test_what_has_no_spelling_is_not_parsed(content):
+    with pytest.raises(ValueError):
+        parsed(content)

@@ -234,3 +234,28 @@ def test_errors_come_as_json_too_when_asked(tmp_path) -> None:
 def test_names_in_errors_cannot_play_with_the_terminal(tmp_path) -> None:
     shown = offpipe("run", tmp_path / "a\x1b[31mb.json")
     assert shown.returncode == 2 and "\x1b" not in shown.stderr and "a\\x1b[31mb.json" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["job"], 'did you mean "job.json"?'),
+        (["jbo.json"], 'did you mean "job.json"?'),
+        (["status", "jbo.json"], 'did you mean "job.json"?'),
+        (["verify", "job"], 'did you mean "job.json"?'),
+        (["sub/jobs.json"], 'did you mean "job.json"? (in "sub")'),
+        (["elsewhere/x.json"], "the verbs are: "),
+    ],
+)
+def test_a_spec_that_is_not_there_is_told_the_same_by_every_verb_with_the_nearest(words, hint, tmp_path) -> None:
+    (tmp_path / "sub").mkdir()
+    for path in ("job.json", "sub/job.json"):
+        (tmp_path / path).write_text("{}")
+    shown = offpipe(*words, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith(f"error: {words[-1]}: no such spec file") and f"\nhint: {hint}" in shown.stderr
+
+
+def test_an_option_of_another_verb_is_told_as_that(spec) -> None:
+    shown = offpipe("plan", spec, "--offline", "strict")
+    assert shown.stderr == "error: no option --offline\nhint: it is one of offpipe run\n"

@@ -97,6 +97,17 @@ def test_a_failed_stage_shows_its_log_and_where_to_look(pipeline) -> None:
         assert ("1 failed" in shown.stdout) == (not options)
 
 
+def test_stages_that_were_not_started_are_named_with_the_option_that_starts_them(pipeline) -> None:
+    pipeline.stages.append({"name": "alone", "command": ["touch", "{outputs.o}"], "outputs": {"o": "alone"}})
+    pipeline.stages[0]["command"] = ["false"]
+    pipeline.write()
+    shown = pipeline("run", "-j1")
+    assert "blocked by what failed: count\n" in shown.stderr
+    assert "not started after the failure: alone (-k starts what does not need it)\n" in shown.stderr
+    shown = pipeline("run", "-j1", "-k")
+    assert "blocked by what failed: count\n" in shown.stderr and "not started" not in shown.stderr
+
+
 def test_a_retry_is_told_with_its_delay(pipeline) -> None:
     script = "[ $PIPELINE_ATTEMPT -gt 1 ] || exit 75; : >$PIPELINE_OUTPUT_O"
     retry = {"attempts": 2, "delaySeconds": 0.2, "jitter": 0}
@@ -191,12 +202,12 @@ def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
     pipeline("run")
     after = pipeline("status", "--exit-code")
     assert after.returncode == 0
-    last = rf"last run: {RUN}, succeeded, \S+Z, offline guard: \w+\n"
+    last = rf"last run: {RUN}, succeeded, began \S+Z, ended \S+Z, offline guard: \w+\n"
     assert re.fullmatch(rf"demo: everything is up to date\n{last}", after.stdout)
     pipeline("run", "-f", "--param", "count.fail=true")
     failed = pipeline("status").stdout
-    last = rf"\nlast run: {RUN}, failed, \S+Z, offline guard: \w+\n"
-    assert re.search(rf"{last}last success: {RUN}, \S+Z\nthe next run goes on under: ", failed)
+    last = rf"\nlast run: {RUN}, failed, began \S+Z, ended \S+Z, offline guard: \w+\n  count  failed: exit 3\n"
+    assert re.search(rf"{last}last success: {RUN}, ended \S+Z\nthe next run goes on under: ", failed)
 
 
 def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> None:

@@ -94,8 +94,11 @@ def test_a_caller_is_told_by_the_file_that_it_executes() -> None:
 
 
 def test_a_caller_belongs_to_the_main_process_above_it() -> None:
-    """A shell with a child in its session and one that left it; both wait for a line that never comes."""
-    script = "cat & echo $!; setsid cat & echo $!; wait"
+    """A shell with a child in its session and one that left it; both wait for a line that never comes.
+
+    From the shell's own input: in the background it would be /dev/null, and they would end.
+    """
+    script = "exec 3<&0; cat <&3 & echo $!; setsid cat <&3 & echo $!; wait"
     with subprocess.Popen(
         ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as main:

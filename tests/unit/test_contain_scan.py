@@ -169,7 +169,7 @@ def test_tells_file_line_and_chain(code):
     assert str(fault) == (
         "error: stage s imports a banned module: stages/pkg/part.py:1: from requests import ( get, post, )\n"
         "  imported by stages/upper.py:2 -> stages/helper.py:3 -> stages/pkg/part.py:1\n"
-        'hint: stages have no network; drop the import, or allow it: "offline": {"allowImports": ["requests"]}'
+        'hint: drop the import, or allow it (and still have no network): "offline": {"allowImports": ["requests"]}'
     )
 
 
@@ -581,3 +581,18 @@ def test_the_list_says_nothing_twice():
     names = [name for group in BANNED.values() for name in group]
     assert len(names) == len(set(names))
     assert not [name for name in names if name.rpartition(".")[0] in names]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "of_use"),
+    [
+        ("socket", True),
+        ("http.client", True),
+        ("google", True),
+        ("pandas.io", True),
+        ("sockets", False),
+        ("json", False),
+    ],
+)
+def test_allowing_what_nothing_bans_is_of_no_use(allowed, of_use):
+    assert Rules(("pandas",), (allowed,)).is_of_use(allowed) == of_use

@@ -172,6 +172,16 @@ def test_installed_packages_enter_by_name_and_version(project):
     assert code.absent == ("nowhere",)
 
 
+def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
+    project.write_all({
+        "p.py": "import a, json\ntry:\n    import fast\nexcept ImportError:\n    fast = None",
+        "a.py": "import json\n\nfrom lib import x\nfrom . import y\ndef f():\n    import late\nimport lib",
+    })  # fmt: skip
+    code = project.walk("p.py")
+    assert code.unfound == {"lib": (f"{project.root}/a.py", 3), ".": (f"{project.root}/a.py", 4)}
+    assert set(code.absent) == {"fast", "lib", ".", "late"}
+
+
 def test_our_own_packages_and_the_standard_library_stay_out(project):
     project.interpreter = project.interpreter._replace(site=())  # where another release may lie
     project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})

@@ -33,10 +33,42 @@ except ImportError:
         Request(1, 0, "a.b"),
         Request(1, 0, "c"),
         Request(3, 0, "e", ("f",)),
-        Request(5, 0, "g"),
-        Request(9, 1, "", ("j",), deferred=True),
-        Request(10, 2, "k", ("l", "n"), deferred=True),
+        Request(5, 0, "g", optional=True),
+        Request(9, 1, "", ("j",), deferred=True, optional=True),
+        Request(10, 2, "k", ("l", "n"), deferred=True, optional=True),
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    import a\nexcept ImportError:\n    import a",
+        "try:\n    import a\nexcept (KeyError, builtins.ModuleNotFoundError):\n    pass",
+        "try:\n    import a\nexcept:\n    pass",
+        "with contextlib.suppress(ImportError):\n    import a",
+        "if sys.version_info < (3, 11):\n    import a",
+        "if os.name == 'nt':\n    import a",
+        "def f():\n    import a",
+        "class A:\n    def f(self):\n        __import__('a')",
+    ],
+)
+def test_an_import_that_the_file_can_do_without_is_optional(text):
+    assert all(request.optional for request in parse(text.encode(), "x.py").requests)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import a",
+        "class A:\n    import a",
+        "if __name__ == '__main__':\n    import a",
+        "try:\n    import a\nexcept ValueError:\n    pass",
+        "try:\n    import a\nfinally:\n    pass",
+        "with open(x):\n    import a",
+    ],
+)
+def test_any_other_import_is_needed(text):
+    assert not any(request.optional for request in parse(text.encode(), "x.py").requests)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from runner.display.offline import doctor_lines, isolation_warnings, offline_text
+from runner.display.offline import doctor_json, doctor_lines, isolation_warnings, offline_text
 from runner.levels import RefusedError
 from runner.results import FAILED, AttemptResult, NetworkCalls, RunResult, StageResult
 
@@ -68,3 +68,11 @@ def test_doctor_tells_each_level_and_what_is_missing() -> None:
     nothing = "".join(doctor_lines({"kernel": missing, "filter": missing}, refuses=True))
     assert "level scan" in nothing and "--offline best-effort" in nothing
     assert "refused" not in "".join(doctor_lines({"kernel": missing, "filter": missing}, refuses=False))
+
+
+def test_doctor_as_json_has_each_level_with_its_layers_or_what_is_missing() -> None:
+    missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
+    said = doctor_json({"kernel": missing, "filter": {**KERNEL, "level": "filter"}})
+    assert said["level"] == "filter"
+    assert said["levels"]["kernel"] == {"available": False, "layers": {}, "missing": str(missing)}
+    assert said["levels"]["filter"]["layers"]["seccomp"] == "filter"

@@ -1,12 +1,13 @@
 """Errors are data: their text, their codes, and that they can travel between processes."""
 
 import errno
+import os
 import pickle
 
 import pytest
 
 from runner import errors
-from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError
+from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError, raise_refusal
 
 CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OffpipeError)]
 
@@ -60,3 +61,16 @@ def test_faults_are_values():
     assert Fault("a", "b") == Fault("a", "b", "")
     assert len({Fault("a", "b"), Fault("a", "b"), Fault("a", "c")}) == 2
     assert Fault("a", "b") != ("a", "b", "")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_tells_of_the_system_is_no_fault_of_the_file(number):
+    with pytest.raises(StateError, match=rf"^error: /a/b: cannot read: {errno.errorcode[number]} \("):
+        raise_refusal(OSError(number, os.strerror(number)), "/a/b")
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, ""), PermissionError(errno.EACCES, ""), ValueError()]
+)
+def test_what_tells_of_the_file_is_left_to_those_who_asked(error):
+    raise_refusal(error, "/a/b")

@@ -49,6 +49,14 @@ def sealed(body):
     return text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e400"])
+def test_a_number_that_has_no_spelling_is_damage(number):
+    text = MARKER.encode().partition(b',"checksum"')[0].replace(b"1.5", number) + b"}"
+    from runner.marker import _checksum
+
+    assert Marker.decode(text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()) is None
+
+
 @pytest.mark.parametrize(
     "change", [{"v": 2}, {"v": "1"}, {"v": None}, {"outputs": []}, {"outputs": {"out": {}}}, {"outputs": {"out": 5}},
                {"outputs": {"out": {"path": "x", "size": "big", "sha256": "", "inode": 1, "mtimeNs": 1}}},

@@ -64,7 +64,9 @@ def test_a_newer_marker_is_refused_and_named(paths, content):
     assert (caught.value.exit_code, paths.marker("a") in str(caught.value)) == (EXIT_STATE, True)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b"1" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b"1" * 5000, b'{"a": NaN}', b'{"a": 1e400}']
+)
 def test_metrics_that_are_no_object_are_none_and_told(paths, content):
     put(paths.metrics("r"), content)
     told = {}

@@ -331,7 +331,7 @@ def test_a_consistent_rewrite_of_everything_shows_against_the_head_only(state):
 def test_a_rollback_shows_against_the_head_which_is_told_when_it_came_earlier(state, story):
     lines = state.records(LEDGER)
     last = state.verify(expect_head=lines[-2]["hash"]).findings.damage
-    assert len(last) == 1 and f"that of line {len(lines) - 1}; 1 more follows" in last[0].what
+    assert len(last) == 1 and f"that of line {len(lines) - 1}; 1 record was appended since" in last[0].what
     assert state.damage(expect_head=lines[-1]["hash"]) == []
     state.file(IDLE).unlink()
     state.edit(LEDGER, lambda lines: lines[:-1])

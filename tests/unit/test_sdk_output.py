@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from runner.errors import StateError
@@ -52,4 +54,32 @@ def test_notices_bytes_that_somebody_else_wrote(tmp_path):
         other.write(b"foreign")
     with pytest.raises(StateError, match="is 7 bytes long where 0 were written"):
         output.settle(sync=False)
+    output.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_what_the_disk_refused_is_refused_for_good(tmp_path):
+    """A stage that carries on after a full disk must not get a checkpoint behind the hole."""
+    path = tmp_path / "out"
+    path.symlink_to("/dev/full")
+    output = Output(str(path), keep=0)
+    with pytest.raises(StateError, match=r"out: cannot write: ENOSPC"):
+        output.write(b"x" * BUFFER_SIZE)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"out: cannot write: ENOSPC"):
+            output.settle(sync=False)
+    output.write(b"more")
+    with pytest.raises(StateError, match=r"out: cannot write: ENOSPC"):
+        output.flush()
+    output.close()
+
+
+def test_text_that_cannot_be_encoded_leaves_no_hole_either(tmp_path):
+    output = Output(str(tmp_path / "out"), keep=0)
+    output.encoding = "ascii"
+    output.write("a line\n")
+    output.write("\xe4\n")
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            output.settle(sync=False)
     output.close()

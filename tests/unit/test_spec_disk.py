@@ -73,6 +73,10 @@ def test_processors_have_to_be_there_and_executable(whats, tmp_path):
     assert "no such file" in whats(processor="bin/clean.sh")["/processor"]
     program.write_text("#!/bin/sh\n")
     assert "is not executable | chmod +x bin/clean.sh" in whats(processor="bin/clean.sh")["/processor"]
+    for written in ("offpipe:uper", "offpipe:upper.py", "offpipe:stage_uper.py"):
+        assert 'did you mean "offpipe:stage_upper.py"?' in whats(processor=written)["/processor"]
+    assert "known: offpipe:stage_copy.py, offpipe:stage_upper.py" in whats(processor="offpipe:xyzzy")["/processor"]
+    assert 'a program on PATH is a "command"' in whats(processor="xyzzy")["/processor"]
     assert 'did you mean "clean.sh"? (in "bin")' in whats(processor="bin/clen.sh")["/processor"]
     assert "is a directory" in whats(processor="bin")["/processor"]
     program.chmod(0o755)

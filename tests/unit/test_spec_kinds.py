@@ -51,6 +51,9 @@ def test_refuses(kind, value):
 
 def test_says_how_a_whole_number_is_written():
     assert Number(1, 5, whole=True).check(3.0)[0].hint == "write 3"
+    assert Number(0, 31_622_400, above=True, unit=" seconds (a year)").check(-1)[0].hint == (
+        "more than 0, at most 31,622,400 seconds (a year)"
+    )
 
 
 def test_depth_is_limited_without_recursion():

@@ -1,0 +1,154 @@
+"""What earlier runs have told in their audit logs: events, how stages failed, which networks were asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner import results
+from runner.api.session import Session
+from runner.errors import Fault, StateError, UsageError
+from runner.record.audit import last_record, read_records
+from runner.results import NetworkCalls, network_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.api.options import Options
+
+_RUNS_LOOKED_AT = 8  # of those that are open, the newest; each of them is read whole
+_FAILED = "failed with "
+
+
+class Failure(NamedTuple):
+    """How a stage failed: in which run, when (as the record has it), and why."""
+
+    run: str
+    time: str
+    why: str
+
+
+class Refused(NamedTuple):
+    """A network that an attempt of a stage asked for; `action` is what that did: `fail` or `record`."""
+
+    stage: str
+    calls: NetworkCalls
+    action: str
+
+
+@dataclass(slots=True)
+class Part:
+    """A run since it was begun, or went on the last time: when that was and when it ended, and what went wrong in it.
+
+    `failed`: stage -> why. `unstarted` and `interrupted` are stages.
+    """
+
+    began: str | None = None
+    ended: str | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    unstarted: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+def last_part(session: Session, run: str) -> Part:
+    """Return what the log of a run says of its newest part."""
+    part = Part()
+    for record in _records(session, run):
+        event, data = record["ev"], record["data"]
+        if not isinstance(data, dict):
+            continue
+        if event in ("run.start", "run.resumed"):
+            part = Part(began=str(record["ts"]))
+        elif event in ("run.stopped", "run.end"):
+            part.ended = str(record["ts"])
+        elif event == "offline.attempt":
+            part.refused.append(Refused(str(data.get("stage")), _calls(data), str(data.get("action"))))
+        elif event == "stage.finished":
+            _take_end(part, str(data.get("stage")), data)
+    return part
+
+
+def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]:
+    """Return how each of `stages`, which are pending, failed last, as far as the newest open runs tell.
+
+    A stage that was complete since has not; what makes it pending came later.
+    """
+    found: dict[str, Failure] = {}
+    for run in session.head.open_runs[-_RUNS_LOOKED_AT:]:
+        for record in _records(session, run):
+            data = record["data"]
+            if not isinstance(data, dict):
+                continue
+            stage = str(data.get("stage"))
+            if record["ev"] == "stage.commit":
+                found.pop(stage, None)
+            elif record["ev"] == "stage.finished" and data.get("status") == results.FAILED:
+                found[stage] = Failure(run, str(record["ts"]), _plainly(data))
+    pending = set(stages)
+    return {stage: one for stage, one in found.items() if stage in pending and not _was_complete(session, stage, one)}
+
+
+def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
+    """Yield the audit log of a run (default: the last one), a line an event. UsageError when there is no such run."""
+    session = Session(spec_path, options)
+    paths = session.spec.paths
+    last = last_record(paths.ledger, session.seal) if run is None else None
+    chosen = run or (str(last["run"]) if last else None)
+    if chosen is None or not os.path.exists(paths.audit(chosen)):
+        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
+    for record in read_records(paths.audit(chosen), session.seal):
+        yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
+
+
+def _records(session: Session, run: str) -> Iterator[dict[str, object]]:
+    """Yield the records of a run, as far as they are intact: whoever builds upon them says what is damaged."""
+    try:
+        yield from read_records(session.spec.paths.audit(run), session.seal)
+    except StateError:
+        return
+
+
+def _take_end(part: Part, stage: str, data: dict[str, object]) -> None:
+    status = data.get("status")
+    if status == results.FAILED:
+        part.failed[stage] = _plainly(data)
+    elif status == results.BLOCKED:
+        part.unstarted.append(stage)
+    elif status == results.INTERRUPTED:
+        part.interrupted.append(stage)
+
+
+def _plainly(data: dict[str, object]) -> str:
+    """Return why a stage failed, as it reads behind the word `failed`: `exit 3`."""
+    return str(data.get("why", "")).removeprefix(_FAILED)
+
+
+def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
+    """Whether a stage was completed after it had failed, in whatever run: its marker is younger."""
+    try:
+        completed = os.stat(session.spec.paths.marker(stage)).st_mtime
+        return completed > datetime.fromisoformat(failure.time).timestamp()
+    except (OSError, ValueError):
+        return False
+
+
+def _calls(data: dict[str, object]) -> NetworkCalls:
+    count = data.get("count")
+    return NetworkCalls(
+        str(data.get("program")), str(data.get("family")), count if isinstance(count, int) else 1, is_probe=False
+    )
+
+
+def _subject(record: dict[str, object]) -> str:
+    data = record["data"]
+    if not isinstance(data, dict):
+        return ""
+    shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
+    if record["ev"] == "offline.attempt":
+        shown += [network_text([_calls(data)]), str(data.get("action"))]
+    elif data.get("why"):
+        shown[-1:] = [f"{shown[-1]}: {data['why']}"]
+    return " ".join(shown)

@@ -1,0 +1,42 @@
+"""Why stages were never started in a run that stopped early. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner import results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from runner.results import StageResult
+    from runner.spec.graph import Graph
+
+GOOD = (results.SUCCEEDED, results.SKIPPED)
+
+
+def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:
+    """Return the direct upstream stages that ended without what `stage` needs of them."""
+    return [one for one in graph.upstream[stage] if one in ended and ended[one].status not in GOOD]
+
+
+def blocked_text(stages: Iterable[str]) -> str:
+    """Return why a stage that needs these, which failed, does not start."""
+    return f"{results.BLOCKED_BY} {', '.join(stages)}"
+
+
+def reasons_unstarted(
+    graph: Graph, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
+) -> dict[str, str]:
+    """Return, for each of `names`, which are in order, why it was not started: what it needs, or only the run's end."""
+    failed = [name for name, result in ended.items() if result.status == results.FAILED]
+    idle = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
+    missed: set[str] = set()  # those that need what failed, however far away
+    found = {}
+    for name in names:
+        ended_badly = set(blocking(graph, name, ended))
+        by = [one for one in graph.upstream[name] if one in missed or one in ended_badly]
+        if by:
+            missed.add(name)
+        found[name] = blocked_text(by) if by and not interrupted else idle
+    return found

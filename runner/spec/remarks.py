@@ -1,0 +1,57 @@
+"""What a valid spec says that is likely to mean something else: nothing is refused for it. Pure."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault
+from runner.spec.placeholders import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.spec.model import Spec, Stage
+
+_SHELLS_WORDS = frozenset({"<", ">", ">>", "2>", "2>&1", "|", "&&", "||", ";", "&"})
+_OWN_WORDS = frozenset({"find", "expr", "test", "["})  # programs that take some of these as arguments
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish"})
+_HINTS = {
+    "<": 'name the input that is read from: "stdin"', ">": 'name the output that it prints into: "stdout"',
+}  # fmt: skip
+_SHAPE = re.compile(r"\{([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)\}")
+
+
+def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
+    """Yield a fault for each word of a command that a shell would take apart, and each placeholder that is near to one.
+
+    `spec` is where the stages are from.
+    """
+    for stage in stages:
+        for field, words in (("command", stage.command or ()), ("args", stage.args)):
+            where = f"{spec.shown}#/stages/{stage.index}/{field}"
+            if field == "command" and os.path.basename(words[0] if words else "") not in _OWN_WORDS | _SHELLS:
+                yield from _shells_words(where, words)
+            for position, word in enumerate(words):
+                if "{" in word:
+                    yield from _near_placeholders(f"{where}/{position}", word, stage)
+
+
+def _shells_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:
+    for position, word in enumerate(words):
+        if position and word in _SHELLS_WORDS:
+            hint = _HINTS.get(word, 'name the shell: ["sh", "-c", "..."]')
+            yield Fault(f"{where}/{position}", f'"{word}" is passed to {words[0]} as it is: no shell is involved', hint)
+            return  # the rest of the words follow from the same thought
+
+
+def _near_placeholders(where: str, word: str, stage: Stage) -> Iterator[Fault]:
+    for found in _SHAPE.finditer(word):
+        form, name = found[1], found[2]
+        if form in FIELDS:
+            continue
+        for near, field in FIELDS.items():
+            if form.lower().rstrip("s") == near.rstrip("s") and name in getattr(stage, field):
+                what = f"{found[0]} is no placeholder, and passed on as it is"
+                yield Fault(where, what, f"did you mean {{{near}.{name}}}?")

@@ -1,0 +1,2 @@
+#!/bin/sh
+sed p "$PIPELINE_INPUT_TEXT" >"$PIPELINE_OUTPUT_TWICE"

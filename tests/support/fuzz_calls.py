@@ -1,0 +1,164 @@
+"""Calls verbs in this process, as their console script does, and judges what any answer must hold to."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LONG = bool(os.environ.get("OFFPIPE_FUZZ"))
+PATIENCE = 30.0  # seconds that a call may take, on a machine that is busy with other things
+
+# The exit codes that docs/cli.md has for each verb.
+LOOKING = frozenset({0, 2, 4, 5, 74})
+CODES = {
+    "run": frozenset({0, 1, 2, 4, 5, 9, 74, 75}), "plan": LOOKING, "validate": LOOKING, "explain": LOOKING,
+    "status": LOOKING | {3}, "graph": frozenset({0, 2, 74}), "verify": frozenset({0, 2, 3, 6, 74}),
+    "log": frozenset({0, 2, 74}), "clean": frozenset({0, 2, 9, 74}), "schema": frozenset({0, 2}),
+}  # fmt: skip
+LOOKS = (
+    ("validate",), ("plan",), ("plan", "-v"), ("plan", "-f"), ("plan", "--paranoid"), ("plan", "--json"), ("run",
+    "-n"), ("status",),
+    ("status", "--json"), ("status", "--exit-code"), ("explain", "first"), ("explain", "copy"), ("graph",), ("graph",
+    "--format=dot"),
+    ("graph", "--format=mermaid"), ("verify",), ("verify", "--json"), ("verify", "--outputs"), ("log",), ("log",
+    "copy"),
+    ("log", "first"), ("clean", "-n"), ("clean", "-n", "--state"),
+)  # fmt: skip
+
+
+class HungError(BaseException):
+    """A call took too long; no `except Exception` on the way may swallow that."""
+
+
+class Answer(NamedTuple):
+    """What a call came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def examples(few: int) -> int:
+    """How many examples of a test: few in the suite, OFFPIPE_FUZZ=N gives N for each one hundred."""
+    return max(1, few * int(os.environ.get("OFFPIPE_FUZZ", "100")) // 100)
+
+
+@contextlib.contextmanager
+def in_time() -> Iterator[None]:
+    def hung(number: int, frame: object) -> None:
+        raise HungError(f"no answer within {PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def call(verb: str, *words: str) -> Answer:
+    """Call a verb; AssertionError for an answer that none may give."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with in_time(), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        code = main([verb, *words])
+    answer = Answer(code, stdout.getvalue(), stderr.getvalue())
+    judge(verb, words, answer)
+    return answer
+
+
+def judge(verb: str, words: tuple[str, ...], answer: Answer) -> None:
+    code, stdout, stderr = answer
+    told = "\n".join(ascii(line) for line in [f"{verb} {words}: {code}", stdout[-2000:], *stderr[-4000:].splitlines()])
+    assert code in CODES[verb], told
+    assert "Traceback" not in stderr + stdout, told
+    assert "internal error" not in stderr + stdout, told
+    if code in {2, 4, 5, 9, 74} and "--json" not in words:
+        assert "error: " in stderr, told
+    if "--json" in words:
+        json.loads(stdout)
+    assert stderr.replace("\n", "").replace("\t", "").isprintable(), told
+
+
+def look(spec: Path | str, words: tuple[str, ...]) -> Answer:
+    return call(words[0], str(spec), *words[1:])
+
+
+FULL = {
+    "specVersion": 1, "name": "fuzz", "root": ".", "stateDir": "state", "locksDir": "locks",
+    "processorIdentity": "mtime",
+    "description": "all fields", "x-own": {"a": [1, None]},
+    "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
+    "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": 60},
+    "stages": [
+        {"name": "first", "processor": "work.py", "args": ["-x", "{params.n}", "{inputs.text}"], "params": {"n": 1,
+        "t": "x"},
+         "inputs": {"text": "in/*.txt", "more": "in/deep/"}, "outputs": {"out": "out/a.txt", "tree": "out/tree/"},
+         "checkpoint": {"everyLines": 10, "everySeconds": 1}, "freshInterpreter": False,
+         "retry": {"attempts": 3, "delaySeconds": [0, 0.1], "multiplier": 2, "maxDelaySeconds": 1, "jitter": 0.5,
+                   "retryExitCodes": [75, "SIGKILL"], "maxTotalSeconds": 5, "retryOnTimeout": True},
+         "resources": {"cpus": 1, "memoryMiB": 512, "ioConcurrency": 2, "enforce": True}, "timeoutSeconds": 60},
+        {"name": "copy", "command": ["sh", "-c", "cat $0 >$1", "{inputs.text}", "{outputs.b}"], "needs": ["first"],
+         "inputs": {"text": "out/a.txt"}, "outputs": ["out/b.txt", "out/c.d/e"], "env": {"LC_ALL": "C"},
+         "description": "x", "x-more": 1, "offline": {"onAttempt": "record"}},
+        {"name": "pipe", "command": ["tr", "a", "b"], "stdin": "b", "stdout": "gz", "inputs": ["out/b.txt"],
+         "outputs": {"gz": "out/p.gz"}},
+    ],
+}  # fmt: skip
+SMALL = {
+    "specVersion": 1, "name": "fuzz",
+    "stages": [{"name": "copy", "processor": "offpipe:stage_copy.py", "inputs": {"text": "in/*.txt"},
+    "outputs": {"text": "out/b.txt"}}],
+}  # fmt: skip
+# What runs: `first` and `copy` finish, `last` stops behind a checkpoint, and would go on from it.
+RUNNING = {
+    "specVersion": 1, "name": "fuzz",
+    "stages": [
+        {"name": "first", "processor": "offpipe:stage_upper.py", "inputs": {"text": "in/*.txt"},
+        "outputs": {"text": "out/a.txt"}},
+        {"name": "copy", "command": ["sh", "-c", "mkdir $1; cp $0 $1", "{inputs.text}", "{outputs.tree}"],
+        "params": {"n": [1, 1.5]},
+         "inputs": {"text": "out/a.txt"}, "outputs": {"tree": "out/tree/"}},
+        {"name": "last", "command": ["sh", "./last.sh"], "inputs": {"text": "out/a.txt"},
+        "outputs": {"out": "out/last.txt"}},
+    ],
+}  # fmt: skip
+LAST = """
+test -e "$PIPELINE_OUTPUT_OUT" || printf 'kept, junk' >"$PIPELINE_OUTPUT_OUT"
+if test -e stop; then
+    echo "{\\"v\\": 1, \\"key\\": \\"$PIPELINE_KEY\\", \\"lineOffset\\": 1, \\"byteOffset\\": 4,
+    \\"outputs\\": {\\"out\\": {\\"length\\": 4}}}" \
+        >"$PIPELINE_PROGRESS"
+    exit 1
+fi
+"""
+
+
+def lay_out(root: Path) -> None:
+    """Files of every kind, and the state of two runs: one that finished, one that stopped."""
+    (root / "in/deep").mkdir(parents=True)
+    for name in ("in/one.txt", "in/two.txt", "in/deep/three.txt"):
+        (root / name).write_text("some\ntext\n")
+    os.mkfifo(root / "fifo")
+    (root / "dangling").symlink_to("nowhere")
+    (root / "loop").symlink_to("loop")
+    (root / "local.py").write_text("import json\n")
+    (root / "work.py").write_text("import local, sys\n")
+    (root / "last.sh").write_text(LAST)
+    spec = root / "spec.json"
+    spec.write_bytes(json.dumps(RUNNING).encode())
+    assert look(spec, ("run",)).code == 0
+    (root / "stop").touch()
+    assert look(spec, ("run", "-f")).code == 1
+    (root / "stop").unlink()
+    assert look(spec, ("verify",)).code == 3

@@ -1,0 +1,101 @@
+"""A program that is not there is told before anything is started, with whatever else is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from pipeline_bench import PipelineBench, shell
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = PipelineBench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def command(*words: str, name: str = "a", **fields: object) -> dict[str, object]:
+    return {"name": name, "command": words, "outputs": {"o": f"out/{name}.txt"}, **fields}
+
+
+@pytest.mark.parametrize("verb", ["validate", "run"])
+def test_a_run_starts_nothing_where_a_program_is_missing(bench, verb):
+    bench.define(shell("first", "echo >$PIPELINE_OUTPUT_OUT"), command("sort in > out"))
+    done = bench.run(verb)
+    assert (
+        done.returncode == 2 and f'error: {bench.spec}#/stages/1/command/0: no program "sort in > out"' in done.stderr
+    )
+    assert "no shell is involved" in done.stderr and not bench.exists("state") and not bench.exists("out")
+
+
+def test_a_processor_whose_interpreter_is_missing_is_told_too(bench):
+    bench.write("p.sh", "#!/no/such/shell\n", 0o755)
+    bench.define({"name": "a", "processor": "p.sh", "outputs": {"o": "out/a"}})
+    done = bench.run("validate")
+    assert done.returncode == 2
+    assert '#/stages/0/processor: "p.sh" is to be run by "/no/such/shell", which is not there' in done.stderr
+
+
+def test_validate_tells_programs_imports_and_inputs_at_once(bench):
+    bench.write("p.py", "import socket\n")
+    bench.define(
+        command("nosuchprogram"),
+        {"name": "b", "processor": "p.py", "outputs": {"o": "out/b"}},
+        command("cat", "{inputs.i}", name="c", inputs={"i": "absent.txt"}),
+    )
+    done = bench.run("validate")
+    assert done.returncode == 2
+    for said in ('no program "nosuchprogram"', "p.py:1: import socket", '"absent.txt": no such file'):
+        assert said in done.stderr
+
+
+def test_what_is_up_to_date_needs_no_program(bench):
+    bench.write("bin/tool", "#!/bin/sh\necho >$PIPELINE_OUTPUT_O\n", 0o755)
+    bench.define(command("tool", env={"PATH": f"{bench.root}/bin:/bin"}))
+    bench.succeed()
+    (bench.root / "bin/tool").unlink()
+    assert bench.succeed().stdout.startswith("bench: nothing to do")
+    assert bench.run("validate").returncode == 2
+
+
+def test_a_program_may_be_made_by_an_earlier_stage_or_come_from_a_param(bench):
+    tool = "#!/bin/sh\\ncat >/dev/null; echo made >\\$PIPELINE_OUTPUT_O\\n"
+    made = f'printf "{tool}" >$PIPELINE_OUTPUT_OUT; chmod +x $PIPELINE_OUTPUT_OUT'
+    bench.define(
+        shell("make", made, outputs={"out": "bin/tool"}),
+        command("bin/tool", name="b", needs=["make"]),
+        command("{params.program}", "{outputs.o}", name="c", params={"program": "touch"}),
+    )
+    bench.succeed("validate")
+    bench.succeed()
+    assert bench.read("out/b.txt") == b"made\n"
+
+
+def test_remarks_and_modules_found_nowhere_are_told_once_by_verbs_that_plan_and_by_no_quiet_run(bench):
+    program = 'import os, sys\nsys.path.insert(0, os.path.join(os.getcwd(), "../lib"))\nfrom cleaning import TEXT\n'
+    bench.root = bench.root / "work"
+    bench.root.mkdir()
+    bench.spec = bench.root / "spec.json"
+    bench.write("../lib/cleaning.py", "TEXT = 'x'\n")
+    bench.write("stages/a.py", f"{program}open(os.environ['PIPELINE_OUTPUT_O'], 'w').write(TEXT)\n")
+    bench.define(
+        {"name": "a", "processor": "stages/a.py", "outputs": {"o": "out/a"}},
+        command("sh", "-c", "echo >$PIPELINE_OUTPUT_O", "{output.o}", name="b"),
+    )
+    unfound = (
+        'warning: stages/a.py:3: stage a: the module "cleaning" is found nowhere, so changes of it are not noticed\n'
+    )
+    for verb in ("validate", "plan", "run"):
+        said = bench.succeed(verb).stderr
+        assert said.count(unfound) == 1 and said.count("did you mean {outputs.o}?") == 1
+        assert '"env": {"PYTHONPATH": "lib"}' in said
+    assert unfound in bench.succeed("run").stderr
+    assert bench.succeed("run", "-q").stderr == ""
+
+
+def test_allowing_a_module_that_nothing_bans_is_remarked_with_the_nearest_that_is(bench):
+    bench.define(command("touch", "{outputs.o}"), offline={"allowImports": ["socket", "reqests"]})
+    said = bench.succeed("validate").stderr
+    assert (
+        said
+        == f'warning: {bench.spec}#/offline/allowImports/1: nothing bans "reqests"\nhint: did you mean "requests"?\n'
+    )

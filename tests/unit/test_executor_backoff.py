@@ -1,0 +1,43 @@
+"""What is said of a stage that asked for a network, or failed with one refused to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.decide.fingerprint import Fingerprint
+from runner.errors import EXIT_OFFLINE, EXIT_STAGE_FAILED
+from runner.executor.backoff import Backoff
+from runner.executor.job import Job
+from runner.results import AttemptResult, NetworkCalls
+from runner.spec.model import Stage
+
+
+def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> tuple[str, str, int]:
+    network = tuple(NetworkCalls(program, "AF_INET", 1, probe) for program in programs)
+    attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, network=network)
+    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint("", {}, {}), attempts=[attempt])  # type: ignore[arg-type]
+    fault, exit_code = Backoff(None, "r", lambda: 0.0).failure(job)  # type: ignore[arg-type]
+    return fault.what, fault.hint, exit_code
+
+
+@pytest.mark.parametrize("programs", [("java",), ("python3.11", "python3")])
+def test_the_usual_innocents_are_told_how_to_be_let(programs) -> None:
+    _, hint, code = failure(*programs, code=1, on_attempt="fail")
+    assert '"onAttempt": "record"' in hint and code == EXIT_OFFLINE
+
+
+@pytest.mark.parametrize("programs", [("curl",), ("java", "curl")])
+def test_others_are_told_to_bring_what_they_fetch(programs) -> None:
+    what, hint, _ = failure(*programs, code=6, on_attempt="fail")
+    assert "onAttempt" not in hint and "declare it as an input" in hint and "thrown away" not in what
+
+
+def test_a_stage_that_went_on_and_exited_0_is_told_where_its_outputs_are() -> None:
+    what, _, _ = failure("curl", code=0, on_attempt="fail")
+    assert what.endswith("curl (AF_INET); it went on and exited 0, but its outputs were thrown away")
+
+
+def test_a_failure_with_recorded_attempts_names_them() -> None:
+    what, _, code = failure("curl", code=6, on_attempt="record")
+    assert (what, code) == ("failed with exit 6; a network was refused to curl (AF_INET)", EXIT_STAGE_FAILED)
+    assert failure("java", code=6, on_attempt="record", probe=True)[0] == "failed with exit 6"

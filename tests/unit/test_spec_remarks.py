@@ -1,0 +1,52 @@
+"""What a valid spec says that is likely to mean something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.paths import StatePaths
+from runner.spec.model import Spec, Stage
+from runner.spec.remarks import remarks
+
+
+def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:
+    stage = Stage(0, "s", {"o": "out"}, inputs={"i": "in"}, command=command, **fields)  # type: ignore[arg-type]
+    spec = Spec("/p.json", "p.json", "p", "/", "/", StatePaths("/state", "/locks"), (stage,), "/stages")
+    return [(fault.where, fault.hint) for fault in remarks(spec, spec.stages)]
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [(">", '"stdout"'), ("<", '"stdin"'), ("|", '["sh", "-c", "..."]'), ("&&", '["sh", "-c", "..."]'), (";", '"sh"')],
+)
+def test_a_word_that_only_a_shell_understands_is_remarked_once_with_what_to_do(word, hint) -> None:
+    ((where, said),) = remarked("sort", "in", word, "out", word, "more")
+    assert where == "p.json#/stages/0/command/2" and hint in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("find", ".", "-exec", "cat", "x", ";"),
+        ("expr", "1", "<", "2"),
+        ("sh", "-c", "a | b"),
+        ("awk", "{ a > b }"),
+        (">",),
+    ],
+)
+def test_programs_with_such_words_of_their_own_are_left_alone(command) -> None:
+    assert remarked(*command) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("{output.o}", "{outputs.o}"), ("{input.i}", "{inputs.i}"), ("x={Inputs.i}", "{inputs.i}"),
+     ("{lists.i}", "{list.i}"), ("{param.p}", "{params.p}")],
+)  # fmt: skip
+def test_a_brace_that_is_nearly_a_placeholder_for_something_declared_is_remarked(word, near) -> None:
+    assert remarked("cp", word, params={"p": 1}) == [("p.json#/stages/0/command/1", f"did you mean {near}?")]
+
+
+@pytest.mark.parametrize("word", ["{output.other}", "{inputs.i}", "{print $1}", "{a.b}", "{o}"])
+def test_other_braces_are_literal(word) -> None:
+    assert remarked("cp", word) == []
