@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import runner
 from runner import results
+from runner.canonical import canonical
+from runner.decide.noop import record_path
 from runner.errors import StateError
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.noop import stamp, write_log
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
     from runner.record.recovery import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
+    from runner.spec.model import Spec
 
 END = "run.end"
+LONGEST_SPEC = 1 << 20  # bytes of one that is written with every run that has nothing to do
 
 
 def new_run_id(
@@ -40,12 +45,6 @@ def new_run_id(
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
         if not os.path.lexists(paths.audit(run_id)):
             return run_id
-
-
-def stamp() -> str:
-    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
-    now = time.time_ns()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9 // 1000:06d}Z"
 
 
 class Journal:
@@ -69,6 +68,7 @@ class Journal:
         The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
         """
         run_id, paths = mine.run, session.spec.paths
+        files.discard(record_path(session.spec.path, options.workspace))  # there is something to do
         for directory in (paths.state_dir, paths.temporary):
             files.make_directories(directory)
         seal = session.seal if mine.last is None else session.seal.of(mine.key_id)
@@ -163,53 +163,39 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
 
     Writes nothing for an id that was asked for and has a log: that run has ended, or another process is at it.
     """
-    paths = session.spec.paths
+    paths, durable = session.spec.paths, options.durability == "full"
     files.make_directories(paths.state_dir)
-    log = _open_new_log(paths, options.run_id, session.seal)
-    if log is None:
-        return str(options.run_id), session.head.position.hash
-    run_id, durable = log.run, options.durability == "full"
-    totals = {"seconds": round(seconds, 6), "stages": {results.SKIPPED: stages}}
-    metrics = {"v": 1, "run": run_id, "pipeline": session.spec.name, "status": results.SUCCEEDED, "totals": totals}
+    opening = canonical(_opening(session, options, {"level": NONE}, session.seal, longest_spec=LONGEST_SPEC))
+    name, hashed = canonical(session.spec.name), session.seal.hash
+    run_id = options.run_id or new_run_id(paths)
     try:
-        sha256 = write_metrics(paths, run_id, metrics, sync=False, atomic=False)
-        if durable:
-            files.sync_files((paths.metrics(run_id), paths.state_dir))
-        counts = {"stages": {results.SKIPPED: stages}, "records": 2, **log.commits.seal()}
-        end: dict[str, object] = {"status": results.SUCCEEDED, "metricsSha256": sha256, **counts}
-        opening = _opening(session, options, {"level": NONE}, session.seal)
-        position = log.append_all([("run.start", opening), (END, end)])
-        if durable:
-            log.sync()  # the ledger, which is synced, names it
-    except BaseException:
-        files.discard(log.path)
-        files.discard(paths.metrics(run_id))
-        raise
-    finally:
-        log.close()
+        digest = write_log(paths, run_id, opening, name, stages, seconds, hashed, durable=durable)
+    except StateError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        if options.run_id:
+            return run_id, session.head.position.hash
+        return record_noop(session, options, stages, seconds)  # another process drew the same id
     ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-    return run_id, ledger.append(NOOP, run_id, position, sync=durable).position.hash
+    return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
 
 
-def _open_new_log(paths: StatePaths, wanted: str | None, seal: Seal) -> AuditLog | None:
-    """Begin the log of a run, called `wanted` or by a default id; None when `wanted` has one already."""
-    while True:
-        run_id = wanted or new_run_id(paths)
-        try:
-            return AuditLog(paths.audit(run_id), run_id, stamp, seal=seal)
-        except StateError as error:
-            if not isinstance(error.__cause__, FileExistsError):
-                raise
-            if wanted:
-                return None
+def spec_part(spec: Spec, longest: int = LONGEST_SPEC) -> dict[str, object]:
+    """Return what record 0 says of the spec: the effective one, if it is not too long, and its digest.
 
-
-def _opening(session: Session, options: Options, layers: dict[str, str], seal: Seal) -> dict[str, object]:
-    """Return the payload of record 0: who runs what, where, with which versions.
-
-    The spec is kept as canonical text, because it may hold floats and a record may not.
+    It is kept as canonical text, because it may hold floats and a record may not.
     """
     from hashlib import sha256
+
+    text = spec.canonical.encode("utf-8", "backslashreplace")
+    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256(text).hexdigest()}
+    return part if len(text) > longest else {**part, "spec": spec.canonical}
+
+
+def _opening(
+    session: Session, options: Options, layers: dict[str, str], seal: Seal, *, longest_spec: int = sys.maxsize
+) -> dict[str, object]:
+    """Return the payload of record 0: who runs what, where, with which versions."""
     from pwd import getpwuid
 
     try:
@@ -218,12 +204,9 @@ def _opening(session: Session, options: Options, layers: dict[str, str], seal: S
         user = ""
     position: Position = session.head.position
     python = sys.version.partition(" ")[0]
-    spec = session.spec.canonical  # once: it is made anew each time it is asked for
     return {
-        "pipeline": session.spec.name,
+        **spec_part(session.spec, longest_spec),
         "stages": list(options.stages),
-        "spec": spec,
-        "specSha256": sha256(spec.encode()).hexdigest(),
         "user": user,
         "uid": os.getuid(),
         "host": os.uname().nodename,

@@ -9,6 +9,7 @@ from runner import results
 from runner.api.journal import Journal, close_ended, new_run_id, record_noop
 from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
+from runner.api.remember import remember
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
@@ -131,6 +132,7 @@ def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float)
     seconds = time.monotonic() - began
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
+    remember(session, options)
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from runner.contain.scan import Scan, merged
@@ -53,6 +54,7 @@ class Session:
         self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None, *, writes: bool = False,
         warn: Callable[[Fault], None] = untold,
     ) -> None:  # fmt: skip
+        self.began = time.time_ns()  # before anything was looked at
         self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
@@ -73,6 +75,12 @@ class Session:
             self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
         )
         self.published: dict[str, OutputIdentity] = {}
+        self.examiner: Examiner | None = None  # of the last plan
+
+    @property
+    def has_warned(self) -> bool:
+        """Whether there was something to warn of."""
+        return bool(self.damage or self._told)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
@@ -139,8 +147,9 @@ class Session:
         for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
                 read_progress(path, self._note if stage.name in selected else unheard, left=True)
+        self.examiner = self.new_examiner()
         try:
-            return self.planner.plan(self.stages, self.new_examiner(), self.published)
+            return self.planner.plan(self.stages, self.examiner, self.published)
         except OfflineError as error:
             raise OfflineError(*merged(error.faults)) from error
 
@@ -161,7 +170,7 @@ class Session:
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
-        if not (self.cache.dirty or self._code.dirty) or _is_plain():
+        if not (self.cache.dirty or self._code.dirty) or is_plain():
             return
         content, paths = self.cache.dump(self._code.sections()), self.spec.paths
         if len(content) > MOST_CACHE:  # nobody would read it
@@ -177,7 +186,7 @@ class Session:
 def _load_cache(
     paths: StatePaths, tick: Callable[[int], None] | None, note: Note, *, trust: bool = True
 ) -> DigestCache:
-    content = None if _is_plain() else read_usable(paths.digest_cache, MOST_CACHE, note)
+    content = None if is_plain() else read_usable(paths.digest_cache, MOST_CACHE, note)
     cache = DigestCache.load(content, tick=tick, trust=trust)
     if cache.damaged:
         note(paths.digest_cache, DAMAGED)
@@ -209,6 +218,6 @@ def seal_to_read_with(spec: Spec) -> Seal:
         return PLAIN
 
 
-def _is_plain() -> bool:
+def is_plain() -> bool:
     """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
     return os.environ.get("OFFPIPE_PLAIN") == "1"

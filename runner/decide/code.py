@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache, Signature
     from runner.decide.imports import CodeFiles
     from runner.decide.interpreter import Interpreter
+    from runner.decide.noop import Looked
     from runner.decide.targets import Banned, Bans
     from runner.spec.model import Spec, Stage
 
@@ -87,6 +88,17 @@ class CodeReader:
         return CodeReader(
             self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan, self._warn
         )
+
+    def look_back(self, looked: Looked) -> None:
+        """Tell every file and directory that decided what code the stages consist of."""
+        for directory in self._finder.listed:
+            looked.listed(directory)
+        for path in self._finder.sources:
+            looked.add(path)
+        words = {word for words in (*self._commands, *self._arguments) for word in words}
+        for name in {*words, *self._named}:
+            if name and "\0" not in name:
+                looked.add(os.path.normpath(os.path.join(self._spec.root, name)))
 
     @property
     def dirty(self) -> bool:

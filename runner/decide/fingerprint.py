@@ -19,6 +19,7 @@ from runner.errors import Fault, InputError, raise_refusal
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
     from runner.decide.digests import DigestCache, Signature
+    from runner.decide.noop import Looked
     from runner.marker import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -52,6 +53,16 @@ class Examiner:
         self._code = code
         self._resolver = InputResolver(graph)
         self._published = published
+        self._watched: set[str] = set()
+        self._trees: set[str] = set()
+
+    def look_back(self, looked: Looked) -> None:
+        """Tell everything that was looked at so far."""
+        looked.files |= self._watched
+        for top in self._trees:
+            looked.tree(top)
+        self._resolver.look_back(looked)
+        self._code.look_back(looked)
 
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
         """Return the fingerprint of a stage as everything is now; `skip_inputs` are left out (not made yet).
@@ -75,6 +86,8 @@ class Examiner:
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
         fingerprint.imports = code.standard
+        self._watched.update(fingerprint.watched)
+        self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)
         fingerprint.key = digest(fingerprint.components)
         return fingerprint

@@ -16,6 +16,7 @@ from runner.spec.globs import compile_glob, is_glob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.decide.noop import Looked
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -43,6 +44,7 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
+        self._literal: set[str] = set()  # where a file literally named like a glob would be
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
@@ -59,6 +61,7 @@ class InputResolver:
         except FileNotFoundError as error:
             if not is_glob(pattern):
                 raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
+            self._literal.add(plain)
         except OSError as error:
             raise_refusal(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
@@ -70,6 +73,13 @@ class InputResolver:
         if not found:
             raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files are never matched"))
         return [found[path] for path in sorted(found)]
+
+    def look_back(self, looked: Looked) -> None:
+        """Tell every place that was looked at, but for the files that were found."""
+        for directory in self._listings:
+            looked.listed(directory)
+        for path in self._literal:
+            looked.add(path)
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
         roots = {self._spec.root: False, self._spec.workspace: True}

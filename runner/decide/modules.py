@@ -60,7 +60,8 @@ class ModuleFinder:
     """What one plan has seen of the disk while looking for modules; the next plan makes a new one.
 
     `bans`: what imports of local modules are held against, None for nothing.
-    `listed`: every directory that was looked into, None where there is none; part of what a later plan must find again.
+    `listed`: every directory that was looked into, None where there is none, and `sources`: every file that was read;
+    part of what a later plan must find again.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class ModuleFinder:
         self.parsed = parsed
         self._names: dict[str, frozenset[str]] = {}
         self._probes: dict[tuple[str, str], tuple[str, str] | None] = {}
-        self._sources: dict[str, Source] = {}
+        self.sources: dict[str, Source] = {}
         self._lookups: dict[tuple[str, ...], Lookup] = {}
 
     def lookup(self, entries: tuple[str, ...]) -> Lookup:
@@ -127,7 +128,7 @@ class ModuleFinder:
 
     def source(self, path: str, *, is_script: bool = False) -> Source:
         """Read a file of code once a plan; `is_script`: Python whatever its name says. FileNotFoundError passes."""
-        source = self._sources.get(path)
+        source = self.sources.get(path)
         if source is None:
             try:
                 source = self._read(path, is_script)
@@ -139,7 +140,7 @@ class ModuleFinder:
             except InputError as error:
                 fault = Fault(self.shown(path), error.faults[0].what, error.faults[0].hint)
                 source = Source("", (0, 0, 0, 0), NOTHING, fault)
-            self._sources[path] = source
+            self.sources[path] = source
         return source
 
     def _read(self, path: str, is_script: bool) -> Source:

@@ -18,7 +18,8 @@ from runner.record import files
 from runner.record.commits import COMMIT, Commits
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
-from runner.record.state import VERSION, refuse_newer
+from runner.record.spelling import spell
+from runner.record.state import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,14 +41,8 @@ class Position(NamedTuple):
 def encode_record(
     seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str, seal: Seal = PLAIN
 ) -> tuple[bytes, str]:
-    """Return a record's line and its hash. Spelled by hand: the payload, which may be large, is encoded only once."""
-    payload = canonical(data)
-    head = b'{"data":%b,"ev":"%b",' % (payload, event.encode())
-    tail = b'"prev":"%b","run":"%b","seq":%d,"ts":"%b","v":%d}' % (
-        prev.encode(), run.encode(), seq, stamp.encode(), VERSION,
-    )  # fmt: skip
-    digest = seal.hash(head + tail)
-    return b'%b"hash":"%b",%b\n' % (head, digest.encode(), tail), digest
+    """Return a record's line and its hash."""
+    return spell(canonical(data), event, run, seq, stamp, prev, seal.hash)
 
 
 def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> dict[str, object] | None:

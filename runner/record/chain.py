@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from runner.canonical import canonical
 from runner.record.audit import GENESIS, Position, key_id_of
-from runner.record.state import VERSION, refuse_newer
+from runner.record.spelling import VERSION
+from runner.record.state import refuse_newer
 
 if TYPE_CHECKING:
     from runner.record.findings import Findings

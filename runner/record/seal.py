@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError, UsageError
 from runner.record import files
+from runner.record.spelling import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"
-DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16
 _ID_DIGITS = 16

@@ -9,6 +9,7 @@ from runner.canonical import canonical, parsed
 from runner.errors import Fault, StateError
 from runner.marker import Marker
 from runner.record import files
+from runner.record.spelling import VERSION
 from runner.record.unusable import DAMAGED, MOST_MARKER, MOST_METRICS, read_usable, unheard
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
     from runner.record.unusable import Note
-
-VERSION = 1
 
 
 def write_marker(paths: StatePaths, marker: Marker) -> None:

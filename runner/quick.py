@@ -1,0 +1,173 @@
+"""The way of a run with nothing to do: from the words of the command line to its end, in built-in modules only.
+
+Answers when everything is exactly as a plan found it that had nothing to do (decide.noop), and leaves everything else,
+faults included, to the long way, which is what the rest of this package is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runner import __version__
+from runner.decide.noop import decode, record_path, surroundings
+from runner.paths import StatePaths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NamedTuple
+
+    class Asked(NamedTuple):
+        """What is asked for: a spec, below which workspace, and how its run is to be recorded and told."""
+
+        spec: str
+        workspace: str | None
+        durable: bool
+        quiet: bool
+
+
+KEY = "OFFPIPE_AUDIT_KEY_FILE"
+PLAIN = "OFFPIPE_PLAIN"
+_IRRELEVANT = {"-k", "--keep-going"}  # where nothing runs
+_QUIET = {"-q", "--quiet"}
+_VALUED = ("-j", "--jobs", "--workspace", "--durability")
+
+
+def answer(words: Sequence[str]) -> int | None:
+    """Return 0 when these words ask for a run that has nothing to do, with that recorded and told; None else."""
+    began = time.monotonic()
+    if os.environ.get(PLAIN) == "1" or KEY in os.environ:
+        return None
+    asked = _asked(list(words))
+    if asked is None:
+        return None
+    spec, workspace, durable, quiet = asked
+    try:
+        with open(record_path(spec, workspace), "rb", buffering=0) as file:
+            record = decode(file.readall())
+        for descriptor in (0, 1, 2):
+            os.fstat(descriptor)
+    except (OSError, ValueError):
+        return None
+    if record is None or not record.is_current(surroundings((workspace or "",), __version__)):
+        return None
+    told = record.told
+    paths = StatePaths(told["state"], told["locks"])
+    if _is_held(paths.pipeline_lock) or _has_leftovers(paths.temporary):
+        return None
+    ended = _recorded(paths, told, words, began, durable=durable)
+    if ended is None:
+        return None
+    if not quiet:
+        run, head = ended
+        text = f"{told['name']}: nothing to do, {told['stages']} up to date (run {run})\nledger head: {head}\n"
+        try:
+            os.write(1, text.encode())
+        except OSError:
+            pass  # nobody to tell: that never fails a run
+    return 0
+
+
+def _asked(words: list[str]) -> Asked | None:
+    """Return what a command line of a few plain forms asks for; any other is for the parser."""
+    if words[:1] == ["run"]:
+        del words[0]
+    spec, workspace, durability, quiet = "", None, "full", False
+    pending = iter(words)
+    for word in pending:
+        name, mark, value = word.partition("=")
+        if word in _QUIET:
+            quiet = True
+        elif name in _VALUED:
+            value = value if mark else next(pending, "")
+            if name == "--workspace" and value:
+                workspace = value
+            elif name == "--durability" and value in ("full", "process"):
+                durability = value
+            elif name not in ("-j", "--jobs") or not _is_count(value):
+                return None
+        elif word not in _IRRELEVANT and not (word[:2] == "-j" and _is_count(word[2:])):
+            if spec or not word or word.startswith("-"):
+                return None
+            spec = word
+    return (spec, workspace, durability == "full", quiet) if spec else None  # type: ignore[return-value] # no class here
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _is_held(lock: str) -> bool:
+    import fcntl
+
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _has_leftovers(temporary: str) -> bool:
+    try:
+        return bool(os.listdir(temporary)) or os.path.lexists(f"{temporary}.dead")
+    except OSError:
+        return True
+
+
+def _recorded(
+    paths: StatePaths, told: dict[str, Any], words: Sequence[str], began: float, *, durable: bool
+) -> tuple[str, str] | None:
+    """Record the run; return its id and the ledger's new head, or None with nothing written."""
+    from runner.errors import StateError
+    from runner.record.noop import PlainLedger, write_log
+
+    name = told["nameJson"]
+    try:
+        ledger = PlainLedger(paths.ledger, name)
+    except (OSError, ValueError):
+        return None
+    try:
+        opening = _opening(told, words, ledger.head)
+        run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+        digest = write_log(paths, run, opening, name, told["stages"], time.monotonic() - began, durable=durable)
+        return run, ledger.append(run, digest, durable=durable)
+    except (OSError, ValueError, KeyError, StateError):
+        return None  # the long way comes to the same, and says it
+    finally:
+        ledger.close()
+
+
+def _opening(told: dict[str, Any], words: Sequence[str], head: str) -> bytes:
+    """Return the payload of record 0 (see api.journal): of the record what does not change, and what is of this run."""
+    from pwd import getpwuid
+
+    uid, system = os.getuid(), os.uname()
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        boot_id = file.readall().strip().decode()
+    parts: dict[str, bytes] = {
+        **told["opening"],
+        "argv": b"[%b]" % b",".join(_text(word) for word in ("offpipe", *words)),
+        "bootId": _text(boot_id),
+        "host": _text(system.nodename),
+        "ledgerHead": _text(head),
+        "uid": b"%d" % uid,
+        "user": _text(getpwuid(uid).pw_name),
+        "versions": told["versions"].replace(b"SYSTEM", _text(system.release)),
+    }
+    return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), parts[key]) for key in sorted(parts))
+
+
+def _text(text: str) -> bytes:
+    """Return a string as JSON; ValueError for one that needs escapes."""
+    if not (text.isascii() and text.isprintable()) or '"' in text or "\\" in text:
+        raise ValueError(text)
+    return b'"%b"' % text.encode()

@@ -1,0 +1,123 @@
+"""What a run with nothing to do writes: metrics, a log of two records, a line in the ledger.
+
+Loads built-in modules only, and takes its payloads spelled already: such a run is mostly the start of its interpreter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from runner.errors import StateError
+from runner.record import files
+from runner.record.spelling import hash_plainly, sha256_of, spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.paths import StatePaths
+
+GENESIS = "0" * 64
+NOTHING = sha256_of(b"{}")  # what a run without outputs seals
+_TAIL = 1 << 16
+_HEX = 64
+
+
+def stamp() -> str:
+    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
+    now = time.time_ns()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9 // 1000:06d}Z"
+
+
+def write_log(
+    paths: StatePaths, run: str, opening: bytes, pipeline: bytes, stages: int, seconds: float,
+    hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
+) -> str:  # fmt: skip
+    """Write metrics and log of a run that skipped so many stages, and return the hash of the log's record 1.
+
+    `opening` is the payload of record 0, `pipeline` the name, both as canonical JSON. Raises StateError, and leaves
+    nothing then; with FileExistsError as its cause for a run that has a log.
+    """
+    log, metrics = paths.audit(run), paths.metrics(run)
+    descriptor = files.open_append(log, new=True)
+    try:
+        skipped = b'"stages":{"skipped":%d}' % stages
+        totals = b'"totals":{"seconds":%b,%b}' % (repr(round(seconds, 6)).encode(), skipped)
+        measured = b'{"pipeline":%b,"run":"%b","status":"succeeded",%b,"v":1}\n' % (pipeline, run.encode(), totals)
+        files.create(metrics, measured)
+        sealed = b'"outputs":0,"outputsSha256":"%b","records":2' % NOTHING.encode()
+        named = sha256_of(measured).encode()
+        end = b'{"metricsSha256":"%b",%b,%b,"status":"succeeded"}' % (named, sealed, skipped)
+        first, digest = spell(opening, "run.start", run, 0, stamp(), GENESIS, hashed)
+        second, digest = spell(end, "run.end", run, 1, stamp(), digest, hashed)
+        files.append(descriptor, first + second, log)
+        if durable:  # the ledger, which is synced, names the log, and that names the metrics
+            files.sync_file(metrics)
+            files.sync_descriptor(descriptor, log)
+            files.sync_directory(paths.state_dir)
+    except BaseException:
+        files.discard(log)
+        files.discard(metrics)
+        raise
+    finally:
+        os.close(descriptor)
+    return digest
+
+
+class PlainLedger:
+    """The ledger, held for one append by who has no time to read it as JSON: usable when nothing about it is odd.
+
+    `head` is the hash of its last record. ValueError where anything else than a whole, unkeyed record of `pipeline`
+    (as JSON) with no open run is its end, or another process is appending: the long way knows what to do then.
+    """
+
+    def __init__(self, path: str, pipeline: bytes) -> None:
+        self._path = path
+        self._pipeline = pipeline
+        if not os.path.exists(path):
+            raise ValueError(path)
+        self._descriptor = files.open_append(path)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._seq, self.head = self._last()
+        except (OSError, ValueError, IndexError, StateError):
+            os.close(self._descriptor)
+            raise ValueError(path) from None
+
+    def close(self) -> None:
+        """Let others append."""
+        os.close(self._descriptor)
+
+    def append(self, run: str, log_hash: str, *, durable: bool) -> str:
+        """Append that a run had nothing to do; return the new head. Raises StateError."""
+        payload = b'{"keyId":null,"logHash":"%b","logSeq":1,"open":[],"pipeline":%b}' % (
+            log_hash.encode(),
+            self._pipeline,
+        )
+        line, digest = spell(payload, "noop", run, self._seq + 1, stamp(), self.head, hash_plainly)
+        before = os.fstat(self._descriptor).st_size
+        files.append(self._descriptor, line, self._path)
+        if durable:
+            try:
+                files.sync_descriptor(self._descriptor, self._path)
+            except StateError:
+                files.truncate(self._path, before)
+                raise
+        return digest
+
+    def _last(self) -> tuple[int, str]:
+        with open(files.open_regular(self._path), "rb", buffering=0) as file:
+            file.seek(max(0, os.fstat(self._descriptor).st_size - _TAIL))
+            tail = file.readall()
+        line = tail[tail.rindex(b"\n", 0, len(tail) - 1) + 1 :] if tail.count(b"\n") > 1 else tail
+        if not (tail.endswith(b"\n") and line.startswith(b'{"data":{"keyId":null,')):
+            raise ValueError
+        if b'"open":[],"pipeline":%b},"ev":"' % self._pipeline not in line:
+            raise ValueError
+        before, mark, after = line.rpartition(b'"hash":"')
+        digest = after[:_HEX].decode()
+        if not mark or hash_plainly(before + after[_HEX + 2 :].rstrip(b"\n")) != digest:
+            raise ValueError
+        return int(after.rpartition(b'"seq":')[2].split(b",")[0]), digest

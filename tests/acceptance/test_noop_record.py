@@ -1,0 +1,324 @@
+"""The quick way never says that there is nothing to do when the long way would say anything else."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pipeline_bench import ROOT, PipelineBench
+
+from runner import api, quick
+from runner.decide.plan import Skip
+from runner.errors import OffpipeError
+
+PATIENCE = 20.0
+UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
+SEES = "import os, sys\nopen(sys.argv[1], 'w').write(str(os.path.exists('.offpipe/noop-spec.json')))\n"
+
+
+class Remembered(PipelineBench):
+    """A pipeline of which the quick way says that there is nothing to do; `root` is the current directory."""
+
+    def lay_out(self):
+        self.write("in/a.txt", "a\n")
+        self.write("in/b.txt", "b\n")
+        self.write("tree/one", "1\n")
+        self.write("tree/below/two", "2\n")
+        self.write("bin/upper.py", "import sys\nimport helper\nfrom pack import more\nhelper.upper(sys.argv[1:])\n")
+        self.write("bin/helper.py", UPPER)
+        self.write("bin/pack/__init__.py", "")
+        self.write("bin/pack/more.py", "")
+        self.write("rules.txt", "x\n")
+        self.define(
+            {"name": "join", "command": ["sh", "-c", "cat $0 $1 > $2", "{inputs.all}", "{outputs.o}"],
+             "inputs": {"all": "in/*.txt"}, "outputs": {"o": "w/joined"}},
+            {"name": "upper", "processor": "bin/upper.py", "inputs": {"i": "w/joined"}, "outputs": {"o": "w/upper"},
+             "args": ["{outputs.o}", "{inputs.i}", "rules.txt", "later.txt"]},
+            {"name": "tree", "command": ["cp", "-r", "{inputs.t}", "{outputs.o}"], "inputs": {"t": "tree/"},
+             "outputs": {"o": "out/tree/"}},
+        )  # fmt: skip
+
+    def settle(self):
+        """Run until the quick way answers: a change must have been so long ago that another would show."""
+        deadline = time.monotonic() + PATIENCE
+        while quick.answer([str(self.spec), "-q"]) is None:
+            assert time.monotonic() < deadline, "the quick way never answers"
+            api.run(str(self.spec), api.Options())
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    made = Remembered(tmp_path_factory.mktemp("noop"))
+    made.lay_out()
+    return made
+
+
+def full_answer(bench):
+    """Whether the long way finds nothing to do, without a fault or a warning."""
+    warned = []
+    try:
+        planned = api.plan(str(bench.spec), api.Options(), warned.append)
+    except OffpipeError:
+        return False
+    decided = all(isinstance(one, Skip) for one in planned.plan.decisions.values())
+    return decided and not planned.plan.faults and not warned
+
+
+def in_place(path, content):
+    """Change bytes and give size and modification time back."""
+
+    def edit(bench):
+        target = bench.root / path
+        before = target.stat()
+        target.write_bytes(content)
+        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    return edit
+
+
+def writes(path, content="new\n"):
+    return lambda bench: bench.write(path, content)
+
+
+def removes(path):
+    def edit(bench):
+        target = bench.root / path
+        if target.is_dir() and not target.is_symlink():
+            target.rename(bench.root.with_name(f"{bench.root.name}-{time.time_ns()}"))
+        else:
+            target.unlink(missing_ok=True)
+
+    return edit
+
+
+def links(path, to):
+    def edit(bench):
+        removes(path)(bench)
+        (bench.root / path).symlink_to(to)
+
+    return edit
+
+
+def appends(path, content):
+    def edit(bench):
+        with (bench.root / path).open("ab") as file:
+            file.write(content)
+
+    return edit
+
+
+def moves_away_and_back(bench):
+    (bench.root / "w").rename(bench.root / "elsewhere")
+    (bench.root / "elsewhere").rename(bench.root / "w")
+
+
+def respecifies(**fields):
+    def edit(bench):
+        value = json.loads(bench.spec.read_text())
+        value["stages"][0].update(fields)
+        bench.spec.write_text(json.dumps(value))
+
+    return edit
+
+
+EDITS = {
+    "nothing": lambda bench: None,
+    "touch": lambda bench: os.utime(bench.root / "in/a.txt"),
+    "edit_input": writes("in/a.txt", "A\n"),
+    "edit_input_in_place": in_place("in/a.txt", b"z\n"),
+    "new_match": writes("in/c.txt"),
+    "hidden_match": writes("in/.hidden.txt"),
+    "unmatched": writes("in/other"),
+    "literal_match": writes("in/*.txt", "literal\n"),
+    "no_match": removes("in/b.txt"),
+    "edit_output": writes("w/upper", "x\n"),
+    "edit_output_in_place": in_place("w/joined", b"x\ny\n"),
+    "no_output": removes("w/upper"),
+    "linked_output": links("w/upper", "joined"),
+    "linked_directory": lambda bench: ((bench.root / "w").rename(bench.root / "v"), (bench.root / "w").symlink_to("v")),
+    "moved_and_back": moves_away_and_back,
+    "edit_processor": writes("bin/upper.py", "import helper, sys\nhelper.upper(sys.argv[1:])\n"),
+    "touch_processor": lambda bench: os.utime(bench.root / "bin/upper.py"),
+    "edit_module": in_place("bin/helper.py", UPPER.replace("upper()", "lower()").encode()),
+    "shadowing_module": writes("bin/helper/__init__.py", "def upper(words):\n    open(words[0], 'w').close()\n"),
+    "shadowing_standard": writes("bin/sys.py", ""),
+    "shadowing_string": writes("bin/string.py", ""),
+    "new_submodule": writes("bin/pack/more/__init__.py", ""),
+    "banned_import": writes("bin/helper.py", "import socket\ndef upper(words):\n    pass\n"),
+    "unused_module": writes("bin/unused.py", ""),
+    "edit_named_file": writes("rules.txt", "y\n"),
+    "later_named_file": writes("later.txt"),
+    "edit_tree": in_place("tree/below/two", b"3\n"),
+    "new_in_tree": writes("tree/below/three"),
+    "chmod_in_tree": lambda bench: (bench.root / "tree/one").chmod(0o755),
+    "link_in_tree": links("tree/one", "below/two"),
+    "edit_output_tree": in_place("out/tree/below/two", b"9\n"),
+    "new_in_output_tree": writes("out/tree/more"),
+    "no_marker": removes("state/stage_join.json"),
+    "damaged_marker": in_place("state/stage_join.json", b"{}"),
+    "no_ledger": removes("state/audit_ledger.jsonl"),
+    "torn_ledger": appends("state/audit_ledger.jsonl", b"{"),
+    "leftover": writes("state/tmp/left"),
+    "new_param": respecifies(params={"n": 1}),
+    "new_name": respecifies(name="other"),
+    "new_retry": respecifies(retry={"attempts": 2}),
+    "invalid_spec": writes("spec.json", "{"),
+}  # fmt: skip
+HARMLESS = {"nothing", "hidden_match", "moved_and_back"}  # which need not, but may, be answered the quick way
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    made = Remembered(tmp_path / "root")
+    made.root.mkdir()
+    monkeypatch.chdir(made.root)
+    made.lay_out()
+    made.settle()
+    return made
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
+    EDITS[edit](fresh)
+    answer = quick.answer([str(fresh.spec), "-q"])
+    if answer is not None:
+        assert answer == 0
+        assert full_answer(fresh)
+        assert edit in HARMLESS
+    elif edit == "nothing":
+        pytest.fail("nothing changed, and the quick way does not answer")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.sampled_from(sorted(set(EDITS) - {"invalid_spec", "new_name", "linked_directory"})), max_size=3)
+)
+def test_no_series_of_edits_gets_a_quick_answer_that_the_long_way_would_not_give(bench, edits):
+    """One pipeline for all examples; it is laid out anew where a series left it damaged."""
+    bench.lay_out()
+    for path in (
+        "in/*.txt",
+        "in/c.txt",
+        "bin/sys.py",
+        "bin/string.py",
+        "later.txt",
+        "tree/below/three",
+        "state/tmp/left",
+    ):
+        removes(path)(bench)
+    for path in ("bin/helper", "bin/pack/more", "state/audit_ledger.jsonl"):
+        if (bench.root / path).is_dir() or path.endswith(".jsonl"):
+            removes(path)(bench)
+    bench.settle()
+    for edit in edits:
+        EDITS[edit](bench)
+        if quick.answer([str(bench.spec), "-q"]) == 0:
+            assert full_answer(bench), edits
+
+
+# ---- what else must not be passed by ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME"])
+def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
+    monkeypatch.setenv(name, f"{os.environ.get(name, '')}:/more")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+def test_a_held_lock_is_for_the_long_way(fresh):
+    with open(fresh.root / "locks/pipeline.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert quick.answer([str(fresh.spec), "-q"]) is None
+    assert quick.answer([str(fresh.spec), "-q"]) == 0
+
+
+@pytest.mark.parametrize("variable", ["OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE"])
+def test_switched_off_or_with_a_key_it_is_for_the_long_way(fresh, monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-f"], ["join"], ["--paranoid"], ["--param", "join.n=1"], ["--json"], ["-n"], ["-v"], ["--run-id", "x"],
+        ["-j0"], ["-j", "x"], ["--durability", "none"], ["--offline", "strict"], ["--workspace", "elsewhere"],
+        ["--pipeline", "x"], ["--help"], ["--", "x"], ["--wait"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_other_words_are_for_the_long_way(fresh, words):
+    assert quick.answer([str(fresh.spec), *words]) is None
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["-q"], ["-k"], ["-j2"], ["-j", "4"], ["--jobs=1"], ["--durability=process"]], ids=" ".join
+)
+def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words):
+    assert quick.answer([*words, str(fresh.spec)]) == 0
+    assert quick.answer(["run", str(fresh.spec), *words]) == 0
+
+
+@pytest.mark.parametrize("at", [0, 20, 40, 60, -1])
+def test_a_damaged_record_is_none(fresh, at):
+    path = fresh.root / ".offpipe/noop-spec.json"
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    path.write_bytes(b"")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+def test_a_run_with_work_takes_the_record_away_before_its_first_stage(fresh):
+    (fresh.root / "in/a.txt").write_text("changed\n")
+    fresh.write(
+        "bin/upper.py", "import os, sys\nopen(sys.argv[1], 'w').write(str(os.path.exists('.offpipe/noop-spec.json')))\n"
+    )
+    fresh.succeed()
+    assert fresh.read("w/upper") == b"False"
+
+
+def records(state):
+    newest = max(state.glob("audit_2*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(line) for line in newest.read_bytes().splitlines()], newest
+
+
+def test_it_records_what_the_long_way_records(fresh):
+    """But for times and hashes: log, metrics, ledger; and what it prints."""
+    program = [sys.executable, "-m", "runner", "spec.json"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = []
+    for plain in ("", "1"):
+        done = subprocess.run(program, env={**env, "OFFPIPE_PLAIN": plain}, capture_output=True, text=True, check=True)
+        found, log = records(fresh.root / "state")
+        metrics = json.loads(Path(str(log).replace("audit_", "metrics_").replace(".jsonl", ".json")).read_text())
+        ledger = json.loads((fresh.root / "state/audit_ledger.jsonl").read_bytes().splitlines()[-1])
+        run = ledger["run"]
+        for record in (*found, ledger):
+            for name in ("hash", "prev", "ts", "seq"):
+                del record[name]
+        for name in ("logHash",):
+            del ledger["data"][name]
+        del found[0]["data"]["ledgerHead"], found[1]["data"]["metricsSha256"], metrics["totals"]["seconds"]
+        text = json.dumps(
+            [found, metrics, ledger, done.stdout.splitlines()[0], len(done.stdout.splitlines()), done.stderr]
+        )
+        told.append(text.replace(run, "RUN"))
+    assert told[0] == told[1]
+    assert fresh.succeed("verify").returncode == 0
+
+
+def test_runs_side_by_side_leave_a_chain(fresh):
+    started = [fresh.start("-q") for _ in range(8)]
+    assert [process.wait(60) for process in started] == [0] * 8
+    fresh.close()
+    assert fresh.succeed("verify").returncode == 0
