@@ -118,9 +118,12 @@ def _is_held(lock: str) -> bool:
 
 def _has_leftovers(temporary: str) -> bool:
     try:
-        return bool(os.listdir(temporary)) or os.path.lexists(f"{temporary}.dead")
+        left = os.listdir(temporary)
+    except FileNotFoundError:
+        left = []
     except OSError:
         return True
+    return bool(left) or os.path.lexists(f"{temporary}.dead")
 
 
 def _recorded(

@@ -120,7 +120,10 @@ def test_editable_wheel_names_checkout_version_and_every_requirement(checkout, t
     requirements = {line.removeprefix("Requires-Dist: ") for line in metadata if line.startswith("Requires-Dist: ")}
     extra = {f'{requirement}; extra == "test"' for requirement in project["optional-dependencies"]["test"]}
     assert requirements == set(project["dependencies"]) | extra
-    assert "[console_scripts]\noffpipe = runner.__main__:main" in archive.read(f"{stem}.dist-info/entry_points.txt").decode()
+    assert (
+        "[console_scripts]\noffpipe = runner.__main__:main"
+        in archive.read(f"{stem}.dist-info/entry_points.txt").decode()
+    )
     assert len(archive.read(f"{stem}.dist-info/RECORD").decode().splitlines()) == len(archive.namelist())
 
 

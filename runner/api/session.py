@@ -10,6 +10,7 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
+from runner.decide.noop import is_damaged, record_path
 from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
@@ -65,6 +66,11 @@ class Session:
         self.damage: dict[str, str] = {}
         self._warn = warn
         self._told: set[Fault] = set()
+        self._record = record_path(spec_path, options.workspace)
+        if writes and not is_plain():
+            record = read_usable(self._record, MOST_CACHE, self._note)
+            if record is not None and is_damaged(record):
+                self._note(self._record, DAMAGED)
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
         self._scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
@@ -135,6 +141,8 @@ class Session:
         for path, what in still.items():
             self._note(path, what)
             files.discard(path)
+        if self._record in self.damage:
+            files.discard(self._record)
 
     def plan(self) -> Plan:
         """Decide every selected stage as everything is now.

@@ -140,6 +140,13 @@ def decode(content: bytes) -> Record | None:
         return None
 
 
+def is_damaged(content: bytes) -> bool:
+    """Whether the bytes of a file are no record at all, rather than one of another interpreter."""
+    start = len(_head(b""))
+    written = int.from_bytes(content[len(MAGIC) : len(MAGIC) + 8], "little")
+    return not content.startswith(MAGIC) or (written == sys.hexversion and content[:start] != _head(content[start:]))
+
+
 def _head(content: bytes) -> bytes:
     parts = sys.hexversion, len(content), zlib.crc32(content)
     return MAGIC + b"".join(part.to_bytes(8, "little") for part in parts)

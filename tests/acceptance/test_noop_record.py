@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench
 
 from runner import api, quick
+from runner.decide.noop import MAGIC
 from runner.decide.plan import Skip
 from runner.errors import OffpipeError
 
@@ -276,6 +277,27 @@ def test_a_damaged_record_is_none(fresh, at):
     assert quick.answer([str(fresh.spec), "-q"]) is None
     path.write_bytes(b"")
     assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", None], ids=["empty", "other", "changed"])
+def test_a_damaged_record_is_told_once_and_written_anew(fresh, content):
+    path = fresh.root / ".offpipe/noop-spec.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\0" if content is None else content)
+    done = fresh.succeed()
+    assert done.stderr.count("warning:") == 1 and ".offpipe/noop-spec.json" in done.stderr
+    assert "nothing to do" in done.stdout
+    assert fresh.succeed().stderr == ""
+    fresh.settle()
+
+
+def test_a_record_of_another_interpreter_is_written_anew_without_a_word(fresh):
+    path = fresh.root / ".offpipe/noop-spec.json"
+    content = bytearray(path.read_bytes())
+    content[len(MAGIC)] ^= 1
+    path.write_bytes(content)
+    assert fresh.succeed().stderr == ""
+    fresh.settle()
 
 
 def test_a_run_with_work_takes_the_record_away_before_its_first_stage(fresh):
