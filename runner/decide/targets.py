@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
-from runner.decide.sources import statement
+from runner.decide.sources import RUN_PATH, statement
 from runner.errors import InputError, raise_refusal
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def resolve(lookup: Lookup, module: Module, parsed: Parsed, path: str, content: 
     """`content` is asked for only to show an import that is banned."""
     resolution = Resolution(lookup)
     for request in parsed.requests:
+        if request.level == RUN_PATH:
+            resolution.run(request.module, request.line)
+            continue
         base = _absolute(module, request)
         if base is None:
             resolution.miss("." * request.level + request.module, request.line, needed=not request.optional)
@@ -146,6 +150,12 @@ class Resolution:
         self._absent[name] = None
         if needed:
             self._unfound.setdefault(name, line)
+
+    def run(self, path: str, line: int) -> None:
+        """Take in a file that is run, by a path relative to root, where stages work."""
+        path = os.path.normpath(os.path.join(self._lookup.finder.root, path))
+        if "\0" not in path and os.path.isfile(path):
+            self._walked.setdefault(Module("__main__", LOCAL, path), line)
 
     def _expanded(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
         for name in names:
