@@ -111,9 +111,7 @@ class RefusingDisk:
             yield from self._faults_of_verify(place, 0, 3)
 
     def _faults_of_stage(self, place: Place, refusal: Refusal, traced: Traced) -> Iterator[str]:
-        if traced.code != 1 or not re.search(
-            r"^error: stage \w+: failed with exit 74$", self.said(), re.MULTILINE
-        ):
+        if traced.code != 1 or not re.search(r"^error: stage \w+: failed with exit 74$", self.said(), re.MULTILINE):
             yield f"exit {traced.code}: {self.said()}"
         logs = "".join(path.read_text() for path in sorted(place.state.glob("logs/*/*")))
         if "Traceback" in logs or not re.search(f"^{_words(place, refusal)}$", logs, re.MULTILINE):
