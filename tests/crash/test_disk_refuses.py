@@ -156,7 +156,7 @@ def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench)
     bench.succeed()
 
 
-@pytest.mark.parametrize("left", (0, 4, 8))
+@pytest.mark.parametrize("left", [0, 4, 8])
 def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
     define(few_inodes)
     (few_inodes.root / "mnt/ballast").mkdir()
