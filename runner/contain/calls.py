@@ -79,6 +79,11 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
     return int(result)
 
 
+def mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+    """Make or change a mount; RefusedError, telling it as `shown`, when it fails."""
+    function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
+
+
 def prctl(layer: str, shown: str, option: int, value: int) -> None:
     """Set a property of this process that takes one number; RefusedError of this layer when it fails."""
     function(layer, shown, "prctl", option, value, 0, 0, 0)
