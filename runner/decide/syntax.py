@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from runner.decide.guards import Guards
-from runner.decide.sources import RUN_PATH, Request
+from runner.decide.sources import DEEPEST, RUN_PATH, Request
 from runner.decide.standing import Standing, standing_in
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _requested_by(call: ast.Call, full: str, standing: Standing) -> Iterator[Req
     names: tuple[str, ...] = ()
     if is_statement_like:
         found = _literal(given.get("level"))
-        level = found if isinstance(found, int) else 0
+        level = min(found, DEEPEST) if isinstance(found, int) else 0
         names = tuple(_literal_strings(given.get("fromlist")))
     elif level and isinstance(package := _literal(given.get("package")), str):
         module, level = f"{package.rsplit('.', level - 1)[0]}.{module}", 0

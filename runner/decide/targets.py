@@ -135,8 +135,8 @@ class Resolution:
         """Take in `import base`, or `from base import names`, of which some may be submodules."""
         modules, missing = self._lookup.chain(base)
         self._take(modules, base, line)
-        if missing:
-            self.miss(missing, line, needed=needed)
+        if missing or not modules:  # a name may begin with a dot, so that its first part is none
+            self.miss(missing or base, line, needed=needed)
         elif modules[-1].package and modules[-1].name == base:
             for name in self._expanded(names, modules[-1]):
                 found, absent = self._lookup.chain(f"{base}.{name}")
