@@ -21,4 +21,5 @@ done
 part format "$python" -m ruff format --check --quiet .
 part ruff "$python" -m ruff check --quiet .
 part mypy "$python" -m mypy --strict --no-error-summary "${typed[@]}"
+echo "all tests: some minutes on two cores"
 exec "$python" -m pytest -n auto --dist loadgroup "$@"

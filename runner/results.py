@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runner.marker import OutputIdentity
 
 BLOCKED_BY = "blocked by"  # how it is said of a stage that something which it needs failed
+NETWORKS_SHOWN = 6  # of what an attempt asked for, to people
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
 
 
@@ -133,11 +134,13 @@ def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:
 
 
 def network_text(network: Iterable[NetworkCalls]) -> str:
-    """Return `curl (AF_INET, 3 times), perl (AF_INET6)`."""
-    return ", ".join(
+    """Return `curl (AF_INET, 3 times), perl (AF_INET6) and 2 more`; the audit log has all."""
+    every = [
         f"{program} ({family})" if calls == 1 else f"{program} ({family}, {calls:,} times)"
         for program, family, calls, _ in network
-    )
+    ]
+    more = f" and {len(every) - NETWORKS_SHOWN:,} more" if len(every) > NETWORKS_SHOWN else ""
+    return ", ".join(every[:NETWORKS_SHOWN]) + more
 
 
 def signal_name(number: int) -> str:

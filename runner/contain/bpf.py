@@ -34,6 +34,7 @@ REFUSED: dict[str, int] = {
     "listen": errno.EACCES,
     "accept": errno.EACCES,
     "accept4": errno.EACCES,
+    "clone3": errno.ENOSYS,  # whose flags are in memory, where a filter cannot look: everybody goes on with clone
     "setns": errno.EPERM,
     "pidfd_getfd": errno.EPERM,
     "ptrace": errno.EPERM,
@@ -47,6 +48,10 @@ REFUSED: dict[str, int] = {
 # TUNSETIFF (linux/if_tun.h).
 REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
 NEW_LISTENER = 1 << 3  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+# linux/sched.h. A sibling of a stage would be nobody's. In a namespace of control groups of one's own they may be
+# mounted, writable; a root's would have the groups that the launcher and the runner are in.
+CLONE_PARENT, CLONE_NEWCGROUP = 0x8000, 0x02000000
+RLIMIT_RTTIME = 15  # asm-generic/resource.h; see tag
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _AT_LEAST = 0x15, 0x35  # BPF_JMP|JEQ|K, BPF_JMP|JGE|K
@@ -69,12 +74,25 @@ def assemble(machine: str, *, listener: bool) -> bytes:
         code.if_between(X32_ONLY, _error(errno.ENOSYS))
     for name, number in REFUSED.items():
         code.if_equal(numbers[name], _error(number))
+    code.when(numbers["clone"], _flags(CLONE_PARENT | CLONE_NEWCGROUP))
+    code.when(numbers["unshare"], _flags(CLONE_NEWCGROUP))
     code.when(numbers["ioctl"], _device())
     code.when(numbers["prctl"], _own_process())
     code.when(numbers["prlimit64"], _limits())
     code.when(numbers["seccomp"], _filters())
     code.when(numbers["socketpair"], _pair())
     code.when(numbers["socket"], _socket(listener=listener))
+    code.give(ALLOW)
+    return code.bytes()
+
+
+def assemble_tag_filter(machine: str) -> bytes:
+    """Return the filter that a stage has besides: it refuses to set RLIMIT_RTTIME. KeyError as `assemble`."""
+    numbers = NUMBERS[machine]
+    code = _Program()
+    code.load(_NUMBER)
+    code.when(numbers["setrlimit"], _tag_limit(0, None))
+    code.when(numbers["prlimit64"], _tag_limit(1, 2))
     code.give(ALLOW)
     return code.bytes()
 
@@ -139,6 +157,28 @@ def _limits() -> _Program:
         code.load_argument(2, half)
         code.unless_equal(0, _error(errno.EPERM))
     code.give(ALLOW)  # only asks
+    return code
+
+
+def _tag_limit(resource: int, new: int | None) -> _Program:
+    """`resource` and `new` are the places of these arguments; a `new` limit of NULL only asks."""
+    code = _Program()
+    code.load_argument(resource)
+    code.unless_equal(RLIMIT_RTTIME, ALLOW)
+    for half in (0, 4) if new is not None else ():
+        code.load_argument(new or 0, half)
+        code.unless_equal(0, _error(errno.EPERM))
+    code.give(_error(errno.EPERM) if new is None else ALLOW)
+    return code
+
+
+def _flags(refused: int) -> _Program:
+    """The first argument holds none of these bits."""
+    code = _Program()
+    code.load_argument(0)
+    code.mask(refused)
+    code.unless_equal(0, _error(errno.EPERM))
+    code.give(ALLOW)
     return code
 
 

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 NEW_NUMBERS = {
-    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "pidfd_getfd": 438, "mount_setattr": 442,
-    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435, "pidfd_getfd": 438,
+    "mount_setattr": 442, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
 }  # fmt: skip
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "ioctl": 16, "socket": 41, "connect": 42, "accept": 43, "bind": 49, "listen": 50, "socketpair": 53,
-        "ptrace": 101, "capset": 126, "prctl": 157, "add_key": 248, "request_key": 249, "keyctl": 250, "accept4": 288,
-        "prlimit64": 302, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
-        **NEW_NUMBERS,
+        "clone": 56, "ptrace": 101, "capset": 126, "prctl": 157, "setrlimit": 160, "add_key": 248, "request_key": 249,
+        "keyctl": 250, "unshare": 272, "accept4": 288, "prlimit64": 302, "setns": 308, "process_vm_readv": 310,
+        "process_vm_writev": 311, "seccomp": 317, **NEW_NUMBERS,
     },
     "aarch64": {
-        "ioctl": 29, "capset": 91, "ptrace": 117, "prctl": 167, "socket": 198, "socketpair": 199, "bind": 200,
-        "listen": 201, "accept": 202, "connect": 203, "add_key": 217, "request_key": 218, "keyctl": 219,
-        "accept4": 242, "prlimit64": 261, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
-        "seccomp": 277, **NEW_NUMBERS,
+        "ioctl": 29, "capset": 91, "unshare": 97, "ptrace": 117, "setrlimit": 164, "prctl": 167, "socket": 198,
+        "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203, "add_key": 217,
+        "request_key": 218, "keyctl": 219, "clone": 220, "accept4": 242, "prlimit64": 261, "setns": 268,
+        "process_vm_readv": 270, "process_vm_writev": 271, "seccomp": 277, **NEW_NUMBERS,
     },
 }  # fmt: skip
 
@@ -77,6 +77,11 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
     if result < 0:
         raise RefusedError(layer, shown, ctypes.get_errno())
     return int(result)
+
+
+def mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+    """Make or change a mount; RefusedError, telling it as `shown`, when it fails."""
+    function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
 
 
 def prctl(layer: str, shown: str, option: int, value: int) -> None:

@@ -22,8 +22,9 @@ from runner.contain.child import IGNORED, Forked, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
 from runner.contain.started import Started
+from runner.contain.tag import open_tags
 from runner.contain.tree import has_ended, open_tree
-from runner.levels import KERNEL, RefusedError
+from runner.levels import KERNEL, SCAN, RefusedError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Service:
         self._tree = tree
         self._isolation = isolation
         self._zygote = zygote
-        self._watch = Watch(isolation.listener) if isolation.listener else None
+        self._watch = Watch(isolation.listener, tree) if isolation.listener else None
         self._running: dict[int, Started] = {}  # main process -> stage
-        self._ended: dict[int, Started] = {}  # the same, for those that may have left something
+        self._ended: dict[int, Started] = {}  # key in the tree -> a stage that may have left something
         self._received = bytearray()
         self._queue = bytearray(START)
         self._waiting_for_room = False
@@ -82,7 +83,9 @@ class Service:
             if self._wakeup in events:
                 os.read(self._wakeup, 65536)
             if self._watch and self._watch.descriptor in events:
-                self._watch.answer({pid: one.tally for pid, one in (self._ended | self._running).items()})
+                self._watch.answer(
+                    {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
+                )
             self._reap()
             if self._requests in events:
                 self._read_requests()
@@ -99,12 +102,12 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
-        mains = self._ended | self._running
-        self._tree.send(mains, signal.SIGKILL)
+        running = {pid: stage.key for pid, stage in self._running.items()}
+        self._tree.send(running, signal.SIGKILL)
         try:
             while True:
                 os.wait4(-1, 0)
-                self._tree.kill_left((), mains, childless=False)
+                self._tree.kill_left((), {*self._ended, *running.values()}, childless=False)
         except ChildProcessError:
             pass
 
@@ -153,7 +156,7 @@ class Service:
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
-        self._running[pid] = Started(request, report, started)
+        self._running[pid] = Started(request, self._tree.add(pid), report, started)
 
     def _stop(self, number: int) -> None:
         self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
@@ -165,7 +168,7 @@ class Service:
             stage = self._running[pid]
             stage.sent = True
             stage.deadline = None if number == signal.SIGKILL else time.monotonic() + stage.grace
-        self._tree.send(alive, number)
+        self._tree.send({pid: self._running[pid].key for pid in alive}, number)
 
     def _keep_time(self) -> None:
         now = time.monotonic()
@@ -196,7 +199,8 @@ class Service:
             if pid == 0:
                 break
             if pid in self._running:
-                stage = self._ended[pid] = self._running.pop(pid)
+                stage = self._running.pop(pid)
+                self._ended[stage.key] = stage
                 stage.end(status, usage, time.monotonic())
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
@@ -204,10 +208,10 @@ class Service:
             self._ended.clear()
 
     def _sweep(self, *, childless: bool) -> bool:
-        """Kill what ended stages left; False when that is nothing. Sessions tell who left it, or it is a guess."""
+        """Kill what ended stages left; False when that is nothing."""
         found = self._tree.kill_left(self._running, self._ended, childless=childless)
-        for pid, session in found.items():
-            self._ended.get(session, next(iter(self._ended.values()))).left.add(pid)
+        for pid, key in found.items():
+            self._ended[key].left.add(pid)
         return bool(found)
 
     def _flush(self) -> None:
@@ -271,10 +275,7 @@ def _traceback() -> str:
 
 
 def main(zygote: Zygote | None) -> NoReturn:
-    """Leave the runner's session, become deaf to what a terminal sends to all, and serve.
-
-    In a child that a `zygote` makes for a stage's code, raises Forked.
-    """
+    """Leave the runner's session, be deaf to what a terminal sends to all, and serve. Raises Forked in a child."""
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)  # ignored by whoever started the runner; a stage starts clean
@@ -286,14 +287,12 @@ def main(zygote: Zygote | None) -> NoReturn:
     level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
     isolation = _isolated(level, runner, descriptors)
-    tree = open_tree(plain="plain" in sys.argv[3:])
+    tree = open_tree(open_tags() if level != SCAN else None, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
     service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, zygote)
     try:
         service.serve()
-    except Forked:
-        raise
-    except BaseException:  # noqa: BLE001 - this process has no stderr
+    except Exception:  # noqa: BLE001 - this process has no stderr
         service.tell("crash", _traceback())
         service.end_everything()
         os._exit(70)

@@ -9,13 +9,12 @@ when the runner dies, inner when outer dies, and everything else in the namespac
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import select
-import struct
 
 from runner.contain import calls
+from runner.contain.settings import protect_settings
 from runner.levels import RefusedError
 
 TYPE_CHECKING = False
@@ -27,18 +26,10 @@ else:
 
 # linux/sched.h, linux/mount.h
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19
-AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 16384, 1 << 19
 
 NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
 CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
-# Through these root changes what the kernel does outside, for instance which program it starts for a core dump: parts
-# of the own /proc, and every mount of these kinds (a chroot may have a /proc as well).
-KERNEL_SETTINGS = (b"/proc/sys", b"/proc/sysrq-trigger")
-KERNEL_FILE_SYSTEMS = frozenset(
-    (b"proc", b"sysfs", b"cgroup", b"cgroup2", b"debugfs", b"tracefs", b"securityfs", b"configfs", b"binfmt_misc",
-     b"efivarfs", b"selinuxfs", b"smackfs", b"resctrl", b"nfsd", b"rpc_pipefs")
-)  # fmt: skip
 
 
 def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
@@ -60,8 +51,7 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     _end_without_outer(lives)
     process = int(os.readlink("/proc/self"))  # the old /proc still tells
     _own_mounts()
-    if os.geteuid() == 0:
-        layers["kernelSettings"] = _protect_kernel_settings()
+    layers["kernelSettings"] = protect_settings()
     return process, layers | _verified(outside)
 
 
@@ -92,13 +82,19 @@ def _unshare() -> str:
     number, _, tried = failure.decode().partition(" ")
     if number != "0":  # or nothing, when the writer died
         raise RefusedError("user namespace", f"writing {tried or 'the maps of ids'}", int(number or 0))
-    return "all ids" if privileged else "own id"
+    return "all ids" if privileged and _ids_outside() > 1 else "own id"
 
 
 def _may_map_all() -> bool:
     """Whether this process may map ids that are not its own: so root keeps access to the files of every user."""
     effective = int(calls.own_status()["CapEff"], 16)
     return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
+
+
+def _ids_outside() -> int:
+    """How many there are to map: in a user namespace that somebody else made it may be one."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return sum(int(line.split()[2]) for line in file)
 
 
 def _write_maps(pid: int, *, privileged: bool) -> bytes:
@@ -157,56 +153,8 @@ def _end_without_outer(lives: int) -> None:
 
 def _own_mounts() -> None:
     """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
-    _mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
-    _mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-
-
-def _mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
-    calls.function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
-
-
-def _protect_kernel_settings() -> str:
-    """Make them read-only, which may be refused without harm to the rest; return what was reached."""
-    own = [path for path in KERNEL_SETTINGS if os.path.exists(path)]
-    try:
-        for path in own:
-            _mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
-        changed = [path for path in (*own, *_kernel_mounts()) if _make_read_only(path)]
-    except RefusedError as error:
-        return f"writable: {error}"
-    writable = [os.fsdecode(path) for path in changed if not os.statvfs(path).f_flag & os.ST_RDONLY]
-    return f"writable: {', '.join(writable)}" if writable else "read-only"
-
-
-def _make_read_only(path: bytes) -> bool:
-    """With all mounts below; False when the path leads elsewhere, to a mount that hides this one."""
-    attributes = calls.address(struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0))  # struct mount_attr
-    try:
-        calls.call("kernel settings", "mount_setattr", AT_FDCWD, path, AT_RECURSIVE, attributes, len(attributes))
-    except RefusedError as error:
-        if error.number in (errno.EINVAL, errno.ENOENT):  # no mount point
-            return False
-        raise
-    return True
-
-
-def _kernel_mounts() -> list[bytes]:
-    """Where the kernel's own file systems are mounted, but for this namespace's /proc; proc(5), mountinfo."""
-    found = []
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            fields, _, kind = line.partition(b" - ")
-            path = _unescaped(fields.split()[4])
-            if kind.split()[0] in KERNEL_FILE_SYSTEMS and path != b"/proc":
-                found.append(path)
-    return found
-
-
-def _unescaped(path: bytes) -> bytes:
-    """A path as mountinfo spells it: space, tab, line feed and backslash as three octal digits."""
-    for character in b" \t\n\\":
-        path = path.replace(b"\\%03o" % character, bytes((character,)))
-    return path
+    calls.mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+    calls.mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def _namespaces() -> dict[str, str]:

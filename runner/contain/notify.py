@@ -10,14 +10,12 @@ import select
 import time
 
 from runner.contain.bpf import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
-from runner.contain.tree import has_ended, parent_and_session
 from runner.processes import process_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from runner.contain.seccomp import Call, Listener
+    from runner.contain.tree import ProcessTree, SessionTree
 
     Key = tuple[str, str, bool]  # program, address family, whether it is a probe
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
@@ -85,14 +83,15 @@ class Tally:
 class Watch:
     """Answers the listener; `poll` on its descriptor tells when."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, tree: ProcessTree | SessionTree) -> None:
         self._listener = listener
+        self._tree = tree
         self.descriptor = listener.descriptor
         self._poll = select.poll()
         self._poll.register(listener.descriptor, select.POLLIN)
 
     def answer(self, launches: dict[int, Tally]) -> None:
-        """Refuse what waits, AT_ONCE at most, and count it for the launch (by its main process) that it comes from."""
+        """Refuse what waits, AT_ONCE at most, and count it for the launch (a key of the tree's) that it comes from."""
         for _ in range(AT_ONCE):
             if not self._poll.poll(0):
                 return
@@ -102,33 +101,14 @@ class Watch:
                 self._listener.refuse(call)
 
     def _count(self, call: Call, launches: dict[int, Tally]) -> None:
-        main = _main_of(call.pid, launches)
-        if main is None:
+        key = self._tree.launch_of(call.pid, launches)
+        if key is None:
             return
         if call.family == AF_UNIX:
             # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
-            launches[main].local_sockets += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
+            launches[key].local_sockets += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
         else:
-            launches[main].add(call)
-
-
-def _main_of(pid: int, mains: Collection[int]) -> int | None:
-    """The main process above this process or thread: by its session, else by its parents.
-
-    Main processes take in their orphans, so who has no main above him was left by one that ended. None: nobody's, or
-    already gone.
-    """
-    while pid > 1 and pid not in mains:
-        found = parent_and_session(pid)
-        if found is None:
-            return None  # it ended while it asked
-        parent, session = found
-        if session in mains:
-            return session
-        pid = parent
-    if pid in mains:
-        return pid
-    return next((main for main in mains if has_ended(main)), None)
+            launches[key].add(call)
 
 
 def _process_of(thread: int) -> tuple[int, int | None]:

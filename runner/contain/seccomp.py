@@ -13,6 +13,10 @@ from runner.contain import bpf, calls
 from runner.contain.bpf import NEW_LISTENER
 from runner.levels import NAMED, RefusedError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SET_MODE_FILTER = 1
 SPEC_ALLOW, WAIT_KILLABLE_RECV = 1 << 2, 1 << 5
 IOCTL_RECV, IOCTL_SEND = 0xC0502100, 0xC0182101
@@ -88,8 +92,18 @@ def install() -> tuple[Listener | None, str]:
     return None, f"cannot be named: {refusal}"
 
 
-def _set_filter(machine: str, flags: int) -> int:
-    instructions = bpf.assemble(machine, listener=bool(flags))
+def prepared(instructions: bytes, flags: int = 0) -> Callable[[], int]:
+    """Return what puts the calling process under a filter, for good; as calls.prepared."""
     array = calls.address(instructions)
     program = calls.address(struct.pack("=HxxxxxxQ", len(instructions) // 8, calls.pointer_to(array)))  # sock_fprog
-    return calls.call(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program)
+    make = calls.prepared(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program)
+
+    def install(_kept: object = array) -> int:
+        """The kernel reads the array only now."""
+        return make()
+
+    return install
+
+
+def _set_filter(machine: str, flags: int) -> int:
+    return prepared(bpf.assemble(machine, listener=bool(flags)), flags)()

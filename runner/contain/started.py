@@ -24,12 +24,16 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on mac
 
 
 class Started:
-    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over."""
+    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over.
 
-    __slots__ = ("deadline", "grace", "id", "left", "outcome", "report", "sent", "started", "tally", "timed_out")
+    `key` is its key in the tree.
+    """
 
-    def __init__(self, request: Request, report: int, started: float) -> None:
+    __slots__ = ("deadline", "grace", "id", "key", "left", "outcome", "report", "sent", "started", "tally", "timed_out")
+
+    def __init__(self, request: Request, key: int, report: int, started: float) -> None:
         self.id = request["id"]
+        self.key = key
         self.grace = request["grace"]
         self.started = started
         self.deadline = None if request["timeout"] is None else started + request["timeout"]
@@ -59,7 +63,7 @@ class Started:
     @classmethod
     def never(cls, request: Request, failure: bytes) -> Report:
         """The report of a launch for which there was no process."""
-        it = cls(request, -1, 0.0)
+        it = cls(request, 0, -1, 0.0)
         it.outcome = (None, None, False, False, 0.0, 0.0, 0, failure_text(failure))
         return it.as_report()
 

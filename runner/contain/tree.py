@@ -1,4 +1,7 @@
-"""The processes below a launch, whatever they did to get away: signalled, found, killed.
+"""The processes of a launch, whatever they did to get away: signalled, found, killed.
+
+A launch has a key here, by which its processes are told from those of others: the number on its tag, where there are
+tags; else its main process, and parents and sessions tell, or it is a guess.
 
 Loaded by the launcher program only. Two kinds of system: with a subreaper and /proc (Linux), and without.
 """
@@ -12,26 +15,30 @@ from runner.contain.calls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from runner.contain.tag import Tags
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 LOOKS = 1000  # how often SessionTree looks after processes that it killed and cannot wait for
 
 
-def open_tree(*, plain: bool) -> ProcessTree | SessionTree:
+def open_tree(tags: Tags | None = None, *, plain: bool) -> ProcessTree | SessionTree:
     """The best that this system has, or with `plain` what every system has."""
     prctl = None if plain else getattr(libc, "prctl", None)
     if prctl is not None and os.path.exists("/proc/self/stat"):
-        return ProcessTree(prctl)
+        return ProcessTree(prctl, tags)
     return SessionTree()
 
 
 class ProcessTree:
     """With a subreaper: every descendant of a stage stays below its main process, or comes to the launcher."""
 
-    def __init__(self, prctl: Callable[[int, int], int]) -> None:
+    def __init__(self, prctl: Callable[[int, int], int], tags: Tags | None = None) -> None:
         self._prctl = prctl
+        self._tags = tags
+        self._launches = 0
         self._children = f"/proc/self/task/{os.getpid()}/children"
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
@@ -49,29 +56,57 @@ class ProcessTree:
         self._prctl(PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != launcher:
             os._exit(127)  # it died before the first line above
+        if self._tags is not None:
+            self._tags.put_on(self._launches + 1)
 
-    def send(self, mains: Collection[int], number: int) -> None:
-        """Signal main processes and everything below them or in their sessions, stopped processes too.
+    def add(self, main: int) -> int:
+        """Take in the launch whose main process has just been forked; returns its key."""
+        self._launches += 1
+        return self._launches if self._tags is not None else main
+
+    def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
+        """The one of these launches that a process or thread is of. None: of none, or already gone."""
+        if self._tags is None:
+            return _main_of(pid, keys)
+        number = self._tags.of(pid)
+        return number if number in keys else None
+
+    def send(self, launches: Mapping[int, int], number: int) -> None:
+        """Signal every process of launches (main process -> key), stopped ones too.
 
         All at once, since it takes a look at every process of the machine.
         """
-        if mains:
-            _signal_all(_members(mains), mains, number)
+        if launches:
+            _signal_all(self._members(launches, launches.values()), launches, number)
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
-        """SIGKILL what the main processes of `ended` left; returns those processes, each with its session.
+        """SIGKILL what launches that ended (keys) left; returns those processes, each with the key of who left it.
 
-        To be called until it returns nothing: what forks while it is killed shows up as a child of ours next time.
-        `childless`: wait(2) has just said that there is no child at all, which is the usual case and costs nothing.
+        `running` are the main processes of others. To be called until it returns nothing: what forks while it is killed
+        shows up as a child of ours next time. `childless`: wait(2) has just said that there is no child at all, which
+        is the usual case and costs nothing.
         """
         if childless or not ended:
             return {}
-        orphans = self._child_numbers().difference(running)
-        if not orphans:
+        left = {pid: self._tag(pid) for pid in self._child_numbers().difference(running)}
+        left = {pid: key for pid, key in left.items() if key is None or key in ended}
+        if not left:
             return {}
-        members = _members(orphans)
-        _signal_all(members, orphans, signal.SIGKILL)
-        return {pid: session for pid, (_, session) in members.items()} | dict.fromkeys(orphans - members.keys(), 0)
+        members = self._members(left, left.values())
+        _signal_all(members, left, signal.SIGKILL)
+        found = left | {pid: key for pid, (_, key) in members.items()}
+        guess = next(iter(ended))
+        return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
+
+    def _tag(self, pid: int) -> int | None:
+        return None if self._tags is None else self._tags.of(pid)
+
+    def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
+        """Process -> (group, key of its launch; without tags its session), of those that have not ended."""
+        if self._tags is None:
+            return _below(mains)
+        every = ((pid, key, _status(pid)) for pid in _processes() if (key := self._tags.of(pid)) in keys)
+        return {pid: (status[1], key) for pid, key, status in every if status and key is not None}
 
     def _child_numbers(self) -> set[int]:
         """Our children: one small read where the kernel has it (CONFIG_PROC_CHILDREN), else a look at every process."""
@@ -95,9 +130,17 @@ class SessionTree:
     def enter_stage(self, launcher: int) -> None:
         """Runs in the *child*; a launcher that dies is noticed by nobody."""
 
-    def send(self, mains: Collection[int], number: int) -> None:
-        """Signal the process groups of stages."""
-        for main in mains:
+    def add(self, main: int) -> int:
+        """The key of a launch: its main process."""
+        return main
+
+    def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
+        """As for ProcessTree, among children that have not ended; but nobody asks where there is no filter."""
+        return pid if pid in keys else None
+
+    def send(self, launches: Collection[int], number: int) -> None:
+        """Signal the process groups of stages, by their main processes."""
+        for main in launches:
             _send(-main, number) or _send(main, number)  # before its setsid it has no group
             if number != signal.SIGKILL:
                 _send(-main, signal.SIGCONT)
@@ -143,7 +186,7 @@ def _signal_all(members: dict[int, tuple[int, int]], also: Collection[int], numb
             _send(pid, signal.SIGCONT)
 
 
-def _members(roots: Collection[int]) -> dict[int, tuple[int, int]]:
+def _below(roots: Collection[int]) -> dict[int, tuple[int, int]]:
     """Process -> (group, session) of the roots that are there, and of all below them or in their sessions."""
     snapshot = _snapshot()
     below: dict[int, list[int]] = {}
@@ -171,23 +214,45 @@ def has_ended(child: int) -> bool:
         return True
 
 
-def parent_and_session(pid: int) -> tuple[int, int] | None:
-    """Of one process, or thread, that has not ended."""
-    found = _status(pid)
-    return (found[0], found[2]) if found else None
+def _main_of(pid: int, mains: Collection[int]) -> int | None:
+    """The main process above this process or thread: by its session, else by its parents.
+
+    Main processes take in their orphans, so who has no main above him was left by one that ended. None: nobody's, or
+    already gone.
+    """
+    while pid > 1 and pid not in mains:
+        found = _status(pid)
+        if found is None:
+            return None  # it ended while it asked
+        parent, _, session = found
+        if session in mains:
+            return session
+        pid = parent
+    if pid in mains:
+        return pid
+    return next((main for main in mains if has_ended(main)), None)
+
+
+def _processes() -> Iterable[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def _snapshot() -> dict[int, tuple[int, int, int]]:
     """Every process that has not ended -> (parent, group, session)."""
-    every = ((int(name), _status(int(name))) for name in os.listdir("/proc") if name.isdecimal())
+    every = ((pid, _status(pid)) for pid in _processes())
     return {pid: status for pid, status in every if status}
 
 
 def _status(pid: int) -> tuple[int, int, int] | None:
-    """(parent, group, session), None for a process that ended; proc(5), stat fields 4 to 6."""
+    """(parent, group, session), None for a process that ended; proc(5), stat fields 4 to 6.
+
+    Of a process whose first thread has ended that thread is a zombie, and the others go on (field 20 counts all).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(1024).rpartition(b")")[2].split(None, 4)
+            fields = file.read(1024).rpartition(b")")[2].split(None, 18)
     except OSError:
         return None
-    return (int(fields[1]), int(fields[2]), int(fields[3])) if fields and fields[0] != b"Z" else None
+    if len(fields) < 18 or (fields[0] == b"Z" and int(fields[17]) < 2):
+        return None
+    return int(fields[1]), int(fields[2]), int(fields[3])

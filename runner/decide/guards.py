@@ -16,7 +16,7 @@ class Guards:
     """What TYPE_CHECKING means in one file.
 
     It is false where it comes from typing, or is set to a false constant, and nothing else in the file binds the name
-    or sets such an attribute. Whatever other modules do to `typing` is not seen.
+    or sets such an attribute, as `from x import *` may. Whatever other modules do to `typing` is not seen.
     """
 
     def __init__(self, tree: ast.Module) -> None:
@@ -73,7 +73,7 @@ class Guards:
                 self._is_rebound |= bound == _GUARD
                 continue
             self._others.add(bound)
-            if bound == _GUARD or (bound == "*" and node.module in _TYPING):
+            if bound in {_GUARD, "*"}:
                 is_typing = node.module in _TYPING and not node.level and alias.name in {_GUARD, "*"}
                 self._is_false |= is_typing
                 self._is_rebound |= not is_typing

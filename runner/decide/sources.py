@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 UNUSED_KEPT = 5_000  # parsed files that this run did not ask for; the oldest go first
 
 _HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
-_READING = 3  # raised when the same source would give other requests than before
+_READING = 4  # raised when the same source would give other requests than before
+DEEPEST = 1_000  # levels of a relative import; no package is nested as deep
+RUN_PATH = -1  # no level of an import: the request is for the file whose path is its module
 _LONGEST = 120  # characters of a statement that are shown
 
 
 class Request(NamedTuple):
-    """One import: `import MODULE`, or with names `from MODULE import NAMES`; `level` counts leading dots.
+    """One import: `import MODULE`, or with names `from MODULE import NAMES`.
 
-    `deferred`: it stands in a function, so importing the file does not yet run it. `optional`: the file can do without.
+    `level` counts leading dots, or is RUN_PATH. `deferred`: it stands in a function, so importing the file does not yet
+    run it. `optional`: the file can do without.
     """
 
     line: int
@@ -147,7 +150,7 @@ def _restored(value: object) -> Parsed:
     requests, exports = cast("tuple[list[list[object]], list[str]]", value)
     restored = []
     for line, level, module, names, deferred, optional in requests:
-        if not (isinstance(line, int) and isinstance(level, int) and isinstance(module, str)):
+        if not (isinstance(line, int) and isinstance(level, int) and level <= DEEPEST and isinstance(module, str)):
             raise TypeError(value)
         restored.append(Request(line, level, module, _strings(names), bool(deferred), bool(optional)))
     return Parsed(tuple(restored), _strings(exports))

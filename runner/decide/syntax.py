@@ -10,14 +10,17 @@ import warnings
 from typing import TYPE_CHECKING
 
 from runner.decide.guards import Guards
-from runner.decide.sources import Request
+from runner.decide.sources import DEEPEST, RUN_PATH, Request
 from runner.decide.standing import Standing, standing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MODULES = frozenset({"importlib", "builtins", "runpy"})
-_IMPORTING = frozenset({"importlib.import_module", "importlib.__import__", "builtins.__import__", "runpy.run_module"})
+_MODULES = frozenset({"importlib", "builtins", "runpy", "pkgutil"})
+_NAMING = {"runpy.run_path": "path_name", "pkgutil.resolve_name": "name"}  # what they load, by the first argument
+_IMPORTING = frozenset(
+    {"importlib.import_module", "importlib.__import__", "builtins.__import__", "runpy.run_module", *_NAMING}
+)
 _RUNNING = frozenset({"builtins.exec", "builtins.eval", "builtins.compile"})  # of text
 _LOADERS = _IMPORTING | _RUNNING
 _TOP = Standing()
@@ -51,6 +54,8 @@ class Collector:
                 self._calls.append((node, standing))
             elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
                 self._add_assignment(node)
+            elif isinstance(node, ast.ClassDef):
+                self._add_attributes(node, node.name)
 
     def _nodes(self, tree: ast.AST, outer: Standing) -> Iterator[tuple[ast.AST, Standing]]:
         """Yield every node and how it stands; not what is for type checkers only."""
@@ -87,8 +92,19 @@ class Collector:
         for target in targets:
             if isinstance(target, ast.Name) and target.id == "__all__":
                 self.exports.extend(_literal_strings(node.value))
-            elif isinstance(target, ast.Name) and node.value and (full := _dotted(node.value, self._aliases)):
-                self._aliases[target.id] = full
+            elif node.value and (name := _spelled(target)) and (full := _dotted(node.value, self._aliases)):
+                self._aliases[name] = full
+
+    def _add_attributes(self, node: ast.ClassDef, name: str) -> None:
+        """Aliases that a class has for attributes, for its own methods too."""
+        for child in node.body:
+            if isinstance(child, ast.ClassDef):
+                self._add_attributes(child, f"{name}.{child.name}")
+            elif isinstance(child, ast.Assign | ast.AnnAssign) and child.value:
+                full = _dotted(child.value, self._aliases)
+                for target in child.targets if isinstance(child, ast.Assign) else [child.target]:
+                    if full and isinstance(target, ast.Name):
+                        self._aliases.update({f"{owner}.{target.id}": full for owner in (name, "self", "cls")})
 
     def _add_call(self, call: ast.Call, standing: Standing) -> None:
         full = _dotted(call.func, self._aliases)
@@ -115,34 +131,64 @@ def _tree_of(text: str | bytes) -> ast.Module | None:
 
 
 def _dotted(node: ast.expr, aliases: Mapping[str, str]) -> str:
-    """Return what a name or a chain of attributes stands for, "" when that is none of the `aliases`.
+    """Return what a name or a chain of attributes stands for, "" when that is none of the `aliases`."""
+    parts = _spelled(node).split(".")
+    for end in range(len(parts), 0, -1):
+        if start := aliases.get(".".join(parts[:end]), ""):
+            return ".".join([start, *parts[end:]])
+    return ""
 
-    `getattr(x, "y")`, `x["y"]` and `x.__dict__["y"]` are taken for `x.y`.
+
+def _spelled(node: ast.expr) -> str:
+    """Return a name or a chain of attributes as `x.y.z`, "" for anything else.
+
+    `getattr(x, "y")`, `x["y"]` and `x.__dict__["y"]` are taken for `x.y`, `x().y` too, and `staticmethod(x)` for `x`.
     """
     attributes: list[str] = []
-    while True:
+    while not isinstance(node, ast.Name):
+        attribute: object = None
         if isinstance(node, ast.Attribute):
-            attribute: object = node.attr
-            node = node.value
+            attribute, node = node.attr, node.value
         elif isinstance(node, ast.Subscript):
-            attribute = _literal(node.slice)
-            node = node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-            if len(node.args) < 2:
+            attribute, node = _literal(node.slice), node.value
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in {"getattr", "staticmethod"}
+        ):
+            at = 1 if node.func.id == "getattr" else 0
+            if len(node.args) <= at:
                 return ""
-            attribute = _literal(node.args[1])
-            node = node.args[0]
-        else:
-            break
+            attribute, node = _literal(node.args[at]) if at else "__dict__", node.args[0]
+        elif isinstance(node, ast.Call) and attributes:
+            attribute, node = "__dict__", node.func
         if not isinstance(attribute, str):
             return ""
         if attribute != "__dict__":
             attributes.append(attribute)
-    start = aliases.get(node.id, "") if isinstance(node, ast.Name) else ""
-    return ".".join([start, *attributes[::-1]]) if start else ""
+    return ".".join([node.id, *attributes[::-1]])
+
+
+def _named_by(call: ast.Call, full: str, standing: Standing) -> Iterator[Request]:
+    given = [*call.args[:1], *(one.value for one in call.keywords if one.arg == _NAMING[full])]
+    name = _literal(given[0]) if given else None
+    if not isinstance(name, str) or not name:
+        return
+    if full == "runpy.run_path":
+        yield Request(call.lineno, RUN_PATH, name, (), *standing)
+        return
+    module, colon, _ = name.partition(":")
+    above, _, last = ("", "", "") if colon else module.rpartition(".")
+    # Without a colon the longest part that is a module is imported, so the rest need not be found.
+    yield Request(
+        call.lineno, 0, above or module, (last,) if above else (), standing.deferred, standing.optional or not colon
+    )
 
 
 def _requested_by(call: ast.Call, full: str, standing: Standing) -> Iterator[Request]:
+    if full in _NAMING:
+        yield from _named_by(call, full, standing)
+        return
     is_statement_like = full.endswith("__import__")
     parameters = ("mod_name",) if full == "runpy.run_module" else ("name", "package")
     given = dict(zip(_LIKE_STATEMENT if is_statement_like else parameters, call.args, strict=False))
@@ -155,7 +201,7 @@ def _requested_by(call: ast.Call, full: str, standing: Standing) -> Iterator[Req
     names: tuple[str, ...] = ()
     if is_statement_like:
         found = _literal(given.get("level"))
-        level = found if isinstance(found, int) else 0
+        level = min(found, DEEPEST) if isinstance(found, int) else 0
         names = tuple(_literal_strings(given.get("fromlist")))
     elif level and isinstance(package := _literal(given.get("package")), str):
         module, level = f"{package.rsplit('.', level - 1)[0]}.{module}", 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
-from runner.decide.sources import statement
+from runner.decide.sources import RUN_PATH, statement
 from runner.errors import InputError, raise_refusal
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def resolve(lookup: Lookup, module: Module, parsed: Parsed, path: str, content: 
     """`content` is asked for only to show an import that is banned."""
     resolution = Resolution(lookup)
     for request in parsed.requests:
+        if request.level == RUN_PATH:
+            resolution.run(request.module, request.line)
+            continue
         base = _absolute(module, request)
         if base is None:
             resolution.miss("." * request.level + request.module, request.line, needed=not request.optional)
@@ -141,8 +145,8 @@ class Resolution:
         self._take(modules, line)
         if needed and modules and _is_the_same_for_all(modules[0]):
             self._standard.update(dict.fromkeys((base, *(f"{base}.{name}" for name in names if name != "*"))))
-        if missing:
-            self.miss(missing, line, needed=needed)
+        if missing or not modules:  # a name may begin with a dot, so that its first part is none
+            self.miss(missing or base, line, needed=needed)
         elif modules[-1].package and modules[-1].name == base:
             for name in self._expanded(names, modules[-1]):
                 found, absent = self._lookup.chain(f"{base}.{name}")
@@ -156,6 +160,12 @@ class Resolution:
         self._absent[name] = None
         if needed:
             self._unfound.setdefault(name, line)
+
+    def run(self, path: str, line: int) -> None:
+        """Take in a file that is run, by a path relative to root, where stages work."""
+        path = os.path.normpath(os.path.join(self._lookup.finder.root, path))
+        if "\0" not in path and os.path.isfile(path):
+            self._walked.setdefault(Module("__main__", LOCAL, path), line)
 
     def _expanded(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
         for name in names:

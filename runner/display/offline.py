@@ -23,7 +23,7 @@ LAYERS = (
     ("network namespace", "netNamespace", "no interface but a loopback that is down"),
     ("pid namespace", "pidNamespace", "no process outlives a run; none outside is seen or signalled"),
     ("mount namespace", "mntNamespace", "a /proc of the stages' own"),
-    ("kernel settings", "kernelSettings", "/proc/sys and /sys are {}"),
+    ("kernel settings", "kernelSettings", "/sys, control groups and root's /proc/sys are {}"),
     ("seccomp", "seccomp", "no sockets, no io_uring, no way into other namespaces or processes"),
     ("attempts", "attempts", "programs that ask for a network: {}"),
     ("Landlock", "landlock", "a wall round each stage, {}"),
@@ -52,7 +52,8 @@ def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
     if isolation.get("attempts", NAMED) != NAMED:
         yield f"offline guard: attempts are refused, but {isolation['attempts']}"
     if isolation.get("kernelSettings", "").startswith("writable"):
-        yield f"offline guard: root's stages can change what the kernel does outside: {isolation['kernelSettings']}"
+        why = isolation["kernelSettings"]
+        yield f"offline guard: stages can change what the kernel does outside, where their user may: {why}"
 
 
 def offline_text(result: RunResult) -> str:

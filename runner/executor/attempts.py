@@ -195,6 +195,8 @@ class Attempts:
         del self._laid_out[job.stage.name]
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
+            now = real_identities(self._spec, job.stage)
+            job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
             self.sweep(job)
         return attempt
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, REFUSALS, Fault
+from runner.paths import variable_name
 from runner.results import network_text
 from runner.retry import delay_before, is_retryable, may_start
 
@@ -94,4 +95,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
             "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them (Manager, "
             'the start method "forkserver"), use "fork" or "spawn"'
         )
+    if job.written and not hint:
+        name, path = next(iter(job.written.items()))
+        hint = f'it wrote "{path}" itself, which stays there; $PIPELINE_OUTPUT_{variable_name(name)} is where to write'
     return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)

@@ -34,6 +34,7 @@ class Job:
     delay: float = 0.0
     began: float = 0.0
     redecided: int = 0
+    written: dict[str, str] = field(default_factory=dict)  # outputs, and their paths, that a failed attempt wrote
     changed: str | None = None  # what changed while the attempt before ran, so that nothing of it was published
     tries_before: int = 0
     attempts: list[AttemptResult] = field(default_factory=list)

@@ -50,12 +50,13 @@ class Markers:
         self._findings = findings
         self.found: dict[str, Found] = {}
         self._empty: list[str] = []
+        self._unread: dict[str, tuple[bytes, bool]] = {}  # by stage; whether it may be its marker, in part
         for entry in os.scandir(directory):
             if entry.name.startswith("stage_") and entry.name.endswith(".json"):
                 self._read(entry.name, run)
 
     def _read(self, name: str, run: str | None) -> None:
-        stage = name.removeprefix("stage_").removesuffix(".json")
+        stage, content = name.removeprefix("stage_").removesuffix(".json"), b""
         try:
             content = read_plain(f"{self._directory}/{name}", _MOST)
             if not content.strip(b"\0"):
@@ -65,14 +66,14 @@ class Markers:
             if not is_written_here(value):
                 refuse_newer(value, f"{self._directory}/{name}")
             named, seq = value["run"], value["auditSeq"]
-            if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage:
+            if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage or content[-1:] != b"\n":
                 raise ValueError(named)
         except FileNotFoundError:
             return
         except NotRegularError as error:
             self._findings.damaged(name, 0, "", str(error))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self._findings.damaged(name, 0, "", "is not the marker of a stage")
+            self._unread[stage] = (content, False)
         else:
             if run in (None, named):
                 self.found[stage] = Found(sha256(content).hexdigest(), named, seq)
@@ -81,15 +82,14 @@ class Markers:
         """Hear of a commit, in the part of `run` that line `order` of the ledger opened."""
         marker = self.found.get(data["stage"])
         if marker is None:
+            if data["stage"] in self._unread and not closed:
+                content, _ = self._unread[data["stage"]]
+                self._unread[data["stage"]] = (content, _is_part_of(content, _expected(run, seq, data)))
             return
         if (order, seq) > marker.latest[0]:
             marker.latest = ((order, seq), run, closed)
         if (run, seq) == (marker.run, marker.seq):
-            if not isinstance(data["reasons"], list):
-                raise TypeError(data["reasons"])
-            outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
-            expected = marker_of(run, seq, data, outputs).encode()
-            marker.fits = sha256(expected).hexdigest() == marker.sha256
+            marker.fits = sha256(_expected(run, seq, data)).hexdigest() == marker.sha256
             marker.place = (order, seq)
 
     def excuse(self, run: str, seq: int) -> None:
@@ -105,6 +105,13 @@ class Markers:
                 self._findings.unfinished(name, "is empty, as a power cut leaves it; the next run writes it anew")
             else:
                 self._findings.damaged(name, 0, "", "is empty")
+        for stage, (_, torn) in self._unread.items():
+            if torn:
+                self._findings.unfinished(
+                    f"stage_{stage}.json", "is torn, as a power cut leaves it; the next run writes it anew"
+                )
+            else:
+                self._findings.damaged(f"stage_{stage}.json", 0, "", "is not the marker of a stage")
         for stage, marker in self.found.items():
             what = _fault_of(marker)
             if what is not None and self.still_stands(stage):
@@ -121,6 +128,19 @@ class Markers:
     def still_stands(self, stage: str) -> bool:
         """Whether the marker is still the one that was read."""
         return bool(self.content(stage))
+
+
+def _expected(run: str, seq: int, data: Mapping[str, Any]) -> bytes:
+    """Return the marker that a commit stands for; TypeError and the like when it is none."""
+    if not isinstance(data["reasons"], list):
+        raise TypeError(data["reasons"])
+    outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
+    return marker_of(run, seq, data, outputs).encode()
+
+
+def _is_part_of(content: bytes, whole: bytes) -> bool:
+    """Whether a file that was never synced, and is to hold `whole`, can be left so: cut off, with blocks of zeros."""
+    return len(content) <= len(whole) and all(one in (0, other) for one, other in zip(content, whole, strict=False))
 
 
 def _fault_of(marker: Found) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
-from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, read_chain
+from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.commits import COMMIT, Commits
 from runner.record.seal import PLAIN
@@ -55,7 +55,7 @@ def recover(
     for one in told.values():  # not before: a later run may have committed what is still under a partial's name
         for stage in one.asked:
             files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
-        _sweep(paths, workspace, one.started, declared)
+        _sweep(paths, workspace, one.started, declared, every=one.died)
     recovered = [
         OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id)
         for run, one in told.items()
@@ -83,7 +83,10 @@ class _Told:
     """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
 
     def __init__(self, log: str, seal: Seal) -> None:
-        self.torn_bytes = cut_torn_line(log)
+        before = last_record(log, seal)
+        sealed = before is not None and before["ev"] == "run.end"
+        self.torn_bytes = 0 if sealed else cut_torn_line(log)  # what follows the end of a run was put there
+        self.died = True  # without a word
         self.all_commits = Commits()
         self.key_id: str | None = None
         self.commits: dict[str, tuple[int, dict[str, object]]] = {}
@@ -114,8 +117,10 @@ class _Told:
             self.asked.add(data["stage"])
         elif event in ("run.start", "run.resumed"):
             self.selected = tuple(data.get("stages", ()))
+            self.died = True
         elif event == "run.stopped":  # written after everything was made durable
             self.unsynced.clear()
+            self.died = False
 
 
 def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, seal: Seal) -> _Told:
@@ -140,13 +145,18 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
 
 
 def _sweep(
-    paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]]
-) -> None:
-    """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for."""
+    paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]],
+    *, every: bool,
+) -> None:  # fmt: skip
+    """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for.
+
+    `every`: of all declared stages, also those that were not `started`: that record is not synced, and a power cut may
+    have taken it and left the partial, which would be that of the next attempt by name.
+    """
     left = {path for outputs in started.values() for path in outputs}
     listings: dict[str, list[str]] = {}
     for stage, outputs in declared.items():
-        if stage in started or not left.isdisjoint(outputs.values()):
+        if every or stage in started or not left.isdisjoint(outputs.values()):
             left.difference_update(outputs.values())
             real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
             keep_or_discard(paths.progress(stage), None, real, listings)

@@ -160,6 +160,17 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
     assert bench.skips_everything()
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, code):
+    bench.define(shell("a", f"mkdir -p out; echo half > out/a.txt; exit {code}"))
+    told = bench.run().stderr
+    assert "$PIPELINE_OUTPUT_OUT" in told and 'wrote "out/a.txt" itself' in told
+    assert bench.records("stage.commit") == [] and bench.read("out/a.txt") == b"half\n"
+    bench.define(shell("a", "echo whole > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"whole\n"
+
+
 def test_a_touched_input_is_no_change(bench):
     bench.write("data.txt", "old\n")
     bench.define(shell("a", "touch data.txt; cp data.txt $PIPELINE_OUTPUT_OUT", inputs={"data": "data.txt"}))

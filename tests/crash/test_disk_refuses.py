@@ -29,21 +29,35 @@ def define(bench):
     )
 
 
+def mounted(bench, options):
+    """A tmpfs below the bench, as tests need that fill it; whoever asks unmounts it."""
+    if not MOUNTS:
+        pytest.skip("needs root, to mount a tmpfs of its own")
+    (bench.root / "mnt").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(bench.root / "mnt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+
+
+def unmounted(bench):
+    bench.close()
+    subprocess.run(["umount", "-l", str(bench.root / "mnt")], check=True)
+
+
 @pytest.fixture
 def small(bench):
     """A tmpfs below the bench for the state directory."""
-    (bench.root / "mnt").mkdir()
-    if not MOUNTS:
-        pytest.skip("needs root, to mount a tmpfs of its own")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(bench.root / "mnt")], capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    mounted(bench, "size=256k")
     yield bench
-    bench.close()
-    subprocess.run(["umount", "-l", str(bench.root / "mnt")], check=True)
+    unmounted(bench)
+
+
+@pytest.fixture
+def few_inodes(bench):
+    mounted(bench, "size=1m,nr_inodes=64")
+    yield bench
+    unmounted(bench)
 
 
 def fill(bench, leave):
@@ -104,16 +118,6 @@ def test_a_full_disk_under_an_output_is_the_stages_failure(small):
     small.succeed()
 
 
-def test_a_read_only_workspace_is_told(small):
-    define(small)
-    subprocess.run(["mount", "-o", "remount,ro", str(small.root / "mnt")], check=True)
-    done = small.run()
-    assert done.returncode == 74
-    assert re.search(r"mnt/state.*EROFS \(Read-only file system\)$", one_error(done))
-    subprocess.run(["mount", "-o", "remount,rw", str(small.root / "mnt")], check=True)
-    small.succeed()
-
-
 def test_a_read_only_source_is_enough_with_a_workspace_elsewhere(small, tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
     shutil.copytree(small.root, small.root / "mnt/source", ignore=shutil.ignore_patterns("mnt"))
@@ -150,3 +154,38 @@ def test_an_unwritable_log_directory_ends_the_run_before_the_stage_starts(bench)
     assert not bench.exists("started")
     (bench.root / "state/logs").unlink()
     bench.succeed()
+
+
+@pytest.mark.parametrize("left", [0, 4, 8])
+def test_a_disk_without_inodes_is_told_and_recovered_from(few_inodes, left):
+    define(few_inodes)
+    (few_inodes.root / "mnt/ballast").mkdir()
+    for number in range(os.statvfs(few_inodes.root / "mnt").f_favail - left):
+        few_inodes.write(f"mnt/ballast/{number}", "")
+    done = few_inodes.run()
+    assert done.returncode == 74, done.stderr
+    assert re.fullmatch(r"error: .*mnt/state.*: cannot [a-z ]+: ENOSPC \(No space left on device\)", one_error(done))
+    shutil.rmtree(few_inodes.root / "mnt/ballast")
+    few_inodes.succeed()
+    assert [one for one in few_inodes.leftovers() if "mnt/state/tmp/" in one] == []
+    assert few_inodes.read("out/b.txt") == few_inodes.read("in.txt")
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_read_only_state_directory_is_told(small, has_run):
+    define(small)
+    if has_run:
+        small.succeed()
+    before = tree(small)
+    subprocess.run(["mount", "-o", "remount,ro", str(small.root / "mnt")], check=True)
+    done = small.run()
+    assert done.returncode == 74, done.stderr
+    assert re.search(r"mnt/state.*EROFS \(Read-only file system\)$", one_error(done))
+    subprocess.run(["mount", "-o", "remount,rw", str(small.root / "mnt")], check=True)
+    assert tree(small) == before
+    small.succeed()
+
+
+def tree(bench):
+    everything = [path for path in (bench.root / "mnt").rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in everything}

@@ -24,5 +24,13 @@ settings.load_profile("offpipe")
 def place(tmp_path_factory):
     """A pipeline's directory with one finished run and one that was stopped behind a checkpoint."""
     root = tmp_path_factory.mktemp("fuzz")
-    lay_out(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OFFPIPE_PLAIN", raising=False)
+        lay_out(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _cached(monkeypatch):
+    """What is fuzzed is the cache, too."""
+    monkeypatch.delenv("OFFPIPE_PLAIN", raising=False)

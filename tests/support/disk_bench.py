@@ -85,13 +85,11 @@ class DiskBench(PipelineBench):
             made = (self.root / ".number").stat().st_ino
             (self.root / ".number").unlink()
         for path, number in found.items():
-            target = self.root / path
-            if number == ROOT:
-                continue
-            if numbers[number] == path:
-                os.rename(self.root / f".{number}", target)
-            else:
-                os.link(self.root / numbers[number], target)
+            if numbers.get(number) == path:
+                os.rename(self.root / f".{number}", self.root / path)
+        for path, number in found.items():
+            if numbers.get(number, path) != path:
+                os.link(self.root / numbers[number], self.root / path)
         for path, number in found.items():
             if number in times:
                 os.utime(self.root / path, ns=(times[number], times[number]), follow_symlinks=False)

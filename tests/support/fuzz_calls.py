@@ -152,7 +152,7 @@ def lay_out(root: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "dangling").symlink_to("nowhere")
     (root / "loop").symlink_to("loop")
-    (root / "local.py").write_text("import json\n")
+    (root / "local.py").write_text("import keyword\n")
     (root / "work.py").write_text("import local, sys\n")
     (root / "last.sh").write_text(LAST)
     spec = root / "spec.json"

@@ -150,6 +150,11 @@ KERNEL_FILES = {  # whoever writes them has the kernel start a program outside, 
     "sysrq": "/proc/sysrq-trigger",
     "uevent-helper": "/sys/kernel/uevent_helper",
     "release-agent": "/sys/fs/cgroup/memory/release_agent",
+    "interrupts": "/proc/irq/default_smp_affinity",
+    "memory-types": "/proc/mtrr",
+    "freezer": "/sys/fs/cgroup/freezer/tasks",
+    "groups": "/sys/fs/cgroup/cgroup.procs",
+    "groups-beside": "/sys/fs/cgroup/unified/cgroup.procs",
 }
 
 C = [
@@ -186,6 +191,20 @@ C = [
         lacks=RIGHTS,
         needs=("unshare",),
         limit="root may change kernel settings there",
+    ),
+    *(
+        Attack(
+            f"own-{name}",
+            f"echo trying; mkdir -p own-{name}; unshare {options} --propagation=private"
+            f" mount -t {kind} none own-{name} && echo reached it || echo refused EPERM",
+            lacks=("EPERM",),
+            needs=("unshare",),
+        )
+        for name, options, kind in [
+            ("groups", "-UrmC", "cgroup2"),
+            ("freezer", "-UrmC", "cgroup -o freezer"),
+            ("groups-forked", "-UrmCpf", "cgroup2"),
+        ]
     ),
     *(_c(f"c-{way}-parent", f"{way} $PPID") for way in ("trace", "mem", "vm")),
     _c("c-fds-parent", "fds $PPID", lacks=RIGHTS),

@@ -8,7 +8,16 @@ import struct
 import pytest
 from bpf_machine import verdict
 
-from runner.contain.bpf import ALLOW, AUDIT_ARCH, ERRNO, NOTIFY, REFUSED, assemble, unheard_errno
+from runner.contain.bpf import (
+    ALLOW,
+    AUDIT_ARCH,
+    ERRNO,
+    NOTIFY,
+    REFUSED,
+    assemble,
+    assemble_tag_filter,
+    unheard_errno,
+)
 from runner.contain.calls import NUMBERS
 
 MACHINES = sorted(NUMBERS)
@@ -103,6 +112,31 @@ def test_only_the_own_limits_are_set(machine) -> None:
 def test_a_stage_stays_the_one_that_its_orphans_come_to(machine) -> None:
     assert ask(machine, "prctl", 36, 0) == ERRNO | errno.EPERM
     assert ask(machine, "prctl", 36, 1) == ask(machine, "prctl", 15, 0) == ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_nobody_makes_a_sibling_or_enters_control_groups_of_his_own(machine) -> None:
+    thread, process, namespaces = 0x3D0F00, 0x1200011, 0x7C020011 & ~0x02000000
+    for flags in (thread, process, namespaces, 0x4111 | 1 << 47):
+        assert ask(machine, "clone", flags) == ask(machine, "unshare", flags & ~0xFF) == ALLOW
+    for refused in (0x8000, 0x02000000):
+        assert ask(machine, "clone", process | refused) == ask(machine, "clone", refused) == ERRNO | errno.EPERM
+    assert ask(machine, "unshare", 0x02000000) == ask(machine, "unshare", 0x7E020000) == ERRNO | errno.EPERM
+    assert ask(machine, "clone3", 0x7FFF00001000, 88) == ERRNO | errno.ENOSYS
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_stage_changes_its_tag(machine) -> None:
+    program = assemble_tag_filter(machine)
+
+    def answer(name: str, *arguments: int) -> int:
+        return verdict(program, arch=AUDIT_ARCH[machine], number=NUMBERS[machine][name], arguments=arguments)
+
+    assert answer("setrlimit", 15, 0x7FFF00001000) == answer("setrlimit", 15 | 1 << 32, 0) == ERRNO | errno.EPERM
+    for new in (0x1000, 0x7FFF00000000, 1 << 63):
+        assert answer("prlimit64", 0, 15, new, 0) == answer("prlimit64", 7, 15 | 1 << 40, new) == ERRNO | errno.EPERM
+    assert answer("prlimit64", 0, 15, 0, 0x1000) == answer("prlimit64", 0, 7, 0x1000, 0) == ALLOW
+    assert answer("setrlimit", 7, 0x1000) == answer("clone", 15) == ALLOW
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import os
-import subprocess
 import sys
 
 import pytest
 
 from runner.contain import notify
-from runner.contain.notify import MOST, OTHERS, PROBES, Tally, _main_of, _program
+from runner.contain.notify import MOST, OTHERS, PROBES, Tally, _program
 from runner.contain.seccomp import Call
 
 INET, INET6, STREAM, CLOEXEC = 2, 10, 1, 0o2000000
@@ -91,28 +89,3 @@ def test_no_other_program_has_probes() -> None:
 def test_a_caller_is_told_by_the_file_that_it_executes() -> None:
     assert _program(os.getpid()) == os.path.basename(os.path.realpath(sys.executable))
     assert _program(0x7FFFFFF0) == "?"
-
-
-def test_a_caller_belongs_to_the_main_process_above_it() -> None:
-    """A shell with a child in its session and one that left it; both wait for a line that never comes.
-
-    From the shell's own input: in the background it would be /dev/null, and they would end.
-    """
-    script = "exec 3<&0; cat <&3 & echo $!; setsid cat <&3 & echo $!; wait"
-    with subprocess.Popen(
-        ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as main:
-        assert main.stdout is not None and main.stdin is not None
-        children = [int(main.stdout.readline()) for _ in range(2)]
-        mains = [main.pid, os.getpid()]
-        assert [_main_of(pid, [main.pid]) for pid in (main.pid, *children)] == [main.pid] * 3
-        assert all(
-            _main_of(child, order) == main.pid for child, order in itertools.product(children, (mains, mains[::-1]))
-        )
-        main.kill()
-
-
-def test_a_caller_that_is_gone_is_laid_to_nobody() -> None:
-    done = subprocess.Popen(["true"])
-    done.wait()
-    assert _main_of(done.pid, [done.pid + 1, os.getpid()]) is None

@@ -130,12 +130,27 @@ def test_finds_every_way_to_write_it_and_shows_it_as_written(code, line):
         ("import builtins; b = builtins", 'b.__import__("socket")'),
         ("import runpy", 'runpy.run_module("http.server")'),
         ("from runpy import run_module", 'run_module(mod_name="http.server")'),
+        ("import pkgutil", 'pkgutil.resolve_name("socket:socket")'),
+        ("from pkgutil import resolve_name", 'resolve_name("http.client.HTTPConnection")'),
+        ("import pkgutil as p", 'p.resolve_name(name="socket")'),
+        ("import importlib\nclass A:\n    f = importlib.import_module", 'A.f("socket")'),
+        ("import importlib\nclass A:\n    f = staticmethod(importlib.import_module)", 'A().f("socket")'),
+        ("class A:\n    f: object = __import__\n    def g(self): return \\", 'self.f("socket")'),
+        ("import importlib\nclass A:\n    class B:\n        f = importlib.import_module", 'A.B.f("socket")'),
+        ("import importlib\nclass A: pass\nA.f = importlib.import_module", 'A.f("socket")'),
+        ("import importlib\ntable = {}\ntable['f'] = importlib.import_module", 'table["f"]("socket")'),
         ("import builtins", 'builtins.exec(b"import ssl")'),
         ("x = None", 'compile("import socket", "x", "exec")'),
     ],
 )
 def test_finds_modules_loaded_by_a_literal_name(code, before, call):
     assert code.found(f"{before}\n{call}\n") == [call]
+
+
+def test_a_file_that_is_run_by_a_literal_path_is_read(code):
+    code.write_all({"p.py": "import runpy\nrunpy.run_path('jobs/n.txt')\n", "jobs/n.txt": "import os\nimport socket\n"})
+    (fault,) = code.faults()
+    assert "jobs/n.txt:2: import socket\n  imported by p.py:2 -> jobs/n.txt:2" in fault.what
 
 
 @pytest.mark.parametrize(
@@ -286,6 +301,10 @@ def test_an_encoding_that_changes_nothing_up_to_its_cookie_is_read(code):
         "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    pass\nelse:\n    import socket\n",
         "from typing import TYPE_CHECKING\nf(TYPE_CHECKING=True)\nif TYPE_CHECKING:\n    import socket\n",
         "import runner.sdk\nfrom runner import sdk\n",
+        "class A:\n    f = staticmethod(str)\nA.f('socket')\nA().f('socket')\nother.f('socket')\n",
+        "import pkgutil, runpy\npkgutil.resolve_name(name)\nrunpy.run_path(path)\nrunpy.run_path('gone.py')\n",
+        "import pkgutil\npkgutil.resolve_name('urllib.parse:quote')\npkgutil.resolve_name('urllib.parse.quote')\n",
+        "import runpy\nrunpy.run_path('socket.py')\nrunpy.run_path('socket')\n",
     ],
 )
 def test_holds_nothing_against(code, text):
@@ -313,6 +332,8 @@ def test_holds_nothing_against(code, text):
         "import settings\nif settings.TYPE_CHECKING:\n    import socket\n",
         "import typing\ntyping.TYPE_CHECKING = True\nif typing.TYPE_CHECKING:\n    import socket\n",
         "import typing as settings\nimport other as settings\nif settings.TYPE_CHECKING:\n    import socket\n",
+        "from typing import TYPE_CHECKING\nfrom settings import *\nif TYPE_CHECKING:\n    import socket\n",
+        "import typing\nfrom .settings import *\nif typing.TYPE_CHECKING:\n    import socket\n",
     ],
 )
 def test_a_guard_that_may_be_true_guards_nothing(code, text):

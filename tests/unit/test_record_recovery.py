@@ -276,3 +276,21 @@ def test_a_marker_of_a_later_run_is_kept_when_the_outputs_are_its_own(dead):
 def write_marker_anew(dead, marker):
     os.makedirs(dead.paths.temporary)
     write_marker(dead.paths, marker)
+
+
+def test_the_partial_of_an_attempt_whose_record_was_lost_goes_too(dead):
+    """A power cut may take the record, which is not synced, and leave the partial: the next attempt's, by its name."""
+    dead.start("other", {"x": "x.txt"})
+    dead.write("two.txt", "half")
+    dead.recover()
+    assert dead.left() == []
+
+
+def test_a_sealed_log_is_never_cut(dead):
+    dead.log.append("run.end", {})
+    with open(dead.paths.audit("r"), "ab") as file:
+        file.write(b'{"data":{"stage"')
+    before = os.stat(dead.paths.audit("r"))
+    with pytest.raises(StateError, match=r"audit_r\.jsonl:2: the record is damaged"):
+        dead.recover()
+    assert os.stat(dead.paths.audit("r")) == before

@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from runner.results import FAILED, SKIPPED, SUCCEEDED, AttemptResult, RunResult, StageResult, signal_name
+from runner.results import (
+    FAILED,
+    SKIPPED,
+    SUCCEEDED,
+    AttemptResult,
+    NetworkCalls,
+    RunResult,
+    StageResult,
+    network_text,
+    signal_name,
+)
 
 ATTEMPT = AttemptResult(2, 0, None, False, 1.2345678, 0.1, 4096, 0.25, 10)
 ENDS = {
@@ -46,3 +56,10 @@ def test_stages_are_counted_by_how_they_ended():
 
 def test_signals_have_names_and_real_time_ones_numbers():
     assert (signal_name(15), signal_name(63)) == ("SIGTERM", "SIG63")
+
+
+def test_of_many_networks_that_were_asked_for_the_first_are_named():
+    asked = [NetworkCalls("scan", f"AF_{number}", number, False) for number in range(1, 82)]
+    assert network_text(asked[:2]) == "scan (AF_1), scan (AF_2, 2 times)"
+    assert network_text(asked[:6]).endswith("scan (AF_6, 6 times)")
+    assert network_text(asked).endswith("scan (AF_6, 6 times) and 75 more") and len(network_text(asked)) < 200

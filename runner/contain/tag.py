@@ -1,0 +1,68 @@
+"""Which launch a process is of: told by a number that it cannot change, and that all it starts has from it.
+
+Parents and sessions are what a process makes of them. The number is the hard limit of RLIMIT_RTTIME, set before the
+stage's program begins: every clone and exec keeps it, whoever's ids the process takes on and whatever namespaces it
+enters, and the launcher may read it. As a limit it is never reached. A filter of the stage's own refuses to set another
+one; the launcher's cannot, since its children have still to set theirs.
+
+Loaded by the launcher program only. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from runner.contain import bpf, calls, seccomp
+
+LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
+NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started
+
+
+class Tags:
+    """The tags of one launcher's launches, which are numbered from 1."""
+
+    def __init__(self) -> None:
+        self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
+        self._fasten = seccomp.prepared(bpf.assemble_tag_filter(calls.machine()))
+
+    def put_on(self, number: int) -> None:
+        """Runs in the *child*: make this process, and all that comes of it, one of the launch `number`, for good."""
+        resource.setrlimit(bpf.RLIMIT_RTTIME, (self._base + number, self._base + number))
+        self._fasten()
+
+    def of(self, pid: int) -> int | None:
+        """The launch that a process or thread is of, ended or not; None when it is of none, or gone."""
+        try:
+            limit = resource.prlimit(pid, bpf.RLIMIT_RTTIME)[1]
+        except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
+            limit = _shown(pid)
+        except OSError:
+            return None
+        number = limit - self._base
+        return number if 0 < number < 1 << NUMBER_BITS else None
+
+
+def _shown(pid: int) -> int:
+    """The hard limit as /proc shows it to everybody, or 0."""
+    try:
+        with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
+            fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
+    except OSError:
+        return 0
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+
+
+def open_tags() -> Tags | None:
+    """Where the filter is installed: tags, or None where that limit cannot be set as high (inside a stage, or by root).
+
+    Then parents and sessions have to do.
+    """
+    own = resource.getrlimit(bpf.RLIMIT_RTTIME)
+    if own[1] != resource.RLIM_INFINITY:
+        return None
+    try:
+        resource.setrlimit(bpf.RLIMIT_RTTIME, own)
+    except (OSError, ValueError):
+        return None
+    return Tags()

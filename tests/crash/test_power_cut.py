@@ -1,0 +1,100 @@
+"""The power fails at any instant: whatever of the unsynced is lost, in whatever order, the next run ends the same.
+
+Which instants, and what is lost, is drawn from a seed; OFFPIPE_SWEEP=all takes every instant, which takes long.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from disk_bench import disk_bench, four_stages, result
+from disk_model import Bytes
+
+ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
+INSTANTS = 7
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = disk_bench(tmp_path / "disk")
+    yield made
+    made.close()
+
+
+class Loss:
+    """What of the steps that need not be durable is lost: the last ones of each file and each name, each for itself."""
+
+    def __init__(self, disk, until, seed):
+        self._draw = random.Random(seed)
+        self._durable = disk.durable(until, names_too=self._draw.random() < 0.5)
+        self._share = self._draw.choice((0.0, 0.1, 0.5))
+        self._lost = set()
+
+    def __call__(self, at, step):
+        if at in self._durable:
+            return step
+        keys = {step.inode} if isinstance(step, Bytes) else {(step.inode, name) for name, _ in step.changes}
+        if self._lost.isdisjoint(keys) and self._draw.random() < self._share:
+            return step
+        torn = isinstance(step, Bytes) and step.data and step.inode not in self._lost
+        self._lost |= keys
+        return step._replace(data=step.data[: self._draw.randrange(len(step.data))]) if torn else None
+
+
+def instants(disk, seed):
+    """Directly before and behind steps, the last ones among them."""
+    every = range(1, len(disk.steps) + 1)
+    if ALL:
+        return list(every)
+    return [*sorted(random.Random(seed).sample(every[:-1], INSTANTS - 1)), every[-1]]
+
+
+def assert_mended(bench, wanted, what):
+    done = bench.run("verify")
+    assert done.returncode in (0, 3), f"{what}: {done.stdout}{done.stderr}"
+    done = bench.run()
+    assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
+    assert result(bench) == wanted, what
+    assert bench.leftovers() == [], what
+    done = bench.run("verify")
+    assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
+
+
+def in_place(tree):
+    """The tree without what only a directory that was lost had a name for."""
+    for directory in list(tree.directories):
+        for name, number in list(tree.directories[directory].items()):
+            if number not in tree.directories and number not in tree.files:
+                del tree.directories[directory][name]
+    return tree
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_first_run_is_completed_after_a_power_cut(bench, seed):
+    four_stages(bench)
+    disk = bench.traced()
+    wanted = result(bench)
+    for until in instants(disk, seed):
+        bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"{seed} {until}"))), disk.times, disk.next)
+        assert_mended(bench, wanted, f"seed {seed}, after {until} steps, {disk.told[until - 1]}")
+
+
+def test_a_run_over_what_is_there_is_completed_after_a_power_cut(bench):
+    four_stages(bench, "other")
+    bench.succeed()
+    four_stages(bench)
+    disk = bench.traced()
+    wanted = result(bench)
+    for until in instants(disk, "again"):
+        bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"again {until}"))), disk.times, disk.next)
+        assert_mended(bench, wanted, f"after {until} steps, {disk.told[until - 1]}")
+
+
+def test_nothing_of_a_run_that_succeeded_is_lost(bench):
+    four_stages(bench)
+    disk = bench.traced()
+    bench.lay_out(in_place(disk.synced(len(disk.steps), names_too=False)), disk.times, disk.next)
+    assert bench.run("verify", "--outputs").returncode == 0
+    assert bench.succeed("plan").stdout.count(" skip") == 3
