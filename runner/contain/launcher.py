@@ -18,7 +18,7 @@ import select
 import sys
 import time
 
-from runner.contain.child import IGNORED, Forked, fork_stage
+from runner.contain.child import IGNORED, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
 from runner.contain.started import Started
