@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import TYPE_CHECKING
 
-from runner.cli.parser import VERBS, HelpShown, Invocation, parse
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
 from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from runner.cli.parser import Invocation
 
 __all__ = ["main"]
 
@@ -27,10 +28,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
+    if words[:1] in (["-h"], ["--help"], ["--version"]):
+        stdout.write(_about(words[0]))
+        return _check_results(stdout, stderr, EXIT_OK)
+    return _perform(words, stdout, stderr)
+
+
+def _about(word: str) -> str:
+    if word == "--version":
+        from runner import __version__
+
+        return f"offpipe {__version__}\n"
+    from runner.cli.help import top_help
+
+    return top_help()
+
+
+def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
+    """Read the words and do what they ask for; whatever goes wrong ends here."""
+    from runner.cli.parser import HelpShown, parse
+
     invocation = None
     try:
         invocation = parse(words, stdout)
-        code = _perform(invocation, stdout, stderr)
+        code = _done(invocation, stdout, stderr)
     except HelpShown:
         return _check_results(stdout, stderr, EXIT_OK)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
@@ -43,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _check_results(stdout, stderr, code)
 
 
-def _perform(invocation: Invocation, stdout: Stream, stderr: Stream) -> int:
+def _done(invocation: Invocation, stdout: Stream, stderr: Stream) -> int:
     from runner.cli import verbs
+    from runner.cli.table import VERBS
 
     perform = getattr(verbs, VERBS[invocation.verb].function)
     code: int = perform(invocation, stdout, stderr)

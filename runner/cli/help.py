@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from runner.cli.parser import Verb
+from runner.cli.table import VERBS
 
 _HEAD = """\
 usage: offpipe SPEC [STAGE ...] [options]
@@ -89,10 +84,10 @@ Inputs are never touched. With --state nothing is left to show what was run.
 }
 
 
-def top_help(verbs: Mapping[str, Verb]) -> str:
+def top_help() -> str:
     """Return the help over all verbs."""
     parts = [_HEAD]
     for title, names in _GROUPS:
-        lines = [f"  {f'{name} {verbs[name].words}':<24}{verbs[name].summary}" for name in names]
+        lines = [f"  {f'{name} {VERBS[name].words}':<24}{VERBS[name].summary}" for name in names]
         parts.append("\n".join([f"\n{title}:", *lines, ""]))
     return "".join([*parts, _TAIL])

@@ -164,3 +164,18 @@ def _run_id(text: str) -> str:
     if text.lower() == "ledger":  # its log would be the ledger, also where file names are told apart without case
         raise argparse.ArgumentTypeError(f'no run can be called "{text}": that is the list of all runs')
     return text
+
+
+OF_VERBS = {
+    "run": run,
+    "clean": clean,
+    "plan": plan,
+    "status": status,
+    "explain": explain,
+    "log": log,
+    "verify": verify,
+    "validate": validate,
+    "graph": graph,
+    "doctor": doctor,
+    "schema": nothing,
+}

@@ -7,46 +7,21 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-import runner
-from runner.cli import options
-from runner.cli.help import EPILOGUES, top_help
+from runner.cli.help import EPILOGUES
+from runner.cli.options import OF_VERBS
+from runner.cli.table import PROGRAM, VERBS
 from runner.errors import Fault, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from runner.display.streams import Stream
 
-PROGRAM = "offpipe"
 WIDTH = 79
 
 
-class Verb(NamedTuple):
-    """A verb: the function of `verbs` that performs it, what it does, the words it takes, and its options."""
-
-    function: str
-    summary: str
-    words: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-
-
-VERBS = {
-    "run": Verb("run", "run what is out of date", "SPEC [STAGE ...]", options.run),
-    "clean": Verb("clean", "remove what the stages made, and their state", "SPEC", options.clean),
-    "plan": Verb("plan", "say what a run would do, and why", "SPEC [STAGE ...]", options.plan),
-    "status": Verb("status", "say what is pending, running, and left undone", "SPEC", options.status),
-    "explain": Verb("explain", "say why one stage runs or not, and what made it", "SPEC STAGE", options.explain),
-    "log": Verb("log", "print a stage's newest log, or a run's events", "SPEC [STAGE]", options.log),
-    "verify": Verb("verify", "check the audit log, metrics, markers and outputs", "SPEC|DIRECTORY", options.verify),
-    "validate": Verb("validate", "check a spec and its inputs, reporting every fault", "SPEC", options.validate),
-    "graph": Verb("graph", "print the stages and what leads to what", "SPEC", options.graph),
-    "doctor": Verb("doctor", "say how well this machine can keep stages offline", "", options.doctor),
-    "schema": Verb("schema", "print the JSON Schema of specs", "", options.nothing),
-}
-
-
 class HelpShown(Exception):  # noqa: N818 - nothing went wrong
-    """Help or the version was asked for, and is written."""
+    """A verb's help was asked for, and is written."""
 
 
 class Invocation(NamedTuple):
@@ -68,9 +43,6 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
     if not words:
         raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
     first = words[0]
-    if first in {"-h", "--help", "--version"}:
-        stdout.write(f"{PROGRAM} {runner.__version__}\n" if first == "--version" else top_help(VERBS))
-        raise HelpShown
     verb = first if first in VERBS else "run"
     rest = list(words[1:] if first in VERBS else words)
     parser = _Parser(verb, stdout)
@@ -121,7 +93,7 @@ def _with_wait(words: list[str]) -> list[str]:
 
 def _options_of(verb: str) -> set[str]:
     parser = argparse.ArgumentParser(add_help=False)
-    VERBS[verb].add_options(parser)
+    OF_VERBS[verb](parser)
     return set(parser._option_string_actions)  # noqa: SLF001 - argparse names its options nowhere else
 
 
@@ -150,7 +122,7 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument("stages", metavar="STAGE", nargs="*", help=more_help)
         else:
             self.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
-        what.add_options(self)
+        OF_VERBS[verb](self)
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - argparse's signature

@@ -50,6 +50,18 @@ def test_version_and_help_load_nothing_that_runs_pipelines() -> None:
         assert not {"runner.api", "runner.spec", "runner.decide", "rich", "pluggy", "filelock"} & loaded
 
 
+def test_version_and_help_load_no_parser_of_options() -> None:
+    program = (
+        "import sys; from runner.__main__ import main; before = set(sys.modules) - {'runner.cli'};"
+        "code = main(); print(*sorted(set(sys.modules) - before), sep='\\n', file=sys.stderr); sys.exit(code)"
+    )
+    ours = {f"runner.{name}" for name in ("cli", "cli.help", "cli.table", "display", "display.streams", "errors")}
+    for word in ("--version", "--help"):
+        shown = python(program, word)
+        assert shown.returncode == 0 and shown.stdout
+        assert set(shown.stderr.split()) - ours <= {"errno"}
+
+
 def test_version_is_one_line() -> None:
     shown = offpipe("--version")
     assert re.fullmatch(r"offpipe \d+\.\d+\.\d+\n", shown.stdout) and shown.returncode == 0
