@@ -19,7 +19,7 @@ from runner.spec.locations import bare
 from runner.spec.model import READY_MADE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
@@ -74,7 +74,7 @@ class Source:
                 if is_fed and not is_glob(pattern):
                     continue
                 try:
-                    found.update(self._input(stage, name))
+                    found.update(self.input_files(stage, name))
                 except InputError as error:
                     faults.extend(() if is_fed else error.faults)
         if faults:
@@ -83,7 +83,8 @@ class Source:
         found.update({path: path for path in code_of(self.graph, stages)})
         return found
 
-    def _input(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+    def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+        """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
         if self._inputs is not None:
             smaller = replace(self.spec, root=self._inputs, workspace=self._inputs)
             try:
@@ -125,10 +126,13 @@ def code_of(graph: Graph, stages: Iterable[Stage]) -> list[str]:
     return sorted(found)
 
 
-def lay_out(spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any]) -> Sandbox:
-    """Copy `files` (as Source.files returns them) into a new `directory`, with `content` as the spec.
+def lay_out(
+    spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any], standing: Collection[str] = ()
+) -> Sandbox:
+    """Copy `files` (as Source.files returns them) into a `directory`, with `content` as the spec.
 
     All lies as it does in the source, relative to each other, so that every relative path of the spec still holds.
+    What is `standing` there is left as it is.
     """
     top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files)])
     tree = directory / "files"
@@ -140,7 +144,8 @@ def lay_out(spec: Spec, directory: Path, files: Mapping[str, str], content: Mapp
     for made in (sandbox.root, sandbox.home, sandbox.temporary, os.path.dirname(sandbox.spec)):
         os.makedirs(made, exist_ok=True)
     for path, source in sorted(files.items()):
-        copy(source, place(path))
+        if path not in standing:
+            copy(source, place(path))
     write_spec(sandbox, content)
     return sandbox
 
