@@ -63,6 +63,15 @@ class SpecSession:
             return f"offpipe: {seed}"
         return f"offpipe: {_isolation()}, {seed}"
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let a check be skipped at its stage's line, not at one of ours."""
+        report = yield
+        if item.get_closest_marker("offpipe") and report.skipped and isinstance(report.longrepr, tuple):
+            path, line, _ = item.reportinfo()
+            report.longrepr = (str(path), (line or 0) + 1, report.longrepr[2])
+        return report
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the checks that were not made."""
         if report.when == "call" and report.skipped:
