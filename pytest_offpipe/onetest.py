@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.clock import OffpipeClock
     from pytest_offpipe.offline import OffpipeOffline
+    from pytest_offpipe.planning import OffpipeFaults
 
 _NAME_LENGTH = 30
 
@@ -34,6 +35,7 @@ class OneTest:
     factory: pytest.TempPathFactory
     clock: OffpipeClock | None = None
     offline: OffpipeOffline | None = None
+    faults: OffpipeFaults | None = None
     complaints: list[Callable[[], str]] = field(default_factory=list)
     stories: list[Callable[[], str]] = field(default_factory=list)
     passed: bool = False

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_offpipe.clock import OffpipeClock
+    from pytest_offpipe.lab import Offpipe
     from pytest_offpipe.offline import OffpipeOffline
     from pytest_offpipe.onetest import OneTest
+    from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.specs import OffpipeSpec
 
 OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
@@ -51,6 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_offpipe.session import begin
 
         begin(config)
+        from pytest_offpipe.specs import SpecParameters, given_specs
+
+        if specs := given_specs(config):
+            config.pluginmanager.register(SpecParameters(specs), "offpipe-parameters")
 
 
 @pytest.fixture
@@ -102,3 +109,49 @@ def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
     directory = _offpipe_test.directory / "workspace" / "state"
     directory.mkdir(parents=True)
     return directory
+
+
+@pytest.fixture
+def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:  # noqa: ARG001 - for markers of faults
+    r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
+
+    `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
+    `.status .exit_code .attempts .outputs[name] .log .key .error`. `.run(spec, stages=..., params=..., inputs=DIR)`
+    runs a pipeline and returns a RunReport: `.exit_code .run_id .stages[name] .audit .error`; run again, it goes on
+    there. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` lays the copy out
+    beforehand. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
+    """
+    from pytest_offpipe.lab import Offpipe
+
+    return Offpipe(_offpipe_test)
+
+
+@pytest.fixture
+def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
+    """A copy of a spec, to be changed: a dict, with `.path`, and `.stage(name)` for the dict of a stage.
+
+    A test that asks for it runs once for each spec that is given (`--offpipe-spec`, or the ini `offpipe_specs`), unless
+    the marker `offpipe_spec(path, params={"stage": {"key": value}}, inputs=DIR)` names one.
+    """
+    from pytest_offpipe.specs import spec_of
+
+    return spec_of(request)
+
+
+@pytest.fixture
+def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> OffpipeFaults:
+    """Faults of stages in the runs of `offpipe` (the program that `offpipe.cli` starts is out of reach).
+
+    `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
+    `after_bytes=n`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte at once. A fault that did not come
+    about fails the test at its end; `.unfired` lists those. The marker `offpipe_fault(kind, stage, **arguments)` does
+    the same by declaration, with the method's name as its kind.
+    """
+    from pytest_offpipe.planning import OffpipeFaults
+
+    faults = _offpipe_test.faults = OffpipeFaults(_offpipe_test)
+    _offpipe_test.complaints.append(faults.complaint)
+    if "offpipe_spec" in request.fixturenames:
+        faults.know(request.getfixturevalue("offpipe_spec"))
+    faults.plan_marked(list(request.node.iter_markers("offpipe_fault"))[::-1])
+    return faults

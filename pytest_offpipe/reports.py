@@ -72,7 +72,8 @@ class StageReport:
 
     `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt (128 and the
     signal's number after a signal, 4 when it asked for a network), 0 when it was skipped. `attempts` are those of this
-    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key.
+    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key, `workspace` the
+    directory that it ran in.
     """
 
     name: str
@@ -84,13 +85,14 @@ class StageReport:
     key: str | None
     error: str = ""
     seconds: float = 0.0
+    workspace: str = ""
 
     @classmethod
-    def of(cls, result: StageResult, paths: Mapping[str, str]) -> StageReport:
+    def of(cls, result: StageResult, paths: Mapping[str, str], workspace: str) -> StageReport:
         """Return the report of a stage whose outputs have these absolute `paths`."""
         return cls(
             result.name, result.status, _exit_code(result), list(result.attempts), Outputs(paths), read_log(result.log),
-            result.key, str(result.fault or ""), result.seconds,
+            result.key, str(result.fault or ""), result.seconds, workspace,
         )  # fmt: skip
 
 

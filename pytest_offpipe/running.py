@@ -105,8 +105,11 @@ def run_sandbox(
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
     if result.exit_code - 128 in SIGNALS:
         signal.raise_signal(result.exit_code - 128)  # it was meant for the tests, which go on as they do with it
-    by_name = {stage.name: stage for stage in spec.stages}
-    stages = {name: StageReport.of(one, _paths(spec, by_name[name])) for name, one in result.stages.items()}
+    stages = {
+        stage.name: StageReport.of(result.stages[stage.name], _paths(spec, stage), workspace)
+        for stage in spec.stages
+        if stage.name in result.stages
+    }
     return RunReport(
         result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
         isolation=plugin.isolation,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.errors import Fault, UsageError
+from pytest_offpipe.arguments import by_ini
+from runner.errors import Fault, OffpipeError, UsageError
 from runner.spec.load import load_spec
 from runner.spec.source import parse_source, read_source
 from runner.spec.words import did_you_mean
@@ -19,6 +20,7 @@ from runner.spec.words import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_offpipe.session import SpecSession
     from runner.spec.model import Spec, Stage
 
 FIXTURE = "offpipe_spec"
@@ -104,12 +106,15 @@ def require_names(names: Iterable[str], known: Sequence[str], where: str) -> Non
 def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
     """Return a test's copy: of the spec that its marker names, else of the given one that is its parameter."""
     marker = request.node.get_closest_marker(FIXTURE)
-    if marker is not None:
-        return _marked(request.config, *marker.args, **marker.kwargs)
     given = getattr(request, "param", None)
-    if given is None:
-        pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
-    return OffpipeSpec.read(Path(given))
+    try:
+        if marker is not None:
+            return _marked(request.config, *marker.args, **marker.kwargs)
+        if given is not None:
+            return OffpipeSpec.read(Path(given))
+    except OffpipeError as error:  # the way to here is of no interest
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
 
 
 def _marked(
@@ -122,6 +127,13 @@ def _marked(
     spec.set_params(params or {})
     spec.inputs = None if inputs is None else find(inputs, config)
     return spec
+
+
+def given_specs(config: pytest.Config) -> list[str]:
+    """Return the specs that are collected, and where only paths were given, those of the ini."""
+    session: SpecSession | None = config.pluginmanager.get_plugin("offpipe-session")
+    assert session is not None
+    return session.specs or list(by_ini(config))
 
 
 class SpecParameters:
