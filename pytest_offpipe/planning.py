@@ -38,6 +38,7 @@ class OffpipeFaults:
     def __init__(self, test: OneTest) -> None:
         self._test = test
         self._faults: list[Fault] = []
+        self._kinds: list[str] = []  # by what name each was asked for
         self._spec: OffpipeSpec | None = None
 
     @cached_property
@@ -51,7 +52,7 @@ class OffpipeFaults:
             raise UsageError(Wrong("exit_code", f'when is "{when}"', f"known: {', '.join(_WHEN)}"))
         _require("exit_code", "code", code, 0, 255)
         _require("exit_code", "times", times, 1, 1000)
-        self._plan(Fault("exit", stage, {"code": code, "when": when}, times))
+        self._plan("exit_code", Fault("exit", stage, {"code": code, "when": when}, times))
 
     def kill(
         self, stage: str, *, at_checkpoint: int | None = None, after_bytes: int | None = None, when: str = "after"
@@ -66,16 +67,16 @@ class OffpipeFaults:
             raise UsageError(Wrong("kill", f'when is "{when}"', f"known: {', '.join(_WHEN)}"))
         if at_checkpoint is not None:
             _require("kill", "at_checkpoint", at_checkpoint, 1, 1 << 53)
-            self._plan(Fault("killAtCheckpoint", stage, {"atCheckpoint": at_checkpoint, "when": when}))
+            self._plan("kill", Fault("killAtCheckpoint", stage, {"atCheckpoint": at_checkpoint, "when": when}))
         elif after_bytes is not None:
             _require("kill", "after_bytes", after_bytes, 0, 1 << 53)
-            self._plan(Fault("kill", stage, {"afterBytes": after_bytes}))
+            self._plan("kill", Fault("kill", stage, {"afterBytes": after_bytes}))
 
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
         """Have the stage start so many seconds late, in real time, as for its time limit."""
         _require("slow", "seconds", seconds, 0, 1 << 20)
         _require("slow", "times", times, 1, 1000)
-        self._plan(Fault("slow", stage, {"seconds": seconds}, times))
+        self._plan("slow", Fault("slow", stage, {"seconds": seconds}, times))
 
     def corrupt(self, path: str | os.PathLike[str], offset: int = 0) -> None:
         """Flip the bits of one byte of a file at once; an `offset` below 0 counts from its end."""
@@ -92,7 +93,8 @@ class OffpipeFaults:
     @property
     def unfired(self) -> list[str]:
         """The faults that did not come about, or less often than planned, each with what may be the reason."""
-        return [_unfired(fault) for fault in self._faults if fault.fired < fault.times]
+        planned = zip(self._kinds, self._faults, strict=True)
+        return [_unfired(kind, fault) for kind, fault in planned if fault.fired < fault.times]
 
     def complaint(self) -> str:
         """Return what to say of a test whose faults did not all come about."""
@@ -118,15 +120,21 @@ class OffpipeFaults:
         except (UsageError, TypeError) as error:  # the way to here is of no interest
             pytest.fail(str(error), pytrace=False)
 
-    def _plan(self, fault: Fault) -> None:
+    def _plan(self, kind: str, fault: Fault) -> None:
         if self._spec is not None:
             self._spec.stage(fault.stage)
         self._faults.append(fault)
+        self._kinds.append(kind)
 
 
-def _unfired(fault: Fault) -> str:
+def _unfired(kind: str, fault: Fault) -> str:
+    told = ", ".join(f"{_snake(name)}={value!r}" for name, value in fault.arguments.items())
     often = f", {fault.fired} of {fault.times} times" if fault.times > 1 else ""
-    return f"{fault}{often}: {_WHY[fault.kind]}"
+    return f"{kind}({fault.stage!r}, {told}){often}: {_WHY[fault.kind]}"
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
 
 
 def _require(kind: str, name: str, value: Any, least: float, most: float) -> None:
