@@ -56,21 +56,41 @@ class Case:
         found = self.shared.stage(self.stage.name)
         if found.succeeded and found.report:
             return found.report
-        culprit = f"{found.blocked or self.stage.name}[run]"
-        if any(one.name == culprit and one.path == self.item.path for one in self.item.session.items):
-            pytest.skip(f"{culprit} fails")
+        self.skip_if_told(found.blocked or self.stage.name)
         return self.fail_undisturbed(found)
+
+    def skip_if_told(self, stage: str) -> None:
+        """Skip when the check `run` of a stage that fails is made in this session as well: it tells of the failure."""
+        told, path = f"{stage}[run]", self.item.path
+        items = (one for one in self.item.session.items if one.name == told and one.path == path)
+        if any(not getattr(one, "exempt", "") for one in items):
+            pytest.skip(f"{told} fails")
 
     def fail_undisturbed(self, found: Undisturbed) -> NoReturn:
         """Fail since the stage does not succeed by itself."""
         report, kept = found.report, str(self.shared.directory / "run")
         if found.blocked:
             self.fail("run it in a copy of what the spec declares", "its inputs are made", f"{found.blocked} failed")
+        said = found.error or (report.error if report else "") or "it did not succeed"
+        spoilt = [f"{what}: {self.shown(path)}" for what, path in found.changes if what != "written"]
         self.fail(
             "run it in a copy that holds only what the spec declares", "exit 0, and every declared output",
-            found.error or (report.error if report else "") or "it did not succeed",
-            log=report.log if report else "", kept=kept,
+            "\n".join([self.in_users_words(said), *spoilt]), log=report.log if report else "", kept=kept,
         )  # fmt: skip
+
+    def shown(self, path: str) -> str:
+        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR."""
+        sandbox = self.shared.sandbox()
+        if path.startswith(f"{sandbox.home}/"):
+            return f"$HOME{path.removeprefix(sandbox.home)}"
+        if path.startswith(f"{sandbox.temporary}/"):
+            return f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
+        return os.path.relpath(path, sandbox.root)
+
+    def in_users_words(self, said: str) -> str:
+        """Return what the runner said of the shared sandbox, said of the spec itself."""
+        directory = self.shared.directory / "run"
+        return said.replace(self.shared.sandbox().spec, self.spec.shown) if directory.exists() else said
 
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
