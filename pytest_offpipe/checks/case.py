@@ -70,7 +70,13 @@ class Case:
         """Fail since the stage does not succeed by itself."""
         report, kept = found.report, str(self.shared.directory / "run")
         if found.blocked:
-            self.fail("run it in a copy of what the spec declares", "its inputs are made", f"{found.blocked} failed")
+            cause = self.shared.stage(found.blocked)
+            said = cause.error or (cause.report.error if cause.report else "")
+            self.fail(
+                "run it in a copy that holds only what the spec declares", "what it needs is made",
+                f"{found.blocked} failed\n{self.in_users_words(said)}", log=cause.report.log if cause.report else "",
+                kept=kept,
+            )  # fmt: skip
         said = found.error or (report.error if report else "") or "it did not succeed"
         spoilt = [f"{what}: {self.shown(path)}" for what, path in found.changes if what != "written"]
         self.fail(
