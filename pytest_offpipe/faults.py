@@ -20,7 +20,7 @@ IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, th
 
 @dataclass(slots=True)
 class Fault:
-    """One fault of a stage, for its next attempt or the next `times` of them.
+    """One fault of a stage, until it has come about in `times` attempts; one that ended before it could does not count.
 
     `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
     slow (seconds), killAtCheckpoint (atCheckpoint, when), count.
@@ -63,7 +63,7 @@ class Injector:
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead."""
         stage = launch.env["PIPELINE_STAGE"]
-        fault = next((one for one in self.faults if one.stage == stage and len(one.plans) < one.times), None)
+        fault = next((one for one in self.faults if one.stage == stage and one.fired < one.times), None)
         if fault is None:
             return launch
         self._directory.mkdir(parents=True, exist_ok=True)

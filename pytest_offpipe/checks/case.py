@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.shared import Undisturbed
     from runner.spec.model import Spec, Stage
 
+NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
@@ -105,9 +106,19 @@ class Case:
         where = f"{self.spec.shown}:{self.item.line}"
         subject = f"stage {self.stage.name}" if not self.is_pipeline else f"pipeline {self.spec.name}"
         kept = kept or (str(self.directory) if self.directory.exists() else "")
-        command = by_hand or f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+        command = by_hand or self.by_hand
         found = found.removeprefix("error: ")
         raise CheckFailedError(Finding(where, f"{subject} [{self.check}]", done, expected, found, log, kept, command))
+
+    @property
+    def by_hand(self) -> str:
+        """The command that makes the check again, with the same chance."""
+        return f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+
+    def note(self, text: str) -> None:
+        """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        self.item.add_report_section("call", "offpipe", text)
+        self.item.user_properties.append((NOTE, text))
 
     def unmade(self, why: str) -> NoReturn:
         """Skip since this machine, or chance, kept the check from being made; strict settings make it a failure."""
