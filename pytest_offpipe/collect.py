@@ -62,17 +62,18 @@ class SpecFile(pytest.Module):
                 pytest.skip(f"the spec skips it: {exempt}")
             run_check(Case(item, self.spec, stage, check, shared_directory(request.config, tmp_path_factory)))
 
-        item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line)
+        item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line, exempt=exempt)
         item.add_marker("offpipe")
         return item
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline."""
+    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
 
-    def __init__(self, *, line: int, **given: Any) -> None:
+    def __init__(self, *, line: int, exempt: str, **given: Any) -> None:
         super().__init__(**given)
         self.line = line
+        self.exempt = exempt
 
     @property
     def id(self) -> Any:

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
-from pytest_offpipe.snapshot import changes, snapshot
+from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
@@ -87,7 +87,7 @@ class SharedRun:
     def sandbox(self) -> Sandbox:
         """Return the sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
         if self._sandbox is None:
-            with self._locked():
+            with self.held():
                 self._sandbox = self._laid_out()
         return self._sandbox
 
@@ -95,7 +95,8 @@ class SharedRun:
         """Return the spec of the sandbox."""
         return load_spec(self.sandbox().spec)
 
-    def _locked(self) -> FileLock:
+    def held(self) -> FileLock:
+        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / "lock", is_singleton=True)
 
@@ -106,7 +107,7 @@ class SharedRun:
             unfinished = self.directory / "run.unfinished"
             for left in (unfinished, directory):  # by a worker that died
                 discard(left)
-            made = lay_out(self.spec, unfinished, self.source.files(self.graph.order), effective_spec(self.spec))
+            made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
             unfinished.rename(directory)
             spec, root = (os.path.relpath(path, unfinished) for path in (made.spec, made.root))
             _write(note, Sandbox(directory, str(directory / spec), os.path.normpath(directory / root)))
@@ -114,7 +115,7 @@ class SharedRun:
 
     def _recorded(self, stage: Stage) -> Undisturbed:
         record = self.directory / f"{stage.name}.record"
-        with self._locked():
+        with self.held():
             if not record.exists():
                 _write(record, self._run(stage))
             return _read(record, Undisturbed)
@@ -125,19 +126,26 @@ class SharedRun:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
             sandbox = self._laid_out()
+            self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             return Undisturbed(error=str(error))
         spec = load_spec(sandbox.spec)
-        around = Around(sandbox.home, sandbox.temporary)
-        tops = (sandbox.root, sandbox.home, sandbox.temporary)
-        ours = (spec.paths.state_dir, spec.paths.locks_dir)
-        before = snapshot(tops, ours)
-        report = run_sandbox(sandbox, around, Options(stages=(stage.name,)))
+        before = self._before(stage, sandbox, spec)
+        report = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options(stages=(stage.name,)))
         declared = [spec.output_path(path) for path in stage.outputs.values()]
-        own = around.temporaries.get(stage.name, "")
-        found = [one for one in changes(before, snapshot(tops, ours), declared) if one[1] != own]
+        found = changes(before, _snapshot(sandbox, spec), declared)
+        own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
+        found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
         ended = report.stages.get(stage.name)
         return Undisturbed(ended, report.error, "", tuple(found), time.time(), report.isolation.get("level", ""))
+
+    def _before(self, stage: Stage, sandbox: Sandbox, spec: Spec) -> Snapshot:
+        """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
+        note = self.directory / f"{stage.name}.before"
+        if not note.exists():
+            _write(note, _snapshot(sandbox, spec))
+        found: Snapshot = _read(note, dict)
+        return found
 
     def report(self) -> RunReport:
         """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
@@ -155,8 +163,13 @@ class SharedRun:
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
-        with self._locked():
+        with self.held():
             return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options())
+
+
+def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
+    """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
+    return snapshot((str(sandbox.directory),), (spec.paths.state_dir, spec.paths.locks_dir))
 
 
 def _write(path: Path, value: object) -> None:
