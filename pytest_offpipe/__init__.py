@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_offpipe.auditing import OffpipeAudit as OffpipeAudit
     from pytest_offpipe.clock import OffpipeClock as OffpipeClock
     from pytest_offpipe.lab import Offpipe as Offpipe
     from pytest_offpipe.offline import Attempt as Attempt
@@ -27,6 +28,7 @@ _HOMES = {
     "LookupRefusedError": "offline",
     "NetworkRefusedError": "offline",
     "Offpipe": "lab",
+    "OffpipeAudit": "auditing",
     "OffpipeClock": "clock",
     "OffpipeFaults": "planning",
     "OffpipeOffline": "offline",

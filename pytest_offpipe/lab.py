@@ -47,7 +47,6 @@ class Offpipe:
         self._config = test.item.config
         self._pipelines: dict[str, PipelineSpace] = {}
         self._stages: dict[str, StageSpace] = {}
-        self._told: list[RunReport] = []
         self._count = 0
         test.stories.append(self._story)
 
@@ -167,7 +166,7 @@ class Offpipe:
             faults.require_known([stage.name for stage in loaded.stages])
             around.alter = faults.injector
         report = run_sandbox(sandbox, around, options, tuple(plugins), self._test.clock)
-        self._told.append(report)
+        self._test.reports.append(report)
         if self._test.offline is not None:
             self._test.offline.note_stages(report.stages)
         return report
@@ -175,7 +174,7 @@ class Offpipe:
     def _story(self) -> str:
         """Return what a reader of a failed test wants to know of its runs."""
         lines = []
-        for report in self._told:
+        for report in self._test.reports:
             lines.append(f"{shlex.join(['offpipe', report.spec])}   (exit {report.exit_code})")
             lines.extend(f"  {line}" for line in report.error.splitlines())
             for name, stage in report.stages.items():

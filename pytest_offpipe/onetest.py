@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.clock import OffpipeClock
     from pytest_offpipe.offline import OffpipeOffline
     from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.reports import RunReport
 
 _NAME_LENGTH = 30
 
@@ -27,8 +28,8 @@ _NAME_LENGTH = 30
 class OneTest:
     """The fixtures that one test uses, and what they wrote.
 
-    `complaints` are asked once the test has passed: what they answer fails it. `stories` are asked when it failed, for
-    what is to be read beside its traceback.
+    `reports` are of the runs that were made in it. `complaints` are asked once the test has passed: what they answer
+    fails it. `stories` are asked when it failed, for what is to be read beside its traceback.
     """
 
     item: pytest.Item
@@ -36,6 +37,7 @@ class OneTest:
     clock: OffpipeClock | None = None
     offline: OffpipeOffline | None = None
     faults: OffpipeFaults | None = None
+    reports: list[RunReport] = field(default_factory=list)
     complaints: list[Callable[[], str]] = field(default_factory=list)
     stories: list[Callable[[], str]] = field(default_factory=list)
     passed: bool = False

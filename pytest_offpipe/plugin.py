@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_offpipe.auditing import OffpipeAudit
     from pytest_offpipe.clock import OffpipeClock
     from pytest_offpipe.lab import Offpipe
     from pytest_offpipe.offline import OffpipeOffline
     from pytest_offpipe.onetest import OneTest
     from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.reports import RunReport
     from pytest_offpipe.specs import OffpipeSpec
 
 OPTIONS = (
@@ -155,3 +157,32 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
         faults.know(request.getfixturevalue("offpipe_spec"))
     faults.plan_marked(list(request.node.iter_markers("offpipe_fault"))[::-1])
     return faults
+
+
+@pytest.fixture
+def offpipe_run(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    offpipe_spec: OffpipeSpec,
+    _offpipe_test: OneTest,
+) -> RunReport:
+    """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
+
+    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. Do not write where it ran.
+    """
+    from pytest_offpipe.viewing import shared_report
+
+    return shared_report(request.config, tmp_path_factory, offpipe_spec, _offpipe_test.directory / "specs")
+
+
+@pytest.fixture
+def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
+    """Assertions about the record of runs; a failure shows the first bad record, its neighbours and the field.
+
+    `.verify(report)` that it is intact, also of a state directory, and without argument of this test's last run.
+    `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` that these are in it
+    in this order; it returns their records.
+    """
+    from pytest_offpipe.auditing import OffpipeAudit
+
+    return OffpipeAudit(_offpipe_test)

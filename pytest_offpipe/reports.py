@@ -100,7 +100,8 @@ class StageReport:
 class RunReport:
     """How a run ended: its exit code, as `offpipe run` has it, its id (None when none began), a report for each stage.
 
-    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran.
+    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran. What
+    was run stage by stage has the ids of those runs in `earlier`, in their order.
     """
 
     exit_code: int
@@ -112,15 +113,16 @@ class RunReport:
     state_dir: str
     error: str = ""
     isolation: dict[str, str] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
 
     @property
     def audit(self) -> list[dict[str, Any]]:
         """The records of the run's audit log: `ev` is the event, `data` what it is about."""
         from runner.record.audit import read_records
 
-        if self.run_id is None:
-            return []
-        return list(read_records(os.path.join(self.state_dir, f"audit_{self.run_id}.jsonl")))
+        runs = (*self.earlier, *([self.run_id] if self.run_id else []))
+        logs = (os.path.join(self.state_dir, f"audit_{run}.jsonl") for run in runs)
+        return [record for log in logs for record in read_records(log)]
 
 
 def _exit_code(result: StageResult) -> int:

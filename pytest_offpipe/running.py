@@ -98,7 +98,7 @@ def run_sandbox(
     spec = None
     try:
         spec = load_spec(sandbox.spec, workspace=options.workspace)
-        with _unkeyed():
+        with unkeyed():
             result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
     except OffpipeError as error:
         state = spec.paths.state_dir if spec else ""
@@ -121,7 +121,7 @@ def _paths(spec: Spec, stage: Stage) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _unkeyed() -> Iterator[None]:
+def unkeyed() -> Iterator[None]:
     """Leave the user's audit key alone: the logs of tests are nobody's record."""
     path = os.environ.pop(VARIABLE, None)
     try:

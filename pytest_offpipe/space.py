@@ -36,7 +36,9 @@ class Space:
         standing = {path for path, found in signatures.items() if self._laid.get(path) == found}
         if self.sandbox is not None:
             for gone in self._laid.keys() - standing:
-                discard_entry(Path(self.sandbox.root, os.path.relpath(gone, spec.root)))
+                place = Path(os.path.normpath(os.path.join(self.sandbox.root, os.path.relpath(gone, spec.root))))
+                if place.parent.resolve().is_relative_to(self.directory.resolve()):  # and no link has led out of it
+                    discard_entry(place)
         self.sandbox = lay_out(spec, self.directory, files, content, standing)
         self._laid = signatures
         return self.sandbox
