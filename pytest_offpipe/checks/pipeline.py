@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_offpipe.copying import copy
 from pytest_offpipe.difference import Sides, difference
+from pytest_offpipe.running import unkeyed
 from pytest_offpipe.sandbox import code_reader
 from runner import results
 from runner.api import Options, plan
@@ -71,7 +72,7 @@ def check_skip(case: Case) -> None:
     _require_all_ran(case)
     spec, outputs = case.shared.laid(), case.directory / "before"
     declared = sorted({path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()})
-    with case.shared.held():
+    with unkeyed(), case.shared.held():
         for path in declared:
             copy(spec.output_path(path), str(outputs / path))
         planned = plan(spec.path, Options()).plan.decisions
@@ -95,7 +96,7 @@ def check_audit(case: Case) -> None:
     _require_all_ran(case)
     spec = case.shared.laid()
     copied = case.directory / "state"
-    with case.shared.held():
+    with unkeyed(), case.shared.held():
         verified = verify(spec.path, Options(), outputs=True)
         if verified.exit_code != EXIT_OK:
             damage = "\n".join(f"{one.file}:{one.line}: {one.field}: {one.what}" for one in verified.damage)
@@ -104,8 +105,10 @@ def check_audit(case: Case) -> None:
         case.directory.mkdir(parents=True)
         shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))
     flipped = _flip(sorted(copied.glob("audit_*.jsonl")), random.Random(case.settings.seed))
-    if verify(str(copied), Options()).exit_code != EXIT_DAMAGED:
-        case.fail(f"flipped one bit: {flipped}", "verify finds it", "nothing was found")
+    with unkeyed():
+        found = verify(str(copied), Options())
+    if found.exit_code != EXIT_DAMAGED:
+        case.fail(f"flipped one bit: {flipped}", "verify finds it", f"exit {found.exit_code}")
 
 
 def _flip(logs: list[Path], chance: random.Random) -> str:
