@@ -19,7 +19,7 @@ from runner.hookspecs import hookimpl
 from runner.spec.graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pytest_offpipe.checks.case import Case
     from pytest_offpipe.faults import Fault
@@ -27,10 +27,16 @@ if TYPE_CHECKING:
     from pytest_offpipe.sandbox import Sandbox
     from runner.spec.model import Stage
 
+    Call = Callable[..., Any]
+
 NOTHING: Mapping[str, Any] = {}
 SAME = "the same bytes as undisturbed"
 PATIENCE = 30.0  # seconds that any run gets, however short it is undisturbed
 FACTOR = 5.0  # times the undisturbed seconds come on top
+
+
+def _call(function: Callable[..., Any], *arguments: object) -> object:
+    return function(*arguments)
 
 
 class Bench:
@@ -63,14 +69,17 @@ class Bench:
         """
         return Trial(self, alone(self.spec, self.stage, self.files, self.case.directory / name, self.overrides))
 
-    def compare(self, outputs: Mapping[str, str], when: str) -> str | None:
-        """Return how outputs (name -> path) differ from the undisturbed ones, which of a volatile stage nothing can."""
+    def compare(self, outputs: Mapping[str, str], when: str, call: Call = _call) -> str | None:
+        """Return how outputs (name -> path) differ from the undisturbed ones, which of a volatile stage nothing can.
+
+        `call` makes calls where these paths mean something.
+        """
         if self.volatile:
             return None
         for name, path in self.undisturbed.outputs.paths.items():
-            found = difference(name, path, outputs[name], Sides("undisturbed", when))
+            found = call(difference, name, path, outputs[name], Sides("undisturbed", when))
             if found:
-                return found
+                return str(found)
         return None
 
     def close(self) -> None:
@@ -105,11 +114,11 @@ class Trial:
             self.bench.case.fail("ran it alone, in a copy of what it declares", "that it runs", report.error)
         return report.stages[name]
 
-    def require_same(self, report: StageReport, done: str, when: str) -> None:
-        """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed."""
+    def require_same(self, report: StageReport, done: str, when: str, call: Call = _call) -> None:
+        """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed; `call` as in compare."""
         if report.status != results.SUCCEEDED:
             self.fail(done, f"exit 0, and {SAME}", ended(report), report)
-        found = self.bench.compare(report.outputs.paths, when)
+        found = self.bench.compare(report.outputs.paths, when, call)
         if found:
             self.fail(done, SAME, found, report)
 

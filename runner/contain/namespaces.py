@@ -1,6 +1,6 @@
 """Level `kernel`: the launcher moves into user, network, pid and mount namespaces of its own.
 
-Loaded by the launcher program only, which is single-threaded: unshare(CLONE_NEWUSER) fails in a process with threads.
+For programs of one thread, as the launcher is: unshare(CLONE_NEWUSER) fails in a process with more.
 Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
 there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
 only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
@@ -30,6 +30,7 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 
+OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
 NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
 CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 # Through these root changes what the kernel does outside, for instance which program it starts for a core dump: parts
@@ -47,7 +48,7 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     what could not be had.
     """  # noqa: D205
     outside = _namespaces()
-    layers = {"userMap": _unshare()}
+    layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
     calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)  # it died before the line above
@@ -65,8 +66,11 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     return process, layers | _verified(outside)
 
 
-def _unshare() -> str:
-    """Enter all four at once, with the maps that make this the same user as before; return what is mapped."""
+def unshare(flags: int, shown: str) -> str:
+    """Enter these at once, a user namespace among them, with the maps that make this the same user as before.
+
+    Returns what is mapped; raises RefusedError, which tells the call as `shown`.
+    """
     privileged = _may_map_all()
     pid = os.getpid()
     ready, tell = os.pipe()
@@ -82,8 +86,7 @@ def _unshare() -> str:
     os.close(ready)
     os.close(say)
     try:
-        flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
-        calls.function("namespaces", "unshare(user, network, pid, mount)", "unshare", flags)
+        calls.function("namespaces", shown, "unshare", flags)
     finally:
         os.close(tell)
         failure = os.read(answer, 4096)
@@ -157,12 +160,15 @@ def _end_without_outer(lives: int) -> None:
 
 def _own_mounts() -> None:
     """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
-    _mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
-    _mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+    mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
-def _mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
-    calls.function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
+def mount(
+    shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
+) -> None:
+    """Call mount of the C library; RefusedError, which tells it as `shown`, when it fails."""
+    calls.function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), options)
 
 
 def _protect_kernel_settings() -> str:
@@ -170,7 +176,7 @@ def _protect_kernel_settings() -> str:
     own = [path for path in KERNEL_SETTINGS if os.path.exists(path)]
     try:
         for path in own:
-            _mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
+            mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
         changed = [path for path in (*own, *_kernel_mounts()) if _make_read_only(path)]
     except RefusedError as error:
         return f"writable: {error}"

@@ -1,7 +1,10 @@
 """A project with a stage of one program in it, and the checks made of it: for the tests of each check."""
 
 import json
+import sys
 import textwrap
+
+import offline_deny
 
 TEXT = "".join(f"line {number} of a text\n" for number in range(200))
 SHELL = ["sh", "-e"]
@@ -35,7 +38,6 @@ class CheckedStage:
             "name": "work", "processor": "work.py", "inputs": {"text": "in.txt"}, "outputs": {"text": "out.txt"}
         }  # fmt: skip
         self.text = TEXT
-        self.arguments = []
 
     def python(self, source, **fields):
         """Let it be this program."""
@@ -53,11 +55,18 @@ class CheckedStage:
 
     def check(self, name, *arguments):
         """Make one check, and return the result as pytester has it."""
+        return self.pytester.runpytest_inprocess(*self._arguments(name), *arguments)
+
+    def check_denied(self, name):
+        """Make one check in a process that can have no namespaces."""
+        python = [sys.executable, offline_deny.__file__, sys.executable]
+        return self.pytester.run(*python, "-m", "pytest", *self._arguments(name))
+
+    def _arguments(self, name):
         (self.pytester.path / "in.txt").write_text(self.text, encoding="utf-8")
         spec = {"specVersion": 1, "name": "checked", "stages": [self.stage]}
         (self.pytester.path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-        given = ["--offpipe-spec", "spec.json", "--offpipe-checks", name, *self.arguments, *arguments]
-        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rs", *given)
+        return ["-p", "no:cacheprovider", "-rs", "--offpipe-spec", "spec.json", "--offpipe-checks", name]
 
     def finds(self, name, *lines, arguments=()):
         """Make one check, which has to fail, and to say these lines, patterns as of fnmatch, in this order."""
