@@ -132,7 +132,8 @@ class SharedRun:
         spec = load_spec(sandbox.spec)
         before = self._before(stage, sandbox, spec)
         report = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options(stages=(stage.name,)))
-        declared = [spec.output_path(path) for path in stage.outputs.values()]
+        outputs = (spec.output_path(path) for path in stage.outputs.values())
+        declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
         found = changes(before, _snapshot(sandbox, spec), declared)
         own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
         found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
