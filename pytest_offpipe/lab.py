@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_offpipe.giving import lay_tree
 from pytest_offpipe.program import ProgramReport, run_program
 from pytest_offpipe.reports import Outputs, RunReport, StageReport
@@ -18,13 +20,16 @@ from pytest_offpipe.specs import OffpipeSpec, find, find_stage, load_given, requ
 from runner import results
 from runner.api import Options
 from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
+from runner.levels import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_offpipe.giving import Content, Inputs
     from pytest_offpipe.onetest import OneTest
+    from pytest_offpipe.planning import OffpipeFaults
     from pytest_offpipe.sandbox import Sandbox
+    from pytest_offpipe.settings import Settings
     from pytest_offpipe.specs import Given
     from runner.spec.model import Spec
 
@@ -42,8 +47,9 @@ class Offpipe:
     implement the hooks of a run.
     """
 
-    def __init__(self, test: OneTest) -> None:
+    def __init__(self, test: OneTest, faults: OffpipeFaults) -> None:
         self._test = test
+        self._faults = faults
         self._config = test.item.config
         self._pipelines: dict[str, PipelineSpace] = {}
         self._stages: dict[str, StageSpace] = {}
@@ -73,7 +79,7 @@ class Offpipe:
             raise UsageError(Fault("after", "is no report of a stage that ran alone in this test"))
         sandbox = alone.lay(loaded, stage, inputs, params, self._inputs(spec))
         self._stages[sandbox.root] = alone
-        report = self._run(sandbox, Options(durability="process"), loaded, plugins)
+        report = self._run(sandbox, Options(durability="process"), loaded, plugins, [name])
         if name in report.stages:
             return report.stages[name]
         outputs = Outputs({one: os.path.join(sandbox.root, path) for one, path in stage.outputs.items()})
@@ -111,7 +117,7 @@ class Offpipe:
             stages=names, params=params, jobs=jobs, keep_going=keep_going, force=force, run_id=run_id,
             durability="process",
         )  # fmt: skip
-        return self._run(sandbox, options, loaded, plugins)
+        return self._run(sandbox, options, loaded, plugins, names or [stage.name for stage in loaded.stages])
 
     def copy(self, spec: Given, inputs: str | os.PathLike[str] | Mapping[str, Content] | None = None) -> Path:
         """Lay a pipeline out as `run` does, and return the path of the spec in the copy, in which `run` goes on."""
@@ -141,7 +147,11 @@ class Offpipe:
         own = given.inputs if isinstance(given, OffpipeSpec) else None
         if own is not None:
             return str(own)
-        return (self._config.stash.get(SETTINGS, None) or read_settings(self._config)).inputs
+        return self._settings.inputs
+
+    @property
+    def _settings(self) -> Settings:
+        return self._config.stash.get(SETTINGS, None) or read_settings(self._config)
 
     def _scratch(self, name: str) -> Path:
         self._count += 1
@@ -159,17 +169,38 @@ class Offpipe:
             pipeline.inputs = str(find(inputs, self._config))
         return pipeline.lay(loaded)
 
-    def _run(self, sandbox: Sandbox, options: Options, loaded: Spec, plugins: Sequence[object]) -> RunReport:
-        faults = self._test.faults
-        around = Around(sandbox.home, sandbox.temporary)
-        if faults is not None:
-            faults.require_known([stage.name for stage in loaded.stages])
+    def _run(
+        self, sandbox: Sandbox, options: Options, loaded: Spec, plugins: Sequence[object], names: Sequence[str]
+    ) -> RunReport:
+        faults, around = self._faults, Around(sandbox.home, sandbox.temporary)
+        faults.require_known([stage.name for stage in loaded.stages])
+        if faults.wants_disk(names):
+            report = self._run_on_own_disk(sandbox, around, options, plugins)
+        else:
             around.alter = faults.injector
-        report = run_sandbox(sandbox, around, options, tuple(plugins), self._test.clock)
+            report = run_sandbox(sandbox, around, options, tuple(plugins), self._test.clock)
         self._test.reports.append(report)
         if self._test.offline is not None:
             self._test.offline.note_stages(report.stages)
         return report
+
+    def _run_on_own_disk(
+        self, sandbox: Sandbox, around: Around, options: Options, plugins: Sequence[object]
+    ) -> RunReport:
+        from pytest_offpipe.disks import run_on_own_disk
+
+        faults, clock = self._faults, self._test.clock
+        if plugins:
+            raise UsageError(Fault("plugins", "do not reach a run on a full disk, which is in another process"))
+        try:
+            told = run_on_own_disk(sandbox, around, options, faults.injector, clock)
+        except RefusedError as error:
+            why = f"no disk of its own can be mounted here: {error}"
+            pytest.fail(why, pytrace=False) if self._settings.strict else pytest.skip(why)
+        faults.adopt(told.plans)
+        if clock is not None and told.clock is not None:
+            clock.adopt(told.clock)
+        return told.report
 
     def _story(self) -> str:
         """Return what a reader of a failed test wants to know of its runs."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.clock import OffpipeClock
     from pytest_offpipe.offline import OffpipeOffline
-    from pytest_offpipe.planning import OffpipeFaults
     from pytest_offpipe.reports import RunReport
 
 _NAME_LENGTH = 30
@@ -36,7 +35,6 @@ class OneTest:
     factory: pytest.TempPathFactory
     clock: OffpipeClock | None = None
     offline: OffpipeOffline | None = None
-    faults: OffpipeFaults | None = None
     reports: list[RunReport] = field(default_factory=list)
     complaints: list[Callable[[], str]] = field(default_factory=list)
     stories: list[Callable[[], str]] = field(default_factory=list)

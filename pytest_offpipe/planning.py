@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.faults import Fault, Injector
+from pytest_offpipe.faults import DISK_FULL, Fault, Injector
 from pytest_offpipe.specs import require_names
 from runner.errors import Fault as Wrong
 from runner.errors import UsageError
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from pytest_offpipe.onetest import OneTest
     from pytest_offpipe.specs import OffpipeSpec
 
-KINDS = ("exit_code", "kill", "slow")
+KINDS = ("disk_full", "exit_code", "kill", "slow")
 _WHEN = ("before", "after")
 _WHY = {
     "exit": "its stage did not run, or failed by itself",
     "kill": "its stage did not run, or had ended before: give it larger inputs, or an earlier point",
     "killAtCheckpoint": "its stage did not run, has fewer checkpoints, or commits none by runner.sdk",
     "slow": "its stage did not run",
+    DISK_FULL: "its stage did not run, or all that it wrote had room",
 }
 
 
@@ -72,6 +73,15 @@ class OffpipeFaults:
             _require("kill", "after_bytes", after_bytes, 0, 1 << 53)
             self._plan("kill", Fault("kill", stage, {"afterBytes": after_bytes}))
 
+    def disk_full(self, stage: str, *, after_bytes: int) -> None:
+        """Have the disk full once the stage has written so many bytes, in whole pages of the machine's, to its outputs.
+
+        There is room again after that attempt. The whole run is then in a process of its own, where the pipeline's root
+        is a tmpfs, so `plugins` are not heard; where no such disk can be had, the test is skipped with the reason.
+        """
+        _require("disk_full", "after_bytes", after_bytes, 0, 1 << 39)
+        self._plan("disk_full", Fault(DISK_FULL, stage, {"afterBytes": after_bytes}))
+
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
         """Have the stage start so many seconds late, in real time, as for its time limit."""
         _require("slow", "seconds", seconds, 0, 1 << 20)
@@ -95,6 +105,15 @@ class OffpipeFaults:
         """The faults that did not come about, or less often than planned, each with what may be the reason."""
         planned = zip(self._kinds, self._faults, strict=True)
         return [_unfired(kind, fault) for kind, fault in planned if fault.fired < fault.times]
+
+    def wants_disk(self, stages: Sequence[str]) -> bool:
+        """Whether a run of these stages needs a disk of its own."""
+        return any(one.kind == DISK_FULL and one.stage in stages and one.fired < one.times for one in self._faults)
+
+    def adopt(self, plans: Sequence[list[str]]) -> None:
+        """Take over what became of the faults in another process."""
+        for fault, found in zip(self._faults, plans, strict=True):
+            fault.plans = found
 
     def complaint(self) -> str:
         """Return what to say of a test whose faults did not all come about."""

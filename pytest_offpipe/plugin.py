@@ -114,7 +114,7 @@ def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
 
 
 @pytest.fixture
-def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:  # noqa: ARG001 - for markers of faults
+def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
     r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
 
     `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
@@ -125,7 +125,7 @@ def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:  
     """
     from pytest_offpipe.lab import Offpipe
 
-    return Offpipe(_offpipe_test)
+    return Offpipe(_offpipe_test, offpipe_faults)
 
 
 @pytest.fixture
@@ -145,13 +145,13 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
     """Faults of stages in the runs of `offpipe` (the program that `offpipe.cli` starts is out of reach).
 
     `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
-    `after_bytes=n`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte at once. A fault that did not come
-    about fails the test at its end; `.unfired` lists those. The marker `offpipe_fault(kind, stage, **arguments)` does
-    the same by declaration, with the method's name as its kind.
+    `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
+    at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
+    `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
     """
     from pytest_offpipe.planning import OffpipeFaults
 
-    faults = _offpipe_test.faults = OffpipeFaults(_offpipe_test)
+    faults = OffpipeFaults(_offpipe_test)
     _offpipe_test.complaints.append(faults.complaint)
     if "offpipe_spec" in request.fixturenames:
         faults.know(request.getfixturevalue("offpipe_spec"))
