@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAME_LENGTH = 30
 
 
-@dataclass
+@dataclass(eq=False)  # pytest 8 keeps plugins in sets
 class OneTest:
     """The fixtures that one test uses, and what they wrote.
 
