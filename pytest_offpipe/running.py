@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.reports import RunReport, StageReport
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Alter = Callable[[Launch], Launch]
 
+COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+"""What coverage.py sets (`patch = subprocess`), or its user, so that it measures every Python that is started."""
+
 
 class StageLauncher(Launcher):
     """A launcher that changes what it is asked to start, by `alter`."""
@@ -49,13 +52,12 @@ class StageLauncher(Launcher):
 class Around:
     """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
 
-    `temporaries`: stage -> the TMPDIR of its last attempt. `alter` has the last word on what is started.
+    `alter` has the last word on what is started. Where the tests' own coverage is measured, that of stages is too.
     """
 
     home: str
     temporary: str
     alter: Alter | None = None
-    temporaries: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -66,7 +68,7 @@ class Around:
         if env["TMPDIR"] == scratch:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
             os.makedirs(env["TMPDIR"], exist_ok=True)
-        self.temporaries[env["PIPELINE_STAGE"]] = env["TMPDIR"]
+        env.update((name, os.environ[name]) for name in COVERAGE if name in os.environ)
         changed = replace(launch, env=env)
         return self.alter(changed) if self.alter else changed
 
