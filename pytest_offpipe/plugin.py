@@ -74,7 +74,6 @@ def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
     """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` are as ever, and no sleep takes any time.
-
     `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
     this time. `timeoutSeconds` stays real.
     """
@@ -87,7 +86,6 @@ def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
 @pytest.fixture
 def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
     """No network, for this process while the test runs; in stages that `offpipe` runs there never is one.
-
     Sockets of internet families and look-ups of names are refused, in all threads, with an OSError: ENETUNREACH, or a
     gaierror for look-ups. `.attempts` lists who asked for what, in stages too. An attempt that nobody has looked at
     there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
@@ -105,7 +103,6 @@ def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
 @pytest.fixture
 def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
     """A state directory for this test alone, still empty: a run whose workspace is its parent keeps its state there.
-
     For `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, and for code of your own that reads such things.
     """
     directory = _offpipe_test.directory / "workspace" / "state"
@@ -116,7 +113,6 @@ def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
 @pytest.fixture
 def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
     r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
-
     `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
     `.status .exit_code .attempts .outputs[name] .log .key .error`. `.run(spec, stages=..., params=..., inputs=DIR)`
     runs a pipeline and returns a RunReport: `.exit_code .run_id .stages[name] .audit .error`; run again, it goes on
@@ -131,7 +127,6 @@ def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
 @pytest.fixture
 def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
     """A copy of a spec, to be changed: a dict, with `.path`, and `.stage(name)` for the dict of a stage.
-
     A test that asks for it runs once for each spec that is given (`--offpipe-spec`, or the ini `offpipe_specs`), unless
     the marker `offpipe_spec(path, params={"stage": {"key": value}}, inputs=DIR)` names one.
     """
@@ -143,7 +138,6 @@ def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
 @pytest.fixture
 def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> OffpipeFaults:
     """Faults of stages in the runs of `offpipe` (the program that `offpipe.cli` starts is out of reach).
-
     `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
     `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
     at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
@@ -167,7 +161,6 @@ def offpipe_run(
     _offpipe_test: OneTest,
 ) -> RunReport:
     """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
-
     A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. Do not write where it ran.
     """
     from pytest_offpipe.viewing import shared_report
@@ -178,7 +171,6 @@ def offpipe_run(
 @pytest.fixture
 def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
     """Assertions about the record of runs; a failure shows the first bad record, its neighbours and the field.
-
     `.verify(report)` that it is intact, also of a state directory, and without argument of this test's last run.
     `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` that these are in it
     in this order; it returns their records.
