@@ -15,9 +15,10 @@ from zlib import crc32
 
 from filelock import FileLock
 
+from pytest_offpipe import measuring
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
-from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
@@ -110,8 +111,9 @@ class SharedRun:
             made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
             unfinished.rename(directory)
             spec, root = (os.path.relpath(path, unfinished) for path in (made.spec, made.root))
-            _write(note, Sandbox(directory, str(directory / spec), os.path.normpath(directory / root)))
-        return _read(note, Sandbox)
+            place = {"spec": str(directory / spec), "root": os.path.normpath(directory / root)}
+            _write(note, replace(made, directory=directory, **place))
+        return stands_for_its_origin(_read(note, Sandbox))
 
     def _recorded(self, stage: Stage) -> Undisturbed:
         record = self.directory / f"{stage.name}.record"
@@ -170,7 +172,8 @@ class SharedRun:
 
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
-    return snapshot((str(sandbox.directory),), (spec.paths.state_dir, spec.paths.locks_dir))
+    ours = (spec.paths.state_dir, spec.paths.locks_dir, str(sandbox.directory / measuring.DATA))
+    return snapshot((str(sandbox.directory),), ours)
 
 
 def _write(path: Path, value: object) -> None:
