@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
 from runner.contain.client import Launcher
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
     Alter = Callable[[Launch], Launch]
-
-COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-"""What coverage.py sets (`patch = subprocess`), or its user, so that it measures every Python that is started."""
 
 
 class StageLauncher(Launcher):
@@ -52,12 +50,13 @@ class StageLauncher(Launcher):
 class Around:
     """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
 
-    `alter` has the last word on what is started. Where the tests' own coverage is measured, that of stages is too.
+    `alter` has the last word on what is started. `variables`: what else is to be in the environment.
     """
 
     home: str
     temporary: str
     alter: Alter | None = None
+    variables: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -68,7 +67,7 @@ class Around:
         if env["TMPDIR"] == scratch:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
             os.makedirs(env["TMPDIR"], exist_ok=True)
-        env.update((name, os.environ[name]) for name in COVERAGE if name in os.environ)
+        env |= self.variables
         changed = replace(launch, env=env)
         return self.alter(changed) if self.alter else changed
 
@@ -100,7 +99,7 @@ def run_sandbox(
     spec = None
     try:
         spec = load_spec(sandbox.spec, workspace=options.workspace)
-        with unkeyed():
+        with unkeyed(), measured(sandbox) as around.variables:
             result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
     except OffpipeError as error:
         state = spec.paths.state_dir if spec else ""

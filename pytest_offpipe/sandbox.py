@@ -26,17 +26,22 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
+_origins: dict[str, str] = {}  # root of a copy made in this process -> the root that it stands for
 LARGEST = 64 * 1024 * 1024
 """Bytes of source input that are copied without being asked for: more than that makes no test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory."""
+    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory.
+
+    `origin` is the root that it was copied from; of a copy's copy, that of the first.
+    """
 
     directory: Path
     spec: str
     root: str
+    origin: str
 
     @property
     def tree(self) -> str:
@@ -194,13 +199,20 @@ def lay_out(
             relative = path.lstrip("/")
         return os.path.normpath(os.path.join(tree, relative))
 
-    sandbox = Sandbox(directory, place(spec.path), place(spec.root))
+    sandbox = Sandbox(directory, place(spec.path), place(spec.root), _origins.get(spec.root, spec.root))
+    stands_for_its_origin(sandbox)
     for made in (sandbox.root, sandbox.home, sandbox.temporary, os.path.dirname(sandbox.spec)):
         os.makedirs(made, exist_ok=True)
     for path, source in sorted(files.items()):
         if path not in standing:
             copy(source, place(path), place)
     write_spec(sandbox, content)
+    return sandbox
+
+
+def stands_for_its_origin(sandbox: Sandbox) -> Sandbox:
+    """Let what is copied from this sandbox be known as copied from its origin; return it."""
+    _origins[sandbox.root] = sandbox.origin
     return sandbox
 
 
