@@ -68,12 +68,16 @@ class SpecFile(pytest.Module):
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
+    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check.
+
+    `told_elsewhere`: how many of its seconds are those of other checks.
+    """
 
     def __init__(self, *, line: int, exempt: str, **given: Any) -> None:
         super().__init__(**given)
         self.line = line
         self.exempt = exempt
+        self.told_elsewhere = 0.0
 
     @property
     def id(self) -> Any:

@@ -65,8 +65,10 @@ class SpecSession:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Let a check be skipped at its stage's line, not at one of ours."""
+        """Let a check be skipped at its stage's line, not at one of ours, and take the time that is its own."""
         report = yield
+        if report.when == "call":
+            report.duration = max(0.0, report.duration - getattr(item, "told_elsewhere", 0.0))
         if item.get_closest_marker("offpipe") and report.skipped and isinstance(report.longrepr, tuple):
             path, line, _ = item.reportinfo()
             report.longrepr = (str(path), (line or 0) + 1, report.longrepr[2])

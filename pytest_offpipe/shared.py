@@ -42,7 +42,8 @@ class Undisturbed:
     """How a stage did when nothing was done to it.
 
     `error`: why there is no `report`, in the runner's words. `blocked`: the stage whose failure kept it from running.
-    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time().
+    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time(). `seconds`: what it took,
+    from laying it out to looking at what it left.
     """
 
     report: StageReport | None = None
@@ -51,6 +52,7 @@ class Undisturbed:
     changes: tuple[tuple[str, str], ...] = ()
     ended: float = 0.0
     isolation: str = ""
+    seconds: float = 0.0
 
     @property
     def succeeded(self) -> bool:
@@ -66,6 +68,7 @@ class SharedRun:
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
+        self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
 
@@ -78,7 +81,9 @@ class SharedRun:
         """Return how a stage did; it and what it needs are run now, unless they were."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
+                began = time.monotonic()
                 self._known[stage.name] = self._recorded(stage)
+                self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
 
     def all(self) -> dict[str, Undisturbed]:
@@ -119,7 +124,9 @@ class SharedRun:
         record = self.directory / f"{stage.name}.record"
         with self.held():
             if not record.exists():
-                _write(record, self._run(stage))
+                began = time.monotonic()
+                found = self._run(stage)
+                _write(record, replace(found, seconds=time.monotonic() - began))
             return _read(record, Undisturbed)
 
     def _run(self, stage: Stage) -> Undisturbed:

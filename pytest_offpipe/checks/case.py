@@ -14,6 +14,7 @@ from pytest_offpipe.settings import SETTINGS
 from pytest_offpipe.shared import SharedRun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_offpipe.collect import SpecItem
@@ -62,10 +63,22 @@ class Case:
 
     def skip_if_told(self, stage: str) -> None:
         """Skip when the check `run` of a stage that fails is made in this session as well: it tells of the failure."""
+        if self._is_told(stage):
+            pytest.skip(f"{stage}[run] fails")
+
+    def told_elsewhere(self, waited: Iterable[str]) -> float:
+        """Return how many of the seconds that this check took are those of others: of `run` of the stages `waited` for.
+
+        Each stage is run once for all of its checks, by whichever comes first; its time is that of its `run`.
+        """
+        others = sum(self.shared.waited[stage] for stage in waited if self._is_told(stage))
+        is_run = self.check == "run" and not self.is_pipeline
+        return others - (self.shared.stage(self.stage.name).seconds if is_run else 0.0)
+
+    def _is_told(self, stage: str) -> bool:
         told, path = f"{stage}[run]", self.item.path
         items = (one for one in self.item.session.items if one.name == told and one.path == path)
-        if any(not getattr(one, "exempt", "") for one in items):
-            pytest.skip(f"{told} fails")
+        return any(not getattr(one, "exempt", "") for one in items)
 
     def fail_undisturbed(self, found: Undisturbed) -> NoReturn:
         """Fail since the stage does not succeed by itself."""
