@@ -57,10 +57,10 @@ class CheckedStage:
         """Make one check, and return the result as pytester has it."""
         return self.pytester.runpytest_inprocess(*self._arguments(name), *arguments)
 
-    def check_denied(self, name):
+    def check_denied(self, name, *arguments):
         """Make one check in a process that can have no namespaces."""
         python = [sys.executable, offline_deny.__file__, sys.executable]
-        return self.pytester.run(*python, "-m", "pytest", *self._arguments(name))
+        return self.pytester.run(*python, "-m", "pytest", *self._arguments(name), *arguments)
 
     def _arguments(self, name):
         (self.pytester.path / "in.txt").write_text(self.text, encoding="utf-8")
