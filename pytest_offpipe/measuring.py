@@ -59,6 +59,7 @@ def _moved(path: str, old: str, new: str) -> str:
 
 def _hand_over(sandbox: Sandbox, config: Mapping[str, Any]) -> None:
     from coverage import CoverageData
+    from coverage.exceptions import CoverageException
 
     def map_path(path: str) -> str:
         origin = _moved(path, sandbox.root, sandbox.origin) if path.startswith(f"{sandbox.tree}/") else path
@@ -70,7 +71,8 @@ def _hand_over(sandbox: Sandbox, config: Mapping[str, Any]) -> None:
     total = CoverageData(basename=config["data_file"], suffix=True)
     for path in found:
         data = CoverageData(basename=str(path))
-        data.read()
-        total.update(data, map_path=map_path)
+        with contextlib.suppress(CoverageException):  # of a stage that was killed while it wrote its data
+            data.read()
+            total.update(data, map_path=map_path)
         path.unlink()
     total.write()
