@@ -77,7 +77,8 @@ class OffpipeFaults:
         """Have the disk full once the stage has written so many bytes, in whole pages of the machine's, to its outputs.
 
         There is room again after that attempt. The whole run is then in a process of its own, where the pipeline's root
-        is a tmpfs, so `plugins` are not heard; where no such disk can be had, the test is skipped with the reason.
+        is a tmpfs: `plugins` are not heard, and stages run one at a time, since they would share the full disk. Where
+        no such disk can be had, the test is skipped with the reason.
         """
         _require("disk_full", "after_bytes", after_bytes, 0, 1 << 39)
         self._plan("disk_full", Fault(DISK_FULL, stage, {"afterBytes": after_bytes}))
