@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.copying import copy
 from runner.errors import Fault, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
 from runner.spec.words import did_you_mean
@@ -36,21 +37,23 @@ def lay_inputs(spec: Spec, stage: Stage, given: Inputs, scratch: Path) -> dict[s
             raise UsageError(Fault(spec.shown, what, did_you_mean(name, stage.inputs)))
         where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
         declared = stage.inputs[name]
+        if isinstance(content, Mapping) and declared.endswith("/"):
+            found[spec.source_path(declared)] = str(lay_tree(content, scratch / name, where))
+            continue
         pieces = _pieces(declared, content, where)
-        if not pieces:  # a directory without entries
-            (scratch / name).mkdir(parents=True, exist_ok=True)
-            found[spec.source_path(declared)] = str(scratch / name)
         for number, (path, piece) in enumerate(pieces.items()):
             found[spec.source_path(path)] = _placed(piece, scratch / f"{name}.{number}", where)
     return found
 
 
-def lay_tree(given: Mapping[str, Content], directory: Path) -> Path:
-    """Write contents by their relative paths into a new directory, as for `--offpipe-inputs`."""
+def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs") -> Path:
+    """Put contents by their relative paths into a new directory, as for `--offpipe-inputs`."""
+    directory.mkdir(parents=True)
     for path, content in given.items():
-        to = directory / _relative(path, "inputs")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(Path(_placed(content, to, path)).read_bytes())
+        to = directory / _relative(path, where)
+        source = _placed(content, to, where)
+        if source != str(to):
+            copy(source, str(to))
     return directory
 
 
@@ -59,9 +62,7 @@ def _pieces(declared: str, given: Content | Mapping[str, Content], where: str) -
     if is_glob(declared):
         return _matching(declared, given, where)
     if isinstance(given, Mapping):
-        if not declared.endswith("/"):
-            raise _refused(where, f"{declared} is one file, and takes one content")
-        return {f"{declared}{_relative(name, where)}": content for name, content in given.items()}
+        raise _refused(where, f"{declared} is one file, and takes one content")
     is_directory = not isinstance(given, bytes | str) and os.path.isdir(given)
     if declared.endswith("/") and not is_directory:
         raise _refused(where, f"{declared} is a directory", 'give it as {"name": content}, or as the Path of one')

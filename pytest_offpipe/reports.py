@@ -112,7 +112,7 @@ class RunReport:
     workspace: str
     state_dir: str
     error: str = ""
-    isolation: dict[str, str] = field(default_factory=dict)
+    isolation: dict[str, str] = field(default_factory=dict, repr=False)
     earlier: tuple[str, ...] = ()
 
     @property

@@ -88,6 +88,11 @@ STAGES = r"""
         assert other.workspace != first.workspace == again.workspace and changed.outputs["text"] == b"b\n"
         assert other.outputs["text"] == b"a\n"
 
+    def test_what_a_directory_held_before_is_gone(offpipe):
+        first = offpipe.stage(SPEC, "gather", inputs={"tree": {"deep/er.txt": b"x", "copied": Path("data/tree")}})
+        again = offpipe.stage(SPEC, "gather", inputs={"tree": {"other.txt": b"x"}}, after=first)
+        assert [path.name for path in Path(again.workspace, "data/tree").iterdir()] == ["other.txt"]
+
     def test_a_failure_is_a_report(offpipe):
         report = offpipe.stage(SPEC, "clean", params={"fail": 3})
         assert (report.status, report.exit_code, "text" in report.outputs) == ("failed", 3, False)
@@ -126,7 +131,7 @@ def test_one_stage_alone(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_stages=STAGES)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly")
-    result.assert_outcomes(passed=27)
+    result.assert_outcomes(passed=28)
 
 
 RUNS = r"""
