@@ -56,10 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_offpipe.session import begin
 
         begin(config)
-        from pytest_offpipe.specs import SpecParameters, given_specs
+        from pytest_offpipe.specs import SpecParameters
 
-        if specs := given_specs(config):
-            config.pluginmanager.register(SpecParameters(specs), "offpipe-parameters")
+        config.pluginmanager.register(SpecParameters(config), "offpipe-parameters")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,23 +130,23 @@ def _marked(
     return spec
 
 
-def given_specs(config: pytest.Config) -> list[str]:
-    """Return the specs that are collected, and where only paths were given, those of the ini."""
-    session: SpecSession | None = config.pluginmanager.get_plugin("offpipe-session")
-    assert session is not None
-    return session.specs or list(by_ini(config))
-
-
 class SpecParameters:
     """Makes a test that asks for a spec one of each spec that is given."""
 
-    def __init__(self, specs: Sequence[str]) -> None:
-        self._specs = specs
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @cached_property
+    def _specs(self) -> list[str]:
+        """Those that are collected; where only other paths were given, those of the ini."""
+        session: SpecSession | None = self._config.pluginmanager.get_plugin("offpipe-session")
+        return (session.specs if session else []) or list(by_ini(self._config))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Give `offpipe_spec` its parameters, unless a marker names the spec."""
-        if FIXTURE in metafunc.fixturenames and metafunc.definition.get_closest_marker(FIXTURE) is None:
-            root = str(metafunc.config.rootpath)
+        is_asked_for = FIXTURE in metafunc.fixturenames and metafunc.definition.get_closest_marker(FIXTURE) is None
+        if is_asked_for and self._specs:
+            root = str(self._config.rootpath)
             names = [os.path.relpath(path, root) if path.startswith(f"{root}/") else path for path in self._specs]
             metafunc.parametrize(FIXTURE, self._specs, indirect=True, ids=names)
 

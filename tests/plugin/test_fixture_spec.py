@@ -88,3 +88,13 @@ def test_without_a_spec_the_reason_is_told_and_markers_count(project: pytest.Pyt
             "error: specs/broken.json#/stages: must be an array*",
         ]
     )
+
+
+def test_an_ini_that_matches_nothing_hurts_nobody_who_asks_for_no_spec(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\noffpipe_specs = none/*.json")
+    project.makepyfile(test_other="def test_one(): ...")
+    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_other.py")
+    result.assert_outcomes(passed=1)
+    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_uses.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*UsageError: offpipe_specs: none/*.json: no such file"])
