@@ -86,6 +86,10 @@ class SharedRun:
                 self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
 
+    def seconds(self, name: str) -> float:
+        """Return what the run of a stage took, or 0 while that is not known."""
+        return self._known[name].seconds if name in self._known else 0.0
+
     def all(self) -> dict[str, Undisturbed]:
         """Return how all stages did, in their order."""
         return {stage.name: self.stage(stage.name) for stage in self.graph.order}

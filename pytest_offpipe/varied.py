@@ -35,7 +35,9 @@ class Circumstances:
     host_name: bool = field(default=False, metadata={"is": "the host name"})
     hash_seed: int = field(default=0, metadata={"is": "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)"})
     processors: bool = field(default=False, metadata={"is": "the processors that it may use"})
-    hint: bool = field(default=False, metadata={"is": "the number of processors that it is told (PIPELINE_CPUS)"})
+    hint: bool = field(
+        default=False, metadata={"is": "the number of processors that it is told (PIPELINE_CPUS, OMP_NUM_THREADS)"}
+    )
     modified: bool = field(default=False, metadata={"is": "the modification times of its inputs"})
     interpreter: bool = field(default=False, metadata={"is": "a fresh interpreter"})
     run_id: bool = field(default=False, metadata={"is": "the run's id, which is in the names of partial outputs too"})

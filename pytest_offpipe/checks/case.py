@@ -73,7 +73,7 @@ class Case:
         """
         others = sum(self.shared.waited[stage] for stage in waited if self._is_told(stage))
         is_run = self.check == "run" and not self.is_pipeline
-        return others - (self.shared.stage(self.stage.name).seconds if is_run else 0.0)
+        return others - (self.shared.seconds(self.stage.name) if is_run else 0.0)
 
     def _is_told(self, stage: str) -> bool:
         told, path = f"{stage}[run]", self.item.path

@@ -12,6 +12,7 @@ from pytest_offpipe.confined import Confined
 from pytest_offpipe.copying import copy
 from pytest_offpipe.difference import Sides, difference
 from pytest_offpipe.running import run_sandbox
+from pytest_offpipe.sandbox import discard
 from pytest_offpipe.trial import SAME, Bench, Budget, Trial, ended, here
 from pytest_offpipe.varied import HOST_NAME, ODD, PLAIN, Circumstances, fewer_processors, lay_varied
 from runner import results
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LATER = 1.1  # seconds: more than the whole ones that many programs and file systems count in
 SEEDS = 4  # orders of hashes that are tried, since two may agree in what a stage makes of them
+_COMPARED, _VARIED = "compared", "one-by-one"
 _SIDES = Sides("one run", "another")
 
 
@@ -99,6 +101,8 @@ class _Repeats:
             found = ended(report)
         if found:
             text = f"{found}\nit depends on: {self._search(different)}"
+            for made in (_COMPARED, _VARIED):
+                discard(self.case.directory / made)
             Trial(self.bench, varied.sandbox).fail(done, SAME, text, report)
 
     def _search(self, different: Circumstances) -> str:
@@ -108,7 +112,7 @@ class _Repeats:
             return f"cannot be told, since it fails when run for comparison: {ended(first)}"
         kept = {}
         for name, path in first.outputs.paths.items():
-            kept[name] = str(self.case.directory / "compared" / name)
+            kept[name] = str(self.case.directory / _COMPARED / name)
             copy(path, kept[name])
         _await(time.time() + LATER)
         if self._differs(self._compared(Circumstances()), kept):
@@ -126,7 +130,7 @@ class _Repeats:
         return [replace(one, hash_seed=self.seed()) for _ in range(SEEDS)] if one.hash_seed else [one]
 
     def _compared(self, different: Circumstances) -> StageReport:
-        varied = lay_varied(self.bench, self.case.directory / "one-by-one", different)
+        varied = lay_varied(self.bench, self.case.directory / _VARIED, different)
         if not different.host_name:
             return self.run(varied, here)
         with Confined(HOST_NAME) as confined:
@@ -140,6 +144,5 @@ class _Repeats:
 
 
 def _await(moment: float) -> None:
-    """Wait until time.time() has come to `moment`."""
-    while (left := moment - time.time()) > 0:
-        time.sleep(left)
+    """Wait until time.time() has come to `moment`, which is soon; not for a clock that was set back."""
+    time.sleep(min(max(0.0, moment - time.time()), LATER))

@@ -42,6 +42,21 @@ def test_finds_a_stage_that_swallows_a_full_disk(stage):
     assert list(stage.pytester.path.parent.glob("**/work.full/full/kept/out.txt"))
 
 
+def test_finds_a_stage_that_waits_for_room_for_ever(stage):
+    stage.shell(
+        """
+        until cat "$i" > "$o"; do sleep 0.05; done
+        """,
+        timeoutSeconds=1,
+    ).finds(
+        "full",
+        "stage work [[]full]: it still ran after 1 s",
+        "  expected: it ends, with an exit code other than 0",
+        "  log:      *",
+        "*No space left on device",
+    )
+
+
 def test_finds_what_a_full_disk_left_for_the_next_run(stage):
     stage.shell(
         """
@@ -81,6 +96,21 @@ def test_is_not_made_of_outputs_with_holes_that_fit_anyway(stage):
     result = stage.check("full")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*all of its outputs fit into half of their size*"])
+
+
+def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
+    stage.shell('cat "$i" > "$o" || true')
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*whether all of it was written cannot be told from volatile bytes*"])
+
+
+def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
+    stage.shell('cat "$i" > "$o"; sleep 0.1')
+    result = stage.check("full", "--offpipe-budget=0.15")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.15 s of --offpipe-budget*"])
 
 
 def test_is_not_made_where_no_namespace_can_be_had(stage):

@@ -1,6 +1,7 @@
 """The check `repeat`: what a stage's bytes may not depend on, and how it is named."""
 
 import os
+import shutil
 
 import pytest
 from checked_stage import CheckedStage
@@ -44,7 +45,10 @@ def test_finds_a_stamp_of_the_second(stage):
         ("print(os.environ['HOME'])", "HOME"),
         ("print(os.uname().nodename)", "the host name"),
         ("print(list(set('abcdefghijklmnop')))", "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)"),
-        ("print(os.environ.get('PIPELINE_CPUS'))", "the number of processors that it is told (PIPELINE_CPUS)"),
+        (
+            "print(os.environ.get('PIPELINE_CPUS'))",
+            "the number of processors that it is told (PIPELINE_CPUS, OMP_NUM_THREADS)",
+        ),
         ("print(os.stat(os.environ['PIPELINE_INPUT_TEXT']).st_mtime)", "the modification times of its inputs"),
         ("print(os.path.basename(path))", "the run's id, which is in the names of partial outputs too"),
         ("print(os.getcwd(), os.environ['HOME'])", "the directory, and on HOME"),
@@ -65,6 +69,13 @@ def test_names_what_the_bytes_depend_on(stage, source, culprit):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one processor only")
 def test_names_the_processors(stage):
     stage.shell('nproc > "$o"').finds("repeat", f"{DEPENDS}the processors that it may use*")
+
+
+@pytest.mark.skipif(not shutil.which("perl"), reason="there is no perl")
+def test_names_the_order_of_hashes_of_perl(stage):
+    stage.shell("""perl -e '%h = map { $_ => 1 } 1 .. 99; print join " ", keys %h' > "$o" """).finds(
+        "repeat", f"{DEPENDS}the order of hashes*"
+    )
 
 
 def test_finds_a_stage_that_goes_by_which_input_is_the_newest(stage):

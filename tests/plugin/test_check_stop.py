@@ -97,6 +97,20 @@ def test_is_not_made_where_all_was_done_before_term_could_be_sent(stage):
     result.stdout.fnmatch_lines(["SKIPPED*it was done before TERM could be sent; larger inputs*"])
 
 
+def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
+    stage.shell(
+        """
+        trap 'exit 0' TERM
+        date +%N > "$o"
+        sleep 0.3
+        """
+    )
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.check("stop")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*cannot be told from volatile bytes*"])
+
+
 def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
     stage.shell('cat "$i" > "$o"; sleep 0.1')
     result = stage.check("stop", "--offpipe-budget=0.15")
