@@ -244,3 +244,34 @@ def test_whole_pipelines_and_the_program(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_runs=RUNS)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
     result.assert_outcomes(passed=12)
+
+
+KEPT = r"""
+    import pytest
+
+    def test_fails(offpipe):
+        report = offpipe.run("specs/small.json", params={"clean": {"fail": 3}})
+        assert report.exit_code == 0
+
+    def test_passes(offpipe, offpipe_state_dir):
+        assert offpipe.run("specs/small.json").exit_code == 0
+"""
+
+
+def test_a_copy_goes_with_a_test_that_passes_and_is_named_by_one_that_fails(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(test_kept=KEPT)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "--basetemp", "base")
+    result.assert_outcomes(passed=1, failed=1)
+    [kept] = [path for path in (pytester.path / "base").iterdir() if not path.is_symlink()]
+    result.stdout.fnmatch_lines(
+        [
+            "*- offpipe -*",
+            f"offpipe {kept}/run-1/files/specs/small.json   (exit 1)",
+            "  clean: failed",
+            "    error: stage clean: failed with exit 3",
+            "    mode lower attempt 1",
+            "  sort: blocked",
+            "  gather: succeeded",
+        ]
+    )

@@ -41,6 +41,26 @@ USES = r"""
     def test_broken(offpipe_spec): ...
 """
 
+OVERRIDES = """
+    import pytest
+
+    @pytest.fixture
+    def offpipe_spec(offpipe_spec):
+        offpipe_spec.stage("clean")["params"] = {"mode": "upper"}
+        return offpipe_spec
+
+    @pytest.fixture
+    def clean(offpipe, offpipe_spec):
+        return lambda text: offpipe.stage(offpipe_spec, "clean", inputs={"text": text}).outputs["text"]
+"""
+OVERRIDDEN = """
+    def test_clean(clean):
+        assert clean("a") == b"A"
+
+    def test_run(offpipe_run):
+        assert offpipe_run.stages["clean"].outputs["text"].lines[0] == b"LINE 0"
+"""
+
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch) -> pytest.Pytester:
@@ -98,3 +118,11 @@ def test_an_ini_that_matches_nothing_hurts_nobody_who_asks_for_no_spec(project: 
     result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "test_uses.py")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*UsageError: offpipe_specs: none/*.json: no such file"])
+
+
+def test_a_conftest_may_override_the_fixtures(project: pytest.Pytester) -> None:
+    project.makeconftest(OVERRIDES)
+    project.makepyfile(test_overridden=OVERRIDDEN)
+    args = ("--offpipe-spec", "specs/small.json", "test_overridden.py", "-k", "clean or test_run")
+    result = project.runpytest_subprocess("-W", "error", "-p", "no:randomly", "--offpipe-checks", "audit", *args)
+    result.assert_outcomes(passed=2, deselected=1)
