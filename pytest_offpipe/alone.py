@@ -32,19 +32,23 @@ def alone(
 
 
 def files_of(spec: Spec, stage: Stage) -> dict[str, str]:
-    """Return all that a stage needs where it lies now, for `alone`: its code, and its inputs, made ones too.
+    """Return all that a stage needs where it lies now, for `alone`: its inputs, made ones too, and its code.
 
     Raises InputError (exit 5) for an input that is missing, or was not made yet.
     """
     graph = build_graph(spec)
-    resolver = InputResolver(graph)
+    return inputs_of(graph, stage) | code_files(graph, stage)
+
+
+def inputs_of(graph: Graph, stage: Stage) -> dict[str, str]:
+    """Return the files and directories that are a stage's inputs now, for `alone`."""
+    spec, resolver = graph.spec, InputResolver(graph)
     found = {}
     for name in stage.inputs:
         is_made = name in graph.feeds.get(stage.name, {})
         for file in resolver.resolve(stage, name):
             belongs = spec.output_path(file.path) if is_made else spec.source_path(file.path)
             found[belongs] = file.absolute.rstrip("/")
-    found.update(code_files(graph, stage))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+_START = 1.0  # 0 might be taken for no time at all
 _DIGITS = 9  # of a second: what sums of floats are off by is less
 
 
@@ -15,7 +16,7 @@ class OffpipeClock:
     """
 
     def __init__(self) -> None:
-        self._now = 0.0
+        self._now = _START
         self._slept: list[float] = []
 
     @property
@@ -29,8 +30,12 @@ class OffpipeClock:
             raise ValueError(f"time does not go back: {seconds}")
         self._now += seconds
 
+    def adopt(self, other: OffpipeClock) -> None:
+        """Go on where a copy of this one ended, in another process."""
+        self._now, self._slept = other._now, other._slept
+
     def __call__(self) -> float:
-        """Return the time, from 0."""
+        """Return the time, in seconds from an arbitrary start."""
         return self._now
 
     def patience(self, seconds: float) -> float:

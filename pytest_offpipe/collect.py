@@ -11,8 +11,11 @@ import pytest
 from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, run_check
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
+from pytest_offpipe.session import SHARED
 from pytest_offpipe.settings import SETTINGS, exemptions
+from runner.display.words import printable_lines
 from runner.errors import OffpipeError
+from runner.spec.graph import build_graph
 from runner.spec.load import load_spec
 from runner.spec.source import read_source
 
@@ -39,10 +42,11 @@ class SpecFile(pytest.Module):
         try:
             shown = _shown(self.path)
             self.spec = load_spec(shown)
+            build_graph(self.spec)  # which finds cycles
             lines = stage_lines(read_source(shown))
             exempt = {stage.name: exemptions(self.spec, stage) for stage in self.spec.stages}
         except OffpipeError as error:
-            raise self.CollectError(str(error)) from error
+            raise self.CollectError(printable_lines(str(error))) from error
         asked = self.config.stash[SETTINGS].checks
         for check in (one for one in BEFORE if one in asked):
             yield self._item(PIPELINE, check, 1)
@@ -58,17 +62,22 @@ class SpecFile(pytest.Module):
                 pytest.skip(f"the spec skips it: {exempt}")
             run_check(Case(item, self.spec, stage, check, shared_directory(request.config, tmp_path_factory)))
 
-        item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line)
+        item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line, exempt=exempt)
         item.add_marker("offpipe")
         return item
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline."""
+    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check.
 
-    def __init__(self, *, line: int, **given: Any) -> None:
+    `told_elsewhere`: how many of its seconds are those of other checks.
+    """
+
+    def __init__(self, *, line: int, exempt: str, **given: Any) -> None:
         super().__init__(**given)
         self.line = line
+        self.exempt = exempt
+        self.told_elsewhere = 0.0
 
     @property
     def id(self) -> Any:
@@ -94,7 +103,8 @@ class SpecItem(pytest.Function):
 def shared_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
     """Return a directory that the workers of this session share; each has its own base below that of the session."""
     base = factory.getbasetemp()
-    return (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
+    config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
+    return config.stash[SHARED]
 
 
 def _shown(path: Path) -> str:

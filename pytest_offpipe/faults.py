@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from runner.contain.launch import Launch
 
 IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
+DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault of a stage, for its next attempt or the next `times` of them.
+    """One fault of a stage, until it has come about in `times` attempts; one that ended before it could does not count.
 
     `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
-    slow (seconds), killAtCheckpoint (atCheckpoint, when), count.
+    slow (seconds), killAtCheckpoint (atCheckpoint, when), count, diskFull (afterBytes).
     """
 
     kind: str
@@ -60,10 +61,13 @@ class Injector:
         self.faults = faults
         self._directory = directory
 
+    def due(self, stage: str) -> Fault | None:
+        """Return the fault that is for the stage's next attempt."""
+        return next((one for one in self.faults if one.stage == stage and one.fired < one.times), None)
+
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead."""
-        stage = launch.env["PIPELINE_STAGE"]
-        fault = next((one for one in self.faults if one.stage == stage and len(one.plans) < one.times), None)
+        fault = self.due(launch.env["PIPELINE_STAGE"])
         if fault is None:
             return launch
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -71,6 +75,8 @@ class Injector:
         partials = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())["outputs"]
         Path(plan).write_text(json.dumps({"kind": fault.kind, **fault.arguments, "partials": list(partials.values())}))
         fault.plans.append(plan)
+        if fault.kind == DISK_FULL:
+            return launch
         env = {**launch.env, FAULTS_VARIABLE: plan}
         if fault.kind in IN_SDK:
             return replace(launch, env=env)

@@ -140,6 +140,7 @@ def refusing(guard: OffpipeOffline) -> Iterator[None]:
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if not _live or not event.startswith("socket."):
         return
+    __tracebackhide__ = True
     call = event.removeprefix("socket.")
     if event in _LOOKUPS:
         error: type[NetworkRefusedError] = LookupRefusedError

@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.clock import OffpipeClock
     from pytest_offpipe.offline import OffpipeOffline
+    from pytest_offpipe.reports import RunReport
 
 _NAME_LENGTH = 30
 
 
-@dataclass
+@dataclass(eq=False)  # pytest 8 keeps plugins in sets
 class OneTest:
     """The fixtures that one test uses, and what they wrote.
 
-    `complaints` are asked once the test has passed: what they answer fails it. `stories` are asked when it failed, for
-    what is to be read beside its traceback.
+    `reports` are of the runs that were made in it. `complaints` are asked once the test has passed: what they answer
+    fails it. `stories` are asked when it failed, for what is to be read beside its traceback.
     """
 
     item: pytest.Item
     factory: pytest.TempPathFactory
     clock: OffpipeClock | None = None
     offline: OffpipeOffline | None = None
+    reports: list[RunReport] = field(default_factory=list)
     complaints: list[Callable[[], str]] = field(default_factory=list)
     stories: list[Callable[[], str]] = field(default_factory=list)
     passed: bool = False

@@ -10,9 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_offpipe.auditing import OffpipeAudit
     from pytest_offpipe.clock import OffpipeClock
+    from pytest_offpipe.lab import Offpipe
     from pytest_offpipe.offline import OffpipeOffline
     from pytest_offpipe.onetest import OneTest
+    from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.reports import RunReport
+    from pytest_offpipe.specs import OffpipeSpec
 
 OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
@@ -51,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_offpipe.session import begin
 
         begin(config)
+        from pytest_offpipe.specs import SpecParameters
+
+        config.pluginmanager.register(SpecParameters(config), "offpipe-parameters")
 
 
 @pytest.fixture
@@ -65,7 +73,6 @@ def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture
 def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
     """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` are as ever, and no sleep takes any time.
-
     `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
     this time. `timeoutSeconds` stays real.
     """
@@ -78,7 +85,6 @@ def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
 @pytest.fixture
 def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
     """No network, for this process while the test runs; in stages that `offpipe` runs there never is one.
-
     Sockets of internet families and look-ups of names are refused, in all threads, with an OSError: ENETUNREACH, or a
     gaierror for look-ups. `.attempts` lists who asked for what, in stages too. An attempt that nobody has looked at
     there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
@@ -96,9 +102,78 @@ def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
 @pytest.fixture
 def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
     """A state directory for this test alone, still empty: a run whose workspace is its parent keeps its state there.
-
     For `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, and for code of your own that reads such things.
     """
     directory = _offpipe_test.directory / "workspace" / "state"
     directory.mkdir(parents=True)
     return directory
+
+
+@pytest.fixture
+def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
+    r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
+    `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
+    `.status .exit_code .attempts .outputs[name] .log .key .error`. `.run(spec, stages=..., params=..., inputs=DIR)`
+    runs a pipeline and returns a RunReport: `.exit_code .run_id .stages[name] .audit .error`; run again, it goes on
+    there. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` lays the copy out
+    beforehand. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
+    """
+    from pytest_offpipe.lab import Offpipe
+
+    return Offpipe(_offpipe_test, offpipe_faults)
+
+
+@pytest.fixture
+def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
+    """A copy of a spec, to be changed: a dict, with `.path`, and `.stage(name)` for the dict of a stage.
+    A test that asks for it runs once for each spec that is given (`--offpipe-spec`, or the ini `offpipe_specs`), unless
+    the marker `offpipe_spec(path, params={"stage": {"key": value}}, inputs=DIR)` names one.
+    """
+    from pytest_offpipe.specs import spec_of
+
+    return spec_of(request)
+
+
+@pytest.fixture
+def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> OffpipeFaults:
+    """Faults of stages in the runs of `offpipe` (the program that `offpipe.cli` starts is out of reach).
+    `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
+    `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
+    at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
+    `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
+    """
+    from pytest_offpipe.planning import OffpipeFaults
+
+    faults = OffpipeFaults(_offpipe_test)
+    _offpipe_test.complaints.append(faults.complaint)
+    if "offpipe_spec" in request.fixturenames:
+        faults.know(request.getfixturevalue("offpipe_spec"))
+    faults.plan_marked(list(request.node.iter_markers("offpipe_fault"))[::-1])
+    return faults
+
+
+@pytest.fixture
+def offpipe_run(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    offpipe_spec: OffpipeSpec,
+    _offpipe_test: OneTest,
+) -> RunReport:
+    """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
+    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. Do not write where it ran.
+    """
+    from pytest_offpipe.viewing import shared_report
+
+    return shared_report(request.config, tmp_path_factory, offpipe_spec, _offpipe_test.directory / "specs")
+
+
+@pytest.fixture
+def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
+    """Assertions about the record of runs; a failure shows the first bad record, its neighbours and the field.
+    `.verify(report)` that it is intact, also of a state directory, and without argument of this test's last run.
+    `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` that these are in it
+    in this order; it returns their records.
+    """
+    from pytest_offpipe.auditing import OffpipeAudit
+
+    return OffpipeAudit(_offpipe_test)

@@ -72,7 +72,8 @@ class StageReport:
 
     `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt (128 and the
     signal's number after a signal, 4 when it asked for a network), 0 when it was skipped. `attempts` are those of this
-    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key.
+    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key, `workspace` the
+    directory that it ran in.
     """
 
     name: str
@@ -84,13 +85,14 @@ class StageReport:
     key: str | None
     error: str = ""
     seconds: float = 0.0
+    workspace: str = ""
 
     @classmethod
-    def of(cls, result: StageResult, paths: Mapping[str, str]) -> StageReport:
+    def of(cls, result: StageResult, paths: Mapping[str, str], workspace: str) -> StageReport:
         """Return the report of a stage whose outputs have these absolute `paths`."""
         return cls(
             result.name, result.status, _exit_code(result), list(result.attempts), Outputs(paths), read_log(result.log),
-            result.key, str(result.fault or ""), result.seconds,
+            result.key, str(result.fault or ""), result.seconds, workspace,
         )  # fmt: skip
 
 
@@ -98,7 +100,8 @@ class StageReport:
 class RunReport:
     """How a run ended: its exit code, as `offpipe run` has it, its id (None when none began), a report for each stage.
 
-    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran.
+    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran. What
+    was run stage by stage has the ids of those runs in `earlier`, in their order.
     """
 
     exit_code: int
@@ -109,16 +112,17 @@ class RunReport:
     workspace: str
     state_dir: str
     error: str = ""
-    isolation: dict[str, str] = field(default_factory=dict)
+    isolation: dict[str, str] = field(default_factory=dict, repr=False)
+    earlier: tuple[str, ...] = ()
 
     @property
     def audit(self) -> list[dict[str, Any]]:
         """The records of the run's audit log: `ev` is the event, `data` what it is about."""
         from runner.record.audit import read_records
 
-        if self.run_id is None:
-            return []
-        return list(read_records(os.path.join(self.state_dir, f"audit_{self.run_id}.jsonl")))
+        runs = (*self.earlier, *([self.run_id] if self.run_id else []))
+        logs = (os.path.join(self.state_dir, f"audit_{run}.jsonl") for run in runs)
+        return [record for log in logs for record in read_records(log)]
 
 
 def _exit_code(result: StageResult) -> int:

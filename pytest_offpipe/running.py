@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
 from runner.api.surroundings import warmth
@@ -50,13 +51,13 @@ class StageLauncher(Launcher):
 class Around:
     """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
 
-    `temporaries`: stage -> the TMPDIR of its last attempt. `alter` has the last word on what is started.
+    `alter` has the last word on what is started. `variables`: what else is to be in the environment.
     """
 
     home: str
     temporary: str
     alter: Alter | None = None
-    temporaries: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -67,7 +68,7 @@ class Around:
         if env["TMPDIR"] == scratch:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
             os.makedirs(env["TMPDIR"], exist_ok=True)
-        self.temporaries[env["PIPELINE_STAGE"]] = env["TMPDIR"]
+        env |= self.variables
         changed = replace(launch, env=env)
         return self.alter(changed) if self.alter else changed
 
@@ -99,15 +100,18 @@ def run_sandbox(
     spec = None
     try:
         spec = load_spec(sandbox.spec, workspace=options.workspace)
-        with _unkeyed():
+        with unkeyed(), measured(sandbox) as around.variables:
             result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
     except OffpipeError as error:
         state = spec.paths.state_dir if spec else ""
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
     if result.exit_code - 128 in SIGNALS:
         signal.raise_signal(result.exit_code - 128)  # it was meant for the tests, which go on as they do with it
-    by_name = {stage.name: stage for stage in spec.stages}
-    stages = {name: StageReport.of(one, _paths(spec, by_name[name])) for name, one in result.stages.items()}
+    stages = {
+        stage.name: StageReport.of(result.stages[stage.name], _paths(spec, stage), workspace)
+        for stage in spec.stages
+        if stage.name in result.stages
+    }
     return RunReport(
         result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
         isolation=plugin.isolation,
@@ -119,7 +123,7 @@ def _paths(spec: Spec, stage: Stage) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _unkeyed() -> Iterator[None]:
+def unkeyed() -> Iterator[None]:
     """Leave the user's audit key alone: the logs of tests are nobody's record."""
     path = os.environ.pop(VARIABLE, None)
     try:

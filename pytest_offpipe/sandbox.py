@@ -9,32 +9,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_offpipe.copying import copy
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.inputs import InputResolver
-from runner.errors import Fault, InputError, UsageError
+from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import is_glob
 from runner.spec.graph import build_graph
 from runner.spec.locations import bare
 from runner.spec.model import READY_MADE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from runner.decide.code import Scan
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
+_origins: dict[str, str] = {}  # root of a copy made in this process -> the root that it stands for
 LARGEST = 64 * 1024 * 1024
 """Bytes of source input that are copied without being asked for: more than that makes no test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory."""
+    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory.
+
+    `origin` is the root that it was copied from; of a copy's copy, that of the first.
+    """
 
     directory: Path
     spec: str
     root: str
+    origin: str
+
+    @property
+    def tree(self) -> str:
+        """All that was copied lies below it; what the spec names outside of its root too."""
+        return str(self.directory / "files")
 
     @property
     def home(self) -> str:
@@ -59,31 +71,71 @@ class Source:
         self.spec = spec
         self.graph = build_graph(spec)
         self._inputs = inputs
+        self._reader: CodeReader | None = None
+
+    def present(self) -> dict[str, str]:
+        """Return what there is to copy for all stages; what `files` of a stage raises, the others do not suffer from.
+
+        Raises UsageError for more input than a test should copy.
+        """
+        inputs: dict[str, str] = {}
+        code: dict[str, str] = {}
+        for stage in self.graph.order:
+            processor = self.spec.processor_path(stage)
+            if processor and not str(stage.processor).startswith(READY_MADE):
+                code[processor] = processor  # without it, the spec could not even be loaded
+            for found, part in ((inputs, self._inputs_of), (code, self._code_of)):
+                try:
+                    found.update(part(stage))
+                except OffpipeError:
+                    continue
+        self._require_small(inputs)
+        return inputs | code
 
     def files(self, stages: Iterable[Stage]) -> dict[str, str]:
         """Return what to copy for `stages`: where it belongs (an absolute path, as if in the source) -> where it is.
 
         Inputs that stages of `graph` produce are among them only as far as they lie in the source. Raises InputError
-        for what is missing, UsageError for more input than a test should copy.
+        for what is missing, OfflineError for code that cannot be parsed, UsageError for more input than a test should
+        copy.
         """
-        found: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        code: dict[str, str] = {}
         faults: list[Fault] = []
         for stage in stages:
-            for name, pattern in stage.inputs.items():
-                is_fed = name in self.graph.feeds.get(stage.name, {})
-                if is_fed and not is_glob(pattern):
-                    continue
-                try:
-                    found.update(self._input(stage, name))
-                except InputError as error:
-                    faults.extend(() if is_fed else error.faults)
+            try:
+                inputs.update(self._inputs_of(stage))
+            except InputError as error:
+                faults += error.faults
         if faults:
             raise InputError(*faults)
-        self._require_small(found.values())
-        found.update({path: path for path in code_of(self.graph, stages)})
+        self._require_small(inputs)
+        for stage in stages:
+            code.update(self._code_of(stage))
+        return inputs | code
+
+    def _inputs_of(self, stage: Stage) -> dict[str, str]:
+        found: dict[str, str] = {}
+        faults: list[Fault] = []
+        for name, pattern in stage.inputs.items():
+            is_fed = name in self.graph.feeds.get(stage.name, {})
+            if is_fed and not is_glob(pattern):
+                continue
+            try:
+                found.update(self.input_files(stage, name))
+            except InputError as error:
+                faults.extend(() if is_fed else error.faults)
+        if faults:
+            raise InputError(*faults)
         return found
 
-    def _input(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+    def _code_of(self, stage: Stage) -> dict[str, str]:
+        if self._reader is None:
+            self._reader = code_reader(self.spec)
+        return {path: path for path in code_of(self.graph, [stage], self._reader)}
+
+    def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
+        """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
         if self._inputs is not None:
             smaller = replace(self.spec, root=self._inputs, workspace=self._inputs)
             try:
@@ -101,22 +153,27 @@ class Source:
             if next(made_by, None) is None:
                 yield self.spec.source_path(file.path), file.absolute.rstrip("/")
 
-    def _require_small(self, paths: Iterable[str]) -> None:
-        total = sum(_size(path) for path in set(paths))
+    def _require_small(self, files: Mapping[str, str]) -> None:
+        total = sum(_size(path) for path in set(files.values()))
         if total > LARGEST:
             what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
             hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
             raise UsageError(Fault(self.spec.shown, what, hint))
 
 
-def code_of(graph: Graph, stages: Iterable[Stage]) -> list[str]:
+def code_reader(spec: Spec, scan: Scan | None = None) -> CodeReader:
+    """Return what reads the code of stages afresh; without a `scan` nothing is held against it."""
+    declared = {path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
+    return CodeReader(spec, DigestCache(trust=False), frozenset(declared), scan=scan)
+
+
+def code_of(graph: Graph, stages: Iterable[Stage], reader: CodeReader | None = None) -> list[str]:
     """Return the absolute paths of all files that the stages consist of, but those that come with offpipe.
 
     What the offline scan holds against them is not asked here. Raises OfflineError for what cannot be parsed.
     """
     spec = graph.spec
-    declared = {path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-    reader = CodeReader(spec, DigestCache(trust=False), frozenset(declared))
+    reader = reader or code_reader(spec)
     found: set[str] = set()
     for stage in stages:
         comes_along = str(stage.processor).startswith(READY_MADE)
@@ -125,38 +182,43 @@ def code_of(graph: Graph, stages: Iterable[Stage]) -> list[str]:
     return sorted(found)
 
 
-def lay_out(spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any]) -> Sandbox:
-    """Copy `files` (as Source.files returns them) into a new `directory`, with `content` as the spec.
+def lay_out(
+    spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any], standing: Collection[str] = ()
+) -> Sandbox:
+    """Copy `files` (as Source.files returns them) into a `directory`, with `content` as the spec.
 
     All lies as it does in the source, relative to each other, so that every relative path of the spec still holds.
+    What is `standing` there is left as it is.
     """
     top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files)])
-    tree = directory / "files"
+    tree = str(directory / "files")
 
     def place(path: str) -> str:
-        return os.path.normpath(os.path.join(tree, os.path.relpath(path, top)))
+        relative = os.path.relpath(path, top)
+        if relative.startswith("../"):  # what a link leads to, far from all that is declared
+            relative = path.lstrip("/")
+        return os.path.normpath(os.path.join(tree, relative))
 
-    sandbox = Sandbox(directory, place(spec.path), place(spec.root))
+    sandbox = Sandbox(directory, place(spec.path), place(spec.root), _origins.get(spec.root, spec.root))
+    stands_for_its_origin(sandbox)
     for made in (sandbox.root, sandbox.home, sandbox.temporary, os.path.dirname(sandbox.spec)):
         os.makedirs(made, exist_ok=True)
     for path, source in sorted(files.items()):
-        copy(source, place(path))
+        if path not in standing:
+            copy(source, place(path), place)
     write_spec(sandbox, content)
+    return sandbox
+
+
+def stands_for_its_origin(sandbox: Sandbox) -> Sandbox:
+    """Let what is copied from this sandbox be known as copied from its origin; return it."""
+    _origins[sandbox.root] = sandbox.origin
     return sandbox
 
 
 def write_spec(sandbox: Sandbox, content: Mapping[str, Any]) -> None:
     """Write the sandbox's spec anew."""
     Path(sandbox.spec).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def copy(source: str, to: str) -> None:
-    """Copy a file or a directory with modes and times; a link is copied as what it leads to."""
-    os.makedirs(os.path.dirname(to), exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, to, symlinks=True, dirs_exist_ok=True)
-    else:
-        shutil.copy2(source, to)
 
 
 def discard(path: Path) -> None:

@@ -1,51 +1,30 @@
-"""What is live while specs are collected: which files they are, the header, and one line at the end."""
+"""What is live while specs are collected: which files they are, the header, one line at the end, and cleaning up."""
 
 from __future__ import annotations
 
-import glob
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_offpipe.arguments import SUFFIX, Passage, take_specs
 from pytest_offpipe.settings import SETTINGS, read_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Generator
 
     from pytest_offpipe.collect import SpecFile
 
 UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept a check from being made
+SHARED = pytest.StashKey[Path]()  # what all workers of the session share, once something is there
+_OUTPUT = "offpipe_shared"  # the same, on its way from a worker of xdist to the process that controls it
+_RUNS_NOTHING = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 
 
 def begin(config: pytest.Config) -> None:
     """Bring the specs that were given among what is collected."""
     config.stash[SETTINGS] = read_settings(config)
-    config.pluginmanager.register(SpecSession(config, given_specs(config)), "offpipe-session")
-
-
-def given_specs(config: pytest.Config) -> list[str]:
-    """Return the absolute paths of the specs given by option, or by ini when no path is. UsageError for a missing one.
-
-    They become what is collected, beside the paths that were given; without any, instead of them.
-    """
-    base = config.invocation_params.dir
-    specs = [os.path.join(base, path) for path in config.getoption("offpipe_spec") or ()]
-    is_free = config.args_source is not config.ArgsSource.ARGS
-    if not specs and is_free:
-        specs = [found for pattern in config.getini("offpipe_specs") for found in _globbed(config.rootpath, pattern)]
-        config.args = [*(() if config.args_source is config.ArgsSource.INVOCATION_DIR else config.args), *specs]
-    elif specs:
-        config.args = [*(() if is_free else config.args), *specs]
-    for path in specs:
-        if not os.path.exists(path):
-            raise pytest.UsageError(f"--offpipe-spec: {os.path.relpath(path, base)}: no such file")
-    return [os.path.normpath(path) for path in specs]
-
-
-def _globbed(root: Path, pattern: str) -> list[str]:
-    path = os.path.join(root, pattern)
-    return sorted(glob.glob(path, recursive=True)) or [path]
+    config.pluginmanager.register(SpecSession(config, take_specs(config)), "offpipe-session")
 
 
 class SpecSession:
@@ -54,13 +33,19 @@ class SpecSession:
     def __init__(self, config: pytest.Config, specs: list[str]) -> None:
         self._config = config
         self.specs = specs
+        self._passage = Passage(specs)
         self._unmade: dict[str, str] = {}
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:
+        """Let through what was given: a spec in a build directory is one to collect."""
+        answer = yield
+        return self._passage.is_ignored(str(collection_path), answer)
+
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-        """Take the specs that were given, and JSON files that were named as paths."""
-        if file_path.suffix != ".json" and str(file_path) not in self.specs:
-            return None
-        if str(file_path) not in self.specs and not parent.session.isinitpath(file_path):
+        """Take the specs that were given, and JSON files whose node ids were named."""
+        is_named = file_path.suffix == SUFFIX and parent.session.isinitpath(file_path)
+        if str(file_path) not in self.specs and not is_named:
             return None
         from pytest_offpipe.collect import SpecFile
 
@@ -72,8 +57,22 @@ class SpecSession:
         node.workerinput["offpipe_seed"] = self._config.stash[SETTINGS].seed
 
     def pytest_report_header(self) -> str:
-        """Say by what chance decides."""
-        return f"offpipe: seed {self._config.stash[SETTINGS].seed}"
+        """Say by what chance decides, and how stages will be kept offline, if any will be started."""
+        seed = f"seed {self._config.stash[SETTINGS].seed}"
+        if any(self._config.getoption(name, False) for name in _RUNS_NOTHING):
+            return f"offpipe: {seed}"
+        return f"offpipe: {_isolation()}, {seed}"
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let a check be skipped at its stage's line, not at one of ours, and take the time that is its own."""
+        report = yield
+        if report.when == "call":
+            report.duration = max(0.0, report.duration - getattr(item, "told_elsewhere", 0.0))
+        if item.get_closest_marker("offpipe") and report.skipped and isinstance(report.longrepr, tuple):
+            path, line, _ = item.reportinfo()
+            report.longrepr = (str(path), (line or 0) + 1, report.longrepr[2])
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the checks that were not made."""
@@ -88,3 +87,35 @@ class SpecSession:
                 f"offpipe: {len(self._unmade)} check{'' if one else 's'} could not be made, because of this machine or "
                 f"since the fault never landed; --offpipe-strict makes {'it a failure' if one else 'them failures'}"
             )
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Hear from a worker what it shared with the others; one that died tells nothing."""
+        shared = (getattr(node, "workeroutput", None) or {}).get(_OUTPUT)
+        if shared:
+            self._config.stash[SHARED] = Path(shared)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Remove what the workers shared, unless something failed that one may want to look into."""
+        shared = self._config.stash.get(SHARED, None)
+        if shared is None:
+            return
+        if hasattr(self._config, "workeroutput"):  # others may be at work there
+            self._config.workeroutput[_OUTPUT] = str(shared)
+        elif exitstatus == pytest.ExitCode.OK:
+            from pytest_offpipe.sandbox import discard
+
+            discard(shared)
+
+
+def _isolation() -> str:
+    from runner.contain.client import Launcher
+    from runner.contain.guard import settle, start_guarded
+    from runner.errors import OffpipeError
+
+    try:
+        with settle(start_guarded(Launcher), strict=False) as launcher:
+            return f"offline level {launcher.layers['level']}"
+    except OffpipeError as error:
+        return f"no stage can be started ({error.faults[0].what})"

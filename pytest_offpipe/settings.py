@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -12,7 +12,7 @@ from runner.errors import Fault, SpecError
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.spec.model import Spec, Stage
 
@@ -34,6 +34,7 @@ class Settings:
 
 
 SETTINGS = pytest.StashKey[Settings]()
+Number = TypeVar("Number", int, float)
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -41,7 +42,7 @@ def read_settings(config: pytest.Config) -> Settings:
     known = (*STAGE_CHECKS, *PIPELINE_CHECKS)
     named = _given(config, "offpipe_checks")
     checks = tuple(name.strip() for name in named.split(",") if name.strip()) if named else known
-    for name in checks:
+    for name in checks or (named,):
         if name not in known:
             hint = did_you_mean(name, known) or f"known are: {', '.join(known)}"
             raise pytest.UsageError(f'--offpipe-checks: no check named "{name}"\nhint: {hint}')
@@ -52,8 +53,8 @@ def read_settings(config: pytest.Config) -> Settings:
         if not os.path.isdir(inputs):
             raise pytest.UsageError(f"--offpipe-inputs: {inputs}: no such directory")
     return Settings(
-        checks, inputs or None, int(_number(config, "offpipe_seed")) or _drawn(config),
-        _number(config, "offpipe_budget") or BUDGET,
+        checks, inputs or None, _number(config, "offpipe_seed", int, "whole number") or _drawn(config),
+        _number(config, "offpipe_budget", float) or BUDGET,
         bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict")),
     )  # fmt: skip
 
@@ -62,15 +63,15 @@ def _given(config: pytest.Config, name: str) -> str:
     return str(config.getoption(name) or config.getini(name) or "")
 
 
-def _number(config: pytest.Config, name: str) -> float:
-    """Return the number that was given; 0 for none."""
+def _number(config: pytest.Config, name: str, kind: Callable[[str], Number], called: str = "number") -> Number | None:
+    """Return the number that was given, if one was."""
     text = _given(config, name)
     try:
-        number = float(text or 0)
+        number = kind(text) if text else None
     except ValueError:
-        number = -1.0
-    if text and not 0 < number < 1 << 53:
-        raise pytest.UsageError(f'--{name.replace("_", "-")}: "{text}" is no positive number')
+        number = kind("-1")
+    if number is not None and not 0 < number < 1 << 53:
+        raise pytest.UsageError(f'--{name.replace("_", "-")}: "{text}" is no positive {called}')
     return number
 
 
@@ -81,7 +82,11 @@ def _drawn(config: pytest.Config) -> int:
 
 
 def exemptions(spec: Spec, stage: Stage) -> Mapping[str, str]:
-    """Return the checks that a stage is to be spared, each with the reason that the spec gives. SpecError else."""
+    """Return the checks that a stage is to be spared, each with the reason that the spec gives.
+
+    Raises SpecError for whatever is wrong with the field.
+    """
+    volatile(spec, stage)
     where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
     skipped = _field(stage, where).get("skipChecks", {})
     if not isinstance(skipped, dict) or not all(isinstance(why, str) and why for why in skipped.values()):
@@ -93,10 +98,11 @@ def exemptions(spec: Spec, stage: Stage) -> Mapping[str, str]:
 
 
 def volatile(spec: Spec, stage: Stage) -> str:
-    """Return why a stage's bytes differ from run to run, if the spec says that they do."""
+    """Return why a stage's bytes differ from run to run, if the spec says that they do, else ""."""
     where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
-    why = _field(stage, where).get("volatile", "")
-    if not isinstance(why, str):
+    field = _field(stage, where)
+    why = field.get("volatile", "")
+    if not isinstance(why, str) or ("volatile" in field and not why):
         raise SpecError(Fault(f"{where}/volatile", "is to say why", '{"volatile": "stamps the time"}'))
     return why
 

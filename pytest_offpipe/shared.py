@@ -15,10 +15,11 @@ from zlib import crc32
 
 from filelock import FileLock
 
+from pytest_offpipe import measuring
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
-from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
-from pytest_offpipe.snapshot import changes, snapshot
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
+from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
@@ -41,7 +42,8 @@ class Undisturbed:
     """How a stage did when nothing was done to it.
 
     `error`: why there is no `report`, in the runner's words. `blocked`: the stage whose failure kept it from running.
-    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time().
+    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time(). `seconds`: what it took,
+    from laying it out to looking at what it left.
     """
 
     report: StageReport | None = None
@@ -50,6 +52,7 @@ class Undisturbed:
     changes: tuple[tuple[str, str], ...] = ()
     ended: float = 0.0
     isolation: str = ""
+    seconds: float = 0.0
 
     @property
     def succeeded(self) -> bool:
@@ -65,6 +68,7 @@ class SharedRun:
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
+        self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
 
@@ -77,8 +81,14 @@ class SharedRun:
         """Return how a stage did; it and what it needs are run now, unless they were."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
+                began = time.monotonic()
                 self._known[stage.name] = self._recorded(stage)
+                self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
+
+    def seconds(self, name: str) -> float:
+        """Return what the run of a stage took, or 0 while that is not known."""
+        return self._known[name].seconds if name in self._known else 0.0
 
     def all(self) -> dict[str, Undisturbed]:
         """Return how all stages did, in their order."""
@@ -87,7 +97,7 @@ class SharedRun:
     def sandbox(self) -> Sandbox:
         """Return the sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
         if self._sandbox is None:
-            with self._locked():
+            with self.held():
                 self._sandbox = self._laid_out()
         return self._sandbox
 
@@ -95,7 +105,8 @@ class SharedRun:
         """Return the spec of the sandbox."""
         return load_spec(self.sandbox().spec)
 
-    def _locked(self) -> FileLock:
+    def held(self) -> FileLock:
+        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / "lock", is_singleton=True)
 
@@ -106,17 +117,20 @@ class SharedRun:
             unfinished = self.directory / "run.unfinished"
             for left in (unfinished, directory):  # by a worker that died
                 discard(left)
-            made = lay_out(self.spec, unfinished, self.source.files(self.graph.order), effective_spec(self.spec))
+            made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
             unfinished.rename(directory)
             spec, root = (os.path.relpath(path, unfinished) for path in (made.spec, made.root))
-            _write(note, Sandbox(directory, str(directory / spec), os.path.normpath(directory / root)))
-        return _read(note, Sandbox)
+            place = {"spec": str(directory / spec), "root": os.path.normpath(directory / root)}
+            _write(note, replace(made, directory=directory, **place))
+        return stands_for_its_origin(_read(note, Sandbox))
 
     def _recorded(self, stage: Stage) -> Undisturbed:
         record = self.directory / f"{stage.name}.record"
-        with self._locked():
+        with self.held():
             if not record.exists():
-                _write(record, self._run(stage))
+                began = time.monotonic()
+                found = self._run(stage)
+                _write(record, replace(found, seconds=time.monotonic() - began))
             return _read(record, Undisturbed)
 
     def _run(self, stage: Stage) -> Undisturbed:
@@ -125,19 +139,27 @@ class SharedRun:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
             sandbox = self._laid_out()
+            self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             return Undisturbed(error=str(error))
         spec = load_spec(sandbox.spec)
-        around = Around(sandbox.home, sandbox.temporary)
-        tops = (sandbox.root, sandbox.home, sandbox.temporary)
-        ours = (spec.paths.state_dir, spec.paths.locks_dir)
-        before = snapshot(tops, ours)
-        report = run_sandbox(sandbox, around, Options(stages=(stage.name,)))
-        declared = [spec.output_path(path) for path in stage.outputs.values()]
-        own = around.temporaries.get(stage.name, "")
-        found = [one for one in changes(before, snapshot(tops, ours), declared) if one[1] != own]
+        before = self._before(stage, sandbox, spec)
+        report = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options(stages=(stage.name,)))
+        outputs = (spec.output_path(path) for path in stage.outputs.values())
+        declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
+        found = changes(before, _snapshot(sandbox, spec), declared)
+        own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
+        found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
         ended = report.stages.get(stage.name)
         return Undisturbed(ended, report.error, "", tuple(found), time.time(), report.isolation.get("level", ""))
+
+    def _before(self, stage: Stage, sandbox: Sandbox, spec: Spec) -> Snapshot:
+        """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
+        note = self.directory / f"{stage.name}.before"
+        if not note.exists():
+            _write(note, _snapshot(sandbox, spec))
+        found: Snapshot = _read(note, dict)
+        return found
 
     def report(self) -> RunReport:
         """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
@@ -155,8 +177,14 @@ class SharedRun:
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
-        with self._locked():
+        with self.held():
             return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options())
+
+
+def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
+    """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
+    ours = (spec.paths.state_dir, spec.paths.locks_dir, str(sandbox.directory / measuring.DATA))
+    return snapshot((str(sandbox.directory),), ours)
 
 
 def _write(path: Path, value: object) -> None:

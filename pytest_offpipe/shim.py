@@ -27,8 +27,8 @@ def main() -> None:
         plan = json.loads(file.read())
     kind = plan["kind"]
     if kind == "slow":
+        _note("fired")  # before a time limit can end it
         time.sleep(plan["seconds"])
-        _note("fired")
         _become(sys.argv[1], sys.argv[2:])
     if kind == "exit" and plan["when"] == "before":
         _note("fired")

@@ -26,9 +26,10 @@ Snapshot = dict[str, Entry]
 
 
 def snapshot(tops: Collection[str], leave_out: Collection[str]) -> Snapshot:
-    """Return every entry below `tops` by its path, but for the directories `leave_out` and all below them."""
+    """Return `tops` and every entry below by its path, but for the directories `leave_out` and all below them."""
     found: Snapshot = {}
     for top in tops:
+        found[top] = Entry(os.lstat(top).st_mode)
         for path, status in _walk(top, leave_out):
             if stat.S_ISDIR(status.st_mode):
                 found[path] = Entry(status.st_mode)

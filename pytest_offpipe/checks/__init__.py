@@ -22,5 +22,9 @@ def run_check(case: Case) -> None:
     name = "pipeline" if case.is_pipeline else case.check
     module = import_module(f"pytest_offpipe.checks.{name}")
     check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
-    check(case)
-    case.clean()
+    waited = set(case.shared.waited)
+    try:
+        check(case)
+        case.clean()
+    finally:
+        case.item.told_elsewhere = case.told_elsewhere(case.shared.waited.keys() - waited)

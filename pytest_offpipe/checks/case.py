@@ -14,6 +14,7 @@ from pytest_offpipe.settings import SETTINGS
 from pytest_offpipe.shared import SharedRun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_offpipe.collect import SpecItem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.shared import Undisturbed
     from runner.spec.model import Spec, Stage
 
+NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
@@ -56,21 +58,59 @@ class Case:
         found = self.shared.stage(self.stage.name)
         if found.succeeded and found.report:
             return found.report
-        culprit = f"{found.blocked or self.stage.name}[run]"
-        if any(one.name == culprit and one.path == self.item.path for one in self.item.session.items):
-            pytest.skip(f"{culprit} fails")
+        self.skip_if_told(found.blocked or self.stage.name)
         return self.fail_undisturbed(found)
+
+    def skip_if_told(self, stage: str) -> None:
+        """Skip when the check `run` of a stage that fails is made in this session as well: it tells of the failure."""
+        if self._is_told(stage):
+            pytest.skip(f"{stage}[run] fails")
+
+    def told_elsewhere(self, waited: Iterable[str]) -> float:
+        """Return how many of the seconds that this check took are those of others: of `run` of the stages `waited` for.
+
+        Each stage is run once for all of its checks, by whichever comes first; its time is that of its `run`.
+        """
+        others = sum(self.shared.waited[stage] for stage in waited if self._is_told(stage))
+        is_run = self.check == "run" and not self.is_pipeline
+        return others - (self.shared.seconds(self.stage.name) if is_run else 0.0)
+
+    def _is_told(self, stage: str) -> bool:
+        told, path = f"{stage}[run]", self.item.path
+        items = (one for one in self.item.session.items if one.name == told and one.path == path)
+        return any(not getattr(one, "exempt", "") for one in items)
 
     def fail_undisturbed(self, found: Undisturbed) -> NoReturn:
         """Fail since the stage does not succeed by itself."""
         report, kept = found.report, str(self.shared.directory / "run")
         if found.blocked:
-            self.fail("run it in a copy of what the spec declares", "its inputs are made", f"{found.blocked} failed")
+            cause = self.shared.stage(found.blocked)
+            said = cause.error or (cause.report.error if cause.report else "")
+            self.fail(
+                "run it in a copy that holds only what the spec declares", "what it needs is made",
+                f"{found.blocked} failed\n{self.in_users_words(said)}", log=cause.report.log if cause.report else "",
+                kept=kept,
+            )  # fmt: skip
+        said = found.error or (report.error if report else "") or "it did not succeed"
+        spoilt = [f"{what}: {self.shown(path)}" for what, path in found.changes if what != "written"]
         self.fail(
             "run it in a copy that holds only what the spec declares", "exit 0, and every declared output",
-            found.error or (report.error if report else "") or "it did not succeed",
-            log=report.log if report else "", kept=kept,
+            "\n".join([self.in_users_words(said), *spoilt]), log=report.log if report else "", kept=kept,
         )  # fmt: skip
+
+    def shown(self, path: str) -> str:
+        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR."""
+        sandbox = self.shared.sandbox()
+        if path.startswith(f"{sandbox.home}/"):
+            return f"$HOME{path.removeprefix(sandbox.home)}"
+        if path.startswith(f"{sandbox.temporary}/"):
+            return f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
+        return os.path.relpath(path, sandbox.root)
+
+    def in_users_words(self, said: str) -> str:
+        """Return what the runner said of the shared sandbox, said of the spec itself."""
+        directory = self.shared.directory / "run"
+        return said.replace(self.shared.sandbox().spec, self.spec.shown) if directory.exists() else said
 
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
@@ -79,9 +119,19 @@ class Case:
         where = f"{self.spec.shown}:{self.item.line}"
         subject = f"stage {self.stage.name}" if not self.is_pipeline else f"pipeline {self.spec.name}"
         kept = kept or (str(self.directory) if self.directory.exists() else "")
-        command = by_hand or f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+        command = by_hand or self.by_hand
         found = found.removeprefix("error: ")
         raise CheckFailedError(Finding(where, f"{subject} [{self.check}]", done, expected, found, log, kept, command))
+
+    @property
+    def by_hand(self) -> str:
+        """The command that makes the check again, with the same chance."""
+        return f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+
+    def note(self, text: str) -> None:
+        """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        self.item.add_report_section("call", "offpipe", text)
+        self.item.user_properties.append((NOTE, text))
 
     def unmade(self, why: str) -> NoReturn:
         """Skip since this machine, or chance, kept the check from being made; strict settings make it a failure."""

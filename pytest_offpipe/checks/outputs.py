@@ -17,7 +17,7 @@ _SHOWN = 10
 def check_outputs(case: Case) -> None:
     """Look at what the undisturbed run of the stage left, where it may leave nothing but its outputs."""
     report = case.undisturbed()
-    found = [f"{what}: {_shown(case, path)}" for what, path in case.shared.stage(case.stage.name).changes]
+    found = [f"{what}: {case.shown(path)}" for what, path in case.shared.stage(case.stage.name).changes]
     left = sum(attempt.left_behind for attempt in report.attempts)
     if left:
         found.append(f"{left} process{'es' if left > 1 else ''} left running, and killed")
@@ -31,24 +31,13 @@ def check_outputs(case: Case) -> None:
         )  # fmt: skip
 
 
-def _shown(case: Case, path: str) -> str:
-    sandbox = case.shared.sandbox()
-    for name, top in (("$HOME", sandbox.home), ("$TMPDIR", sandbox.temporary), ("", sandbox.root)):
-        if path.startswith(f"{top}/"):
-            relative = os.path.relpath(path, top)
-            if name == "$TMPDIR":
-                relative = relative.partition("/")[2]
-            return os.path.join(name, relative)
-    return path
-
-
 def _faults(path: str) -> Iterator[str]:
     for entry in _entries(path):
         mode = os.lstat(entry).st_mode
         shown = os.path.relpath(entry, os.path.dirname(path))
         if stat.S_ISLNK(mode):
             target = os.path.realpath(entry)
-            if not target.startswith(f"{os.path.realpath(path)}/"):
+            if not f"{target}/".startswith(f"{os.path.realpath(path)}/"):
                 yield f"{shown} is a link that leads out of it, to {os.readlink(entry)}"
         elif not mode & stat.S_IRUSR:
             yield f"{shown} cannot be read (mode {stat.S_IMODE(mode):04o})"

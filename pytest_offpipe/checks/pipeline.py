@@ -7,28 +7,35 @@ import random
 import shutil
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.copying import copy
 from pytest_offpipe.difference import Sides, difference
-from pytest_offpipe.sandbox import copy
+from pytest_offpipe.running import unkeyed
+from pytest_offpipe.sandbox import code_reader
 from runner import results
-from runner.api import Options
-from runner.api.session import Session
+from runner.api import Options, plan
 from runner.api.verifying import verify
-from runner.errors import EXIT_DAMAGED, EXIT_OK, OffpipeError
+from runner.contain.scan import Scan, merged
+from runner.decide.plan import Run
+from runner.display.reasons import reasons_line
+from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.reports import RunReport
+    from runner.errors import Fault
+    from runner.spec.model import Spec
 
 _IN_A_COPY = "run every stage in a copy that holds only what the spec declares"
 
 
 def check_offline(case: Case) -> None:
     """Scan the code of all stages, then look for attempts in the run of each."""
-    try:
-        Session(case.spec.shown, Options()).plan()
-    except OffpipeError as error:
-        case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", str(error))
+    held = "\n".join(str(fault) for fault in _scanned(case.spec))
+    if held:
+        case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", held)
     asked, levels = [], set()
     for name, found in case.shared.all().items():
         if found.report is None:
@@ -46,38 +53,62 @@ def check_offline(case: Case) -> None:
         )
 
 
+def _scanned(spec: Spec) -> Iterator[Fault]:
+    """Yield what is held against the code of stages, and what cannot be parsed. What is missing is `run`'s to tell."""
+    reader = code_reader(spec, Scan(spec.root, spec.banned_imports, spec.allow_imports))
+    faults: list[Fault] = []
+    for stage in spec.stages:
+        try:
+            reader.read(stage)
+        except OfflineError as error:
+            faults += error.faults
+        except InputError:
+            continue
+    yield from merged(faults)
+
+
 def check_skip(case: Case) -> None:
     """Run the whole pipeline once more: nothing runs, and no byte changes."""
     _require_all_ran(case)
     spec, outputs = case.shared.laid(), case.directory / "before"
-    declared = {path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()}
-    for path in declared:
-        copy(spec.output_path(path), str(outputs / path))
-    report = case.shared.again()
-    ran = [name for name, stage in report.stages.items() if stage.status != results.SKIPPED]
+    declared = sorted({path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()})
+    with unkeyed(), case.shared.held():
+        for path in declared:
+            copy(spec.output_path(path), str(outputs / path))
+        planned = plan(spec.path, Options()).plan.decisions
+        report = case.shared.again()
+    why = {name: reasons_line(one.reasons, full=False) for name, one in planned.items() if isinstance(one, Run)}
+    ran = [f"{name} ran again: {why.get(name, 'what it needs did')}" for name in _ran(report)]
     if ran or report.exit_code != EXIT_OK:
-        what = f"ran again: {', '.join(ran)}" if ran else report.error
-        case.fail("ran it once more", "every stage is up to date", what)
-    for path in sorted(declared):
+        case.fail("ran it once more", "every stage is up to date", "\n".join(ran) or report.error)
+    for path in declared:
         found = difference(path, str(outputs / path), spec.output_path(path), Sides("before", "after"))
         if found:
             case.fail("ran it once more", "no byte changes", found)
 
 
+def _ran(report: RunReport) -> list[str]:
+    return [name for name, stage in report.stages.items() if stage.status != results.SKIPPED]
+
+
 def check_audit(case: Case) -> None:
-    """Verify the chain of records, and see that one flipped byte of it is noticed."""
+    """Verify the chain of records, and see that one flipped bit of it is noticed."""
     _require_all_ran(case)
     spec = case.shared.laid()
-    verified = verify(spec.shown, Options(), outputs=True)
-    if verified.exit_code != EXIT_OK:
-        damage = "\n".join(f"{one.file}:{one.line}: {one.field}: {one.what}" for one in verified.damage)
-        case.fail("verified the record of its runs", "an intact chain", damage or f"exit {verified.exit_code}")
     copied = case.directory / "state"
-    copied.parent.mkdir(exist_ok=True)
-    shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))
+    with unkeyed(), case.shared.held():
+        verified = verify(spec.path, Options(), outputs=True)
+        if verified.exit_code != EXIT_OK:
+            damage = "\n".join(f"{one.file}:{one.line}: {one.field}: {one.what}" for one in verified.damage)
+            case.fail("verified the record of its runs", "an intact chain", damage or f"exit {verified.exit_code}")
+        case.clean()
+        case.directory.mkdir(parents=True)
+        shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))
     flipped = _flip(sorted(copied.glob("audit_*.jsonl")), random.Random(case.settings.seed))
-    if verify(str(copied), Options()).exit_code != EXIT_DAMAGED:
-        case.fail(f"flipped one bit: {flipped}", "verify finds it", "nothing was found")
+    with unkeyed():
+        found = verify(str(copied), Options())
+    if found.exit_code != EXIT_DAMAGED:
+        case.fail(f"flipped one bit: {flipped}", "verify finds it", f"exit {found.exit_code}")
 
 
 def _flip(logs: list[Path], chance: random.Random) -> str:
@@ -92,12 +123,9 @@ def _flip(logs: list[Path], chance: random.Random) -> str:
 
 def _require_all_ran(case: Case) -> None:
     """Skip what is about a run of the whole pipeline, or fail, when a stage failed."""
-    import pytest
-
     for name, found in case.shared.all().items():
         if found.succeeded:
             continue
-        culprit = f"{found.blocked or name}[run]"
-        if any(one.name == culprit and one.path == case.item.path for one in case.item.session.items):
-            pytest.skip(f"{culprit} fails")
-        case.fail(_IN_A_COPY, "every stage succeeds", found.error or f"{found.blocked or name} failed")
+        case.skip_if_told(found.blocked or name)
+        said = case.in_users_words(found.error) or f"{found.blocked or name} failed"
+        case.fail(_IN_A_COPY, "every stage succeeds", said)

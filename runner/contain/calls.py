@@ -79,9 +79,11 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
     return int(result)
 
 
-def mount(shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int) -> None:
+def mount(
+    shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
+) -> None:
     """Make or change a mount; RefusedError, telling it as `shown`, when it fails."""
-    function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), None)
+    function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), options)
 
 
 def prctl(layer: str, shown: str, option: int, value: int) -> None:

@@ -1,6 +1,6 @@
 """Level `kernel`: the launcher moves into user, network, pid and mount namespaces of its own.
 
-Loaded by the launcher program only, which is single-threaded: unshare(CLONE_NEWUSER) fails in a process with threads.
+For programs of one thread, as the launcher is: unshare(CLONE_NEWUSER) fails in a process with more.
 Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
 there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
 only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
@@ -28,6 +28,7 @@ else:
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 16384, 1 << 19
 
+OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
 NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
 CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 
@@ -38,7 +39,7 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     what could not be had.
     """  # noqa: D205
     outside = _namespaces()
-    layers = {"userMap": _unshare()}
+    layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
     calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
         os._exit(1)  # it died before the line above
@@ -55,8 +56,11 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     return process, layers | _verified(outside)
 
 
-def _unshare() -> str:
-    """Enter all four at once, with the maps that make this the same user as before; return what is mapped."""
+def unshare(flags: int, shown: str) -> str:
+    """Enter these at once, a user namespace among them, with the maps that make this the same user as before.
+
+    Returns what is mapped; raises RefusedError, which tells the call as `shown`.
+    """
     privileged = _may_map_all()
     pid = os.getpid()
     ready, tell = os.pipe()
@@ -72,8 +76,7 @@ def _unshare() -> str:
     os.close(ready)
     os.close(say)
     try:
-        flags = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
-        calls.function("namespaces", "unshare(user, network, pid, mount)", "unshare", flags)
+        calls.function("namespaces", shown, "unshare", flags)
     finally:
         os.close(tell)
         failure = os.read(answer, 4096)

@@ -71,6 +71,8 @@ class Stage:
         else:
             for name, length in self._resumed.lengths.items():
                 self._opened[name] = Output(self.outputs[name], keep=length)
+            if self._faults is not None:
+                self._faults.resumed()
 
     def input(self, name: str) -> str:
         """The path of an input of exactly one file; InputError when it matched several."""

@@ -17,7 +17,8 @@ BEFORE = "before"
 class Faults:
     """What is planned: `atCheckpoint` counts from 1, and `when` says on which side of its progress file to kill.
 
-    Each checkpoint leaves a file `PLAN.checkpoint-N`, so that a plan of kind `count` tells how many there are.
+    Each checkpoint leaves a file `PLAN.checkpoint-N`, so that a plan of kind `count` tells how many there are; one that
+    an attempt goes on from leaves `PLAN.resumed`.
     """
 
     def __init__(self, path: str) -> None:
@@ -27,6 +28,10 @@ class Faults:
         self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
         self._is_before = plan.get("when") == BEFORE
         self._count = 0
+
+    def resumed(self) -> None:
+        """Hear that the stage goes on from a checkpoint."""
+        files.create(f"{self._path}.resumed", b"")
 
     def reach(self) -> None:
         """Hear that a checkpoint is due; outputs are on disk, and the progress file is not."""

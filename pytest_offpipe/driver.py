@@ -1,0 +1,90 @@
+"""A process in namespaces of its own that calls what it is asked to: runs on a small disk, or under another host name.
+
+Started as a program by confined.Confined, of one thread and with nothing mounted anywhere else, so that the runner, its
+launcher and the stages all see what this process sees. Requests and answers are pickles: a function by its name and its
+arguments; whether it returned, and what it returned or raised.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from runner.contain import calls
+from runner.contain.calls import mount
+from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_NODEV, MS_NOSUID, MS_REC, MS_SLAVE, unshare
+from runner.levels import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+CLONE_NEWUTS = 0x4000000  # linux/sched.h
+MS_REMOUNT = 32  # linux/mount.h
+BALLAST = ".ballast"
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def main(host_name: str) -> None:
+    """Enter the namespaces, say so, and serve until there are no more requests, or whoever started this is gone."""
+    answers = os.fdopen(os.dup(1), "wb")  # which is nobody else's then
+    os.dup2(2, 1)
+    try:
+        calls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        _enter(host_name)
+    except RefusedError as error:
+        _answer(answers, (False, error))
+        return
+    _answer(answers, (True, None))
+    while True:
+        try:
+            function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by Confined
+        except EOFError:
+            return
+        try:
+            result = (True, function(*arguments))
+        except Exception as error:  # noqa: BLE001 - told to who asked
+            error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
+            result = (False, error)
+        _answer(answers, result)
+
+
+def _answer(answers: BinaryIO, result: tuple[bool, Any]) -> None:
+    answers.write(pickle.dumps(result))
+    answers.flush()
+
+
+def _enter(host_name: str) -> None:
+    unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
+    mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+    if host_name:
+        name = host_name.encode()
+        calls.function("host name", f"sethostname({host_name})", "sethostname", name, ctypes.c_size_t(len(name)))
+
+
+# ---- what it is asked to call ----
+
+
+def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
+    """Mount a disk at `path` with so many pages free for files, and others on top of it, with room, at `roomy`."""
+    target = os.fsencode(path)
+    options = b"size=%d,mode=0700" % ((pages + 1) * PAGE)
+    mount(f"mounting a small tmpfs at {path}", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+    for directory in roomy:
+        os.makedirs(directory, exist_ok=True)
+        shown = f"mounting a tmpfs at {directory}"
+        mount(shown, b"tmpfs", os.fsencode(directory), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
+    with open(os.path.join(path, BALLAST), "wb") as ballast:
+        os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
+
+
+def make_room(path: str) -> None:
+    """Remove the ballast, and the bound of the disk at `path`."""
+    os.unlink(os.path.join(path, BALLAST))
+    flags = MS_REMOUNT | MS_NOSUID | MS_NODEV
+    mount(f"making room at {path}", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=0")

@@ -1,0 +1,161 @@
+"""The specs that tests work with: by path, as a dict, or as the copy that `offpipe_spec` gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_offpipe.arguments import by_ini
+from runner.errors import Fault, OffpipeError, UsageError
+from runner.spec.load import load_spec
+from runner.spec.source import parse_source, read_source
+from runner.spec.words import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_offpipe.session import SpecSession
+    from runner.spec.model import Spec, Stage
+
+FIXTURE = "offpipe_spec"
+
+
+class OffpipeSpec(dict[str, Any]):
+    """A spec as its JSON has it, to be changed at will: nothing of it is written back.
+
+    `path` is that of the file, which its relative paths go by; `inputs` a tree of inputs to use instead of its own.
+    """
+
+    path: Path
+    inputs: Path | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> OffpipeSpec:
+        """Return a copy of a spec. Raises SpecError for one that is not valid."""
+        shown = _shown(str(path))
+        load_spec(shown)
+        value, _ = parse_source(shown, read_source(shown))
+        assert isinstance(value, dict)
+        made = cls(value)
+        made.path = path
+        return made
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """Return a stage, to be changed. Raises UsageError when there is none of that name."""
+        stages: list[dict[str, Any]] = self["stages"]
+        require_names([name], [one["name"] for one in stages], str(self.path))
+        return next(one for one in stages if one["name"] == name)
+
+    def set_params(self, params: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give stages other params: {stage: {key: value}}."""
+        for name, values in params.items():
+            stage = self.stage(name)
+            stage["params"] = {**stage.get("params", {}), **values}
+
+
+Given = str | os.PathLike[str] | Mapping[str, Any]
+"""What stands for a spec: a path (relative to pytest's rootdir, else to where it was called), or the JSON itself."""
+
+
+def find(path: str | os.PathLike[str], config: pytest.Config) -> Path:
+    """Return the file or directory that a test means by `path`. UsageError when there is none."""
+    places = [base / path for base in (config.rootpath, config.invocation_params.dir)]
+    for place in places:
+        if place.exists():
+            return Path(os.path.normpath(place))
+    raise UsageError(Fault(os.fspath(path), f"no such file in {' or '.join(dict.fromkeys(map(_parent, places)))}"))
+
+
+def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
+    """Return the spec that a test gave, as if it lay where its relative paths go by. SpecError for what is not valid.
+
+    A dict is written to `scratch`. Its relative paths go by its `path`, and by the rootdir when it has none.
+    """
+    if not isinstance(given, Mapping):
+        return load_spec(_shown(str(find(given, config))))
+    name = str(given.get("name", "spec"))
+    home = given.path if isinstance(given, OffpipeSpec) else config.rootpath / f"{name}.json"
+    scratch.mkdir(parents=True, exist_ok=True)
+    written = scratch / f"{os.path.basename(name) or 'spec'}.json"
+    content = dict(given)
+    if isinstance(given.get("root", ""), str):
+        content["root"] = os.path.relpath(home.parent / given.get("root", ""), scratch)
+    written.write_text(json.dumps(content, indent=1, default=os.fspath), encoding="utf-8")
+    return replace(load_spec(str(written)), path=str(home))
+
+
+def find_stage(spec: Spec, name: str) -> Stage:
+    """Return a stage of a spec. UsageError when there is none of that name."""
+    require_names([name], [stage.name for stage in spec.stages], spec.shown)
+    return next(stage for stage in spec.stages if stage.name == name)
+
+
+def require_names(names: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Raise UsageError with every name that no stage has."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(*(Fault(where, f'no stage named "{name}"', did_you_mean(name, known)) for name in unknown))
+
+
+def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
+    """Return a test's copy: of the spec that its marker names, else of the given one that is its parameter."""
+    marker = request.node.get_closest_marker(FIXTURE)
+    given = getattr(request, "param", None)
+    try:
+        if marker is not None:
+            return _marked(request.config, *marker.args, **marker.kwargs)
+        if given is not None:
+            return OffpipeSpec.read(Path(given))
+    except OffpipeError as error:  # the way to here is of no interest
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
+
+
+def _marked(
+    config: pytest.Config,
+    path: str | os.PathLike[str],
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    inputs: str | os.PathLike[str] | None = None,
+) -> OffpipeSpec:
+    spec = OffpipeSpec.read(find(path, config))
+    spec.set_params(params or {})
+    spec.inputs = None if inputs is None else find(inputs, config)
+    return spec
+
+
+class SpecParameters:
+    """Makes a test that asks for a spec one of each spec that is given."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @cached_property
+    def _specs(self) -> list[str]:
+        """Those that are collected; where only other paths were given, those of the ini."""
+        session: SpecSession | None = self._config.pluginmanager.get_plugin("offpipe-session")
+        return (session.specs if session else []) or list(by_ini(self._config))
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give `offpipe_spec` its parameters, unless a marker names the spec."""
+        is_asked_for = FIXTURE in metafunc.fixturenames and metafunc.definition.get_closest_marker(FIXTURE) is None
+        if is_asked_for and self._specs:
+            root = str(self._config.rootpath)
+            names = [os.path.relpath(path, root) if path.startswith(f"{root}/") else path for path in self._specs]
+            metafunc.parametrize(FIXTURE, self._specs, indirect=True, ids=names)
+
+
+def _parent(path: Path) -> str:
+    return str(path.parent)
+
+
+def _shown(path: str) -> str:
+    """Return a path as messages have it: from the current directory, if it lies below."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

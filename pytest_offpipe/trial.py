@@ -1,0 +1,169 @@
+"""Trials of a stage: it alone, from nothing, with something done to it, held against how it does undisturbed."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass
+from signal import Signals
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pytest_offpipe.alone import alone, code_files, inputs_of
+from pytest_offpipe.difference import Sides, difference
+from pytest_offpipe.faults import Injector
+from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.settings import volatile
+from runner import results
+from runner.api import Options
+from runner.hookspecs import hookimpl
+from runner.spec.graph import build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.faults import Fault
+    from pytest_offpipe.reports import RunReport, StageReport
+    from pytest_offpipe.sandbox import Sandbox
+    from runner.spec.model import Stage
+
+    Call = Callable[..., Any]
+
+NOTHING: Mapping[str, Any] = {}
+SAME = "the same bytes as undisturbed"
+PATIENCE = 30.0  # seconds that any run gets, however short it is undisturbed
+FACTOR = 5.0  # times the undisturbed seconds come on top
+
+
+def here(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call it in this process; Confined.call does so in one that sees other disks and names."""
+    return function(*arguments)
+
+
+class Bench:
+    """The stage of a check, how it does undisturbed, and what a trial begins with.
+
+    Raises, as the check, what Case.undisturbed does when there is nothing to hold trials against.
+    """
+
+    def __init__(self, case: Case, overrides: Mapping[str, Any] = NOTHING) -> None:
+        """`overrides` are fields of the stage in every trial; `inputs` and `files` are as `alone` takes them."""
+        self.case = case
+        self.undisturbed = case.undisturbed()
+        self.volatile = volatile(case.spec, case.stage)
+        self.spec = case.shared.laid()
+        self.stage = next(one for one in self.spec.stages if one.name == case.stage.name)
+        limit = PATIENCE + FACTOR * self.undisturbed.seconds
+        if self.stage.timeout_seconds is not None:
+            limit = min(limit, self.stage.timeout_seconds)
+        retry = at_once(self.stage, self.stage.retry.attempts)
+        self.overrides: dict[str, Any] = {"timeoutSeconds": limit, "retry": retry, **overrides}
+        graph = build_graph(self.spec)
+        self.inputs = inputs_of(graph, self.stage)
+        self.files = self.inputs | code_files(graph, self.stage)
+        case.clean()  # what a session that was killed left
+
+    def trial(self, name: str) -> Trial:
+        """Return a new sandbox of the stage, with a state directory, home and temporary directory of its own.
+
+        Nothing is shared between trials: what a stage left where it should not is to show up in the one that made it.
+        """
+        return Trial(self, alone(self.spec, self.stage, self.files, self.case.directory / name, self.overrides))
+
+    def compare(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
+        """Return how outputs (name -> path) differ from the undisturbed ones, which of a volatile stage nothing can.
+
+        `call` makes calls where these paths mean something.
+        """
+        if self.volatile:
+            return None
+        for name, path in self.undisturbed.outputs.paths.items():
+            found = call(difference, name, path, outputs[name], Sides("undisturbed", when))
+            if found:
+                return str(found)
+        return None
+
+    def close(self) -> None:
+        """Say of a volatile stage that passed how little that means."""
+        if self.volatile:
+            self.case.note(f"compared existence only, since its bytes are said to be volatile: {self.volatile}")
+
+
+@dataclass(slots=True)
+class Trial:
+    """One sandbox, in which the stage may be run several times."""
+
+    bench: Bench
+    sandbox: Sandbox
+    seconds: float = 0.0  # that its runs took
+
+    def run(self, *faults: Fault, force: bool = False) -> StageReport:
+        """Run the stage, with these faults, and tell how it ended. Fails the check when it cannot even begin."""
+        began = time.monotonic()
+        around = Around(self.sandbox.home, self.sandbox.temporary)
+        if faults:
+            around.alter = Injector(self.sandbox.directory / "faults", list(faults))
+        options = Options(durability="process", force=force)
+        report = run_sandbox(self.sandbox, around, options, (EndsWithFault(faults),))
+        self.seconds += time.monotonic() - began
+        return self.of_stage(report)
+
+    def of_stage(self, report: RunReport) -> StageReport:
+        """Return the part of a run's report that is about the stage."""
+        name = self.bench.case.stage.name
+        if name not in report.stages:
+            self.bench.case.fail("ran it alone, in a copy of what it declares", "that it runs", report.error)
+        return report.stages[name]
+
+    def require_same(self, report: StageReport, done: str, when: str, call: Call = here) -> None:
+        """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed; `call` as in compare."""
+        if report.status != results.SUCCEEDED:
+            self.fail(done, f"exit 0, and {SAME}", ended(report), report)
+        found = self.bench.compare(report.outputs.paths, when, call)
+        if found:
+            self.fail(done, SAME, found, report)
+
+    def close(self) -> None:
+        """Remove it, after it showed nothing."""
+        self.sandbox.remove()
+
+    def fail(self, done: str, expected: str, found: str, report: StageReport) -> NoReturn:
+        """Fail the check; its sandbox stays, and is named."""
+        case = self.bench.case
+        by_hand = f"{case.by_hand}\n{shlex.join(['offpipe', self.sandbox.spec])}   (runs it where it was kept)"
+        case.fail(done, expected, found, log=report.log, by_hand=by_hand)
+
+
+class EndsWithFault:
+    """Lets no attempt follow one that a fault has ended, so that it is the next run which goes on."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self._faults = faults
+
+    @hookimpl
+    def offpipe_should_retry(self) -> bool | None:
+        """Return False after a fault that is to end the run; else the stage's policy decides."""
+        return False if any(fault.fired and fault.kind != "exit" for fault in self._faults) else None
+
+
+class Budget:
+    """The seconds that a check may take. Times are of the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._began = time.monotonic()
+
+    def allows(self, seconds: float) -> bool:
+        """Whether so many more fit in."""
+        return time.monotonic() - self._began + seconds <= self.seconds
+
+
+def at_once(stage: Stage, attempts: int) -> Mapping[str, Any]:
+    """Return the stage's own policy of retries with so many `attempts`, and no delay between them."""
+    codes = [*sorted(stage.retry.retry_exit_codes), *(Signals(one).name for one in sorted(stage.retry.retry_signals))]
+    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": codes}
+
+
+def ended(report: StageReport) -> str:
+    """Return how a run of a stage ended, in the runner's words."""
+    return report.error or f"it ended with exit {report.exit_code}"

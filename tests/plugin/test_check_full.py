@@ -1,0 +1,137 @@
+"""The check `full`: which faults it finds, and in which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+from checked_stage import CheckedStage
+
+from pytest_offpipe.confined import Confined
+from pytest_offpipe.driver import PAGE, make_room, mount_small
+from runner.contain.guard import survey
+
+
+@pytest.fixture
+def stage(pytester):
+    made = CheckedStage(pytester)
+    made.text *= 4  # three pages and a half
+    return made
+
+
+def test_passes_a_stage_that_fails_when_the_disk_is_full(stage):
+    stage.shell('sort -r "$i" > "$o"').passes("full")
+
+
+def test_passes_a_stage_whose_few_bytes_do_not_fit_at_all(stage):
+    stage.text = "one line\n"
+    stage.shell('cat "$i" > "$o"').passes("full")
+
+
+def test_finds_a_stage_that_swallows_a_full_disk(stage):
+    stage.shell('cat "$i" > "$o" || true').finds(
+        "full",
+        "stage work [[]full]: it swallowed that the disk was full",
+        "  done:     ran it on a disk with 8,192 bytes left for its outputs",
+        "  expected: an exit code other than 0, or the same bytes as undisturbed",
+        "            text differs at line 446 (14,760 and 8,192 bytes)",
+        "            undisturbed:    'line 45 of a text*",
+        "            on a full disk: 'line 45 of a'",
+        "  log:      *No space left on device*",
+        "  kept:     *work.full",
+    )
+    assert list(stage.pytester.path.parent.glob("**/work.full/full/kept/out.txt"))
+
+
+def test_finds_a_stage_that_waits_for_room_for_ever(stage):
+    stage.shell(
+        """
+        until cat "$i" > "$o"; do sleep 0.05; done
+        """,
+        timeoutSeconds=1,
+    ).finds(
+        "full",
+        "stage work [[]full]: it still ran after 1 s",
+        "  expected: it ends, with an exit code other than 0",
+        "  log:      *",
+        "*No space left on device",
+    )
+
+
+def test_finds_what_a_full_disk_left_for_the_next_run(stage):
+    stage.shell(
+        """
+        mkdir -p "$HOME/once"
+        cat "$i" >> "$HOME/once/all"
+        cat "$HOME/once/all" > "$o"
+        """
+    ).finds("full", "  done:     ran it on a disk with 8,192 bytes left for its outputs, then ran it again with room")
+
+
+def test_goes_on_from_a_checkpoint_when_there_is_room_again(stage):
+    stage.python(
+        """
+        from runner import sdk
+
+        with sdk.stage() as stage, stage.lines("text", to="text") as job:
+            for line in job:
+                job.write(line)
+        """,
+        checkpoint={"everyLines": 10},
+    ).passes("full")
+
+
+def test_fills_the_disk_of_directories_too(stage):
+    stage.shell('mkdir "$o"; cp "$i" "$o/a"; cp "$i" "$o/b"', outputs={"text": "out/"}).passes("full")
+
+
+def test_is_not_made_of_outputs_that_are_empty(stage):
+    stage.shell(': > "$o"')
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*its outputs are empty*"])
+
+
+def test_is_not_made_of_outputs_with_holes_that_fit_anyway(stage):
+    stage.shell('truncate -s 100000 "$o"')
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*all of its outputs fit into half of their size*"])
+
+
+def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
+    stage.shell('cat "$i" > "$o" || true')
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*whether all of it was written cannot be told from volatile bytes*"])
+
+
+def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
+    stage.shell('cat "$i" > "$o"; sleep 0.1')
+    result = stage.check("full", "--offpipe-budget=0.15")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.15 s of --offpipe-budget*"])
+
+
+def test_is_not_made_where_no_namespace_can_be_had(stage):
+    stage.shell('cat "$i" > "$o"')
+    result = stage.check_denied("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no disk of its own can be mounted for it here: unshare(*) failed: EPERM *"])
+
+
+def test_runs_as_isolated_on_its_small_disk_as_elsewhere(tmp_path):
+    with Confined() as confined:
+        layers = confined.call(survey)
+        confined.call(mount_small, str(tmp_path), 3, ())
+        assert confined.call(os.listdir, str(tmp_path)) == [".ballast"]
+        assert not os.listdir(tmp_path)
+        with pytest.raises(OSError, match="No space left"):
+            confined.call(Path.write_bytes, tmp_path / "file", bytes(4 * PAGE))
+        confined.call(make_room, str(tmp_path))
+        assert confined.call(Path.write_bytes, tmp_path / "file", bytes(400 * PAGE)) == 400 * PAGE
+    here = survey()
+    assert {level: type(found) for level, found in layers.items()} == {
+        level: type(found) for level, found in here.items()
+    }
+    assert layers["kernel"].keys() == here["kernel"].keys()

@@ -1,0 +1,116 @@
+"""The check `repeat`: what a stage's bytes may not depend on, and how it is named."""
+
+import os
+import shutil
+
+import pytest
+from checked_stage import CheckedStage
+
+DEPENDS = "            it depends on: "
+
+
+@pytest.fixture
+def stage(pytester):
+    return CheckedStage(pytester)
+
+
+def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
+    result = stage.python(
+        """
+        import os
+        with open(os.environ["PIPELINE_INPUT_TEXT"]) as source, open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+            to.writelines(sorted(set(source)))
+        """
+    ).passes("repeat", "-rP")
+    result.stdout.no_fnmatch_line("*offpipe*stayed as it is*")
+
+
+def test_finds_a_stamp_of_the_second(stage):
+    stage.shell('date +%s > "$o"').finds(
+        "repeat",
+        "stage work [[]repeat]: text differs at line 1 (11 and 11 bytes)",
+        "  done:     ran it from nothing, later, with another value of: the directory, HOME, the host name, *",
+        "  expected: the same bytes as undisturbed",
+        "            undisturbed: *",
+        "            elsewhere:   *",
+        f"{DEPENDS}the time, or chance (it differs between two runs that are the same in all else)",
+        "  by hand:  pytest 'spec.json::work[[]repeat]' --offpipe-seed *",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "culprit"),
+    [
+        ("print(os.getcwd())", "the directory"),
+        ("print(os.environ['HOME'])", "HOME"),
+        ("print(os.uname().nodename)", "the host name"),
+        ("print(list(set('abcdefghijklmnop')))", "the order of hashes (PYTHONHASHSEED, PERL_HASH_SEED)"),
+        (
+            "print(os.environ.get('PIPELINE_CPUS'))",
+            "the number of processors that it is told (PIPELINE_CPUS, OMP_NUM_THREADS)",
+        ),
+        ("print(os.stat(os.environ['PIPELINE_INPUT_TEXT']).st_mtime)", "the modification times of its inputs"),
+        ("print(os.path.basename(path))", "the run's id, which is in the names of partial outputs too"),
+        ("print(os.getcwd(), os.environ['HOME'])", "the directory, and on HOME"),
+    ],
+)
+def test_names_what_the_bytes_depend_on(stage, source, culprit):
+    stage.python(
+        f"""
+        import os
+        path = os.environ["PIPELINE_OUTPUT_TEXT"]
+        with open(path, "w") as to:
+            print = lambda *words: to.write(repr(words))
+            {source}
+        """
+    ).finds("repeat", f"{DEPENDS}{culprit}".replace("[", "[[]"))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one processor only")
+def test_names_the_processors(stage):
+    stage.shell('nproc > "$o"').finds("repeat", f"{DEPENDS}the processors that it may use*")
+
+
+@pytest.mark.skipif(not shutil.which("perl"), reason="there is no perl")
+def test_names_the_order_of_hashes_of_perl(stage):
+    stage.shell("""perl -e '%h = map { $_ => 1 } 1 .. 99; print join " ", keys %h' > "$o" """).finds(
+        "repeat", f"{DEPENDS}the order of hashes*"
+    )
+
+
+def test_finds_a_stage_that_goes_by_which_input_is_the_newest(stage):
+    for number, name in enumerate(["old", "new"]):
+        (stage.pytester.path / f"{name}.csv").write_text(f"{name}\n")
+        os.utime(stage.pytester.path / f"{name}.csv", (number, number))
+    stage.shell('cat $(ls -t *.csv) > "$o"', inputs={"all": "*.csv"}).finds(
+        "repeat", r"            undisturbed: 'new\n'", f"{DEPENDS}the modification times of its inputs"
+    )
+
+
+def test_finds_what_a_run_left_for_one_in_the_same_place(stage):
+    stage.shell('cat "$i" >> seen; cat seen > "$o"').finds(
+        "repeat",
+        "stage work [[]repeat]: text differs at line 201 (3,690 and 7,380 bytes)",
+        "  done:     ran it from nothing, later and elsewhere, then once more in place",
+        r"            in place:    'line 0 of a text\n'",
+        f"{DEPENDS}what an earlier run left, on several of these together, or on chance",
+    )
+
+
+def test_goes_on_in_a_plainer_directory_with_a_stage_that_spaces_break(stage):
+    result = stage.shell('cat $i > "$o"').passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(['it fails below a directory that is called "else where/*'])
+
+
+def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
+    stage.shell('date +%N > "$o"')
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.passes("repeat", "-rP")
+    result.stdout.fnmatch_lines(["compared existence only, *: stamps the time"])
+
+
+def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stage):
+    stage.shell('uname -n > "$o"')
+    result = stage.check_denied("repeat", "-rP")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["the host name stayed as it is: unshare(*) failed: EPERM *"])

@@ -1,0 +1,96 @@
+"""The check `retry`: which faults it finds, and in which words."""
+
+import pytest
+from checked_stage import SLOW, CheckedStage
+
+
+@pytest.fixture
+def stage(pytester):
+    return CheckedStage(pytester)
+
+
+def test_passes_a_stage_that_starts_anew(stage):
+    stage.shell('sort -r "$i" > "$o"').passes("retry")
+
+
+def test_finds_lines_that_a_retry_doubles(stage):
+    stage.shell(
+        """
+        cat "$i" >> work.tmp
+        cat work.tmp > "$o"
+        """
+    ).finds(
+        "retry",
+        "stage work [[]retry]: text differs at line 201 (3,690 and 7,380 bytes)",
+        "  done:     made an attempt exit with 75 when its work was done, and let it be retried",
+        "  expected: the same bytes as undisturbed",
+        "  found:    text differs at line 201 (3,690 and 7,380 bytes)",
+        "            undisturbed:   (the end)",
+        r"            after a retry: 'line 0 of a text\n'",
+        "  kept:     *work.retry",
+        "  by hand:  pytest 'spec.json::work[[]retry]' --offpipe-seed *",
+        "            offpipe *work.retry/after/files/spec.json   (runs it where it was kept)",
+    )
+
+
+def test_finds_a_leftover_that_makes_the_second_attempt_fail(stage):
+    stage.shell(
+        """
+        echo begins
+        mkdir work.lock
+        cat "$i" > "$o"
+        """
+    ).finds(
+        "retry",
+        "  expected: exit 0, and the same bytes as undisturbed",
+        "  found:    *exit 1*",
+        "  log:      begins",
+        "*work.lock*File exists",
+    )
+
+
+def test_exits_with_a_code_that_the_stage_retries(stage):
+    stage.shell(
+        """
+        cat "$i" >> "$HOME/seen"
+        cat "$HOME/seen" > "$o"
+        """,
+        retry={"attempts": 3, "retryExitCodes": ["SIGKILL", 99, 111]},
+    ).finds("retry", "  done:     made an attempt exit with 99 when its work was done, and let it be retried")
+
+
+def test_lands_in_the_second_attempt_of_a_stage_that_fails_its_first(stage):
+    stage.python(
+        """
+        import os, sys
+        if os.environ["PIPELINE_ATTEMPT"] == "1":
+            sys.exit(75)
+        with open("seen", "a") as seen:
+            seen.write("once more\\n")
+        with open("seen") as seen, open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+            to.write(seen.read())
+        """,
+        retry={"attempts": 2, "delaySeconds": 0},
+    ).finds("retry", "  found:    text differs at line 2 (10 and 20 bytes)")
+
+
+def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
+    stage.python(SLOW.replace("to.write(line)", "to.write(str(time.time_ns()))"))
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.passes("retry", "-rP")
+    result.stdout.fnmatch_lines(["compared existence only, since its bytes are said to be volatile: stamps the time"])
+
+
+def test_tells_what_it_did_not_compare_in_junit_too(stage):
+    stage.shell('date +%N > "$o"')
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    stage.passes("retry", "--junit-xml=report.xml")
+    assert 'name="offpipe_note" value="compared existence only' in (stage.pytester.path / "report.xml").read_text()
+
+
+def test_leaves_a_stage_out_for_the_reason_that_the_spec_gives(stage):
+    stage.shell('cat "$i" > "$o"')
+    stage.stage["x-offpipe"] = {"skipChecks": {"retry": "rents a machine"}}
+    result = stage.check("retry")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*the spec skips it: rents a machine"])

@@ -1,0 +1,195 @@
+"""The checks `run` and `outputs`: what a stage does undisturbed, in a copy that holds only what is declared."""
+
+from __future__ import annotations
+
+import pytest
+from spec_project import COPY, SORT, SpecProject
+
+FOUND = "  found:    "
+
+
+@pytest.fixture
+def project(pytester):
+    return SpecProject(pytester)
+
+
+def test_good_stages_pass_and_the_users_files_stay_as_they_were(project):
+    project.spec()
+    before = {path: path.stat() for path in project.path.rglob("*")}
+    project.pytest("it.json", "-p", "no:cacheprovider").assert_outcomes(passed=4)
+    after = {path: path.stat() for path in before}
+    assert [(one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in after.values()] == [
+        (one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in before.values()
+    ]
+    assert not (project.path / "out").exists()
+    assert not (project.path / "state").exists()
+
+
+def test_stage_that_fails_is_told_with_its_log_and_where_to_look(project):
+    project.spec(project.shell("echo 'one\ntwo' >&2; exit 3"))
+    result = project.pytest("it.json")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines([
+        "stage work [[]run]: *exit 3*",
+        "  done:     run it in a copy that holds only what the spec declares",
+        "  expected: exit 0, and every declared output",
+        f"{FOUND}*exit 3*",
+        "  log:      one",
+        "            two",
+        "  kept:     *",
+        "  by hand:  pytest 'it.json::work[[]run]' --offpipe-seed *",
+        "it.json:5: CheckFailedError",
+    ])  # fmt: skip
+    kept = next(line for line in result.outlines if line.startswith("  kept:")).partition(":")[2].strip()
+    assert (project.path / kept).is_dir()
+
+
+def test_what_needs_a_failed_stage_is_skipped_naming_it_or_fails_without_it(project):
+    copy = project.shell("exit 3", name="copy", outputs=COPY["outputs"])
+    project.spec(copy, SORT)
+    result = project.pytest("it.json", "-rs")
+    result.assert_outcomes(failed=1, skipped=3)
+    result.stdout.fnmatch_lines(["SKIPPED [[]1] it.json:*: copy[[]run] fails"])
+    result = project.pytest("it.json", "-k", "sort")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "stage sort [[]run]: copy failed",
+            "  found:    copy failed",
+            "*stage copy: failed with exit 3",
+            "stage sort [[]outputs]: copy failed",
+        ]
+    )
+
+
+def test_check_run_that_the_spec_spares_hides_no_failure(project):
+    copy = project.shell("exit 3", name="copy", outputs=COPY["outputs"])
+    project.spec({**copy, "x-offpipe": {"skipChecks": {"run": "no"}}}, SORT)
+    project.pytest("it.json").assert_outcomes(failed=3, skipped=1)
+
+
+def test_missing_output_and_output_written_past_its_partial(project):
+    project.spec(project.shell(": nothing"))
+    result = project.pytest("it.json::work[run]")
+    result.stdout.fnmatch_lines([f'{FOUND}stage work, output text: exit 0, but the stage did not write "out/work.txt"'])
+    project.spec(project.shell("cp $i out/work.txt"))
+    result = project.pytest("it.json::work[run]")
+    result.stdout.fnmatch_lines(
+        [f'{FOUND}*the stage wrote "out/work.txt" itself, not the partial it was given', "*hint: write to $PIPELINE_*"]
+    )
+
+
+def test_missing_input_fails_those_that_read_it_and_no_other(project):
+    project.spec(COPY, {**COPY, "name": "other", "inputs": {"text": "no.txt"}, "outputs": {"text": "out/other.txt"}})
+    result = project.pytest("it.json")
+    result.assert_outcomes(passed=2, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        ["stage other [[]run]: it.json#/stages/1/inputs/text: *no such file", "*hint: make it, or declare the stage *"]
+    )
+
+
+def test_code_that_cannot_be_parsed_fails_its_stage_and_no_other(project):
+    project.write("broken.py", "import (\n")
+    broken = {"name": "broken", "processor": "broken.py", "outputs": {"text": "out/broken.txt"}}
+    project.spec(COPY, broken)
+    result = project.pytest("it.json")
+    result.assert_outcomes(passed=2, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["stage broken [[]run]: *broken.py*"])
+
+
+def test_undeclared_relative_read_finds_nothing_and_the_log_tells(project):
+    project.write("rules.txt", "rules\n")
+    project.spec(project.shell("cat $i rules.txt >$o"))
+    result = project.pytest("it.json::work[run]")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["  log:      cat: rules.txt: No such file or directory"])
+
+
+def test_stage_is_run_again_from_its_retries(project):
+    project.spec(project.shell(
+        'test "$PIPELINE_ATTEMPT" = 2 || exit 75; cp $i $o', retry={"attempts": 2, "delaySeconds": 0}
+    ))  # fmt: skip
+    project.pytest("it.json").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("cp $i $o; echo x >cache.txt", "written: cache.txt"),
+        ("cp $i $o; echo x >out/more.txt", "written: out/more.txt"),
+        ("cp $i $o; mkdir cache", "written: cache"),
+        ("cp $i $o; echo x >../beside.txt", "written: ../beside.txt"),
+        ("cp $i $o; echo x >$HOME/.rc", "written: $HOME/.rc"),
+        ("cp $i $o; echo x >$TMPDIR/left", "written: $TMPDIR/left"),
+        ("cp $i $o; touch in.txt", "changed: in.txt"),
+        ("cp $i $o; cp $i in.2; mv in.2 in.txt", "changed: in.txt"),
+        ("cp $i $o; chmod 600 in.txt", "re-moded from 0644 to 0600: in.txt"),
+        ("cp $i $o; chmod 700 .", "re-moded from 0755 to 0700: ."),
+        ("cp $i $o; ln in.txt $TMPDIR/same", "written: $TMPDIR/same"),
+        ("cp $i $o; echo '# x' >>work.sh", "changed: work.sh"),
+        ("cp $i $o; ln -s in.txt link", "written: link"),
+        ("cp $i $o; (sleep 60 &)", "1 process left running, and killed"),
+        ("cp $i $o; (sleep 60 & sleep 60 &)", "2 processes left running, and killed"),
+        ("cp $i $o; chmod 0 $o", "output text: work.txt cannot be read (mode 0000)"),
+    ],
+)  # fmt: skip
+def test_what_is_not_declared_is_found(project, script, found):
+    project.spec(project.shell(script), to="specs/it.json", root="..")
+    result = project.pytest("--offpipe-spec", "specs/it.json", "-k", "outputs")
+    result.assert_outcomes(failed=1)
+    escaped = found.replace("[", "[[]")
+    result.stdout.fnmatch_lines([
+        "stage work [[]outputs]: *",
+        "  done:     looked at its files, HOME and TMPDIR before and after it ran",
+        "  expected: only its declared outputs are new",
+        f"*{escaped}",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        (
+            "cp $i $o; echo x >>in.txt",
+            ['*stage work: "in.txt" changed while the stage ran, 3 times', "*changed: in.txt"],
+        ),
+        ("cp $i $o; rm in.txt", ['*specs/it.json#/stages/0/inputs/text: "in.txt": no such file', "*removed: in.txt"]),
+        ("chmod 600 in.txt; exit 3", ["*stage work: failed with exit 3", "*re-moded from 0644 to 0600: in.txt"]),
+    ],
+)
+def test_what_a_failed_stage_did_to_its_inputs_is_told(project, script, found):
+    project.spec(project.shell(script), to="specs/it.json", root="..")
+    result = project.pytest("--offpipe-spec", "specs/it.json")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["stage work [[]run]: *", "  expected: exit 0, and every declared output", *found])
+
+
+def test_many_findings_are_cut(project):
+    project.spec(project.shell("cp $i $o; for n in $(seq 100 130); do echo x >$n; done"))
+    result = project.pytest("it.json::work[outputs]")
+    result.stdout.fnmatch_lines([f"{FOUND}written: 100", "            and 21 more"])
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("mkdir $o; ln -s /etc/passwd $o/x", "x is a link that leads out of it, to /etc/passwd"),
+        ("mkdir $o; ln -s ../../in.txt $o/x", "x is a link that leads out of it, to ../../in.txt"),
+        ("mkdir $o; cp $i $o/a; chmod 0 $o/a", "a cannot be read (mode 0000)"),
+        ("mkdir $o; mkdir $o/d; chmod 300 $o/d", "d cannot be read (mode 0300)"),
+    ],
+)  # fmt: skip
+def test_what_nobody_could_use_of_a_directory_is_found(project, script, found):
+    project.spec(project.shell(script, outputs={"text": "out/tree/"}))
+    result = project.pytest("it.json::work[outputs]")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"{FOUND}output text: tree/{found}"])
+
+
+def test_links_within_a_directory_bytecode_and_what_was_removed_again_are_fine(project):
+    project.spec(project.shell(
+        "mkdir -p $o/d; cp $i $o/a; ln -s a $o/b; ln -s ../a $o/d/c; ln -s . $o/self; mkdir __pycache__;"
+        " echo x >__pycache__/x.pyc; echo x >gone; rm gone",
+        outputs={"text": "out/tree/"},
+    ))  # fmt: skip
+    project.pytest("it.json").assert_outcomes(passed=2)

@@ -1,0 +1,124 @@
+"""The check `stop`: which faults it finds, and in which words."""
+
+import pytest
+from checked_stage import SLOW, TOO_FAST, CheckedStage
+
+
+@pytest.fixture
+def stage(pytester):
+    return CheckedStage(pytester)
+
+
+def test_passes_a_stage_that_term_ends(stage):
+    stage.python(SLOW).passes("stop")
+
+
+def test_passes_a_stage_that_ends_in_its_own_way(stage):
+    stage.python("import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n" + _plain(SLOW)).passes(
+        "stop"
+    )
+
+
+def test_finds_a_stage_that_takes_term_for_success(stage):
+    stage.python("import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n" + _plain(SLOW)).finds(
+        "stop",
+        "stage work [[]stop]: it ended with 0 though it was stopped",
+        "  done:     sent TERM to it in mid-work",
+        "  expected: an exit code other than 0, or a signal",
+        "            text differs at line * (3,690 and * bytes)",
+        "            undisturbed:  *",
+        "            when stopped: (the end)",
+    )
+
+
+def test_finds_a_stage_that_takes_term_for_success_without_any_output(stage):
+    stage.shell(
+        """
+        trap 'rm "$o"; exit 0' TERM
+        echo > "$o"
+        n=0
+        while [ $n -lt 30 ]; do n=$((n + 1)); sleep 0.01; done
+        """
+    ).finds(
+        "stop",
+        "stage work [[]stop]: it ended with 0 though it was stopped",
+        "*output*",
+    )
+
+
+def test_finds_a_stage_that_goes_on_after_term(stage):
+    stage.shell(
+        """
+        echo begun > "$o"
+        trap 'while :; do sleep 0.2; done' TERM
+        sleep 0.3
+        """
+    ).finds(
+        "stop",
+        "stage work [[]stop]: it went on for 5 s, and was killed",
+        "  done:     sent TERM to it in mid-work",
+        "  expected: it ends within 5 s",
+    )
+
+
+def test_finds_what_a_stopped_stage_left_for_the_next_run(stage):
+    stage.shell(
+        """
+        mkdir work.lock
+        cat "$i" > "$o"
+        sleep 0.3
+        rmdir work.lock
+        """
+    ).finds("stop", "  done:     sent TERM to it in mid-work, and ran it again", "*work.lock*File exists")
+
+
+def test_is_not_made_where_all_work_was_done_before_term_mattered(stage):
+    stage.shell(
+        """
+        trap '' TERM
+        cat "$i" > "$o"
+        sleep 0.3
+        """
+    )
+    result = stage.check("stop")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(
+        ["offpipe: 1 check could not be made*", "SKIPPED*it had all its work done before TERM*"]
+    )
+    strict = stage.check("stop", "--offpipe-strict")
+    strict.assert_outcomes(failed=1)
+    strict.stdout.fnmatch_lines(["stage work [[]stop]: it had all its work done before TERM ended it*"])
+
+
+def test_is_not_made_where_all_was_done_before_term_could_be_sent(stage):
+    stage.shell(f"{TOO_FAST}\ngrep -q shim.py /proc/$PPID/cmdline || sleep 2")  # so that a part of its time is long
+    result = stage.check("stop")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*it was done before TERM could be sent; larger inputs*"])
+
+
+def test_is_not_made_where_the_bytes_of_a_success_cannot_be_told_from_others(stage):
+    stage.shell(
+        """
+        trap 'exit 0' TERM
+        date +%N > "$o"
+        sleep 0.3
+        """
+    )
+    stage.stage["x-offpipe"] = {"volatile": "stamps the time"}
+    result = stage.check("stop")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*cannot be told from volatile bytes*"])
+
+
+def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
+    stage.shell('cat "$i" > "$o"; sleep 0.1')
+    result = stage.check("stop", "--offpipe-budget=0.15")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.15 s of --offpipe-budget*"])
+
+
+def _plain(source):
+    import textwrap
+
+    return textwrap.dedent(source)

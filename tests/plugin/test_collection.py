@@ -1,0 +1,229 @@
+"""A spec is collected as tests: which, in what order, once, and as pytest is used to be asked."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from spec_project import COPY, SORT, SpecProject, ids
+
+TEST = "def test_a(): pass\n"
+
+
+@pytest.fixture
+def project(pytester):
+    return SpecProject(pytester)
+
+
+def test_items_are_flat_and_in_the_order_of_the_spec(project):
+    project.spec(SORT, COPY)
+    found = project.collected("--offpipe-spec", "it.json", checks=False)
+    checks = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
+    whole = [f"it.json::pipeline[{name}]" for name in ("offline", "skip", "audit")]
+    assert found == [whole[0], *ids(stages=("sort", "copy"), checks=checks), *whole[1:]]
+
+
+def test_items_are_functions_below_a_file(project):
+    project.spec()
+    project.pytester.makeconftest("""
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            assert all(isinstance(one, pytest.Function) and isinstance(one.parent, pytest.File) for one in items)
+            assert all(one.get_closest_marker("offpipe") for one in items)
+    """)
+    project.pytest("--offpipe-spec", "it.json").assert_outcomes(passed=4)
+
+
+def test_fixtures_of_conftest_files_are_those_of_any_test(project):
+    project.spec(to="below/it.json", root="..")
+    project.write("conftest.py", """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def seen(request, tmp_path, level):
+            yield
+            print("seen", request.node.name, request.module.__name__, tmp_path.exists(), level)
+
+        @pytest.fixture
+        def level():
+            return "above"
+
+        @pytest.fixture(autouse=True, scope="module")
+        def once():
+            print("once a spec")
+    """)  # fmt: skip
+    project.write("below/conftest.py", """
+        import pytest
+
+        @pytest.fixture
+        def level():
+            return "below"
+    """)  # fmt: skip
+    result = project.pytest("--offpipe-spec", "below/it.json", "-s", "--setup-show")
+    result.assert_outcomes(passed=4)
+    assert sum("once a spec" in line for line in result.outlines) == 1
+    result.stdout.fnmatch_lines(["*seen copy[[]run] it True below*", "*seen sort[[]outputs] it True below*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("-k", "copy"), ids(stages=["copy"])),
+        (("-k", "sort and outputs"), ["it.json::sort[outputs]"]),
+        (("-m", "offpipe"), ids()),
+        (("-m", "not offpipe"), []),
+        (("--deselect", "it.json::copy[run]"), ids()[1:]),
+        (("--offpipe-checks", "outputs"), ids(checks=["outputs"])),
+    ],
+)  # fmt: skip
+def test_items_are_chosen_as_any_test(project, arguments, found):
+    project.spec()
+    assert project.collected("--offpipe-spec", "it.json", *arguments) == found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["it.json", "it.json it.json", "./it.json --offpipe-spec it.json", "it.json::copy[run] it.json"],
+)
+def test_spec_named_as_a_path_is_collected_once(project, arguments):
+    project.spec()
+    assert project.collected(*arguments.split()) == ids()
+
+
+def test_node_ids_name_checks_with_and_without_the_option(project):
+    project.spec()
+    project.pytest("it.json::sort[run]").assert_outcomes(passed=1)
+    assert project.collected("it.json::sort[run]", "it.json::copy[outputs]") == [ids()[2], ids()[1]]
+    assert project.pytest("it.json::nothing[run]").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_json_files_that_were_not_named_are_no_specs(project):
+    project.spec()
+    project.write("test_a.py", TEST)
+    assert project.collected() == project.collected(".") == ["test_a.py::test_a"]
+
+
+def test_specs_alone_are_all_that_is_collected(project):
+    project.spec()
+    project.write("test_a.py", TEST)
+    project.ini("testpaths = .\n")
+    assert project.collected("--offpipe-spec", "it.json") == ids()
+
+
+@pytest.mark.parametrize("top", [".", "below", "test_a.py"])
+@pytest.mark.parametrize("as_path", [False, True])
+def test_specs_and_paths_are_both_collected(project, top, as_path):
+    """pytest 9 leaves out what lies below another argument, pytest 8 what is beside it."""
+    project.spec(to="below/it.json", root="..")
+    project.write("test_a.py", TEST)
+    spec = ["below/it.json"] if as_path else ["--offpipe-spec", "below/it.json"]
+    beside = [] if top == "below" else ["test_a.py::test_a"]
+    found = project.collected(top, *spec)
+    assert sorted(found) == sorted([*ids("below/it.json"), *beside])
+
+
+def test_spec_is_reached_in_a_directory_that_is_not_looked_into(project):
+    project.spec(to="build/deep/specs/it.json", root="../../..")
+    for place in ("test_a.py", "build/test_b.py", "build/deep/test_c.py", "build/other/test_d.py"):
+        project.write(place, TEST)
+    spec = "build/deep/specs/it.json"
+    found = ["test_a.py::test_a", *ids(spec)]
+    assert sorted(project.collected(".", "--offpipe-spec", spec)) == sorted(found)
+
+
+def test_ini_counts_only_without_paths_and_beside_what_is_collected_then(project):
+    project.spec(to="specs/one.json", root="..", name="one", stateDir="state/one")
+    project.spec(to="specs/two.json", root="..", name="two", stateDir="state/two")
+    project.write("tests/test_a.py", TEST)
+    project.write("other/test_b.py", TEST)
+    project.ini("offpipe_specs = specs/*.json\ntestpaths = tests\n")
+    both = [*ids("specs/one.json"), *ids("specs/two.json")]
+    assert sorted(project.collected()) == sorted([*both, "tests/test_a.py::test_a"])
+    assert project.collected("other") == ["other/test_b.py::test_a"]
+    assert project.collected("--offpipe-spec", "specs/two.json") == ids("specs/two.json")
+    assert sorted(project.collected("--ignore", "specs/one.json")) == sorted(
+        [*ids("specs/two.json"), "tests/test_a.py::test_a"]
+    )
+    project.ini("offpipe_specs = specs/*.json\n")
+    assert sorted(project.collected()) == sorted([*both, "tests/test_a.py::test_a", "other/test_b.py::test_a"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.path / "other")
+        assert project.collected() == ["other/test_b.py::test_a"]
+
+
+def test_specs_of_one_name_and_one_file_name_are_kept_apart(project):
+    project.spec(to="one/it.json")
+    project.spec(COPY, to="two/it.json")
+    project.write("one/in.txt", "one\n")
+    project.write("two/in.txt", "two\n")
+    result = project.pytest("--offpipe-spec", "one/it.json", "--offpipe-spec", "two/it.json", "-v")
+    result.assert_outcomes(passed=6)
+    assert project.collected("one/it.json", "two/it.json") == [*ids("one/it.json"), *ids("two/it.json", ["copy"])]
+
+
+def test_spec_outside_rootdir_with_a_name_of_blanks_and_letters(project):
+    inner = project.path / "inner"
+    inner.mkdir()
+    (inner / "pytest.ini").write_text("[pytest]\n")
+    project.spec(to="äußere specs/es ist.json", root="..")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(inner)
+        result = project.pytest("--offpipe-spec", "../äußere specs/es ist.json", "-v")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*äußere specs/es ist.json::copy[[]run] PASSED*"])
+
+
+def test_spec_need_not_be_called_json(project):
+    project.spec(to="pipeline.spec")
+    project.write("test_a.py", TEST)
+    assert project.collected(".", "--offpipe-spec", "pipeline.spec") == ["pipeline.spec::copy[run]", *[
+        f"pipeline.spec::{rest}" for rest in ("copy[outputs]", "sort[run]", "sort[outputs]")
+    ], "test_a.py::test_a"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--import-mode", "importlib"), ("--import-mode", "append"), ("--rootdir", ".."), ("-c", "other.ini"),
+     ("-p", "no:cacheprovider"), ("--strict-markers", "--strict-config"), ("-W", "error")],
+    ids=" ".join,
+)  # fmt: skip
+def test_other_options_change_nothing(project, arguments):
+    project.spec()
+    project.write("other.ini", "[pytest]\n")
+    project.pytest("--offpipe-spec", "it.json", *arguments).assert_outcomes(passed=4)
+
+
+def test_pyargs_and_specs_are_both_collected(project):
+    project.spec()
+    project.write("package/__init__.py", "")
+    project.write("package/test_a.py", TEST)
+    project.pytester.syspathinsert()
+    found = project.collected("--pyargs", "package.test_a", "it.json")
+    assert found == ["package/test_a.py::test_a", *ids()]
+
+
+def test_last_failed_first_failed_and_stop_at_the_first(project):
+    project.spec(COPY, {**project.shell("exit 3"), "inputs": {"text": "in.txt"}}, SORT)
+    result = project.pytest("--offpipe-spec", "it.json", "-x")
+    result.assert_outcomes(passed=2, failed=1)
+    project.pytest("--offpipe-spec", "it.json").assert_outcomes(passed=4, failed=1, skipped=1)
+    result = project.pytest("--offpipe-spec", "it.json", "--lf", "-v")
+    result.assert_outcomes(failed=1, deselected=5)
+    result = project.pytest("--offpipe-spec", "it.json", "--ff", "-v")
+    lines = [line for line in result.outlines if line.startswith("it.json::")]
+    assert lines[0].startswith("it.json::work[run] FAILED")
+
+
+def test_failure_stands_at_the_line_of_its_stage(project):
+    work = project.shell("echo 'no such thing' >&2; exit 3")
+    spec = project.spec(COPY, work)
+    line = next(
+        number for number, text in enumerate(spec.read_text().splitlines(), 1) if '"work"' in text and "name" in text
+    )
+    result = project.pytest("it.json::work[run]", "--junitxml", "junit.xml", "-o", "junit_family=xunit1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"it.json:{line - 1}: CheckFailedError"])
+    case = ET.parse(project.path / "junit.xml").find(".//testcase")
+    assert (case.get("file"), int(case.get("line")), case.get("name")) == ("it.json", line - 2, "work[run]")
+    assert "no such thing" in case.find("failure").text

@@ -1,0 +1,193 @@
+"""What cannot be collected, or asked for: said in the runner's own words, with pytest's own exit codes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from spec_project import COPY, SpecProject
+
+from runner.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def project(pytester):
+    return SpecProject(pytester)
+
+
+def errors(result):
+    """Return the text of each collection error, by the spec's name."""
+    found, name = {}, None
+    for line in result.outlines[: next(i for i, one in enumerate(result.outlines) if "short test summary" in one)]:
+        if line.startswith("_") and "ERROR collecting" in line:
+            name = line.strip("_ ").removeprefix("ERROR collecting ")
+            found[name] = []
+        elif name and not line.startswith("==="):
+            found[name].append(line)
+    return {name: "\n".join(lines) for name, lines in found.items()}
+
+
+def test_each_invalid_spec_is_one_error_in_the_words_of_validate(project, capsys, monkeypatch):
+    shutil.copytree(ROOT / "pipelines" / "invalid", project.path / "invalid")
+    for directory in ("stages", "data"):
+        shutil.copytree(ROOT / directory, project.path / directory, ignore=shutil.ignore_patterns("work", "output"))
+    monkeypatch.setenv("COLUMNS", "200")
+    specs = sorted(str(path.relative_to(project.path)) for path in (project.path / "invalid").glob("*.json"))
+    result = project.pytest(*specs)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.assert_outcomes(errors=len(specs))
+    found = errors(result)
+    assert sorted(found) == specs
+    capsys.readouterr()
+    for spec in specs:
+        assert main(["validate", spec]) == 2
+        assert found[spec].strip() == capsys.readouterr().err.strip(), spec
+
+
+def test_valid_specs_are_collected_beside_an_invalid_one(project):
+    project.spec()
+    project.spec({**COPY, "outputs": {}}, to="bad.json")
+    result = project.pytest("it.json", "bad.json", "--continue-on-collection-errors")
+    result.assert_outcomes(passed=4, errors=1)
+    result.stdout.fnmatch_lines(["error: bad.json#/stages/0/outputs: *"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "error: it.json*"), ("[]", "error: it.json*"), ("\xff\xfe", "error: it.json*")],
+    ids=["cut off", "no object", "no UTF-8"],
+)
+def test_file_that_is_no_spec_is_an_error(project, text, said):
+    (project.path / "it.json").write_bytes(text.encode("latin-1"))
+    result = project.pytest("--offpipe-spec", "it.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"skipChecks": {"resume": ""}}, "*#/stages/0/x-offpipe/skipChecks: is to hold a reason for each check"),
+        ({"skipChecks": ["resume"]}, "*#/stages/0/x-offpipe/skipChecks: is to hold a reason for each check"),
+        ({"skipChecks": {"resum": "no"}}, '*#/stages/0/x-offpipe/skipChecks: no check named "resum"'),
+        ({"skipcheks": {}}, '*#/stages/0/x-offpipe: no field named "skipcheks"'),
+        ({"volatile": True}, "*#/stages/0/x-offpipe/volatile: is to say why"),
+        ({"volatile": ""}, "*#/stages/0/x-offpipe/volatile: is to say why"),
+        ("resume", "*#/stages/0/x-offpipe: is to be an object"),
+    ],
+)
+def test_faults_of_x_offpipe_are_found_at_collection(project, field, said):
+    project.spec({**COPY, "x-offpipe": field})
+    result = project.pytest("it.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"error: it.json{said[1:]}", "hint: *"])
+
+
+def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
+    project.spec({**COPY, "x-offpipe": {"skipChecks": {"outputs": "writes a cache"}, "volatile": "stamps"}})
+    result = project.pytest("it.json", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED [[]1] it.json:5: the spec skips it: writes a cache"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--offpipe-spec", "no.json"], "ERROR: --offpipe-spec: no.json: no such file"),
+        (["--offpipe-spec", "."], "ERROR: --offpipe-spec: .: is a directory"),
+        (["--offpipe-spec", "it.json", "--offpipe-checks", "rum"], 'ERROR: --offpipe-checks: no check named "rum"'),
+        (["--offpipe-spec", "it.json", "--offpipe-checks", ","], "ERROR: --offpipe-checks: no check named *"),
+        (["--offpipe-spec", "it.json", "--offpipe-inputs", "no"], "ERROR: --offpipe-inputs: *no: no such directory"),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "x"], 'ERROR: --offpipe-seed: "x" is no positive whole *'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "0"], 'ERROR: --offpipe-seed: "0" is no positive *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", "1.5"], 'ERROR: --offpipe-seed: "1.5" is no positive *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-budget", "-1"], 'ERROR: --offpipe-budget: "-1" is no *number'),
+        (["--offpipe-spec", "it.json", "--offpipe-budget", "nan"], 'ERROR: --offpipe-budget: "nan" is no *number'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_for_is_a_usage_error(project, arguments, said):
+    project.spec()
+    result = project.pytest(*arguments, checks=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
+
+
+def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
+    project.ini("offpipe_specs = specs/*.json\n")
+    result = project.pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: offpipe_specs: specs/[*].json: no such file"])
+
+
+def test_each_option_has_its_ini(project):
+    project.spec({**COPY, "x-offpipe": {"skipChecks": {"repeat": "spared"}}})
+    project.write("small/in.txt", "small\n")
+    project.ini("""
+        offpipe_specs = it.json
+        offpipe_checks = run
+        offpipe_inputs = small
+        offpipe_seed = 77
+        offpipe_budget = 3.5
+        offpipe_strict = true
+    """)
+    project.pytester.makeconftest("""
+        from pytest_offpipe.settings import SETTINGS
+
+        def pytest_collection_finish(session):
+            print(session.config.stash[SETTINGS])
+    """)
+    result = project.pytest("-s", checks=False)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["offpipe: *seed 77", "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True)*"]
+    )
+    result = project.pytest("-s", "--offpipe-checks", "outputs", "--offpipe-seed", "5", checks=False)
+    result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
+
+
+def test_exit_codes_are_those_of_pytest(project):
+    project.spec()
+    assert project.pytest("it.json").ret == pytest.ExitCode.OK
+    assert project.pytest("it.json", "-k", "nothing").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    project.spec(project.shell("exit 3"))
+    assert project.pytest("it.json").ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("spec", ["it.json", "bad.json"])
+def test_collection_starts_no_process_and_writes_nothing(project, spec):
+    project.spec()
+    project.spec({**COPY, "needs": ["it"]}, to="bad.json")
+    before = sorted(project.path.rglob("*"))
+    project.write("watch/watch.py", """
+        import os, sys
+
+        STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.spawn", "subprocess.Popen"}
+        WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+
+        def note(event, arguments):
+            if event in STARTS or event in WRITES:
+                found.append((event, arguments))
+            elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR) and arguments[0] != os.devnull:
+                found.append((event, arguments))
+
+        def pytest_collection_finish():
+            print("seen", found)
+
+        found = []
+        sys.addaudithook(note)
+    """)  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(project.path / "watch"))
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        arguments = ["--offpipe-spec", spec, "--collect-only", "-p", "no:cacheprovider", "-s", "-p", "watch"]
+        result = project.pytest_process(*arguments, checks=False)
+    shutil.rmtree(project.path / "watch")
+    assert [line for line in result.outlines if line.startswith("seen")] == ["seen []"]
+    after = sorted(project.path.rglob("*"))  # stdout and stderr are those of the process
+    assert [one for one in after if one.name not in {"stdout", "stderr"} and "runpytest" not in one.name] == before
+    assert any("offpipe: seed" in line for line in result.outlines)
+    assert any("copy[run]" in line for line in result.outlines) == (spec == "it.json")

@@ -1,0 +1,157 @@
+"""`offpipe_audit` and `offpipe_run`: records are intact and tell what happened, or a failure shows where not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixture_project import make_project
+
+if TYPE_CHECKING:
+    import pytest
+
+AUDIT = r"""
+    import json
+    from pathlib import Path
+    import pytest
+    from runner.errors import UsageError
+
+    SPEC = "specs/small.json"
+
+    def the_log(report):
+        return Path(report.state_dir, f"audit_{report.run_id}.jsonl")
+
+    def flip(log, line, field):
+        lines = log.read_bytes().splitlines(keepends=True)
+        at = sum(map(len, lines[:line - 1])) + lines[line - 1].index(field)
+        return at
+
+    def test_an_intact_record_is_verified(offpipe, offpipe_audit, monkeypatch, tmp_path):
+        (tmp_path / "key").write_bytes(b"k" * 32)
+        monkeypatch.setenv("OFFPIPE_AUDIT_KEY_FILE", str(tmp_path / "key"))  # which tests leave alone
+        report = offpipe.run(SPEC)
+        for given in (report, None):
+            found = offpipe_audit.verify(given)
+            assert (found.runs, found.outputs, found.damage) == (1, 3, ())
+        monkeypatch.delenv("OFFPIPE_AUDIT_KEY_FILE")
+        assert offpipe_audit.verify(report.state_dir).runs == 1
+        alone = offpipe.stage(SPEC, "clean")
+        assert offpipe_audit.verify(alone).outputs == 1
+
+    def test_a_flipped_byte_is_shown_with_its_neighbours(offpipe, offpipe_audit, offpipe_faults):
+        report = offpipe.run(SPEC, stages="clean")
+        log = the_log(report)
+        offpipe_faults.corrupt(log, flip(log, 3, b'"seq":2') + 6)
+        with pytest.raises(AssertionError) as failed:
+            offpipe_audit.verify(report)
+        lines = str(failed.value).splitlines()
+        assert lines[0].startswith("damaged: ") and f"{log.name}:3: " in lines[0]
+        shown = [line.split()[:2] for line in lines[1:4]]
+        assert shown == [["2", "attempt.started"], [">", "3"], ["4", "stage.commit"]]
+
+    def test_the_field_is_shown(offpipe, offpipe_audit):
+        report = offpipe.run(SPEC, stages="clean")
+        log = the_log(report)
+        log.write_bytes(log.read_bytes().replace(b'"exit":0', b'"exit":1', 1))
+        with pytest.raises(AssertionError) as failed:
+            offpipe_audit.verify()
+        text = str(failed.value)
+        assert f"{log.name}:3: hash: " in text and '\n          hash: "' in text and '"exit":1' in text
+
+    def test_an_output_that_was_changed_is_damage_too(offpipe, offpipe_audit):
+        report = offpipe.run(SPEC)
+        report.stages["sort"].outputs["text"].path.write_text("other")
+        with pytest.raises(AssertionError, match="work/sorted.txt"):
+            offpipe_audit.verify(report)
+
+    def test_a_failed_run_is_incomplete_and_no_damage(offpipe, offpipe_audit, offpipe_faults):
+        offpipe_faults.exit_code("clean", 3)
+        report = offpipe.run(SPEC)
+        assert offpipe_audit.verify(report).incomplete
+
+    def test_events_are_asserted_in_order_with_others_between(offpipe, offpipe_audit, offpipe_faults, offpipe_clock):
+        offpipe_faults.exit_code("clean", 75)
+        spec = {**json.loads(Path(SPEC).read_text()), "root": ".", "defaults": {"retry": {"attempts": 2}}}
+        report = offpipe.run(spec)
+        found = offpipe_audit.assert_events(
+            report,
+            "run.start",
+            {"ev": "attempt.finished", "stage": "clean", "exit": 75},
+            {"ev": "attempt.finished", "stage": "clean", "exit": 0},
+            {"ev": "stage.commit", "stage": "sort"},
+            "run.end",
+        )
+        assert [record["seq"] for record in found] == sorted(record["seq"] for record in found)
+
+    @pytest.mark.parametrize("events, message", [
+        ([{"ev": "attempt.finished", "stage": "clean", "exit": 75}], "  data.exit: expected 75, found 0"),
+        ([{"ev": "attempt.finished", "stage": "clean", "code": 0}], "  data.code: expected 0, found 'nothing'"),
+        (["stage.comit"], 'did you mean "stage.commit"?'),
+        (["run.end", "run.start"], "it is there before the one that it should follow:"),
+    ])
+    def test_what_is_missing_is_shown_by_what_is_nearest(offpipe, offpipe_audit, events, message):
+        with pytest.raises(AssertionError) as failed:
+            offpipe_audit.assert_events(offpipe.stage(SPEC, "clean"), *events)
+        text = str(failed.value)
+        assert text.startswith(f"event {len(events)} is not in the log") and message in text
+
+    def test_the_nearest_record_is_shown_with_its_neighbours(offpipe, offpipe_audit):
+        with pytest.raises(AssertionError) as failed:
+            offpipe_audit.assert_events(offpipe.stage(SPEC, "clean"), {"ev": "attempt.finished", "exit": 75})
+        rows = str(failed.value).splitlines()[2:5]
+        assert [row.split()[:3] for row in rows] == [
+            ["1", "attempt.started", rows[0].split()[2]], [">", "2", "attempt.finished"],
+            ["3", "stage.commit", rows[2].split()[2]]]
+
+    def test_there_is_nothing_to_verify(offpipe_audit):
+        with pytest.raises(UsageError, match="no run of offpipe in this test"):
+            offpipe_audit.verify()
+"""
+
+
+def test_records_are_asserted(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(test_audit=AUDIT)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result.assert_outcomes(passed=12)
+
+
+SHARED = r"""
+    import pytest
+
+    def test_one(offpipe_run, offpipe_audit):
+        assert offpipe_run.exit_code == 0 and list(offpipe_run.stages) == ["clean", "sort", "gather"]
+        assert {one.status for one in offpipe_run.stages.values()} == {"succeeded"}
+        offpipe_audit.verify(offpipe_run)
+        offpipe_audit.assert_events(offpipe_run, {"ev": "stage.commit", "stage": "clean"}, "run.end",
+                                    {"ev": "stage.commit", "stage": "sort"}, "run.end")
+        offpipe_run.stages.clear()  # is nobody else's
+
+    def test_two(offpipe_run):
+        assert offpipe_run.stages["clean"].outputs["text"].lines[0] == b"line 0"
+
+    def test_three(offpipe_run, offpipe_spec):
+        assert offpipe_spec["name"] == "small" and offpipe_run.stages["gather"].outputs["all"] == b"A\nB\n"
+
+    @pytest.mark.offpipe_spec("specs/small.json", params={"clean": {"mode": "upper"}})
+    def test_with_other_params(offpipe_run):
+        assert offpipe_run.stages["clean"].outputs["text"].lines[0] == b"LINE 0"
+
+    @pytest.mark.offpipe_spec("specs/small.json", params={"clean": {"fail": 3}})
+    def test_that_fails(offpipe_run):
+        assert offpipe_run.exit_code == 1 and offpipe_run.stages["clean"].exit_code == 3
+"""
+
+
+def test_one_run_is_shared_by_tests_workers_and_checks(pytester: pytest.Pytester) -> None:
+    witness = pytester.path / "witness"
+    make_project(pytester.path)
+    stage = pytester.path / "stages/clean.py"
+    stage.write_text(f"{stage.read_text()}\nwith open({str(witness)!r}, 'a') as file:\n    file.write('ran\\n')\n")
+    pytester.makepyfile(test_shared=SHARED)
+    result = pytester.runpytest_subprocess(
+        "-W", "error", "-p", "no:randomly", "-n2", "--offpipe-spec", "specs/small.json", "--offpipe-checks=run",
+        "test_shared.py",
+    )  # fmt: skip
+    result.assert_outcomes(passed=5 + 3)
+    # Once for all that share it, once with other params; what fails does so before it comes to that.
+    assert witness.read_text() == "ran\n" * 2

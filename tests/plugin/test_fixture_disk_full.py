@@ -1,0 +1,81 @@
+"""`offpipe_faults.disk_full`: writes really fail, of one stage alone, and what comes after has room again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fixture_project import make_project
+
+if TYPE_CHECKING:
+    import pytest
+
+DISK_FULL = r"""
+    import json, os
+    from pathlib import Path
+    import pytest
+    from runner.errors import UsageError
+
+    SPEC = "specs/small.json"
+    PAGE = os.sysconf("SC_PAGE_SIZE")
+    LINES = b"Line\n" * 20_000
+    SWALLOWS = {"specVersion": 1, "name": "one", "stages": [{"name": "it", "outputs": {"text": "o.txt"},
+                "command": ["sh", "-c", "head -c 100000 /dev/zero > $PIPELINE_OUTPUT_TEXT; true"]}]}
+
+    def test_a_stage_alone_fails_and_goes_on_with_room(offpipe, offpipe_faults):
+        offpipe_faults.disk_full("clean", after_bytes=5 * PAGE)
+        full = offpipe.stage(SPEC, "clean", inputs={"text": LINES})
+        assert (full.status, "No space left" in full.log, list(full.outputs)) == ("failed", True, [])
+        report = offpipe.stage(SPEC, "clean", after=full)
+        assert report.outputs["text"] == LINES.lower()
+
+    def test_only_the_stage_of_a_pipeline_fails(offpipe, offpipe_faults, offpipe_audit):
+        inputs = {"data/in.txt": LINES}
+        first = offpipe.run(SPEC, stages="gather", inputs=inputs)
+        offpipe_faults.disk_full("sort", after_bytes=PAGE)
+        full = offpipe.run(SPEC, keep_going=True)
+        assert [one.status for one in full.stages.values()] == ["succeeded", "failed", "skipped"]
+        assert full.stages["clean"].outputs["text"] == LINES.lower() and full.workspace == first.workspace
+        offpipe_audit.verify(full)
+        report = offpipe.run(SPEC)
+        assert report.exit_code == 0 and report.stages["sort"].outputs["text"] == LINES.lower()
+        offpipe_audit.verify(report)
+
+    def test_the_retry_has_room_and_the_clock_knows(offpipe, offpipe_faults, offpipe_clock):
+        spec = json.loads(Path(SPEC).read_text()) | {"root": "."}
+        spec["stages"][0]["retry"] = {"attempts": 2, "delaySeconds": 60, "jitter": 0, "retryExitCodes": [1, 74, 75]}
+        offpipe_faults.disk_full("clean", after_bytes=0)
+        report = offpipe.stage(spec, "clean", inputs={"text": LINES})
+        assert [one.code == 0 for one in report.attempts] == [False, True] and offpipe_clock.slept == [60]
+
+    def test_who_swallows_it_is_seen(offpipe, offpipe_faults):
+        offpipe_faults.disk_full("it", after_bytes=3 * PAGE)
+        report = offpipe.stage(SWALLOWS, "it")
+        assert report.status == "succeeded" and len(report.outputs["text"]) == 3 * PAGE
+
+    def test_other_faults_come_about_beside_it(offpipe, offpipe_faults):
+        offpipe_faults.exit_code("clean", 3)
+        offpipe_faults.disk_full("gather", after_bytes=0)
+        report = offpipe.run(SPEC, keep_going=True)
+        assert report.stages["clean"].exit_code == 3 and report.stages["gather"].status == "failed"
+
+    def test_hooks_are_refused(offpipe, offpipe_faults):
+        offpipe_faults.disk_full("clean", after_bytes=0)
+        with pytest.raises(UsageError, match="do not reach a run on a full disk"):
+            offpipe.stage(SPEC, "clean", plugins=[object()])
+        assert offpipe.stage(SPEC, "clean").status == "failed"
+
+    @pytest.mark.offpipe_fault("disk_full", "clean", after_bytes=10**7)
+    def test_all_of_it_has_room(offpipe):
+        assert offpipe.stage(SPEC, "clean").status == "succeeded"
+"""
+
+
+def test_a_full_disk_is_real(pytester: pytest.Pytester, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    make_project(pytester.path)
+    pytester.makepyfile(test_disk_full=DISK_FULL)
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result.assert_outcomes(passed=7, errors=1)
+    result.stdout.fnmatch_lines(
+        ["  disk_full('clean', after_bytes=10000000): its stage did not run, or all that it wrote had room"]
+    )

@@ -1,0 +1,23 @@
+"""What docs/pytest-fixtures.md shows passes as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fixture_project import make_project
+
+if TYPE_CHECKING:
+    import pytest
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs/pytest-fixtures.md"
+
+
+def test_every_example_passes(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    examples = "\n\n".join(["import pytest", *blocks])
+    (pytester.path / "test_examples.py").write_text(examples, encoding="utf-8")
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
+    result.assert_outcomes(passed=examples.count("\ndef test_"))
