@@ -15,6 +15,7 @@ LEVELS = (KERNEL, FILTER, SCAN)
 
 NONE = "none"  # the level of a run that started no stage
 NAMED = "named"  # the layer `attempts` when each is told by its program
+TAGGED = "by tags"  # how the launcher tells whose a process is, at best
 STRICT, BEST_EFFORT = "strict", "best-effort"  # whether less than FILTER is refused where there could be more
 
 

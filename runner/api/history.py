@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
@@ -128,6 +127,8 @@ def _plainly(data: dict[str, object]) -> str:
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
     """Whether a stage was completed after it had failed, in whatever run: its marker is younger."""
+    from datetime import datetime
+
     try:
         completed = os.stat(session.spec.paths.marker(stage)).st_mtime
         return completed > datetime.fromisoformat(failure.time).timestamp()

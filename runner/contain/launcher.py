@@ -287,7 +287,7 @@ def main(zygote: Zygote | None) -> NoReturn:
     level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
     isolation = _isolated(level, runner, descriptors)
-    tree = open_tree(open_tags() if level != SCAN else None, plain="plain" in sys.argv[3:])
+    tree = open_tree(open_tags(isolation.layers) if level != SCAN else None, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
     service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, zygote)
     try:

@@ -17,9 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MS_BIND, MS_REC = 4096, 16384
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
+MS_KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime: statvfs(3) has them at the same bits
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 PROC = "/proc"
+NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point; or one that stages cannot get to either
 # Every mount of these kinds, since a chroot may have a /proc as well. Who may write there is not only root: a
 # delegated control group is its user's, and with it goes the right to stop or kill what is in it.
 KERNEL_FILE_SYSTEMS = frozenset(
@@ -59,20 +61,36 @@ def _make_read_only(path: bytes) -> bool:
     try:
         calls.call("kernel settings", "mount_setattr", AT_FDCWD, path, AT_RECURSIVE, attributes, len(attributes))
     except RefusedError as error:
-        if error.number in (errno.EINVAL, errno.ENOENT, errno.EACCES):  # no mount point; no way to it, for stages too
+        if error.number not in NO_WAY:
+            return _remount(path)
+        return False
+    return True
+
+
+def _remount(path: bytes) -> bool:
+    """As above, but this mount alone: where mount_setattr is unknown, to Linux before 5.12 or a container's profile."""
+    try:
+        kept = os.statvfs(path).f_flag & MS_KEPT
+        calls.mount(f"remounting {os.fsdecode(path)}", b"none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    except (RefusedError, OSError) as error:
+        if (error.number if isinstance(error, RefusedError) else error.errno) in NO_WAY:
             return False
         raise
     return True
 
 
 def _kernel_mounts() -> list[bytes]:
-    """Where the kernel's own file systems are mounted, but for this namespace's /proc; proc(5), mountinfo."""
-    found = []
+    """Where the kernel's own file systems are mounted, and what is below, but for this namespace's /proc.
+
+    proc(5), mountinfo: a mount stands after the one that it is in.
+    """
+    found: list[bytes] = []
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             fields, _, kind = line.partition(b" - ")
             path = _unescaped(fields.split()[4])
-            if kind.split()[0] in KERNEL_FILE_SYSTEMS and path != os.fsencode(PROC):
+            is_below = any(path.startswith(above + b"/") for above in found)
+            if (is_below or kind.split()[0] in KERNEL_FILE_SYSTEMS) and path != os.fsencode(PROC):
                 found.append(path)
     return found
 

@@ -14,6 +14,7 @@ import os
 import resource
 
 from runner.contain import bpf, calls, seccomp
+from runner.levels import TAGGED
 
 LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
 NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started
@@ -53,16 +54,16 @@ def _shown(pid: int) -> int:
     return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
 
 
-def open_tags() -> Tags | None:
+def open_tags(layers: dict[str, str]) -> Tags | None:
     """Where the filter is installed: tags, or None where that limit cannot be set as high (inside a stage, or by root).
 
-    Then parents and sessions have to do.
+    Then parents and sessions have to do; `layers` is told.
     """
     own = resource.getrlimit(bpf.RLIMIT_RTTIME)
-    if own[1] != resource.RLIM_INFINITY:
-        return None
     try:
         resource.setrlimit(bpf.RLIMIT_RTTIME, own)
+        reason = "" if own[1] == resource.RLIM_INFINITY else f"RLIMIT_RTTIME is at most {own[1]} here"
     except (OSError, ValueError):
-        return None
-    return Tags()
+        reason = "RLIMIT_RTTIME cannot be set"
+    layers["processes"] = f"by parents and sessions: {reason}" if reason else TAGGED
+    return None if reason else Tags()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.words import printable
-from runner.levels import FILTER, KERNEL, LEVELS, NAMED, NONE, SCAN
+from runner.levels import FILTER, KERNEL, LEVELS, NAMED, NONE, SCAN, TAGGED
 from runner.results import network_text
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ LAYERS = (
     ("kernel settings", "kernelSettings", "/sys, control groups and root's /proc/sys are {}"),
     ("seccomp", "seccomp", "no sockets, no io_uring, no way into other namespaces or processes"),
     ("attempts", "attempts", "programs that ask for a network: {}"),
+    ("processes", "processes", "whose each is, is told {}"),
     ("Landlock", "landlock", "a wall round each stage, {}"),
     ("memory", "memory", "of other processes of the same user: {}, which was tried"),
     ("capabilities", "privileges", "left to stages: {}"),
@@ -51,6 +52,8 @@ def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
         yield "offline guard: only at level scan, stages can reach the network" + (f" ({why})" if why else "")
     if isolation.get("attempts", NAMED) != NAMED:
         yield f"offline guard: attempts are refused, but {isolation['attempts']}"
+    elif isolation.get("processes", TAGGED) != TAGGED:
+        yield f"offline guard: attempts of what left its stage may be laid to another: told {isolation['processes']}"
     if isolation.get("kernelSettings", "").startswith("writable"):
         why = isolation["kernelSettings"]
         yield f"offline guard: stages can change what the kernel does outside, where their user may: {why}"

@@ -169,6 +169,7 @@ def test_a_run_inside_a_user_namespace_reaches_the_same(bench, options):
         pytest.skip(f"no unshare {options} here")
     bench.succeed(wrapper=wrapper)
     assert isolation(bench)["level"] == "kernel"
+    assert isolation(bench)["userMap"] == "own id", "there is no other"
     assert not bench.alive()
 
 

@@ -88,6 +88,7 @@ def test_remarks_and_modules_found_nowhere_are_told_once_by_verbs_that_plan_and_
         said = bench.succeed(verb).stderr
         assert said.count(unfound) == 1 and said.count("did you mean {outputs.o}?") == 1
         assert '"env": {"PYTHONPATH": "lib"}' in said
+    assert "  cleaning  found nowhere: changes of it are not noticed\n" in bench.succeed("explain", "a").stdout
     assert unfound in bench.succeed("run").stderr
     assert bench.succeed("run", "-q").stderr == ""
 

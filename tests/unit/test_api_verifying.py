@@ -106,8 +106,9 @@ def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
     assert verify(bench.spec, "--expect-head", head.upper()).returncode == 0
     bench.succeed()
     shown = verify(bench.spec, "--expect-head", head)
-    assert shown.returncode == 6 and f"{LEDGER}:3: hash: the head is" in shown.stdout
+    assert shown.returncode == 6 and f"{LEDGER}:3: hash: the head expected is" in shown.stdout
     assert "the head expected is that of line 2; 1 record was appended since, the head is" in shown.stdout
+    assert json.loads(verify(bench.spec, "--expect-head", head, "--json").stdout)["expectedHeadLine"] == 2
 
 
 def test_json_says_it_all(bench):

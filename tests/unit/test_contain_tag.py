@@ -20,7 +20,7 @@ import os, resource, subprocess, sys
 from runner.contain import calls
 from runner.contain.tag import Tags, _shown, open_tags
 calls.prctl("test", "no_new_privs", calls.PR_SET_NO_NEW_PRIVS, 1)
-tags = open_tags()
+tags = open_tags({})
 def tagged(*argv, number=7):
     '''Start a program as a launch; it is told of by its first line, and ended by the end of its input.'''
     return subprocess.Popen(
@@ -136,9 +136,12 @@ def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
 
 def test_there_are_none_where_the_limit_cannot_be_set():
     code = """
-        main = tagged(sys.executable, "-c", "from runner.contain.tag import open_tags; print(open_tags())")
-        print(main.communicate()[0])
+        main = tagged(sys.executable, "-c", "from runner.contain.tag import open_tags as o; l = {}; print(o(l), l)")
+        print(main.communicate()[0], end="")
         resource.setrlimit(15, (1 << 40, 1 << 40))
-        print(open_tags())
+        layers = {}
+        print(open_tags(layers), layers)
     """
-    assert in_process(code).split() == ["None", "None"]
+    inside, limited = in_process(code).strip().splitlines()
+    told = "None {'processes': 'by parents and sessions: RLIMIT_RTTIME "
+    assert (inside, limited) == (told + "cannot be set'}", f"{told}is at most {1 << 40} here'}}")

@@ -55,6 +55,9 @@ def test_less_is_one_and_says_why() -> None:
     assert "unshare failed: EPERM" in warning and "seccomp failed: EINVAL" in warning
     (unnamed,) = isolation_warnings({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
     assert "attempts are refused, but cannot be named" in unnamed
+    (guessed,) = isolation_warnings({**KERNEL, "processes": "by parents and sessions: RLIMIT_RTTIME is at most 5 here"})
+    assert "may be laid to another: told by parents and sessions: RLIMIT_RTTIME" in guessed
+    assert list(isolation_warnings({**KERNEL, "processes": "by tags"})) == []
     (writable,) = isolation_warnings({**KERNEL, "kernelSettings": "writable: mount_setattr failed: ENOSYS"})
     assert "stages can change" in writable and "ENOSYS" in writable
 
