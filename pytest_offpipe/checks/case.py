@@ -40,7 +40,8 @@ class Case:
         if spec.path not in runs:
             runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
         self.shared = runs[spec.path]
-        self.directory = self.shared.directory / f"{stage.name if stage else 'pipeline'}.{check}"
+        worker = getattr(item.config, "workerinput", {}).get("workerid", "")  # with --dist each, all make all checks
+        self.directory = self.shared.directory / f"{stage.name if stage else 'pipeline'}.{check}{worker and '.'}{worker}"
 
     @property
     def is_pipeline(self) -> bool:
