@@ -40,8 +40,9 @@ class Case:
         if spec.path not in runs:
             runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
         self.shared = runs[spec.path]
-        worker = getattr(item.config, "workerinput", {}).get("workerid", "")  # with --dist each, all make all checks
-        self.directory = self.shared.directory / f"{stage.name if stage else 'pipeline'}.{check}{worker and '.'}{worker}"
+        subject = stage.name if stage else "pipeline"
+        worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
+        self.directory = self.shared.directory / ".".join(filter(None, (subject, check, worker)))
 
     @property
     def is_pipeline(self) -> bool:
