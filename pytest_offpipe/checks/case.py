@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -127,8 +128,11 @@ class Case:
 
     @property
     def by_hand(self) -> str:
-        """The command that makes the check again, with the same chance."""
-        return f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+        """The command that makes the check again, with the same chance, where pytest was called."""
+        words = ["pytest", f"{self.spec.shown}::{self.item.name}", "--offpipe-seed", str(self.settings.seed)]
+        if inputs := self.item.config.getoption("offpipe_inputs"):
+            words += ["--offpipe-inputs", inputs]
+        return shlex.join(words)
 
     def note(self, text: str) -> None:
         """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
