@@ -20,16 +20,16 @@ BENCHMARKS = {
     "start": start.measure, "noop": noop.measure, "copies": copies.measure, "scripts": scripts.measure,
     "touched": touched.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure,
 }  # fmt: skip
+SWIFT = ("make", "ninja", "doit")
 ALONE = {"start", "text", "growth", "guard"}  # what looks at no other tool
 
 
 def main() -> int:
     parser = _parser()
     asked = parser.parse_args()
-    names, peers = (
-        _known(parser, asked.names, BENCHMARKS) or list(BENCHMARKS),
-        _known(parser, asked.peers.split(","), PEERS),
-    )
+    names = _known(parser, asked.names, BENCHMARKS) or list(BENCHMARKS)
+    default = SWIFT if asked.quick else PEERS
+    peers = _known(parser, list(default) if asked.peers is None else asked.peers.split(","), PEERS)
     sizes = LEAST if asked.least else QUICK if asked.quick else FULL
     runs = asked.runs or sizes.runs
     if sizes is FULL and runs < FULL.runs:
@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "--runs", type=int, metavar="N", help="interleaved runs of each (default, and least in full: 5)"
     )
     parser.add_argument("--dir", type=Path, metavar="DIR", help="the disk to measure on (default: the temporary one)")
-    parser.add_argument("--peers", default=",".join(PEERS), metavar="LIST", help="other tools (default: %(default)s)")
+    parser.add_argument(
+        "--peers", metavar="LIST", help=f"other tools (default: {','.join(PEERS)}; quick: {','.join(SWIFT)})"
+    )
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), metavar="DIR", help="where tools are installed (%(default)s)"
     )
