@@ -125,14 +125,17 @@ def run(
             if plan is None or not plan.is_noop:
                 raise
             # The run that is open is the holder's, also one of the same id, and none of its work concerns us.
-            return _nothing_to_do(session, options, plan, began)
+            return _nothing_to_do(session, options, plan, began, remembers=False)
 
 
-def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float) -> RunResult:
+def _nothing_to_do(
+    session: Session, options: Options, plan: Plan, began: float, *, remembers: bool = True
+) -> RunResult:
     seconds = time.monotonic() - began
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
-    remember(session, options)
+    if remembers:
+        remember(session, options)
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -168,7 +171,6 @@ def _run_locked(
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
         try:
             preload()
-            open_runs = session.head.open_runs
             lock.write_holder(holder(None, launcher))
             session.heal()
             recovered = _recovered(session, options)
@@ -178,11 +180,12 @@ def _run_locked(
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
             plan = refuse(session, options, plan)
-            begun = mine.last is not None or mine.run in open_runs
+            begun = mine.last is not None or mine.run in session.head.open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
             session.remark()
             launcher = settle(launcher, strict=options.offline == STRICT)
+            launcher.load(session.imports)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.cli.parser import Invocation
 
-__all__ = ["main"]
+__all__ = ["main", "report"]
 
 _INTERRUPTED = 130
 _REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
@@ -42,6 +42,11 @@ def _about(word: str) -> str:
     from runner.cli.help import top_help
 
     return top_help()
+
+
+def report(error: OffpipeError) -> int:
+    """Say what went wrong before a verb was known, and return the exit code."""
+    return _report(error, None, Stream(STDERR), trace=False)
 
 
 def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
