@@ -7,33 +7,78 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import copies, growth, guard, text
+from benchmarks import copies, growth, guard, noop, report, scripts, start, text, touched
+from benchmarks.bench import Bench
 from benchmarks.machine import describe
-from benchmarks.table import show
+from benchmarks.peers import Found, default_cache, find
+from benchmarks.sizes import FULL, LEAST, QUICK
+from benchmarks.table import Table, show
+from benchmarks.timing import CHECKOUT
+from benchmarks.tools import PEERS
 
-BENCHMARKS = {"copies": copies.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure}
+BENCHMARKS = {
+    "start": start.measure, "noop": noop.measure, "copies": copies.measure, "scripts": scripts.measure,
+    "touched": touched.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure,
+}  # fmt: skip
+SWIFT = ("make", "ninja", "doit")
+ALONE = {"start", "text", "growth", "guard"}  # what looks at no other tool
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all when none is given")
-    parser.add_argument("--quick", action="store_true", help="less work: a look, not a measurement")
-    parser.add_argument(
-        "--runs", type=int, default=5, metavar="N", help="interleaved runs of each (default and least: 5)"
-    )
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="the disk to measure on (default: the temporary one)")
+    parser = _parser()
     asked = parser.parse_args()
-    if unknown := set(asked.names) - set(BENCHMARKS):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
-    if asked.runs < 5:
-        parser.error("fewer than 5 runs show no spread")
+    names = _known(parser, asked.names, BENCHMARKS) or list(BENCHMARKS)
+    default = SWIFT if asked.quick else PEERS
+    peers = _known(parser, list(default) if asked.peers is None else asked.peers.split(","), PEERS)
+    sizes = LEAST if asked.least else QUICK if asked.quick else FULL
+    runs = asked.runs or sizes.runs
+    if sizes is FULL and runs < FULL.runs:
+        parser.error(f"fewer than {FULL.runs} runs show no spread")
+    found = Found() if set(names) <= ALONE else find(asked.cache, peers)
+    tables: list[Table] = []
     with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-", dir=asked.dir) as directory:
         place = Path(directory)
-        print("\n".join(describe(place)), flush=True)
-        for name in asked.names or BENCHMARKS:
-            for table in BENCHMARKS[name](place, runs=asked.runs, quick=asked.quick):
+        about = [*describe(place), *(f"{name}: {said}" for name, said in found.versions.items())]
+        about.append(f"{sizes.name} sizes, {runs} runs of each in turn")
+        if sizes is not FULL:
+            about.append("the bounds are meant for full sizes: here they only show how they are told")
+        print("\n".join(about), flush=True)
+        for name in names:
+            for table in BENCHMARKS[name](Bench(place / name, sizes, runs, found.tools)):
                 show(table)
+                tables.append(table)
+    is_complete = sizes is FULL and set(names) == set(BENCHMARKS)
+    if to := asked.to or (CHECKOUT / "docs" if is_complete else None):
+        print(f"\nwritten to {report.write(to, about, tables)}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all when none is given")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="less work: a look, not a measurement")
+    size.add_argument("--least", action="store_true", help="next to no work: whether the programs themselves work")
+    parser.add_argument(
+        "--runs", type=int, metavar="N", help="interleaved runs of each (default, and least in full: 5)"
+    )
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="the disk to measure on (default: the temporary one)")
+    parser.add_argument(
+        "--peers", metavar="LIST", help=f"other tools (default: {','.join(PEERS)}; quick: {','.join(SWIFT)})"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), metavar="DIR", help="where tools are installed (%(default)s)"
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write a report (default: docs, for all in full)")
+    return parser
+
+
+def _known(parser: argparse.ArgumentParser, names: list[str], known: dict[str, object]) -> list[str]:
+    """Return the names; one that is not known ends it all."""
+    names = [name for name in names if name]
+    if unknown := set(names) - set(known):
+        parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return names
 
 
 if __name__ == "__main__":

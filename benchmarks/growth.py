@@ -2,83 +2,104 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING
 
+from benchmarks.bounds import Bound, judged
 from benchmarks.table import Table
-from benchmarks.timing import Sample, interleave, note, runner, timed
+from benchmarks.timing import Sample, note, runner, timed
+from benchmarks.tools import Offpipe, laid_out
+from benchmarks.work import Work, chain, wide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from benchmarks.bench import Bench
 
-def measure(place: Path, *, runs: int, quick: bool) -> Iterator[Table]:
-    sizes = (200, 2000) if quick else (1000, 10_000)
-    for shape, shown in SHAPES.items():
-        pipelines = [Pipeline(place / f"{shape.__name__}-{stages}", shape, stages) for stages in sizes]
-        firsts = {f"first run (once), {one.stages:,} stages": one.first() for one in pipelines}
-        cases: dict[str, Callable[[Sample], None]] = {}
-        for verb in VERBS[1:]:
-            cases |= {f"{verb}, {one.stages:,} stages": one.case(verb) for one in pipelines}
-        samples = {**firsts, **interleave(cases, runs)}
-        note_on_growth = _times_as_long(samples, sizes)
-        yield Table(f"growth: {shown}", samples, with_memory=True, notes=[note_on_growth])
-        for one in pipelines:
-            shutil.rmtree(one.root)
+RUN, LOAD, PLAN, NOOP = "run", "load", "plan", "no-op"
+WORDS = {
+    RUN: ["spec.json", "-q", "--durability", "process"],
+    LOAD: ["validate", "spec.json"],
+    PLAN: ["plan", "spec.json"],
+    NOOP: ["spec.json", "-q", "--durability", "process"],
+}
+KIB = 4  # of memory a stage, beyond the spec as it is loaded
 
 
-def chain(number: int) -> tuple[str, str]:
-    return (f"out/{number - 1}.txt" if number else "input.txt"), f"out/{number}.txt"
+def measure(bench: Bench) -> Iterator[Table]:
+    small, large = bench.sizes.growth
+    for shape in (wide, chain):
+        pipelines = {stages: Pipeline(bench.place / f"growth-{stages}", shape(stages)) for stages in (small, large)}
+        for pipeline in pipelines.values():
+            pipeline.lay_out(bench.runs)
+        runs = {_name(RUN, stages): one.case(RUN) for stages, one in pipelines.items()}
+        samples = bench.interleave(runs)
+        for one in pipelines.values():
+            one.case(NOOP)(Sample())  # leaves the record that the next ones read
+        verbs = {
+            _name(verb, stages): one.case(verb) for verb in (LOAD, PLAN, NOOP) for stages, one in pipelines.items()
+        }
+        samples |= bench.interleave(verbs)
+        shown = f"{shape.__name__}, {small:,} and {large:,} stages"
+        bounds = [*_times(samples, shown, small, large), *_memory(samples, shown, small, large)]
+        notes = [
+            f"load is `validate`; memory is told beyond what that takes, which is {_loaded(samples, small, large)}"
+        ]
+        yield Table(f"growth, {shown}: by the stage", samples, with_memory=True, notes=notes, bounds=bounds)
+        shutil.rmtree(bench.place)
 
 
-def fan(number: int) -> tuple[str, str]:
-    return "input.txt", f"out/{number}.txt"
+def _name(verb: str, stages: int) -> str:
+    return f"offpipe {verb}, {stages:,} stages"
 
 
-SHAPES = {chain: "a chain, each stage reads what the last one wrote", fan: "a fan, every stage reads the same input"}
-VERBS = ("first run (once)", "validate", "plan", "no-op run")
+def _times(samples: Mapping[str, Sample], shown: str, small: int, large: int) -> Iterator[Bound]:
+    for verb in WORDS:
+        few, many = samples[_name(verb, small)], samples[_name(verb, large)]
+        rounds = [(two / large) / (one / small) for one, two in zip(few.seconds, many.seconds, strict=True)]
+        value = (many.median / large) / (few.median / small)
+        promise = f"7. {shown}: {verb}, time a stage"
+        yield judged(promise, value, 1.3, low=min(rounds), high=max(rounds), unit="x")
 
 
-def _times_as_long(samples: dict[str, Sample], sizes: tuple[int, int]) -> str:
-    factors = []
-    for verb in VERBS:
-        small, large = (samples[f"{verb}, {stages:,} stages"].median for stages in sizes)
-        factors.append(f"{verb} {large / small:.1f}")
-    return f"{sizes[1] // sizes[0]} times the stages took so many times as long: {', '.join(factors)}"
+def _memory(samples: Mapping[str, Sample], shown: str, small: int, large: int) -> Iterator[Bound]:
+    loaded = _a_stage(samples, LOAD, small, large)
+    for verb in (PLAN, RUN, NOOP):
+        more = _a_stage(samples, verb, small, large) - loaded
+        yield judged(f"7. {shown}: {verb}, memory a stage beyond the spec", more, KIB, unit="KiB", digits=1)
+
+
+def _a_stage(samples: Mapping[str, Sample], verb: str, small: int, large: int) -> float:
+    """Return how many KiB the peak grows by a stage."""
+    return (samples[_name(verb, large)].peak - samples[_name(verb, small)].peak) / (large - small) / 1024
+
+
+def _loaded(samples: Mapping[str, Sample], small: int, large: int) -> str:
+    return f"{_a_stage(samples, LOAD, small, large):.1f} KiB a stage"
 
 
 class Pipeline:
-    """Stages of `/bin/cp` in one shape; everything but the first run is measured in its up-to-date state."""
+    """Trees of the same work: one for each first run, of which the last is then up to date for all other verbs."""
 
-    def __init__(self, root: Path, shape: Callable[[int], tuple[str, str]], stages: int) -> None:
-        self.root = root
-        self.stages = stages
-        root.mkdir()
-        (root / "input.txt").write_text("a line\n")
-        listed = []
-        for number in range(stages):
-            source, target = shape(number)
-            command = ["/bin/cp", "{inputs.it}", "{outputs.it}"]
-            listed.append(
-                {"name": f"s{number}", "command": command, "inputs": {"it": source}, "outputs": {"it": target}}
-            )
-        self.spec = root / "spec.json"
-        self.spec.write_text(json.dumps({"specVersion": 1, "name": "growth", "stages": listed}))
+    def __init__(self, root: Path, work: Work) -> None:
+        self._root = root
+        self._work = work
+        self._fresh: list[Path] = []
+        self._last = root
 
-    def first(self) -> Sample:
-        """Bring it up to date, once: what all other cases need."""
-        note(f"first run of {self.stages:,} stages")
-        sample = Sample()
-        sample.add(timed(runner(self.spec, "-q", "--durability", "process")))
-        note("")
-        return sample
+    def lay_out(self, trees: int) -> None:
+        note(f"writing {len(self._work.steps):,} stages")
+        tool = Offpipe("process")
+        for number in range(trees):
+            tree = self._root / str(number)
+            laid_out(tool, tree, self._work)
+            self._fresh.append(tree)
 
     def case(self, verb: str) -> Callable[[Sample], None]:
-        words = {
-            "validate": ["validate", self.spec],
-            "plan": ["plan", self.spec],
-            "no-op run": [self.spec, "-q", "--durability", "process"],
-        }[verb]
-        return lambda sample: sample.add(timed(runner(*words)))
+        def run(sample: Sample) -> None:
+            if verb == RUN:
+                self._last = self._fresh.pop()
+            sample.add(timed(runner(*WORDS[verb]), self._last))
+
+        return run

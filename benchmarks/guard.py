@@ -7,7 +7,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Table, spelled
+from benchmarks.bounds import Bound, added
+from benchmarks.table import Table
 from benchmarks.timing import Sample, Usage, interleave, note
 from runner.contain.client import Launcher
 from runner.contain.launch import Launch
@@ -15,17 +16,24 @@ from runner.levels import FILTER, KERNEL, SCAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from benchmarks.bench import Bench
 
 LEVELS = {"no isolation": SCAN, "level filter": FILTER, "level kernel": KERNEL}
 
 
-def measure(place: Path, *, runs: int, quick: bool) -> Iterator[Table]:
-    log = place / "log"
+def measure(bench: Bench) -> Iterator[Table]:
+    bench.place.mkdir(exist_ok=True)
+    log = bench.place / "log"
     log.touch()
     names = [name for name in LEVELS if _is_reached(LEVELS[name])]
-    starts = interleave({name: _start(LEVELS[name]) for name in names}, max(runs, 9))
-    yield Table("guard: until the launcher is ready, once a run", starts, "no isolation", notes=_added(starts, 25e-3))
+    starts = interleave({name: _start(LEVELS[name]) for name in names}, max(bench.runs, 9))
+    yield Table(
+        "guard: until the launcher is ready, once a run",
+        starts,
+        "no isolation",
+        bounds=_added(starts, "guard: ready", 25),
+    )
     with ExitStack() as stack:
         launchers = {name: stack.enter_context(_ready(LEVELS[name])) for name in names}
         cases = {name: _stage(launcher, str(log)) for name, launcher in launchers.items()}
@@ -33,21 +41,19 @@ def measure(place: Path, *, runs: int, quick: bool) -> Iterator[Table]:
         stages = {name: Sample() for name in cases}
         for case in cases.values():
             case(Sample())  # the first start of each touches pages that the others do not
-        for _ in range(200 if quick else 1000):
+        for _ in range(bench.sizes.starts):
             for name, case in cases.items():
                 case(stages[name])
         note("")
     yield Table("guard: one stage, from asking for it to hearing of its end", stages, "no isolation",
-                notes=_added(stages, 0.2e-3))  # fmt: skip
+                bounds=_added(stages, "guard: one stage", 0.2))  # fmt: skip
 
 
-def _added(samples: dict[str, Sample], allowed: float) -> list[str]:
-    """What the medians lie above the first one's, against the bound that the project sets itself."""
-    base = samples["no isolation"].median
+def _added(samples: dict[str, Sample], shown: str, allowed: float) -> list[Bound]:
+    """Bound what each level takes beyond none, in milliseconds."""
+    base = "no isolation"
     return [
-        f"{name}: {spelled(max(0.0, sample.median - base))} more than without (bound: {spelled(allowed)})"
-        for name, sample in samples.items()
-        if name != "no isolation"
+        added(samples, f"{shown}, {name}: more than without", name, base, allowed) for name in samples if name != base
     ]
 
 

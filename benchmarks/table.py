@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.bounds import Bound
     from benchmarks.timing import Sample
 
 
@@ -18,25 +21,46 @@ class Table:
     base: str | None = None
     with_memory: bool = False
     notes: list[str] = field(default_factory=list)
+    bounds: list[Bound] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.notes += [f"{name}: {sample.remark}" for name, sample in self.samples.items() if sample.remark]
+        self.samples = {name: sample for name, sample in self.samples.items() if sample.runs}
+
+    def head(self) -> list[str]:
+        columns = ["", "median", "min .. max", "runs", "cpu"]
+        columns += ["peak MiB"] if self.with_memory else []
+        return columns + ([f"x {self.base}"] if self.base in self.samples else [])
+
+    def rows(self) -> Iterator[list[str]]:
+        for name, sample in self.samples.items():
+            spread = f"{spelled(min(sample.seconds))} .. {spelled(max(sample.seconds))}"
+            row = [name, spelled(sample.median), spread, str(len(sample.runs)), spelled(sample.processor)]
+            row += [sample.peak_text] if self.with_memory else []
+            if self.base in self.samples:
+                row.append(f"{sample.median / self.samples[self.base].median:.2f}")
+            yield row
 
 
 def show(table: Table) -> None:
-    width = max(len(name) for name in table.samples)
-    head = f"{'':{width}}  {'median':>9}  {'min .. max':>19}  {'runs':>4}  {'cpu':>9}"
-    head += f"  {'peak MiB':>8}" if table.with_memory else ""
-    head += f"  x {table.base}" if table.base in table.samples else ""
-    print(f"\n{table.title}\n{head}")
-    for name, sample in table.samples.items():
-        spread = f"{spelled(min(sample.seconds))} .. {spelled(max(sample.seconds))}"
-        line = f"{name:{width}}  {spelled(sample.median):>9}  {spread:>19}  {len(sample.runs):>4}"
-        line += f"  {spelled(sample.processor):>9}"
-        line += f"  {sample.peak_text:>8}" if table.with_memory else ""
-        if table.base in table.samples:
-            line += f"  {sample.median / table.samples[table.base].median:.2f}"
+    print(f"\n{table.title}")
+    for line in aligned([table.head(), *table.rows()]):
         print(line)
     for text in table.notes:
         print(f"  {text}")
+    for bound in table.bounds:
+        print(f"  {bound.promise}: {bound.measured}; {bound.bound}: {bound.verdict}")
     print(end="", flush=True)
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return lines of equal columns, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for first, *others in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return lines
 
 
 def spelled(seconds: float) -> str:

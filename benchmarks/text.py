@@ -8,14 +8,18 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Table, spelled
-from benchmarks.timing import Sample, Usage, interleave, note, runner, timed
+from benchmarks.bounds import judged, speedup
+from benchmarks.table import Table
+from benchmarks.timing import Sample, Usage, note, runner, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from benchmarks.bench import Bench
+
 EVERY_LINES = 10_000
+LOOP_NAME, STAGE = "plain text loop", "stage_upper"
 LOOP = """
 import sys
 text = {"encoding": "utf-8", "newline": ""}
@@ -30,32 +34,36 @@ WORDS = (
 ).split()
 
 
-def measure(place: Path, *, runs: int, quick: bool) -> Iterator[Table]:
-    size = 64 << 20 if quick else 1 << 30
-    bench = Bench(place / "text", size)
-    whole = Sample()
-    cases = {"plain text loop": bench.loop, "stage_upper": lambda sample: bench.stage(sample, whole)}
-    samples = interleave(cases, runs)
-    samples["the whole run around stage_upper"] = whole
-    first = samples["stage_upper"].median
-    yield Table(
-        f"{size >> 20:,} MiB of UTF-8 text to upper case, {bench.lines:,} lines",
-        samples, "plain text loop", with_memory=True,
-        notes=[
-            f"stage_upper commits every {EVERY_LINES:,} lines, {bench.lines // EVERY_LINES:,} times",
-            f"a kill repeats at most that much of its work, about {spelled(first * EVERY_LINES / bench.lines)}",
-            "the whole run also hashes input and output and publishes; its peak is the runner's own",
-        ],
-    )  # fmt: skip
-    shutil.rmtree(bench.root)
+def measure(bench: Bench) -> Iterator[Table]:
+    for size in bench.sizes.text:
+        upper = Upper(bench.place / f"text-{size}", size << 20)
+        whole = Sample()
+        cases = {LOOP_NAME: upper.loop, STAGE: lambda sample, upper=upper, whole=whole: upper.stage(sample, whole)}
+        samples = bench.interleave(cases)
+        samples["offpipe, the whole run"] = whole
+        shown = f"{size:,} MiB of text to upper case"
+        speeds = [f"{name}: {size / sample.median:.0f} MiB/s" for name, sample in samples.items()]
+        yield Table(
+            f"text, {shown}: {upper.lines:,} lines", samples, LOOP_NAME, with_memory=True,
+            notes=[
+                *speeds,
+                f"stage_upper commits every {EVERY_LINES:,} lines, {upper.lines // EVERY_LINES:,} times",
+                "the whole run also hashes input and output and publishes; its peak is the runner's own",
+            ],
+            bounds=[
+                speedup(samples, f"6. {shown}: times as fast as the loop", LOOP_NAME, STAGE, 1.1),
+                judged(f"6. {shown}: peak of stage_upper", samples[STAGE].peak / 2**20, 100, unit="MiB", digits=1),
+            ],
+        )  # fmt: skip
+        shutil.rmtree(upper.root)
 
 
-class Bench:
+class Upper:
     """The input, and the two ways to its upper case; what they wrote is compared after the first time."""
 
     def __init__(self, root: Path, size: int) -> None:
         self.root = root
-        root.mkdir()
+        root.mkdir(parents=True)
         self.source = root / "input.txt"
         self.lines = write_text(self.source, size)
         self._compared = False

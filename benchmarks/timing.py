@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import resource
 import statistics
+import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Failed(Exception):  # noqa: N818 - what happened, told as a remark
+    """A command ended with another exit code than 0."""
 
 
 class Usage(NamedTuple):
@@ -31,9 +34,10 @@ class Usage(NamedTuple):
 
 @dataclass
 class Sample:
-    """All runs of one case."""
+    """All runs of one case, and what else is to be said of it."""
 
     runs: list[Usage] = field(default_factory=list)
+    remark: str = ""
 
     def add(self, usage: Usage) -> None:
         self.runs.append(usage)
@@ -51,6 +55,11 @@ class Sample:
         return statistics.median(usage.processor for usage in self.runs)
 
     @property
+    def peak(self) -> int:
+        """The largest peak, in bytes."""
+        return max(usage.peak for usage in self.runs)
+
+    @property
     def peak_text(self) -> str:
         """The largest peak in MiB."""
         highest = max(self.runs, key=lambda usage: usage.peak)
@@ -58,39 +67,53 @@ class Sample:
         return shown if highest.peak > highest.floor else f"< {shown}"
 
 
-def interleave(cases: Mapping[str, Callable[[Sample], None]], runs: int) -> dict[str, Sample]:
+def interleave(
+    cases: Mapping[str, Callable[[Sample], None]], runs: int, *, patience: float = float("inf"),
+    may_fail: Collection[str] = (),
+) -> dict[str, Sample]:  # fmt: skip
     """Run every case once, then every case again, and so on: what disturbs the machine then disturbs all of them.
 
-    A case prepares, measures, and adds to its sample. The disk is quiet before each.
+    A case prepares, measures, and adds to its sample. The disk is quiet before each. Of those that `may_fail` the first
+    failure is the last run; so is, of any, a run that took longer than `patience`.
     """
     samples = {name: Sample() for name in cases}
     for number in range(runs):
         for name, case in cases.items():
+            sample = samples[name]
+            if sample.remark:
+                continue
             note(f"{name}, run {number + 1} of {runs}")
-            case(samples[name])
+            try:
+                case(sample)
+            except Failed as error:
+                if name not in may_fail:
+                    raise SystemExit(f"error: {name}: {error}") from None
+                sample.remark = f"failed: {error}"
+            if number + 1 < runs and name in may_fail and sample.runs and sample.seconds[-1] > patience:
+                sample.remark = f"not run again: longer than {patience:g} s"
     note("")
     return samples
 
 
-def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, expect: int = 0) -> Usage:
-    """Run a command to its end and return what it and its children took; its output is nobody's, a failure ends all."""
+def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str, str] | None = None) -> Usage:
+    """Run a command to its end and return what it and its children took; its output is nobody's. Raises Failed."""
     words = [str(word) for word in command]
     os.sync()
-    null = os.open(os.devnull, os.O_RDWR)
-    began = time.perf_counter()
-    pid = os.posix_spawnp(
-        "env",
-        ["env", "-C", str(cwd), "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={CHECKOUT}", *words],  # as installed
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, null, descriptor) for descriptor in (0, 1, 2)],
-    )
-    _, status, usage = os.wait4(pid, 0)
-    seconds = time.perf_counter() - began
-    os.close(null)
-    if os.waitstatus_to_exitcode(status) != expect:
-        raise SystemExit(f"error: exit {os.waitstatus_to_exitcode(status)}: {' '.join(words)}")
-    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, floor * 1024)
+    starter = [sys.executable, "-I", "-S", CHECKOUT / "benchmarks/spawned.py", *words]
+    ended = subprocess.run(starter, cwd=cwd, env=_environment(env or {}), capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise Failed(ended.stderr.strip().rpartition("\n")[2])
+    seconds, processor, peak, floor, code = map(float, ended.stdout.split())
+    if code:
+        raise Failed(f"exit {code:.0f} of {Path(words[0]).name} {' '.join(words[1:])}")
+    return Usage(seconds, processor, int(peak) * 1024, int(floor) * 1024)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which the runner is what this checkout holds, with its bytecode kept, as installed."""
+    unlike = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE")
+    kept = {name: value for name, value in os.environ.items() if name not in unlike}
+    return {**kept, "PYTHONPATH": str(CHECKOUT), **more}
 
 
 def runner(*arguments: str | Path) -> list[str | Path]:

@@ -86,9 +86,18 @@ def _merged(given: list[str], specs: Sequence[str], base: Path) -> tuple[list[st
         if one not in named or ("::" in one and place not in whole and not _lies_in(place, tops)):
             found[one] = None
         elif not _lies_in(place, tops):
-            found[place] = None
-    found.update((one, None) for one in specs if not _lies_in(one, tops))
+            found[_argument(place, base)] = None
+    found.update((_argument(one, base), None) for one in specs if not _lies_in(one, tops))
     return list(found), list(dict.fromkeys([*(places[one] for one in given if one in named), *specs]))
+
+
+def _argument(path: str, base: Path) -> str:
+    """Return how a path is given to pytest: from where it was called, since a path holds no `[` and no `::` to it."""
+    argument = os.path.relpath(path, base)
+    if "[" in argument or "::" in argument:
+        what = f'a path with "{"[" if "[" in argument else "::"}" cannot be given to pytest'
+        raise pytest.UsageError(f"{argument}: {what}\nhint: call it in {os.path.dirname(path)}")
+    return argument
 
 
 def _lies_in(path: str, tops: Sequence[str]) -> bool:

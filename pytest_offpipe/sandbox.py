@@ -222,14 +222,17 @@ def write_spec(sandbox: Sandbox, content: Mapping[str, Any]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a tree, also where a stage took away the permission to."""
+    """Remove a tree, also where a stage took away the permission to, or something else removes it as well."""
 
     def permit(function: Any, name: str, _error: object) -> None:
-        os.chmod(os.path.dirname(name), 0o700)
-        if not os.path.islink(name):
-            os.chmod(name, 0o700)
-        if function is not os.open and function is not os.scandir:
-            function(name)
+        try:
+            os.chmod(os.path.dirname(name), 0o700)
+            if not os.path.islink(name):
+                os.chmod(name, 0o700)
+            if function is not os.open and function is not os.scandir:
+                function(name)
+        except FileNotFoundError:
+            pass
 
     for _ in range(2):
         if not os.path.lexists(path):

@@ -95,18 +95,14 @@ class Trial:
 
     bench: Bench
     sandbox: Sandbox
-    seconds: float = 0.0  # that its runs took
 
-    def run(self, *faults: Fault, force: bool = False) -> StageReport:
+    def run(self, *faults: Fault) -> StageReport:
         """Run the stage, with these faults, and tell how it ended. Fails the check when it cannot even begin."""
-        began = time.monotonic()
         around = Around(self.sandbox.home, self.sandbox.temporary)
         if faults:
             around.alter = Injector(self.sandbox.directory / "faults", list(faults))
-        options = Options(durability="process", force=force)
-        report = run_sandbox(self.sandbox, around, options, (EndsWithFault(faults),))
-        self.seconds += time.monotonic() - began
-        return self.of_stage(report)
+        ends = EndsWithFault(faults)
+        return self.of_stage(run_sandbox(self.sandbox, around, Options(durability="process"), (ends,)))
 
     def of_stage(self, report: RunReport) -> StageReport:
         """Return the part of a run's report that is about the stage."""

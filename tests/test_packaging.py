@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import sys
@@ -80,6 +81,44 @@ def test_metadata_declares_python_dependencies_and_license(built) -> None:
         line.split(" ", 1)[1].split(">")[0] for line in lines if line.startswith("Requires-Dist") and ";" not in line
     }
     assert needed == {"pluggy", "filelock", "rich"}
+
+
+def test_wheel_and_editable_wheel_declare_the_same_entry_points(checkout, built, tmp_path) -> None:
+    """pytest finds the plugin by them, the shell the program."""
+    program = (
+        "import sys; sys.path.insert(0, 'scripts'); import offpipe_build as b; print(b.build_editable(sys.argv[1]))"
+    )
+    editable = tmp_path / run(sys.executable, "-I", "-S", "-c", program, tmp_path, cwd=checkout).strip()
+    for path in (built[1], editable):
+        archive = zipfile.ZipFile(path)
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
+        declared = configparser.ConfigParser()
+        declared.read_string(archive.read(name).decode())
+        assert {group: dict(declared[group]) for group in declared.sections()} == {
+            "console_scripts": {"offpipe": "runner.cli:main"},
+            "pytest11": {"offpipe": "pytest_offpipe.plugin"},
+        }
+
+
+def test_installed_plugin_is_found_by_pytest_and_collects_a_spec(installed, tmp_path) -> None:
+    stage = {"name": "copy", "processor": "offpipe:stage_copy.py", "inputs": ["in.txt"], "outputs": {"text": "out.txt"}}
+    (tmp_path / "in.txt").write_bytes(b"a\n")
+    (tmp_path / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "installed", "stages": [stage]}))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "spec.json",
+        "--offpipe-checks",
+        "run,outputs,offline,skip",
+    ]
+    said = run(installed / "python", *words, cwd=tmp_path)
+    assert "4 passed" in said
+    origin = run(installed / "python", "-c", "import pytest_offpipe; print(pytest_offpipe.__file__)", cwd=tmp_path)
+    assert origin.startswith(str(installed.parent))
 
 
 def test_editable_wheel_names_checkout_version_and_every_requirement(checkout, tmp_path) -> None:

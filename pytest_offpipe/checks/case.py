@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -40,7 +41,9 @@ class Case:
         if spec.path not in runs:
             runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
         self.shared = runs[spec.path]
-        self.directory = self.shared.directory / f"{stage.name if stage else 'pipeline'}.{check}"
+        subject = stage.name if stage else "pipeline"
+        worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
+        self.directory = self.shared.directory / ".".join(filter(None, (subject, check, worker)))
 
     @property
     def is_pipeline(self) -> bool:
@@ -125,8 +128,11 @@ class Case:
 
     @property
     def by_hand(self) -> str:
-        """The command that makes the check again, with the same chance."""
-        return f"pytest '{self.item.nodeid}' --offpipe-seed {self.settings.seed}"
+        """The command that makes the check again, with the same chance, where pytest was called."""
+        words = ["pytest", f"{self.spec.shown}::{self.item.name}", "--offpipe-seed", str(self.settings.seed)]
+        if inputs := self.item.config.getoption("offpipe_inputs"):
+            words += ["--offpipe-inputs", inputs]
+        return shlex.join(words)
 
     def note(self, text: str) -> None:
         """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""

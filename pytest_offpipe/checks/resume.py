@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,35 +53,36 @@ def check_resume(case: Case) -> None:
     if not budget.allows(3 * seconds):
         what = f"a kill takes three runs of {seconds:.0f} s"
         case.unmade(f"{what}, which do not fit into the {budget.seconds:g} s of --offpipe-budget")
-    count, longest = _count(bench)
+    count, longest = _count(bench), 0.0
     kills = (
         at_checkpoints(count, random.Random(f"{case.settings.seed}/{case.stage.name}")) if count else at_sizes(bench)
     )
     tally = Tally()
     for number, kill in enumerate(kills):
-        if number and not budget.allows(2 * longest):
+        if number and not budget.allows(longest):
             tally.left_out = len(kills) - number
             break
+        began = time.monotonic()
         trial = bench.trial(f"killed-{number + 1}")
         landed = _kill_and_go_on(trial, kill)
         tally.landed, tally.missed = tally.landed + landed, tally.missed + (not landed)
-        longest = max(longest, trial.seconds / 2)
         trial.close()
+        longest = max(longest, time.monotonic() - began)
     if not tally.landed:
         case.unmade(f"it was done before any kill could land, {tally.missed} tried; {_LARGER}")
     case.note(f"{tally}: {'at checkpoints, of ' + str(count) if count else 'by the size of its partial outputs'}")
     bench.close()
 
 
-def _count(bench: Bench) -> tuple[int, float]:
-    """Return how many checkpoints there are, which every trial has in the same places, and the seconds of a run."""
+def _count(bench: Bench) -> int:
+    """Return how many checkpoints there are, which every trial has in the same places."""
     every = max(1, sum(map(_lines, bench.inputs.values())) // CHECKPOINTS)
     bench.overrides["checkpoint"] = {"everyLines": every}  # and by no clock
     trial, fault = bench.trial("counted"), Fault("count", bench.stage.name)
     trial.require_same(trial.run(fault), f"ran it with a checkpoint every {every:,} lines", "with checkpoints")
     count = fault.checkpoints
     trial.close()
-    return count, trial.seconds
+    return count
 
 
 def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:

@@ -47,16 +47,17 @@ def write_log(
         totals = b'"totals":{"seconds":%b,%b}' % (repr(round(seconds, 6)).encode(), skipped)
         measured = b'{"pipeline":%b,"run":"%b","status":"succeeded",%b,"v":1}\n' % (pipeline, run.encode(), totals)
         files.create(metrics, measured)
+        if durable:  # before the log names them, and with them the log has a name in the directory
+            files.sync_file(metrics)
+            files.sync_directory(paths.state_dir)
         sealed = b'"outputs":0,"outputsSha256":"%b","records":2' % NOTHING.encode()
         named = sha256_of(measured).encode()
         end = b'{"metricsSha256":"%b",%b,%b,"status":"succeeded"}' % (named, sealed, skipped)
         first, digest = spell(opening, "run.start", run, 0, stamp(), GENESIS, hashed)
         second, digest = spell(end, "run.end", run, 1, stamp(), digest, hashed)
         files.append(descriptor, first + second, log)
-        if durable:  # the ledger, which is synced, names the log, and that names the metrics
-            files.sync_file(metrics)
+        if durable:  # before the ledger names it
             files.sync_descriptor(descriptor, log)
-            files.sync_directory(paths.state_dir)
     except BaseException:
         files.discard(log)
         files.discard(metrics)

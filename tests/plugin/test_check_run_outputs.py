@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from spec_project import COPY, SORT, SpecProject
 
@@ -42,6 +44,22 @@ def test_stage_that_fails_is_told_with_its_log_and_where_to_look(project):
     ])  # fmt: skip
     kept = next(line for line in result.outlines if line.startswith("  kept:")).partition(":")[2].strip()
     assert (project.path / kept).is_dir()
+
+
+def test_command_by_hand_makes_the_check_again_where_pytest_was_called(project, monkeypatch):
+    project.spec(
+        project.shell("exit 3", name="below/work") | {"name": "work", "command": ["sh", "work.sh"]}, to="below/it.json"
+    )
+    project.write("small/in.txt", "small\n")
+    monkeypatch.chdir(project.path / "below")
+    result = project.pytest("it.json", "--offpipe-inputs", "../small")
+    (told,) = (line.partition(":")[2].strip() for line in result.outlines if line.startswith("  by hand:"))
+    words = shlex.split(told)
+    assert words[:3] == ["pytest", "it.json::work[run]", "--offpipe-seed"]
+    assert words[4:] == ["--offpipe-inputs", "../small"]
+    again = project.pytest(*words[1:], checks=False)
+    again.assert_outcomes(failed=1)
+    again.stdout.fnmatch_lines([f"offpipe: *seed {words[3]}"])
 
 
 def test_what_needs_a_failed_stage_is_skipped_naming_it_or_fails_without_it(project):

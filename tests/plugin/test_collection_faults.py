@@ -116,6 +116,18 @@ def test_what_cannot_be_asked_for_is_a_usage_error(project, arguments, said):
     result.stderr.fnmatch_lines([said])
 
 
+def test_path_that_pytest_cannot_be_given_works_where_it_lies(project, monkeypatch):
+    project.spec(to="a[1]/it.json")
+    project.write("a[1]/in.txt", "x\n")
+    result = project.pytest("--offpipe-spec", "a[1]/it.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ['ERROR: a[[]1]/it.json: a path with "[[]" cannot be given to pytest', "hint: call it in *"]
+    )
+    monkeypatch.chdir(project.path / "a[1]")
+    project.pytest("--offpipe-spec", "it.json").assert_outcomes(passed=4)
+
+
 def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
     project.ini("offpipe_specs = specs/*.json\n")
     result = project.pytest()

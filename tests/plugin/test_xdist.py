@@ -57,6 +57,13 @@ def test_each_stage_runs_once_in_any_order(project, arguments):
     assert sorted(witness.read_text().split()) == ["last", "left", "right", "top"]
 
 
+def test_workers_that_all_make_all_checks_are_in_nobodys_way(project):
+    witness = diamond(project)
+    result = project.pytest_process("it.json", "-n", "2", "--dist", "each", timeout=PATIENCE)
+    result.assert_outcomes(passed=22)
+    assert sorted(witness.read_text().split()) == ["last", "left", "right", "top"]
+
+
 def test_a_single_check_runs_what_it_needs_and_nothing_else(project):
     witness = diamond(project)
     project.pytest_process("it.json::left[outputs]", "-n", "2", timeout=PATIENCE).assert_outcomes(passed=1)

@@ -113,7 +113,8 @@ class Disk:
     def _read(self) -> Tree:
         found = Tree({ROOT: {}}, {})
         for folder, directories, names in os.walk(self.root):
-            here = found.find(os.path.relpath(folder, self.root).strip("."))
+            relative = os.path.relpath(folder, self.root)
+            here = found.find("" if relative == "." else relative)
             assert here is not None
             for name in (*directories, *names):
                 path = os.path.join(folder, name)

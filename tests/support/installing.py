@@ -27,7 +27,7 @@ def run(*command: str | os.PathLike[str], cwd: Path, fails: bool = False, **sett
 def copy_checkout(to: Path) -> Path:
     """Copy what is in the checkout, without what runs and tools left there."""
     left = shutil.ignore_patterns(
-        ".git", ".venv", ".*_cache", "__pycache__", "state", "locks", "work", "output", "dist"
+        ".git", ".venv", ".cache", ".*_cache", "__pycache__", "state", "locks", "work", "output", "dist"
     )
     shutil.copytree(ROOT, to, ignore=left)
     return to

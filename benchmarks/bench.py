@@ -1,0 +1,57 @@
+"""What every benchmark is given: where to work, how much, and beside which tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.timing import Sample, interleave, note
+from benchmarks.tools import DURABILITIES, Offpipe, Tool, laid_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.sizes import Sizes
+    from benchmarks.work import Work
+
+FULL, PROCESS = (f"offpipe, {durability}" for durability in DURABILITIES)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One measurement of the machine: a directory of its own, sizes, number of runs, and the other tools."""
+
+    place: Path
+    sizes: Sizes
+    runs: int
+    peers: Sequence[Tool]
+
+    def tools(self, *more: Tool) -> list[Tool]:
+        """Return the runner at both levels of durability, `more`, and the others."""
+        return [*(Offpipe(durability) for durability in DURABILITIES), *more, *self.peers]
+
+    def interleave(self, cases: Mapping[str, Callable[[Sample], None]]) -> dict[str, Sample]:
+        """Run cases in turn; another tool may fail, and is not waited for twice."""
+        may_fail = {tool.name for tool in self.peers}
+        return interleave(cases, self.runs, patience=self.sizes.patience, may_fail=may_fail)
+
+    def first_runs(self, tools: Iterable[Tool], work: Work, jobs: int) -> dict[str, Sample]:
+        """Time first runs in turn, each in a tree of its own, all of which stay until the last run.
+
+        ext4 looks over each inode that was freed in the last five seconds before it takes a new one: what was removed
+        then would slow whoever makes files next.
+        """
+        fresh: dict[str, list[Path]] = {}
+        note("writing the files to work on")
+        for tool in tools:
+            trees = [laid_out(tool, self.tree(tool, f"{jobs}-{run}"), work) for run in range(self.runs)]
+            fresh[tool.name] = [tree for tree in trees if tree is not None]
+        return self.interleave({tool.name: _first(tool, fresh[tool.name], jobs) for tool in tools if fresh[tool.name]})
+
+    def tree(self, tool: Tool, name: str) -> Path:
+        return self.place / tool.name.replace(", ", "-").replace(" ", "-") / name
+
+
+def _first(tool: Tool, fresh: list[Path], jobs: int) -> Callable[[Sample], None]:
+    return lambda sample: sample.add(tool.run(fresh.pop(), jobs))

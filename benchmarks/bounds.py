@@ -1,0 +1,74 @@
+"""What must hold: a figure of one interleaved run beside its bound, and whether it keeps it."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchmarks.timing import Sample
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A promise with what was measured for it; `holds` is None where something to compare with was missing."""
+
+    promise: str
+    measured: str
+    bound: str
+    holds: bool | None
+
+    @property
+    def verdict(self) -> str:
+        return {True: "holds", False: "does not hold", None: "not measured"}[self.holds]
+
+
+def judged(
+    promise: str, value: float, limit: float, *, low: float | None = None, high: float | None = None, unit: str = "",
+    at_least: bool = False, digits: int = 2,
+) -> Bound:  # fmt: skip
+    """Return a bound on a figure, of which `low` and `high` are the spread."""
+    unit = f" {unit}" if unit else ""
+    spread = f" ({low:.{digits}f} .. {high:.{digits}f})" if low is not None and high is not None else ""
+    bound = f"{'at least' if at_least else 'at most'} {limit:g}{unit}"
+    return Bound(promise, f"{value:.{digits}f}{unit}{spread}", bound, value >= limit if at_least else value <= limit)
+
+
+def fact(promise: str, *, holds: bool | None) -> Bound:
+    return Bound(promise, {True: "yes", False: "no", None: ""}[holds], "always", holds)
+
+
+def missing(promise: str, limit: float, *, unit: str = "", at_least: bool = False) -> Bound:
+    bound = f"{'at least' if at_least else 'at most'} {limit:g}{f' {unit}' if unit else ''}"
+    return Bound(promise, "", bound, None)
+
+
+def ratio(samples: Mapping[str, Sample], promise: str, over: str, under: str, limit: float) -> Bound:
+    """Bound the median of `over` by that of `under` times `limit`; the spread is that of the rounds' own ratios."""
+    return _compared(samples, promise, (over, under), limit, lambda one, two: one / two, "x")
+
+
+def speedup(samples: Mapping[str, Sample], promise: str, slow: str, fast: str, limit: float) -> Bound:
+    """Bound how many times as fast as `slow` the other is, from below."""
+    return _compared(samples, promise, (slow, fast), limit, lambda one, two: one / two, "x", at_least=True)
+
+
+def added(samples: Mapping[str, Sample], promise: str, over: str, under: str, limit: float) -> Bound:
+    """Bound how many milliseconds `over` takes longer than `under`."""
+    return _compared(samples, promise, (over, under), limit, lambda one, two: 1e3 * (one - two), "ms")
+
+
+def _compared(
+    samples: Mapping[str, Sample], promise: str, names: tuple[str, str], limit: float,
+    compare: Callable[[float, float], float], unit: str, *, at_least: bool = False,
+) -> Bound:  # fmt: skip
+    pair = [samples.get(name) for name in names]
+    sides: list[Sequence[float]] = [one.seconds for one in pair if one is not None and one.runs]
+    if len(sides) < 2:
+        return missing(promise, limit, unit=unit, at_least=at_least)
+    rounds = [compare(*both) for both in zip(*sides, strict=False)]
+    value = compare(*(statistics.median(side) for side in sides))
+    return judged(promise, value, limit, low=min(rounds), high=max(rounds), unit=unit, at_least=at_least)

@@ -1,0 +1,101 @@
+"""Nothing to do: how long it takes to find out, for many small stages and for one of many inputs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import FULL, Bench
+from benchmarks.bounds import Bound, added, fact, ratio
+from benchmarks.table import Table
+from benchmarks.timing import Failed, Sample, note, timed
+from benchmarks.tools import Offpipe, Tool, laid_out
+from benchmarks.work import Work, chain, many_inputs, wide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BARE = "bare interpreter"
+
+
+def measure(bench: Bench) -> Iterator[Table]:
+    small, middle, large = bench.sizes.noop
+    for stages in bench.sizes.noop:
+        for work in (wide(stages), chain(stages)):
+            shown = f"no-op, {stages:,} stages, {work.shape}"
+            samples, again, recorded = settled(bench, work)
+            bounds = [recorded_bound(shown, recorded)]
+            if stages == small:
+                bounds.append(added(samples, f"1. {shown}: more than a bare interpreter", FULL, BARE, 25))
+            if stages == middle:
+                bounds.append(ratio(samples, f"1. {shown}: to ninja (3 is the goal)", FULL, "ninja", 4))
+                bounds.append(ratio(samples, f"1. {shown}: to doit", FULL, "doit", 0.2))
+            if stages == large:
+                bounds.append(ratio(samples, f"1. {shown}: to ninja", FULL, "ninja", 1.5))
+            yield Table(f"{shown}: nothing to do", samples, "ninja", with_memory=True, notes=again, bounds=bounds)
+    yield _many(bench)
+
+
+def _many(bench: Bench) -> Table:
+    inputs = bench.sizes.inputs
+    shown = f"no-op, one stage of {inputs:,} inputs"
+    samples, again, recorded = settled(bench, many_inputs(inputs))
+    bounds = [recorded_bound(shown, recorded), ratio(samples, f"4. {shown}: to doit", FULL, "doit", 0.3)]
+    return Table(f"{shown}: nothing to do", samples, "ninja", notes=again, bounds=bounds)
+
+
+def recorded_bound(shown: str, recorded: bool) -> Bound:
+    return fact(f"1. {shown}: every run leaves its audit log and its metrics", holds=recorded)
+
+
+def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], bool]:
+    """Time runs of work that is up to date; say who did some of it again, and whether the runner recorded each run."""
+    trees: dict[Tool, Path] = {}
+    notes = []
+    for tool in bench.tools():
+        if len(work.steps) > tool.most:
+            notes.append(f"{tool.name}: not asked for more than {tool.most:,} stages")
+            continue
+        note(f"bringing {len(work.steps):,} stages up to date with {tool.name}")
+        tree = _up_to_date(tool, bench.tree(tool, work.shape), work)
+        if tree is None:
+            notes.append(f"{tool.name}: could not be brought up to date")
+        else:
+            trees[tool] = tree
+    before = {tool: work.made(tree) for tool, tree in trees.items()}
+    logged = {tree: _records(tree) for tool, tree in trees.items() if isinstance(tool, Offpipe)}
+    cases: dict[str, Callable[[Sample], None]] = {BARE: lambda sample: sample.add(timed([sys.executable, "-c", ""]))}
+    cases |= {tool.name: _again(tool, tree) for tool, tree in trees.items()}
+    samples = bench.interleave(cases)
+    for tool, tree in trees.items():
+        if work.made(tree) != before[tool]:
+            notes.append(f"{tool.name}: did some of it again")
+    recorded = all(
+        _records(tree) == (logs + bench.runs, metrics + bench.runs) for tree, (logs, metrics) in logged.items()
+    )
+    shutil.rmtree(bench.place)
+    return samples, notes, recorded
+
+
+def _up_to_date(tool: Tool, tree: Path, work: Work) -> Path | None:
+    try:
+        if laid_out(tool, tree, work) is None:
+            return None
+        tool.settle(tree, work)
+    except Failed:
+        if not tool.is_peer:
+            raise
+        return None
+    return tree
+
+
+def _again(tool: Tool, tree: Path) -> Callable[[Sample], None]:
+    return lambda sample: sample.add(tool.run(tree))
+
+
+def _records(tree: Path) -> tuple[int, int]:
+    """Return how many audit logs, and how many metrics files there are."""
+    state = tree / "state"
+    return len(list(state.glob("audit_2*.jsonl"))), len(list(state.glob("metrics_*.json")))

@@ -1,0 +1,71 @@
+"""The report in docs/: what must hold, every table, and a picture of each; and all runs as JSON, for who doubts."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from benchmarks.plot import picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.table import Table
+
+NAME = "benchmark-results"
+
+
+def write(to: Path, about: Sequence[str], tables: Sequence[Table]) -> Path:
+    """Write the report below a directory, with nothing left of an earlier one; return its path."""
+    to.mkdir(parents=True, exist_ok=True)
+    for old in to.glob(f"{NAME}-*.svg"):
+        old.unlink()
+    parts = ["# Benchmark results\n", "[What is measured, and how](benchmarks.md); "]
+    parts[-1] += f"[every single run]({NAME}.json). Medians, with the least and the most of all runs.\n"
+    parts += ["```", *about, "```\n", "## What must hold\n", *_bounds(tables)]
+    for number, table in enumerate(tables, 1):
+        image = f"{NAME}-{number:02d}-{_slug(table.title)}.svg"
+        if table.samples:
+            (to / image).write_text(picture(table), encoding="utf-8")
+        parts += [f"\n## {table.title}\n", *([f"![{table.title}]({image})\n"] if table.samples else [])]
+        parts += [*_markdown(table.head(), list(table.rows()), to_the_right=True), ""]
+        parts += [f"- {text}" for text in table.notes]
+    path = to / f"{NAME}.md"
+    path.write_text("\n".join([*parts, ""]), encoding="utf-8")
+    (to / f"{NAME}.json").write_text(json.dumps(_raw(about, tables), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _bounds(tables: Sequence[Table]) -> list[str]:
+    bounds = sorted((one for table in tables for one in table.bounds), key=lambda one: one.promise.partition(" ")[0])
+    rows = [[one.promise, one.measured, one.bound, one.verdict] for one in bounds]
+    return _markdown(["what", "measured", "bound", ""], rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, to_the_right: bool = False) -> list[str]:
+    rule = ["---", *(["--:" if to_the_right else "---"] * (len(head) - 1))]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower().split(":")[0]).strip("-")[:40]
+
+
+def _raw(about: Sequence[str], tables: Sequence[Table]) -> dict[str, object]:
+    return {
+        "about": list(about),
+        "tables": [
+            {
+                "title": table.title,
+                "runs": {
+                    name: [[round(one.seconds, 6), round(one.processor, 6), one.peak] for one in sample.runs]
+                    for name, sample in table.samples.items()
+                },
+                "columns": ["seconds", "cpu seconds", "peak bytes"],
+                "bounds": [[one.promise, one.measured, one.bound, one.verdict] for one in table.bounds],
+            }
+            for table in tables
+        ],
+    }

@@ -1,0 +1,34 @@
+"""What the program takes to start: `--version` and `--help` beside an interpreter that does nothing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.bounds import added
+from benchmarks.table import Table
+from benchmarks.timing import runner, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from benchmarks.bench import Bench
+    from benchmarks.timing import Sample
+
+BARE = "bare interpreter"
+
+
+def measure(bench: Bench) -> Iterator[Table]:
+    cases = {BARE: _case([sys.executable, "-c", ""])}
+    cases |= {f"offpipe {word}": _case(runner(word)) for word in ("--version", "--help")}
+    samples = bench.interleave(cases)
+    bounds = [
+        added(samples, f"5. {word}: more than a bare interpreter", f"offpipe {word}", BARE, 20)
+        for word in ("--version", "--help")
+    ]
+    yield Table("start: --version and --help", samples, BARE, bounds=bounds)
+
+
+def _case(command: list[str | Path]) -> Callable[[Sample], None]:
+    return lambda sample: sample.add(timed(command))

@@ -1,0 +1,62 @@
+"""Virtual environments with other releases of pytest and of Python, made once and kept in .cache of the checkout."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "environments"
+WITH = ("pytest-xdist>=3.6", "filelock>=3.30", "rich>=13.7", "pluggy>=1.5")
+
+
+class UnavailableError(Exception):
+    """There is no such environment, and it cannot be made here."""
+
+
+def pythons():
+    """Return the interpreters of this machine, 3.11 to 3.14, by their version."""
+    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    for version in ("3.11", "3.12", "3.13", "3.14"):
+        kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        candidates = [*kept, shutil.which(f"python{version}")]
+        for path in (one for one in candidates if one and version not in found):
+            words = [path, "-I", "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.stdout.strip() == version:
+                found[version] = str(path)
+    return found
+
+
+def environment(python, requirement):
+    """Return the interpreter of a venv of `python` with this pytest and this checkout. Raises UnavailableError."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    name = hashlib.sha256(f"{python} {requirement} {ROOT} {WITH} {project}".encode()).hexdigest()[:16]
+    directory = CACHE / name
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"{name}.lock"):
+        if not (directory / "complete").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            _make(directory, python, requirement)
+            (directory / "complete").touch()
+    return str(directory / "bin" / "python")
+
+
+def _make(directory, python, requirement):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
+    pip = [directory / "bin" / "python", "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    patience = ["--no-input", "--retries", "0", "--timeout", "15"]
+    for words in (
+        [python, "-I", "-m", "venv", directory],
+        [*pip, *patience, requirement, *WITH],
+        [*pip, *patience, "--no-deps", "--no-build-isolation", "--editable", ROOT],
+    ):
+        done = subprocess.run(list(map(str, words)), env=clean, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit {done.returncode}"]
+            raise UnavailableError(f"{requirement} for {python} cannot be installed: {last[0]}")

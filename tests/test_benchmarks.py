@@ -1,0 +1,141 @@
+"""The benchmarks as a program: that they measure, judge and report. What they measure is nobody's to assert here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks.bounds import added, judged, ratio, speedup
+from benchmarks.plot import Scale, picture
+from benchmarks.table import Table
+from benchmarks.timing import Failed, Sample, Usage, interleave, timed
+from benchmarks.tools import PEERS, Make, Ninja, laid_out
+from benchmarks.work import chain, many_inputs, scripts, wide
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def sample(*seconds):
+    return Sample([Usage(one, one, 1 << 20) for one in seconds])
+
+
+def benchmarks(*words, **options):
+    command = [sys.executable, "-m", "benchmarks", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+# ---- the program -----------------------------------------------------------------------------------------------------
+
+
+def test_least_work_is_measured_judged_and_reported(tmp_path) -> None:
+    to = tmp_path / "report"
+    shown = benchmarks("--least", "--peers", "make", "--dir", tmp_path, "--to", to, "start", "touched")
+    assert shown.returncode == 0, shown.stderr
+    report = (to / "benchmark-results.md").read_text()
+    assert report.count("| 5. --help: more than a bare interpreter |") == 1
+    assert "| 4. 1 MiB of input touched: no stage is run again | yes | always | holds |" in report
+    assert "to doit |  | at most 0.55 x | not measured |" in report
+    assert "the bounds are meant for full sizes" in report
+    images = sorted(path.name for path in to.glob("*.svg"))
+    assert len(images) == 2 and all(f"]({name})" in report for name in images)
+    runs = json.loads((to / "benchmark-results.json").read_text())["tables"][0]["runs"]
+    assert {name: len(each) for name, each in runs.items()} == dict.fromkeys(runs, 2)
+    assert list(tmp_path.iterdir()) == [to]
+
+
+def test_unknown_names_and_too_few_runs_are_refused() -> None:
+    for words in (["nothing"], ["start", "--peers", "bake"], ["start", "--runs", "2"]):
+        assert benchmarks(*words).returncode == 2
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", [wide(3), chain(3), scripts(2), many_inputs(3)], ids=lambda work: work.shape)
+@pytest.mark.parametrize("tool", [Make("make", "make"), Ninja("ninja", "ninja")], ids=lambda tool: tool.name)
+def test_other_tools_are_told_the_same_work(tool, work, tmp_path) -> None:
+    tree, plain = tmp_path / "tree", tmp_path / "plain"
+    laid_out(tool, tree, work)
+    work.lay_out(plain)
+    work.perform(plain)
+    try:
+        tool.run(tree)
+    except Failed as error:
+        if "No such file" in str(error):
+            pytest.skip(f"no {tool.name} here")
+        raise
+    made = {step.target: (tree / step.target).read_bytes() for step in work.steps}
+    assert made == {step.target: (plain / step.target).read_bytes() for step in work.steps}
+    before = work.made(tree)
+    tool.run(tree)
+    assert work.made(tree) == before
+
+
+def test_a_peer_that_cannot_even_be_told_its_work_is_left_out(tmp_path) -> None:
+    for name, kind in PEERS.items():
+        assert (laid_out(kind(name, "/nonexistent/tool"), tmp_path / name, wide(2)) is None) == (name == "dvc")
+
+
+def test_cases_run_in_turn_and_a_failing_or_slow_peer_is_not_run_again() -> None:
+    order = []
+
+    def case(name, seconds=1.0):
+        def run(into):
+            order.append(name)
+            if name == "broken":
+                raise Failed("exit 1")
+            into.add(Usage(seconds, seconds, 0))
+
+        return run
+
+    cases = {name: case(name) for name in ("ours", "peer", "broken")} | {"slow": case("slow", 9.0)}
+    samples = interleave(cases, 2, patience=5, may_fail={"peer", "broken", "slow"})
+    assert order == ["ours", "peer", "broken", "slow", "ours", "peer"]
+    table = Table("t", samples)
+    assert list(table.samples) == ["ours", "peer", "slow"]
+    assert table.notes == ["broken: failed: exit 1", "slow: not run again: longer than 5 s"]
+    with pytest.raises(SystemExit, match="broken: exit 1"):
+        interleave({"broken": case("broken")}, 2)
+
+
+def test_a_command_is_timed_with_its_own_memory_and_its_failure_told(tmp_path) -> None:
+    held = bytearray(64 << 20)
+    usage = timed([sys.executable, "-c", "sum(range(1_000_000))"], tmp_path)
+    assert usage.seconds > 0 and usage.processor > 0
+    assert 4 << 20 < usage.peak < len(held)
+    with pytest.raises(Failed, match="exit 3 of python"):
+        timed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+
+
+# ---- what is said of it ----------------------------------------------------------------------------------------------
+
+
+def test_a_ratio_is_of_medians_and_its_spread_of_rounds() -> None:
+    samples = {"a": sample(2.0, 3.0, 9.0), "b": sample(1.0, 2.0, 3.0)}
+    over = ratio(samples, "a to b", "a", "b", 1.4)
+    assert (over.measured, over.bound, over.holds) == ("1.50 x (1.50 .. 3.00)", "at most 1.4 x", False)
+    times = speedup(samples, "as fast", "a", "b", 1.5)
+    assert (times.bound, times.verdict) == ("at least 1.5 x", "holds")
+    assert added(samples, "more", "a", "b", 1000).measured == "1000.00 ms (1000.00 .. 6000.00)"
+    assert ratio(samples, "a to c", "a", "c", 1).verdict == "not measured"
+
+
+def test_a_bound_is_kept_where_it_is_met_exactly() -> None:
+    assert judged("p", 4, 4).holds and judged("p", 4, 4, at_least=True).holds
+    assert not judged("p", 4.01, 4).holds and not judged("p", 3.99, 4, at_least=True).holds
+
+
+@pytest.mark.parametrize("seconds", [(0.001,), (0.01, 0.02), (0.005, 7.0), (1e-6, 100.0)])
+def test_a_picture_shows_every_case_within_its_frame(seconds) -> None:
+    table = Table("a < b", {f"case {number}": sample(one, one * 1.5) for number, one in enumerate(seconds)})
+    root = ET.fromstring(picture(table))
+    width = float(root.get("width"))
+    dots = [float(dot.get("cx")) for dot in root.findall(".//{*}circle")]
+    assert len(dots) == len(seconds) and all(0 < dot < width for dot in dots)
+    scale = Scale(min(seconds), max(seconds) * 1.5)
+    assert 2 <= len(scale.ticks()) <= 9 and all(0 <= scale.place(tick) <= 1 for tick in scale.ticks())
