@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SHOWN = 120
+_SHOWN = 120  # bytes of a line
+_BEFORE = 40  # of these before the first that differs, in a line that is long
 _BLOCK = 1 << 20
 
 
@@ -83,16 +84,18 @@ def _of_bytes(name: str, one: str, other: str, sides: Sides) -> str | None:
         at = next((i for i in range(shorter) if blocks[0][i] != blocks[1][i]), shorter)
         line += blocks[0].count(b"\n", 0, at)
         begin = start + blocks[0].rfind(b"\n", 0, at) + 1
-        texts = [_line_at(file, begin) for file in (first, second)]
+        shown = max(begin, start + at - _BEFORE) if start + at - begin >= _SHOWN // 2 else begin
+        texts = [_line_at(file, shown, is_cut=shown > begin) for file in (first, second)]
         sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
     width = max(map(len, sides))
     told = "\n".join(f"{side + ':':<{width + 1}} {text}" for side, text in zip(sides, texts, strict=True))
     return f"{name} differs at line {line:,} ({sizes[0]:,} and {sizes[1]:,} bytes)\n{told}"
 
 
-def _line_at(file: object, begin: int) -> str:
+def _line_at(file: object, begin: int, *, is_cut: bool) -> str:
+    """Return what of a line stands from `begin` on; `is_cut`: that is not its own beginning."""
     file.seek(begin)  # type: ignore[attr-defined]
     text: bytes = file.readline(_SHOWN + 1)  # type: ignore[attr-defined]
     if not text:
         return "(the end)"
-    return repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")
+    return ("..." if is_cut else "") + repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")

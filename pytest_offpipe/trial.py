@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, Any] = {}
 SAME = "the same bytes as undisturbed"
 PATIENCE = 30.0  # seconds that any run gets, however short it is undisturbed
+LATER = 1.1  # seconds: more than the whole ones that many programs and file systems count in
 FACTOR = 5.0  # times the undisturbed seconds come on top
 
 
@@ -63,12 +64,13 @@ class Bench:
         self.files = self.inputs | code_files(graph, self.stage)
         case.clean()  # what a session that was killed left
 
-    def trial(self, name: str) -> Trial:
+    def trial(self, name: str, overrides: Mapping[str, Any] | None = None) -> Trial:
         """Return a new sandbox of the stage, with a state directory, home and temporary directory of its own.
 
         Nothing is shared between trials: what a stage left where it should not is to show up in the one that made it.
         """
-        return Trial(self, alone(self.spec, self.stage, self.files, self.case.directory / name, self.overrides))
+        given = self.overrides if overrides is None else overrides
+        return Trial(self, alone(self.spec, self.stage, self.files, self.case.directory / name, given))
 
     def compare(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
         """Return how outputs (name -> path) differ from the undisturbed ones, which of a volatile stage nothing can.
@@ -82,6 +84,24 @@ class Bench:
             if found:
                 return str(found)
         return None
+
+    def changed(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
+        """As compare; but bytes that differ with nothing done to the stage, too, say nothing of what was done to it.
+
+        They are what `repeat` is about: skips where that is made as well, else fails with them.
+        """
+        found = self.compare(outputs, when, call)
+        if found:
+            await_moment(self.case.shared.stage(self.stage.name).ended + LATER)
+            plain = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
+            control = self.trial("control", plain)
+            report = control.run()
+            anyway = self.compare(report.outputs.paths, "once more") if report.status == results.SUCCEEDED else None
+            if anyway:
+                self.case.skip_if_told(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
+                control.fail("ran it once more, with nothing done to it", SAME, anyway, report)
+            control.close()
+        return found
 
     def close(self) -> None:
         """Say of a volatile stage that passed how little that means."""
@@ -115,7 +135,7 @@ class Trial:
         """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed; `call` as in compare."""
         if report.status != results.SUCCEEDED:
             self.fail(done, f"exit 0, and {SAME}", ended(report), report)
-        found = self.bench.compare(report.outputs.paths, when, call)
+        found = self.bench.changed(report.outputs.paths, when, call)
         if found:
             self.fail(done, SAME, found, report)
 
@@ -163,3 +183,8 @@ def at_once(stage: Stage, attempts: int) -> Mapping[str, Any]:
 def ended(report: StageReport) -> str:
     """Return how a run of a stage ended, in the runner's words."""
     return report.error or f"it ended with exit {report.exit_code}"
+
+
+def await_moment(moment: float) -> None:
+    """Wait until time.time() has come to `moment`, which is soon; not for a clock that was set back."""
+    time.sleep(min(max(0.0, moment - time.time()), LATER))

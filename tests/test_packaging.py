@@ -95,7 +95,7 @@ def test_wheel_and_editable_wheel_declare_the_same_entry_points(checkout, built,
         declared = configparser.ConfigParser()
         declared.read_string(archive.read(name).decode())
         assert {group: dict(declared[group]) for group in declared.sections()} == {
-            "console_scripts": {"offpipe": "runner.cli:main"},
+            "console_scripts": {"offpipe": "runner.__main__:main"},
             "pytest11": {"offpipe": "pytest_offpipe.plugin"},
         }
 

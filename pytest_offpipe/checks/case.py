@@ -64,10 +64,10 @@ class Case:
         self.skip_if_told(found.blocked or self.stage.name)
         return self.fail_undisturbed(found)
 
-    def skip_if_told(self, stage: str) -> None:
-        """Skip when the check `run` of a stage that fails is made in this session as well: it tells of the failure."""
-        if self._is_told(stage):
-            pytest.skip(f"{stage}[run] fails")
+    def skip_if_told(self, stage: str, check: str = "run", why: str = "") -> None:
+        """Skip when the check of a stage that fails is made in this session as well: it tells of the failure."""
+        if self._is_told(stage, check):
+            pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
 
     def told_elsewhere(self, waited: Iterable[str]) -> float:
         """Return how many of the seconds that this check took are those of others: of `run` of the stages `waited` for.
@@ -78,8 +78,8 @@ class Case:
         is_run = self.check == "run" and not self.is_pipeline
         return others - (self.shared.seconds(self.stage.name) if is_run else 0.0)
 
-    def _is_told(self, stage: str) -> bool:
-        told, path = f"{stage}[run]", self.item.path
+    def _is_told(self, stage: str, check: str = "run") -> bool:
+        told, path = f"{stage}[{check}]", self.item.path
         items = (one for one in self.item.session.items if one.name == told and one.path == path)
         return any(not getattr(one, "exempt", "") for one in items)
 

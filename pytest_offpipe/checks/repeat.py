@@ -13,7 +13,7 @@ from pytest_offpipe.copying import copy
 from pytest_offpipe.difference import Sides, difference
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.sandbox import discard
-from pytest_offpipe.trial import SAME, Bench, Budget, Trial, ended, here
+from pytest_offpipe.trial import LATER, SAME, Bench, Budget, Trial, await_moment, ended, here
 from pytest_offpipe.varied import HOST_NAME, ODD, PLAIN, Circumstances, fewer_processors, lay_varied
 from runner import results
 from runner.levels import RefusedError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_offpipe.trial import Call
     from pytest_offpipe.varied import Varied
 
-LATER = 1.1  # seconds: more than the whole ones that many programs and file systems count in
 SEEDS = 4  # orders of hashes that are tried, since two may agree in what a stage makes of them
 _COMPARED, _VARIED = "compared", "one-by-one"
 _SIDES = Sides("one run", "another")
@@ -35,7 +34,7 @@ _SIDES = Sides("one run", "another")
 def check_repeat(case: Case) -> None:
     """Vary all at once, then run once more in place; only when bytes differ, vary one thing after the other."""
     repeats = _Repeats(case)
-    _await(case.shared.stage(case.stage.name).ended + LATER)
+    await_moment(case.shared.stage(case.stage.name).ended + LATER)
     different = repeats.everything()
     with contextlib.ExitStack() as until:
         call: Call = here
@@ -114,7 +113,7 @@ class _Repeats:
         for name, path in first.outputs.paths.items():
             kept[name] = str(self.case.directory / _COMPARED / name)
             copy(path, kept[name])
-        _await(time.time() + LATER)
+        await_moment(time.time() + LATER)
         if self._differs(self._compared(Circumstances()), kept):
             return "the time, or chance (it differs between two runs that are the same in all else)"
         found, untried = [], []
@@ -123,7 +122,8 @@ class _Repeats:
                 untried += one.names
             elif any(self._differs(self._compared(each), kept) for each in self._orders(one)):
                 found += one.names
-        text = ", and on ".join(found) or "what an earlier run left, on several of these together, or on chance"
+        others = "several of these together" if len(different.names) > 1 else "what its first run left"
+        text = ", and on ".join(found) or f"{others}, or on chance"
         return f"{text} (not tried for lack of time: {', '.join(untried)})" if untried else text
 
     def _orders(self, one: Circumstances) -> list[Circumstances]:
@@ -141,8 +141,3 @@ class _Repeats:
             return True
         pairs = ((kept[name], path) for name, path in report.outputs.paths.items())
         return not self.bench.volatile and any(difference("", one, other, _SIDES) for one, other in pairs)
-
-
-def _await(moment: float) -> None:
-    """Wait until time.time() has come to `moment`, which is soon; not for a clock that was set back."""
-    time.sleep(min(max(0.0, moment - time.time()), LATER))

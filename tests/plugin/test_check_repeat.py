@@ -93,7 +93,7 @@ def test_finds_what_a_run_left_for_one_in_the_same_place(stage):
         "stage work [[]repeat]: text differs at line 201 (3,690 and 7,380 bytes)",
         "  done:     ran it from nothing, later and elsewhere, then once more in place",
         r"            in place:    'line 0 of a text\n'",
-        f"{DEPENDS}what an earlier run left, on several of these together, or on chance",
+        f"{DEPENDS}what its first run left, or on chance",
     )
 
 
@@ -114,3 +114,23 @@ def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stag
     result = stage.check_denied("repeat", "-rP")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["the host name stayed as it is: unshare(*) failed: EPERM *"])
+
+
+@pytest.mark.parametrize("name", ["retry", "resume", "stop", "full"])
+def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
+    stage.text *= 4
+    stage.shell('(echo $HOME; cat "$i") > "$o"; sleep 0.2')
+    result = stage.check(f"repeat,{name}")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*its bytes differ even with nothing done to it: work[[]repeat] fails"])
+
+
+def test_is_told_by_another_check_where_it_is_not_made_itself(stage):
+    stage.shell('echo $HOME > "$o"').finds(
+        "retry",
+        "stage work [[]retry]: text differs at line 1 *",
+        "  done:     ran it once more, with nothing done to it",
+        "  expected: the same bytes as undisturbed",
+        "            undisturbed: ...'*/run/home*",
+        "            once more:   ...'*/work.retry/control/home*",
+    )
