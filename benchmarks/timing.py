@@ -100,7 +100,7 @@ def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str,
     words = [str(word) for word in command]
     os.sync()
     starter = [sys.executable, "-I", "-S", CHECKOUT / "benchmarks/spawned.py", *words]
-    ended = subprocess.run(starter, cwd=cwd, env=_environment(env or {}), capture_output=True, text=True, check=False)
+    ended = subprocess.run(starter, cwd=cwd, env=environment(env or {}), capture_output=True, text=True, check=False)
     if ended.returncode:
         raise Failed(ended.stderr.strip().rpartition("\n")[2])
     seconds, processor, peak, floor, code = map(float, ended.stdout.split())
@@ -109,7 +109,7 @@ def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str,
     return Usage(seconds, processor, int(peak) * 1024, int(floor) * 1024)
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which the runner is what this checkout holds, with its bytecode kept, as installed."""
     unlike = ("PYTHONDONTWRITEBYTECODE", "OFFPIPE_PLAIN", "OFFPIPE_AUDIT_KEY_FILE")
     kept = {name: value for name, value in os.environ.items() if name not in unlike}

@@ -22,6 +22,7 @@ from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
+from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.spec.effective import effective_spec
 from runner.spec.graph import select
@@ -183,7 +184,8 @@ class SharedRun:
 
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
-    ours = (spec.paths.state_dir, spec.paths.locks_dir, str(sandbox.directory / measuring.DATA))
+    record = os.path.dirname(record_path(spec.path, None))
+    ours = (spec.paths.state_dir, spec.paths.locks_dir, record, str(sandbox.directory / measuring.DATA))
     return snapshot((str(sandbox.directory),), ours)
 
 

@@ -142,10 +142,12 @@ class _Strike:
     error: int
 
     def is_at(self, call: Call) -> bool:
-        if self.left and self.when(call):
-            self.left -= 1
-            return not self.left
-        return False
+        """Whether it is at this one. Two runs are not call for call the same, so a kill waits for whom it is meant."""
+        is_met = self.error or self.who == "all" or self.who in call.alive
+        if not (self.left and self.when(call)) or (self.left == 1 and not is_met):
+            return False
+        self.left -= 1
+        return not self.left
 
 
 class _Tracer:

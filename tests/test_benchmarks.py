@@ -60,6 +60,16 @@ def test_specs_as_tests_are_measured_without_an_index_too(tmp_path) -> None:
         assert f"\n{case} " in shown.stdout
 
 
+def test_a_stopwatch_finds_every_joint_of_the_runner(tmp_path) -> None:
+    shown = benchmarks("--least", "--dir", tmp_path, "--to", tmp_path / "report", "parts")
+    assert shown.returncode == 0, shown.stderr
+    tables = json.loads((tmp_path / "report/benchmark-results.json").read_text())["tables"]
+    for table, durability in zip(tables, ("full", "process"), strict=True):
+        assert durability in table["title"]
+        unused = [name for name, runs in table["runs"].items() if not runs[0][0]]
+        assert unused == []
+
+
 def test_unknown_names_and_too_few_runs_are_refused() -> None:
     for words in (["nothing"], ["start", "--peers", "bake"], ["start", "--runs", "2"]):
         assert benchmarks(*words).returncode == 2

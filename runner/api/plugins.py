@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -12,7 +14,11 @@ from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from runner.spec.model import Spec
+
+GROUP = "offpipe"
 
 
 class Defaults:
@@ -26,10 +32,41 @@ class Defaults:
 
 def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:
     """Return the manager of a run's hooks."""
-    manager = pluggy.PluginManager("offpipe")
+    manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(Defaults())
-    manager.load_setuptools_entrypoints("offpipe")
+    if _may_be_installed(sys.path, sys.meta_path):
+        manager.load_setuptools_entrypoints(GROUP)
     for plugin in plugins:
         manager.register(plugin)
     return manager
+
+
+def _may_be_installed(path: Iterable[str], finders: Iterable[object]) -> bool:
+    """Whether a distribution on `path` names entry points of ours; True also where only `importlib.metadata` can say.
+
+    That is slow to load, and a launcher that is already on its way gets ready meanwhile: see preload.
+    """
+    if any(hasattr(one, "find_distributions") and getattr(one, "__name__", "") != "PathFinder" for one in finders):
+        return True
+    for directory in path:
+        try:
+            names = os.listdir(directory or ".")
+        except OSError:
+            if os.path.isfile(directory):
+                return True  # an archive
+            continue
+        if directory.lower().endswith(".egg"):
+            return True
+        described = (name for name in names if name.lower().endswith((".dist-info", ".egg-info")))
+        if any(_names_group(os.path.join(directory, name, "entry_points.txt")) for name in described):
+            return True
+    return False
+
+
+def _names_group(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"[%b]" % GROUP.encode() in file.read()
+    except OSError:
+        return False
