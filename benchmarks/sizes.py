@@ -26,8 +26,8 @@ class Sizes:
 
 FULL = Sizes("full", runs=5, patience=60.0)
 QUICK = Sizes(
-    "quick", runs=3, patience=5.0, noop=(100, 300, 1_000), copies=200, scripts=30, touched=128, inputs=500,
-    text=(16, 64), growth=(100, 1_000), starts=200,
+    "quick", runs=3, patience=5.0, noop=(50, 100, 400), copies=100, scripts=20, touched=128, inputs=500, text=(16, 64),
+    growth=(50, 400), starts=100,
 )  # fmt: skip
 LEAST = Sizes(
     "least", runs=2, patience=0.0, noop=(1, 2, 3), copies=2, scripts=2, touched=1, inputs=3, text=(1, 2),

@@ -7,6 +7,7 @@ stages import of the standard library it loads beforehand. What a stage can obse
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import os
 import sys
@@ -102,6 +103,8 @@ class Zygote:
 
     def become(self, request: Request, isolation: Isolation) -> Script:
         """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet."""
+        if "gc" not in request["preload"]:
+            gc.freeze()  # a collection, at the end at the latest, would look at all that is there, and copy every page
         isolation.become_program()
         os.closerange(3, 1 << 20)
         self._reset_signals()

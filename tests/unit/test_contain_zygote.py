@@ -83,3 +83,13 @@ def test_where_a_pth_file_starts_threads_the_launcher_starts_cold(start, tmp_pat
     (packages / "threads.pth").write_text(line)
     ended, said = start(interpreter=str(tmp_path / "venv/bin/python"))
     assert (ended.code, said) == (0, "script.py ['word']\n")
+
+
+@pytest.mark.parametrize(("imports", "passed_over"), [((), True), (("gc",), False)])
+def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path, imports, passed_over):
+    (tmp_path / "asks.py").write_text(
+        "def main():\n    import gc\n    cycle = []\n    cycle.append(cycle)\n    del cycle\n"
+        "    print(gc.get_freeze_count() > 1000, gc.collect() > 0, gc.isenabled())\nmain()\n"
+    )
+    ended, said = start(script="asks.py", preload=imports)
+    assert (ended.code, said) == (0, f"{passed_over} True True\n")
