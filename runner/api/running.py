@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import runner
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run_id, record_noop
+from runner.api.journal import Journal, close_ended, new_run, record_noop
 from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.session import Session
@@ -155,7 +155,6 @@ def _run_locked(
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
     from runner.contain.guard import settle
-    from runner.record.recovery import OpenRun
 
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
@@ -171,7 +170,7 @@ def _run_locked(
             lock.write_holder(holder(None, launcher))
             session.heal()
             recovered = _recovered(session, options)
-            mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
+            mine = run_to_go_on(recovered, options) or new_run(spec.paths, recovered)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
             if plan is None or recovered or not undisturbed:
@@ -224,7 +223,7 @@ def _execute(
     publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
     attempts = Attempts(
         spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
-        publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
+        publisher, surroundings(launcher, durable=journal.durable), journal.earlier, journal.tags,
     )  # fmt: skip
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, _policy(options), manager.hook, interrupts,

@@ -31,6 +31,7 @@ class OpenRun(NamedTuple):
     """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
 
     `selected` are the stages that it was last asked for by name; empty: all. `commits` and `key_id` are its log's.
+    `tags` are of the attempts of all open runs: stage -> tag -> key.
     """
 
     run: str
@@ -40,6 +41,7 @@ class OpenRun(NamedTuple):
     selected: tuple[str, ...] = ()
     commits: Commits | None = None
     key_id: str | None = None
+    tags: Mapping[str, dict[str, str]] = {}
 
 
 def recover(
@@ -52,12 +54,16 @@ def recover(
     what the dead run had renamed is on disk when this returns, for it will not be looked at again.
     """
     told = {run: _redo_run(paths, workspace, run, durable=durable, seal=seal) for run in runs}
+    tags: dict[str, dict[str, str]] = {}
+    for one in told.values():
+        for stage, known in one.tags.items():
+            tags.setdefault(stage, {}).update(known)
     for one in told.values():  # not before: a later run may have committed what is still under a partial's name
         for stage in one.asked:
             files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
-        _sweep(paths, workspace, one.started, declared, every=one.died)
+        _sweep(paths, workspace, one.started, declared, tags, every=one.died)
     recovered = [
-        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id)
+        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id, tags)
         for run, one in told.items()
     ]
     _empty_temporary(paths)
@@ -94,6 +100,7 @@ class _Told:
         self.started: dict[str, set[str]] = {}
         self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
         self.attempts: dict[str, int] = {}
+        self.tags: dict[str, dict[str, str]] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
         for number, record in enumerate(read_chain(log, seal), 1):
@@ -111,6 +118,7 @@ class _Told:
             self.unsynced.add(data["stage"])
         elif event == "attempt.started":
             self.attempts[data["stage"]] = data["attempt"]
+            self.tags.setdefault(data["stage"], {})[str(data.get("tag"))] = str(data.get("key"))
             self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
             self.asked.discard(data["stage"])
         elif event == "offline.attempt" and data.get("action") == "fail":
@@ -146,12 +154,12 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
 
 def _sweep(
     paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]],
-    *, every: bool,
+    tags: Mapping[str, Mapping[str, str]], *, every: bool,
 ) -> None:  # fmt: skip
     """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for.
 
     `every`: of all declared stages, also those that were not `started`: that record is not synced, and a power cut may
-    have taken it and left the partial, which would be that of the next attempt by name.
+    have taken it and left the partial, which is then nobody's.
     """
     left = {path for outputs in started.values() for path in outputs}
     listings: dict[str, list[str]] = {}
@@ -159,7 +167,7 @@ def _sweep(
         if every or stage in started or not left.isdisjoint(outputs.values()):
             left.difference_update(outputs.values())
             real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-            keep_or_discard(paths.progress(stage), None, real, listings)
+            keep_or_discard(paths.progress(stage), None, real, tags.get(stage, {}), listings)
     for stage in started:
         if stage not in declared:
             files.discard(paths.progress(stage))

@@ -190,7 +190,8 @@ class Stage:
             output.settle(sync=self._sync)
         lengths = {name: output.length for name, output in self._opened.items()}
         reached = Progress(self.key, job, line_offset, byte_offset, lengths, done=done)
-        reached.save(self._progress_path, temporary=f"{self.scratch}.progress")
+        inodes = {name: output.inode for name, output in self._opened.items()}
+        reached.save(self._progress_path, inodes, temporary=f"{self.scratch}.progress")
 
     def _sole(self, what: str, names: Mapping[str, object]) -> str:
         if len(names) != 1:

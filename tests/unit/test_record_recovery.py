@@ -33,7 +33,8 @@ class DeadRun:
         return os.path.join(self.root, path.rstrip("/"))
 
     def start(self, stage="a", outputs=OUTPUTS, attempt=1):
-        self.log.append("attempt.started", {"stage": stage, "attempt": attempt, "outputs": outputs})
+        started = {"stage": stage, "attempt": attempt, "outputs": outputs, "tag": TAG, "key": "k"}
+        self.log.append("attempt.started", started)
 
     def write(self, path, content, tag=TAG):
         partial = partial_path(self.real(path), tag)
