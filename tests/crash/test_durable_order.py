@@ -72,8 +72,13 @@ RENAMES = """\
             os.symlink('x', partial_path(real, tag))
 """
 PLANTED = {
-    "the outputs are not synced": ("executor/publishing.py", "files.sync_file(partial)", "pass", "content"),
-    "trees are not synced": ("executor/publishing.py", "files.sync_tree(partial)", "pass", "content of w/"),
+    "the outputs are not synced": (
+        "executor/publishing.py",
+        "else files.sync_file)(partial)",
+        "else str)(partial)",
+        "content",
+    ),
+    "trees are not synced": ("executor/publishing.py", "(files.sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/publishing.py", "data, sync=self._durable)", "data)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",
@@ -81,7 +86,7 @@ PLANTED = {
         RENAMES + "        position = self._log.append(",
         "stage.commit is",
     ),
-    "directories and markers are not synced": ("api/running.py", "    publisher.sync()\n", "", "durably in place"),
+    "directories and markers are not synced": ("api/running.py", "        publisher.sync()\n", "", "durably in place"),
     "the directories above are not synced": ("paths.py", "while found[-1] != top", "while False", "durably in place"),
     "metrics are not synced": ("api/journal.py", "seconds), sync=self.durable)", "seconds), sync=False)", "metrics"),
     "the log is not synced before the ledger": (
