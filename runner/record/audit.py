@@ -12,7 +12,7 @@ from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import canonical
+from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.commits import COMMIT, Commits
@@ -40,7 +40,11 @@ class Position(NamedTuple):
 def encode_record(
     seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str, seal: Seal = PLAIN
 ) -> tuple[bytes, str]:
-    """Return a record's line and its hash. Spelled by hand: the payload, which may be large, is encoded only once."""
+    """Return a record's line and its hash. Spelled by hand: the payload, which may be large, is encoded only once.
+
+    ValueError for a payload that whoever reads it would call damaged: a log cannot be mended once that is in it.
+    """
+    check_numbers(data)
     payload = canonical(data)
     head = b'{"data":%b,"ev":"%b",' % (payload, event.encode())
     tail = b'"prev":"%b","run":"%b","seq":%d,"ts":"%b","v":%d}' % (
@@ -56,7 +60,7 @@ def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> 
     `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
     """
     try:
-        record: dict[str, Any] = loads(line)
+        record: dict[str, Any] = decode_record(line.decode())
         if not is_record(record):
             return None
         claimed = record.pop("hash")

@@ -14,6 +14,7 @@ from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.canonical import LARGEST
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
 from runner.record.state import refuse_newer
@@ -61,9 +62,11 @@ def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Pro
         value = loads(content)
     except (ValueError, RecursionError, MemoryError):
         value = None
-    if isinstance(value, dict) and value.get("v", VERSION) != VERSION:
+    if isinstance(value, dict) and (version := value.get("v", VERSION)) != VERSION:
         if left:
             refuse_newer(value, path)
+        if isinstance(version, int) and _natural(version) is None:  # a version of none of our releases
+            note(path, DAMAGED)
         return None
     progress = _progress(value) if isinstance(value, dict) else None
     if progress is None:
@@ -80,7 +83,10 @@ def _progress(value: dict[str, object]) -> Progress | None:
         if not isinstance(entry, dict) or (length := _natural(entry.get("length"))) is None:
             return None
         digest = entry.get("sha256")
-        kept[name] = Kept(length, digest if isinstance(digest, str) else None, _natural(entry.get("inode")))
+        inode = entry.get("inode")  # of which some file systems use all 64 bits
+        kept[name] = Kept(
+            length, digest if isinstance(digest, str) else None, inode if isinstance(inode, int) else None
+        )
     return Progress(str(value["key"]), _natural(value.get("lineOffset")), _natural(value.get("byteOffset")), kept)
 
 
@@ -193,4 +199,4 @@ def _prefix_digest(path: str, length: int) -> str:
 
 
 def _natural(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST else None
