@@ -136,7 +136,7 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         with open(files.open_regular(path), "rb") as log:
             for line in log:
                 record = parse_record(line, seal, key_id)
-                if record is None:
+                if record is None or _leaves_key(record, key_id):
                     _refuse_newer_line(line, path)
                     return
                 refuse_newer(record, path)
@@ -158,6 +158,8 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         with open(files.open_regular(path), "rb") as log:
             for number, line in enumerate(log, 1):
                 record, last = _follow(line, last, path, seal, key_id, number)
+                if number > 1 and key_id is None and key_id_of(record) is not None:
+                    raise damaged(path, number, "the record is keyed, after records that are not")
                 key_id = key_id_of(record, key_id)
                 yield record
     except FileNotFoundError:
@@ -197,8 +199,11 @@ def last_record(path: str, seal: Seal = PLAIN) -> dict[str, object] | None:
     lines, _, _ = _last_lines(path)
     if not lines:
         return None
-    key_id = None if all(b'"keyId":' in line for line in lines) else _key_id_at(path)
-    before = _follow(lines[0], None, path, seal, key_id)[1] if len(lines) > 1 else Position(-1, GENESIS)
+    key_id = _key_id_at(path)
+    before = Position(-1, GENESIS)
+    if len(lines) > 1:
+        record, before = _follow(lines[0], None, path, seal, key_id)
+        key_id = key_id_of(record, key_id)
     return _follow(lines[-1], before, path, seal, key_id)[0]
 
 
@@ -209,8 +214,13 @@ def key_id_of(record: dict[str, object], before: str | None = None) -> str | Non
     return found if found is None else str(found)
 
 
+def _leaves_key(record: dict[str, object], key_id: str | None) -> bool:
+    """Whether a record is not keyed as those before it, under `key_id`: without that key anybody can make one."""
+    return key_id is not None and key_id_of(record, key_id) != key_id
+
+
 def _key_id_at(path: str) -> str | None:
-    """Return the id of the key of a log, which its record 0 says; those of the ledger say it themselves."""
+    """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
         try:
             record = loads(log.readline())
@@ -231,6 +241,8 @@ def _follow(
         _refuse_newer_line(line, path)
         raise _damaged(line, path, number, DAMAGED)
     refuse_newer(record, path)
+    if _leaves_key(record, key_id):
+        raise _damaged(line, path, number, f"the record is not keyed with {key_id}, as those before it")
     if last is not None and (record["seq"], record.get("prev")) != (last.seq + 1, last.hash):
         raise _damaged(line, path, number, "the record does not follow the one before it")
     return record, Position(int(str(record["seq"])), str(record["hash"]))
