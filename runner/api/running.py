@@ -100,7 +100,7 @@ def run(
             if (
                 may_be_held
                 and time.monotonic() - began > PATIENT_BESIDE_A_RUN
-                and is_held(session.spec.paths.pipeline_lock)
+                and is_held(session.spec.paths.pipeline_lock, session.spec.paths.state_dir)
             ):
                 raise _AnotherRunError
             path, total = session.cache.reading
@@ -108,7 +108,7 @@ def run(
 
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
         refuse_newer(session, options.run_id)
-        seen = last_holder(session.spec.paths.pipeline_lock)
+        seen = last_holder(session.spec.paths)
         try:
             plan: Plan | None = session.plan()
         except _AnotherRunError:
@@ -159,7 +159,7 @@ def _run_locked(
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
-    with held_lock(spec.paths.pipeline_lock, wait, heard.waiting, interrupts.check) as lock:
+    with held_lock(spec.paths, wait, heard.waiting, interrupts.check) as lock:
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
