@@ -114,14 +114,28 @@ class PipelineLock(KernelLock):
         """Take both locks, waiting up to `wait` seconds; False when another holds one of them."""
         deadline = time.monotonic() + wait
         while super().acquire(max(0.0, deadline - time.monotonic()), poll):
-            if is_held(self.path):  # else the file was replaced before it was locked, and holds nobody off
-                self._elsewhere = not self._lock_state(deadline, poll)
-                if not self._elsewhere:
-                    return True
+            try:
+                if in_place := self._is_in_place():  # else it was replaced before it was locked, and holds nobody off
+                    self._elsewhere = not self._lock_state(deadline, poll)
+            except BaseException:
                 super().release()
-                return False
+                raise
+            if in_place and not self._elsewhere:
+                return True
             super().release()
+            if in_place:
+                return False
         return False
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that was locked is the one at the path: then a second lock of it cannot be had."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "open") from error
+        return _is_locked(descriptor)
 
     def _lock_state(self, deadline: float, poll: float) -> bool:
         files.make_directories(self._state_dir)
@@ -248,6 +262,11 @@ def _is_held(path: str) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
+    return _is_locked(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether somebody has an exclusive lock on an open file, which is closed afterwards."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
