@@ -20,6 +20,8 @@ from runner.record.locks import is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pluggy import PluginManager
 
     from runner.api.options import Options
@@ -169,7 +171,7 @@ def _run_locked(
             open_runs = session.head.open_runs
             lock.write_holder(holder(None, launcher))
             session.heal()
-            recovered = _recovered(session, options)
+            recovered = _recovered(session, options, heard.warn)
             mine = run_to_go_on(recovered, options) or new_run(spec.paths, recovered)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
@@ -188,7 +190,7 @@ def _run_locked(
             launcher.close()
 
 
-def _recovered(session: Session, options: Options) -> list[OpenRun]:
+def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
     """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
     from runner.record.recovery import recover
 
@@ -196,7 +198,9 @@ def _recovered(session: Session, options: Options) -> list[OpenRun]:
     wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     durable = options.durability == "full"
-    return recover(spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal)
+    return recover(
+        spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal, warn=warn
+    )
 
 
 def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:

@@ -215,7 +215,10 @@ class Attempts:
 
     def publish(self, job: Job) -> dict[str, OutputIdentity]:
         """Publish the outputs of a job that succeeded; later stages know their digests."""
-        outputs = self._publisher.publish(job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program)
+        outputs = self._publisher.publish(
+            job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program,
+            self._marker_of(job.stage.name),
+        )  # fmt: skip
         files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
         return outputs

@@ -10,6 +10,7 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from runner.errors import Fault
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
@@ -46,14 +47,19 @@ class OpenRun(NamedTuple):
 
 def recover(
     paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
-    *, durable: bool, seal: Seal = PLAIN,
+    *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
 ) -> list[OpenRun]:  # fmt: skip
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
     `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again.
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` hears of a
+    commit that a file of somebody else's is in the way of.
     """
-    told = {run: _redo_run(paths, workspace, run, durable=durable, seal=seal) for run in runs}
+    told = {run: _read_run(paths.audit(run), seal, durable=durable) for run in runs}
+    lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
+    now = Now(lineage, frozenset(path for outputs in declared.values() for path in outputs.values()), warn)
+    for run, one in told.items():
+        _redo_run(paths, workspace, run, one, now, durable=durable)
     tags: dict[str, dict[str, str]] = {}
     for one in told.values():
         for stage, known in one.tags.items():
@@ -68,6 +74,43 @@ def recover(
     ]
     _empty_temporary(paths)
     return recovered
+
+
+Place = tuple[str, int]  # of a commit: the run, and the record in its log
+
+
+class Now(NamedTuple):
+    """What came after a commit. `lineage`: the commits in open logs, each with that whose marker it replaced, or None.
+
+    `declared` are the paths that are an output of some stage now; `warn` hears of what is in the way.
+    """
+
+    lineage: Mapping[Place, Place | None]
+    declared: frozenset[str]
+    warn: Callable[[Fault], None]
+
+    def is_overtaken(self, place: Place, marker: Marker | None) -> bool:
+        """Whether a marker is of a later commit: of none that this commit, or one behind it, has replaced.
+
+        A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
+        """
+        if marker is None or place not in self.lineage:
+            return False
+        at: Place | None = place
+        seen: set[Place] = set()
+        while at is not None and at not in seen:
+            if at == (marker.run, marker.audit_seq):
+                return False
+            seen.add(at)
+            at = self.lineage.get(at)
+        return True
+
+    def may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
+        """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
+        if path in self.declared or not os.path.lexists(real):
+            return True
+        outputs = marker.outputs.values() if marker else ()
+        return any(one.path == path and is_identical(real, one) for one in outputs)
 
 
 def _empty_temporary(paths: StatePaths) -> None:
@@ -101,6 +144,7 @@ class _Told:
         self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
         self.attempts: dict[str, int] = {}
         self.tags: dict[str, dict[str, str]] = {}
+        self.lineage: dict[Place, Place | None] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
         for number, record in enumerate(read_chain(log, seal), 1):
@@ -109,6 +153,9 @@ class _Told:
             data, fits = cast("dict[str, Any]", record["data"]), _FITS.get(str(record["ev"]))
             if fits is not None and not fits(data):
                 raise damaged(log, number)
+            if "replaces" in data:
+                before = data["replaces"]
+                self.lineage[str(record["run"]), self.last.seq] = before and (before[0], before[1])
             self._note(str(record["ev"]), data)
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
@@ -131,16 +178,19 @@ class _Told:
             self.died = False
 
 
-def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, seal: Seal) -> _Told:
-    log = paths.audit(run)
+def _read_run(log: str, seal: Seal, *, durable: bool) -> _Told:
     told = _Told(log, seal)
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     elif durable and told.unsynced:
         files.sync_file(log)  # it may have been killed between a commit and its sync, and a rename must not come first
+    return told
+
+
+def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now, *, durable: bool) -> None:
     renamed: dict[str, None] = {}
     for stage, (seq, data) in told.commits.items():
-        if redo(paths, workspace, run, seq, data) and durable and stage in told.unsynced:
+        if redo(paths, workspace, (run, seq), data, now) and durable and stage in told.unsynced:
             outputs = data["outputs"]
             assert isinstance(outputs, dict)
             renamed[paths.marker(stage)] = None
@@ -149,7 +199,6 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
     told.commits.clear()  # done, and large
-    return told
 
 
 def _sweep(
@@ -176,15 +225,18 @@ def _sweep(
             files.discard(partial)
 
 
-def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[str, object]) -> bool:
+def redo(paths: StatePaths, workspace: str, place: Place, data: Mapping[str, object], now: Now) -> bool:
     """Bring one committed stage to its end: rename what is still partial, write the marker that is lost.
 
-    False when an output is neither in place nor under its partial's name: the stage is then not up to date.
+    False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
+    there is a later commit of the stage, or a file of somebody else's in the way.
     """
     stage, outputs = str(data["stage"]), data["outputs"]
     assert isinstance(outputs, dict)
     identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
     marker = read_marker(paths, stage)  # first: one of a newer release ends it
+    if now.is_overtaken(place, marker):
+        return False
     waiting: list[tuple[str, str]] = []
     for identity in identities.values():
         real = os.path.join(workspace, identity.path.rstrip("/"))
@@ -193,12 +245,18 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
         partial = partial_path(real, str(data["tag"]))
         if not is_identical(partial, identity):
             return False
+        if not now.may_replace(real, identity.path, marker):
+            what = (
+                f"is left as it is, though run {place[0]} had made an output for it; no stage has that output any more"
+            )
+            now.warn(Fault(real, what))
+            return False
         waiting.append((partial, real))
     for partial, real in waiting:  # all are there, or none is renamed
         files.publish(partial, real)
-    if marker is None or (marker.run, marker.audit_seq) != (run, seq):
+    if marker is None or (marker.run, marker.audit_seq) != place:
         files.make_directories(paths.temporary)
-        write_marker(paths, marker_of(run, seq, data, identities))
+        write_marker(paths, marker_of(*place, data, identities))
     progress = read_progress(paths.progress(stage))
     if progress is not None and progress.key == data["key"]:  # with another key it is that of a later attempt
         files.discard(paths.progress(stage))
