@@ -16,6 +16,7 @@ from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.commits import COMMIT, Commits
+from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
 from runner.record.state import VERSION, refuse_newer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 GENESIS = "0" * 64
 DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
+_BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
 
 
 class Position(NamedTuple):
@@ -223,7 +225,8 @@ def _key_id_at(path: str) -> str | None:
     """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
         try:
-            record = loads(log.readline())
+            begin = log.read(len(_BEGIN))
+            record = loads(begin + log.readline(LONGEST)) if begin == _BEGIN else None
         except (ValueError, RecursionError):
             return None
     return key_id_of(record) if isinstance(record, dict) else None
