@@ -85,7 +85,9 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
     if isinstance(error, OSError):
         return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
     if isinstance(error, MemoryError):
-        return EXIT_INTERNAL, (Fault("", "out of memory"),)
+        return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # how Python words this EAGAIN
+        return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)
 
