@@ -62,10 +62,10 @@ def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
 
 def _report(error: BaseException, stdout: Stream | None, stderr: Stream, *, trace: bool) -> int:
     """Say what went wrong on stderr, and as JSON on stdout if given; return the exit code."""
-    from runner.display.words import printable_lines
+    from runner.display.words import fault_text
 
     code, faults = _judge(error)
-    stderr.write("".join(f"{printable_lines(str(fault))}\n" for fault in faults))
+    stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
     if code == EXIT_INTERNAL and trace:
         import traceback
 
