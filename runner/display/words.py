@@ -26,6 +26,12 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
+def fault_text(fault: Fault) -> str:
+    """Return what an error says, as `str(fault)` does, but with a place that stays on its line whatever its name."""
+    shown = type(fault)(printable(fault.where), printable_lines(fault.what), printable_lines(fault.hint))
+    return str(shown)
+
+
 def warning_text(fault: Fault) -> str:
     """Return the line that tells of something that stops nothing, and one for its hint."""
     hint = f"\nhint: {printable(fault.hint)}" if fault.hint else ""
