@@ -59,7 +59,7 @@ def answer(words: Sequence[str]) -> int | None:
         return None
     told = record.told
     paths = StatePaths(told["state"], told["locks"])
-    if _is_held(paths.pipeline_lock) or _has_leftovers(paths.temporary):
+    if any(map(_is_held, (paths.pipeline_lock, paths.state_dir))) or _has_leftovers(paths.temporary):
         return None
     ended = _recorded(paths, told, words, began, durable=durable)
     if ended is None:

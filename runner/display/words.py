@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from runner.errors import Fault
+from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
 _DIGEST = 64
@@ -28,8 +26,7 @@ def printable_lines(text: str) -> str:
 
 def fault_text(fault: Fault) -> str:
     """Return what an error says, as `str(fault)` does, but with a place that stays on its line whatever its name."""
-    shown = type(fault)(printable(fault.where), printable_lines(fault.what), printable_lines(fault.hint))
-    return str(shown)
+    return str(Fault(printable(fault.where), printable_lines(fault.what), printable_lines(fault.hint)))
 
 
 def warning_text(fault: Fault) -> str:

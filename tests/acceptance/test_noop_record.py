@@ -288,10 +288,12 @@ def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
-def test_a_held_lock_is_for_the_long_way(fresh):
-    with open(fresh.root / "locks/pipeline.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert quick.answer([str(fresh.spec), "-q"]) is None
+@pytest.mark.parametrize("locked", ["locks/pipeline.lock", "state"])
+def test_a_held_lock_is_for_the_long_way(fresh, locked):
+    descriptor = os.open(fresh.root / locked, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    os.close(descriptor)
     assert quick.answer([str(fresh.spec), "-q"]) == 0
 
 
