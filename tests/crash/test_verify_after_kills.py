@@ -30,10 +30,11 @@ def dying(call):
         count += 1
         if count == at and not after:
             os._exit(99)
-        result = call(*args, **kwargs)
-        if count == at:
-            os._exit(99)
-        return result
+        try:
+            return call(*args, **kwargs)
+        finally:  # also when it changed nothing: the directory was there
+            if count == at:
+                os._exit(99)
     return wrapped
 from runner.record import files
 for name in "open write rename unlink rmdir mkdir ftruncate truncate fsync fdatasync".split():
