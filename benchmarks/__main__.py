@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import copies, growth, guard, noop, parts, report, scripts, start, text, touched
+from benchmarks import copies, growth, guard, noop, parts, plugin, report, scripts, start, text, touched
 from benchmarks.bench import Bench
 from benchmarks.machine import describe
 from benchmarks.peers import Found, default_cache, find
@@ -19,10 +19,10 @@ from benchmarks.tools import PEERS
 BENCHMARKS = {
     "start": start.measure, "noop": noop.measure, "copies": copies.measure, "parts": parts.measure,
     "scripts": scripts.measure, "touched": touched.measure, "text": text.measure, "growth": growth.measure,
-    "guard": guard.measure,
+    "guard": guard.measure, "plugin": plugin.measure,
 }  # fmt: skip
 SWIFT = ("make", "ninja", "doit")
-ALONE = {"start", "parts", "text", "growth", "guard"}  # what looks at no other tool
+ALONE = {"start", "parts", "text", "growth", "guard", "plugin"}  # what looks at no other tool
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ class Sizes:
     text: tuple[int, int] = (256, 1_024)
     growth: tuple[int, int] = (1_000, 10_000)
     starts: int = 1_000
+    items: int = 20
 
 
 FULL = Sizes("full", runs=5, patience=60.0)
@@ -30,5 +31,5 @@ QUICK = Sizes(
 )  # fmt: skip
 LEAST = Sizes(
     "least", runs=2, patience=0.0, noop=(1, 2, 3), copies=2, scripts=2, touched=1, inputs=3, text=(1, 2),
-    growth=(2, 4), starts=3,
+    growth=(2, 4), starts=3, items=2,
 )  # fmt: skip

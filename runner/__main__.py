@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from runner.errors import OffpipeError
 from runner.quick import answer
 
 TYPE_CHECKING = False
@@ -17,7 +18,12 @@ def main() -> int:
     """Do what the command line asks for and return the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a run hears signals there is nothing to tell, nor to lose
-    code = answer(sys.argv[1:])
+    try:
+        code = answer(sys.argv[1:])
+    except OffpipeError as error:
+        from runner.cli import report
+
+        code = report(error)
     if code is None:
         from runner.cli import main as perform
 

@@ -8,6 +8,12 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+LARGEST = 1 << 53  # integers from here on are not the same in every language
 
 _encode = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -22,6 +28,34 @@ def _finite(literal: str) -> float:
 
 
 _decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text[:20]} is no whole number")
+
+
+def _integer(text: str) -> int:
+    number = int(text) if len(text) < 18 else LARGEST
+    if not -LARGEST < number < LARGEST:
+        raise ValueError(f"{text[:20]} is not below 2^53")
+    return number
+
+
+decode_record = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_integer).decode
+"""Read the JSON of a record; ValueError for a number that none may hold, for other languages read it as another."""
+
+
+def check_numbers(value: object) -> None:
+    """Raise ValueError for what `decode_record` would not read: a float, or an integer from 2^53 on."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, float) or (isinstance(one, int) and not -LARGEST < one < LARGEST):
+            raise ValueError("a record holds whole numbers below 2^53 only")
 
 
 def parsed(content: bytes) -> object:

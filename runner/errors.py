@@ -17,7 +17,9 @@ EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75
 
-REFUSALS = frozenset({"EIO", "EMFILE", "ENFILE", "ENOMEM"})  # errnos that tell of the system, and not of the file
+REFUSALS = frozenset(
+    {"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"}
+)  # errnos that tell of the system, and not of the file
 
 
 class Fault:

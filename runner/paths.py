@@ -82,6 +82,12 @@ def partial_path(output: str, tag: str) -> str:
     return os.path.join(parent, f"{PARTIAL_PREFIX}{tag}.{name}")
 
 
+def tag_of(partial: str) -> str:
+    """The tag in the name of a partial: that of the attempt that wrote it."""
+    start = len(PARTIAL_PREFIX)
+    return os.path.basename(partial)[start : start + PARTIAL_TAG_LENGTH]
+
+
 def aside_path(partial: str) -> str:
     """Where what `partial` replaces stands for a moment: under a partial's name, so that it is swept after a crash."""
     parent, name = os.path.split(partial)

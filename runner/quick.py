@@ -7,6 +7,7 @@ faults included, to the long way, which is what the rest of this package is.
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from runner import __version__
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         quiet: bool
 
 
+VERBS = frozenset({"clean", "plan", "status", "explain", "log", "verify", "validate", "graph", "doctor", "schema"})
+LARGEST = 1 << 29  # bytes of a record
 KEY = "OFFPIPE_AUDIT_KEY_FILE"
 PLAIN = "OFFPIPE_PLAIN"
 _IRRELEVANT = {"-k", "--keep-going"}  # where nothing runs
@@ -35,7 +38,10 @@ _VALUED = ("-j", "--jobs", "--workspace", "--durability")
 
 
 def answer(words: Sequence[str]) -> int | None:
-    """Return 0 when these words ask for a run that has nothing to do, with that recorded and told; None else."""
+    """Return 0 when these words ask for a run that has nothing to do, with that recorded and told; None else.
+
+    Raises StateError when the disk refuses the record.
+    """
     began = time.monotonic()
     if os.environ.get(PLAIN) == "1" or KEY in os.environ:
         return None
@@ -44,17 +50,16 @@ def answer(words: Sequence[str]) -> int | None:
         return None
     spec, workspace, durable, quiet = asked
     try:
-        with open(record_path(spec, workspace), "rb", buffering=0) as file:
-            record = decode(file.readall())
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
+        record = decode(_read(record_path(spec, workspace)))
     except (OSError, ValueError):
         return None
-    if record is None or not record.is_current(surroundings((workspace or "",), __version__)):
+    if record is None or not record.is_current(surroundings((os.path.abspath(spec), workspace or ""), __version__)):
         return None
     told = record.told
     paths = StatePaths(told["state"], told["locks"])
-    if _is_held(paths.pipeline_lock) or _has_leftovers(paths.temporary):
+    if any(map(_is_held, (paths.pipeline_lock, paths.state_dir))) or _has_leftovers(paths.temporary):
         return None
     ended = _recorded(paths, told, words, began, durable=durable)
     if ended is None:
@@ -73,6 +78,8 @@ def _asked(words: list[str]) -> Asked | None:
     """Return what a command line of a few plain forms asks for; any other is for the parser."""
     if words[:1] == ["run"]:
         del words[0]
+    elif words and words[0] in VERBS:
+        return None
     spec, workspace, durability, quiet = "", None, "full", False
     pending = iter(words)
     for word in pending:
@@ -95,7 +102,17 @@ def _asked(words: list[str]) -> Asked | None:
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) > 0
+    return len(text) < 10 and text.isascii() and text.isdigit() and int(text) > 0
+
+
+def _read(path: str) -> bytes:
+    """Return a file of ours; ValueError for anything else in its place, which is not waited for, or followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise ValueError(path)
+        return file.readall()
 
 
 def _is_held(lock: str) -> bool:
@@ -129,9 +146,11 @@ def _has_leftovers(temporary: str) -> bool:
 def _recorded(
     paths: StatePaths, told: dict[str, Any], words: Sequence[str], began: float, *, durable: bool
 ) -> tuple[str, str] | None:
-    """Record the run; return its id and the ledger's new head, or None with nothing written."""
-    from runner.errors import StateError
-    from runner.record.noop import PlainLedger, write_log
+    """Record the run; return its id and the ledger's new head, or None where the long way has to.
+
+    Raises StateError when the disk refuses, with nothing left of the run: what an fsync failed on is not tried again.
+    """
+    from runner.record.noop import PlainLedger, take_back, write_log
 
     name = told["nameJson"]
     try:
@@ -141,10 +160,18 @@ def _recorded(
     try:
         opening = _opening(told, words, ledger.head)
         run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+    except (OSError, ValueError, KeyError):
+        ledger.close()
+        return None
+    try:
+        if os.path.lexists(paths.audit(run)):
+            return None
         digest = write_log(paths, run, opening, name, told["stages"], time.monotonic() - began, durable=durable)
-        return run, ledger.append(run, digest, durable=durable)
-    except (OSError, ValueError, KeyError, StateError):
-        return None  # the long way comes to the same, and says it
+        try:
+            return run, ledger.append(run, digest, durable=durable)
+        except BaseException:
+            take_back(paths, run)
+            raise
     finally:
         ledger.close()
 

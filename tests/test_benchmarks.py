@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,17 @@ def test_least_work_is_measured_judged_and_reported(tmp_path) -> None:
     runs = json.loads((to / "benchmark-results.json").read_text())["tables"][0]["runs"]
     assert {name: len(each) for name, each in runs.items()} == dict.fromkeys(runs, 2)
     assert list(tmp_path.iterdir()) == [to]
+
+
+def test_specs_as_tests_are_measured_without_an_index_too(tmp_path) -> None:
+    env = {**os.environ, "PIP_NO_INDEX": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env.pop("PIP_FIND_LINKS", None)
+    shown = benchmarks("--least", "--dir", tmp_path, "plugin", env=env)
+    assert shown.returncode == 0, shown.stderr
+    assert "pytest-workflow left out: it could not be installed" in shown.stdout
+    assert "plugin: 2 spec items: to pytest-workflow: ; at most 1 x: not measured" in shown.stdout
+    for case in ("spec items, offpipe", "plain subprocess tests", "offpipe installed, unused", "not installed"):
+        assert f"\n{case} " in shown.stdout
 
 
 def test_a_stopwatch_finds_every_joint_of_the_runner(tmp_path) -> None:

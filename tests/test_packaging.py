@@ -5,20 +5,17 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
-import os
-import shutil
-import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from installing import MISSING, ROOT, copy_checkout, install, run
 
-ROOT = Path(__file__).resolve().parent.parent
-MISSING = [name for name in ("build", "hatchling", "pip") if importlib.util.find_spec(name) is None]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"),
@@ -26,24 +23,9 @@ pytestmark = [
 ]
 
 
-def run(*command: str | os.PathLike[str], cwd: Path, **settings) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
-    done = subprocess.run(
-        list(map(os.fspath, command)), cwd=cwd, env=environment | settings, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A copy of what is in the checkout, without what runs and tools left there."""
-    copy = tmp_path_factory.mktemp("packaging") / "checkout"
-    left = shutil.ignore_patterns(
-        ".git", ".venv", ".cache", ".*_cache", "__pycache__", "state", "locks", "work", "output", "dist"
-    )
-    shutil.copytree(ROOT, copy, ignore=left)
-    return copy
+    return copy_checkout(tmp_path_factory.mktemp("packaging") / "checkout")
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +41,7 @@ def built(checkout, tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory) -> Path:
     """The bin/ of a fresh venv with the wheel; dependencies are those of the tests' own environment."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv.parent)
-    python = venv / "bin" / "python"
-    purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=venv).strip())
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", built[1], cwd=venv)
-    # A .pth file found by way of another is not read, so the checkout itself stays out of reach.
-    (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return venv / "bin"
+    return install(built[1], tmp_path_factory.mktemp("installed") / "venv")
 
 
 def test_wheel_holds_the_packages_the_ready_made_stages_and_no_tests(built) -> None:
@@ -93,6 +68,7 @@ def test_sdist_holds_what_the_wheel_and_the_tests_need(built) -> None:
         "pipelines/demo.json",
     } <= names
     assert {"tests/test_packaging.py", "conftest.py", "run_tests.sh", "data/input/2-crlf.txt"} <= names
+    assert {"examples/downstream/pyproject.toml", "examples/downstream/station/clean.py"} <= names
     assert not [name for name in names if name.startswith((".venv", "state/", "data/work/")) or "__pycache__" in name]
 
 

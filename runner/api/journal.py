@@ -47,13 +47,21 @@ def new_run_id(
             return run_id
 
 
+def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:
+    """Return a run of a default id; it knows of the attempts of those that stay open, and may go on from theirs."""
+    from runner.record.recovery import OpenRun
+
+    return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})
+
+
 class Journal:
     """The records of one run with work to do, from its opening to its end."""
 
-    def __init__(self, session: Session, options: Options, run_id: str, log: AuditLog, earlier: dict[str, int]) -> None:
+    def __init__(self, session: Session, options: Options, run_id: str, log: AuditLog, mine: OpenRun) -> None:
         self.run_id = run_id
         self.log = log
-        self.earlier = earlier
+        self.earlier = mine.attempts
+        self.tags = mine.tags
         self.resumed = log.last.seq >= 0
         self.durable = options.durability == "full"
         self._spec = session.spec
@@ -75,7 +83,7 @@ class Journal:
         if seal is None:
             session.seal.refuse_other(mine.key_id, paths.audit(run_id))
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, commits=mine.commits)
-        journal = cls(session, options, run_id, log, mine.attempts)
+        journal = cls(session, options, run_id, log, mine)
         journal._layers = launcher.layers
         opening = _opening(session, options, launcher.layers, log.seal)
         torn: dict[str, object] = {"tornBytes": mine.torn_bytes}

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.contain.client import Launcher
+    from runner.paths import StatePaths
 
 
 @contextmanager
 def held_lock(
-    path: str, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
+    paths: StatePaths, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
 ) -> Iterator[PipelineLock]:
     """Hold the pipeline lock inside the block. Raises as `PipelineLock.take` and `await_launcher` do.
 
     Until the launcher of a dead holder is gone, it stays on record: were this process killed meanwhile, the next one
     would wait for it.
     """
-    lock = PipelineLock(path)
+    path = paths.pipeline_lock
+    lock = PipelineLock(path, paths.state_dir)
     lock.take(wait, on_wait, check)
     try:
         before = lock.previous = read_holder(path)
@@ -38,9 +40,10 @@ def held_lock(
         lock.release()
 
 
-def last_holder(path: str) -> dict[str, object] | None:
+def last_holder(paths: StatePaths) -> dict[str, object] | None:
     """Return who held the lock last, None while somebody holds it: equal later on means that nobody did meanwhile."""
-    return None if is_held(path) else read_holder(path)
+    held = is_held(paths.pipeline_lock, paths.state_dir)
+    return None if held else read_holder(paths.pipeline_lock)
 
 
 def holder(run_id: str | None, launcher: Launcher | None = None) -> dict[str, object]:

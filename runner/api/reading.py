@@ -144,7 +144,7 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
         session.head.open_runs,
         last_part(session, run) if run else Part(),
         read_metrics(paths, run) if run and _has_stopped(session, run) else {},
-        read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock) else None,
+        read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock, paths.state_dir) else None,
         tuple(incomplete),
         tuple(undeclared(session)),
     )

@@ -36,7 +36,10 @@ def remember(session: Session, options: Options) -> None:
     session.examiner.look_back(looked)
     _look_at_spec(session.spec, looked)
     found = record(
-        looked, surroundings((options.workspace or "",), runner.__version__), _told(session), began=session.began
+        looked,
+        surroundings((session.spec.path, options.workspace or ""), runner.__version__),
+        _told(session),
+        began=session.began,
     )
     path = record_path(session.spec.path, options.workspace)
     if found is None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run_id, record_noop
+from runner.api.journal import Journal, close_ended, new_run, record_noop
 from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
@@ -18,6 +18,8 @@ from runner.record.locks import is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pluggy import PluginManager
 
     from runner.api.options import Options
@@ -100,7 +102,7 @@ def run(
             if (
                 may_be_held
                 and time.monotonic() - began > PATIENT_BESIDE_A_RUN
-                and is_held(session.spec.paths.pipeline_lock)
+                and is_held(session.spec.paths.pipeline_lock, session.spec.paths.state_dir)
             ):
                 raise _AnotherRunError
             path, total = session.cache.reading
@@ -108,7 +110,7 @@ def run(
 
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
         refuse_newer(session, options.run_id)
-        seen = last_holder(session.spec.paths.pipeline_lock)
+        seen = last_holder(session.spec.paths)
         try:
             plan: Plan | None = session.plan()
         except _AnotherRunError:
@@ -125,14 +127,17 @@ def run(
             if plan is None or not plan.is_noop:
                 raise
             # The run that is open is the holder's, also one of the same id, and none of its work concerns us.
-            return _nothing_to_do(session, options, plan, began)
+            return _nothing_to_do(session, options, plan, began, remembers=False)
 
 
-def _nothing_to_do(session: Session, options: Options, plan: Plan, began: float) -> RunResult:
+def _nothing_to_do(
+    session: Session, options: Options, plan: Plan, began: float, *, remembers: bool = True
+) -> RunResult:
     seconds = time.monotonic() - began
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
-    remember(session, options)
+    if remembers:
+        remember(session, options)
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -156,33 +161,32 @@ def _run_locked(
     from runner.api.plugins import make_plugins
     from runner.api.preload import preload
     from runner.contain.guard import settle
-    from runner.record.recovery import OpenRun
 
     spec = session.spec
     manager = make_plugins((*heard.hooks(), *plugins))
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
-    with held_lock(spec.paths.pipeline_lock, wait, heard.waiting, interrupts.check) as lock:
+    with held_lock(spec.paths, wait, heard.waiting, interrupts.check) as lock:
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
         launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
         try:
             preload()
-            open_runs = session.head.open_runs
             lock.write_holder(holder(None, launcher))
             session.heal()
-            recovered = _recovered(session, options)
-            mine = run_to_go_on(recovered, options) or OpenRun(new_run_id(spec.paths), None, {}, 0)
+            recovered = _recovered(session, options, heard.warn)
+            mine = run_to_go_on(recovered, options) or new_run(spec.paths, recovered)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
             plan = refuse(session, options, plan)
-            begun = mine.last is not None or mine.run in open_runs
+            begun = mine.last is not None or mine.run in session.head.open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
                 return _nothing_to_do(session, options, plan, began)
             session.remark()
             launcher = settle(launcher, strict=options.offline == STRICT)
+            launcher.load(session.imports)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
@@ -190,7 +194,7 @@ def _run_locked(
             launcher.close()
 
 
-def _recovered(session: Session, options: Options) -> list[OpenRun]:
+def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
     """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
     from runner.record.recovery import recover
 
@@ -198,7 +202,9 @@ def _recovered(session: Session, options: Options) -> list[OpenRun]:
     wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     durable = options.durability == "full"
-    return recover(spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal)
+    return recover(
+        spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal, warn=warn
+    )
 
 
 def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
@@ -227,7 +233,7 @@ def _execute(
     publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
     attempts = Attempts(
         spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
-        publisher, surroundings(launcher, durable=journal.durable), journal.earlier,
+        publisher, surroundings(launcher, durable=journal.durable), journal.earlier, journal.tags,
     )  # fmt: skip
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, policy(options), manager.hook, interrupts,

@@ -84,6 +84,11 @@ class Session:
         self.examiner: Examiner | None = None  # of the last plan
 
     @property
+    def imports(self) -> set[str]:
+        """What the code of the stages that were planned last imports as soon as it starts, the same for everybody."""
+        return self.examiner.imports if self.examiner else set()
+
+    @property
     def has_warned(self) -> bool:
         """Whether there was something to warn of."""
         return bool(self.damage or self._told)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.cli.parser import Invocation
 
-__all__ = ["main"]
+__all__ = ["main", "report"]
 
 _INTERRUPTED = 130
 _REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
@@ -42,6 +42,11 @@ def _about(word: str) -> str:
     from runner.cli.help import top_help
 
     return top_help()
+
+
+def report(error: OffpipeError) -> int:
+    """Say what went wrong before a verb was known, and return the exit code."""
+    return _report(error, None, Stream(STDERR), trace=False)
 
 
 def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
@@ -84,10 +89,10 @@ def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
 
 def _report(error: BaseException, stdout: Stream | None, stderr: Stream, *, trace: bool) -> int:
     """Say what went wrong on stderr, and as JSON on stdout if given; return the exit code."""
-    from runner.display.words import printable_lines
+    from runner.display.words import fault_text
 
     code, faults = _judge(error)
-    stderr.write("".join(f"{printable_lines(str(fault))}\n" for fault in faults))
+    stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
     if code == EXIT_INTERNAL and trace:
         import traceback
 
@@ -107,7 +112,9 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
     if isinstance(error, OSError):
         return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
     if isinstance(error, MemoryError):
-        return EXIT_INTERNAL, (Fault("", "out of memory"),)
+        return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # how Python words this EAGAIN
+        return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)
 

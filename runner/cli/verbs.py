@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner import api
 from runner.cli.params import read_params
-from runner.display.words import printable, printable_lines, warning_text
+from runner.display.words import fault_text, printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
 from runner.record.files import open_regular
@@ -233,5 +233,5 @@ def _write_all(stdout: Stream, lines: Iterable[str]) -> None:
 
 
 def _tell(faults: Sequence[Fault], stderr: Stream) -> int:
-    stderr.write("".join(f"{printable_lines(str(fault))}\n" for fault in faults))
+    stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
     return EXIT_INPUT if faults else EXIT_OK

@@ -60,7 +60,7 @@ def _summary(found: Verified) -> str:
         checked += f", {counted(found.outputs, 'output')}"
     if found.keyed_from is not None:
         since = "" if found.keyed_from == 1 else f" from line {found.keyed_from} of the ledger on"
-        checked += f", keyed with {printable(str(found.key_id))}{since}"
+        checked += f", keyed with {printable(found.key_id)}{since}" if found.key_id else ", its end not keyed"
     faults = len(found.damage) + found.hidden
     status = f"damaged, {counted(faults, 'fault')}" if faults else _WORDS[found.exit_code]
     return f"{name}: {status} ({checked})"

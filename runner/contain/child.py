@@ -1,6 +1,6 @@
 """The child of a launch: from the fork to the first instruction of the stage's program.
 
-Loaded by the launcher program only. Every step is a plain system call: no work that a stage would wait for.
+Loaded by the launcher program only. Every step is a plain system call, but for a Python stage that is run by a fork.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _become(
     request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, launcher: int, failure: int,
     zygote: Zygote | None,
 ) -> NoReturn:  # fmt: skip
-    """Runs in the *child*, and never returns. All other descriptors are close-on-exec since `launcher.main`."""
+    """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
     tried = [b"preparing its process"]
     try:
         os.setsid()
@@ -95,17 +95,21 @@ def _become(
         tried[0] = b"entering its isolation"
         isolation.enter_stage()
         if zygote is not None:
-            raise Forked(zygote.become(request, isolation))
+            script = zygote.become(request, isolation, failure)
+            os.close(failure)
+            raise Forked(script)
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
-    except OSError as error:
-        os.write(failure, b"%d %s" % (error.errno or 0, tried[0]))
     except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
-        os.write(failure, b"0 %s: %s" % (tried[0], str(error).encode("utf-8", "backslashreplace")))
-    os._exit(127)
+        code = error.errno or 0 if isinstance(error, OSError) else 0
+        text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
+        try:
+            os.write(failure, b"%d %s%s" % (code, tried[0], text))
+        finally:
+            os._exit(127)
 
 
 def _connect(request: Request, tried: list[bytes]) -> None:

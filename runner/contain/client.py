@@ -20,7 +20,7 @@ from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any, Self
 
 __all__ = ["Asked", "Exit", "Launch", "Launcher"]
@@ -101,6 +101,14 @@ class Launcher:
     def fileno(self) -> int:
         """Readable when `receive` has something to say."""
         return self._replies
+
+    def load(self, modules: Collection[str]) -> None:
+        """Have a warm launcher load what its stages will import. To be called before anything is submitted.
+
+        Later a stage could have put something in the place of these files.
+        """
+        if self._warm is not None and modules:
+            self._ask("load", sorted(modules))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
@@ -187,7 +195,7 @@ class Launcher:
             os.close(self._replies)
             self._replies = -1
 
-    def _ask(self, verb: str, content: dict[str, Any] | None) -> None:
+    def _ask(self, verb: str, content: dict[str, Any] | list[str] | None) -> None:
         frame = marshal.dumps((verb, content))
         waiting = memoryview(len(frame).to_bytes(4, "big") + frame)
         while waiting:

@@ -4,7 +4,7 @@ What `program` runs. Requests come on descriptor 0, reports go out on descriptor
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
 and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("launch", child.Request), ("terminate" or "kill", None): to all stages.
+Requests: ("load", modules for a zygote), before ("launch", child.Request); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
@@ -136,6 +136,9 @@ class Service:
             del self._received[:end]
             if verb == "launch":
                 self._launch(content)
+            elif verb == "load":
+                if self._zygote is not None:
+                    self._zygote.load(content)
             else:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
@@ -150,8 +153,6 @@ class Service:
         started = time.monotonic()
         try:
             zygote = self._zygote if self._zygote is not None and self._zygote.takes(request) else None
-            if zygote is not None:
-                zygote.load(request["preload"])
             pid, report = fork_stage(request, self._tree, self._isolation, zygote)
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))

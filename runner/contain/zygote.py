@@ -27,16 +27,16 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
-# Loading one of these computes nothing from the process, its environment, directory or time; nor does what they load.
-# Left out are, for example: multiprocessing (the directory), logging (the time), zoneinfo (an environment variable).
+# Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
+# module that a second loading would not: a stage that comes to import one later loads it once more. Left out are, for
+# example: multiprocessing (keeps the directory), logging (the time), decimal and pickle (C halves that keep classes).
 PURE = frozenset(
-    """abc argparse array ast base64 binascii bisect bz2 calendar cmath codecs collections collections.abc contextlib
-    copy copyreg csv dataclasses datetime decimal difflib enum errno fnmatch fractions functools glob graphlib
-    gzip hashlib heapq hmac html html.entities html.parser inspect io itertools json keyword linecache locale lzma
-    math mmap numbers operator os os.path pathlib pickle posixpath pprint queue random re reprlib select selectors
-    shlex shutil signal sqlite3 stat statistics string stringprep struct subprocess sys tarfile tempfile textwrap
-    threading time token tokenize tomllib traceback types typing unicodedata urllib.parse uuid warnings weakref
-    xml xml.etree xml.etree.ElementTree zipfile zlib""".split()
+    """argparse array ast base64 binascii bisect bz2 calendar cmath collections collections.abc contextlib copy csv
+    dataclasses datetime difflib enum errno fnmatch functools glob graphlib gzip hashlib heapq hmac html
+    html.entities html.parser inspect itertools json keyword linecache locale lzma math mmap numbers operator
+    pathlib pprint queue random re reprlib select selectors shlex shutil signal string stringprep struct
+    subprocess tarfile tempfile textwrap threading time token tokenize tomllib traceback types typing unicodedata
+    urllib.parse uuid warnings weakref zipfile zlib""".split()
 )
 
 
@@ -88,12 +88,14 @@ class Zygote:
             if name not in sys.modules and (name in PURE or name == SDK):
                 try:
                     self._import(name)
-                except Exception:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
+                except BaseException:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
                     continue
 
     def takes(self, request: Request) -> bool:
         """Whether a fork can be what this stage would get by a new interpreter."""
         if request["script"] is None or request["program"] != os.fsencode(sys.executable):
+            return False
+        if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
         theirs, own = request["env"], os.environb
         if any(name.startswith(UNLIKE) and theirs.get(name) != own.get(name) for name in {*theirs, *own}):
@@ -101,12 +103,16 @@ class Zygote:
         site = sys.modules.get("site")
         return theirs.get(b"HOME") == own.get(b"HOME") or not getattr(site, "ENABLE_USER_SITE", True)
 
-    def become(self, request: Request, isolation: Isolation) -> Script:
-        """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet."""
+    def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
+        """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
+
+        Of the launcher's descriptors the one that is `kept` stays open.
+        """
         if "gc" not in request["preload"]:
             gc.freeze()  # a collection, at the end at the latest, would look at all that is there, and copy every page
         isolation.become_program()
-        os.closerange(3, 1 << 20)
+        os.closerange(3, kept)
+        os.closerange(kept + 1, 1 << 20)
         self._reset_signals()
         self._reset_modules(request["preload"])
         os.environb.clear()  # the type is kept: it is what `os.environ` is a view of

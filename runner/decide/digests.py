@@ -1,7 +1,7 @@
 """What a file or a directory holds, as SHA-256, read again only where its signature cannot vouch for it.
 
 The cache is `state/files.json`; losing it costs time only. An entry is kept only when a later write is certain to
-give the file another signature: git's rule for "racily clean" entries, see `_is_settled`.
+give the file another signature: git's rule for "racily clean" entries, see `settled`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from runner.decide.settled import is_settled
 from runner.errors import Fault, InputError
 from runner.paths import is_partial
 
@@ -26,8 +27,6 @@ CHUNK = 1 << 20
 SMALL = 1 << 12  # what a file may grow by without more reads; a chunk's buffer costs more than a small file's hash
 VERSION = 1
 UNUSED_KEPT = 20_000  # entries that this run did not ask for; the oldest go first
-TICK_NS = 20_000_000  # kernels stamp files with a clock that moves every 1 to 10 ms
-COARSE_NS = 2_000_000_000  # FAT stamps even seconds, ext3 and some network file systems whole ones
 _CHECKSUM = b',"crc32":"'
 
 _KINDS = {
@@ -143,7 +142,7 @@ class DigestCache:
                     self._tick(len(chunk))
         finally:
             os.close(descriptor)
-        if _is_settled(signed, began):
+        if is_settled(signed[1], signed[2], began):
             self._store(path, signed, hasher.hexdigest())
         else:  # hashed again next time, when its time stamps are old enough to tell
             self._entries.pop(path, None)
@@ -227,17 +226,6 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
         shown = path.encode("utf-8", "backslashreplace").decode()
         raise InputError(Fault(shown, f"is {kind}", "only regular files, directories and links can be read"))
-
-
-def _is_settled(signed: Signature, began: int) -> bool:
-    """Whether any write after `began` (ns) must show in the signature.
-
-    A write sets both time stamps to the present of the file system's clock, so it shows unless the stamps already
-    lie in the tick in which hashing began. A ctime cannot be set by hand; an mtime can, even far into the future,
-    where no write would put it. A ctime of a whole second is taken for a clock that knows nothing finer.
-    """
-    margin = TICK_NS if signed[2] % 1_000_000_000 else COARSE_NS
-    return signed[2] < began - margin and not began - margin <= signed[1] <= began + margin
 
 
 class _OtherVersionError(Exception):

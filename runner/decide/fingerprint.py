@@ -55,6 +55,7 @@ class Examiner:
         self._published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
+        self.imports: set[str] = set()  # see StageCode.standard, of all that were examined
 
     def look_back(self, looked: Looked) -> None:
         """Tell everything that was looked at so far."""
@@ -86,6 +87,7 @@ class Examiner:
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
         fingerprint.imports = code.standard
+        self.imports.update(code.standard)
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)

@@ -44,7 +44,7 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
-        self._literal: set[str] = set()  # where a file literally named like a glob would be
+        self._probed: set[str] = set()  # what was looked for by its name: as a glob is spelled, and at its end
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
@@ -61,7 +61,7 @@ class InputResolver:
         except FileNotFoundError as error:
             if not is_glob(pattern):
                 raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
-            self._literal.add(plain)
+            self._probed.add(plain)
         except OSError as error:
             raise_refusal(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
@@ -76,9 +76,12 @@ class InputResolver:
 
     def look_back(self, looked: Looked) -> None:
         """Tell every place that was looked at, but for the files that were found."""
-        for directory in self._listings:
+        for directory, entries in self._listings.items():
             looked.listed(directory)
-        for path in self._literal:
+            for entry in entries:
+                if entry.is_symlink():  # a directory does not change when what its links lead to does
+                    looked.add(entry.path)
+        for path in self._probed:
             looked.add(path)
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
@@ -125,6 +128,7 @@ class InputResolver:
             elif wants_directory:
                 yield from self._last_directories(base, prefix, segment, regex)
             elif regex is None:
+                self._probed.add(f"{base}/{prefix}{segment}")
                 if os.path.isfile(f"{base}/{prefix}{segment}"):
                     yield prefix + segment, f"{base}/{prefix}{segment}"
             else:
@@ -136,6 +140,7 @@ class InputResolver:
         if regex is not None:
             names = [entry.name for entry in self._visible(base, prefix, regex) if entry.is_dir()]
         else:
+            self._probed.add(f"{base}/{prefix}{segment}")
             names = [segment] if os.path.isdir(f"{base}/{prefix}{segment}") else []
         yield from ((f"{prefix}{name}/", f"{base}/{prefix}{name}/") for name in names)
 

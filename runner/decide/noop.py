@@ -12,6 +12,8 @@ import sys
 import zlib
 from _operator import attrgetter
 
+from runner.decide.settled import is_settled
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     Signed = tuple[bool, list[str], list[tuple[int, ...]]]  # whether links are followed, paths, how each was
 
 MAGIC = b"offpipe noop 1\n"
-SETTLED = 20_000_000  # nanoseconds: no clock that stamps files is coarser (CONFIG_HZ=100), so a later change shows
 _signature = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
 _kind = attrgetter("st_mode", "st_ino")
 
@@ -31,7 +32,8 @@ class Looked:
     """Absolute paths that a plan depends on.
 
     files: followed through links. entries: themselves, such as outputs. directories: what was listed. ways: directories
-    of which only the kind counts. absent: where nothing was, and where something would change the plan.
+    of which only the kind counts. absent: where nothing was, or a link to nothing, and where
+    something would change the plan.
     """
 
     __slots__ = ("absent", "directories", "entries", "files", "ways")
@@ -89,7 +91,7 @@ class Record:
                 return False
         except (OSError, ValueError):
             return False
-        return not any(map(os.path.lexists, self._absent))
+        return not any(map(os.path.exists, self._absent))
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
@@ -99,8 +101,10 @@ class Record:
 
 def surroundings(options: tuple[str, ...], version: str) -> Around:
     """Return what else a plan depends on: this interpreter and its path, two variables, and `options` of the run."""
-    env = os.environ
-    return (version, sys.version, sys.executable, tuple(sys.path), env.get("PATH"), env.get("HOME"), options)
+    env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    names = [entry.rpartition("/")[2] for entry in sys.path]
+    installed = sys.path[names.index(archive) :] if archive in names else sys.path  # before it is what started this
+    return (version, sys.version, sys.executable, tuple(installed), env.get("PATH"), env.get("HOME"), options)
 
 
 def record(looked: Looked, around: Around, told: Told, *, began: int) -> Record | None:
@@ -117,8 +121,10 @@ def record(looked: Looked, around: Around, told: Told, *, began: int) -> Record 
         kinds: list[tuple[int, ...]] = [_kind(os.lstat(path)) for path in ways]
     except (OSError, ValueError):
         return None
-    newest = max((signature[0] for _, _, signatures in signed for signature in signatures), default=0)
-    if newest >= began - SETTLED or any(map(os.path.lexists, looked.absent)):
+    stamps = (signature[:2] for _, _, signatures in signed for signature in signatures)
+    if not all(is_settled(modified, changed, began) for changed, modified in stamps):
+        return None
+    if any(map(os.path.exists, looked.absent)):
         return None
     return Record(around, signed, (ways, kinds), sorted(looked.absent), told)
 

@@ -7,6 +7,7 @@ decides a stage that `Depends` once more when its upstream is done.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache
     from runner.marker import Marker, OutputIdentity
     from runner.spec.graph import Graph
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Stage
 
 
 NO_RUN = "no completed run"
@@ -174,23 +175,36 @@ class Planner:
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
                 continue  # the components say it already
-            found = self._found_digest(self._graph.spec, identity)
+            found = self._found(self._graph.spec.output_path(identity.path), identity)
             if found != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, found)
 
-    def _found_digest(self, spec: Spec, identity: OutputIdentity) -> str | None:
-        """Return the digest of what is at an output's place now, or None when nothing of its kind is."""
-        path = spec.output_path(identity.path)
+    def _found(self, path: str, identity: OutputIdentity) -> str | None:
+        """Return the digest of what is at an output's place now, None for nothing, or what is wrong with it in words.
+
+        A link is no output, even to the same content: what it leads to is another's, and may be elsewhere tomorrow.
+        """
         try:
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
+                return "is a symbolic link"
             if identity.path.endswith("/"):
                 return digest_tree(path, self._cache).sha256
-            status = os.lstat(path)
             if not self._paranoid and identity.matches(status):
                 return identity.sha256
-            return self._cache.file(path)[0]
-        except (OSError, InputError) as error:
+            return self._cache.file(path, status)[0]
+        except InputError as error:
+            raise_refusal(error, path)
+            return _shown(error.faults[0], path)
+        except OSError as error:
             raise_refusal(error, path)
             return None
+
+
+def _shown(fault: Fault, path: str) -> str:
+    """Return what is wrong with an output at `path`, of which the fault may be in a file below it."""
+    below = fault.where.removeprefix(f"{path.rstrip('/')}/")
+    return fault.what if below == fault.where else f'"{below}" in it {fault.what}'
 
 
 def _refused_code(stage: Stage, examiner: Examiner) -> tuple[Fault, ...]:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.display.words import near_path, printable, printable_lines
+from runner.display.words import fault_text, near_path, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _TAIL_BYTES = 4096
 
 def failure_text(result: StageResult, log_command: str) -> str:
     """Return the block of lines about a failed stage; `log_command` is `offpipe log SPEC`."""
-    lines = [printable_lines(str(result.fault))] if result.fault else []
+    lines = [fault_text(result.fault)] if result.fault else []
     if result.log and result.attempts:
         tail = list(log_tail(result.log))
         lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")

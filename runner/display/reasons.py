@@ -26,6 +26,8 @@ def reason_text(reason: Reason, *, full: bool) -> str:
     if component == "outputs" and is_digest(old):
         if new is None:
             return f"output {where}: missing, or of another kind"
+        if not is_digest(new):
+            return f"output {where}: {printable(str(new))}"
         return f"output {where}: changed on disk, {change(old, new, full=full)}"
     if component in _FILES:
         path = where.partition(": ")[2] if component == "inputs" else where

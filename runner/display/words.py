@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from runner.errors import Fault
+from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
 _DIGEST = 64
@@ -24,6 +22,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` made printable line by line."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def fault_text(fault: Fault) -> str:
+    """Return what an error says, as `str(fault)` does, but with a place that stays on its line whatever its name."""
+    return str(Fault(printable(fault.where), printable_lines(fault.what), printable_lines(fault.hint)))
 
 
 def warning_text(fault: Fault) -> str:

@@ -13,18 +13,19 @@ from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
 from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
+from runner.executor.partials import Partials
 from runner.executor.publishing import real_identities
 from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
-from runner.paths import partial_path, partial_tag
+from runner.paths import partial_tag
 from runner.record import files
-from runner.record.checkpoints import adopt, discard_attempt, find_partials, keep_or_discard, read_progress
+from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
@@ -53,11 +54,16 @@ class Attempts:
         publisher: Publisher,
         surroundings: Surroundings,
         earlier: dict[str, int],
+        tags: Mapping[str, dict[str, str]],
     ) -> None:
-        """`earlier`: how many attempts each stage had in this run before it was resumed; numbers go on from there."""
+        """`earlier`: how many attempts each stage had in this run before it was resumed; numbers go on from there.
+
+        `tags`: of all attempts that open runs tell of, stage -> tag -> key.
+        """
         self.run_id = run_id
         self._spec = spec
         self._paths = spec.paths
+        self.partials = Partials(spec, tags)
         self._log = log
         self._planner = planner
         self._new_examiner = new_examiner
@@ -108,9 +114,7 @@ class Attempts:
 
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
-        if os.path.lexists(self.progress_path(stage)):
-            found = find_partials(self._real_outputs(stage))
-            discard_attempt(self.progress_path(stage), [path for paths in found.values() for path in paths])
+        self.partials.forget(stage)
         self._log.append("stage.skipped", {"stage": stage.name, "key": key})
 
     # ---- before ----
@@ -135,19 +139,16 @@ class Attempts:
         job.tag = partial_tag(run, job.number)
         job.log = self._paths.log(run, stage.name, job.number)
         job.before = real_identities(self._spec, stage)
-        real = self._real_outputs(stage)
-        for directory in (*(os.path.dirname(path) for path in real.values()), os.path.dirname(job.log)):
+        real = self.partials.real(stage).values()
+        for directory in (*(os.path.dirname(path) for path in real), os.path.dirname(job.log)):
             self._make_directory(directory)
-        if os.path.lexists(self.progress_path(stage)):
-            adopt(self.progress_path(stage), job.fingerprint.key, real, job.tag)
+        self.partials.make_room(stage)
         job.scratch = self._scratch.take()
         files.create(job.log)
-        partials = self.partials(job)
+        partials = self.partials.of(job)
         environment = self._setting.environment(job, partials)
         argv, job.program = self._setting.command(job, partials, environment)
         stdout = partials[stage.stdout] if stage.stdout else None
-        if stdout:
-            files.touch(stdout)
         self._launched += 1
         job.limits = enforced(stage.resources, self._launched)
         return Launch(
@@ -158,7 +159,10 @@ class Attempts:
         )  # fmt: skip
 
     def started(self, job: Job) -> None:
-        """Record that the attempt that was laid out starts now."""
+        """Record that the attempt that was laid out starts now, and hand it what a checkpoint vouches for.
+
+        The record comes first: it says whose the partials are that are renamed then.
+        """
         stage = job.stage
         record: dict[str, object] = {
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
@@ -166,6 +170,7 @@ class Attempts:
             "reasons": shown_reasons(job.reasons), "enforced": job.limits.as_json(),
         }  # fmt: skip
         self._log.append("attempt.started", record)
+        self.partials.hand_over(job)
 
     # ---- during and after ----
 
@@ -184,7 +189,7 @@ class Attempts:
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         self.record_network(job, ended.network)
-        progress = read_progress(self.progress_path(job.stage))
+        progress = read_progress(self.partials.progress(job.stage))
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
@@ -197,7 +202,7 @@ class Attempts:
         if attempt.code != 0 or attempt.timed_out:
             now = real_identities(self._spec, job.stage)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
-            self.sweep(job)
+            self.partials.sweep(job)
         return attempt
 
     def changed_input(self, job: Job) -> str | None:
@@ -210,23 +215,13 @@ class Attempts:
 
     def publish(self, job: Job) -> dict[str, OutputIdentity]:
         """Publish the outputs of a job that succeeded; later stages know their digests."""
-        outputs = self._publisher.publish(job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program)
-        files.discard(self.progress_path(job.stage))
+        outputs = self._publisher.publish(
+            job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program,
+            self._marker_of(job.stage.name),
+        )  # fmt: skip
+        files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
         return outputs
-
-    def discard(self, job: Job) -> None:
-        """Remove the partials and the checkpoint of an attempt whose outputs nobody may have."""
-        files.discard(self.progress_path(job.stage))
-        for partial in self.partials(job).values():
-            files.discard(partial)
-
-    def sweep(self, job: Job) -> None:
-        """Remove what an attempt left, but for what a checkpoint vouches for.
-
-        A stage that could not even be decided has no key: whatever checkpoint it has is for the next run to judge.
-        """
-        keep_or_discard(self.progress_path(job.stage), job.fingerprint.key or None, self._real_outputs(job.stage))
 
     def _give_back_scratch(self, job: Job) -> None:
         names = list_inputs(job.stage.command or job.stage.args)
@@ -238,7 +233,7 @@ class Attempts:
         del self._laid_out[job.stage.name]
         if job.log:
             files.discard(job.log)
-        self.sweep(job)
+        self.partials.sweep(job)
         self.release(job)
 
     def give_up(self) -> None:
@@ -248,7 +243,7 @@ class Attempts:
         """
         for job in self._laid_out.values():
             with suppress(OffpipeError):
-                self.sweep(job)
+                self.partials.sweep(job)
         with suppress(OffpipeError):
             files.discard(self._paths.run_temporary(self.run_id))
 
@@ -263,18 +258,6 @@ class Attempts:
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
             self._log.append("stage.finished", {"stage": result.name, "status": result.status, "why": what})
-
-    # ---- places ----
-
-    def progress_path(self, stage: Stage) -> str:
-        return self._paths.progress(stage.name)
-
-    def partials(self, job: Job) -> dict[str, str]:
-        """Return, per output, the partial of the job's present attempt."""
-        return {name: partial_path(path, job.tag) for name, path in self._real_outputs(job.stage).items()}
-
-    def _real_outputs(self, stage: Stage) -> dict[str, str]:
-        return {name: self._spec.output_path(path) for name, path in stage.outputs.items()}
 
     def _make_directory(self, path: str) -> None:
         if path not in self._made_directories:

@@ -153,9 +153,9 @@ class Executor:
         self._attempts.started(job)
         self._running[launch.id] = job
         self._launcher.submit(launch)
-        partials = self._attempts.partials(job)
+        partials = self._attempts.partials
         self._hooks.offpipe_attempt_started(
-            stage=job.stage, attempt=job.number, progress=self._attempts.progress_path(job.stage), partials=partials,
+            stage=job.stage, attempt=job.number, progress=partials.progress(job.stage), partials=partials.of(job),
             input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
         job.changed = None
@@ -213,7 +213,7 @@ class Executor:
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
             if asked:
-                self._attempts.discard(job)  # from a checkpoint behind that the next run would not ask again
+                self._attempts.partials.discard(job)  # from a checkpoint behind that the next run would not ask again
             self._fail(job, *self._backoff.failure(job))
 
     def _was_interrupted(self, attempt: AttemptResult) -> bool:
@@ -229,7 +229,7 @@ class Executor:
     def _publish(self, job: Job) -> None:
         changed = self._attempts.changed_input(job)
         if changed is not None:
-            self._attempts.discard(job)
+            self._attempts.partials.discard(job)
             if self._interrupts.count:
                 self._interrupt(job)
             elif job.redecided == REDECISIONS or self._stopping:
@@ -244,7 +244,7 @@ class Executor:
             return
         fault = self._attempts.output_fault(job)
         if fault is not None:
-            self._attempts.discard(job)
+            self._attempts.partials.discard(job)
             self._fail(job, fault, EXIT_STAGE_FAILED)
             return
         outputs = self._attempts.publish(job)
@@ -265,7 +265,7 @@ class Executor:
             self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
-        self._attempts.sweep(job)
+        self._attempts.partials.sweep(job)
         self._attempts.release(job)
         result = job.result(self._clock(), results.FAILED)
         result.fault, result.exit_code = fault, exit_code
@@ -277,7 +277,7 @@ class Executor:
                 self._fail(other, *self._backoff.failure(other, given_up=True))
 
     def _interrupt(self, job: Job) -> None:
-        self._attempts.sweep(job)
+        self._attempts.partials.sweep(job)
         self._attempts.release(job)
         self._finish(job.result(self._clock(), results.INTERRUPTED))
 

@@ -23,6 +23,7 @@ from runner.record.state import write_marker
 
 if TYPE_CHECKING:
     from runner.decide.digests import DigestCache
+    from runner.marker import Marker
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
@@ -65,9 +66,13 @@ class Publisher:
         return None
 
     def publish(
-        self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str
-    ) -> dict[str, OutputIdentity]:
-        """Make the outputs of one stage durable, record the commit, and put outputs and marker in place."""
+        self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str,
+        before: Marker | None,
+    ) -> dict[str, OutputIdentity]:  # fmt: skip
+        """Make the outputs of one stage durable, record the commit, and put outputs and marker in place.
+
+        `before` is the marker that is replaced: the record names its commit, so that recovery knows which came later.
+        """
         outputs: dict[str, OutputIdentity] = {}
         for name, declared in stage.outputs.items():
             outputs[name] = self._identify(declared, partial_path(self._spec.output_path(declared), tag))
@@ -80,6 +85,7 @@ class Publisher:
             "program": program,
             "outputs": {name: identity.as_record() for name, identity in outputs.items()},
             "reasons": reasons[:REASONS_KEPT],
+            "replaces": [before.run, before.audit_seq] if before else None,
         }
         position = self._log.append("stage.commit", data, sync=self._durable)
         for declared in stage.outputs.values():

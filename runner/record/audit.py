@@ -12,10 +12,11 @@ from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import canonical
+from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.commits import COMMIT, Commits
+from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
 from runner.record.spelling import spell
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 GENESIS = "0" * 64
 DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
+_BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
 
 
 class Position(NamedTuple):
@@ -41,7 +43,11 @@ class Position(NamedTuple):
 def encode_record(
     seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str, seal: Seal = PLAIN
 ) -> tuple[bytes, str]:
-    """Return a record's line and its hash."""
+    """Return a record's line and its hash.
+
+    ValueError for a payload that whoever reads it would call damaged: a log cannot be mended once that is in it.
+    """
+    check_numbers(data)
     return spell(canonical(data), event, run, seq, stamp, prev, seal.hash)
 
 
@@ -51,7 +57,7 @@ def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> 
     `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
     """
     try:
-        record: dict[str, Any] = loads(line)
+        record: dict[str, Any] = decode_record(line.decode())
         if not is_record(record):
             return None
         claimed = record.pop("hash")
@@ -127,7 +133,7 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         with open(files.open_regular(path), "rb") as log:
             for line in log:
                 record = parse_record(line, seal, key_id)
-                if record is None:
+                if record is None or _leaves_key(record, key_id):
                     _refuse_newer_line(line, path)
                     return
                 refuse_newer(record, path)
@@ -149,6 +155,8 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         with open(files.open_regular(path), "rb") as log:
             for number, line in enumerate(log, 1):
                 record, last = _follow(line, last, path, seal, key_id, number)
+                if number > 1 and key_id is None and key_id_of(record) is not None:
+                    raise damaged(path, number, "the record is keyed, after records that are not")
                 key_id = key_id_of(record, key_id)
                 yield record
     except FileNotFoundError:
@@ -188,8 +196,11 @@ def last_record(path: str, seal: Seal = PLAIN) -> dict[str, object] | None:
     lines, _, _ = _last_lines(path)
     if not lines:
         return None
-    key_id = None if all(b'"keyId":' in line for line in lines) else _key_id_at(path)
-    before = _follow(lines[0], None, path, seal, key_id)[1] if len(lines) > 1 else Position(-1, GENESIS)
+    key_id = _key_id_at(path)
+    before = Position(-1, GENESIS)
+    if len(lines) > 1:
+        record, before = _follow(lines[0], None, path, seal, key_id)
+        key_id = key_id_of(record, key_id)
     return _follow(lines[-1], before, path, seal, key_id)[0]
 
 
@@ -200,11 +211,17 @@ def key_id_of(record: dict[str, object], before: str | None = None) -> str | Non
     return found if found is None else str(found)
 
 
+def _leaves_key(record: dict[str, object], key_id: str | None) -> bool:
+    """Whether a record is not keyed as those before it, under `key_id`: without that key anybody can make one."""
+    return key_id is not None and key_id_of(record, key_id) != key_id
+
+
 def _key_id_at(path: str) -> str | None:
-    """Return the id of the key of a log, which its record 0 says; those of the ledger say it themselves."""
+    """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
         try:
-            record = loads(log.readline())
+            begin = log.read(len(_BEGIN))
+            record = loads(begin + log.readline(LONGEST)) if begin == _BEGIN else None
         except (ValueError, RecursionError):
             return None
     return key_id_of(record) if isinstance(record, dict) else None
@@ -222,6 +239,8 @@ def _follow(
         _refuse_newer_line(line, path)
         raise _damaged(line, path, number, DAMAGED)
     refuse_newer(record, path)
+    if _leaves_key(record, key_id):
+        raise _damaged(line, path, number, f"the record is not keyed with {key_id}, as those before it")
     if last is not None and (record["seq"], record.get("prev")) != (last.seq + 1, last.hash):
         raise _damaged(line, path, number, "the record does not follow the one before it")
     return record, Position(int(str(record["seq"])), str(record["hash"]))

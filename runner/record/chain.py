@@ -6,10 +6,9 @@ After damage the chain is taken up again where it can be, so that each fault is 
 from __future__ import annotations
 
 import re
-from json import JSONDecoder
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from runner.canonical import canonical
+from runner.canonical import canonical, decode_record
 from runner.record.audit import GENESIS, Position, key_id_of
 from runner.record.spelling import VERSION
 from runner.record.state import refuse_newer
@@ -25,22 +24,7 @@ _NAMES = _FIELDS.keys()
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _HASH_MEMBER = len(',"hash":""') + 64
-_LARGEST = 1 << 53
 _PARSED = 16 << 20  # of a line that cannot be one of ours: so much is looked at to say what is wrong with it
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{text[:20]} is no whole number")
-
-
-def _integer(text: str) -> int:
-    number = int(text) if len(text) < 18 else _LARGEST
-    if not -_LARGEST < number < _LARGEST:
-        raise ValueError(f"{text[:20]} is not below 2^53")
-    return number
-
-
-_decode = JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_integer).decode
 
 
 class Chain:
@@ -97,7 +81,7 @@ class Chain:
             self.damaged("", "the line is longer than any record")
             return None
         try:
-            record = _decode(line.decode())
+            record = decode_record(line.decode())
         except UnicodeDecodeError:
             self.damaged("", "the line is not UTF-8")
         except RecursionError:
@@ -178,7 +162,7 @@ def lost_its_end(rest: bytes) -> bool:
     if len(line) > _PARSED:
         return False
     try:
-        record = _decode(line.decode())
+        record = decode_record(line.decode())
         return _misshapen(record) is None and canonical(record) + b"\n" == line
     except (ValueError, RecursionError):
         return False

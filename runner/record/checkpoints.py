@@ -1,7 +1,9 @@
 """Partials and checkpoints: which bytes of an attempt that ended are worth keeping for the next one.
 
-A partial outlives its attempt only with a progress file that has the stage's key and gives a length for it. The
-runner, not the stage, cuts it to that length: a program that only ever appends can then never double its output.
+A partial outlives its attempt only with a progress file that has the stage's key and gives a length for it, and only
+as that of an attempt at this key that is on record: whatever else lies there is of another history, such as one that
+went with a state directory that was moved away. The runner, not the stage, cuts it to that length: a program that only
+ever appends can then never double its output.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path
+from runner.canonical import LARGEST
+from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
 from runner.record.state import refuse_newer
 from runner.record.unusable import DAMAGED, MOST_PROGRESS, read_usable, unheard
@@ -22,15 +25,18 @@ if TYPE_CHECKING:
 
     from runner.record.unusable import Note
 
+    Tags = Mapping[str, str]  # of the attempts of one stage that are on record: tag -> key
+
 VERSION = 1
 _CHUNK = 1 << 20
 
 
 class Kept(NamedTuple):
-    """What a checkpoint vouches for in one partial: so many bytes, with this digest when it gave one."""
+    """What a checkpoint vouches for in one partial: so many bytes, of this digest and inode when it gave them."""
 
     length: int
     sha256: str | None
+    inode: int | None = None
 
 
 class Progress(NamedTuple):
@@ -56,9 +62,11 @@ def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Pro
         value = loads(content)
     except (ValueError, RecursionError, MemoryError):
         value = None
-    if isinstance(value, dict) and value.get("v", VERSION) != VERSION:
+    if isinstance(value, dict) and (version := value.get("v", VERSION)) != VERSION:
         if left:
             refuse_newer(value, path)
+        if isinstance(version, int) and _natural(version) is None:  # a version of none of our releases
+            note(path, DAMAGED)
         return None
     progress = _progress(value) if isinstance(value, dict) else None
     if progress is None:
@@ -75,18 +83,22 @@ def _progress(value: dict[str, object]) -> Progress | None:
         if not isinstance(entry, dict) or (length := _natural(entry.get("length"))) is None:
             return None
         digest = entry.get("sha256")
-        kept[name] = Kept(length, digest if isinstance(digest, str) else None)
+        inode = entry.get("inode")  # of which some file systems use all 64 bits
+        kept[name] = Kept(
+            length, digest if isinstance(digest, str) else None, inode if isinstance(inode, int) else None
+        )
     return Progress(str(value["key"]), _natural(value.get("lineOffset")), _natural(value.get("byteOffset")), kept)
 
 
-def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str) -> Progress | None:
+def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str, tags: Tags) -> Progress | None:
     """Hand the partials that a checkpoint vouches for to the attempt with `tag`, cut to their recorded lengths.
 
     `outputs` are the stage's real paths. Returns the checkpoint to resume at; else removes progress and partials.
+    The attempt with `tag` is to be on record by now, or what is renamed for it would be nobody's after a kill.
     """
     progress = read_progress(progress_path)
     found = find_partials(outputs)
-    if progress is None or progress.key != key or not (chosen := _vouched(progress, found)):
+    if progress is None or progress.key != key or not (chosen := _vouched(progress, found, tags)):
         discard_attempt(progress_path, [path for paths in found.values() for path in paths])
         return None
     for name, paths in found.items():
@@ -102,8 +114,9 @@ def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str) ->
 
 
 def keep_or_discard(
-    progress_path: str, key: str | None, outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None
-) -> bool:
+    progress_path: str, key: str | None, outputs: Mapping[str, str], tags: Tags,
+    listings: dict[str, list[str]] | None = None,
+) -> bool:  # fmt: skip
     """Decide over the partials of an attempt that ended without success; True when they stay for the next one.
 
     `key` None: whatever key the checkpoint has will do (a dead run's; the next attempt compares it). `listings`: see
@@ -111,7 +124,7 @@ def keep_or_discard(
     """
     progress = read_progress(progress_path)
     found = find_partials(outputs, listings)
-    if progress is not None and key in (None, progress.key) and (chosen := _vouched(progress, found)):
+    if progress is not None and key in (None, progress.key) and (chosen := _vouched(progress, found, tags)):
         for name, paths in found.items():
             for path in paths:
                 if path != chosen.get(name):
@@ -153,14 +166,15 @@ def _partials_in(directory: str) -> Iterator[str]:
             return
 
 
-def _vouched(progress: Progress, found: Mapping[str, list[str]]) -> dict[str, str]:
-    """Return a partial per recorded output, or nothing when one is missing, shorter, or of another digest."""
+def _vouched(progress: Progress, found: Mapping[str, list[str]], tags: Tags) -> dict[str, str]:
+    """Return the partial of each recorded output; nothing when of one there is none, or more than one that would do."""
     chosen: dict[str, str] = {}
     for name, kept in progress.outputs.items():
-        path = next((path for path in found.get(name, ()) if _matches(path, kept)), None)
-        if path is None:
+        ours = [path for path in found.get(name, ()) if tags.get(tag_of(path)) == progress.key]
+        fitting = [path for path in ours if _matches(path, kept)]
+        if len(fitting) != 1:
             return {}
-        chosen[name] = path
+        chosen[name] = fitting[0]
     return chosen
 
 
@@ -169,6 +183,8 @@ def _matches(path: str, kept: Kept) -> bool:
         return False
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size < kept.length:
+        return False
+    if status.st_nlink > 1 or kept.inode not in (None, status.st_ino):  # what has another name is not ours to cut
         return False
     return kept.sha256 is None or _prefix_digest(path, kept.length) == kept.sha256
 
@@ -183,4 +199,4 @@ def _prefix_digest(path: str, length: int) -> str:
 
 
 def _natural(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST else None

@@ -127,9 +127,13 @@ def sync_files(paths: Sequence[str]) -> None:
 
     threads = [Thread(target=sync_every, args=(SYNCING, first)) for first in range(min(SYNCING, len(paths)))]
     for thread in threads:
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads for us; it takes longer then
+            thread.run()
     for thread in threads:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     if errors:
         raise errors[0]
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from runner.errors import StateError
 from runner.record import files
 from runner.record.audit import (
     GENESIS,
@@ -51,7 +52,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    return _head(last_record(path, seal), path)
+    return _read_head(path, seal)
 
 
 class Ledger:
@@ -77,7 +78,7 @@ class Ledger:
             with files.naming(self.path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             cut_torn_line(self.path)
-            head = _head(last_record(self.path, self._seal), self.path)
+            head = _read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
             open_runs = open_after(head.open_runs, event, run)
             data: dict[str, object] = {
@@ -99,6 +100,26 @@ def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, .
     """Return which runs are open once this event of `run` is in the ledger, the newest last."""
     others = tuple(one for one in open_runs if one != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
+
+
+def _read_head(path: str, seal: Seal) -> LedgerHead:
+    head = _head(last_record(path, seal), path)
+    if seal.id is not None and head.key_id is None:  # not once the first keyed record is in it
+        _refuse_keyed_before(path)
+    return head
+
+
+def _refuse_keyed_before(path: str) -> None:
+    """Raise StateError for a ledger with a keyed record that others follow, which anybody can have made."""
+    try:
+        with open(files.open_regular(path), "rb") as ledger:
+            for number, line in enumerate(ledger, 1):
+                if b'"keyId":"' in line and line.endswith(b"\n"):
+                    raise damaged(path, number + 1, "the record is not keyed, as those before it")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
 
 
 def _head(record: dict[str, object] | None, path: str) -> LedgerHead:

@@ -78,6 +78,7 @@ class StageLock:
 
     def acquire(self) -> bool:
         """Take the lock; False when another process holds it."""
+        files.make_directories(os.path.dirname(self.path))  # somebody may have removed it: what is in it means nothing
         descriptor = files.open_append(self.path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,10 +96,64 @@ class StageLock:
 
 
 class PipelineLock(KernelLock):
-    """The one lock of a run with work to do: from before recovery to the seal. `previous` is who held it before."""
+    """The one lock of a run with work to do: from before recovery to the seal. `previous` is who held it before.
 
-    previous: dict[str, object] | None = None
-    _said: dict[str, object] | None = None
+    A lock file can be removed, or be another one in a workspace that shares the state directory by a link. So the
+    state directory itself is locked too: nobody gets at what it holds and not at its lock.
+    """
+
+    def __init__(self, path: str, state_dir: str) -> None:
+        super().__init__(path)
+        self.previous: dict[str, object] | None = None
+        self._state_dir = state_dir
+        self._descriptor = -1
+        self._said: dict[str, object] | None = None
+        self._elsewhere = False
+
+    def acquire(self, wait: float = 0.0, poll: float = _POLL) -> bool:
+        """Take both locks, waiting up to `wait` seconds; False when another holds one of them."""
+        deadline = time.monotonic() + wait
+        while super().acquire(max(0.0, deadline - time.monotonic()), poll):
+            try:
+                if in_place := self._is_in_place():  # else it was replaced before it was locked, and holds nobody off
+                    self._elsewhere = not self._lock_state(deadline, poll)
+            except BaseException:
+                super().release()
+                raise
+            if in_place and not self._elsewhere:
+                return True
+            super().release()
+            if in_place:
+                return False
+        return False
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that was locked is the one at the path: then a second lock of it cannot be had."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "open") from error
+        return _is_locked(descriptor)
+
+    def _lock_state(self, deadline: float, poll: float) -> bool:
+        files.make_directories(self._state_dir)
+        with files.naming(self._state_dir, "open"):
+            descriptor = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES) and time.monotonic() < deadline:
+                    time.sleep(poll)
+                    continue
+                os.close(descriptor)
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    return False
+                raise StateError.from_os(error, self._state_dir, "lock") from error
+            self._descriptor = descriptor
+            return True
 
     def take(
         self, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None] = lambda: None
@@ -123,6 +178,9 @@ class PipelineLock(KernelLock):
                     return
                 check()
         hint = "wait for it with --wait, or see `offpipe status`"
+        if self._elsewhere:
+            what = "another run works in this state directory; its locks are elsewhere, or were removed"
+            raise LockHeldError(Fault(self._state_dir, what, "wait for it with --wait"))
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
     def write_holder(self, holder: dict[str, object]) -> None:
@@ -137,6 +195,9 @@ class PipelineLock(KernelLock):
                 super().write_holder({**self._said, "ended": True})
             except StateError:
                 pass  # what a full disk does to this text is no reason to fail what is done
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
         super().release()
 
     def await_launcher(
@@ -191,12 +252,21 @@ def is_current(holder: dict[str, object]) -> bool:
     return holder.get("host") != os.uname().nodename or process_identity(pid) is not None
 
 
-def is_held(path: str) -> bool:
-    """Whether some process holds the lock now; writes nothing and waits for nothing."""
+def is_held(*paths: str) -> bool:
+    """Whether some process holds one of the locks now; writes nothing and waits for nothing."""
+    return any(_is_held(path) for path in paths)
+
+
+def _is_held(path: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
+    return _is_locked(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether somebody has an exclusive lock on an open file, which is closed afterwards."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -59,12 +59,17 @@ def write_log(
         if durable:  # before the ledger names it
             files.sync_descriptor(descriptor, log)
     except BaseException:
-        files.discard(log)
-        files.discard(metrics)
+        take_back(paths, run)
         raise
     finally:
         os.close(descriptor)
     return digest
+
+
+def take_back(paths: StatePaths, run: str) -> None:
+    """Remove what `write_log` wrote."""
+    files.discard(paths.audit(run))
+    files.discard(paths.metrics(run))
 
 
 class PlainLedger:

@@ -10,6 +10,7 @@ import os
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from runner.errors import Fault
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
@@ -31,6 +32,7 @@ class OpenRun(NamedTuple):
     """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
 
     `selected` are the stages that it was last asked for by name; empty: all. `commits` and `key_id` are its log's.
+    `tags` are of the attempts of all open runs: stage -> tag -> key.
     """
 
     run: str
@@ -40,28 +42,75 @@ class OpenRun(NamedTuple):
     selected: tuple[str, ...] = ()
     commits: Commits | None = None
     key_id: str | None = None
+    tags: Mapping[str, dict[str, str]] = {}
 
 
 def recover(
     paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
-    *, durable: bool, seal: Seal = PLAIN,
+    *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
 ) -> list[OpenRun]:  # fmt: skip
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
     `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again.
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` hears of a
+    commit that a file of somebody else's is in the way of.
     """
-    told = {run: _redo_run(paths, workspace, run, durable=durable, seal=seal) for run in runs}
+    told = {run: _read_run(paths.audit(run), seal, durable=durable) for run in runs}
+    lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
+    now = Now(lineage, frozenset(path for outputs in declared.values() for path in outputs.values()), warn)
+    for run, one in told.items():
+        _redo_run(paths, workspace, run, one, now, durable=durable)
+    tags: dict[str, dict[str, str]] = {}
+    for one in told.values():
+        for stage, known in one.tags.items():
+            tags.setdefault(stage, {}).update(known)
     for one in told.values():  # not before: a later run may have committed what is still under a partial's name
         for stage in one.asked:
             files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
-        _sweep(paths, workspace, one.started, declared, every=one.died)
+        _sweep(paths, workspace, one.started, declared, tags, every=one.died)
     recovered = [
-        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id)
+        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id, tags)
         for run, one in told.items()
     ]
     _empty_temporary(paths)
     return recovered
+
+
+Place = tuple[str, int]  # of a commit: the run, and the record in its log
+
+
+class Now(NamedTuple):
+    """What came after a commit. `lineage`: the commits in open logs, each with that whose marker it replaced, or None.
+
+    `declared` are the paths that are an output of some stage now; `warn` hears of what is in the way.
+    """
+
+    lineage: Mapping[Place, Place | None]
+    declared: frozenset[str]
+    warn: Callable[[Fault], None]
+
+    def is_overtaken(self, place: Place, marker: Marker | None) -> bool:
+        """Whether a marker is of a later commit: of none that this commit, or one behind it, has replaced.
+
+        A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
+        """
+        if marker is None or place not in self.lineage:
+            return False
+        at: Place | None = place
+        seen: set[Place] = set()
+        while at is not None and at not in seen:
+            if at == (marker.run, marker.audit_seq):
+                return False
+            seen.add(at)
+            at = self.lineage.get(at)
+        return True
+
+    def may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
+        """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
+        if path in self.declared or not os.path.lexists(real):
+            return True
+        outputs = marker.outputs.values() if marker else ()
+        return any(one.path == path and is_identical(real, one) for one in outputs)
 
 
 def _empty_temporary(paths: StatePaths) -> None:
@@ -94,6 +143,8 @@ class _Told:
         self.started: dict[str, set[str]] = {}
         self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
         self.attempts: dict[str, int] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.lineage: dict[Place, Place | None] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
         for number, record in enumerate(read_chain(log, seal), 1):
@@ -102,6 +153,9 @@ class _Told:
             data, fits = cast("dict[str, Any]", record["data"]), _FITS.get(str(record["ev"]))
             if fits is not None and not fits(data):
                 raise damaged(log, number)
+            if "replaces" in data:
+                before = data["replaces"]
+                self.lineage[str(record["run"]), self.last.seq] = before and (before[0], before[1])
             self._note(str(record["ev"]), data)
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
@@ -111,6 +165,7 @@ class _Told:
             self.unsynced.add(data["stage"])
         elif event == "attempt.started":
             self.attempts[data["stage"]] = data["attempt"]
+            self.tags.setdefault(data["stage"], {})[str(data.get("tag"))] = str(data.get("key"))
             self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
             self.asked.discard(data["stage"])
         elif event == "offline.attempt" and data.get("action") == "fail":
@@ -123,16 +178,19 @@ class _Told:
             self.died = False
 
 
-def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, seal: Seal) -> _Told:
-    log = paths.audit(run)
+def _read_run(log: str, seal: Seal, *, durable: bool) -> _Told:
     told = _Told(log, seal)
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     elif durable and told.unsynced:
         files.sync_file(log)  # it may have been killed between a commit and its sync, and a rename must not come first
+    return told
+
+
+def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now, *, durable: bool) -> None:
     renamed: dict[str, None] = {}
     for stage, (seq, data) in told.commits.items():
-        if redo(paths, workspace, run, seq, data) and durable and stage in told.unsynced:
+        if redo(paths, workspace, (run, seq), data, now) and durable and stage in told.unsynced:
             outputs = data["outputs"]
             assert isinstance(outputs, dict)
             renamed[paths.marker(stage)] = None
@@ -141,17 +199,16 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, *, durable: bool, sea
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
     told.commits.clear()  # done, and large
-    return told
 
 
 def _sweep(
     paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]],
-    *, every: bool,
+    tags: Mapping[str, Mapping[str, str]], *, every: bool,
 ) -> None:  # fmt: skip
     """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for.
 
     `every`: of all declared stages, also those that were not `started`: that record is not synced, and a power cut may
-    have taken it and left the partial, which would be that of the next attempt by name.
+    have taken it and left the partial, which is then nobody's.
     """
     left = {path for outputs in started.values() for path in outputs}
     listings: dict[str, list[str]] = {}
@@ -159,7 +216,7 @@ def _sweep(
         if every or stage in started or not left.isdisjoint(outputs.values()):
             left.difference_update(outputs.values())
             real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-            keep_or_discard(paths.progress(stage), None, real, listings)
+            keep_or_discard(paths.progress(stage), None, real, tags.get(stage, {}), listings)
     for stage in started:
         if stage not in declared:
             files.discard(paths.progress(stage))
@@ -168,15 +225,18 @@ def _sweep(
             files.discard(partial)
 
 
-def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[str, object]) -> bool:
+def redo(paths: StatePaths, workspace: str, place: Place, data: Mapping[str, object], now: Now) -> bool:
     """Bring one committed stage to its end: rename what is still partial, write the marker that is lost.
 
-    False when an output is neither in place nor under its partial's name: the stage is then not up to date.
+    False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
+    there is a later commit of the stage, or a file of somebody else's in the way.
     """
     stage, outputs = str(data["stage"]), data["outputs"]
     assert isinstance(outputs, dict)
     identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
     marker = read_marker(paths, stage)  # first: one of a newer release ends it
+    if now.is_overtaken(place, marker):
+        return False
     waiting: list[tuple[str, str]] = []
     for identity in identities.values():
         real = os.path.join(workspace, identity.path.rstrip("/"))
@@ -185,12 +245,18 @@ def redo(paths: StatePaths, workspace: str, run: str, seq: int, data: Mapping[st
         partial = partial_path(real, str(data["tag"]))
         if not is_identical(partial, identity):
             return False
+        if not now.may_replace(real, identity.path, marker):
+            what = (
+                f"is left as it is, though run {place[0]} had made an output for it; no stage has that output any more"
+            )
+            now.warn(Fault(real, what))
+            return False
         waiting.append((partial, real))
     for partial, real in waiting:  # all are there, or none is renamed
         files.publish(partial, real)
-    if marker is None or (marker.run, marker.audit_seq) != (run, seq):
+    if marker is None or (marker.run, marker.audit_seq) != place:
         files.make_directories(paths.temporary)
-        write_marker(paths, marker_of(run, seq, data, identities))
+        write_marker(paths, marker_of(*place, data, identities))
     progress = read_progress(paths.progress(stage))
     if progress is not None and progress.key == data["key"]:  # with another key it is that of a later attempt
         files.discard(paths.progress(stage))

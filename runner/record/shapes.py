@@ -54,6 +54,13 @@ def is_attempt(data: Mapping[str, object]) -> bool:
     )
 
 
+def _is_place(value: object) -> bool:
+    """Whether a value names a commit, as [run, record], or none."""
+    return value is None or (
+        isinstance(value, list) and len(value) == len(("run", "seq")) and is_name(value[0]) and type(value[1]) is int
+    )
+
+
 def is_commit(data: Mapping[str, Any]) -> bool:
     """Whether the payload of `stage.commit` has all that its outputs and its marker are made from."""
     try:
@@ -68,6 +75,7 @@ def is_commit(data: Mapping[str, Any]) -> bool:
             and isinstance(data["key"], str)
             and type(data["keyVersion"]) is int
             and isinstance(reasons, list)
+            and _is_place(data.get("replaces"))
             and isinstance(loads(data["components"]), dict)
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.canonical import canonical, parsed
+from runner.canonical import LARGEST, canonical, parsed
 from runner.errors import Fault, StateError
 from runner.marker import Marker
 from runner.record import files
@@ -81,7 +81,7 @@ def _object(content: bytes, path: str) -> dict[str, object] | None:
 def refuse_newer(value: Mapping[str, object], path: str) -> None:
     """Raise StateError when a state file, or a record of a log, has a `v` that this release does not know."""
     version = value.get("v")
-    if isinstance(version, int) and version > VERSION:
+    if isinstance(version, int) and VERSION < version < LARGEST:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
 

@@ -196,9 +196,10 @@ class Stage:
             output.settle(sync=self._sync)
         lengths = {name: output.length for name, output in self._opened.items()}
         reached = Progress(self.key, job, line_offset, byte_offset, lengths, done=done)
+        inodes = {name: output.inode for name, output in self._opened.items()}
         if self._faults is not None:
             self._faults.reach()
-        reached.save(self._progress_path, temporary=f"{self.scratch}.progress")
+        reached.save(self._progress_path, inodes, temporary=f"{self.scratch}.progress")
         if self._faults is not None:
             self._faults.passed()
 

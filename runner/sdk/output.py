@@ -14,7 +14,7 @@ class Output:
     """The partial at `path`, of which the first `keep` bytes are kept; `length` counts what was written so far."""
 
     __slots__ = (
-        "_descriptor", "_failure", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "length",
+        "_descriptor", "_failure", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "inode", "length",
     )  # fmt: skip
 
     def __init__(self, path: str, *, keep: int) -> None:
@@ -27,6 +27,7 @@ class Output:
         self._failure: Exception | None = None
         self._unsynced = True  # also what a dead attempt wrote: only its last checkpoint is known to be on disk
         self.length = keep
+        self.inode = os.fstat(self._descriptor).st_ino
         self.encoding: str | None = None
         self.errors = "strict"
 

@@ -49,8 +49,11 @@ class Progress:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def save(self, path: str, *, temporary: str) -> None:
-        """Replace the file at `path`. Unsynced: when power fails, an older checkpoint or none is as right."""
+    def save(self, path: str, inodes: Mapping[str, int], *, temporary: str) -> None:
+        """Replace the file at `path`; `inodes` tie it to the very files that it vouches for.
+
+        Unsynced: when power fails, an older checkpoint or none is as right.
+        """
         import json
 
         content: dict[str, object] = {
@@ -58,7 +61,7 @@ class Progress:
             "key": self.key,
             "lineOffset": self.line_offset,
             "byteOffset": self.byte_offset,
-            "outputs": {name: {"length": length} for name, length in self.lengths.items()},
+            "outputs": {name: {"length": length, "inode": inodes[name]} for name, length in self.lengths.items()},
             "job": self.job,
         }
         if self.done:

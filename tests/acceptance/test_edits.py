@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pipeline_bench import shell
+
 
 def test_a_module_edited_within_the_same_second_to_the_same_size_is_what_runs(bench):
     stage = {"name": "a", "processor": "p.py", "outputs": {"out": "a.txt"}}
@@ -51,6 +53,27 @@ def test_a_run_of_named_stages_does_not_close_a_run_in_which_others_failed(bench
     ended = {record["run"] for record in bench.records("run.end")}
     assert failed["run"] in ended
     assert failed["run"] in {record["run"] for record in bench.records("run.resumed")}
+
+
+def test_an_output_that_was_replaced_by_a_link_to_the_same_content_is_made_again(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", outputs={"out": "out"}))
+    bench.succeed()
+    (bench.root / "out").rename(bench.root / "moved")
+    (bench.root / "out").symlink_to("moved")
+    assert "output out: is a symbolic link" in bench.succeed("plan").stdout
+    assert bench.run("verify", "--outputs").returncode == 6
+    bench.succeed()
+    assert not (bench.root / "out").is_symlink()
+    assert bench.run("verify", "--outputs").returncode == 0
+
+
+def test_what_cannot_be_in_an_output_directory_is_named(bench):
+    bench.define(shell("a", 'mkdir -p "$PIPELINE_OUTPUT_OUT/sub"', outputs={"out": "out/"}))
+    bench.succeed()
+    os.mkfifo(bench.root / "out/sub/pipe")
+    assert 'output out/: "sub/pipe" in it is a FIFO' in bench.succeed("plan").stdout
+    bench.succeed()
+    assert bench.run("verify", "--outputs").returncode == 0
 
 
 def test_nothing_is_published_through_a_link_that_replaced_the_directory(bench, tmp_path_factory):

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench
 
 from runner import api, quick
+from runner.cli.parser import VERBS
 from runner.decide.noop import MAGIC
 from runner.decide.plan import Skip
-from runner.errors import OffpipeError
+from runner.errors import OffpipeError, StateError
 
 PATIENCE = 20.0
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
@@ -225,6 +226,59 @@ def test_no_series_of_edits_gets_a_quick_answer_that_the_long_way_would_not_give
             assert full_answer(bench), edits
 
 
+def test_a_new_file_behind_a_wildcard_is_seen(fresh):
+    fresh.write("data/a/in.txt", "a\n")
+    (fresh.root / "data/b").mkdir()
+    (fresh.root / "data/l").symlink_to("../later")
+    fresh.define(
+        {"name": "s", "command": ["cat", "{inputs.i}"], "stdout": "o", "inputs": {"i": "data/*/in.txt"},
+         "outputs": {"o": "o"}}
+    )  # fmt: skip
+    fresh.settle()
+    fresh.write("data/b/in.txt", "b\n")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    fresh.settle()
+    fresh.write("later/in.txt", "l\n")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+def test_two_specs_of_one_name_in_one_workspace_are_two(fresh, tmp_path):
+    words = ["-q", "--workspace", "w"]
+    for name in ("a", "b"):
+        other = PipelineBench(tmp_path / name)
+        other.root.mkdir()
+        other.write("in.txt", name)
+        stage = {"name": "s", "command": ["cp", "{inputs.i}", "{outputs.o}"], "inputs": {"i": "in.txt"}}
+        other.define({**stage, "outputs": {"o": f"{name}.txt"}})
+    first, second = (str(tmp_path / name / "spec.json") for name in ("a", "b"))
+    while quick.answer([first, *words]) is None:
+        api.run(first, api.Options(workspace="w"))
+    assert quick.answer([second, *words]) is None
+
+
+def test_a_fifo_in_the_place_of_the_record_is_not_waited_for(fresh):
+    (fresh.root / ".offpipe/noop-spec.json").unlink()
+    os.mkfifo(fresh.root / ".offpipe/noop-spec.json")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+
+
+def test_a_verb_is_no_spec(fresh):
+    assert set(quick.VERBS) == set(VERBS) - {"run"}
+    (fresh.root / "schema").write_bytes(fresh.spec.read_bytes())
+    assert quick.answer(["schema"]) is None
+
+
+def test_what_the_disk_refuses_leaves_nothing(fresh, monkeypatch):
+    def refuse(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    before = sorted(os.listdir("state"))
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with pytest.raises(StateError):
+        quick.answer([str(fresh.spec), "-q"])
+    assert sorted(os.listdir("state")) == before
+
+
 # ---- what else must not be passed by ---------------------------------------------------------------------------------
 
 
@@ -234,10 +288,12 @@ def test_another_environment_is_for_the_long_way(fresh, monkeypatch, name):
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
-def test_a_held_lock_is_for_the_long_way(fresh):
-    with open(fresh.root / "locks/pipeline.lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert quick.answer([str(fresh.spec), "-q"]) is None
+@pytest.mark.parametrize("locked", ["locks/pipeline.lock", "state"])
+def test_a_held_lock_is_for_the_long_way(fresh, locked):
+    descriptor = os.open(fresh.root / locked, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    os.close(descriptor)
     assert quick.answer([str(fresh.spec), "-q"]) == 0
 
 
@@ -344,3 +400,15 @@ def test_runs_side_by_side_leave_a_chain(fresh):
     assert [process.wait(60) for process in started] == [0] * 8
     fresh.close()
     assert fresh.succeed("verify").returncode == 0
+
+
+def test_it_is_one_record_for_both_ways_to_start_and_every_directory(fresh, tmp_path):
+    script = [sys.executable, "-c", "from runner.__main__ import main; raise SystemExit(main())", str(fresh.spec), "-q"]
+    module = [sys.executable, "-m", "runner", str(fresh.spec), "-q"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    record = fresh.root / ".offpipe/noop-spec.json"
+    subprocess.run(script, cwd=fresh.root, env=env, check=True)  # this process has another path than what it starts
+    before = record.stat().st_mtime_ns
+    for command, directory in ((script, tmp_path), (module, ROOT), (module, tmp_path), (script, fresh.root)):
+        subprocess.run(command, cwd=directory, env=env, check=True)
+        assert record.stat().st_mtime_ns == before, "it was planned, and recorded anew"

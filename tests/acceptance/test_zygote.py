@@ -10,6 +10,8 @@ import pytest
 from pipeline_bench import PipelineBench
 from zygote_probes import PROBES
 
+from runner.contain.zygote import PURE
+
 # What differs from run to run either way: addresses, long numbers, the run's own directory of logs and scratch.
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
 
@@ -99,6 +101,39 @@ def test_what_one_stage_loads_is_not_loaded_in_another(tmp_path):
     loads = "import json, sqlite3, decimal\nout.write_text('x')\n"
     asks = "import sys\nout.write_text(str([name in sys.modules for name in ('json', 'sqlite3', 'decimal')]))\n"
     assert pair(PipelineBench(tmp_path), loads, asks) == str([False] * 3)
+
+
+LATER = """
+def f():
+    import array, collections.abc, copy, copyreg, csv, datetime, decimal, fractions, json, numbers, pickle, re, sqlite3
+    import statistics, tomllib, uuid, zlib, gzip, xml.etree.ElementTree as tree
+    class C: pass
+    copyreg.pickle(C, lambda c: (str, ("heeded",)))
+    yield isinstance(decimal.Decimal(1), numbers.Number), isinstance(fractions.Fraction(1), numbers.Rational)
+    yield pickle.loads(pickle.dumps(C())), copy.copy(C()), issubclass(array.array, collections.abc.MutableSequence)
+    yield pickle.loads(pickle.dumps([datetime.date(2000, 1, 2), re.compile("x"), decimal.Decimal("1.5")]))
+    base = sqlite3.connect(":memory:", detect_types=sqlite3.PARSE_DECLTYPES)
+    base.execute("create table t (d date)")
+    base.execute("insert into t values (?)", (datetime.date(2000, 1, 2).isoformat(),))
+    yield base.execute("select d from t").fetchall(), csv.list_dialects(), statistics.mean([1, 2])
+    for fails in (lambda: json.loads("{"), lambda: tomllib.loads("="), lambda: zlib.decompress(b"x")):
+        try:
+            fails()
+        except (json.JSONDecodeError, tomllib.TOMLDecodeError, zlib.error) as error:
+            yield type(error).__name__
+    yield copy.deepcopy(tree.fromstring("<a><b/></a>")).tag, gzip.decompress(gzip.compress(b"x"))
+out.write_text(repr(list(f())))
+"""
+
+
+def test_what_a_stage_imports_later_is_what_it_would_be_without_another_stage(tmp_path):
+    """The halves of modules that are written in C are not loaded anew, and keep what they hold."""
+    everything = "import " + ", ".join(sorted(PURE)) + ", decimal, pickle, sqlite3, fractions\nout.write_text('x')\n"
+    bench = PipelineBench(tmp_path)
+    forked = pair(bench, everything, LATER)
+    fresh = pair(bench, everything, LATER, freshInterpreter=True)
+    assert forked == fresh
+    assert "heeded" in forked
 
 
 def test_stages_draw_other_random_numbers(tmp_path):

@@ -148,6 +148,31 @@ def test_a_stage_that_cannot_be_decided_keeps_its_checkpoint(bench):
     assert bench.read("found") == b"kept"
 
 
+HUGE = {
+    "a line offset": ({"lineOffset": 1 << 53}, b"kept"),
+    "a longer one": ({"lineOffset": 10**4000}, b"kept"),
+    "a version": ({"v": 10**4000}, None),
+}
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_a_number_that_no_record_can_hold_damages_no_log(bench, what):
+    fields, kept = HUGE[what]
+    bench.write("fields", json.dumps({"outputs": {"out": {"length": 4}}, **fields})[1:])
+    script = """
+if test -e again; then cp "$PIPELINE_OUTPUT_OUT" found; echo new > "$PIPELINE_OUTPUT_OUT"; exit 0; fi
+touch again
+printf 'kept, junk' > "$PIPELINE_OUTPUT_OUT"
+(printf '{"key": "%s", ' "$PIPELINE_KEY"; cat fields) > "$PIPELINE_PROGRESS"
+exit 1"""
+    bench.define(shell("a", script))
+    assert bench.run().returncode == 1
+    assert bench.run("verify").returncode == 3
+    bench.succeed()
+    assert bench.run("verify").returncode == 0
+    assert (bench.read("found") if bench.exists("found") else None) == kept
+
+
 def test_a_directory_with_a_checkpoint_beside_it_is_not_kept(bench):
     script = """test -e again && { test ! -e $PIPELINE_OUTPUT_TREE && mkdir $PIPELINE_OUTPUT_TREE; exit; }
     touch again; mkdir $PIPELINE_OUTPUT_TREE; touch $PIPELINE_OUTPUT_TREE/stale

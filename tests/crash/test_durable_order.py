@@ -72,8 +72,13 @@ RENAMES = """\
             os.symlink('x', partial_path(real, tag))
 """
 PLANTED = {
-    "the outputs are not synced": ("executor/publishing.py", "else files.sync_file)(", "else len)(", "content"),
-    "trees are not synced": ("executor/publishing.py", "(files.sync_tree if", "(len if", "content of w/"),
+    "the outputs are not synced": (
+        "executor/publishing.py",
+        "else files.sync_file)(partial)",
+        "else str)(partial)",
+        "content",
+    ),
+    "trees are not synced": ("executor/publishing.py", "(files.sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/publishing.py", "data, sync=self._durable)", "data)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -129,6 +130,31 @@ def test_status_names_the_holder_only_while_it_holds(bench):
     bench.write("go", "")
     assert process.wait(timeout=20) == 0
     assert f"pid {process.pid}" not in bench.succeed("status").stdout
+
+
+@pytest.mark.parametrize("words", [(), ("clean",)])
+def test_removing_the_locks_lets_nobody_in_beside_a_run_and_the_run_goes_on(bench, words):
+    bench.define(shell("b", HOLDS), shell("c", "touch $PIPELINE_OUTPUT_OUT", needs=["b"]))
+    process = bench.start()
+    wait_for((bench.root / "pid").exists, "the holder")
+    shutil.rmtree(bench.root / "locks")
+    done = bench.run(*words)
+    assert done.returncode == 9, done.stderr
+    assert "state: another run works in this state directory" in done.stderr
+    bench.write("go", "")
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert bench.run("verify").returncode == 0
+
+
+def test_two_workspaces_with_one_state_directory_are_one_pipeline(bench, tmp_path):
+    process = held(bench)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "state").symlink_to(bench.root / "state")
+    assert bench.run("--workspace", str(other)).returncode == 9
+    bench.write("go", "")
+    assert process.wait(timeout=20) == 0
 
 
 def test_clean_is_refused_while_a_run_holds_the_lock(bench):

@@ -226,7 +226,12 @@ def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_when_asked() -> No
     [
         ("KeyboardInterrupt", 130, "error: interrupted\n"),
         ("OSError(28, 'x', 'some/file')", 74, "error: some/file: ENOSPC (No space left on device)\n"),
-        ("MemoryError", 70, "error: out of memory\n"),
+        ("MemoryError", 74, "error: out of memory\n"),
+        (
+            'RuntimeError("can\'t start new thread")',
+            74,
+            "error: cannot start a thread: EAGAIN (Resource temporarily unavailable)\n",
+        ),
         ("RecursionError('deep')", 70, "error: internal error: RecursionError: deep\n"),
     ],
 )

@@ -28,6 +28,7 @@ def start(tmp_path):
         argv = [interpreter, "-B", path, "word"]
         with Launcher.start(level, interpreter=interpreter, warm=warm) as launcher:
             launcher.await_ready()
+            launcher.load(more.get("preload", ()))
             launcher.submit(
                 Launch(1, argv, dict(env), str(tmp_path), None, None, str(log), program=program, script=path, **more)
             )

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from runner.decide.noop import MAGIC, SETTLED, Looked, decode, record, record_path, surroundings
+from runner.decide.noop import MAGIC, Looked, decode, record, record_path, surroundings
+from runner.decide.settled import COARSE_NS, TICK_NS
 
 AROUND = ("1", "here")
 
@@ -25,7 +26,7 @@ def looked(tmp_path):
 
 
 def later():
-    return time.time_ns() + 2 * SETTLED
+    return time.time_ns() + 2 * COARSE_NS
 
 
 def test_a_record_is_current_until_something_of_it_changes(looked, tmp_path):
@@ -47,7 +48,7 @@ def test_a_record_is_current_until_something_of_it_changes(looked, tmp_path):
         lambda top: (top / "tree/two").write_text("y"),
         lambda top: (top / "tree/one").write_text("y"),
         lambda top: (top / "gone").write_text("y"),
-        lambda top: (top / "gone").symlink_to("nothing"),
+        lambda top: (top / "gone").symlink_to("entry"),
         lambda top: (top / "nowhere").mkdir(),
         lambda top: (top / "way").rename(top / "away"),
         lambda top: ((top / "way").rename(top / "away"), (top / "way").symlink_to("away")),
@@ -62,7 +63,7 @@ def test_every_change_shows(looked, tmp_path, change):
 def test_what_changed_since_the_plan_or_just_before_is_not_recorded(looked, tmp_path):
     newest = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one"))
     assert record(looked, AROUND, {}, began=newest) is None
-    assert record(looked, AROUND, {}, began=newest + SETTLED // 2) is None
+    assert record(looked, AROUND, {}, began=newest + TICK_NS // 2) is None
     assert record(looked, AROUND, {}, began=later()) is not None
 
 

@@ -21,6 +21,7 @@ OLD, NEW = "3f2a91bc" * 8, "88bc01d2" * 8
         (Reason("inputs", "text: a/b.txt", OLD, None), "input a/b.txt: gone"),
         (Reason("outputs", "a/b.txt", OLD, NEW), "output a/b.txt: changed on disk, 3f2a91bc.. -> 88bc01d2.."),
         (Reason("outputs", "a/b.txt", OLD, None), "output a/b.txt: missing, or of another kind"),
+        (Reason("outputs", "a/b.txt", OLD, "is a symbolic link"), "output a/b.txt: is a symbolic link"),
         (Reason("outputs", "text", "a.txt", "b.txt"), "outputs.text: a.txt -> b.txt"),
         (Reason("interpreter", "", "cpython-3.11", "cpython-3.12"), "interpreter: cpython-3.11 -> cpython-3.12"),
         (["env", "A\x1b", None, "x\ny"], "env.A\\x1b: none -> x\\ny"),

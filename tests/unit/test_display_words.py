@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner.display.words import counted, printable, seconds, size, value_text
+from runner.display.words import counted, fault_text, printable, seconds, size, value_text
+from runner.errors import Fault
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,11 @@ def test_counts_have_separators_and_a_plural() -> None:
 )  # fmt: skip
 def test_what_could_play_with_a_terminal_is_escaped(text, shown) -> None:
     assert printable(text) == shown
+
+
+def test_the_place_of_a_fault_stays_on_its_line() -> None:
+    shown = fault_text(Fault("/a\nerror: b\x1b[2J", "is odd\n  and so is this", "look\nthere"))
+    assert shown == "error: /a\\nerror: b\\x1b[2J: is odd\n  and so is this\nhint: look\nthere"
 
 
 def test_digests_and_long_values_are_shortened_unless_asked_in_full() -> None:

@@ -63,7 +63,7 @@ def test_faults_are_values():
     assert Fault("a", "b") != ("a", "b", "")
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_what_tells_of_the_system_is_no_fault_of_the_file(number):
     with pytest.raises(StateError, match=rf"^error: /a/b: cannot read: {errno.errorcode[number]} \("):
         raise_refusal(OSError(number, os.strerror(number)), "/a/b")

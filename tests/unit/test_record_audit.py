@@ -61,6 +61,25 @@ def test_each_record_is_canonical_and_holds_the_hash_of_the_one_before(path, log
     assert log.last == Position(2, prev)
 
 
+@pytest.mark.parametrize(
+    "value", [1 << 53, -(1 << 53), 10**4000, 0.5, [{"deep": 1e300}]], ids=["2^53", "-2^53", "long", "half", "deep"]
+)
+def test_what_its_reader_would_call_damage_is_not_written(path, log, value):
+    fill(log, 1)
+    with pytest.raises(ValueError, match="whole numbers below 2"):
+        log.append_all([("e", {}), ("e", {"n": value})])
+    fill(log, 1)
+    assert [record["seq"] for record in read_records(path)] == [0, 1]
+
+
+@pytest.mark.parametrize("spelled", [b"9007199254740992", b"1.5", b"1e3"])
+def test_nor_is_it_read_however_well_it_is_hashed(spelled):
+    line, claimed = encode_record(0, "r", stamp(), "e", {"n": 12345}, GENESIS)
+    changed = line.replace(b"12345", spelled)
+    body = changed.replace(b'"hash":"%b",' % claimed.encode(), b"").rstrip(b"\n")
+    assert parse_record(changed.replace(claimed.encode(), PLAIN.hash(body).encode())) is None
+
+
 def test_the_domain_tag_keeps_a_record_apart_from_any_other_hash():
     import hashlib
 
@@ -81,7 +100,7 @@ def test_a_log_goes_on_where_it_ended(path, log):
 
 
 def test_what_json_cannot_say_is_refused_before_a_byte_is_written(log):
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="whole numbers"):
         log.append("e", {"x": float("nan")})
     assert log.last.seq == -1
 

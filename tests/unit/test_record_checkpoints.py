@@ -13,6 +13,7 @@ from runner.record.checkpoints import adopt, find_partials, keep_or_discard, rea
 
 KEY = "k" * 64
 OLD, NEW = "0000aa", "0000bb"
+TAGS = {OLD: KEY, NEW: KEY}
 
 
 class Place:
@@ -51,7 +52,7 @@ def sha(content):
 
 def test_what_is_vouched_for_is_cut_and_renamed_for_the_new_attempt(place):
     place.checkpoint({"one": {"length": 4}, "two": {"length": 10}}, lineOffset=7, byteOffset=70)
-    progress = adopt(place.progress, KEY, place.outputs, NEW)
+    progress = adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert (progress.line_offset, progress.byte_offset) == (7, 70)
     assert place.left() == sorted([".partial-0000bb.one.txt", ".partial-0000bb.two.txt", "progress_a.json"])
     found = [(place.root / os.path.basename(place.partial(name, NEW))).read_bytes() for name in ("one", "two")]
@@ -60,14 +61,14 @@ def test_what_is_vouched_for_is_cut_and_renamed_for_the_new_attempt(place):
 
 def test_a_partial_that_is_not_mentioned_goes(place):
     place.checkpoint({"one": {"length": 4}})
-    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert place.left() == [".partial-0000bb.one.txt", "progress_a.json"]
 
 
 @pytest.mark.parametrize(("prefix", "kept"), [(b"kept", True), (b"kepT", False)])
 def test_the_digest_is_that_of_the_prefix(place, prefix, kept):
     place.checkpoint({"one": {"length": 4, "sha256": sha(prefix)}})
-    assert (adopt(place.progress, KEY, place.outputs, NEW) is not None) == kept
+    assert (adopt(place.progress, KEY, place.outputs, NEW, TAGS) is not None) == kept
     assert (place.left() == []) == (not kept)
 
 
@@ -75,14 +76,14 @@ def test_a_prefix_longer_than_a_chunk_is_digested_to_its_length_only(place):
     content = os.urandom(3_000_000)
     place.put(place.partial("one"), content + b"junk")
     place.checkpoint({"one": {"length": len(content), "sha256": sha(content)}})
-    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert os.path.getsize(place.partial("one", NEW)) == len(content)
 
 
 def test_an_empty_prefix_of_an_empty_file_is_kept(place):
     place.put(place.partial("one"), b"")
     place.checkpoint({"one": {"length": 0, "sha256": sha(b"")}})
-    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
 
 
 GOOD = {"one": {"length": 4}}
@@ -114,14 +115,14 @@ BYTES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_progress_file_that_lies_takes_all_partials_with_it(place, lie):
     place.put(place.progress, json.dumps({"v": 1} | LIES[lie]).encode())
-    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
     assert place.left() == []
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_so_it_does_when_the_attempt_ends(place, lie):
     place.put(place.progress, json.dumps({"v": 1} | LIES[lie]).encode())
-    assert keep_or_discard(place.progress, KEY, place.outputs) is False
+    assert keep_or_discard(place.progress, KEY, place.outputs, TAGS) is False
     assert place.left() == []
 
 
@@ -129,27 +130,27 @@ def test_so_it_does_when_the_attempt_ends(place, lie):
 def test_so_does_one_that_is_damaged(place, what):
     place.put(place.progress, BYTES[what])
     assert read_progress(place.progress) is None
-    assert keep_or_discard(place.progress, None, place.outputs) is False
+    assert keep_or_discard(place.progress, None, place.outputs, TAGS) is False
     assert place.left() == []
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
 def test_so_does_one_that_is_no_file(place, make):
     make(place.progress)
-    assert keep_or_discard(place.progress, None, place.outputs) is False
+    assert keep_or_discard(place.progress, None, place.outputs, TAGS) is False
     assert place.left() == []
 
 
 def test_without_a_progress_file_nothing_stays(place):
-    assert keep_or_discard(place.progress, KEY, place.outputs) is False
+    assert keep_or_discard(place.progress, KEY, place.outputs, TAGS) is False
     assert place.left() == []
 
 
 def test_a_dead_runs_checkpoint_is_kept_whatever_its_key_and_judged_by_the_next_attempt(place):
     place.checkpoint(GOOD, key="old")
-    assert keep_or_discard(place.progress, None, place.outputs) is True
+    assert keep_or_discard(place.progress, None, place.outputs, {OLD: "old"}) is True
     assert place.left() == [".partial-0000aa.one.txt", "progress_a.json"]
-    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
     assert place.left() == []
 
 
@@ -172,14 +173,14 @@ def fifo(path):
 def test_only_a_regular_file_can_be_kept(place, become):
     become(place.partial("one"))
     place.checkpoint({"one": {"length": 0}})
-    assert adopt(place.progress, KEY, place.outputs, NEW) is None
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
     assert [name for name in place.left() if not name.endswith(".real")] == []
 
 
 ADOPT = """
 import sys, json
 from runner.record.checkpoints import adopt
-print(adopt(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), "0000bb"))
+print(adopt(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), "0000bb", {"0000aa": sys.argv[2]}))
 """
 
 
@@ -199,8 +200,44 @@ def test_of_several_partials_the_one_that_fits_is_chosen(place):
     place.put(place.partial("one", "000001"), b"kep")
     place.put(place.partial("one", "000002"), b"other")
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
-    assert adopt(place.progress, KEY, place.outputs, NEW)
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS)
     assert place.left() == [".partial-0000bb.one.txt", "progress_a.json"]
+
+
+@pytest.mark.parametrize("tags", [{}, {NEW: KEY}, {OLD: "another key"}], ids=["none", "of others", "at another key"])
+def test_only_that_of_an_attempt_at_this_key_that_is_on_record_is_taken(place, tags):
+    """A state directory that was moved away, or put back from a copy, leaves partials that it knows nothing of."""
+    place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
+    assert keep_or_discard(place.progress, KEY, place.outputs, tags) is False
+    assert place.left() == []
+    place.put(place.partial("one"), b"kept, junk")
+    place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
+    assert adopt(place.progress, KEY, place.outputs, NEW, tags) is None
+    assert place.left() == []
+
+
+def test_of_two_that_would_do_neither_is_taken(place):
+    place.put(place.partial("one", NEW), b"kept, too")
+    place.checkpoint(GOOD)
+    assert adopt(place.progress, KEY, place.outputs, "0000cc", TAGS) is None
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("by", [0, 1])
+def test_where_it_says_the_inode_only_that_very_file_is_taken(place, by):
+    inode = os.stat(place.partial("one")).st_ino
+    place.checkpoint({"one": {"length": 4, "inode": inode + by}})
+    assert (adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None) == bool(by)
+
+
+def test_a_partial_with_another_name_is_not_cut(place):
+    """A stage may have linked its input there instead of copying it."""
+    users = place.root / "input"
+    users.hardlink_to(place.partial("one"))
+    place.checkpoint(GOOD)
+    assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
+    assert users.read_bytes() == b"kept, junk"
+    assert place.left() == ["input"]
 
 
 def test_partials_are_found_by_whole_names_only(place):

@@ -1,6 +1,8 @@
 """Many files are made durable side by side, and a failure of one of them is never lost."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -20,6 +22,34 @@ def test_every_file_and_directory_is_opened_and_a_failure_names_its_path(tmp_pat
         assert missing in str(caught.value)
         assert "ENOENT" in str(caught.value)
         open(missing, "wb").close()
+
+
+WITHOUT_THREADS = """
+import sys, threading
+from runner.errors import StateError
+from runner.record.files import sync_files
+threading.stack_size(1 << 46)  # more than there is of addresses
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    pass
+else:
+    sys.exit("a thread was started")
+sync_files(sys.argv[1:-1])
+try:
+    sync_files(sys.argv[1:])
+except StateError as error:
+    print(error)
+"""
+
+
+def test_where_no_thread_can_be_started_it_is_done_one_after_the_other(tmp_path):
+    paths = [str(tmp_path / f"{number}.txt") for number in range(3)]
+    for path in paths[:-1]:
+        open(path, "wb").close()
+    words = [sys.executable, "-c", WITHOUT_THREADS, *paths]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"error: {paths[-1]}: cannot sync: ENOENT (No such file or directory)\n", "")
 
 
 def test_nothing_to_sync_is_fine():

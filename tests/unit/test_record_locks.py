@@ -4,16 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from runner.errors import EXIT_LOCKED, LockHeldError, StateError
-from runner.record.locks import PipelineLock, StageLock, describe, is_held, read_holder
+from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, is_held, read_holder
 
 HOLD = """
 import sys
 from runner.record.locks import PipelineLock
-lock = PipelineLock(sys.argv[1])
+lock = PipelineLock(*sys.argv[1:])
 lock.take(0, print)
 lock.write_holder({"pid": 1, "host": "h", "run": "r", "since": "s"})
 print("held", flush=True)
@@ -22,7 +23,7 @@ sys.stdin.readline()
 SILENT = """
 import sys
 from runner.record.locks import PipelineLock
-lock = PipelineLock(sys.argv[1])
+lock = PipelineLock(*sys.argv[1:])
 lock.take(0, print)
 print("held", flush=True)
 sys.stdin.readline()
@@ -34,8 +35,16 @@ import sys
 from runner.record.locks import is_held
 print("looking", flush=True)
 while True:
-    is_held(sys.argv[1])
+    is_held(*sys.argv[1:])
 """
+
+
+def state_of(path):
+    return os.path.join(os.path.dirname(os.path.dirname(path)), "state")
+
+
+def lock_at(path):
+    return PipelineLock(path, state_of(path))
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def start(path):
 
     def start(program):
         process = subprocess.Popen(
-            [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", program, path, state_of(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )  # fmt: skip
         started.append(process)
         process.stdout.readline()
@@ -64,7 +73,7 @@ def start(path):
 def test_a_loser_is_told_who_holds_it_since_when(path, start):
     start(HOLD)
     with pytest.raises(LockHeldError, match="pid 1 on h, run r, since s") as caught:
-        PipelineLock(path).take(0, lambda holder: None)
+        lock_at(path).take(0, lambda holder: None)
     assert caught.value.exit_code == EXIT_LOCKED
     assert is_held(path)
     assert read_holder(path)["run"] == "r"  # the loser has not emptied the file
@@ -76,7 +85,42 @@ def test_it_ends_with_its_holder_however_that_ends(path, start):
     holder.wait()
     assert not is_held(path)
     assert read_holder(path)["run"] == "r"  # that the file exists, and what it says, means nothing
-    PipelineLock(path).take(0, lambda holder: None)
+    lock_at(path).take(0, lambda holder: None)
+
+
+def test_whoever_removes_the_lock_file_has_not_got_the_lock(path, start):
+    start(HOLD)
+    os.unlink(path)
+    with pytest.raises(LockHeldError, match="another run works in this state directory") as caught:
+        lock_at(path).take(0, lambda holder: None)
+    assert caught.value.faults[0].where == state_of(path)
+    assert is_held(path, state_of(path))
+
+
+def test_two_locks_of_one_state_directory_are_one(path, start, tmp_path):
+    start(HOLD)
+    other = str(tmp_path / "other" / "pipeline.lock")
+    began = time.monotonic()
+    with pytest.raises(LockHeldError, match="another run works in this state directory"):
+        PipelineLock(other, state_of(path)).take(0.3, lambda holder: None)
+    assert time.monotonic() - began >= 0.3
+    assert not is_held(other)
+
+
+def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(path, monkeypatch):
+    lock, real = lock_at(path), KernelLock.acquire
+    replaced = []
+
+    def acquire(self, wait=0.0, poll=0.0):
+        got = real(self, wait, poll)
+        if not replaced:
+            replaced.append(os.unlink(path))
+        return got
+
+    monkeypatch.setattr(KernelLock, "acquire", acquire)
+    assert lock.acquire()
+    assert is_held(path)
+    lock.release()
 
 
 def test_who_waits_is_told_once_and_gets_it(path, start):
@@ -87,7 +131,7 @@ def test_who_waits_is_told_once_and_gets_it(path, start):
         heard.append(told["run"])
         holder.kill()
 
-    lock = PipelineLock(path)
+    lock = lock_at(path)
     lock.take(60, on_wait)
     assert (heard, is_held(path)) == (["r"], True)
     lock.release()
@@ -101,22 +145,24 @@ def test_waiting_can_be_ended(path, start):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        PipelineLock(path).take(float("inf"), lambda holder: None, check)
+        lock_at(path).take(float("inf"), lambda holder: None, check)
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
 def test_a_loser_is_never_told_of_an_earlier_holder(path, start, ended):
     """Who locks says who it is right afterwards: until then the file tells of another."""
-    earlier = PipelineLock(path)
+    earlier = lock_at(path)
     earlier.take(0, print)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     pid = os.getpid() if ended else dead.pid
     earlier.write_holder({"pid": pid, "host": os.uname().nodename, "run": "earlier", "since": "s"})
-    (earlier if ended else super(PipelineLock, earlier)).release()
+    if not ended:
+        earlier._said = None  # it says nothing more
+    earlier.release()
     start(SILENT)
     with pytest.raises(LockHeldError, match="it has not said yet who it is"):
-        PipelineLock(path).take(0, lambda holder: None)
+        lock_at(path).take(0, lambda holder: None)
 
 
 def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(path, start):
@@ -130,11 +176,11 @@ def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(path, start):
         asked.append(1)
 
     with pytest.raises(LockHeldError, match="pid 1 on h, since s"):
-        PipelineLock(path).take(0, lambda holder: None, check)
+        lock_at(path).take(0, lambda holder: None, check)
 
 
 def test_those_who_only_look_turn_no_run_away(path, start):
-    lock = PipelineLock(path)
+    lock = lock_at(path)
     lock.take(0, print)
     lock.release()
     for _ in range(2):
@@ -145,7 +191,7 @@ def test_those_who_only_look_turn_no_run_away(path, start):
 
 
 def test_a_launcher_that_outlived_its_run_is_waited_for_and_then_named(path):
-    lock = PipelineLock(path)
+    lock = lock_at(path)
     lock.take(0, print)
     lock.write_holder({"launcher": 5, "launcherStarted": 7})
     answers = iter([True, True, False])
@@ -164,7 +210,7 @@ def test_a_launcher_that_outlived_its_run_is_waited_for_and_then_named(path):
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"launcher": "5"}', b"{" * 100_000])
 def test_an_odd_holder_file_is_nobodys_trouble(path, content):
-    lock = PipelineLock(path)
+    lock = lock_at(path)
     with open(path, "wb") as file:
         file.write(content)
     lock.take(0, print)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from runner.errors import EXIT_INVALID, EXIT_STATE, OffpipeError, UsageError
-from runner.record.audit import AuditLog, Position, last_record, read_chain, read_records
+from runner.errors import EXIT_INVALID, EXIT_STATE, OffpipeError, StateError, UsageError
+from runner.record.audit import GENESIS, AuditLog, Position, encode_record, last_record, read_chain, read_records
 from runner.record.ledger import OPENED, Ledger, read_head
 from runner.record.seal import PLAIN, Seal, read_key_file, warning_about
 
@@ -179,6 +179,50 @@ def test_a_changed_record_of_a_keyed_log_is_noticed_with_the_key_and_in_form_wit
         last_record(log, KEY)
     put(b'"n":3', b'"n": 3')
     assert len(list(read_records(log, PLAIN))) == 2
+
+
+def ledger(tmp_path, *seals):
+    """A ledger with a record under each of the seals, chained as whoever has no key can chain them."""
+    path, prev = str(tmp_path / "ledger"), GENESIS
+    with open(path, "wb") as file:
+        for seq, seal in enumerate(seals):
+            data = {"pipeline": "p", "open": [], "logSeq": 0, "logHash": "a" * 64, "keyId": seal.id}
+            line, prev = encode_record(seq, f"r{seq}", "T", "noop", data, prev, seal)
+            file.write(line)
+    return path
+
+
+@pytest.mark.parametrize("seals", [(KEY, PLAIN), (KEY, KEY, PLAIN, PLAIN), (PLAIN, KEY, PLAIN), (KEY, OTHER)])
+@pytest.mark.parametrize("seal", [KEY, PLAIN])
+def test_once_keyed_a_ledger_stays_keyed(tmp_path, seals, seal):
+    path = ledger(tmp_path, *seals)
+    with pytest.raises(StateError, match="the record is not keyed"):
+        Ledger(path, "p", lambda: "T", seal).append(OPENED, "c", Position(0, "a" * 64), sync=False)
+    with pytest.raises(StateError, match="the record is not keyed"):
+        read_head(path, seal)
+
+
+def test_with_the_key_that_is_noticed_however_many_follow(tmp_path):
+    path = ledger(tmp_path, PLAIN, KEY, PLAIN, PLAIN, PLAIN)
+    with pytest.raises(StateError, match="the record is not keyed") as caught:
+        read_head(path, KEY)
+    assert caught.value.faults[0].where == f"{path}:3"
+
+
+@pytest.mark.parametrize(("before", "behind"), [(KEY, PLAIN), (PLAIN, KEY), (KEY, OTHER)])
+@pytest.mark.parametrize("also", [0, 1])
+def test_a_log_is_keyed_to_its_end_or_not_at_all(tmp_path, before, behind, also):
+    path, prev = str(tmp_path / "log"), GENESIS
+    with open(path, "wb") as file:
+        for seq, seal in enumerate((before, behind, *[behind] * also)):
+            line, prev = encode_record(seq, "r", "T", "run.resumed", {"keyId": seal.id}, prev, seal)
+            file.write(line)
+    with pytest.raises(StateError, match="keyed"):
+        list(read_chain(path, KEY))
+    if before is KEY:
+        assert len(list(read_records(path, KEY))) == 1
+        with pytest.raises(StateError, match="keyed"):
+            last_record(path, KEY)
 
 
 def test_a_keyed_ledger_is_continued_with_its_key_only(tmp_path):

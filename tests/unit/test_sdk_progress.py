@@ -23,7 +23,7 @@ def load(tmp_path, content, outputs):
 
 def test_what_is_saved_is_loaded(tmp_path, outputs):
     path = str(tmp_path / "progress.json")
-    Progress("k", 2, 10, 100, {"a": 5}, done=True).save(path, temporary=str(tmp_path / "temporary"))
+    Progress("k", 2, 10, 100, {"a": 5}, done=True).save(path, {"a": 7}, temporary=str(tmp_path / "temporary"))
     found = Progress.load(path, "k", outputs)
     assert (found.job, found.line_offset, found.byte_offset, found.lengths, found.done) == (2, 10, 100, {"a": 5}, True)
     assert not (tmp_path / "temporary").exists()

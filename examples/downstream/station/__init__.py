@@ -1,0 +1,1 @@
+"""Averages of the readings of a weather station."""

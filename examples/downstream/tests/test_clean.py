@@ -1,0 +1,17 @@
+"""One stage alone, by a fixture of the project's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_gives_all_readings_one_spelling(cleaned: Callable[[str], tuple[str, str]]) -> None:
+    taken, refused = cleaned(" Summit,2026-01-01,50F\nharbour,2026-01-02,7.25C\n")
+    assert (taken, refused) == ("summit,2026-01-01,10.0C\nharbour,2026-01-02,7.2C\n", "")
+
+
+def test_keeps_what_it_cannot_read(cleaned: Callable[[str], tuple[str, str]]) -> None:
+    assert cleaned("harbour,2026-01-01,broken\n") == ("", "harbour,2026-01-01,broken\n")
