@@ -12,8 +12,9 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.contain import calls
 from runner.contain.calls import mount
@@ -21,12 +22,15 @@ from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_NODEV, MS_N
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
+
+T = TypeVar("T")
 
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
 MS_REMOUNT = 32  # linux/mount.h
 BALLAST = ".ballast"
+BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -81,6 +85,28 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
         mount(shown, b"tmpfs", os.fsencode(directory), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
     with open(os.path.join(path, BALLAST), "wb") as ballast:
         os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
+
+
+def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple[T, bool]:
+    """Return what `function` returns, and whether the disk at `path` was seen to be full meanwhile.
+
+    A stage may remove at once what it could not finish, so that looking when it has ended is too late.
+    """
+    is_over, was_full = threading.Event(), False
+
+    def watch() -> None:
+        nonlocal was_full
+        while not (was_full or is_over.wait(BETWEEN_LOOKS)):
+            was_full = not os.statvfs(path).f_bfree
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = function(*arguments)
+    finally:
+        is_over.set()
+        watcher.join()
+    return result, was_full or not os.statvfs(path).f_bfree
 
 
 def make_room(path: str) -> None:

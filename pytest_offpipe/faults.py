@@ -24,7 +24,8 @@ class Fault:
     """One fault of a stage, until it has come about in `times` attempts; one that ended before it could does not count.
 
     `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
-    slow (seconds), killAtCheckpoint (atCheckpoint, when), count, diskFull (afterBytes).
+    slow (seconds), killAtCheckpoint (atCheckpoint, when), count, diskFull (afterBytes). `afterSeconds` are counted from
+    when something was first seen to read an input: an interpreter's start, and what it loads, are no work of the stage.
     """
 
     kind: str
@@ -72,8 +73,11 @@ class Injector:
             return launch
         self._directory.mkdir(parents=True, exist_ok=True)
         plan = str(self._directory / f"{len(list(self._directory.iterdir()))}.json")
-        partials = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())["outputs"]
-        Path(plan).write_text(json.dumps({"kind": fault.kind, **fault.arguments, "partials": list(partials.values())}))
+        told = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
+        content = {"kind": fault.kind, **fault.arguments, "partials": list(told["outputs"].values())}
+        if "afterSeconds" in fault.arguments:
+            content["inputs"] = [path for paths in told["inputs"].values() for path in paths]
+        Path(plan).write_text(json.dumps(content))
         fault.plans.append(plan)
         if fault.kind == DISK_FULL:
             return launch

@@ -11,6 +11,7 @@ from pytest_offpipe.alone import alone
 from pytest_offpipe.running import Around
 from pytest_offpipe.sandbox import discard
 from runner.api import Options
+from runner.contain.zygote import UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from pytest_offpipe.sandbox import Sandbox
     from pytest_offpipe.trial import Bench
     from runner.contain.launch import Launch
+    from runner.spec.model import Stage
 
 HOST_NAME = "offpipe-elsewhere"
 ODD = "else where/ä/deeper"  # a space, a letter beyond ASCII, and more directories above
 PLAIN = "elsewhere/and/deeper"
+PYTHON_SEED = "PYTHONHASHSEED"
 LONG_AGO = 1_000_000_000  # seconds: 2001-09-09
 
 
@@ -80,8 +83,11 @@ class Varied:
         return replace(self, around=around, options=replace(self.options, force=True, run_id="once-more"))
 
 
-def lay_varied(bench: Bench, directory: Path, different: Circumstances) -> Varied:
-    """Lay the stage out anew below `directory`, where all that is not `different` is the same each time."""
+def lay_varied(bench: Bench, directory: Path, different: Circumstances, *, is_seeded: bool = True) -> Varied:
+    """Lay the stage out anew below `directory`, where all that is not `different` is the same each time.
+
+    But for the order of hashes in Python where that is not `is_seeded`: a seed would start a new interpreter.
+    """
     discard(directory)
     overrides = bench.overrides | _overrides(bench, different)
     sandbox = alone(bench.spec, bench.stage, bench.files, directory / (different.directory or "here"), overrides)
@@ -91,6 +97,8 @@ def lay_varied(bench: Bench, directory: Path, different: Circumstances) -> Varie
     os.makedirs(home)
     temporary = sandbox.temporary if different.directory else str(directory / "tmp")
     free = {name: value for name, value in seeded({}, different.hash_seed).items() if name not in bench.stage.env}
+    if not is_seeded:
+        free.pop(PYTHON_SEED, None)
     alter = Altered(free, fewer_processors() if different.processors else None)
     options = Options(durability="process", run_id="another-run" if different.run_id else "the-run")
     return Varied(sandbox, Around(home, temporary, alter), options)
@@ -98,8 +106,14 @@ def lay_varied(bench: Bench, directory: Path, different: Circumstances) -> Varie
 
 def seeded(env: Mapping[str, str], seed: int) -> dict[str, str]:
     """Return an environment with what decides the order of hashes; of one that has any of it, only what it has."""
-    found = {"PYTHONHASHSEED": str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
+    found = {PYTHON_SEED: str(seed), "PERL_HASH_SEED": str(seed), "PERL_PERTURB_KEYS": "2"}
     return {**env, **{name: value for name, value in found.items() if not env or name in env}}
+
+
+def may_be_forked(stage: Stage) -> bool:
+    """Whether a stage may be run in a fork of an interpreter that is there, where nothing is varied."""
+    is_like = not any(os.fsencode(name).startswith(UNLIKE) for name in stage.env)
+    return str(stage.processor).endswith(".py") and not stage.fresh_interpreter and is_like
 
 
 def fewer_processors() -> list[int] | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.confined import Confined
 from pytest_offpipe.copying import copy
-from pytest_offpipe.driver import PAGE, make_room, mount_small
+from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.running import Around, run_sandbox
-from pytest_offpipe.trial import SAME, Bench, Budget
+from pytest_offpipe.trial import SAME, Bench, Budget, ended
 from runner import results
 from runner.api import Options
 from runner.levels import RefusedError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.trial import Trial
 
+TEMPORARY = ".tmpdir"  # in the workspace
+NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
 MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again
 
 
@@ -63,11 +66,15 @@ class _Disk:
         paths = load_spec(trial.sandbox.spec, workspace=self.workspace).paths
         self.call(mount_small, self.workspace, pages, (paths.state_dir, paths.locks_dir))
 
-    def run(self) -> StageReport:
-        """Run the stage there."""
-        around = Around(self.trial.sandbox.home, self.trial.sandbox.temporary)
+    def run(self) -> tuple[StageReport, bool]:
+        """Run the stage there, and tell whether the disk was seen to be full meanwhile.
+
+        TMPDIR is on this disk, too, as it is on the one of a user's outputs: a stage may rename what it has made there.
+        """
+        around = Around(self.trial.sandbox.home, os.path.join(self.workspace, TEMPORARY))
         options = Options(workspace=self.workspace, durability="process")
-        return self.trial.of_stage(self.call(run_sandbox, self.trial.sandbox, around, options))
+        report, was_full = self.call(run_watched, self.workspace, run_sandbox, self.trial.sandbox, around, options)
+        return self.trial.of_stage(report), was_full
 
     def keep(self) -> None:
         """Copy what is on the disk, which ends with this check, to where it can be looked at."""
@@ -76,15 +83,19 @@ class _Disk:
 
 def _fill_and_make_room(disk: _Disk) -> None:
     trial, done = disk.trial, f"ran it on a disk with {disk.free:,} bytes left for its outputs"
-    report = disk.run()
+    report, was_full = disk.run()
     last = report.attempts[-1] if report.attempts else None
-    if last and last.timed_out:
+    is_told = was_full or NO_SPACE in report.log
+    if last and last.timed_out and is_told:
         limit = trial.bench.overrides["timeoutSeconds"]
         trial.fail(done, "it ends, with an exit code other than 0", f"it still ran after {limit:.0f} s", report)
     if report.status == results.SUCCEEDED:
         _judge_success(disk, report, done)
     disk.call(make_room, disk.workspace)
-    trial.require_same(disk.run(), f"{done}, then ran it again with room", "with room again", disk.call)
+    again, _ = disk.run()
+    trial.require_same(again, f"{done}, then ran it again with room", "with room again", disk.call)
+    if not is_told:
+        trial.bench.case.unmade(f"its disk was never seen to be full, and it failed all the same: {ended(report)}")
 
 
 def _judge_success(disk: _Disk, report: StageReport, done: str) -> None:

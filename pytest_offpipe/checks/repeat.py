@@ -14,7 +14,7 @@ from pytest_offpipe.difference import Sides, difference
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.trial import LATER, SAME, Bench, Budget, Trial, await_moment, ended, here
-from pytest_offpipe.varied import HOST_NAME, ODD, PLAIN, Circumstances, fewer_processors, lay_varied
+from pytest_offpipe.varied import HOST_NAME, ODD, PLAIN, Circumstances, fewer_processors, lay_varied, may_be_forked
 from runner import results
 from runner.levels import RefusedError
 
@@ -70,7 +70,7 @@ class _Repeats:
         return Circumstances(
             directory=ODD, home="HOME" not in self.bench.stage.env, host_name=True, hash_seed=self.seed(),
             processors=fewer_processors() is not None, hint=True, modified=bool(self.bench.inputs),
-            interpreter=str(self.bench.stage.processor).endswith(".py"), run_id=True,
+            interpreter=may_be_forked(self.bench.stage), run_id=True,
         )  # fmt: skip
 
     def elsewhere(self, different: Circumstances, call: Call) -> tuple[Varied, StageReport, Circumstances]:
@@ -109,19 +109,20 @@ class _Repeats:
         first = self._compared(Circumstances())
         if first.status != results.SUCCEEDED:
             return f"cannot be told, since it fails when run for comparison: {ended(first)}"
-        kept = {}
-        for name, path in first.outputs.paths.items():
-            kept[name] = str(self.case.directory / _COMPARED / name)
-            copy(path, kept[name])
+        kept = self._kept(first, "first")
         await_moment(time.time() + LATER)
         if self._differs(self._compared(Circumstances()), kept):
             return "the time, or chance (it differs between two runs that are the same in all else)"
-        found, untried = [], []
+        found, untried, is_hashed = [], [], False
         for one in different.each():
-            if not self._budget.allows(first.seconds):
+            runs = 4 if one.interpreter else 1
+            if not self._budget.allows(runs * first.seconds):
                 untried += one.names
+            elif one.interpreter:
+                found += one.names if not is_hashed and self._tells_forks() else []
             elif any(self._differs(self._compared(each), kept) for each in self._orders(one)):
                 found += one.names
+                is_hashed = is_hashed or bool(one.hash_seed)
         others = "several of these together" if len(different.names) > 1 else "what its first run left"
         text = ", and on ".join(found) or f"{others}, or on chance"
         return f"{text} (not tried for lack of time: {', '.join(untried)})" if untried else text
@@ -129,8 +130,35 @@ class _Repeats:
     def _orders(self, one: Circumstances) -> list[Circumstances]:
         return [replace(one, hash_seed=self.seed()) for _ in range(SEEDS)] if one.hash_seed else [one]
 
-    def _compared(self, different: Circumstances) -> StageReport:
-        varied = lay_varied(self.bench, self.case.directory / _VARIED, different)
+    def _tells_forks(self) -> bool:
+        """Whether forks of an interpreter that is there give one thing, and new interpreters another.
+
+        No order of hashes is set for these runs, since none is forked with one; so each kind has to agree with itself.
+        """
+        forked, fresh = Circumstances(), Circumstances(interpreter=True)
+        report = self._compared(forked, is_seeded=False)
+        if report.status != results.SUCCEEDED:
+            return False
+        kept = self._kept(report, "forked")
+        if self._differs(self._compared(forked, is_seeded=False), kept):
+            return False
+        report = self._compared(fresh, is_seeded=False)
+        if report.status != results.SUCCEEDED:
+            return True
+        if not self._differs(report, kept):
+            return False
+        return not self._differs(self._compared(fresh, is_seeded=False), self._kept(report, "fresh"))
+
+    def _kept(self, report: StageReport, by: str) -> dict[str, str]:
+        """Keep the outputs of a run, which the next one would remove."""
+        kept = {}
+        for name, path in report.outputs.paths.items():
+            kept[name] = str(self.case.directory / _COMPARED / by / name)
+            copy(path, kept[name])
+        return kept
+
+    def _compared(self, different: Circumstances, *, is_seeded: bool = True) -> StageReport:
+        varied = lay_varied(self.bench, self.case.directory / _VARIED, different, is_seeded=is_seeded)
         if not different.host_name:
             return self.run(varied, here)
         with Confined(HOST_NAME) as confined:

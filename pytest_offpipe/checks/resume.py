@@ -57,6 +57,8 @@ def check_resume(case: Case) -> None:
     kills = (
         at_checkpoints(count, random.Random(f"{case.settings.seed}/{case.stage.name}")) if count else at_sizes(bench)
     )
+    if not kills:
+        case.unmade("it writes nothing to the one output that it has, so nothing tells when it is in mid-work")
     tally = Tally()
     for number, kill in enumerate(kills):
         if number and not budget.allows(longest):
@@ -101,12 +103,17 @@ def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
 
 
 def at_sizes(bench: Bench) -> list[Kill]:
-    """Return the kills at some sizes of the partial outputs, all of them together."""
+    """Return the kills at some sizes of the partial outputs, all of them together.
+
+    An empty file tells that the stage is at work, but for the one that the runner makes to be its standard output.
+    """
     total = sum(map(_bytes, bench.undisturbed.outputs.paths.values()))
+    is_made_for_it = list(bench.stage.outputs) == [bench.stage.stdout]
     sizes = dict.fromkeys(int(total * part) for part in PARTS)
     return [
         Kill("kill", {"afterBytes": size}, f"once {size:,} of the {total:,} bytes of its outputs were there")
         for size in sizes
+        if size or not is_made_for_it
     ]
 
 

@@ -28,6 +28,8 @@ def check_retry(case: Case) -> None:
         if not fault.fired:  # it failed by itself, as it does not undisturbed
             done = f"ran it, to have it exit with {code} {what}"
         trial.require_same(report, done, "after a retry")
+        if not fault.fired:  # right bytes prove nothing of a retry that there was not
+            case.unmade(f"nothing tells that it was made to exit with {code} {what}")
         trial.close()
     bench.close()
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.trial import Trial
 
-_PARTS = (0.5, 0.25, 0.1)  # of its usual time: a short one may be done when half of it is over
+_PARTS = (0.5, 0.25, 0.1)  # of its usual time, since it began to read: a short one may be done when half is over
 _DONE = "sent TERM to it in mid-work"
 
 
 def check_stop(case: Case) -> None:
-    """Send TERM once it has written something, or a part of its usual time is over; then run it again."""
+    """Send TERM once it has written something, or has worked for a part of its usual time; then run it again."""
     bench = Bench(case)
     seconds = bench.undisturbed.attempts[-1].seconds
     if not Budget(case.settings.budget).allows(2 * seconds):

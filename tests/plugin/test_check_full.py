@@ -27,6 +27,37 @@ def test_passes_a_stage_whose_few_bytes_do_not_fit_at_all(stage):
     stage.shell('cat "$i" > "$o"').passes("full")
 
 
+def test_passes_a_stage_that_renames_what_it_has_made_in_tmpdir(stage):
+    stage.python(
+        """
+        import os
+        made = os.path.join(os.environ["TMPDIR"], "made")
+        with open(os.environ["PIPELINE_INPUT_TEXT"]) as source, open(made, "w") as to:
+            to.writelines(source)
+        os.rename(made, os.environ["PIPELINE_OUTPUT_TEXT"])
+        """
+    ).passes("full")
+
+
+def test_passes_a_stage_that_removes_what_it_could_not_finish(stage):
+    """And says nothing of why, so that it must have been seen on the disk itself."""
+    stage.shell('sort -r "$i" 2> /dev/null > "$o" || { sleep 0.1; rm "$o"; exit 3; }').passes("full")
+
+
+def test_is_not_made_of_a_stage_that_fails_before_the_disk_is_full(stage):
+    stage.shell(
+        """
+        case "$o" in
+            */workspace/*) [ -e "$HOME/once" ] || { touch "$HOME/once"; exit 3; } ;;
+        esac
+        cat "$i" > "$o"
+        """
+    )
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*its disk was never seen to be full, and it failed all the same: *exit 3*"])
+
+
 def test_finds_a_stage_that_swallows_a_full_disk(stage):
     stage.shell('cat "$i" > "$o" || true').finds(
         "full",

@@ -51,6 +51,7 @@ def test_finds_a_stamp_of_the_second(stage):
         ),
         ("print(os.stat(os.environ['PIPELINE_INPUT_TEXT']).st_mtime)", "the modification times of its inputs"),
         ("print(os.path.basename(path))", "the run's id, which is in the names of partial outputs too"),
+        ("print('work.py' in open('/proc/self/cmdline').read())", "a fresh interpreter"),
         ("print(os.getcwd(), os.environ['HOME'])", "the directory, and on HOME"),
     ],
 )
@@ -64,6 +65,13 @@ def test_names_what_the_bytes_depend_on(stage, source, culprit):
             {source}
         """
     ).finds("repeat", f"{DEPENDS}{culprit}".replace("[", "[[]"))
+
+
+def test_varies_no_interpreter_of_a_stage_that_has_a_fresh_one_in_any_case(stage):
+    source = 'import os, time\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(str(time.time()))'
+    result = stage.python(source, freshInterpreter=True).check("repeat")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*a fresh interpreter*")
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one processor only")

@@ -1,10 +1,14 @@
 """The check `resume`: which faults it finds, where it kills, and what it says."""
 
+import json
 import random
+import subprocess
+import sys
 
 import pytest
 from checked_stage import SLOW, TOO_FAST, CheckedStage
 
+from pytest_offpipe import shim
 from pytest_offpipe.checks.resume import KILLS, at_checkpoints
 
 NUMBERED = """
@@ -92,6 +96,32 @@ def test_finds_a_program_that_appends_to_what_was_there(stage):
 def test_kills_a_program_without_checkpoints_at_sizes_of_its_output(stage):
     result = stage.python(SLOW).passes("resume", "-rP")
     result.stdout.fnmatch_lines(["5 of 5 kills landed: by the size of its partial outputs"])
+
+
+def test_kills_a_program_at_its_standard_output_only_once_it_has_written_there(stage):
+    stage.shell('while read -r line; do echo "$line"; sleep 0.002; done < "$i"', stdout="text")
+    result = stage.passes("resume", "-rP")
+    result.stdout.fnmatch_lines(["4 of 4 kills landed: by the size of its partial outputs"])
+
+
+def test_is_not_made_where_the_one_output_is_a_standard_output_that_stays_empty(stage):
+    stage.shell('cat "$i" > /dev/null; sleep 0.1', stdout="text")
+    result = stage.check("resume")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*it writes nothing to the one output that it has*"])
+
+
+def test_takes_no_kill_for_landed_before_the_program_is_there(tmp_path):
+    """The shim, before a program that is nowhere, with all there from the start that a kill at 0 bytes waits for."""
+    (tmp_path / "partial").touch()
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"kind": "kill", "afterBytes": 0, "partials": [str(tmp_path / "partial")]}))
+    command = [sys.executable, "-I", "-S", shim.__file__, str(tmp_path / "nowhere"), "nowhere"]
+    env = {shim.VARIABLE: str(plan)}
+    ended = subprocess.run(command, env=env, start_new_session=True, capture_output=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert b"FileNotFoundError" in ended.stderr
+    assert not (tmp_path / "plan.json.fired").exists()
 
 
 def test_finds_a_stage_that_throws_its_checkpoints_away(stage):

@@ -59,6 +59,13 @@ def test_exits_with_a_code_that_the_stage_retries(stage):
     ).finds("retry", "  done:     made an attempt exit with 99 when its work was done, and let it be retried")
 
 
+def test_is_not_made_where_nothing_tells_that_an_attempt_was_made_to_exit(stage):
+    stage.shell('rm -f "$HOME"/../faults/*.fired; cat "$i" > "$o"')
+    result = stage.check("retry")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*nothing tells that it was made to exit with 75 before it did anything*"])
+
+
 def test_lands_in_the_second_attempt_of_a_stage_that_fails_its_first(stage):
     stage.python(
         """

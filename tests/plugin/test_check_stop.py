@@ -72,6 +72,35 @@ def test_finds_what_a_stopped_stage_left_for_the_next_run(stage):
     ).finds("stop", "  done:     sent TERM to it in mid-work, and ran it again", "*work.lock*File exists")
 
 
+def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(stage):
+    """Whose bytes come at the end: TERM in what takes most of its time, before it has begun, would just end it."""
+    stage.python(
+        """
+        import os, signal, time
+        time.sleep(0.6)  # as long as large modules take
+        signal.signal(signal.SIGTERM, lambda *_: finish())
+        lines = []
+        def finish():
+            with open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+                to.writelines(lines)
+            os._exit(0)
+        with open(os.environ["PIPELINE_INPUT_TEXT"]) as source:
+            for line in source:
+                lines.append(line)
+                time.sleep(0.0015)
+        finish()
+        """
+    ).finds("stop", "stage work [[]stop]: it ended with 0 though it was stopped", "            text differs at line *")
+
+
+def test_asks_no_stage_to_end_before_it_has_begun(stage):
+    """Which reads and writes nothing until it is all but done: no part of its time is known to be mid-work."""
+    stage.shell(f"sleep 0.3\n{TOO_FAST}")
+    result = stage.check("stop")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*it was done before *"])
+
+
 def test_is_not_made_where_all_work_was_done_before_term_mattered(stage):
     stage.shell(
         """
