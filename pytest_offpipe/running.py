@@ -16,7 +16,6 @@ from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
-from runner.interrupts import SIGNALS
 from runner.record.seal import VARIABLE
 from runner.spec.load import load_spec
 
@@ -105,8 +104,8 @@ def run_sandbox(
     except OffpipeError as error:
         state = spec.paths.state_dir if spec else ""
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
-    if result.exit_code - 128 in SIGNALS:
-        signal.raise_signal(result.exit_code - 128)  # it was meant for the tests, which go on as they do with it
+    if result.signal is not None:
+        signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
     stages = {
         stage.name: StageReport.of(result.stages[stage.name], _paths(spec, stage), workspace)
         for stage in spec.stages

@@ -109,6 +109,7 @@ class RunResult:
     """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted.
 
     `isolation` is what kept its stages offline: `level` ("none" when no stage was started), and a word on each layer.
+    `signal` asked it to stop; its stages may all have succeeded since.
     """
 
     pipeline: str
@@ -119,6 +120,7 @@ class RunResult:
     head: str
     seconds: float
     isolation: dict[str, str]
+    signal: int | None = None
 
     def count(self, status: str) -> int:
         """Return how many stages ended with `status`."""

@@ -255,7 +255,9 @@ def _execute(
         attempts.give_up()
         raise
     session.save_cache()
-    result = RunResult(spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers)
+    result = RunResult(
+        spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers, interrupts.first
+    )
     manager.hook.offpipe_run_finished(result=result)
     return result
 
