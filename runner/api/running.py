@@ -255,9 +255,8 @@ def _execute(
         attempts.give_up()
         raise
     session.save_cache()
-    result = RunResult(
-        spec.name, journal.run_id, status, exit_code, stages, head, seconds, launcher.layers, interrupts.first
-    )
+    ended = status, exit_code, stages, head, seconds, launcher.layers, interrupts.first
+    result = RunResult(spec.name, journal.run_id, *ended)
     manager.hook.offpipe_run_finished(result=result)
     return result
 
