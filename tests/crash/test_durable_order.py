@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from disk_bench import OUTPUTS, disk_bench, four_stages
-from disk_model import Bytes, Sync
+from disk_bench import OUTPUTS, behind, disk_bench, four_stages
+from disk_model import Sync
 from disk_order import Order
 from pipeline_bench import ROOT
 
@@ -37,16 +37,6 @@ def test_the_order_is_the_same_without_any_fsync(bench):
     disk = bench.traced("--durability", "process")
     assert not any(isinstance(step, Sync) for step in disk.steps)
     assert faults(disk, synced=False) == []
-
-
-def behind(disk, what):
-    """How many steps were done behind the last record of that event, or the last step told so."""
-    mark = f'"ev":"{what}"'.encode()
-    return max(
-        at
-        for at, (told, step) in enumerate(zip(disk.told, disk.steps, strict=True), 1)
-        if told.startswith(what) or (isinstance(step, Bytes) and mark in (step.data or b""))
-    )
 
 
 KILLED_BEHIND = [
