@@ -1,7 +1,7 @@
 """After an fsync that failed the kernel takes for written what is lost, and the next fsync succeeds without it.
 
-So whoever goes on from what may not be on disk writes it again first. The model of the disk knows no mercy here: what an
-fsync failed on is made durable by nothing but that.
+So whoever goes on from what may not be on disk writes it again first. The model of the disk knows no mercy here: what
+an fsync failed on is made durable by nothing else.
 """
 
 from __future__ import annotations

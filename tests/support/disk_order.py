@@ -7,7 +7,7 @@ import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from disk_model import ROOT, Bytes, Entries, Failed, Sync
+from disk_model import ROOT, Bytes, Failed, Sync
 
 from runner.paths import is_partial, partial_path
 

@@ -74,7 +74,7 @@ def calls(log: Path) -> Iterator[Call]:
                 continue
             ended = _RESULT.match(text)
             if ended and ended[2].startswith("-") and name in SYNCS.split() and "(INJECTED)" in ended[3]:
-                name += "_failed"  # noqa: PLW2901
+                name += "_failed"
             elif not ended or ended[2].startswith("-"):
                 continue
             yield Call(name, ended[1].split(", "), ended[2] + ended[3], began)
