@@ -63,12 +63,12 @@ RENAMES = """\
 """
 PLANTED = {
     "the outputs are not synced": (
-        "executor/publishing.py",
-        "else files.sync_file)(partial)",
-        "else str)(partial)",
+        "record/again.py",
+        "else files.sync_file)(path)",
+        "else str)(path)",
         "content",
     ),
-    "trees are not synced": ("executor/publishing.py", "(files.sync_tree if", "(str if", "content of w/"),
+    "trees are not synced": ("record/again.py", "(files.sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/publishing.py", "data, sync=self._durable)", "data)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",

@@ -116,6 +116,7 @@ class Disk:
         self.tree = self.before.copy()
         self.steps: list[Step] = []
         self.told: list[str] = []
+        self._offsets: dict[str, int] = {}  # of descriptors, as strace spells them, that do not append
         if after is not None:
             earlier, until = after
             self.before, self.steps, self.told = earlier.before.copy(), earlier.steps[:until], earlier.told[:until]
@@ -162,6 +163,9 @@ class Disk:
         if (path := self._inside(path_of(*call.words[:2]))) is None:
             return
         number = self.tree.find(path)
+        self._offsets.pop(call.result, None)
+        if "O_APPEND" not in call.words[2]:
+            self._offsets[call.result] = 0
         if number is None:
             if "O_CREAT" in call.words[2]:
                 self._make(path, b"")
@@ -185,12 +189,14 @@ class Disk:
             self._make(path, os.fsdecode(text_of(call.words[0])))
 
     def _write(self, call: Call, _: int) -> None:
-        """At the end: nothing that is traced here writes elsewhere, and `is_as_told` would tell."""
+        """At the end, but where it was opened to be written over; `is_as_told` would tell if that were not so."""
         number = self._number(call.words[0])
         if number is not None:
-            before = self.tree.files[number]
+            place = self._offsets.get(call.words[0], len(self.tree.files[number]))
             data = text_of(call.words[1])[: int(call.result.split("<")[0])]
-            self._do(Bytes(number, len(before), data), f"write {self._name(call.words[0])}")
+            if call.words[0] in self._offsets:
+                self._offsets[call.words[0]] += len(data)
+            self._do(Bytes(number, place, data), f"write {self._name(call.words[0])}")
 
     def _pwrite64(self, call: Call, _: int) -> None:
         number = self._number(call.words[0])
