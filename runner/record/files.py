@@ -76,10 +76,7 @@ def open_regular(path: str) -> int:
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
     """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO is refused, not waited for
-    flags |= (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0)
-    with naming(path, "open"):
-        return os.open(path, flags, 0o666)
+    return _open(path, os.O_APPEND | (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0))
 
 
 def append(descriptor: int, content: bytes, path: str) -> None:
@@ -159,12 +156,9 @@ def sync_tree(path: str) -> None:
 
 def create(path: str, content: bytes = b"") -> None:
     """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
-    descriptor = open_append(path, truncate=True)
-    try:
-        if content:
-            write(descriptor, content, path)
-    finally:
-        os.close(descriptor)
+    with naming(path, "write"), open(_open(path), "wb") as file:
+        file.write(content)
+        file.truncate()  # last: emptying a file that was just written would wait for the disk (ext4, auto_da_alloc)
 
 
 def touch(path: str) -> None:
@@ -269,6 +263,11 @@ def _remove_tree(path: str) -> None:
     except OSError:  # another process took an entry away, or put one there, that was on its way when this began
         if os.path.lexists(path):
             rmtree(path)
+
+
+def _open(path: str, flags: int = 0) -> int:
+    with naming(path, "open"):  # a FIFO is refused, not waited for
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, 0o666)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
