@@ -11,7 +11,7 @@ from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError, OffpipeError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
@@ -115,6 +115,9 @@ def run(
             plan: Plan | None = session.plan()
         except _AnotherRunError:
             plan = None
+        except InterruptedRunError:
+            session.save_cache()  # the next run reads the rest
+            raise
         may_be_held = False
         if plan is not None:
             plan = refuse(session, options, plan)
