@@ -73,6 +73,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
 MAY_WRITE = {
     "record.files": "the only writer",
     "contain.launcher": "opens /dev/null as its own stdio",
+    "contain.spawn": "opens the same, before it",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
     "contain.zygote": "opens the standard streams of a stage",

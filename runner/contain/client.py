@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.contain.launch import Asked, Exit, Launch
-from runner.contain.launcher import START
+from runner.contain.wire import START
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
