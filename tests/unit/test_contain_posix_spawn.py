@@ -54,7 +54,8 @@ def test_no_signal_is_blocked_or_ignored_also_when_there_have_been_threads(threa
 
 def test_words_environment_and_session_are_those_given() -> None:
     code = """
-        told = output(b"/bin/sh", b"-c", b'echo "$1|$A|$(cut -d" " -f1,5,6 /proc/$$/stat)"', b"sh", b"a b", env={b"A": b"="})
+        script = b'echo "$1|$A|$(cut -d" " -f1,5,6 /proc/$$/stat)"'
+        told = output(b"/bin/sh", b"-c", script, b"sh", b"a b", env={b"A": b"="})
         print(told, output(b"/usr/bin/env", env={b"ONLY": b"\\xc3\\xbc"}), end="")
     """
     shown, only = in_process(code).splitlines()
@@ -70,8 +71,8 @@ def test_what_cannot_be_started_is_an_error_with_its_number() -> None:
                 attributes.spawn(argv[0], argv, env, [0, 1, 2])
             except OSError as error:
                 return error.errno
-        print(fails(b"/no/such"), fails(b"/etc/passwd"), fails(b"/bin/true", b"x" * 200_000), fails(b"/bin/true", b"a\\0b"),
-              fails(b"/bin/true", env={b"A": b"\\0"}))
+        print(fails(b"/no/such"), fails(b"/etc/passwd"), fails(b"/bin/true", b"x" * 200_000),
+              fails(b"/bin/true", b"a\\0b"), fails(b"/bin/true", env={b"A": b"\\0"}))
     """
     assert in_process(code).split() == ["2", "13", "7", "22", "22"]
 

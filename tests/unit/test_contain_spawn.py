@@ -60,8 +60,8 @@ def in_process(tmp_path):
     def run(code: str) -> str:
         program = START + textwrap.indent(textwrap.dedent(code), "    ") + END
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-            check=False, timeout=60,
+            [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True,
+            text=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         if done.stdout.startswith("lacks"):
@@ -84,7 +84,7 @@ def test_a_program_is_of_its_launch_and_no_other(in_process) -> None:
 def test_its_number_and_its_walls_are_its_own_to_keep(in_process) -> None:
     """Each of two neither sets its number, nor signals the other or the launcher; the launcher may do all that."""
     code = """
-        script = b"trap : TERM; echo there; for one in 1 $*; do kill -9 $one; done; ulimit -R 5; read line < fifo; exit 7"
+        script = b"for one in 1 $*; do kill -9 $one; done; ulimit -R 5; read line < fifo; exit 7"
         os.mkfifo("fifo")
         first = spawn(b"/bin/sleep", b"60")
         second = spawn(b"/bin/bash", b"-c", script, b"bash", b"%d" % first)
