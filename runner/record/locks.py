@@ -189,6 +189,11 @@ class PipelineLock(KernelLock):
         super().write_holder(holder)
         self._said = holder
 
+    def forget_launcher(self) -> None:
+        """Hear that all that was started has ended: nobody has to wait for the launcher, which others may use."""
+        if self._said is not None:
+            self._said = {**self._said, "launcher": None, "launcherStarted": None}
+
     def release(self) -> None:
         """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
         if self._said is not None:
