@@ -10,8 +10,9 @@ from spec_project import SpecProject
 
 from pytest_offpipe.launchers import circumstances
 
-# Where a stage was started: its pid namespace at level `kernel`, the process above it at `filter`.
-WHERE = 'echo "$(readlink /proc/self/ns/pid) $PPID" >>{}/where'
+# Where a stage was started: at level `kernel` its pid namespace, the number of which is given again, and when process 1
+# of it began; at `filter` the process above.
+WHERE = "echo $(readlink /proc/self/ns/pid) $(cut -d' ' -f22 /proc/1/stat) $PPID >>{}/where"
 SHARED = """
     import os, signal
     from pytest_offpipe import launchers
@@ -49,7 +50,7 @@ def test_all_checks_of_a_spec_start_their_stages_by_one_launcher(project):
     project.pytest_process("it.json").assert_outcomes(passed=10)
     found = launchers_of(project)
     assert len(found) == 3 + 3 * (1 + 2)  # `run`, and `retry` before and after the work
-    assert len({one.split()[0] for one in found}) == 1  # above the stage is what brings the fault to it
+    assert len({one.rpartition(" ")[0] for one in found}) == 1  # above the stage is what brings the fault to it
 
 
 @pytest.mark.parametrize("kill", ["os.kill(children()[0], signal.SIGKILL)", "os.kill(children()[0], signal.SIGSTOP)"])
