@@ -90,6 +90,12 @@ def test_reports_the_exit_code(bench):
     assert ended.failed_to_start is None and ended.left_behind == 0
 
 
+def test_a_word_that_no_program_can_be_given_starts_none(bench):
+    ended = bench.run("/bin/echo", "a\0b", "c", env={**ENVIRONMENT, "X": "1"})
+    assert ended.failed_to_start
+    assert bench.log.read_bytes() == b""
+
+
 def test_reports_a_signal_of_the_programs_own_as_not_sent(bench):
     ended = bench.run("/bin/sh", "-c", "kill -9 $$")
     assert (ended.code, ended.signal, ended.sent) == (None, 9, False)
