@@ -80,7 +80,10 @@ MAY_WRITE = {
     "contain.zygote": "opens the standard streams of a stage",
     "contain.isolate": "tries to open the memory of a process, which must fail",
 }
-MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
+MAY_START_PROCESSES = {
+    "contain": "starting programs is what the room is for",
+    "decide.noop": "forks itself, to look at many files with two processors",
+}
 MAY_USE_TERMINAL = {
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache, Signature
     from runner.decide.imports import CodeFiles
     from runner.decide.interpreter import Interpreter
-    from runner.decide.noop import Looked
+    from runner.decide.looked import Looked
     from runner.decide.targets import Banned, Bans
     from runner.spec.model import Spec, Stage
 
