@@ -111,13 +111,7 @@ def run(
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
         refuse_newer(session, options.run_id)
         seen = last_holder(session.spec.paths)
-        try:
-            plan: Plan | None = session.plan()
-        except _AnotherRunError:
-            plan = None
-        except InterruptedRunError:
-            session.save_cache()  # the next run reads the rest
-            raise
+        plan = _planned(session)
         may_be_held = False
         if plan is not None:
             plan = refuse(session, options, plan)
@@ -133,6 +127,17 @@ def run(
             return _nothing_to_do(session, options, plan, began, remembers=False)
 
 
+def _planned(session: Session) -> Plan | None:
+    """Return the plan without the lock, or None when another run has it."""
+    try:
+        return session.plan()
+    except _AnotherRunError:
+        return None
+    except InterruptedRunError:
+        session.save_cache()  # the next run reads the rest
+        raise
+
+
 def _nothing_to_do(
     session: Session, options: Options, plan: Plan, began: float, *, remembers: bool = True
 ) -> RunResult:
@@ -140,7 +145,7 @@ def _nothing_to_do(
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
     if remembers:
-        remember(session, options)
+        remember(session, options, run_id)
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -195,6 +200,7 @@ def _run_locked(
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
         finally:
             launcher.close()
+            lock.forget_launcher()
 
 
 def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
