@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import glob
 import os
@@ -14,13 +15,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = ".json"
+_PYTHON = ".py"
+_BEGINNING = 4096  # bytes of a file in which a spec says what it is
+
+
+def is_spec(path: str) -> bool:
+    """Whether a file that pytest was given is a spec: by its suffix or, whatever it is called, by its own words."""
+    if path.endswith((SUFFIX, _PYTHON)) or not os.path.isfile(path):
+        return path.endswith(SUFFIX) and os.path.isfile(path)
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(_BEGINNING)
+    except OSError:
+        return False
+    return beginning.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{") and b'"specVersion"' in beginning
 
 
 def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and make them what pytest collects, beside what it did.
 
-    An option without any path means the specs alone; the ini counts where `testpaths` would, and beside these. Raises
-    UsageError for a spec that is no file.
+    An option without any path means the specs alone; the ini counts where `testpaths` would, and beside these. Node ids
+    of a spec narrow it down, also where an option names it. Raises UsageError for a spec that is no file.
     """
     specs = by_option(config)
     is_free = config.args_source is not config.ArgsSource.ARGS
@@ -53,11 +68,18 @@ def by_ini(config: pytest.Config) -> tuple[str, ...]:
 
 
 def _require_file(by: str, given: str, path: str) -> None:
+    if not given:
+        raise pytest.UsageError(f'{by}: "" names no spec')
     if os.path.isdir(path):
         hint = f"name the specs in it, {os.path.join(given, '*')}{SUFFIX}"
         raise pytest.UsageError(f"{by}: {given}: is a directory\nhint: {hint}")
     if not os.path.exists(path):
-        raise pytest.UsageError(f"{by}: {given}: no such file")
+        hint = f"a node id is given by itself: pytest '{given}'" if "::" in given else ""
+        raise pytest.UsageError(f"{by}: {given}: no such file" + (f"\nhint: {hint}" if hint else ""))
+    if not os.path.isfile(path):  # to read it might take for ever
+        raise pytest.UsageError(f"{by}: {given}: is no regular file")
+    if path.endswith(_PYTHON):  # pytest would import it as well
+        raise pytest.UsageError(f"{by}: {given}: is Python, and a spec is JSON\nhint: tests are given as paths")
 
 
 def _is_ignored(path: str, config: pytest.Config) -> bool:
@@ -79,8 +101,11 @@ def _merged(given: list[str], specs: Sequence[str], base: Path) -> tuple[list[st
     """
     places = {one: os.path.normpath(os.path.join(base, one.partition("[")[0].partition("::")[0])) for one in given}
     tops = [place for one, place in places.items() if "::" not in one and os.path.isdir(place)]
-    named = {one for one, place in places.items() if place.endswith(SUFFIX) and os.path.isfile(place)}
-    whole = {place for one, place in places.items() if one in named and "::" not in one} | {*specs}
+    named = {one for one, place in places.items() if is_spec(place)}
+    whole = {place for one, place in places.items() if one in named and "::" not in one}
+    parts = {place for one, place in places.items() if one in named} - whole
+    specs = [one for one in specs if one not in parts]
+    whole.update(specs)
     found: dict[str, None] = {}
     for one, place in places.items():
         if one not in named or ("::" in one and place not in whole and not _lies_in(place, tops)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,14 +52,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; with a spec given, bring in what collects it."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    names_spec = any(".json" in argument for argument in config.args)
-    if names_spec or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
+    if any(map(_names_spec, config.args)) or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
         from pytest_offpipe.session import begin
 
         begin(config)
         from pytest_offpipe.specs import SpecParameters
 
         config.pluginmanager.register(SpecParameters(config), "offpipe-parameters")
+
+
+def _names_spec(argument: str) -> bool:
+    """Whether an argument of pytest's names a spec; what decides that of other names is imported for these alone."""
+    path = argument.partition("::")[0]
+    if ".json" in path or path.endswith(".py") or not os.path.isfile(path):
+        return ".json" in path
+    from pytest_offpipe.arguments import is_spec
+
+    return is_spec(path)
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
 
@@ -37,42 +38,72 @@ SETTINGS = pytest.StashKey[Settings]()
 Number = TypeVar("Number", int, float)
 
 
+class _Given(NamedTuple):
+    """What was given, and `by` what: the option, else its ini. `is_given` also when it is empty."""
+
+    text: str
+    by: str
+    is_given: bool
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session. Raises pytest.UsageError for what cannot be."""
-    known = (*STAGE_CHECKS, *PIPELINE_CHECKS)
-    named = _given(config, "offpipe_checks")
-    checks = tuple(name.strip() for name in named.split(",") if name.strip()) if named else known
-    for name in checks or (named,):
-        if name not in known:
-            hint = did_you_mean(name, known) or f"known are: {', '.join(known)}"
-            raise pytest.UsageError(f'--offpipe-checks: no check named "{name}"\nhint: {hint}')
-    inputs = _given(config, "offpipe_inputs")
-    if inputs:
-        base = config.invocation_params.dir if config.getoption("offpipe_inputs") else config.rootpath
-        inputs = os.path.join(base, inputs)
-        if not os.path.isdir(inputs):
-            raise pytest.UsageError(f"--offpipe-inputs: {inputs}: no such directory")
     return Settings(
-        checks, inputs or None, _number(config, "offpipe_seed", int, "whole number") or _drawn(config),
-        _number(config, "offpipe_budget", float) or BUDGET,
-        bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict")),
+        _checks(_given(config, "offpipe_checks")), _inputs(config, _given(config, "offpipe_inputs")),
+        _number(_given(config, "offpipe_seed"), int, "whole number") or _drawn(config),
+        _number(_given(config, "offpipe_budget"), float) or BUDGET, _is_strict(config),
     )  # fmt: skip
 
 
-def _given(config: pytest.Config, name: str) -> str:
-    return str(config.getoption(name) or config.getini(name) or "")
+def _given(config: pytest.Config, name: str) -> _Given:
+    option = config.getoption(name)
+    if option is not None:
+        return _Given(str(option), f"--{name.replace('_', '-')}", is_given=True)
+    text = str(config.getini(name) or "").strip()
+    return _Given(text, name, is_given=bool(text))
 
 
-def _number(config: pytest.Config, name: str, kind: Callable[[str], Number], called: str = "number") -> Number | None:
+def _checks(given: _Given) -> tuple[str, ...]:
+    known = (*STAGE_CHECKS, *PIPELINE_CHECKS)
+    if not given.is_given:
+        return known
+    checks = tuple(name for name in re.split(r"[\s,]+", given.text) if name)
+    for name in checks or (given.text,):
+        if name not in known:
+            hint = (did_you_mean(name, known) if checks else "") or f"known are: {', '.join(known)}"
+            raise pytest.UsageError(f'{given.by}: no check named "{name}"\nhint: {hint}')
+    return checks
+
+
+def _inputs(config: pytest.Config, given: _Given) -> str | None:
+    if not given.is_given:
+        return None
+    base = config.invocation_params.dir if config.getoption("offpipe_inputs") is not None else config.rootpath
+    path = os.path.join(base, given.text)
+    if not (given.text and os.path.isdir(path)):
+        shown = path if given.text else '""'
+        raise pytest.UsageError(f"{given.by}: {shown}: no such directory")
+    return path
+
+
+def _number(given: _Given, kind: Callable[[str], Number], called: str = "number") -> Number | None:
     """Return the number that was given, if one was."""
-    text = _given(config, name)
+    if not given.is_given:
+        return None
     try:
-        number = kind(text) if text else None
+        number = kind(given.text)
     except ValueError:
         number = kind("-1")
-    if number is not None and not 0 < number < 1 << 53:
-        raise pytest.UsageError(f'--{name.replace("_", "-")}: "{text}" is no positive {called}')
+    if not 0 < number < 1 << 53:
+        raise pytest.UsageError(f'{given.by}: "{given.text}" is no positive {called}')
     return number
+
+
+def _is_strict(config: pytest.Config) -> bool:
+    try:
+        return bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict"))
+    except (ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
 
 
 def _drawn(config: pytest.Config) -> int:

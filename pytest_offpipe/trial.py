@@ -146,7 +146,8 @@ class Trial:
     def fail(self, done: str, expected: str, found: str, report: StageReport) -> NoReturn:
         """Fail the check; its sandbox stays, and is named."""
         case = self.bench.case
-        by_hand = f"{case.by_hand}\n{shlex.join(['offpipe', self.sandbox.spec])}   (runs it where it was kept)"
+        again = shlex.join(["offpipe", self.sandbox.spec, "--force"])
+        by_hand = f"{case.by_hand}\n{again}   (runs it once more where it was kept)"
         case.fail(done, expected, found, log=report.log, by_hand=by_hand)
 
 

@@ -76,10 +76,7 @@ def open_regular(path: str) -> int:
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
     """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO is refused, not waited for
-    flags |= (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0)
-    with naming(path, "open"):
-        return os.open(path, flags, 0o666)
+    return _open(path, os.O_APPEND | (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0))
 
 
 def append(descriptor: int, content: bytes, path: str) -> None:
@@ -90,8 +87,11 @@ def append(descriptor: int, content: bytes, path: str) -> None:
             while written < len(content):  # a second round is only ever there to learn why the first was short
                 written += os.write(descriptor, content[written:])
         except OSError:
-            if written:
-                _cut_quietly(descriptor, os.fstat(descriptor).st_size - written)
+            try:
+                if written:
+                    os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
+                pass
             raise
 
 
@@ -159,12 +159,14 @@ def sync_tree(path: str) -> None:
 
 def create(path: str, content: bytes = b"") -> None:
     """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
-    descriptor = open_append(path, truncate=True)
-    try:
-        if content:
-            write(descriptor, content, path)
-    finally:
-        os.close(descriptor)
+    descriptor = _open(path)
+    with naming(path, "write"):
+        try:
+            _write_all(descriptor, content)
+            if os.fstat(descriptor).st_size > len(content):
+                os.ftruncate(descriptor, len(content))  # last: emptying what was just written waits for the disk (ext4)
+        finally:
+            os.close(descriptor)
 
 
 def touch(path: str) -> None:
@@ -271,6 +273,11 @@ def _remove_tree(path: str) -> None:
             rmtree(path)
 
 
+def _open(path: str, flags: int = 0) -> int:
+    with naming(path, "open"):  # a FIFO is refused, not waited for
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, 0o666)
+
+
 def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
@@ -284,13 +291,6 @@ def _sync(path: str, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _cut_quietly(descriptor: int, length: int) -> None:
-    try:
-        os.ftruncate(descriptor, length)
-    except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
-        pass
 
 
 def _unlink_quietly(path: str) -> None:

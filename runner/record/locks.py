@@ -22,6 +22,7 @@ _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02
 _GLANCE = 0.05  # those who only look (`is_held`) have the lock for an instant, and must not turn a run away
 _WAIT_SLICE = 0.1
+_WIDTH = 511  # of what a holder says, filled up with blanks: more than any does whose run id is of ordinary length
 _SAYS = 1.0  # a holder says who it is as soon as it has the lock; one that does not has been stopped
 
 
@@ -59,8 +60,8 @@ class KernelLock:
             self._lock.release()
 
     def write_holder(self, holder: dict[str, object]) -> None:
-        """Say in the lock file who holds it."""
-        files.create(self.path, canonical(holder) + b"\n")
+        """Say in the lock file who holds it; in one write of always the same length, so that a kill leaves it whole."""
+        files.create(self.path, canonical(holder).ljust(_WIDTH) + b"\n")
 
 
 class StageLock:
@@ -78,8 +79,7 @@ class StageLock:
 
     def acquire(self) -> bool:
         """Take the lock; False when another process holds it."""
-        files.make_directories(os.path.dirname(self.path))  # somebody may have removed it: what is in it means nothing
-        descriptor = files.open_append(self.path)
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -89,6 +89,16 @@ class StageLock:
             raise StateError.from_os(error, self.path, "lock") from error
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> int:
+        try:
+            return files.open_append(self.path)
+        except StateError:
+            directory = os.path.dirname(self.path)
+            if os.path.lexists(directory):
+                raise
+            files.make_directories(directory)  # somebody removed it: what is in it means nothing
+            return files.open_append(self.path)
 
     def release(self) -> None:
         """Give the lock back; the file stays."""

@@ -11,6 +11,7 @@ import time
 
 from runner.errors import StateError
 from runner.record import files
+from runner.record.again import PAGE, write_again
 from runner.record.spelling import hash_plainly, sha256_of, spell
 
 TYPE_CHECKING = False
@@ -25,10 +26,16 @@ _TAIL = 1 << 16
 _HEX = 64
 
 
+_spelled: dict[int, str] = {}  # the present second
+
+
 def stamp() -> str:
     """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
-    now = time.time_ns()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9 // 1000:06d}Z"
+    second, rest = divmod(time.time_ns(), 10**9)
+    if second not in _spelled:  # of many records in one second
+        _spelled.clear()
+        _spelled[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{_spelled[second]}.{rest // 1000:06d}Z"
 
 
 def write_log(
@@ -104,6 +111,8 @@ class PlainLedger:
         )
         line, digest = spell(payload, "noop", run, self._seq + 1, stamp(), self.head, hash_plainly)
         before = os.fstat(self._descriptor).st_size
+        if durable:  # as the long way does
+            write_again(self._path, max(0, before - PAGE))
         files.append(self._descriptor, line, self._path)
         if durable:
             try:

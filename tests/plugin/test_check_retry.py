@@ -1,7 +1,12 @@
 """The check `retry`: which faults it finds, and in which words."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 from checked_stage import SLOW, CheckedStage
+
+from runner.cli import main
 
 
 @pytest.fixture
@@ -29,8 +34,23 @@ def test_finds_lines_that_a_retry_doubles(stage):
         r"            after a retry: 'line 0 of a text\n'",
         "  kept:     *work.retry",
         "  by hand:  pytest 'spec.json::work[[]retry]' --offpipe-seed *",
-        "            offpipe *work.retry/after/files/spec.json   (runs it where it was kept)",
+        "            offpipe *work.retry/after/files/spec.json --force   (runs it once more where it was kept)",
     )
+
+
+def test_command_of_a_failure_runs_the_stage_where_it_was_kept(stage):
+    found = stage.shell(
+        """
+        cat "$i" >> work.tmp
+        cat work.tmp > "$o"
+        """
+    ).check("retry")
+    line = next(one for one in found.outlines if "(runs it once more where it was kept)" in one)
+    _, spec, *options = shlex.split(line.partition("   (")[0])
+    kept = Path(spec).parent / "out.txt"
+    before = kept.read_bytes()
+    assert main(["run", spec, *options]) == 0
+    assert len(kept.read_bytes()) == len(before) * 3 // 2
 
 
 def test_finds_a_leftover_that_makes_the_second_attempt_fail(stage):

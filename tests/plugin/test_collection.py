@@ -98,6 +98,25 @@ def test_node_ids_name_checks_with_and_without_the_option(project):
     assert project.pytest("it.json::nothing[run]").ret == pytest.ExitCode.USAGE_ERROR
 
 
+def test_node_ids_narrow_down_a_spec_that_an_option_names(project):
+    project.spec()
+    project.spec(to="other.json")
+    option = ("--offpipe-spec", "it.json")
+    assert project.collected("it.json::sort[run]", *option) == ids()[2:3]
+    assert project.collected("./it.json::sort[run]", *option, "it.json") == ids()
+    project.ini("addopts = --offpipe-spec it.json --offpipe-spec other.json\n")
+    assert project.collected("it.json::sort[run]") == [ids()[2], *ids("other.json")]
+
+
+def test_spec_named_as_a_path_may_be_called_anything(project):
+    project.spec(to="pipeline.txt")
+    assert project.collected("pipeline.txt") == ids("pipeline.txt")
+    assert project.collected("pipeline.txt::sort[run]") == ["pipeline.txt::sort[run]"]
+    project.write("said.txt", 'The "specVersion" of a spec.\n')
+    project.write("other.txt", '{"version": 1}\n')
+    assert project.pytest("said.txt", "other.txt", checks=False).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def test_json_files_that_were_not_named_are_no_specs(project):
     project.spec()
     project.write("test_a.py", TEST)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
-from spec_project import COPY, SpecProject
+from spec_project import COPY, SpecProject, ids
 
 from runner.cli import main
 
@@ -99,6 +100,13 @@ def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
     [
         (["--offpipe-spec", "no.json"], "ERROR: --offpipe-spec: no.json: no such file"),
         (["--offpipe-spec", "."], "ERROR: --offpipe-spec: .: is a directory"),
+        (["--offpipe-spec", ""], 'ERROR: --offpipe-spec: "" names no spec'),
+        (["--offpipe-spec", "x.py"], "ERROR: --offpipe-spec: x.py: is Python, and a spec is JSON"),
+        (["--offpipe-spec", "pipe"], "ERROR: --offpipe-spec: pipe: is no regular file"),
+        (["--offpipe-spec", "it.json::copy[run]"], "ERROR: --offpipe-spec: it.json::copy[[]run]: no such file"),
+        (["--offpipe-spec", "it.json", "--offpipe-checks", ""], 'ERROR: --offpipe-checks: no check named ""'),
+        (["--offpipe-spec", "it.json", "--offpipe-inputs", ""], 'ERROR: --offpipe-inputs: "": no such directory'),
+        (["--offpipe-spec", "it.json", "--offpipe-seed", ""], 'ERROR: --offpipe-seed: "" is no positive whole *'),
         (["--offpipe-spec", "it.json", "--offpipe-checks", "rum"], 'ERROR: --offpipe-checks: no check named "rum"'),
         (["--offpipe-spec", "it.json", "--offpipe-checks", ","], "ERROR: --offpipe-checks: no check named *"),
         (["--offpipe-spec", "it.json", "--offpipe-inputs", "no"], "ERROR: --offpipe-inputs: *no: no such directory"),
@@ -111,6 +119,8 @@ def test_check_that_the_spec_spares_a_stage_is_skipped_with_its_reason(project):
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_a_usage_error(project, arguments, said):
     project.spec()
+    project.write("x.py", "raise SystemError\n")
+    os.mkfifo(project.path / "pipe")
     result = project.pytest(*arguments, checks=False)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([said])
@@ -133,6 +143,35 @@ def test_pattern_of_the_ini_that_matches_nothing_is_a_usage_error(project):
     result = project.pytest()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: offpipe_specs: specs/[*].json: no such file"])
+
+
+@pytest.mark.parametrize(
+    ("ini", "said"),
+    [
+        ("offpipe_specs = conftest.py", "ERROR: offpipe_specs: conftest.py: is Python, and a spec is JSON"),
+        ("offpipe_checks = rum", 'ERROR: offpipe_checks: no check named "rum"'),
+        ("offpipe_inputs = no", "ERROR: offpipe_inputs: *no: no such directory"),
+        ("offpipe_seed = x", 'ERROR: offpipe_seed: "x" is no positive whole number'),
+        ("offpipe_budget = x", 'ERROR: offpipe_budget: "x" is no positive number'),
+        ("offpipe_strict = maybe", "ERROR: offpipe_strict: *'maybe'"),
+    ],
+)
+def test_what_the_ini_cannot_ask_for_names_the_ini(project, ini, said):
+    project.spec()
+    project.write("conftest.py", "")
+    project.ini(f"{ini}\n")
+    result = project.pytest(*([] if "specs" in ini else ["it.json"]), checks=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
+
+
+@pytest.mark.parametrize(
+    "checks", ["run,outputs", "run, outputs", "\n    run\n    outputs", "\n    run,\n    outputs,"]
+)
+def test_checks_in_the_ini_may_stand_on_lines_of_their_own(project, checks):
+    project.spec()
+    project.write("pytest.ini", f"[pytest]\noffpipe_checks = {checks}\n")
+    assert project.collected("it.json", checks=False) == ids()
 
 
 def test_each_option_has_its_ini(project):

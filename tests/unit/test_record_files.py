@@ -134,6 +134,12 @@ def test_create_overwrites_touch_does_not(tmp_path):
     assert path.read_bytes() == b""
 
 
+def test_create_does_not_wait_for_the_fifo_that_is_in_its_place(tmp_path):
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(StateError, match="cannot open: ENXIO"):
+        files.create(str(tmp_path / "x"), b"content")
+
+
 def test_descriptors_are_not_inherited(tmp_path):
     descriptor = files.open_append(str(tmp_path / "x"))
     assert not os.get_inheritable(descriptor)

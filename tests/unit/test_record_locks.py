@@ -79,6 +79,20 @@ def test_a_loser_is_told_who_holds_it_since_when(path, start):
     assert read_holder(path)["run"] == "r"  # the loser has not emptied the file
 
 
+def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(path, monkeypatch):
+    lock = lock_at(path)
+    lock.write_holder({"pid": 1, "host": "h", "run": "a-long-name-of-a-run", "since": "s", "launcher": 5})
+    inode, cuts = os.stat(path).st_ino, []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
+    size = os.stat(path).st_size
+    lock.write_holder({"pid": 1})
+    assert read_holder(path) == {"pid": 1}
+    assert os.stat(path).st_ino == inode
+    assert os.stat(path).st_size == size  # so that a kill in the middle leaves no text of two halves
+    assert not any(cuts)  # which would leave nothing at all
+
+
 def test_it_ends_with_its_holder_however_that_ends(path, start):
     holder = start(HOLD)
     holder.send_signal(signal.SIGKILL)
@@ -225,6 +239,13 @@ def test_a_stage_lock_keeps_another_process_out_until_it_is_given_back(tmp_path)
     one.release()
     assert other.acquire()
     other.release()
+
+
+def test_a_stage_lock_whose_directory_was_removed_is_made_again(tmp_path):
+    lock = StageLock(str(tmp_path / "locks" / "a.lock"))
+    assert lock.acquire()
+    lock.release()
+    assert os.listdir(tmp_path / "locks") == ["a.lock"]
 
 
 def test_looking_at_a_lock_makes_no_file(path):
