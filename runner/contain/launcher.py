@@ -291,8 +291,6 @@ def main(zygote: Zygote | None) -> NoReturn:
     tree = open_tree(open_tags(isolation.layers) if level != SCAN else None, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
     service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, zygote)
-    if zygote is not None:
-        zygote.kept = service
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr

@@ -25,6 +25,7 @@ if __name__ == "__main__":
         main(zygote)
     except Forked as forked:
         script = forked.script
+        script.came_by = forked
     code = script.compiled()
     try:
         exec(code, script.namespace)  # noqa: S102 - what it was forked for

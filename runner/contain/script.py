@@ -28,6 +28,7 @@ class Script:
         self.path = path
         self.streams: list[int] = []  # the standard ones, by identity: they are to end with their last user
         self.ending: Ending | None = None  # None also where the end has to come without one call of ours
+        self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
         self.main = _new_main(path)
         self.namespace = self.main.__dict__
         self._error: OSError | None = None

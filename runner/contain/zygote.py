@@ -68,7 +68,6 @@ class Zygote:
         self._modules: dict[str, Any] = {}  # all that is loaded, in the order of loading
         self._shown: dict[tuple[str, ...], dict[str, Any]] = {}  # by what stages import: what they find loaded
         self._ending: Ending | None = None
-        self.kept: object = None  # what a stage is not to take apart first of all, which would copy every page of it
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
