@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, run_check
+from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_launchers, run_check
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
 from pytest_offpipe.session import SHARED
@@ -55,6 +55,10 @@ class SpecFile(pytest.Module):
                 yield self._item(stage.name, check, line, stage, exempt[stage.name].get(check, ""))
         for check in (one for one in AFTER if one in asked):
             yield self._item(PIPELINE, check, 1)
+
+    def teardown(self) -> None:
+        """Leave no process behind when what comes next is no check of this spec."""
+        end_launchers(self.config, self.spec)
 
     def _item(self, subject: str, check: str, line: int, stage: Stage | None = None, exempt: str = "") -> SpecItem:
         def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,42 +8,25 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.launchers import start
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
 from runner.api.surroundings import warmth
-from runner.contain.client import Launcher
-from runner.contain.guard import start_guarded
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.record.seal import VARIABLE
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
+    from pytest_offpipe.launchers import Alter, Launchers
     from pytest_offpipe.sandbox import Sandbox
+    from runner.contain.client import Launcher
     from runner.contain.launch import Launch
     from runner.executor.clock import Clock
     from runner.spec.model import Spec, Stage
-
-    Alter = Callable[[Launch], Launch]
-
-
-class StageLauncher(Launcher):
-    """A launcher that changes what it is asked to start, by `alter`."""
-
-    alter: Alter
-
-    def submit(self, launch: Launch) -> None:
-        """Ask for one start, changed."""
-        super().submit(self.alter(launch))
-
-    def instead(self, level: str, missing: Mapping[str, str]) -> StageLauncher:
-        """Start one at another level that changes the same."""
-        launcher = super().instead(level, missing)
-        launcher.alter = self.alter
-        return launcher
 
 
 @dataclass(slots=True)
@@ -73,15 +56,18 @@ class Around:
 
 
 class _Plugin:
-    """Makes the launcher of a run, and hears with which isolation it ended up."""
+    """Makes the launcher of a run, and hears with which isolation it ended up; `spec` is known once there is work."""
 
-    def __init__(self, around: Around) -> None:
+    def __init__(self, around: Around, launchers: Launchers | None) -> None:
         self.isolation: dict[str, str] = {}
+        self.spec: Spec | None = None
         self._around = around
+        self._launchers = launchers
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        launcher = start_guarded(StageLauncher, warmth(spec))
+        self.spec, warm = spec, warmth(spec)
+        launcher = self._launchers.lend(warm) if self._launchers else start(warm)
         launcher.alter = self._around
         return launcher
 
@@ -91,18 +77,21 @@ class _Plugin:
 
 
 def run_sandbox(
-    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (), clock: Clock | None = None
-) -> RunReport:
-    """Run a sandbox's spec, and tell how it ended, also when it could not begin. KeyboardInterrupt passes through."""
-    plugin = _Plugin(around)
+    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (),
+    clock: Clock | None = None, launchers: Launchers | None = None,
+) -> RunReport:  # fmt: skip
+    """Run a sandbox's spec, and tell how it ended, also when it could not begin. KeyboardInterrupt passes through.
+
+    With `launchers` the launcher is one of theirs, else one for this run alone.
+    """
+    plugin = _Plugin(around, launchers)
     workspace = options.workspace or sandbox.root
-    spec = None
     try:
-        spec = load_spec(sandbox.spec, workspace=options.workspace)
         with unkeyed(), measured(sandbox) as around.variables:
             result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+        spec = plugin.spec or load_spec(sandbox.spec, workspace=options.workspace)
     except OffpipeError as error:
-        state = spec.paths.state_dir if spec else ""
+        state = _state_dir(sandbox, options)
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
@@ -115,6 +104,14 @@ def run_sandbox(
         result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
         isolation=plugin.isolation,
     )  # fmt: skip
+
+
+def _state_dir(sandbox: Sandbox, options: api.Options) -> str:
+    """Return where the state of a run is that ended early; "" when its spec is why."""
+    try:
+        return load_spec(sandbox.spec, workspace=options.workspace).paths.state_dir
+    except OffpipeError:
+        return ""
 
 
 def _paths(spec: Spec, stage: Stage) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
@@ -16,12 +17,14 @@ from zlib import crc32
 from filelock import FileLock
 
 from pytest_offpipe import measuring
+from pytest_offpipe.launchers import Launchers
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
+from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.spec.effective import effective_spec
@@ -70,8 +73,10 @@ class SharedRun:
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
         self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
+        self.launchers = Launchers()  # of this process; they rest between runs, until somebody closes them
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
+        self._laid: Spec | None = None
 
     @property
     def graph(self) -> Graph:
@@ -103,8 +108,15 @@ class SharedRun:
         return self._sandbox
 
     def laid(self) -> Spec:
-        """Return the spec of the sandbox."""
-        return load_spec(self.sandbox().spec)
+        """Return the spec of the sandbox, as it was laid out."""
+        if self._laid is None:
+            self._laid = load_spec(self.sandbox().spec)
+        return self._laid
+
+    def get_ready(self) -> None:
+        """Let a launcher be started while all else is looked at; where it cannot be, the run that needs it tells."""
+        with suppress(OffpipeError):
+            self.launchers.begin(warmth(self.spec))
 
     def held(self) -> FileLock:
         """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
@@ -139,13 +151,12 @@ class SharedRun:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
-            sandbox = self._laid_out()
+            sandbox, spec = self.sandbox(), self.laid()
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             return Undisturbed(error=str(error))
-        spec = load_spec(sandbox.spec)
         before = self._before(stage, sandbox, spec)
-        report = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options(stages=(stage.name,)))
+        report = self._run_in(sandbox, Options(stages=(stage.name,)))
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
         found = changes(before, _snapshot(sandbox, spec), declared)
@@ -172,14 +183,17 @@ class SharedRun:
         if all(one.succeeded for one in found.values()):
             return replace(self.again(), stages=stages)
         sandbox = self.sandbox()
-        state = load_spec(sandbox.spec).paths.state_dir
+        state = self.laid().paths.state_dir
         return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state)
 
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
         with self.held():
-            return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options())
+            return self._run_in(sandbox, Options())
+
+    def _run_in(self, sandbox: Sandbox, options: Options) -> RunReport:
+        return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
 
 
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:

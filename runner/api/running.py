@@ -137,7 +137,7 @@ def _nothing_to_do(
     run_id, head = record_noop(session, options, len(plan.decisions), seconds)
     session.save_cache()
     if remembers:
-        remember(session, options)
+        remember(session, options, run_id)
     stages = _skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -192,6 +192,7 @@ def _run_locked(
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
         finally:
             launcher.close()
+            lock.forget_launcher()
 
 
 def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:

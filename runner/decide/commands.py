@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import raise_refusal
+from runner.spec.placeholders import references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,8 +61,10 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
 
 
 def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
-    """Yield the words that are Python files, such as arguments of a processor."""
+    """Yield the words that are Python files, such as arguments of a processor; a placeholder names none."""
     for word in words:
+        if references(word):
+            continue
         path = os.path.normpath(os.path.join(root, word))
         if "\0" not in word and _may_be_file(path) and (word.endswith(_PYTHON_FILES) or has_python_shebang(path)):
             yield script_start(path)

@@ -19,7 +19,7 @@ from runner.errors import Fault, InputError, raise_refusal
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
     from runner.decide.digests import DigestCache, Signature
-    from runner.decide.noop import Looked
+    from runner.decide.looked import Looked
     from runner.marker import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage

@@ -67,6 +67,7 @@ class Attempts:
         self._log = log
         self._planner = planner
         self._new_examiner = new_examiner
+        self._later = new_examiner()  # which looks at what a fingerprint saw, and remembers nothing of it
         self._marker_of = marker_of
         self._published = published
         self._publisher = publisher
@@ -207,7 +208,7 @@ class Attempts:
 
     def changed_input(self, job: Job) -> str | None:
         """Return the path of what the stage read that is no longer what its key was computed from, or None."""
-        changed = self._new_examiner().changed_since(job.fingerprint)
+        changed = self._later.changed_since(job.fingerprint)
         return os.path.relpath(changed, self._spec.root) if changed else None
 
     def output_fault(self, job: Job) -> Fault | None:
