@@ -87,7 +87,9 @@ MAY_START_PROCESSES = {
 MAY_USE_TERMINAL = {
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",
-    "contain.zygote": "makes the standard streams of a stage, and tells its errors there as an interpreter does",
+    "contain.zygote": "makes the standard streams of a stage",
+    "contain.script": "tells the errors of a stage as an interpreter does",
+    "contain.ending": "flushes the standard streams of a stage",
 }
 STORY = ("spec.load", "spec.graph", "decide.plan", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40
