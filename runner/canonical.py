@@ -51,9 +51,9 @@ def check_numbers(value: object) -> None:
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
-            waiting += one.values()
+            waiting += [value for value in one.values() if type(value) is not str]  # nearly all are
         elif isinstance(one, list | tuple):
-            waiting += one
+            waiting += [value for value in one if type(value) is not str]
         elif isinstance(one, float) or (isinstance(one, int) and not -LARGEST < one < LARGEST):
             raise ValueError("a record holds whole numbers below 2^53 only")
 

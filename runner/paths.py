@@ -78,8 +78,8 @@ def partial_tag(run: str, attempt: int) -> str:
 
 def partial_path(output: str, tag: str) -> str:
     """The partial beside `output`, whose full name stays at the end (tar, pandas and others decide by it)."""
-    parent, name = os.path.split(output.rstrip("/"))
-    return os.path.join(parent, f"{PARTIAL_PREFIX}{tag}.{name}")
+    parent, slash, name = output.rstrip("/").rpartition("/")
+    return f"{parent}{slash}{PARTIAL_PREFIX}{tag}.{name}"
 
 
 def tag_of(partial: str) -> str:

@@ -136,7 +136,7 @@ class Examiner:
             seen, sha256 = signature(status), known.sha256
         else:
             try:
-                sha256, seen = self._cache.file(file.absolute)
+                sha256, seen = self._cache.file(file.absolute, status)
             except OSError as error:
                 raise_refusal(error, file.absolute)
                 raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error

@@ -63,6 +63,9 @@ class Executor:
         self._running: dict[int, Job] = {}
         self._stopping = False
         self._signals_passed_on = 0
+        self._poll = select.poll()
+        self._poll.register(launcher.fileno(), select.POLLIN)
+        self._poll.register(interrupts.wakeup, select.POLLIN)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
@@ -103,8 +106,8 @@ class Executor:
             if self._ahead is not None:
                 if not self._admits(self._ahead[0].stage):
                     return
-                (job, launch), self._ahead = self._ahead, None
-                self._submit(job, launch)
+                ahead, self._ahead = self._ahead, None
+                self._submit(*ahead)
             stage = self._frontier.first()
             if stage is None:
                 return
@@ -137,8 +140,8 @@ class Executor:
             self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.key_of(stage.name)))
             return
         if not self._attempts.lock(job):
-            fault = Fault(f"stage {stage.name}", "another process holds its lock", "end it, or wait for it")
-            self._fail(job, fault, EXIT_LOCKED)
+            what, hint = "another process holds its lock", "end it, or wait for it"
+            self._fail(job, Fault(f"stage {stage.name}", what, hint), EXIT_LOCKED)
             return
         self._guarded(stage, lambda: self._lay_out(job), job)
 
@@ -174,11 +177,9 @@ class Executor:
             timeout = until if timeout is None else min(timeout, until)
         elif self._sleeping:
             timeout = min(timeout or 0.1, 0.1)
-        poll = select.poll()
-        for descriptor in (self._launcher.fileno(), self._interrupts.wakeup):
-            poll.register(descriptor, select.POLLIN)
-        poll.poll(None if timeout is None else timeout * 1000)
-        self._interrupts.drain()
+        events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
+        if self._interrupts.wakeup in events:
+            self._interrupts.drain()
         self._ticker.tick()
 
     def _heed_interrupts(self) -> None:
@@ -186,10 +187,8 @@ class Executor:
         if self._interrupts.count == self._signals_passed_on:
             return
         self._stopping = True
-        if self._interrupts.count > 1:
-            self._launcher.kill()
-        else:
-            self._launcher.terminate()
+        end = self._launcher.kill if self._interrupts.count > 1 else self._launcher.terminate
+        end()
         self._signals_passed_on = self._interrupts.count
         while self._sleeping:
             self._interrupt(heapq.heappop(self._sleeping)[2])

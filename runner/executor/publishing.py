@@ -40,14 +40,13 @@ class Publisher:
         self._durable = durable
         self._unsynced: dict[str, None] = {}
         self._workspace = os.path.realpath(spec.workspace)
+        self._inode = _inode(self._workspace)
 
     def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
         """Return what is wrong with the outputs after exit 0; `before` is from `real_identities`."""
-        now = real_identities(self._spec, stage)
         for name, declared in stage.outputs.items():
             partial = partial_path(self._spec.output_path(declared), tag)
-            parent = os.path.dirname(os.path.join(self._workspace, declared.rstrip("/")))
-            if os.path.realpath(parent) != parent:
+            if self._is_elsewhere(declared):
                 what = f'a directory of "{declared}" was replaced by a link while the stage ran'
                 return Fault(
                     f"stage {stage.name}, output {name}", what, "remove the link; outputs stay in the workspace"
@@ -60,7 +59,7 @@ class Publisher:
             if kind is not None:
                 return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}')
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
-            if now[name] != before[name]:
+            if real_identities(self._spec, stage)[name] != before[name]:
                 return Fault(where, f'the stage wrote "{declared}" itself, not the partial it was given', hint)
             return Fault(where, f'exit 0, but the stage did not write "{declared}"', hint)
         return None
@@ -91,9 +90,11 @@ class Publisher:
         for declared in stage.outputs.values():
             real = self._spec.output_path(declared)
             files.publish(partial_path(real, tag), real)
-            self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real.rstrip("/")), self._spec.workspace)))
+            if self._durable:
+                self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
         write_marker(self._spec.paths, marker_of(self._log.run, position.seq, data, outputs))
-        self._unsynced[self._spec.paths.marker(stage.name)] = None
+        if self._durable:
+            self._unsynced[self._spec.paths.marker(stage.name)] = None
         return outputs
 
     def sync(self) -> None:
@@ -102,6 +103,17 @@ class Publisher:
             files.sync_files(tuple(self._unsynced))
             files.sync_directory(self._spec.paths.state_dir)
         self._unsynced.clear()
+
+    def _is_elsewhere(self, declared: str) -> bool:
+        """Whether a link was put in the place of a directory on the way to an output, or all of the workspace moved."""
+        path = self._workspace
+        if _inode(path) != self._inode:
+            return True
+        for name in declared.rstrip("/").split("/")[:-1]:
+            path = f"{path}/{name}"
+            if os.path.islink(path):
+                return True
+        return False
 
     def _identify(self, declared: str, partial: str) -> OutputIdentity:
         """Make an output durable and digest it; OutputError when the stage made it unreadable."""
@@ -133,9 +145,8 @@ class Publisher:
             status = os.lstat(partial)
             return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns)
         with files.naming(partial, "read"):
-            sha256, _ = self._cache.file(partial)
-            status = os.lstat(partial)
-        return OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
+            sha256, (size, mtime, _, inode) = self._cache.passing(partial)
+        return OutputIdentity(declared, size, sha256, inode, mtime)
 
 
 def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
@@ -147,6 +158,14 @@ def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
         except OSError:
             found[name] = None
     return found
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _kind(path: str) -> str | None:

@@ -87,8 +87,11 @@ def append(descriptor: int, content: bytes, path: str) -> None:
             while written < len(content):  # a second round is only ever there to learn why the first was short
                 written += os.write(descriptor, content[written:])
         except OSError:
-            if written:
-                _cut_quietly(descriptor, os.fstat(descriptor).st_size - written)
+            try:
+                if written:
+                    os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
+                pass
             raise
 
 
@@ -156,9 +159,14 @@ def sync_tree(path: str) -> None:
 
 def create(path: str, content: bytes = b"") -> None:
     """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
-    with naming(path, "write"), open(_open(path), "wb") as file:
-        file.write(content)
-        file.truncate()  # last: emptying a file that was just written would wait for the disk (ext4, auto_da_alloc)
+    descriptor = _open(path)
+    with naming(path, "write"):
+        try:
+            _write_all(descriptor, content)
+            if os.fstat(descriptor).st_size > len(content):
+                os.ftruncate(descriptor, len(content))  # last: emptying what was just written waits for the disk (ext4)
+        finally:
+            os.close(descriptor)
 
 
 def touch(path: str) -> None:
@@ -283,13 +291,6 @@ def _sync(path: str, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _cut_quietly(descriptor: int, length: int) -> None:
-    try:
-        os.ftruncate(descriptor, length)
-    except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
-        pass
 
 
 def _unlink_quietly(path: str) -> None:

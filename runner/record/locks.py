@@ -79,8 +79,7 @@ class StageLock:
 
     def acquire(self) -> bool:
         """Take the lock; False when another process holds it."""
-        files.make_directories(os.path.dirname(self.path))  # somebody may have removed it: what is in it means nothing
-        descriptor = files.open_append(self.path)
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -90,6 +89,16 @@ class StageLock:
             raise StateError.from_os(error, self.path, "lock") from error
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> int:
+        try:
+            return files.open_append(self.path)
+        except StateError:
+            directory = os.path.dirname(self.path)
+            if os.path.lexists(directory):
+                raise
+            files.make_directories(directory)  # somebody removed it: what is in it means nothing
+            return files.open_append(self.path)
 
     def release(self) -> None:
         """Give the lock back; the file stays."""

@@ -25,10 +25,16 @@ _TAIL = 1 << 16
 _HEX = 64
 
 
+_spelled: dict[int, str] = {}  # the present second
+
+
 def stamp() -> str:
     """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
-    now = time.time_ns()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 10**9))}.{now % 10**9 // 1000:06d}Z"
+    second, rest = divmod(time.time_ns(), 10**9)
+    if second not in _spelled:  # of many records in one second
+        _spelled.clear()
+        _spelled[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{_spelled[second]}.{rest // 1000:06d}Z"
 
 
 def write_log(

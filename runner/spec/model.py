@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os.path
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from runner.paths import StatePaths
 
 READY_MADE = "offpipe:"
+
+PATHS_KEPT = 1024  # of those put together: a stage on its way asks for the same ones many times
 
 OnAttempt = Literal["fail", "record"]
 ProcessorIdentity = Literal["mtime", "content"]
@@ -115,11 +118,11 @@ class Spec:
 
     def output_path(self, output: str) -> str:
         """Where a run writes `output`; a directory's path loses its `/`."""
-        return os.path.normpath(os.path.join(self.workspace, output))
+        return _below(self.workspace, output)
 
     def source_path(self, path: str) -> str:
         """Where `path` is read from when no stage produces it; a directory's path loses its `/`."""
-        return os.path.normpath(os.path.join(self.root, path))
+        return _below(self.root, path)
 
     def processor_path(self, stage: Stage) -> str | None:
         """The absolute path of the stage's processor, None for a command."""
@@ -128,3 +131,8 @@ class Spec:
         if stage.processor.startswith(READY_MADE):
             return os.path.join(self.ready_made, stage.processor.removeprefix(READY_MADE))
         return self.source_path(stage.processor)
+
+
+@lru_cache(PATHS_KEPT)
+def _below(directory: str, path: str) -> str:
+    return os.path.normpath(os.path.join(directory, path))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -39,6 +40,30 @@ def test_a_directory_that_nobody_may_enter_is_not_used_again(pool):
     os.chmod(first, 0)
     pool.give_back(first, lists=[])
     assert os.stat(pool.take()).st_mode & 0o700 == 0o700
+
+
+@pytest.mark.parametrize("later", [0, 10**12], ids=["in the tick in which it was made", "much later"])
+def test_what_an_attempt_left_in_one_that_served_before_is_seen(tmp_path, later):
+    paths = StatePaths(str(tmp_path / "state"), str(tmp_path / "locks"))
+    pool = ScratchPool(paths, "run", lambda: time.time_ns() + later)
+    for _ in range(2):
+        first = pool.take()
+        pool.give_back(first, lists=[])
+    assert pool.take() == first
+    with open(f"{first}/left", "w") as file:
+        file.write("x")
+    pool.give_back(first, lists=[])
+    assert not os.path.exists(first)
+
+
+def test_a_link_that_an_attempt_put_in_its_place_is_not_handed_out(pool, tmp_path):
+    first = pool.take()
+    os.rmdir(first)
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", first)
+    pool.give_back(first, lists=[])
+    assert not os.path.islink(pool.take())
+    assert (tmp_path / "elsewhere").is_dir()
 
 
 def test_what_somebody_put_there_meanwhile_is_not_handed_out(pool):

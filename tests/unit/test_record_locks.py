@@ -241,6 +241,13 @@ def test_a_stage_lock_keeps_another_process_out_until_it_is_given_back(tmp_path)
     other.release()
 
 
+def test_a_stage_lock_whose_directory_was_removed_is_made_again(tmp_path):
+    lock = StageLock(str(tmp_path / "locks" / "a.lock"))
+    assert lock.acquire()
+    lock.release()
+    assert os.listdir(tmp_path / "locks") == ["a.lock"]
+
+
 def test_looking_at_a_lock_makes_no_file(path):
     assert not is_held(path)
     assert not os.path.exists(path)
