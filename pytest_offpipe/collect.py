@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, run_check
+from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_launchers, run_check
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
 from pytest_offpipe.session import SHARED
@@ -64,6 +64,10 @@ class SpecFile(pytest.Module):
         tree = self.config.stash[SETTINGS].inputs
         if session is not None and tree is not None and session.unused_inputs:
             raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
+
+    def teardown(self) -> None:
+        """Leave no process behind when what comes next is no check of this spec."""
+        end_launchers(self.config, self.spec)
 
     def _item(self, subject: str, check: str, line: int, stage: Stage | None = None, exempt: str = "") -> SpecItem:
         def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:

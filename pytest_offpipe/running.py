@@ -8,42 +8,25 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.launchers import start
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
 from runner.api.surroundings import warmth
-from runner.contain.client import Launcher
-from runner.contain.guard import start_guarded
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.record.seal import VARIABLE
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
+    from pytest_offpipe.launchers import Alter, Launchers
     from pytest_offpipe.sandbox import Sandbox
+    from runner.contain.client import Launcher
     from runner.contain.launch import Launch
     from runner.executor.clock import Clock
     from runner.spec.model import Spec, Stage
-
-    Alter = Callable[[Launch], Launch]
-
-
-class StageLauncher(Launcher):
-    """A launcher that changes what it is asked to start, by `alter`."""
-
-    alter: Alter
-
-    def submit(self, launch: Launch) -> None:
-        """Ask for one start, changed."""
-        super().submit(self.alter(launch))
-
-    def instead(self, level: str, missing: Mapping[str, str]) -> StageLauncher:
-        """Start one at another level that changes the same."""
-        launcher = super().instead(level, missing)
-        launcher.alter = self.alter
-        return launcher
 
 
 @dataclass(slots=True)
@@ -75,13 +58,15 @@ class Around:
 class _Plugin:
     """Makes the launcher of a run, and hears with which isolation it ended up."""
 
-    def __init__(self, around: Around) -> None:
+    def __init__(self, around: Around, launchers: Launchers | None) -> None:
         self.isolation: dict[str, str] = {}
         self._around = around
+        self._launchers = launchers
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        launcher = start_guarded(StageLauncher, warmth(spec))
+        warm = warmth(spec)
+        launcher = self._launchers.lend(warm) if self._launchers else start(warm)
         launcher.alter = self._around
         return launcher
 
@@ -91,10 +76,14 @@ class _Plugin:
 
 
 def run_sandbox(
-    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (), clock: Clock | None = None
-) -> RunReport:
-    """Run a sandbox's spec, and tell how it ended, also when it could not begin. KeyboardInterrupt passes through."""
-    plugin = _Plugin(around)
+    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (),
+    clock: Clock | None = None, launchers: Launchers | None = None,
+) -> RunReport:  # fmt: skip
+    """Run a sandbox's spec, and tell how it ended, also when it could not begin. KeyboardInterrupt passes through.
+
+    With `launchers` the launcher is one of theirs, else one for this run alone.
+    """
+    plugin = _Plugin(around, launchers)
     workspace = options.workspace or sandbox.root
     spec = None
     try:

@@ -16,6 +16,7 @@ from zlib import crc32
 from filelock import FileLock
 
 from pytest_offpipe import measuring
+from pytest_offpipe.launchers import Launchers
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
@@ -70,6 +71,7 @@ class SharedRun:
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
         self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
+        self.launchers = Launchers()  # of this process; they rest between runs, until somebody closes them
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
 
@@ -145,7 +147,7 @@ class SharedRun:
             return Undisturbed(error=str(error))
         spec = load_spec(sandbox.spec)
         before = self._before(stage, sandbox, spec)
-        report = run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options(stages=(stage.name,)))
+        report = self._run_in(sandbox, Options(stages=(stage.name,)))
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
         found = changes(before, _snapshot(sandbox, spec), declared)
@@ -179,7 +181,10 @@ class SharedRun:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
         with self.held():
-            return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), Options())
+            return self._run_in(sandbox, Options())
+
+    def _run_in(self, sandbox: Sandbox, options: Options) -> RunReport:
+        return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
 
 
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:

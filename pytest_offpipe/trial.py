@@ -122,7 +122,8 @@ class Trial:
         if faults:
             around.alter = Injector(self.sandbox.directory / "faults", list(faults))
         ends = EndsWithFault(faults)
-        return self.of_stage(run_sandbox(self.sandbox, around, Options(durability="process"), (ends,)))
+        options, launchers = Options(durability="process"), self.bench.case.shared.launchers
+        return self.of_stage(run_sandbox(self.sandbox, around, options, (ends,), launchers=launchers))
 
     def of_stage(self, report: RunReport) -> StageReport:
         """Return the part of a run's report that is about the stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -44,7 +45,8 @@ def shared_report(
             loaded = load_given(spec, config, scratch) if is_own else load_spec(str(spec.path))
             runs[key] = SharedRun(loaded, shared_directory(config, factory) / own, inputs)
         # Each test has it as it was, whatever others did to theirs.
-        reports[key] = pickle.dumps(_whole(runs[key].report()))
+        with closing(runs[key].launchers):  # whose test may wait for children of its own
+            reports[key] = pickle.dumps(_whole(runs[key].report()))
     report: RunReport = pickle.loads(reports[key])  # noqa: S301 - written above
     return report
 

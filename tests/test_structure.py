@@ -72,6 +72,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
 }
 MAY_WRITE = {
     "record.files": "the only writer",
+    "record.again": "writes over bytes what they are already",
     "contain.launcher": "opens /dev/null as its own stdio",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",

@@ -27,6 +27,13 @@ NOTE = "offpipe_note"  # a user property: what a check that passed did not do, o
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
+def end_launchers(config: pytest.Config, spec: Spec) -> None:
+    """End what the checks of a spec left running for each other."""
+    runs = config.stash.get(RUNS, {})
+    if spec.path in runs:
+        runs[spec.path].launchers.close()
+
+
 class Case:
     """One check of one stage, or of the whole pipeline."""
 

@@ -15,6 +15,7 @@ from runner.errors import StateError
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import files
+from runner.record.again import sync_again, write_again
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
 from runner.record.noop import stamp, write_log
@@ -82,6 +83,8 @@ class Journal:
         seal = session.seal if mine.last is None else session.seal.of(mine.key_id)
         if seal is None:
             session.seal.refuse_other(mine.key_id, paths.audit(run_id))
+        if mine.last is not None and options.durability == "full":
+            write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, commits=mine.commits)
         journal = cls(session, options, run_id, log, mine)
         journal._layers = launcher.layers
@@ -160,7 +163,7 @@ def close_ended(session: Session, *, durable: bool) -> None:
         record = last_record(paths.audit(run), session.seal)
         if record is not None and record["ev"] == END:
             if durable:
-                files.sync_file(paths.audit(run))  # the run may have been killed before it could
+                sync_again(paths.audit(run))  # the run may have been killed before it could
             position = Position(int(str(record["seq"])), str(record["hash"]))
             Ledger(paths.ledger, session.spec.name, stamp, session.seal).append(CLOSED, run, position, sync=durable)
     session.head = session.read_head()

@@ -192,6 +192,7 @@ def _run_locked(
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
         finally:
             launcher.close()
+            lock.forget_launcher()
 
 
 def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:

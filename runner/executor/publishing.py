@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
@@ -18,6 +17,7 @@ from runner.errors import Fault, InputError, OutputError, StateError
 from runner.marker import OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
+from runner.record.again import sync_or_discard
 from runner.record.recovery import marker_of
 from runner.record.state import write_marker
 
@@ -127,19 +127,9 @@ class Publisher:
                 raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
             raise
 
-    @staticmethod
-    def _make_durable(partial: str) -> None:
-        """Sync a partial; one that could not be is removed, for a later fsync would succeed without what was lost."""
-        try:
-            (files.sync_tree if os.path.isdir(partial) else files.sync_file)(partial)
-        except StateError:
-            with suppress(StateError):
-                files.discard(partial)
-            raise
-
     def _identity(self, declared: str, partial: str) -> OutputIdentity:
         if self._durable:
-            self._make_durable(partial)
+            sync_or_discard(partial)
         if declared.endswith("/"):
             tree = digest_tree(partial, self._cache)
             status = os.lstat(partial)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import StateError
 from runner.record import files
+from runner.record.again import PAGE, write_again
 from runner.record.audit import (
     GENESIS,
     Position,
@@ -88,6 +89,8 @@ class Ledger:
             seq = head.position.seq + 1
             line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash, self._seal)
             before = os.fstat(descriptor).st_size
+            if sync:  # who wrote the last lines may have been killed, or hindered by the disk, before they were on it
+                write_again(self.path, max(0, before - PAGE))
             files.append(descriptor, line, self.path)
             if sync:
                 sync_or_take_back(descriptor, self.path, before)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import time
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING
 
@@ -198,6 +199,11 @@ class PipelineLock(KernelLock):
         super().write_holder(holder)
         self._said = holder
 
+    def forget_launcher(self) -> None:
+        """Hear that all that was started has ended: nobody has to wait for the launcher, which others may use."""
+        if self._said is not None:
+            self._said = {**self._said, "launcher": None, "launcherStarted": None}
+
     def release(self) -> None:
         """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
         if self._said is not None:
@@ -227,21 +233,14 @@ class PipelineLock(KernelLock):
             return
         deadline = clock() + _LAUNCHER_PATIENCE
         if still_there(pid, started):
-            wake(pid)
+            with suppress(OSError):  # gone just now, or another user's: the waiting will tell
+                os.kill(pid, signal.SIGCONT)  # somebody may have stopped it: it is to see its end
         while still_there(pid, started):
             check()
             if clock() > deadline:
                 hint = f"stages of a run that died may still be writing; end it with: kill -9 {pid}"
                 raise StateError(Fault(self.path, f"the launcher of an earlier run still lives (pid {pid})", hint))
             time.sleep(_POLL)
-
-
-def wake(pid: int) -> None:
-    """Let a process go on that somebody stopped, so that it can see its end."""
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except OSError:
-        pass  # gone just now, or another user's: the waiting will tell
 
 
 def read_holder(path: str) -> dict[str, object]:

@@ -11,6 +11,7 @@ import time
 
 from runner.errors import StateError
 from runner.record import files
+from runner.record.again import PAGE, write_again
 from runner.record.spelling import hash_plainly, sha256_of, spell
 
 TYPE_CHECKING = False
@@ -110,6 +111,8 @@ class PlainLedger:
         )
         line, digest = spell(payload, "noop", run, self._seq + 1, stamp(), self.head, hash_plainly)
         before = os.fstat(self._descriptor).st_size
+        if durable:  # as the long way does
+            write_again(self._path, max(0, before - PAGE))
         files.append(self._descriptor, line, self._path)
         if durable:
             try:

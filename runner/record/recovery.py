@@ -14,6 +14,7 @@ from runner.errors import Fault
 from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
+from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.commits import COMMIT, Commits
@@ -183,18 +184,21 @@ def _read_run(log: str, seal: Seal, *, durable: bool) -> _Told:
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     elif durable and told.unsynced:
-        files.sync_file(log)  # it may have been killed between a commit and its sync, and a rename must not come first
+        sync_again(log)  # it may have been killed between a commit and its sync, and a rename must not come first
     return told
 
 
 def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now, *, durable: bool) -> None:
     renamed: dict[str, None] = {}
     for stage, (seq, data) in told.commits.items():
-        if redo(paths, workspace, (run, seq), data, now) and durable and stage in told.unsynced:
+        anew = durable and stage in told.unsynced
+        if redo(paths, workspace, (run, seq), data, now, anew=anew) and anew:
             outputs = data["outputs"]
             assert isinstance(outputs, dict)
             renamed[paths.marker(stage)] = None
-            real = (os.path.join(workspace, identity["path"].rstrip("/")) for identity in outputs.values())
+            real = [os.path.join(workspace, identity["path"].rstrip("/")) for identity in outputs.values()]
+            for path in real:  # a run without durability has left that to us
+                sync_or_discard(path)
             renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
     if renamed:
         files.sync_files([*renamed, paths.state_dir])
@@ -225,8 +229,12 @@ def _sweep(
             files.discard(partial)
 
 
-def redo(paths: StatePaths, workspace: str, place: Place, data: Mapping[str, object], now: Now) -> bool:
+def redo(
+    paths: StatePaths, workspace: str, place: Place, data: Mapping[str, object], now: Now, *, anew: bool = False
+) -> bool:
     """Bring one committed stage to its end: rename what is still partial, write the marker that is lost.
+
+    `anew`: write it in any case, for the disk may have refused the one that is there.
 
     False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
     there is a later commit of the stage, or a file of somebody else's in the way.
@@ -254,7 +262,7 @@ def redo(paths: StatePaths, workspace: str, place: Place, data: Mapping[str, obj
         waiting.append((partial, real))
     for partial, real in waiting:  # all are there, or none is renamed
         files.publish(partial, real)
-    if marker is None or (marker.run, marker.audit_seq) != place:
+    if anew or marker is None or (marker.run, marker.audit_seq) != place:
         files.make_directories(paths.temporary)
         write_marker(paths, marker_of(*place, data, identities))
     progress = read_progress(paths.progress(stage))

@@ -126,3 +126,13 @@ def test_a_partial_that_could_not_be_synced_is_not_used_again(disk):
     assert not list(place.workspace.glob("w/.partial-*.even"))
     assert list(disk.faults_after(place)) == []
     assert place.seen().started["split"] == 2
+
+
+def test_a_marker_that_could_not_be_synced_is_written_anew(disk):
+    disk.refusals("runner")
+    place = disk.place()
+    assert disk.traced(place, Refusal("runner", "fsync", 1, EIO, "/stage_")).code == 74
+    before = {path.stat().st_mtime_ns for path in place.state.glob("stage_*.json")}
+    assert before
+    assert list(disk.faults_after(place)) == []
+    assert before.isdisjoint(path.stat().st_mtime_ns for path in place.state.glob("stage_*.json"))

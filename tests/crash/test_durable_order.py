@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from disk_bench import OUTPUTS, disk_bench, four_stages
-from disk_model import Bytes, Sync
+from disk_bench import OUTPUTS, behind, disk_bench, four_stages
+from disk_model import Sync
 from disk_order import Order
 from pipeline_bench import ROOT
 
@@ -39,16 +39,6 @@ def test_the_order_is_the_same_without_any_fsync(bench):
     assert faults(disk, synced=False) == []
 
 
-def behind(disk, what):
-    """How many steps were done behind the last record of that event, or the last step told so."""
-    mark = f'"ev":"{what}"'.encode()
-    return max(
-        at
-        for at, (told, step) in enumerate(zip(disk.told, disk.steps, strict=True), 1)
-        if told.startswith(what) or (isinstance(step, Bytes) and mark in (step.data or b""))
-    )
-
-
 KILLED_BEHIND = [
     "run.start", "opened", "rename state/tmp/", "sync w/.partial-", "stage.commit", "rename w/.partial-",
     "rename deep/er/.partial-", "sync deep", "run.end", "closed",
@@ -73,12 +63,12 @@ RENAMES = """\
 """
 PLANTED = {
     "the outputs are not synced": (
-        "executor/publishing.py",
-        "else files.sync_file)(partial)",
-        "else str)(partial)",
+        "record/again.py",
+        "else files.sync_file)(path)",
+        "else str)(path)",
         "content",
     ),
-    "trees are not synced": ("executor/publishing.py", "(files.sync_tree if", "(str if", "content of w/"),
+    "trees are not synced": ("record/again.py", "(files.sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/publishing.py", "data, sync=self._durable)", "data)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",

@@ -124,8 +124,8 @@ def test_level_at_which_nobody_is_seen_is_no_proof(project, strict, monkeypatch)
 
         @pytest.fixture(autouse=True)
         def elsewhere(monkeypatch):
-            from pytest_offpipe import running
-            monkeypatch.setattr(running, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
+            from pytest_offpipe import launchers
+            monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
             monkeypatch.setattr("runner.contain.guard.sys.platform", "darwin")
     """)
     result = project.pytest("it.json", "-rs", "-k", "offline", *(["--offpipe-strict"] if strict else []))

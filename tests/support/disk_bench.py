@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from disk_model import ROOT, Disk
+from disk_model import ROOT, Bytes, Disk
 from disk_trace import traced, why_not
 from pipeline_bench import PipelineBench, shell
 
@@ -118,6 +118,16 @@ def disk_bench(root: Path) -> DiskBench:
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("needs root, to mount a tmpfs of its own")
     return DiskBench(root)
+
+
+def behind(disk: Disk, what: str) -> int:
+    """How many steps were done behind the last record of that event, or the last step told so."""
+    mark = f'"ev":"{what}"'.encode()
+    return max(
+        at
+        for at, (told, step) in enumerate(zip(disk.told, disk.steps, strict=True), 1)
+        if told.startswith(what) or (isinstance(step, Bytes) and mark in (step.data or b""))
+    )
 
 
 def four_stages(bench: PipelineBench, prefix: str = "line") -> None:

@@ -2,7 +2,8 @@
 
 An fsync makes the bytes of its file durable, or the entries of its directory, and nothing else. Everything that was
 not synced may be there or not, each for itself, but for this: the bytes of one file change in order, what happens to
-one name happens in order, and a rename within a directory is one step.
+one name happens in order, and a rename within a directory is one step. Where an fsync of a file failed, no later one
+makes durable what was written before it, only what is written again (Linux marks such pages clean).
 """
 
 from __future__ import annotations
@@ -41,6 +42,15 @@ class Sync(NamedTuple):
 
     inode: int
     began: int
+
+
+class Failed(NamedTuple):
+    """An fsync of that file failed: what of it was not durable by then will never be."""
+
+    inode: int
+
+
+Step = Entries | Bytes | Sync | Failed
 
 
 class Tree:
@@ -104,8 +114,9 @@ class Disk:
         self.times: dict[int, int] = {}
         self.before = self._read()
         self.tree = self.before.copy()
-        self.steps: list[Entries | Bytes | Sync] = []
+        self.steps: list[Step] = []
         self.told: list[str] = []
+        self._offsets: dict[str, int] = {}  # of descriptors, as strace spells them, that do not append
         if after is not None:
             earlier, until = after
             self.before, self.steps, self.told = earlier.before.copy(), earlier.steps[:until], earlier.told[:until]
@@ -152,6 +163,9 @@ class Disk:
         if (path := self._inside(path_of(*call.words[:2]))) is None:
             return
         number = self.tree.find(path)
+        self._offsets.pop(call.result, None)
+        if "O_APPEND" not in call.words[2]:
+            self._offsets[call.result] = 0
         if number is None:
             if "O_CREAT" in call.words[2]:
                 self._make(path, b"")
@@ -175,12 +189,20 @@ class Disk:
             self._make(path, os.fsdecode(text_of(call.words[0])))
 
     def _write(self, call: Call, _: int) -> None:
-        """At the end: nothing that is traced here writes elsewhere, and `is_as_told` would tell."""
+        """At the end, but where it was opened to be written over; `is_as_told` would tell if that were not so."""
         number = self._number(call.words[0])
         if number is not None:
-            before = self.tree.files[number]
+            place = self._offsets.get(call.words[0], len(self.tree.files[number]))
             data = text_of(call.words[1])[: int(call.result.split("<")[0])]
-            self._do(Bytes(number, len(before), data), f"write {self._name(call.words[0])}")
+            if call.words[0] in self._offsets:
+                self._offsets[call.words[0]] += len(data)
+            self._do(Bytes(number, place, data), f"write {self._name(call.words[0])}")
+
+    def _pwrite64(self, call: Call, _: int) -> None:
+        number = self._number(call.words[0])
+        if number is not None:
+            data = text_of(call.words[1])[: int(call.result.split("<")[0])]
+            self._do(Bytes(number, int(call.words[3]), data), f"write in {self._name(call.words[0])}")
 
     def _ftruncate(self, call: Call, _: int) -> None:
         if (number := self._number(call.words[0])) is not None:
@@ -216,6 +238,13 @@ class Disk:
             self.told.append(f"sync {self._name(call.words[0])}")
 
     _fdatasync = _fsync
+
+    def _fsync_failed(self, call: Call, _: int) -> None:
+        if (number := self._number(call.words[0])) is not None:
+            self.steps.append(Failed(number))
+            self.told.append(f"sync {self._name(call.words[0])} fails")
+
+    _fdatasync_failed = _fsync_failed
 
     # ---- the steps ----
 
@@ -278,12 +307,16 @@ class Disk:
         before, as ext4, XFS and btrfs do.
         """
         kept: set[int] = set()
-        for step in self.steps[:until]:
-            if isinstance(step, Sync):
+        lost: set[int] = set()
+        for place, step in enumerate(self.steps[:until]):
+            if isinstance(step, Failed):
+                before = enumerate(self.steps[:place])
+                lost |= {at for at, one in before if isinstance(one, Bytes) and one.inode == step.inode} - kept
+            elif isinstance(step, Sync):
                 named = {step.inode} if names_too else set()
                 for at in reversed(range(step.began)):
                     one = self.steps[at]
-                    if isinstance(one, Sync):
+                    if isinstance(one, Sync | Failed) or at in lost:
                         continue
                     if isinstance(one, Entries) and not named.isdisjoint(dict(one.changes).values()):
                         named.add(one.inode)
@@ -296,7 +329,7 @@ class Disk:
         """Return what is there when of the first `until` steps only what `keeps` returns was done."""
         tree = self.before.copy()
         for at, step in enumerate(self.steps[:until]):
-            if not isinstance(step, Sync) and (kept := keeps(at, step)) is not None:
+            if not isinstance(step, Sync | Failed) and (kept := keeps(at, step)) is not None:
                 tree.apply(kept)
         return tree
 

@@ -7,14 +7,14 @@ import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from disk_model import ROOT, Bytes, Entries, Sync
+from disk_model import ROOT, Bytes, Failed, Sync
 
 from runner.paths import is_partial, partial_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from disk_model import Disk, Tree
+    from disk_model import Disk, Step, Tree
 
 LEDGER = "state/audit_ledger.jsonl"
 
@@ -34,12 +34,14 @@ class Order:
     def faults(self) -> list[str]:
         return [fault for at, step in enumerate(self._disk.steps) for fault in self._faults_at(at, step)]
 
-    def _faults_at(self, at: int, step: Entries | Bytes | Sync) -> Iterator[str]:
-        if isinstance(step, Sync):
+    def _faults_at(self, at: int, step: Step) -> Iterator[str]:
+        if isinstance(step, Sync | Failed):
             return
         now = self._disk.whole(at)
         names = {number: path for path, number in now.below(ROOT)}
         if isinstance(step, Bytes):
+            if step.data and now.content(step.inode)[""][step.offset :][: len(step.data)] == step.data:
+                return  # written again, as it was
             path = names.get(step.inode, "")
             if os.path.basename(path).startswith("audit_") and step.data:
                 safe = self._safe(at)

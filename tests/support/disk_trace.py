@@ -27,7 +27,10 @@ _PLACE = re.compile(r"<((?:\\x..)+)>(\(deleted\))?")
 
 
 class Call(NamedTuple):
-    """One system call that succeeded: its arguments as strace spells them, and after which call it began."""
+    """One system call that succeeded: its arguments as strace spells them, and after which call it began.
+
+    A sync that was made to fail is one too: `fsync_failed`.
+    """
 
     name: str
     words: list[str]
@@ -40,10 +43,14 @@ def why_not() -> str:
     return "" if STRACE else "needs strace"
 
 
-def traced(bench: PipelineBench, *words: str, **popen: object):
-    """Run to the end under strace; return how it ended and the calls, in the order in which they ended."""
+def traced(bench: PipelineBench, *words: str, inject: tuple[str, ...] = (), **popen: object):
+    """Run to the end under strace; return how it ended and the calls, in the order in which they ended.
+
+    `inject`: which calls are to fail, as strace has it: `fdatasync:error=EIO:when=2+`, counted in each thread.
+    """
     log = bench.root.parent / "strace"
     command = (STRACE, "-f", "-y", "-xx", "-s", str(1 << 20), "--seccomp-bpf", "-e", f"trace={CALLS}", "-o", str(log))
+    command += tuple(word for one in inject for word in ("-e", f"inject={one}"))
     done = bench.run(*words, command=command, **popen)
     return done, list(calls(log))
 
@@ -66,9 +73,12 @@ def calls(log: Path) -> Iterator[Call]:
                 waiting[pid] = (name, text.split(" <unfinished")[0], began)
                 continue
             ended = _RESULT.match(text)
-            if ended and not ended[2].startswith("-"):
-                yield Call(name, ended[1].split(", "), ended[2] + ended[3], began)
-                count += 1
+            if ended and ended[2].startswith("-") and name in SYNCS.split() and "(INJECTED)" in ended[3]:
+                name += "_failed"
+            elif not ended or ended[2].startswith("-"):
+                continue
+            yield Call(name, ended[1].split(", "), ended[2] + ended[3], began)
+            count += 1
 
 
 def text_of(word: str) -> bytes:

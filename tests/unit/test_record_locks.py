@@ -222,6 +222,18 @@ def test_a_launcher_that_outlived_its_run_is_waited_for_and_then_named(path):
     lock.release()
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_launcher_that_has_nothing_left_of_its_run_is_waited_for_by_nobody(path, forgotten):
+    lock, asked = lock_at(path), []
+    lock.take(0, print)
+    lock.write_holder({"pid": 1, "launcher": 5, "launcherStarted": 7})
+    if forgotten:
+        lock.forget_launcher()
+    lock.release()
+    lock_at(path).await_launcher(lambda *words: asked.append(words))
+    assert bool(asked) != forgotten
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"launcher": "5"}', b"{" * 100_000])
 def test_an_odd_holder_file_is_nobodys_trouble(path, content):
     lock = lock_at(path)

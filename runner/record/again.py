@@ -1,0 +1,47 @@
+"""What may not be on disk is written again before it is synced, or removed.
+
+An fsync that fails is told once. The kernel then takes for written what is lost, and a later fsync succeeds without it,
+also that of another process: so one cannot make durable what somebody else wrote and may have failed to sync.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runner.errors import StateError
+from runner.record import files
+
+PAGE = 1 << 12  # bytes
+_CHUNK = 1 << 20
+
+
+def write_again(path: str, start: int = 0) -> None:
+    """Write the bytes of a file from `start` on over themselves, so that they are to be written to the disk anew.
+
+    Whoever reads it or kills us meanwhile finds it as it was; the lock of its writers is held.
+    """
+    with files.naming(path, "write"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            while chunk := os.pread(descriptor, _CHUNK, start):
+                start += os.pwrite(descriptor, chunk, start)
+        finally:
+            os.close(descriptor)
+
+
+def sync_again(path: str) -> None:
+    """Make durable what a process that is dead wrote to the log at `path`, and may have failed to sync."""
+    write_again(path)
+    files.sync_file(path)
+
+
+def sync_or_discard(path: str) -> None:
+    """Make a finished output durable; one that cannot be made so is removed, for nobody will hear of it again."""
+    try:
+        (files.sync_tree if os.path.isdir(path) else files.sync_file)(path)
+    except StateError:
+        try:
+            files.discard(path)
+        except StateError:
+            pass  # what led here is the error to tell
+        raise
