@@ -56,16 +56,17 @@ class Around:
 
 
 class _Plugin:
-    """Makes the launcher of a run, and hears with which isolation it ended up."""
+    """Makes the launcher of a run, and hears with which isolation it ended up; `spec` is known once there is work."""
 
     def __init__(self, around: Around, launchers: Launchers | None) -> None:
         self.isolation: dict[str, str] = {}
+        self.spec: Spec | None = None
         self._around = around
         self._launchers = launchers
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        warm = warmth(spec)
+        self.spec, warm = spec, warmth(spec)
         launcher = self._launchers.lend(warm) if self._launchers else start(warm)
         launcher.alter = self._around
         return launcher
@@ -85,13 +86,12 @@ def run_sandbox(
     """
     plugin = _Plugin(around, launchers)
     workspace = options.workspace or sandbox.root
-    spec = None
     try:
-        spec = load_spec(sandbox.spec, workspace=options.workspace)
         with unkeyed(), measured(sandbox) as around.variables:
             result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+        spec = plugin.spec or load_spec(sandbox.spec, workspace=options.workspace)
     except OffpipeError as error:
-        state = spec.paths.state_dir if spec else ""
+        state = _state_dir(sandbox, options)
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
@@ -104,6 +104,14 @@ def run_sandbox(
         result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
         isolation=plugin.isolation,
     )  # fmt: skip
+
+
+def _state_dir(sandbox: Sandbox, options: api.Options) -> str:
+    """Return where the state of a run is that ended early; "" when its spec is why."""
+    try:
+        return load_spec(sandbox.spec, workspace=options.workspace).paths.state_dir
+    except OffpipeError:
+        return ""
 
 
 def _paths(spec: Spec, stage: Stage) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
@@ -23,6 +24,7 @@ from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
+from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.spec.effective import effective_spec
@@ -74,6 +76,7 @@ class SharedRun:
         self.launchers = Launchers()  # of this process; they rest between runs, until somebody closes them
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
+        self._laid: Spec | None = None
 
     @property
     def graph(self) -> Graph:
@@ -105,8 +108,15 @@ class SharedRun:
         return self._sandbox
 
     def laid(self) -> Spec:
-        """Return the spec of the sandbox."""
-        return load_spec(self.sandbox().spec)
+        """Return the spec of the sandbox, as it was laid out."""
+        if self._laid is None:
+            self._laid = load_spec(self.sandbox().spec)
+        return self._laid
+
+    def get_ready(self) -> None:
+        """Let a launcher be started while all else is looked at; where it cannot be, the run that needs it tells."""
+        with suppress(OffpipeError):
+            self.launchers.begin(warmth(self.spec))
 
     def held(self) -> FileLock:
         """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
@@ -141,11 +151,10 @@ class SharedRun:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
-            sandbox = self._laid_out()
+            sandbox, spec = self.sandbox(), self.laid()
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             return Undisturbed(error=str(error))
-        spec = load_spec(sandbox.spec)
         before = self._before(stage, sandbox, spec)
         report = self._run_in(sandbox, Options(stages=(stage.name,)))
         outputs = (spec.output_path(path) for path in stage.outputs.values())
@@ -174,7 +183,7 @@ class SharedRun:
         if all(one.succeeded for one in found.values()):
             return replace(self.again(), stages=stages)
         sandbox = self.sandbox()
-        state = load_spec(sandbox.spec).paths.state_dir
+        state = self.laid().paths.state_dir
         return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state)
 
     def again(self) -> RunReport:

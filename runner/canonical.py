@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NoReturn
 
+NO_NUMBER = "a record holds whole numbers below 2^53 only"
 LARGEST = 1 << 53  # integers from here on are not the same in every language
 
 _encode = json.JSONEncoder(
@@ -48,14 +49,18 @@ decode_record = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, pa
 def check_numbers(value: object) -> None:
     """Raise ValueError for what `decode_record` would not read: a float, or an integer from 2^53 on."""
     waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting += [value for value in one.values() if type(value) is not str]  # nearly all are
-        elif isinstance(one, list | tuple):
-            waiting += [value for value in one if type(value) is not str]
-        elif isinstance(one, float) or (isinstance(one, int) and not -LARGEST < one < LARGEST):
-            raise ValueError("a record holds whole numbers below 2^53 only")
+    for one in waiting:  # which grows meanwhile
+        if type(one) is str or one is None:  # as nearly all are
+            continue
+        if isinstance(one, int):
+            if not -LARGEST < one < LARGEST:
+                raise ValueError(NO_NUMBER)
+        elif isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            waiting.extend(one)
+        elif isinstance(one, float):
+            raise ValueError(NO_NUMBER)  # noqa: TRY004 - whoever reads the log would say so
 
 
 def parsed(content: bytes) -> object:

@@ -128,4 +128,6 @@ def is_relative(value: object) -> bool:
 
 def variable_name(name: str) -> str:
     """How an input or output name is spelled in `PIPELINE_INPUT_<NAME>`: upper case, other characters `_`."""
+    if name.isascii() and name.isalnum():  # as nearly every one is
+        return name.upper()
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()

@@ -6,6 +6,7 @@ faults included, to the long way, which is what the rest of this package is.
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import time
@@ -42,6 +43,16 @@ def answer(words: Sequence[str]) -> int | None:
 
     Raises StateError when the disk refuses the record.
     """
+    collects = gc.isenabled()
+    gc.disable()  # a record is many objects, and no garbage
+    try:
+        return _answer(words)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _answer(words: Sequence[str]) -> int | None:
     began = time.monotonic()
     if os.environ.get(PLAIN) == "1" or KEY in os.environ:
         return None
@@ -55,7 +66,8 @@ def answer(words: Sequence[str]) -> int | None:
         record = decode(_read(record_path(spec, workspace)))
     except (OSError, ValueError):
         return None
-    if record is None or not record.is_current(surroundings((os.path.abspath(spec), workspace or ""), __version__)):
+    around = surroundings((os.path.abspath(spec), workspace or ""), __version__)
+    if record is None or not record.is_current(around, _load):
         return None
     told = record.told
     paths = StatePaths(told["state"], told["locks"])
@@ -72,6 +84,13 @@ def answer(words: Sequence[str]) -> int | None:
         except OSError:
             pass  # nobody to tell: that never fails a run
     return 0
+
+
+def _load() -> None:
+    """Load what is used next."""
+    import fcntl  # noqa: F401
+
+    import runner.record.noop  # noqa: F401
 
 
 def _asked(words: list[str]) -> Asked | None:

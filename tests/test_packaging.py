@@ -95,7 +95,7 @@ def test_wheel_and_editable_wheel_declare_the_same_entry_points(checkout, built,
         declared = configparser.ConfigParser()
         declared.read_string(archive.read(name).decode())
         assert {group: dict(declared[group]) for group in declared.sections()} == {
-            "console_scripts": {"offpipe": "runner.__main__:main"},
+            "console_scripts": {"offpipe": "runner.__main__:program"},
             "pytest11": {"offpipe": "pytest_offpipe.plugin"},
         }
 
@@ -136,7 +136,7 @@ def test_editable_wheel_names_checkout_version_and_every_requirement(checkout, t
     extra = {f'{requirement}; extra == "test"' for requirement in project["optional-dependencies"]["test"]}
     assert requirements == set(project["dependencies"]) | extra
     assert (
-        "[console_scripts]\noffpipe = runner.__main__:main"
+        "[console_scripts]\noffpipe = runner.__main__:program"
         in archive.read(f"{stem}.dist-info/entry_points.txt").decode()
     )
     assert len(archive.read(f"{stem}.dist-info/RECORD").decode().splitlines()) == len(archive.namelist())

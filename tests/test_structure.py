@@ -74,16 +74,22 @@ MAY_WRITE = {
     "record.files": "the only writer",
     "record.again": "writes over bytes what they are already",
     "contain.launcher": "opens /dev/null as its own stdio",
+    "contain.spawn": "opens the same, before it",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
     "contain.zygote": "opens the standard streams of a stage",
     "contain.isolate": "tries to open the memory of a process, which must fail",
 }
-MAY_START_PROCESSES = {"contain": "starting programs is what the room is for"}
+MAY_START_PROCESSES = {
+    "contain": "starting programs is what the room is for",
+    "decide.noop": "forks itself, to look at many files with two processors",
+}
 MAY_USE_TERMINAL = {
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",
-    "contain.zygote": "makes the standard streams of a stage, and tells its errors there as an interpreter does",
+    "contain.zygote": "makes the standard streams of a stage",
+    "contain.script": "tells the errors of a stage as an interpreter does",
+    "contain.ending": "flushes the standard streams of a stage",
 }
 STORY = ("spec.load", "spec.graph", "decide.plan", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40

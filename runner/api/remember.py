@@ -11,7 +11,8 @@ from runner.api.journal import spec_part
 from runner.api.options import Options
 from runner.api.session import is_plain
 from runner.canonical import canonical
-from runner.decide.noop import Looked, record, record_path, surroundings
+from runner.decide.looked import Looked, record
+from runner.decide.noop import record_path, surroundings
 from runner.errors import StateError
 from runner.levels import NONE
 from runner.record import files
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 
-def remember(session: Session, options: Options) -> None:
-    """Write the record of a plan that found every stage up to date.
+SHORT_SPEC = 1 << 12  # bytes of one that each run with nothing to do repeats; a longer one is named by who has it
+
+
+def remember(session: Session, options: Options, run_id: str) -> None:
+    """Write the record of a plan that found every stage up to date, as the run `run_id` tells.
 
     Only of a run of all stages as the spec has them, and one with nothing to warn of: a later one must say no less.
     """
@@ -38,7 +42,8 @@ def remember(session: Session, options: Options) -> None:
     found = record(
         looked,
         surroundings((session.spec.path, options.workspace or ""), runner.__version__),
-        _told(session),
+        _told(session, run_id),
+        base=session.spec.workspace,
         began=session.began,
     )
     path = record_path(session.spec.path, options.workspace)
@@ -67,10 +72,13 @@ def _look_at_spec(spec: Spec, looked: Looked) -> None:
                 looked.entries.add(spec.output_path(path))
 
 
-def _told(session: Session) -> dict[str, object]:
+def _told(session: Session, run_id: str) -> dict[str, object]:
     """Return what the quick way needs to record its run: of record 0 (see journal) what is the same for each."""
     spec = session.spec
     opening = {**spec_part(spec), "isolation": {"level": NONE}, "keyId": None, "stages": []}
+    if len(str(opening.get("spec", ""))) > SHORT_SPEC:
+        del opening["spec"]
+        opening["specIn"] = run_id
     opening["interpreter"] = os.path.basename(sys.executable)
     python = sys.version.partition(" ")[0]
     versions = {"offpipe": runner.__version__, "python": python, "system": "SYSTEM"}

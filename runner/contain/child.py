@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypedDict
 
     from runner.contain.isolate import Isolation
+    from runner.contain.script import Script
     from runner.contain.tree import ProcessTree, SessionTree
-    from runner.contain.zygote import Script, Zygote
+    from runner.contain.zygote import Zygote
 
     class Request(TypedDict):
         """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
@@ -63,7 +64,7 @@ def fork_stage(
     pid = -1
     signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
     try:
-        pid = os.fork()
+        pid = os.fork() if zygote is None else zygote.fork(request)
     except OSError:
         os.close(report)
         raise

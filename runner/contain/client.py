@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.contain.launch import Asked, Exit, Launch
-from runner.contain.launcher import START
+from runner.contain.wire import START
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
@@ -116,8 +116,8 @@ class Launcher:
         content = {
             "id": launch.id,
             "program": encode(launch.program or launch.argv[0]),
-            "argv": [encode(word) for word in launch.argv],
-            "env": {encode(name): encode(value) for name, value in launch.env.items()},
+            "argv": _encoded(launch.argv),
+            "env": dict(zip(_encoded(launch.env.keys()), _encoded(launch.env.values()), strict=True)),
             "cwd": encode(launch.cwd),
             "stdin": None if launch.stdin is None else encode(launch.stdin),
             "stdout": None if launch.stdout is None else encode(launch.stdout),
@@ -258,6 +258,12 @@ class Launcher:
                 self._ended = os.waitpid(self._child, 0)[1]
             except ChildProcessError:
                 self._ended = -1
+
+
+def _encoded(words: Collection[str]) -> list[bytes]:
+    """All words as the system takes them: in one go, for there are dozens, unless one holds what parts them."""
+    found = os.fsencode("\0".join(words)).split(b"\0")
+    return found if len(found) == len(words) else [os.fsencode(word) for word in words]
 
 
 def _pipe_above_stdio() -> tuple[int, int]:

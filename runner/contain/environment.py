@@ -128,8 +128,7 @@ def _size(text: str) -> int:
     return len(os.fsencode(text))
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)  # ASCII: a lone surrogate has no other form
+_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # ASCII: a lone surrogate has no other form
 
 
 def sdk_path(

@@ -42,6 +42,11 @@ class Isolation:
         if self._landlock is not None:
             self._landlock.enter_stage()
 
+    def enter_thread(self) -> None:
+        """Runs in a *thread* of the launcher, from which a program inherits what `enter_stage` gives a child."""
+        if self._landlock is not None:
+            self._landlock.enter()
+
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter_stage`: as after one, its memory is its own to see."""
         if self.layers["level"] != SCAN:

@@ -42,8 +42,12 @@ class Landlock:
         calls.call(LAYER, "landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
         os.close(root)
 
+    def enter(self) -> None:
+        """This thread, and all that it starts, enters a domain for good. RefusedError when the kernel will not."""
+        self._restrict()
+
     def enter_stage(self) -> None:
-        """Runs in the *child*: enter the domain for good. RefusedError when the kernel will not."""
+        """Runs in the *child*: the same, and nothing is left of the rule set."""
         self._restrict()
         os.close(self._ruleset)
 

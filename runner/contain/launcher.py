@@ -12,18 +12,19 @@ The level that it is told to reach (`isolate`) it enters once, before it is read
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import sys
 import time
 
-from runner.contain.child import IGNORED, fork_stage
+from runner.contain.child import IGNORED
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
+from runner.contain.start import Starter
 from runner.contain.started import Started
 from runner.contain.tag import open_tags
 from runner.contain.tree import has_ended, open_tree
+from runner.contain.wire import START, Wire, frame
 from runner.levels import KERNEL, SCAN, RefusedError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
-START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
 LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
 
 
@@ -48,30 +48,25 @@ class Service:
 
     def __init__(
         self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation,
-        zygote: Zygote | None,
+        starter: Starter,
     ) -> None:  # fmt: skip
         """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
-        self._requests = requests
-        self._replies = replies
         self._tree = tree
         self._isolation = isolation
-        self._zygote = zygote
+        self._starter = starter
         self._watch = Watch(isolation.listener, tree) if isolation.listener else None
         self._running: dict[int, Started] = {}  # main process -> stage
         self._ended: dict[int, Started] = {}  # key in the tree -> a stage that may have left something
-        self._received = bytearray()
-        self._queue = bytearray(START)
-        self._waiting_for_room = False
         self._closing = False
         self._runner = runner
+        self._poll = select.poll()
+        self._wire = Wire(requests, replies, self._poll)
         self._wakeup, write_end = os.pipe()
-        for descriptor in (self._wakeup, write_end, requests, replies):
+        for descriptor in (self._wakeup, write_end):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
-        self._poll.register(requests, select.POLLIN)
         if isolation.listener:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
 
@@ -87,18 +82,19 @@ class Service:
                     {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
                 )
             self._reap()
-            if self._requests in events:
+            if self._wire.requests in events:
                 self._read_requests()
             if os.getppid() != self._runner:
                 self._close()
             self._keep_time()
             self._tell_of_networks()
-            self._flush()
+            if not self._wire.flush():
+                self._close()
 
     def tell(self, kind: str, content: Report) -> None:
         """Queue one report."""
-        self._queue += _frame(kind, content)
-        self._flush()
+        if not self._wire.tell(kind, content):
+            self._close()
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
@@ -120,25 +116,16 @@ class Service:
         return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
 
     def _read_requests(self) -> None:
-        try:
-            data = os.read(self._requests, 65536)
-        except BlockingIOError:
-            return
-        if not data:
+        requests = self._wire.receive()
+        if requests is None:
             self._close()
             return
-        self._received += data
-        while len(self._received) >= 4:
-            end = 4 + int.from_bytes(self._received[:4], "big")
-            if len(self._received) < end:
-                break
-            verb, content = marshal.loads(memoryview(self._received)[4:end])  # noqa: S302 - written by our own client
-            del self._received[:end]
+        for verb, content in requests:
             if verb == "launch":
                 self._launch(content)
             elif verb == "load":
-                if self._zygote is not None:
-                    self._zygote.load(content)
+                if self._starter.zygote is not None:
+                    self._starter.zygote.load(content)
             else:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
@@ -146,14 +133,13 @@ class Service:
         """The runner is gone: nobody reads, nobody asks."""
         if not self._closing:
             self._closing = True
-            self._poll.unregister(self._requests)
+            self._wire.close()
             self._stop(signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            zygote = self._zygote if self._zygote is not None and self._zygote.takes(request) else None
-            pid, report = fork_stage(request, self._tree, self._isolation, zygote)
+            pid, report = self._starter.start(request)
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
@@ -215,23 +201,6 @@ class Service:
             self._ended[key].left.add(pid)
         return bool(found)
 
-    def _flush(self) -> None:
-        """Write what the pipe takes now; the rest when poll says that there is room."""
-        try:
-            while self._queue:
-                del self._queue[: os.write(self._replies, self._queue)]
-        except BlockingIOError:
-            pass
-        except BrokenPipeError:
-            self._queue.clear()
-            self._close()
-        if bool(self._queue) != self._waiting_for_room:
-            self._waiting_for_room = bool(self._queue)
-            if self._waiting_for_room:
-                self._poll.register(self._replies, select.POLLOUT)
-            else:
-                self._poll.unregister(self._replies)
-
 
 def _take_descriptors() -> tuple[int, int]:
     """Move the two pipes out of the way of stdio, and close everything else: a stage inherits nothing by accident."""
@@ -252,20 +221,15 @@ def _take_descriptors() -> tuple[int, int]:
     return requests, replies
 
 
-def _frame(kind: str, content: Report) -> bytes:
-    encoded = marshal.dumps((kind, content))
-    return len(encoded).to_bytes(4, "big") + encoded
-
-
 def _isolated(level: str, runner: int, descriptors: tuple[int, int]) -> Isolation:
     """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
     try:
         return isolate(level, runner, descriptors)
     except RefusedError as error:
-        os.write(descriptors[1], START + _frame("refused", error.args))
+        os.write(descriptors[1], START + frame("refused", error.args))
         os._exit(0)
     except BaseException:  # noqa: BLE001 - this process has no stderr
-        os.write(descriptors[1], START + _frame("crash", _traceback()))
+        os.write(descriptors[1], START + frame("crash", _traceback()))
         os._exit(70)
 
 
@@ -288,9 +252,11 @@ def main(zygote: Zygote | None) -> NoReturn:
     level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
     isolation = _isolated(level, runner, descriptors)
-    tree = open_tree(open_tags(isolation.layers) if level != SCAN else None, plain="plain" in sys.argv[3:])
+    tags = open_tags(isolation.layers) if level != SCAN else None
+    tree = open_tree(tags, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
-    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, zygote)
+    starter = Starter(tree, tags, isolation, zygote)
+    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, starter)
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr

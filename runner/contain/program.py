@@ -25,11 +25,16 @@ if __name__ == "__main__":
         main(zygote)
     except Forked as forked:
         script = forked.script
+        script.came_by = forked
     code = script.compiled()
     try:
         exec(code, script.namespace)  # noqa: S102 - what it was forked for
-    except SystemExit:
+    except SystemExit as ended:
+        if script.ending and type(ended) is SystemExit:
+            script.leave(ended.code)
         raise
     except BaseException as error:
         script.disown(error)
         raise
+    if script.ending:
+        script.leave(0)

@@ -31,7 +31,7 @@ class Started:
 
     __slots__ = ("deadline", "grace", "id", "key", "left", "outcome", "report", "sent", "started", "tally", "timed_out")
 
-    def __init__(self, request: Request, key: int, report: int, started: float) -> None:
+    def __init__(self, request: Request, key: int, report: int | None, started: float) -> None:
         self.id = request["id"]
         self.key = key
         self.grace = request["grace"]
@@ -47,8 +47,10 @@ class Started:
     def end(self, status: int, usage: struct_rusage, now: float) -> None:
         """Keep how the main process ended, for the report that is sent when nothing of it is left."""
         code = os.waitstatus_to_exitcode(status)
-        failure = os.read(self.report, 4096 + 256)
-        os.close(self.report)
+        failure = b""
+        if self.report is not None:
+            failure = os.read(self.report, 4096 + 256)
+            os.close(self.report)
         self.outcome = (
             None if failure or code < 0 else code,
             -code if code < 0 and not failure else None,
@@ -63,7 +65,7 @@ class Started:
     @classmethod
     def never(cls, request: Request, failure: bytes) -> Report:
         """The report of a launch for which there was no process."""
-        it = cls(request, 0, -1, 0.0)
+        it = cls(request, 0, None, 0.0)
         it.outcome = (None, None, False, False, 0.0, 0.0, 0, failure_text(failure))
         return it.as_report()
 

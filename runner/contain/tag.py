@@ -3,7 +3,8 @@
 Parents and sessions are what a process makes of them. The number is the hard limit of RLIMIT_RTTIME, set before the
 stage's program begins: every clone and exec keeps it, whoever's ids the process takes on and whatever namespaces it
 enters, and the launcher may read it. As a limit it is never reached. A filter of the stage's own refuses to set another
-one; the launcher's cannot, since its children have still to set theirs.
+one; the launcher's cannot, since the next launch needs the next number. Hard limits can only be lowered, so each launch
+has a lower one than the last; those between them are nobody's, and the launcher's own while it starts nothing.
 
 Loaded by the launcher program only. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
 """
@@ -25,12 +26,27 @@ class Tags:
 
     def __init__(self) -> None:
         self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
-        self._fasten = seccomp.prepared(bpf.assemble_tag_filter(calls.machine()))
+        self._filter = seccomp.prepared(bpf.assemble_tag_filter(calls.machine()))
 
     def put_on(self, number: int) -> None:
         """Runs in the *child*: make this process, and all that comes of it, one of the launch `number`, for good."""
-        resource.setrlimit(bpf.RLIMIT_RTTIME, (self._base + number, self._base + number))
-        self._fasten()
+        self.wear(number)
+        self.fasten()
+
+    def wear(self, number: int) -> None:
+        """What this process starts from now on is of the launch `number`, as it is itself; those before are past."""
+        self._lower(2 * number)
+
+    def shed(self, number: int) -> None:
+        """After `wear`: be of no launch again."""
+        self._lower(2 * number + 1)
+
+    def fasten(self) -> None:
+        """Keep the tag for good: this thread, and all that it starts."""
+        self._filter()
+
+    def _lower(self, distance: int) -> None:
+        resource.setrlimit(bpf.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
 
     def of(self, pid: int) -> int | None:
         """The launch that a process or thread is of, ended or not; None when it is of none, or gone."""
@@ -40,8 +56,8 @@ class Tags:
             limit = _shown(pid)
         except OSError:
             return None
-        number = limit - self._base
-        return number if 0 < number < 1 << NUMBER_BITS else None
+        number, rest = divmod(self._base - limit, 2)
+        return number if not rest and 0 < number < 1 << (NUMBER_BITS - 1) else None
 
 
 def _shown(pid: int) -> int:

@@ -33,35 +33,47 @@ def open_tree(tags: Tags | None = None, *, plain: bool) -> ProcessTree | Session
 
 
 class ProcessTree:
-    """With a subreaper: every descendant of a stage stays below its main process, or comes to the launcher."""
+    """With a subreaper: every descendant of a stage stays below its main process, or comes to the launcher.
+
+    `takes_all`: all orphans come to the launcher, tags tell whose they were, and nothing lives longer than it does. So
+    no stage has to be a subreaper, nor to ask to be killed with the launcher.
+    """
 
     def __init__(self, prctl: Callable[[int, int], int], tags: Tags | None = None) -> None:
         self._prctl = prctl
         self._tags = tags
         self._launches = 0
+        self.takes_all = False
         self._children = f"/proc/self/task/{os.getpid()}/children"
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
 
-        `dies_with_runner`: the kernel has been asked to kill the launcher then, which nothing must undo.
+        `dies_with_runner`: it is the first process of a pid namespace, and the kernel has been asked to kill it then,
+        which nothing must undo.
         """
         self._prctl(PR_SET_CHILD_SUBREAPER, 1)
         if not dies_with_runner:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
+        self.takes_all = dies_with_runner and self._tags is not None
+
+    def begin(self) -> int:
+        """What is started next is a launch of its own; returns its number."""
+        self._launches += 1
+        return self._launches
 
     def enter_stage(self, launcher: int) -> None:
         """Runs in the *child*: die with the launcher, and take in the orphans of this stage (both outlive exec)."""
-        self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        self._prctl(PR_SET_CHILD_SUBREAPER, 1)
-        if os.getppid() != launcher:
-            os._exit(127)  # it died before the first line above
+        if not self.takes_all:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+            if os.getppid() != launcher:
+                os._exit(127)  # it died before the first line above
         if self._tags is not None:
-            self._tags.put_on(self._launches + 1)
+            self._tags.put_on(self._launches)
 
     def add(self, main: int) -> int:
-        """Take in the launch whose main process has just been forked; returns its key."""
-        self._launches += 1
+        """Take in the launch begun last, whose main process is there; returns its key."""
         return self._launches if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
@@ -121,11 +133,17 @@ class ProcessTree:
 class SessionTree:
     """Without a subreaper (macOS): a stage is its session's first process group; who left that group is not found."""
 
+    takes_all = False
+
     def __init__(self) -> None:
         self._looks: dict[int, int] = {}
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Nothing to ask this kernel for."""
+
+    def begin(self) -> int:
+        """A launch has no number here."""
+        return 0
 
     def enter_stage(self, launcher: int) -> None:
         """Runs in the *child*; a launcher that dies is noticed by nobody."""

@@ -11,12 +11,15 @@ import gc
 import io
 import os
 import sys
+import time
+
+from runner.contain.ending import Ending
+from runner.contain.script import Script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable
-    from types import CodeType
     from typing import Any
 
     from runner.contain.child import Request
@@ -27,6 +30,7 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
+OWN = ("resource",)  # imported by wait4(2) of the launcher, every time
 # Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
 # module that a second loading would not: a stage that comes to import one later loads it once more. Left out are, for
 # example: multiprocessing (keeps the directory), logging (the time), decimal and pickle (C halves that keep classes).
@@ -61,6 +65,10 @@ class Zygote:
         self._needs: dict[str, set[str]] = {}
         self._import = builtins.__import__
         self._streams = [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr)]
+        self._modules: dict[str, Any] = {}  # all that is loaded, in the order of loading
+        self._shown: dict[tuple[str, ...], dict[str, Any]] = {}  # by what stages import: what they find loaded
+        self._ending: Ending | None = None
+        self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
 
@@ -91,6 +99,45 @@ class Zygote:
                 except BaseException:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
                     continue
 
+    def fork(self, request: Request) -> int:
+        """Fork: in the child that is loaded which the stage is to find loaded, and nothing else.
+
+        The launcher can do without as well, but for what it is given back. So what is the same for many stages is done
+        once, and not in each of them, where it would copy every page that it is on.
+        """
+        if self._ending is None:
+            self._settle()
+        names = request["preload"]
+        shown = self._shown.get(names)
+        if shown is None:
+            found = self._closure(names)
+            shown = self._shown[names] = {name: one for name, one in self._modules.items() if name in found}
+        for name in OWN:
+            if name not in shown:
+                sys.modules.pop(name, None)
+        if shown != sys.modules:
+            sys.modules.clear()
+            sys.modules.update(shown)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid != 0:
+                for name in OWN:
+                    sys.modules.setdefault(name, self._modules[name])
+        return pid
+
+    def _settle(self) -> None:
+        """Nothing more is loaded from here on."""
+        self._modules = dict(sys.modules)
+        builtins.__import__ = self._import
+        for name in sys.path_importer_cache.keys() - self._importers:
+            del sys.path_importer_cache[name]
+        self._handled = tuple(n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL)
+        self._ending = Ending()
+        gc.disable()  # there is no garbage in cycles here
+        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+
     def takes(self, request: Request) -> bool:
         """Whether a fork can be what this stage would get by a new interpreter."""
         if request["script"] is None or request["program"] != os.fsencode(sys.executable):
@@ -108,43 +155,30 @@ class Zygote:
 
         Of the launcher's descriptors the one that is `kept` stays open.
         """
-        if "gc" not in request["preload"]:
-            gc.freeze()  # a collection, at the end at the latest, would look at all that is there, and copy every page
+        if "gc" in request["preload"]:
+            gc.unfreeze()
+        gc.enable()
         isolation.become_program()
         os.closerange(3, kept)
         os.closerange(kept + 1, 1 << 20)
         self._reset_signals()
-        self._reset_modules(request["preload"])
-        os.environb.clear()  # the type is kept: it is what `os.environ` is a view of
-        os.environb.update(request["env"])
-        _reset_time()
-        script = os.fsdecode(request["script"] or b"")
+        _set_environment(request["env"])
+        script = Script(os.fsdecode(request["script"] or b""))
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
-        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
-        sys.path_importer_cache[script] = None  # no archive or directory to run
-        for number, (encoding, errors) in enumerate(self._streams):
-            _open_stream(number, encoding, errors)
-        return Script(script)
+        sys.path.insert(0, os.path.dirname(script.real_path()))
+        sys.path_importer_cache[script.path] = None  # no archive or directory to run
+        script.streams = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
+        script.ending = self._ending
+        return script
 
     def _reset_signals(self) -> None:
         signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
+        for number in self._handled:
+            signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as every interpreter does when it starts
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _reset_modules(self, names: Iterable[str]) -> None:
-        builtins.__import__ = self._import
-        keep = self._closure(names)
-        for name in list(sys.modules):
-            if name not in keep:
-                del sys.modules[name]
-        for name in list(sys.path_importer_cache):
-            if name not in self._importers:
-                del sys.path_importer_cache[name]
 
     def _closure(self, names: Iterable[str]) -> set[str]:
         """Return what is loaded in an interpreter that has imported `names`."""
@@ -152,7 +186,7 @@ class Zygote:
         pending = [name for name in names if name in PURE or name == SDK]
         while pending:
             name = pending.pop()
-            if name in sys.modules and name not in found:
+            if name in self._modules and name not in found:
                 found.add(name)
                 pending.extend(self._needs.get(name, ()))
                 if "." in name:
@@ -160,77 +194,7 @@ class Zygote:
         return found
 
 
-class Script:
-    """A program that the interpreter is about to run as `__main__`."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.main = _new_main(path)
-        self.namespace = self.main.__dict__
-
-    def compiled(self) -> CodeType:
-        """Return the program's code. SystemExit, with everything told, when there is none."""
-        try:
-            with open(self.path, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            sys.stderr.write(
-                f"{sys.orig_argv[0]}: can't open file {self.path!r}: [Errno {error.errno}] {error.strerror}\n"
-            )
-            raise SystemExit(2) from None
-        try:
-            return compile(content, self.path, "exec", dont_inherit=True)
-        except BaseException as error:  # noqa: BLE001 - whatever the compiler says
-            sys.excepthook(type(error), error.with_traceback(None), None)
-            raise SystemExit(1) from None
-
-    def disown(self, error: BaseException) -> None:
-        """Tell an error as PyErr_PrintEx does (Python/pythonrun.c), without the frame below the program.
-
-        To be raised on, which is silent then, for what else an interpreter does about it. Raises SystemExit where the
-        program's own hook does.
-        """
-        for stream in (sys.stderr, sys.stdout):
-            try:
-                stream.flush()
-            except Exception:  # noqa: BLE001 - as flush_io does
-                continue
-        own, hook = error.__traceback__ and error.__traceback__.tb_next, sys.excepthook
-        error.__traceback__ = own
-        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, own
-        if sys.version_info >= (3, 12):
-            sys.last_exc = error
-        try:
-            hook(type(error), error, own)
-        except SystemExit:
-            raise
-        except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
-            sys.stderr.write("Error in sys.excepthook:\n")
-            trace = failed.__traceback__ and failed.__traceback__.tb_next
-            failed.__context__ = None  # it is told below
-            sys.__excepthook__(type(failed), failed.with_traceback(trace), trace)
-            sys.stderr.write("\nOriginal exception was:\n")
-            sys.__excepthook__(type(error), error, own)
-
-        def silent(_kind: object, _value: object, _trace: object) -> None:
-            sys.excepthook = hook
-
-        sys.excepthook = silent
-
-
-def _new_main(path: str) -> Any:  # noqa: ANN401 - a module, whose names are the program's
-    from _frozen_importlib_external import SourceFileLoader  # as importlib.machinery has it, which may be unloaded
-
-    main = type(sys)("__main__")
-    main.__loader__ = SourceFileLoader("__main__", path)
-    if sys.version_info < (3, 14):
-        main.__annotations__ = {}
-    main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
-    sys.modules["__main__"] = main
-    return main
-
-
-def _open_stream(number: int, encoding: str, errors: str | None) -> None:
+def _open_stream(number: int, encoding: str, errors: str | None) -> Any:  # noqa: ANN401 - the stream
     """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
     buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020
@@ -242,10 +206,18 @@ def _open_stream(number: int, encoding: str, errors: str | None) -> None:
     stream.mode = mode
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)
+    return stream
 
 
-def _reset_time() -> None:
-    import time
-
-    if hasattr(time, "tzset"):
+def _set_environment(env: dict[bytes, bytes]) -> None:
+    """Set all of it, in its order. By the calls below `os.environ`, whose own ways take as long as all the rest."""
+    zone = os.environb.get(b"TZ")
+    for name in list(os.environb):
+        os.unsetenv(name)
+    kept: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - which `os.environ` has too
+    kept.clear()
+    kept.update(env)
+    for name, value in env.items():
+        os.putenv(name, value)
+    if env.get(b"TZ") != zone and hasattr(time, "tzset"):
         time.tzset()

@@ -13,6 +13,7 @@ from runner.decide.modules import ModuleFinder
 from runner.decide.sources import ParseCache
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.spec.model import READY_MADE
+from runner.spec.placeholders import references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache, Signature
     from runner.decide.imports import CodeFiles
     from runner.decide.interpreter import Interpreter
-    from runner.decide.noop import Looked
+    from runner.decide.looked import Looked
     from runner.decide.targets import Banned, Bans
     from runner.spec.model import Spec, Stage
 
@@ -176,6 +177,8 @@ class CodeReader:
         if processor:
             yield processor
         for word in stage.command or stage.args:
+            if references(word):
+                continue
             for name in (word, word.partition("=")[2]):  # `--rules=stages/rules.txt` names a file as well
                 if name and self._is_named_file(name):
                     yield os.path.normpath(os.path.join(self._spec.root, name))

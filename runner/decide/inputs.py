@@ -16,7 +16,7 @@ from runner.spec.globs import compile_glob, is_glob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.decide.noop import Looked
+    from runner.decide.looked import Looked
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 

@@ -1,7 +1,8 @@
 """The no-op record: what a plan that found everything up to date had looked at, and how it all was.
 
 An answer to one question only: is everything exactly as it was then? Reading it loads nothing but built-in modules,
-since a run with nothing to do is mostly the start of its interpreter. Losing it costs time only.
+since a run with nothing to do is mostly the start of its interpreter. Losing it costs time only. Written by
+decide.looked.
 """
 
 from __future__ import annotations
@@ -11,92 +12,145 @@ import os
 import sys
 import zlib
 from _operator import attrgetter
-
-from runner.decide.settled import is_settled
+from itertools import repeat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     Around = tuple[Any, ...]
     Told = dict[str, Any]
-    Signed = tuple[bool, list[str], list[tuple[int, ...]]]  # whether links are followed, paths, how each was
+    Look = Callable[[Any], os.stat_result]
+    Signed = Callable[[os.stat_result], tuple[int, ...]]
 
-MAGIC = b"offpipe noop 1\n"
-_signature = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
-_kind = attrgetter("st_mode", "st_ino")
-
-
-class Looked:
-    """Absolute paths that a plan depends on.
-
-    files: followed through links. entries: themselves, such as outputs. directories: what was listed. ways: directories
-    of which only the kind counts. absent: where nothing was, or a link to nothing, and where
-    something would change the plan.
-    """
-
-    __slots__ = ("absent", "directories", "entries", "files", "ways")
-
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self.entries: set[str] = set()
-        self.directories: set[str] = set()
-        self.ways: set[str] = set()
-        self.absent: set[str] = set()
-
-    def add(self, path: str) -> None:
-        """Take in a file that may be there or not."""
-        (self.files if os.path.exists(path) else self.absent).add(path)
-
-    def listed(self, path: str) -> None:
-        """Take in a directory that was listed, or is not there."""
-        (self.directories if os.path.isdir(path) else self.absent).add(path)
-
-    def tree(self, top: str) -> None:
-        """Take in a directory with all that lies below it."""
-        self.listed(top)
-        for directory, names, files in os.walk(top):
-            self.entries.update(os.path.join(directory, name) for name in files)
-            for name in names:
-                path = os.path.join(directory, name)
-                (self.entries if os.path.islink(path) else self.directories).add(path)
+MAGIC = b"offpipe noop 2\n"
+FILES, ENTRIES, WAYS, ABSENT = range(4)  # how paths are looked at: see decide.looked
+PART = 250  # paths that are looked at, and read of the record, at a time
+SHARED_FROM = 1_000  # paths: the fork of a process takes as long as a look at 300
+MEANWHILE = 2  # parts that could be looked at in the time that `meanwhile` takes
+_FAMILY = b"offpipe noop "
+_O_PATH = getattr(os, "O_PATH", 0)  # of Linux: for a directory that one may be in and not read
+_signature: Signed = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
+_kind: Signed = attrgetter("st_mode", "st_ino")
+_LOOKS: tuple[tuple[Look, Signed], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
 
 
 class Record:
-    """What stands in the file; `told` is for who answers: anything that marshal takes."""
+    """What stands in the file; `told` is for who answers: anything that marshal takes.
 
-    __slots__ = ("_absent", "_signed", "_ways", "around", "told")
+    `parts`: what was looked at, as `part` gives it; paths may be relative to the directory `base`. `paths`: how many.
+    """
 
-    def __init__(
-        self, around: Around, signed: list[Signed], ways: tuple[list[str], list[tuple[int, ...]]], absent: list[str],
-        told: Told,
-    ) -> None:  # fmt: skip
+    __slots__ = ("_base", "_parts", "_paths", "around", "told")
+
+    def __init__(self, around: Around, base: str, parts: list[bytes], paths: int, told: Told) -> None:
         self.around = around
-        self._signed = signed
-        self._ways = ways
-        self._absent = absent
+        self._base = base
+        self._parts = parts
+        self._paths = paths
         self.told = told
 
-    def is_current(self, around: Around) -> bool:
-        """Whether everything is as it was; `around` is what `surroundings` gives now."""
+    def is_current(self, around: Around, meanwhile: Callable[[], object] = bool) -> bool:
+        """Whether everything is as it was; `around` is what `surroundings` gives now.
+
+        It is looked at from `base`, since short paths take a quarter less time; OSError where there is no way back from
+        there. Of many paths a child looks at half, and this process does what is to be done `meanwhile` too.
+        """
         if self.around != around:
             return False
         try:
-            for follows, paths, signatures in self._signed:
-                if list(map(_signature, map(os.stat if follows else os.lstat, paths))) != signatures:
-                    return False
-            paths, kinds = self._ways
-            if list(map(_kind, map(os.lstat, paths))) != kinds:
-                return False
-        except (OSError, ValueError):
+            back = os.open(".", _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
             return False
-        return not any(map(os.path.exists, self._absent))
+        try:
+            return self._is_current_from_base(back, meanwhile)
+        finally:
+            os.close(back)
+
+    def _is_current_from_base(self, back: int, meanwhile: Callable[[], object]) -> bool:
+        try:
+            os.fchdir(back)
+            os.chdir(self._base)
+        except OSError:
+            return False
+        try:
+            if self._paths < SHARED_FROM or "threading" in sys.modules or _processors() == 1:
+                return all(map(_is_same, self._parts))
+            return _are_same_for_two(self._parts, meanwhile)
+        finally:
+            os.fchdir(back)
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
-        content = marshal.dumps((self.around, self._signed, self._ways, self._absent, self.told))
+        content = marshal.dumps((self.around, self._base, self._parts, self._paths, self.told))
         return _head(content) + content
+
+
+def seen(way: int, paths: Iterable[bytes | str]) -> list[tuple[int, ...]]:
+    """Return how all of the paths are now, looked at in one of three ways. Raises OSError, ValueError."""
+    look, signed = _LOOKS[way]
+    return list(map(signed, map(look, paths)))
+
+
+def part(way: int, paths: Sequence[bytes], signatures: Sequence[tuple[int, ...]]) -> bytes:
+    """Return a part of a record: paths, and how each was; of what is absent there is nothing to be told."""
+    return marshal.dumps((way, b"\0".join(paths), list(signatures)))
+
+
+def _are_same_for_two(parts: list[bytes], meanwhile: Callable[[], object]) -> bool:
+    """Whether all that the parts tell of is as it was; a child of this process looks at more than half of them.
+
+    Its word counts only where it ends with 0, saying that nothing has changed; anything else, such as its death, or
+    that another takes note of it, and this process looks itself. Only for where there are no threads.
+    """
+    half = (len(parts) + MEANWHILE) // 2
+    child = _child(parts[:half])
+    if child is None:
+        return all(map(_is_same, parts))
+    try:
+        meanwhile()
+        same = all(map(_is_same, parts[half:]))
+    finally:
+        confirmed = _is_confirmed(child)
+    return same and (confirmed or all(map(_is_same, parts[:half])))
+
+
+def _is_same(content: bytes) -> bool:
+    way, joined, signatures = marshal.loads(content)  # noqa: S302 - within what a checksum holds
+    paths = joined.split(b"\0")
+    if way == ABSENT:
+        return not any(map(os.access, paths, repeat(os.F_OK)))
+    try:
+        return bool(seen(way, paths) == signatures)
+    except (OSError, ValueError):
+        return False
+
+
+def _child(parts: list[bytes]) -> int | None:
+    """Start a child that looks at `parts`, and ends with 0 if nothing has changed; None where there can be none."""
+    try:
+        child = os.fork()
+    except OSError:
+        return None
+    if child:
+        return child
+    code = 1
+    try:
+        code = 0 if all(map(_is_same, parts)) else 1
+    finally:
+        os._exit(code)
+
+
+def _is_confirmed(child: int) -> bool:
+    try:
+        return os.waitpid(child, 0)[1] == 0
+    except ChildProcessError:  # whoever started this ignores SIGCHLD, and so do we then
+        return False
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def surroundings(options: tuple[str, ...], version: str) -> Around:
@@ -107,37 +161,10 @@ def surroundings(options: tuple[str, ...], version: str) -> Around:
     return (version, sys.version, sys.executable, tuple(installed), env.get("PATH"), env.get("HOME"), options)
 
 
-def record(looked: Looked, around: Around, told: Told, *, began: int) -> Record | None:
-    """Return the record of a plan that began at `began` (time.time_ns), all of it looked at again.
-
-    None when something changed since, or so shortly before that a change after the plan might not show (as git has it:
-    racily clean), or is gone.
-    """
-    try:
-        signed = [
-            _signed(looked.files | looked.directories, follows=True), _signed(looked.entries, follows=False)
-        ]  # fmt: skip
-        ways = sorted(looked.ways)
-        kinds: list[tuple[int, ...]] = [_kind(os.lstat(path)) for path in ways]
-    except (OSError, ValueError):
-        return None
-    stamps = (signature[:2] for _, _, signatures in signed for signature in signatures)
-    if not all(is_settled(modified, changed, began) for changed, modified in stamps):
-        return None
-    if any(map(os.path.exists, looked.absent)):
-        return None
-    return Record(around, signed, (ways, kinds), sorted(looked.absent), told)
-
-
-def _signed(paths: Iterable[str], *, follows: bool) -> Signed:
-    ordered = sorted(paths)
-    return follows, ordered, list(map(_signature, map(os.stat if follows else os.lstat, ordered)))
-
-
 def decode(content: bytes) -> Record | None:
     """Return the record in the bytes of a file; None for anything that this interpreter and release did not write."""
     start = len(_head(b""))
-    body = content[start:]
+    body = memoryview(content)[start:]
     if content[:start] != _head(body):
         return None
     try:
@@ -147,13 +174,15 @@ def decode(content: bytes) -> Record | None:
 
 
 def is_damaged(content: bytes) -> bool:
-    """Whether the bytes of a file are no record at all, rather than one of another interpreter."""
+    """Whether the bytes of a file are no record at all, rather than one of another interpreter or release."""
+    if not content.startswith(MAGIC):
+        return not content.startswith(_FAMILY)
     start = len(_head(b""))
     written = int.from_bytes(content[len(MAGIC) : len(MAGIC) + 8], "little")
-    return not content.startswith(MAGIC) or (written == sys.hexversion and content[:start] != _head(content[start:]))
+    return written == sys.hexversion and content[:start] != _head(content[start:])
 
 
-def _head(content: bytes) -> bytes:
+def _head(content: bytes | memoryview) -> bytes:
     parts = sys.hexversion, len(content), zlib.crc32(content)
     return MAGIC + b"".join(part.to_bytes(8, "little") for part in parts)
 

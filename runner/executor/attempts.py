@@ -19,6 +19,7 @@ from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
+from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
@@ -67,6 +68,7 @@ class Attempts:
         self._log = log
         self._planner = planner
         self._new_examiner = new_examiner
+        self._later = new_examiner()  # which looks at what a fingerprint saw, and remembers nothing of it
         self._marker_of = marker_of
         self._published = published
         self._publisher = publisher
@@ -151,6 +153,7 @@ class Attempts:
         stdout = partials[stage.stdout] if stage.stdout else None
         self._launched += 1
         job.limits = enforced(stage.resources, self._launched)
+        job.opening = self._opening(job)
         return Launch(
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
@@ -163,14 +166,17 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
+        self._log.append("attempt.started", job.opening)
+        self.partials.hand_over(job)
+
+    @staticmethod
+    def _opening(job: Job) -> bytes:
         stage = job.stage
-        record: dict[str, object] = {
+        return payload({
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
             "reasons": shown_reasons(job.reasons), "enforced": job.limits.as_json(),
-        }  # fmt: skip
-        self._log.append("attempt.started", record)
-        self.partials.hand_over(job)
+        })  # fmt: skip
 
     # ---- during and after ----
 
@@ -207,7 +213,7 @@ class Attempts:
 
     def changed_input(self, job: Job) -> str | None:
         """Return the path of what the stage read that is no longer what its key was computed from, or None."""
-        changed = self._new_examiner().changed_since(job.fingerprint)
+        changed = self._later.changed_since(job.fingerprint)
         return os.path.relpath(changed, self._spec.root) if changed else None
 
     def output_fault(self, job: Job) -> Fault | None:

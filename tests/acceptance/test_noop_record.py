@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench
 
 from runner import api, quick
+from runner.api.remember import SHORT_SPEC
 from runner.cli.parser import VERBS
 from runner.decide.noop import MAGIC
 from runner.decide.plan import Skip
@@ -412,3 +414,40 @@ def test_it_is_one_record_for_both_ways_to_start_and_every_directory(fresh, tmp_
     for command, directory in ((script, tmp_path), (module, ROOT), (module, tmp_path), (script, fresh.root)):
         subprocess.run(command, cwd=directory, env=env, check=True)
         assert record.stat().st_mtime_ns == before, "it was planned, and recorded anew"
+
+
+def test_a_long_spec_is_in_one_log_and_named_by_those_that_follow(fresh):
+    value = json.loads(fresh.spec.read_text())
+    value["description"] = "x" * SHORT_SPEC
+    fresh.spec.write_text(json.dumps(value))
+    fresh.succeed("-f")
+    fresh.settle()
+    (start, _), log = records(fresh.root / "state")
+    holder = log.with_name(f"audit_{start['data']['specIn']}.jsonl")
+    first = json.loads(holder.read_bytes().splitlines()[0])
+    assert "spec" not in start["data"] and holder != log
+    assert hashlib.sha256(first["data"]["spec"].encode()).hexdigest() == start["data"]["specSha256"]
+    assert fresh.succeed("verify").returncode == 0
+
+
+@pytest.mark.parametrize("module", [False, True], ids=["script", "module"])
+def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_path, module):
+    """Coverage by an exit function, a profiler by running the program in itself."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')\n")
+    script = tmp_path / "offpipe"
+    script.write_text("import sys\nfrom runner.__main__ import program\nsys.exit(program())\n")
+    words = [*(["-m", "runner"] if module else [script]), fresh.spec, "-q"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def printed(*before, path=str(ROOT)):
+        command = [sys.executable, *before, *words]
+        return subprocess.run(
+            command, env={**env, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert printed() == ""
+    record = fresh.root / ".offpipe/noop-spec.json"
+    before = record.stat().st_mtime_ns
+    assert printed(path=f"{tmp_path}:{ROOT}") == "the end\n"
+    assert "function calls" in printed("-m", "cProfile")
+    assert record.stat().st_mtime_ns == before, "it was planned"

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from runner.contain.client import Launch, Launcher
+from runner.levels import KERNEL, SCAN
 from runner.processes import is_alive, process_identity
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -54,10 +55,14 @@ class Bench:
         return self.run(sys.executable, "-I", "-S", "-c", textwrap.dedent(code), **fields)
 
 
-@pytest.fixture(params=["tree", "plain"] if sys.platform.startswith("linux") else ["plain"])
+@pytest.fixture(params=["tree", "plain", "kernel"] if sys.platform.startswith("linux") else ["plain"])
 def bench(request, tmp_path):
-    """Promises that hold on every system."""
-    with Launcher.start(plain=request.param == "plain") as launcher:
+    """Promises that hold on every system, and whichever way a program is started."""
+    level = KERNEL if request.param == "kernel" else SCAN
+    with Launcher.start(level, plain=request.param == "plain") as launcher:
+        launcher.await_ready()
+        if launcher.refusal is not None:
+            pytest.skip(f"no level {level} here: {launcher.refusal}")
         yield Bench(launcher, tmp_path)
 
 
@@ -88,6 +93,12 @@ def test_reports_the_exit_code(bench):
     ended = bench.run("/bin/sh", "-c", "exit 7")
     assert (ended.code, ended.signal, ended.sent, ended.timed_out) == (7, None, False, False)
     assert ended.failed_to_start is None and ended.left_behind == 0
+
+
+def test_a_word_that_no_program_can_be_given_starts_none(bench):
+    ended = bench.run("/bin/echo", "a\0b", "c", env={**ENVIRONMENT, "X": "1"})
+    assert ended.failed_to_start
+    assert bench.log.read_bytes() == b""
 
 
 def test_reports_a_signal_of_the_programs_own_as_not_sent(bench):
@@ -422,10 +433,15 @@ def test_parallel_stages_are_not_harmed_by_the_sweep_of_another(tree):
 
 
 def test_a_group_left_behind_is_ended_on_every_system(bench):
-    ended = bench.run("/bin/sh", "-c", "sleep 600 & echo $! > pids")
+    """What is left holds an end of a pipe."""
+    os.mkfifo(bench.directory / "fifo")
+    reads = os.open(bench.directory / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    ended = bench.run("/bin/sh", "-c", "exec 3> fifo; sleep 600 &")
     assert ended.left_behind == 1
-    (pid,) = pids(bench.directory / "pids", 1)
-    until(lambda: gone(pid))
+    poll = select.poll()
+    poll.register(reads, select.POLLIN)
+    assert poll.poll(LONG * 1000) and os.read(reads, 1) == b""
+    os.close(reads)
 
 
 def test_a_hundred_launches_at_once(bench):

@@ -137,3 +137,9 @@ def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenev
 def test_the_shell_words_of_a_command_name_no_code(bench):
     bench.define(shell("a", "true"))
     assert code(bench) == {"files": {}}
+
+
+def test_a_placeholder_is_not_the_name_of_a_file(bench):
+    bench.write("{params.script}", "#!/usr/bin/env python3\nimport socket\n")
+    bench.define({"name": "a", "command": ["sh", "{params.script}"], "outputs": ["out.txt"], "params": {"script": "x"}})
+    assert code(bench) == {"files": {}}

@@ -1,88 +1,109 @@
 import os
+import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
+from noop_shared import AROUND, MANY, made
 
-from runner.decide.noop import MAGIC, Looked, decode, record, record_path, surroundings
-from runner.decide.settled import COARSE_NS, TICK_NS
+from runner.decide.noop import MAGIC, decode, is_damaged, record_path, surroundings
 
-AROUND = ("1", "here")
-
-
-@pytest.fixture
-def looked(tmp_path):
-    for name in ("file", "entry", "tree/one", "way/x"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x")
-    found = Looked()
-    found.add(str(tmp_path / "file"))
-    found.add(str(tmp_path / "gone"))
-    found.entries.add(str(tmp_path / "entry"))
-    found.tree(str(tmp_path / "tree"))
-    found.listed(str(tmp_path / "nowhere"))
-    found.ways.add(str(tmp_path / "way"))
-    return found
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def later():
-    return time.time_ns() + 2 * COARSE_NS
-
-
-def test_a_record_is_current_until_something_of_it_changes(looked, tmp_path):
-    found = decode(record(looked, AROUND, {"n": 1}, began=later()).encode())
-    assert found.told == {"n": 1}
+def test_looking_at_it_leaves_the_process_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    found = made(tmp_path, 2)
+    before, descriptors = os.getcwd(), os.listdir("/proc/self/fd")
     assert found.is_current(AROUND)
-    assert not found.is_current((*AROUND, "more"))
-    (tmp_path / "way/y").write_text("x")
-    assert found.is_current(AROUND), "of a way only the kind counts"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda top: (top / "file").write_text("y"),
-        lambda top: (top / "file").unlink(),
-        lambda top: (top / "file").chmod(0o755),
-        lambda top: (top / "entry").write_text("y"),
-        lambda top: (top / "tree/two").write_text("y"),
-        lambda top: (top / "tree/one").write_text("y"),
-        lambda top: (top / "gone").write_text("y"),
-        lambda top: (top / "gone").symlink_to("entry"),
-        lambda top: (top / "nowhere").mkdir(),
-        lambda top: (top / "way").rename(top / "away"),
-        lambda top: ((top / "way").rename(top / "away"), (top / "way").symlink_to("away")),
-    ],
-)
-def test_every_change_shows(looked, tmp_path, change):
-    found = record(looked, AROUND, {}, began=later())
-    change(tmp_path)
+    (tmp_path / "1").unlink()
     assert not found.is_current(AROUND)
+    os.rename(tmp_path, f"{tmp_path}-away")
+    assert not found.is_current(AROUND)
+    assert (os.getcwd(), os.listdir("/proc/self/fd")) == (before, descriptors)
 
 
-def test_what_changed_since_the_plan_or_just_before_is_not_recorded(looked, tmp_path):
-    newest = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one"))
-    assert record(looked, AROUND, {}, began=newest) is None
-    assert record(looked, AROUND, {}, began=newest + TICK_NS // 2) is None
-    assert record(looked, AROUND, {}, began=later()) is not None
+def test_a_directory_that_nobody_may_go_back_to_is_not_left(tmp_path, monkeypatch):
+    """As that is which a program of another user was started in."""
+    found = made(tmp_path, 2)
+    (tmp_path / "closed").mkdir()
+    monkeypatch.chdir(tmp_path / "closed")
+
+    def refuse(_descriptor):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "fchdir", refuse)
+    assert not found.is_current(AROUND)
+    assert os.getcwd() == str(tmp_path / "closed")
 
 
-def test_what_is_gone_or_came_since_is_not_recorded(looked, tmp_path):
-    (tmp_path / "gone").write_text("y")
-    assert record(looked, AROUND, {}, began=later()) is None
-    (tmp_path / "gone").unlink()
-    (tmp_path / "entry").unlink()
-    assert record(looked, AROUND, {}, began=later()) is None
+# ---- two processes: in one of their own, since a process with threads does not share the work ------------------------
+
+SETTINGS = {
+    "plain": "",
+    "refused": "def refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refuse",
+    "killed": """
+def fork(fork=os.fork):
+    child = fork()
+    if child == 0:
+        signal.pause()
+    os.kill(child, signal.SIGKILL)
+    return child
+os.fork = fork
+""",
+    "unheard": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "one": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    "threaded": "import threading",
+}
+CHILDLESS = {"refused", "one", "threaded"}
 
 
-def test_of_other_bytes_nothing_is_read(looked):
-    content = record(looked, AROUND, {}, began=later()).encode()
+def told(top, setting, looked="look(Path(sys.argv[1]))"):
+    program = f"import os, signal, sys\nfrom pathlib import Path\nfrom noop_shared import *\n{setting}\n{looked}"
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/support'}"}
+    command = [sys.executable, "-S", "-c", program, str(top)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_whatever_becomes_of_the_child_every_change_shows(tmp_path, setting):
+    done = told(tmp_path, SETTINGS[setting])
+    shares = setting not in CHILDLESS and len(os.sched_getaffinity(0)) > 1
+    assert done.stdout.split() == [*(["meanwhile"] if shares else []), "True", *["False"] * 6]
+    assert done.stderr == ""
+
+
+def test_no_child_is_left_when_what_is_done_meanwhile_fails(tmp_path):
+    looked = f"""
+try:
+    made(Path(sys.argv[1]), {MANY}).is_current(AROUND, lambda: 1 / 0)
+except ZeroDivisionError:
+    os.waitpid(-1, 0)
+"""
+    done = told(tmp_path, "os.sched_getaffinity = lambda process: {0, 1}", looked)
+    assert done.stderr.count("ChildProcessError: ") == 1
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_of_other_bytes_nothing_is_read(tmp_path):
+    content = made(tmp_path, 2).encode()
     for at in range(0, len(content), 7):
         assert decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]) is None
     for length in range(0, len(content), 11):
         assert decode(content[:length]) is None
     assert decode(content + b"x") is None
     assert decode(MAGIC) is None
+
+
+def test_a_record_of_another_release_is_no_damage(tmp_path):
+    content = made(tmp_path, 2).encode()
+    assert not is_damaged(content)
+    assert is_damaged(content[:-1])
+    assert is_damaged(b"")
+    other = content.replace(MAGIC, b"offpipe noop 1\n")
+    assert decode(other) is None and not is_damaged(other)
 
 
 def test_the_surroundings_are_the_interpreter_its_path_and_two_variables(monkeypatch):

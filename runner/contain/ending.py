@@ -1,0 +1,140 @@
+"""The end of a Python stage that was forked: at once, where taking its interpreter apart would do nothing that shows.
+
+That would take longer than many a stage: it touches every object that came from the launcher, and so copies every page.
+What of it shows concerns what the program made: a `__del__`, the rest of a generator, the callback of a weak reference,
+a function registered for the end, a thread, a file that is still to be written and closed. Where there is one of
+these, or anything not known to be none, the interpreter ends as all do.
+
+Loaded by the launcher program only.
+"""
+
+from __future__ import annotations
+
+import _io
+import _thread
+import _warnings
+import atexit
+import gc
+import os
+import sys
+from _frozen_importlib import FrozenImporter
+from _frozen_importlib_external import NamespaceLoader, SourceFileLoader, SourcelessFileLoader
+from _weakref import ReferenceType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
+IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, comes to nothing
+KEEPERS = ("weakref", "_weakrefset")  # modules whose callbacks drop an entry of a mapping or set
+DEREGISTRATION = "_destroy"  # the callback of abstract classes, written in C (Modules/_abc.c)
+Module, Builtin = type(sys), type(len)
+# As their own classes cannot have it otherwise.
+_bases = type.__dict__["__mro__"].__get__
+_names = type.__dict__["__dict__"].__get__
+
+
+class Ending:
+    """What the launcher's interpreter is before there are stages, by which is told what a stage has made."""
+
+    def __init__(self) -> None:
+        self._modules = frozenset(map(id, sys.modules.values()))
+        self._harmless = {kind for kind in map(type, gc.get_objects()) if not _has_end(kind)} | IN_MEMORY | FILES
+        self._filters = list(_warnings.filters)
+        self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
+
+    def leave(self, code: object, streams: Sequence[int]) -> None:
+        """Runs in a *stage*: end it as a program is ended that exits with `code`; return where that is not known to do.
+
+        `streams` are the identities of the standard ones that it was given.
+        """
+        try:
+            status = 0 if code is None else code
+            if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
+                sys.stderr.flush()  # this one first, as of a program in a file (flush_io, Python/pythonrun.c)
+                sys.stdout.flush()
+                os._exit(status)
+        except BaseException:  # noqa: BLE001 - the interpreter comes to it once more
+            pass
+
+    def _shows_nothing(self, streams: Sequence[int]) -> bool:
+        return (
+            not _is_watched()
+            and not atexit._ncallbacks()  # noqa: SLF001 - told nowhere else
+            and not _thread._count()  # noqa: SLF001
+            and not _awaits_threads(sys.modules.get("threading"))
+            and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
+            and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
+            and all(map(self._is_plain, sys.modules.values()))
+            and self._are_harmless(gc.get_objects())
+        )
+
+    def _warns_as_before(self, module: Any) -> bool:  # noqa: ANN401
+        """Whether a directory that is left open in the middle is still no reason to warn."""
+        return module is None or bool(module.filters == self._filters)
+
+    def _is_plain(self, module: Any) -> bool:  # noqa: ANN401
+        """Whether a module was there before, or is of Python alone: any other may hold what ends in its own way."""
+        if id(module) in self._modules or module is sys.modules["__main__"]:
+            return True
+        loader = getattr(vars(module).get("__spec__"), "loader", None) if type(module) is Module else None
+        return loader is FrozenImporter or type(loader) in (SourceFileLoader, SourcelessFileLoader, NamespaceLoader)
+
+    def _are_harmless(self, objects: list[object]) -> bool:
+        """Whether none of these does anything when it ends: the objects, but of some simple kinds, made by a stage."""
+        kinds = {*map(type, objects)}
+        if any(map(_has_end, kinds - self._harmless)):
+            return False
+        texts: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
+        own = {id(part) for text in texts for part in (text, text.buffer, text.buffer.raw)}
+        looked_at = {kind for kind in kinds if kind in FILES or {Module, type, ReferenceType} & {*_bases(kind)}}
+        for one in objects:
+            kind = type(one)
+            if kind not in looked_at:
+                continue
+            if kind in FILES:
+                fine = id(one) in own or _is_closed(one)
+            elif ReferenceType in _bases(kind):
+                fine = self._only_drops(one.__callback__)  # type: ignore[attr-defined] # of a weak reference
+            elif type in _bases(kind):
+                fine = not _has_end(one)  # type: ignore[arg-type] # it is a class
+            else:
+                fine = self._is_plain(one)
+            if not fine:
+                return False
+        return True
+
+    def _only_drops(self, callback: Any) -> bool:  # noqa: ANN401
+        if type(callback) is Builtin:
+            owner: object = callback.__self__  # type: ignore[attr-defined] # of a function written in C
+            return callback.__name__ == DEREGISTRATION and type(owner) is ReferenceType
+        return callback is None or id(getattr(callback, "__globals__", None)) in self._keepers
+
+
+def _has_end(kind: type) -> bool:
+    """Whether something runs when an object of this class ends; classes in C have a `__del__` for that as well."""
+    return any("__del__" in _names(base) for base in _bases(kind))
+
+
+def _is_closed(file: Any) -> bool:  # noqa: ANN401 - one of FILES
+    while type(file) is _io.TextIOWrapper:
+        file = file.buffer
+    return type(file) in FILES and (type(file) is _io.FileIO or type(file.raw) is _io.FileIO) and file.closed is True
+
+
+def _is_watched() -> bool:
+    """Whether something of the program's is called for whatever happens, so that even our own calls would show."""
+    if sys.gettrace() or sys.getprofile() or "gc" in sys.modules or gc.callbacks:
+        return True
+    try:
+        sys.audit(None)  # type: ignore[arg-type] # which only is noticed when there is a hook to be told
+    except TypeError:
+        return True
+    monitoring = getattr(sys, "monitoring", None)
+    return monitoring is not None and any(map(monitoring.get_tool, range(6)))
+
+
+def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or None
+    return threading is not None and bool(threading._threading_atexits)  # noqa: SLF001 - told nowhere else

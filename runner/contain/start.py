@@ -1,0 +1,45 @@
+"""How a stage is started: the quickest way that fits it.
+
+A Python stage is a fork of the launcher (zygote), a program is started without one (spawn) where that can be had and
+goes well, and by a fork that executes it (child) otherwise.
+
+Loaded by the launcher program only.
+"""
+
+from __future__ import annotations
+
+from runner.contain.child import fork_stage
+from runner.contain.spawn import Spawner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.contain.child import Request
+    from runner.contain.isolate import Isolation
+    from runner.contain.tag import Tags
+    from runner.contain.tree import ProcessTree, SessionTree
+    from runner.contain.zygote import Zygote
+
+
+class Starter:
+    """Starts the stages of one launcher."""
+
+    def __init__(
+        self, tree: ProcessTree | SessionTree, tags: Tags | None, isolation: Isolation, zygote: Zygote | None
+    ) -> None:
+        self.zygote = zygote
+        self._tree = tree
+        self._isolation = isolation
+        self._spawner = Spawner(tree, tags, isolation) if tags is not None and tree.takes_all else None
+
+    def start(self, request: Request) -> tuple[int, int | None]:
+        """Start one stage; returns its process and, where that may still fail, what fork_stage does.
+
+        Raises OSError when there is no descriptor or process, and in the child of a zygote Forked.
+        """
+        zygote = self.zygote if self.zygote is not None and self.zygote.takes(request) else None
+        if self._spawner is not None:
+            if zygote is None and (pid := self._spawner.spawn(request)) is not None:
+                return pid, None
+            self._spawner.leave_threads()
+        self._tree.begin()
+        return fork_stage(request, self._tree, self._isolation, zygote)
