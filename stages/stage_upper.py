@@ -52,7 +52,7 @@ def upper_text(text: str) -> str:
     """The same as text.upper(), up to three times as fast where few letters are not ASCII.
 
     One letter beyond ASCII makes the whole str slow to convert, so it should not be in the same str as a megabyte; but
-    where most pieces have one, to take the text apart costs more than it saves. Upper case looks at one letter at a time
+    where most pieces have one, taking the text apart costs more than it saves. Upper case looks at one letter at a time
     (lower case does not), so a text may be cut anywhere.
     """
     if text.isascii():
