@@ -11,7 +11,7 @@ from runner.api.locking import last_holder
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
 from runner.api.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError, OffpipeError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
 from runner.record.locks import is_held
@@ -111,10 +111,7 @@ def run(
         session = Session(spec_path, options, tick, writes=True, warn=heard.warn)
         refuse_newer(session, options.run_id)
         seen = last_holder(session.spec.paths)
-        try:
-            plan: Plan | None = session.plan()
-        except _AnotherRunError:
-            plan = None
+        plan = _planned(session)
         may_be_held = False
         if plan is not None:
             plan = refuse(session, options, plan)
@@ -128,6 +125,17 @@ def run(
                 raise
             # The run that is open is the holder's, also one of the same id, and none of its work concerns us.
             return _nothing_to_do(session, options, plan, began, remembers=False)
+
+
+def _planned(session: Session) -> Plan | None:
+    """Return the plan without the lock, or None when another run has it."""
+    try:
+        return session.plan()
+    except _AnotherRunError:
+        return None
+    except InterruptedRunError:
+        session.save_cache()  # the next run reads the rest
+        raise
 
 
 def _nothing_to_do(

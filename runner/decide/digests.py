@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from runner.decide.settled import is_settled
 from runner.errors import Fault, InputError
-from runner.paths import is_partial
+from runner.paths import PARTIAL_PREFIX, is_partial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,6 +158,8 @@ class DigestCache:
         return hasher.hexdigest(), signed
 
     def _store(self, path: str, signed: Signature, sha256: str) -> None:
+        if f"/{PARTIAL_PREFIX}" in path:  # it will have another name, and none asks for this one again
+            return
         self._used.add(path)
         if self._entries.get(path) != (signed, sha256):
             self._entries.pop(path, None)  # so that the new one is the youngest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from runner.errors import StateError
 from runner.record import files
@@ -21,13 +21,14 @@ from runner.record.audit import (
     encode_record,
     key_id_of,
     last_record,
+    parse_record,
     sync_or_take_back,
 )
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.record.seal import Seal
 
@@ -97,6 +98,22 @@ class Ledger:
         finally:
             os.close(descriptor)
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
+
+
+def refuse_untold(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
+    """Raise StateError unless the log of an open run has the beginning that the ledger has, where those are keyed.
+
+    `beginnings`: number and hash of each in the log. For whoever has not the key can put a whole log in its place.
+    """
+    if seal.id is None:
+        return
+    found: dict[str, object] = {}
+    with files.naming(path, "read"), open(files.open_regular(path), "rb") as ledger:
+        for line in ledger:
+            if b'"ev":"opened"' in line and (record := parse_record(line, seal)) and record["run"] == run:
+                found = cast("dict[str, object]", record["data"])
+    if beginnings.get(cast("int", found.get("logSeq"))) != found.get("logHash", ""):
+        raise damaged(log, 1, "the log is not the one that the ledger knows")
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:

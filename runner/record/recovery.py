@@ -18,6 +18,7 @@ from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.commits import COMMIT, Commits
+from runner.record.ledger import refuse_untold
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_attempt, is_commit, is_opening
 from runner.record.state import read_marker, write_marker
@@ -56,7 +57,7 @@ def recover(
     what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` hears of a
     commit that a file of somebody else's is in the way of.
     """
-    told = {run: _read_run(paths.audit(run), seal, durable=durable) for run in runs}
+    told = {run: _read_run(paths, run, seal, durable=durable) for run in runs}
     lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
     now = Now(lineage, frozenset(path for outputs in declared.values() for path in outputs.values()), warn)
     for run, one in told.items():
@@ -148,6 +149,7 @@ class _Told:
         self.lineage: dict[Place, Place | None] = {}
         self.last: Position | None = None
         self.selected: tuple[str, ...] = ()
+        self.beginnings: dict[int, str] = {}
         for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
             self.last = Position(int(str(record["seq"])), str(record["hash"]))
@@ -173,14 +175,18 @@ class _Told:
             self.asked.add(data["stage"])
         elif event in ("run.start", "run.resumed"):
             self.selected = tuple(data.get("stages", ()))
+            self.beginnings.update([self.last] if self.last else ())
             self.died = True
         elif event == "run.stopped":  # written after everything was made durable
             self.unsynced.clear()
             self.died = False
 
 
-def _read_run(log: str, seal: Seal, *, durable: bool) -> _Told:
+def _read_run(paths: StatePaths, run: str, seal: Seal, *, durable: bool) -> _Told:
+    log = paths.audit(run)
     told = _Told(log, seal)
+    if told.started or told.commits:
+        refuse_untold(paths.ledger, run, told.beginnings, log, seal)
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     elif durable and told.unsynced:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -121,7 +123,9 @@ def test_an_interrupt_while_waiting_for_the_next_attempt_is_heard_at_once(bench)
 def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
     with bench.write("big.bin", b"").open("wb") as big:
         big.truncate(4 << 30)
-    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", inputs={"big": "big.bin"}))
+    before = bench.root / "before.bin"
+    before.symlink_to(sys.executable)  # nobody writes to it, so its digest will hold
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", inputs={"before": "before.bin", "big": "big.bin"}))
     process = bench.start()
     wait_for(lambda: reads(process.pid, "big.bin"), "hashing")
     began = time.monotonic()
@@ -130,6 +134,7 @@ def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
     assert process.returncode == 143
     assert time.monotonic() - began < 1.0
     assert not bench.exists("out")
+    assert str(before) in json.loads(bench.read("state/files.json"))["files"]  # the next run need not read it
 
 
 def reads(pid, name):

@@ -5,53 +5,23 @@ The process ends itself at the n-th call that changes the disk, for every n, bef
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from forked_runs import DIED, ForkedRuns
 from pipeline_bench import PipelineBench, shell
 
 from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 
-ROOT = Path(__file__).resolve().parents[2]
 MORE = 400  # than any of these runs has changes
 
-DYING = """
-import os, sys
-at, after = int(sys.argv[1]), sys.argv[2] == "after"
-count = 0
-def dying(call):
-    def wrapped(*args, **kwargs):
-        global count
-        count += 1
-        if count == at and not after:
-            os._exit(99)
-        try:
-            return call(*args, **kwargs)
-        finally:  # also when it changed nothing: the directory was there
-            if count == at:
-                os._exit(99)
-    return wrapped
-from runner.record import files
-for name in "open write rename unlink rmdir mkdir ftruncate truncate fsync fdatasync".split():
-    if name == "open":
-        real_open = os.open
-        def counted(path, flags, *rest, **named):
-            if flags & os.O_CREAT:
-                return dying(real_open)(path, flags, *rest, **named)
-            return real_open(path, flags, *rest, **named)
-        os.open = counted
-    else:
-        setattr(os, name, dying(getattr(os, name)))
-from runner.cli import main
-code = main(sys.argv[3:])
-print(count, file=sys.stderr)
-sys.exit(code)
-"""
+
+@pytest.fixture(scope="module")
+def runs():
+    made = ForkedRuns()
+    yield made
+    made.close()
 
 
 def verdict(bench):
@@ -65,16 +35,6 @@ def verdict(bench):
     if findings.damage:
         return "damaged", findings.damage
     return ("incomplete" if findings.incomplete else "intact"), [*findings.incomplete, *findings.notes]
-
-
-def run(bench, at, when, *words):
-    """Run until the change `at`; whether that was reached."""
-    command = [sys.executable, "-c", DYING, str(at), when, "run", str(bench.spec), "-q", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    assert done.returncode in {0, 1, 99}, done.stderr
-    return done.returncode == 99
 
 
 COPY = "cat in.txt > $PIPELINE_OUTPUT_OUT"
@@ -113,9 +73,14 @@ def stages(script):
     )
 
 
+def assert_succeeds(runs, bench):
+    ended = runs.run("run", str(bench.spec), "-q")
+    assert ended.code == 0, ended.said
+
+
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("before", [first, changed, idle, resumed])
-def test_no_kill_leaves_damage(tmp_path, before, part):
+def test_no_kill_leaves_damage(tmp_path, runs, before, part):
     """Each part takes every fourth change, so that they can run side by side."""
     template = tmp_path / "template"
     template.mkdir()
@@ -125,19 +90,20 @@ def test_no_kill_leaves_damage(tmp_path, before, part):
     before(bench)
     kills = 0
     for at in range(1 + part, MORE, 4):
-        when = "after" if at // 4 % 2 else "before"
+        after = bool(at // 4 % 2)
         disturbed = PipelineBench(tmp_path / f"run{at}")
         shutil.copytree(template, disturbed.root, symlinks=True)
-        killed = run(disturbed, at, when)
+        ended = runs.run("run", str(disturbed.spec), "-q", dies_at=at, after=after)
+        assert ended.code in {0, 1, DIED}, ended.said
         verified, said = verdict(disturbed)
-        assert verified != "damaged", (at, when, said)
-        if not killed:
+        assert verified != "damaged", (at, after, said)
+        if ended.code != DIED:
             break
         kills += 1
-        disturbed.succeed("run", "-q")
-        disturbed.succeed("run", "-q")  # for the other run that is open, if there is one
+        assert_succeeds(runs, disturbed)
+        assert_succeeds(runs, disturbed)  # for the other run that is open, if there is one
         verified, said = verdict(disturbed)
-        assert verified == "intact", (at, when, said)
+        assert verified == "intact", (at, after, said)
         shutil.rmtree(disturbed.root)
     assert kills
     bench.close()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from call_tracer import trace
 from crash_checks import Place
 
+from runner.errors import EXIT_OK, EXIT_PENDING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -107,8 +109,7 @@ class RefusingDisk:
         yield from place.faults_of_outputs(self.wanted)
         if refusal.name not in REMOVALS:
             yield from (f"left: {path}" for path in place.state.glob("tmp/**/*"))
-        if place.logs():
-            yield from self._faults_of_verify(place, 0, 3)
+        yield from place.faults_of_verify(EXIT_OK, EXIT_PENDING)
 
     def _faults_of_stage(self, place: Place, refusal: Refusal, traced: Traced) -> Iterator[str]:
         if traced.code != 1 or not re.search(r"^error: stage \w+: failed with exit 74$", self.said(), re.MULTILINE):
@@ -119,7 +120,7 @@ class RefusingDisk:
 
     def faults_after(self, place: Place) -> Iterator[str]:
         """Run again, undisturbed, and yield all that is not as it must be then."""
-        done = self._run(place, "run")
+        done = self._run(place)
         if done.returncode:
             yield f"the next run fails with {done.returncode}: {done.stderr}"
             return
@@ -127,12 +128,7 @@ class RefusingDisk:
             yield "the outputs are not those of an undisturbed run"
         yield from place.faults_of_state()
         yield from place.faults_of_end()
-        yield from self._faults_of_verify(place, 0)
-
-    def _faults_of_verify(self, place: Place, *allowed: int) -> Iterator[str]:
-        done = self._run(place, "verify")
-        if done.returncode not in allowed:
-            yield f"verify: {done.returncode}: {done.stdout}{done.stderr}"
+        yield from place.faults_of_verify(EXIT_OK)
 
     def traced(self, place: Place, refusal: Refusal | None = None) -> Traced:
         """Run, one stage at a time, with that call refused."""
@@ -147,8 +143,8 @@ class RefusingDisk:
             and refusal.part in call.path,
         )  # fmt: skip
 
-    def _run(self, place: Place, verb: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "runner", verb, self._spec, "--workspace", str(place.workspace)]
+    def _run(self, place: Place) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "runner", "run", self._spec, "--workspace", str(place.workspace)]
         return subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
 
     def place(self) -> Place:

@@ -312,6 +312,26 @@ def test_a_run_that_began_without_a_key_goes_on_without_in_a_ledger_that_is_keye
     assert verify(bench.spec, env=key).returncode == 0
 
 
+@pytest.mark.parametrize("what", ["without the key", "of another run"])
+def test_a_run_does_not_go_on_from_a_log_that_was_put_in_the_place_of_its_own(bench, key, what):
+    from audit_bench import State
+
+    bench.succeed("run", "--run-id", "before", env=key)
+    bench.define(A, shell("c", FAIL_ONCE))
+    assert bench.run("run", "-f", "--run-id", "open", env=key).returncode == 1
+    state = State(bench.root / "state", bench.root.parent / "copy")
+    if what == "without the key":
+        state.rewrite("audit_open.jsonl", lambda records: records[0]["data"].update(keyId=None))
+    else:
+        state.put("audit_open.jsonl", state.lines("audit_before.jsonl")[:-1])
+    forged = state.file("audit_open.jsonl").read_bytes()
+    bench.write("state/audit_open.jsonl", forged)
+    done = bench.run(env=key)
+    assert done.returncode == 74
+    assert "audit_open.jsonl:1: the log is not the one that the ledger knows" in done.stderr
+    assert bench.read("state/audit_open.jsonl") == forged
+
+
 def test_whoever_has_not_the_key_can_rewrite_nothing(bench, key):
     """Everything is rewritten, consistently, with plain hashes, with and without the ids of the key."""
     from audit_bench import State

@@ -205,6 +205,17 @@ def test_cache_does_not_grow_for_ever(tmp_path):
     assert str(path) in kept and "/old/99" not in kept and "/old/100" in kept
 
 
+def test_what_lies_in_a_partial_is_not_kept(tmp_path):
+    """It gets another name with the next step, and each attempt has another partial."""
+    path = tmp_path / ".partial-0123ab.tree" / "file"
+    path.parent.mkdir()
+    path.write_bytes(b"content")
+    cache = DigestCache(clock=much_later)
+    assert cache.file(str(path))[0] == sha(b"content")
+    assert not cache.dirty
+    assert json.loads(cache.dump())["files"] == {}
+
+
 def test_fifo_is_refused_and_not_opened(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)

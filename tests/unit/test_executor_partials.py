@@ -1,0 +1,134 @@
+"""What lies beside an output: an attempt gets what a checkpoint of its key and of an attempt on record vouches for."""
+
+import json
+import os
+
+import pytest
+
+from runner.decide.fingerprint import Fingerprint
+from runner.executor.job import Job
+from runner.executor.partials import Partials
+from runner.paths import partial_path, partial_tag
+from runner.spec.load import load_spec
+
+KEY = "key"
+FIRST, SECOND, LOST = partial_tag("r", 1), partial_tag("r", 2), partial_tag("other", 1)
+
+
+class Place:
+    """A stage with an output of two names, in a workspace; `partials` know of attempt 1 of run `r`."""
+
+    def __init__(self, root, **stage):
+        (root / "state").mkdir()
+        spec = {"name": "a", "command": ["true"], "outputs": {"one": "one.txt", "two": "two.txt"}, **stage}
+        (root / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": [spec]}))
+        self.root = root
+        self.spec = load_spec(str(root / "spec.json"))
+        (self.stage,) = self.spec.stages
+        self.partials = Partials(self.spec, {"a": {FIRST: KEY}})
+
+    def job(self, number=2, key=KEY, run="r"):
+        job = Job(self.stage, Fingerprint(key, {}, {}))
+        job.number, job.tag = number, partial_tag(run, number)
+        return job
+
+    def lay(self, tag, content="0123456789", names=("one.txt", "two.txt")):
+        for name in names:
+            with open(partial_path(str(self.root / name), tag), "w", encoding="utf-8") as file:
+                file.write(content)
+
+    def checkpoint(self, length=4, key=KEY):
+        told = {"v": 1, "key": key, "outputs": {name: {"length": length} for name in ("one", "two")}}
+        (self.root / "state/progress_a.json").write_text(json.dumps(told))
+
+    def left(self):
+        """What is there by name; a progress file as None."""
+        found = {path.name: path.read_text() for path in self.root.glob(".partial-*")}
+        return found | {path.name: None for path in self.root.glob("state/progress_*")}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def kept(tag, content):
+    return {f".partial-{tag}.one.txt": content, f".partial-{tag}.two.txt": content, "progress_a.json": None}
+
+
+def test_each_attempt_has_partials_of_its_own_beside_the_real_paths(place):
+    assert place.partials.of(place.job(1)) == {
+        "one": partial_path(str(place.root / "one.txt"), FIRST),
+        "two": partial_path(str(place.root / "two.txt"), FIRST),
+    }
+    assert place.partials.real(place.stage) == {
+        name: str(place.root / path) for name, path in place.stage.outputs.items()
+    }
+
+
+def test_what_a_checkpoint_vouches_for_is_cut_and_handed_over(place):
+    place.lay(FIRST)
+    place.checkpoint()
+    place.partials.make_room(place.stage)
+    place.partials.hand_over(place.job())
+    assert place.left() == kept(SECOND, "0123")
+
+
+def test_an_attempt_without_a_checkpoint_finds_nothing_of_any_other(place):
+    place.lay(FIRST)
+    place.lay(LOST)
+    place.partials.make_room(place.stage)
+    place.partials.hand_over(place.job())
+    assert place.left() == {}
+
+
+@pytest.mark.parametrize("spoil", ["another key", "an attempt that is not on record", "too short", "one is missing"])
+def test_all_goes_of_which_something_does_not_fit(place, spoil):
+    place.lay(LOST if spoil == "an attempt that is not on record" else FIRST)
+    place.checkpoint(length=11 if spoil == "too short" else 4, key="old" if spoil == "another key" else KEY)
+    if spoil == "one is missing":
+        os.unlink(partial_path(str(place.root / "two.txt"), FIRST))
+    place.partials.hand_over(place.job())
+    assert place.left() == {}
+
+
+def test_of_two_that_would_do_neither_is_taken(place):
+    place.lay(FIRST)
+    place.partials.hand_over(place.job())
+    place.lay(SECOND)
+    place.checkpoint()
+    place.partials.hand_over(place.job(3))
+    assert place.left() == {}
+
+
+def test_after_a_failure_what_a_checkpoint_vouches_for_stays(place):
+    place.partials.hand_over(place.job())
+    place.lay(SECOND)
+    place.checkpoint()
+    place.partials.sweep(place.job())
+    assert place.left() == kept(SECOND, "0123456789")  # cut by whoever goes on
+    place.checkpoint(key="old")
+    place.partials.sweep(place.job())
+    assert place.left() == {}
+
+
+def test_what_asked_for_a_network_leaves_nothing(place):
+    place.lay(SECOND)
+    place.checkpoint()
+    place.partials.discard(place.job())
+    assert place.left() == {}
+
+
+def test_a_stage_that_is_up_to_date_loses_the_checkpoint_of_what_it_is_no_longer_to_be(place):
+    place.lay(FIRST)
+    place.partials.forget(place.stage)
+    assert len(place.left()) == 2  # without a checkpoint nobody looks
+    place.checkpoint()
+    place.partials.forget(place.stage)
+    assert place.left() == {}
+
+
+def test_where_stdout_is_an_output_it_is_there_from_the_start(tmp_path):
+    place = Place(tmp_path, stdout="one")
+    place.partials.hand_over(place.job())
+    assert place.left() == {f".partial-{SECOND}.one.txt": ""}
