@@ -74,18 +74,16 @@ def _leave(code: int, before: frozenset[str]) -> None:
 
     A plugin may have left a file open, or a thread that works. `before`: the modules that were loaded at the start.
     """
+    from runner.display.streams import flushed
+
     names = {name.partition(".")[0] for name in sys.modules.keys() - before}
     threading = sys.modules.get("threading")
     if sys.gettrace() or sys.getprofile() or (threading is not None and threading.active_count() > 1):
         return
     if names <= OURS | sys.stdlib_module_names:
         atexit._run_exitfuncs()  # noqa: SLF001 - those of the libraries that we use, which nothing else calls
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (AttributeError, OSError, ValueError):
-            return
-        os._exit(code)
+        if flushed():
+            os._exit(code)
 
 
 if __name__ == "__main__":
