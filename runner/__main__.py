@@ -74,7 +74,7 @@ def _leave(code: int, before: frozenset[str]) -> None:
 
     A plugin may have left a file open, or a thread that works. `before`: the modules that were loaded at the start.
     """
-    from runner.display.streams import flushed
+    from runner.cli import flushed
 
     names = {name.partition(".")[0] for name in sys.modules.keys() - before}
     threading = sys.modules.get("threading")
