@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def takes(spec: Spec, tree: str) -> set[str]:
     """Return what of a tree a spec takes: absolute paths of files, and of directories that are inputs as a whole."""
-    source = Source(spec, tree)
+    source, top = Source(spec, tree), os.path.normpath(tree)  # as the places in it are spelled: not `below/../small`
     found: set[str] = set()
     for stage in spec.stages:
         for name in stage.inputs:
@@ -26,7 +26,7 @@ def takes(spec: Spec, tree: str) -> set[str]:
                 places = [place for _, place in source.input_files(stage, name)]
             except InputError:  # neither there nor in the source, as a run will tell
                 continue
-            found.update(place for place in places if f"{place}/".startswith(f"{tree}/"))
+            found.update(place for place in places if f"{place}/".startswith(f"{top}/"))
     return found
 
 
