@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_offpipe.asked import refuse, told_plainly
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import unkeyed
 from runner.api.options import Options
@@ -16,7 +18,7 @@ from runner.errors import EXIT_OK, EXIT_PENDING, Fault, UsageError
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from pytest_offpipe.onetest import OneTest
@@ -34,6 +36,7 @@ class OffpipeAudit:
     def __init__(self, test: OneTest) -> None:
         self._test = test
 
+    @told_plainly
     def verify(self, report_or_dir: RunReport | StageReport | str | os.PathLike[str] | None = None) -> Verified:
         """Verify log, ledger, metrics, markers and outputs, as `offpipe verify` does; AssertionError for any damage.
 
@@ -58,6 +61,7 @@ class OffpipeAudit:
             raise AssertionError(f"the run succeeded, and its record is incomplete:\n{told}")
         return found
 
+    @told_plainly
     def assert_events(self, report: RunReport | StageReport | None, *events: Event) -> list[Record]:
         """Assert that these events are in the log of a run in this order, others between them; return their records.
 
@@ -69,7 +73,7 @@ class OffpipeAudit:
         found: list[Record] = []
         position = 0
         for number, event in enumerate(events):
-            wanted = {"ev": event} if isinstance(event, str) else dict(event)
+            wanted = _wanted(event)
             at = next((at for at in range(position, len(records)) if not _mismatches(records[at], wanted)), None)
             if at is None:
                 raise AssertionError(_missing_text(records, position, number, wanted))
@@ -78,6 +82,8 @@ class OffpipeAudit:
         return found
 
     def _report(self, given: RunReport | StageReport | None) -> RunReport:
+        if not isinstance(given, RunReport | StageReport | None):
+            refuse("offpipe_audit", given, "a RunReport, or a StageReport; to verify, a spec or a state directory too")
         reports = self._test.reports
         if isinstance(given, RunReport):
             return given
@@ -87,6 +93,14 @@ class OffpipeAudit:
             what = "is of no run in this test" if given is not None else "no run of offpipe in this test"
             raise UsageError(Fault("offpipe_audit", what, "give it a RunReport, or a state directory"))
         return reports[-1]
+
+
+def _wanted(event: object) -> dict[str, Any]:
+    if isinstance(event, str):
+        return {"ev": event}
+    if not isinstance(event, Mapping) or not isinstance(event.get("ev"), str):
+        refuse("an event", event, '"stage.commit", or {"ev": "stage.commit", "stage": "clean"}')
+    return dict(event)
 
 
 class _Mismatch(NamedTuple):
@@ -136,8 +150,8 @@ def _around(records: Sequence[Record], at: int) -> list[str]:
 def _damage_text(found: Verified) -> str:
     first = found.damage[0]
     more = len(found.damage) + found.hidden - 1
-    lines = [f"damaged: {first.file}:{first.line}: {first.field}: {first.what}", *_lines_around(first)]
-    lines += [f"  also {one.file}:{one.line}: {one.field}: {one.what}" for one in found.damage[1:3]]
+    lines = [f"damaged: {first.place}: {first.what}", *_lines_around(first)]
+    lines += [f"  also {one.place}: {one.what}" for one in found.damage[1:3]]
     if more > 2:
         lines.append(f"  and {more - 2:,} more")
     return "\n".join(lines)

@@ -13,8 +13,9 @@ from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
 from pytest_offpipe.session import SHARED
 from pytest_offpipe.settings import SETTINGS, exemptions
+from pytest_offpipe.trees import nothing_taken
 from runner.display.words import printable_lines
-from runner.errors import OffpipeError
+from runner.errors import OffpipeError, UsageError
 from runner.spec.graph import build_graph
 from runner.spec.load import load_spec
 from runner.spec.source import read_source
@@ -45,6 +46,7 @@ class SpecFile(pytest.Module):
             build_graph(self.spec)  # which finds cycles
             lines = stage_lines(read_source(shown))
             exempt = {stage.name: exemptions(self.spec, stage) for stage in self.spec.stages}
+            self._require_inputs()
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
         asked = self.config.stash[SETTINGS].checks
@@ -55,6 +57,13 @@ class SpecFile(pytest.Module):
                 yield self._item(stage.name, check, line, stage, exempt[stage.name].get(check, ""))
         for check in (one for one in AFTER if one in asked):
             yield self._item(PIPELINE, check, 1)
+
+    def _require_inputs(self) -> None:
+        """Raise UsageError where a tree of inputs was given for nothing: large ones would be taken instead."""
+        session = self.config.pluginmanager.get_plugin("offpipe-session")
+        tree = self.config.stash[SETTINGS].inputs
+        if session is not None and tree is not None and session.unused_inputs:
+            raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
 
     def teardown(self) -> None:
         """Leave no process behind when what comes next is no check of this spec."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.asked import refuse, require_text
 from pytest_offpipe.copying import copy
 from runner.errors import Fault, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
@@ -34,7 +35,7 @@ def lay_inputs(spec: Spec, stage: Stage, given: Inputs, scratch: Path) -> dict[s
     for name, content in given.items():
         if name not in stage.inputs:
             what = f'stage {stage.name} has no input "{name}"'
-            raise UsageError(Fault(spec.shown, what, did_you_mean(name, stage.inputs)))
+            raise UsageError(Fault(spec.shown, what, did_you_mean(str(name), stage.inputs)))
         where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
         declared = stage.inputs[name]
         if isinstance(content, Mapping) and declared.endswith("/"):
@@ -59,6 +60,8 @@ def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs
 
 def _pieces(declared: str, given: Content | Mapping[str, Content], where: str) -> dict[str, Content]:
     """Return the declared paths of files (or of a directory that is given whole), and what each is to hold."""
+    if not isinstance(given, bytes | str | os.PathLike | Mapping):
+        refuse(where, given, 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}')
     if is_glob(declared):
         return _matching(declared, given, where)
     if isinstance(given, Mapping):
@@ -104,6 +107,8 @@ def _filled(pattern: str) -> str:
 
 def _placed(content: Content, scratch: Path, where: str) -> str:
     """Return where a content is: in a file of its own, if it was in none."""
+    if not isinstance(content, bytes | str | os.PathLike):
+        refuse(where, content, "bytes, text, or the Path of a file")
     if not isinstance(content, bytes | str):
         if not os.path.exists(content):
             raise _refused(where, f"{os.fspath(content)}: no such file")
@@ -114,6 +119,7 @@ def _placed(content: Content, scratch: Path, where: str) -> str:
 
 
 def _relative(name: str, where: str) -> str:
+    require_text(where, name, "the path of a file")
     plain = os.path.normpath(name)
     if os.path.isabs(plain) or plain.startswith("..") or plain == ".":
         raise _refused(where, f'"{name}" is no path below it')

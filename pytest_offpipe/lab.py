@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_offpipe.asked import (
+    refuse,
+    require_jobs,
+    require_list,
+    require_mapping,
+    require_names,
+    require_params,
+    require_path,
+    require_run_id,
+    told_plainly,
+)
 from pytest_offpipe.giving import lay_tree
 from pytest_offpipe.program import ProgramReport, run_program
 from pytest_offpipe.reports import Outputs, RunReport, StageReport
 from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.settings import SETTINGS, read_settings
 from pytest_offpipe.space import PipelineSpace, StageSpace
-from pytest_offpipe.specs import OffpipeSpec, find, find_stage, load_given, require_names
+from pytest_offpipe.specs import OffpipeSpec, find, find_stage, load_given
+from pytest_offpipe.trees import require_each, require_some
 from runner import results
 from runner.api import Options
 from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
@@ -57,6 +69,7 @@ class Offpipe:
         self._count = 0
         test.stories.append(self._story)
 
+    @told_plainly
     def stage(
         self,
         spec: Given,
@@ -73,9 +86,13 @@ class Offpipe:
         the source are used where none is given, but what another stage makes must be. Each call is from nothing, unless
         it comes `after` another one's report: then it goes on where that one ended, as a second run does.
         """
+        require_mapping("inputs", inputs, '{"text": b"..."}')
+        require_mapping("params", params, '{"key": value}')
+        require_list("plugins", plugins, "a list of objects with hooks")
         loaded = self._load(spec)
         stage = find_stage(loaded, name)
-        alone = StageSpace(self._scratch("stage")) if after is None else self._stages.get(after.workspace)
+        workspace = getattr(after, "workspace", None)
+        alone = StageSpace(self._scratch("stage")) if after is None else self._stages.get(str(workspace))
         if alone is None:
             raise UsageError(Fault("after", "is no report of a stage that ran alone in this test"))
         sandbox = alone.lay(loaded, stage, inputs, params, self._inputs(spec))
@@ -88,6 +105,7 @@ class Offpipe:
             name, results.FAILED, report.exit_code, [], outputs, "", None, report.error, workspace=sandbox.root
         )
 
+    @told_plainly
     def run(
         self,
         spec: Given,
@@ -107,7 +125,13 @@ class Offpipe:
         spec's root, or relative path -> content; what is in there is not taken from the source. `params`: as `--param`,
         stage -> key -> value. The other options are those of `offpipe run`.
         """
+        if not isinstance(stages, str):
+            require_list("stages", stages, "the name of a stage, or a list of such")
         names = (stages,) if isinstance(stages, str) else tuple(stages)
+        require_params("params", params)
+        require_jobs(jobs)
+        require_run_id(run_id)
+        require_list("plugins", plugins, "a list of objects with hooks")
         try:
             loaded = self._load(spec)
             require_names([*names, *params], [stage.name for stage in loaded.stages], loaded.shown)
@@ -120,10 +144,12 @@ class Offpipe:
         )  # fmt: skip
         return self._run(sandbox, options, loaded, plugins, names or [stage.name for stage in loaded.stages])
 
+    @told_plainly
     def copy(self, spec: Given, inputs: str | os.PathLike[str] | Mapping[str, Content] | None = None) -> Path:
         """Lay a pipeline out as `run` does, and return the path of the spec in the copy, in which `run` goes on."""
         return Path(self._laid(spec, self._load(spec), inputs).spec)
 
+    @told_plainly
     def cli(
         self,
         *words: str | os.PathLike[str] | Mapping[str, Any],
@@ -138,6 +164,9 @@ class Offpipe:
         path is what it is: a run of it is one of the project itself, unless it is told a `--workspace`. `cwd` is else
         pytest's rootdir; a variable of `env` that is None is unset. Neither faults nor the clock reach this program.
         """
+        for word in words:
+            if not isinstance(word, Mapping):
+                require_path("cli", word, "words of a command line: text, Paths, or a spec")
         given = [str(self.copy(word)) if isinstance(word, Mapping) else os.fspath(word) for word in words]
         return run_program(given, env, cwd or self._config.rootpath, stdin, timeout)
 
@@ -164,11 +193,21 @@ class Offpipe:
         pipeline = self._pipelines.get(loaded.path)
         if pipeline is None:
             pipeline = self._pipelines[loaded.path] = PipelineSpace(self._scratch("run"), self._inputs(given))
-        if isinstance(inputs, Mapping):
-            pipeline.inputs = str(lay_tree(inputs, self._scratch("inputs")))
-        elif inputs is not None:
-            pipeline.inputs = str(find(inputs, self._config))
+        if inputs is not None:
+            pipeline.inputs = self._tree(loaded, inputs)
         return pipeline.lay(loaded)
+
+    def _tree(self, loaded: Spec, inputs: str | os.PathLike[str] | Mapping[str, Content]) -> str:
+        """Return the directory of the inputs that were given. UsageError for what the spec takes nothing of."""
+        if isinstance(inputs, Mapping):
+            tree = str(lay_tree(inputs, self._scratch("inputs")))
+            require_each(loaded, inputs, tree)
+            return tree
+        if not isinstance(inputs, str | os.PathLike):
+            refuse("inputs", inputs, "a directory, or {path: content}")
+        tree = str(find(inputs, self._config))
+        require_some(loaded, tree, "inputs")
+        return tree
 
     def _run(
         self, sandbox: Sandbox, options: Options, loaded: Spec, plugins: Sequence[object], names: Sequence[str]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.contain.client import Exit, Launcher
 from runner.contain.guard import start_guarded
+from runner.contain.tree import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +85,12 @@ class LentLauncher(StageLauncher):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it has nothing to say, while it is asked for nothing: it would tell of its end."""
+        """Whether it lives and has nothing to say, while it is asked for nothing: it would tell of its end.
+
+        What the runner started may be gone a moment before the process that it had stages started by.
+        """
+        if has_ended(self._child):
+            return False
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return not self.layers or not poll.poll(0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_offpipe.marked import watch
 from pytest_offpipe.sandbox import discard
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def one_test(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) ->
     """Return what the fixtures of a test share, for as long as the test takes."""
     item: Any = request.node
     test = OneTest(item, factory)
+    watch(request.config)
     plugins = request.config.pluginmanager
     plugins.register(test)
     try:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_offpipe.asked import require_names, require_text, told_plainly
 from pytest_offpipe.faults import DISK_FULL, Fault, Injector
-from pytest_offpipe.specs import require_names
+from pytest_offpipe.marked import note_heeded, require_arguments
 from runner.errors import Fault as Wrong
 from runner.errors import UsageError
+from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.onetest import OneTest
     from pytest_offpipe.specs import OffpipeSpec
 
+MARKER = "offpipe_fault"
 KINDS = ("disk_full", "exit_code", "kill", "slow")
 _WHEN = ("before", "after")
 _WHY = {
@@ -47,6 +50,7 @@ class OffpipeFaults:
         """What brings them to the stages."""
         return Injector(self._test.directory / "faults", self._faults)
 
+    @told_plainly
     def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
         """Have the stage exit with `code`: `before` its work, or `after` it, with all of it done."""
         if when not in _WHEN:
@@ -55,6 +59,7 @@ class OffpipeFaults:
         _require("exit_code", "times", times, 1, 1000)
         self._plan("exit_code", Fault("exit", stage, {"code": code, "when": when}, times))
 
+    @told_plainly
     def kill(
         self, stage: str, *, at_checkpoint: int | None = None, after_bytes: int | None = None, when: str = "after"
     ) -> None:
@@ -73,6 +78,7 @@ class OffpipeFaults:
             _require("kill", "after_bytes", after_bytes, 0, 1 << 53)
             self._plan("kill", Fault("kill", stage, {"afterBytes": after_bytes}))
 
+    @told_plainly
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
         """Have the disk full once the stage has written so many bytes, in whole pages of the machine's, to its outputs.
 
@@ -83,12 +89,14 @@ class OffpipeFaults:
         _require("disk_full", "after_bytes", after_bytes, 0, 1 << 39)
         self._plan("disk_full", Fault(DISK_FULL, stage, {"afterBytes": after_bytes}))
 
+    @told_plainly
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
         """Have the stage start so many seconds late, in real time, as for its time limit."""
         _require("slow", "seconds", seconds, 0, 1 << 20)
         _require("slow", "times", times, 1, 1000)
         self._plan("slow", Fault("slow", stage, {"seconds": seconds}, times))
 
+    @told_plainly
     def corrupt(self, path: str | os.PathLike[str], offset: int = 0) -> None:
         """Flip the bits of one byte of a file at once; an `offset` below 0 counts from its end."""
         with open(path, "r+b") as file:
@@ -130,21 +138,41 @@ class OffpipeFaults:
         require_names([one.stage for one in self._faults if one.fired < one.times], stages, "offpipe_faults")
 
     def plan_marked(self, markers: Sequence[pytest.Mark]) -> None:
-        """Plan what markers `offpipe_fault(kind, stage, **arguments)` say."""
-        try:
-            for marker in markers:
-                kind, *arguments = marker.args or ("",)
-                if kind not in KINDS:
-                    raise UsageError(Wrong("offpipe_fault", f'no kind "{kind}"', f"known: {', '.join(KINDS)}"))
-                getattr(self, kind)(*arguments, **marker.kwargs)
-        except (UsageError, TypeError) as error:  # the way to here is of no interest
-            pytest.fail(str(error), pytrace=False)
+        """Plan what markers `offpipe_fault(kind, stage, **arguments)` say. UsageError for what cannot be."""
+        for marker in markers:
+            if not marker.args:
+                raise UsageError(Wrong(MARKER, "names no kind", f"known: {', '.join(KINDS)}"))
+            kind, *arguments = marker.args
+            if kind not in KINDS:
+                hint = did_you_mean(str(kind), KINDS)
+                raise UsageError(Wrong(MARKER, f'no kind "{kind}"', hint))
+            plan = getattr(OffpipeFaults, kind)
+            require_arguments(f"{MARKER} {kind}", plan, arguments, marker.kwargs)
+            plan(self, *arguments, **marker.kwargs)
 
     def _plan(self, kind: str, fault: Fault) -> None:
+        require_text(kind, fault.stage, "the name of a stage")
         if self._spec is not None:
             self._spec.stage(fault.stage)
         self._faults.append(fault)
         self._kinds.append(kind)
+
+
+def faults_of(test: OneTest, spec: OffpipeSpec | None) -> OffpipeFaults:
+    """Return the faults of a test, with those that its markers plan; `spec` is the one that it works with, if known."""
+    faults = OffpipeFaults(test)
+    test.complaints.append(faults.complaint)
+    if spec is not None:
+        faults.know(spec)
+    note_heeded(test.item, MARKER)
+    wrong = ""
+    try:
+        faults.plan_marked(list(test.item.iter_markers(MARKER))[::-1])
+    except UsageError as error:
+        wrong = str(error)
+    if wrong:  # the way to here is of no interest
+        pytest.fail(wrong, pytrace=False)
+    return faults
 
 
 def _unfired(kind: str, fault: Fault) -> str:

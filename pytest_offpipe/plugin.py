@@ -152,14 +152,10 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
     at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
     `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
     """
-    from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.planning import faults_of
 
-    faults = OffpipeFaults(_offpipe_test)
-    _offpipe_test.complaints.append(faults.complaint)
-    if "offpipe_spec" in request.fixturenames:
-        faults.know(request.getfixturevalue("offpipe_spec"))
-    faults.plan_marked(list(request.node.iter_markers("offpipe_fault"))[::-1])
-    return faults
+    spec = request.getfixturevalue("offpipe_spec") if "offpipe_spec" in request.fixturenames else None
+    return faults_of(_offpipe_test, spec)
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_offpipe.asked import NoSuchNameError
+from runner.spec.words import did_you_mean
+
 if TYPE_CHECKING:
     from runner.results import AttemptResult, StageResult
 
@@ -51,9 +54,12 @@ class Outputs(Mapping[str, "Output | Path"]):
 
     def __getitem__(self, name: str) -> Output | Path:
         """Return the content of a file, or the path of a directory. KeyError for what the stage did not make."""
+        __tracebackhide__ = True
+        if name not in self.paths:
+            raise NoSuchNameError(_no_such("output", name, self.paths))
         path = Path(self.paths[name])
         if not os.path.lexists(path):
-            raise KeyError(f"{name}: the stage did not make it")
+            raise NoSuchNameError(f'the stage did not make its output "{name}" ({path})')
         return path if path.is_dir() else Output.read(path)
 
     def __iter__(self) -> Iterator[str]:
@@ -64,6 +70,24 @@ class Outputs(Mapping[str, "Output | Path"]):
 
     def __repr__(self) -> str:
         return f"Outputs({self.paths!r})"
+
+
+class Stages(dict[str, "StageReport"]):
+    """The reports of a run's stages by name; `error` is why there may be none."""
+
+    error: str = ""
+
+    def __missing__(self, name: str) -> StageReport:
+        """Raise KeyError, and say which there are."""
+        __tracebackhide__ = True
+        text = _no_such("stage", name, self)
+        raise NoSuchNameError(f"{text}\n{self.error}" if self.error else text)
+
+
+def _no_such(kind: str, name: object, known: Mapping[str, object]) -> str:
+    text = f'no {kind} named "{name}" in this report'
+    hint = did_you_mean(str(name), known)
+    return f"{text}\nhint: {hint}" if hint else text
 
 
 @dataclass(slots=True)
@@ -114,6 +138,11 @@ class RunReport:
     error: str = ""
     isolation: dict[str, str] = field(default_factory=dict, repr=False)
     earlier: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let a stage that is not in it be told plainly."""
+        self.stages = Stages(self.stages)
+        self.stages.error = self.error
 
     @property
     def audit(self) -> list[dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.arguments import SUFFIX, Passage, take_specs
+from pytest_offpipe.arguments import SUFFIX, Passage, by_ini, take_specs
+from pytest_offpipe.marked import watch
 from pytest_offpipe.settings import SETTINGS, read_settings
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def begin(config: pytest.Config) -> None:
     """Bring the specs that were given among what is collected."""
     config.stash[SETTINGS] = read_settings(config)
     config.pluginmanager.register(SpecSession(config, take_specs(config)), "offpipe-session")
+    watch(config)
 
 
 class SpecSession:
@@ -35,6 +38,19 @@ class SpecSession:
         self.specs = specs
         self._passage = Passage(specs)
         self._unmade: dict[str, str] = {}
+
+    @cached_property
+    def unused_inputs(self) -> str:
+        """The tree of smaller inputs, as what gave it says, if no spec takes anything of it; else "".
+
+        A tree of the ini may be for other specs than those which are collected now.
+        """
+        tree, is_option = self._config.stash[SETTINGS].inputs, self._config.getoption("offpipe_inputs") is not None
+        if tree is None or not (is_option or set(by_ini(self._config)) == set(self.specs)):
+            return ""
+        from pytest_offpipe.trees import is_taken_by_any
+
+        return "" if is_taken_by_any(tree, self.specs) else "--offpipe-inputs" if is_option else "offpipe_inputs"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:

@@ -143,7 +143,9 @@ class SharedRun:
             if not record.exists():
                 began = time.monotonic()
                 found = self._run(stage)
-                _write(record, replace(found, seconds=time.monotonic() - began))
+                found.seconds = time.monotonic() - began
+                _write(record, found)
+                return found
             return _read(record, Undisturbed)
 
     def _run(self, stage: Stage) -> Undisturbed:
@@ -168,9 +170,11 @@ class SharedRun:
     def _before(self, stage: Stage, sandbox: Sandbox, spec: Spec) -> Snapshot:
         """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
         note = self.directory / f"{stage.name}.before"
-        if not note.exists():
-            _write(note, _snapshot(sandbox, spec))
-        found: Snapshot = _read(note, dict)
+        if note.exists():
+            found: Snapshot = _read(note, dict)
+        else:
+            found = _snapshot(sandbox, spec)
+            _write(note, found)
         return found
 
     def report(self) -> RunReport:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.arguments import by_ini
+from pytest_offpipe.asked import require_names, require_params, require_path, require_text, told_plainly
+from pytest_offpipe.marked import note_heeded, require_arguments
+from pytest_offpipe.trees import require_some
 from runner.errors import Fault, OffpipeError, UsageError
 from runner.spec.load import load_spec
 from runner.spec.source import parse_source, read_source
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from pytest_offpipe.session import SpecSession
     from runner.spec.model import Spec, Stage
 
@@ -47,14 +48,17 @@ class OffpipeSpec(dict[str, Any]):
         made.path = path
         return made
 
+    @told_plainly
     def stage(self, name: str) -> dict[str, Any]:
         """Return a stage, to be changed. Raises UsageError when there is none of that name."""
         stages: list[dict[str, Any]] = self["stages"]
         require_names([name], [one["name"] for one in stages], str(self.path))
         return next(one for one in stages if one["name"] == name)
 
+    @told_plainly
     def set_params(self, params: Mapping[str, Mapping[str, Any]]) -> None:
         """Give stages other params: {stage: {key: value}}."""
+        require_params("params", params)
         for name, values in params.items():
             stage = self.stage(name)
             stage["params"] = {**stage.get("params", {}), **values}
@@ -66,11 +70,16 @@ Given = str | os.PathLike[str] | Mapping[str, Any]
 
 def find(path: str | os.PathLike[str], config: pytest.Config) -> Path:
     """Return the file or directory that a test means by `path`. UsageError when there is none."""
+    require_path("a path", path, "text, or a Path")
     places = [base / path for base in (config.rootpath, config.invocation_params.dir)]
     for place in places:
         if place.exists():
             return Path(os.path.normpath(place))
-    raise UsageError(Fault(os.fspath(path), f"no such file in {' or '.join(dict.fromkeys(map(_parent, places)))}"))
+    parents = list(dict.fromkeys(place.parent for place in places))
+    near = [one.name for parent in parents if parent.is_dir() for one in sorted(parent.iterdir())]
+    hint = did_you_mean(os.path.basename(path), near)
+    what = f"no such file in {' or '.join(map(str, parents))}"
+    raise UsageError(Fault(os.fspath(path), what, hint if hint.startswith("did") else ""))
 
 
 def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
@@ -79,6 +88,7 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
     A dict is written to `scratch`. Its relative paths go by its `path`, and by the rootdir when it has none.
     """
     if not isinstance(given, Mapping):
+        require_path("spec", given, "a path, a dict, or what offpipe_spec gives")
         return load_spec(_shown(str(find(given, config))))
     name = str(given.get("name", "spec"))
     home = given.path if isinstance(given, OffpipeSpec) else config.rootpath / f"{name}.json"
@@ -93,29 +103,27 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
 
 def find_stage(spec: Spec, name: str) -> Stage:
     """Return a stage of a spec. UsageError when there is none of that name."""
+    require_text("name", name, "the name of a stage")
     require_names([name], [stage.name for stage in spec.stages], spec.shown)
     return next(stage for stage in spec.stages if stage.name == name)
-
-
-def require_names(names: Iterable[str], known: Sequence[str], where: str) -> None:
-    """Raise UsageError with every name that no stage has."""
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UsageError(*(Fault(where, f'no stage named "{name}"', did_you_mean(name, known)) for name in unknown))
 
 
 def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
     """Return a test's copy: of the spec that its marker names, else of the given one that is its parameter."""
     marker = request.node.get_closest_marker(FIXTURE)
     given = getattr(request, "param", None)
+    wrong = "no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)"
+    if marker is None and given is None:
+        pytest.skip(wrong)
     try:
-        if marker is not None:
-            return _marked(request.config, *marker.args, **marker.kwargs)
-        if given is not None:
-            return OffpipeSpec.read(Path(given))
-    except OffpipeError as error:  # the way to here is of no interest
-        pytest.fail(str(error), pytrace=False)
-    pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
+        if marker is None:
+            return OffpipeSpec.read(Path(str(given)))
+        note_heeded(request.node, FIXTURE)
+        require_arguments(FIXTURE, _marked, marker.args, marker.kwargs)
+        return _marked(request.config, *marker.args, **marker.kwargs)
+    except OffpipeError as error:
+        wrong = str(error)
+    pytest.fail(wrong, pytrace=False)  # the way to here is of no interest
 
 
 def _marked(
@@ -124,9 +132,13 @@ def _marked(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     inputs: str | os.PathLike[str] | None = None,
 ) -> OffpipeSpec:
+    require_path(f"{FIXTURE} path", path, "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
-    spec.set_params(params or {})
-    spec.inputs = None if inputs is None else find(inputs, config)
+    spec.set_params({} if params is None else params)
+    if inputs is not None:
+        require_path(f"{FIXTURE} inputs", inputs, "a directory of inputs")
+        spec.inputs = find(inputs, config)
+        require_some(load_spec(str(spec.path)), str(spec.inputs), f"{FIXTURE} inputs")
     return spec
 
 
@@ -149,10 +161,6 @@ class SpecParameters:
             root = str(self._config.rootpath)
             names = [os.path.relpath(path, root) if path.startswith(f"{root}/") else path for path in self._specs]
             metafunc.parametrize(FIXTURE, self._specs, indirect=True, ids=names)
-
-
-def _parent(path: Path) -> str:
-    return str(path.parent)
 
 
 def _shown(path: str) -> str:

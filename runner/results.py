@@ -78,9 +78,9 @@ class AttemptResult:
     def as_record(self) -> dict[str, object]:
         """Return the attempt as it stands in the audit log, which holds no floats: times in whole microseconds."""
         record = self.as_metrics()
-        for name in ("seconds", "cpuSeconds", "delaySeconds"):
-            seconds = float(str(record.pop(name)))
-            record[name.replace("Seconds", "Micros").replace("seconds", "micros")] = round(seconds * 1e6)
+        for name, seconds in (("", self.seconds), ("cpu", self.cpu_seconds), ("delay", self.delay)):
+            del record[f"{name}Seconds" if name else "seconds"]
+            record[f"{name}Micros" if name else "micros"] = round(seconds * 1e6)
         if self.failed_to_start:
             record["failedToStart"] = self.failed_to_start
         return record

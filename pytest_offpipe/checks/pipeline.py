@@ -99,8 +99,10 @@ def check_audit(case: Case) -> None:
     with unkeyed(), case.shared.held():
         verified = verify(spec.path, Options(), outputs=True)
         if verified.exit_code != EXIT_OK:
-            damage = "\n".join(f"{one.file}:{one.line}: {one.field}: {one.what}" for one in verified.damage)
-            case.fail("verified the record of its runs", "an intact chain", damage or f"exit {verified.exit_code}")
+            faults = [f"{one.place}: {one.what}" for one in verified.damage]
+            faults += [f"{one.file}: {one.what}" for one in verified.incomplete]
+            said = "\n".join(faults) or str(verified.fault())
+            case.fail("verified the record of its runs", "an intact chain", said)
         case.clean()
         case.directory.mkdir(parents=True)
         shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))

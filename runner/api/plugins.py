@@ -15,6 +15,7 @@ from runner.contain.guard import start_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
     from runner.spec.model import Spec
 
@@ -30,9 +31,21 @@ class Defaults:
         return start_guarded(Launcher, warmth(spec))
 
 
+class _Manager(pluggy.PluginManager):
+    """One that does not look for hooks among the special names of every object, which takes it most of its time."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return how a plugin wants to be called by a name; None when that is no hook."""
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+    def parse_hookspec_opts(self, module_or_class: ModuleType | type, name: str) -> pluggy.HookspecOpts | None:
+        """Return how a hook is called; None when a name is none."""
+        return None if name.startswith("__") else super().parse_hookspec_opts(module_or_class, name)
+
+
 def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:
     """Return the manager of a run's hooks."""
-    manager = pluggy.PluginManager(GROUP)
+    manager = _Manager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(Defaults())
     if _may_be_installed(sys.path, sys.meta_path):

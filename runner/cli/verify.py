@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.api.verifying import Verified
-    from runner.record.findings import Damage
 
 _WORDS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
@@ -19,7 +18,7 @@ _WORDS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplet
 def verified_lines(found: Verified) -> Iterator[str]:
     """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then what is incomplete, then a summary."""
     for damage in found.damage:
-        yield f"{_place(damage)}: {printable(damage.what)}\n"
+        yield f"{printable(damage.place)}: {printable(damage.what)}\n"
     if found.hidden:
         yield f"and {counted(found.hidden, 'more fault')} of files with very many\n"
     for words, remarks in (("incomplete", found.incomplete), ("note", found.notes)):
@@ -64,9 +63,3 @@ def _summary(found: Verified) -> str:
     faults = len(found.damage) + found.hidden
     status = f"damaged, {counted(faults, 'fault')}" if faults else _WORDS[found.exit_code]
     return f"{name}: {status} ({checked})"
-
-
-def _place(damage: Damage) -> str:
-    line = f":{damage.line}" if damage.line else ""
-    field = f": {printable(damage.field)}" if damage.field else ""
-    return f"{printable(damage.file)}{line}{field}"

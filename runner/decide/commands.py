@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import raise_refusal
@@ -20,6 +21,7 @@ _PYTHON = re.compile(r"(python|pypy)[0-9.]*[td]?")
 _PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but the first are refused later, because nobody can read them
 _WITH_VALUE = "WXcm"  # of the interpreter's short options; the value may be attached
 _LONG_WITH_VALUE = frozenset({"--check-hash-based-pycs"})
+WORDS_KEPT = 1024  # of commands: most stages of a pipeline have some in common
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
 
 
@@ -65,7 +67,7 @@ def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
     for word in words:
         if references(word):
             continue
-        path = os.path.normpath(os.path.join(root, word))
+        path = _path(root, word)
         if "\0" not in word and _may_be_file(path) and (word.endswith(_PYTHON_FILES) or has_python_shebang(path)):
             yield script_start(path)
 
@@ -107,6 +109,12 @@ def _after_env(words: Sequence[str]) -> Iterator[str]:
     yield from pending
 
 
+@lru_cache(WORDS_KEPT)
+def _path(root: str, word: str) -> str:
+    return os.path.normpath(os.path.join(root, word))
+
+
+@lru_cache(WORDS_KEPT)
 def _is_python(word: str) -> bool:
     return word == "{python}" or bool(_PYTHON.fullmatch(os.path.basename(word)))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256 as hashed
 from typing import TYPE_CHECKING
 
-from runner.canonical import digest
+from runner.canonical import canonical
 from runner.decide.digests import digest_tree, signature
 from runner.decide.inputs import InputFile, InputResolver
 from runner.errors import Fault, InputError, raise_refusal
@@ -39,6 +40,7 @@ class Fingerprint:
     trees: dict[str, str] = field(default_factory=dict)
     input_bytes: int = 0
     imports: tuple[str, ...] = ()  # see StageCode.standard
+    spelled: bytes = b""  # the components as canonical JSON
 
 
 class Examiner:
@@ -91,7 +93,8 @@ class Examiner:
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)
-        fingerprint.key = digest(fingerprint.components)
+        fingerprint.spelled = canonical(fingerprint.components)
+        fingerprint.key = hashed(fingerprint.spelled).hexdigest()
         return fingerprint
 
     def check_code(self, stage: Stage) -> None:

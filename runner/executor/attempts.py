@@ -19,6 +19,7 @@ from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
+from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
@@ -152,6 +153,7 @@ class Attempts:
         stdout = partials[stage.stdout] if stage.stdout else None
         self._launched += 1
         job.limits = enforced(stage.resources, self._launched)
+        job.opening = self._opening(job)
         return Launch(
             self._launched, argv, environment, self._spec.root,
             job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
@@ -164,14 +166,17 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
+        self._log.append("attempt.started", job.opening)
+        self.partials.hand_over(job)
+
+    @staticmethod
+    def _opening(job: Job) -> bytes:
         stage = job.stage
-        record: dict[str, object] = {
+        return payload({
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
             "reasons": shown_reasons(job.reasons), "enforced": job.limits.as_json(),
-        }  # fmt: skip
-        self._log.append("attempt.started", record)
-        self.partials.hand_over(job)
+        })  # fmt: skip
 
     # ---- during and after ----
 

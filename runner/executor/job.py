@@ -41,6 +41,7 @@ class Job:
     lock: StageLock | None = None
     before: dict[str, object] = field(default_factory=dict)
     limits: Enforced = NOTHING
+    opening: bytes = b""  # the payload of the record that the attempt starts
     network: list[NetworkCalls] = field(default_factory=list)  # asked for by the attempt that is running
 
     def fails_by(self, calls: NetworkCalls) -> bool:

@@ -10,20 +10,17 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from runner.canonical import canonical
 from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
 from runner.errors import Fault, InputError, OutputError, StateError
-from runner.marker import OutputIdentity
+from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
-from runner.record.recovery import marker_of
 from runner.record.state import write_marker
 
 if TYPE_CHECKING:
     from runner.decide.digests import DigestCache
-    from runner.marker import Marker
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
@@ -79,7 +76,7 @@ class Publisher:
             "stage": stage.name,
             "key": fingerprint.key,
             "keyVersion": KEY_VERSION,
-            "components": canonical(fingerprint.components).decode(),
+            "components": fingerprint.spelled.decode(),
             "tag": tag,
             "program": program,
             "outputs": {name: identity.as_record() for name, identity in outputs.items()},
@@ -92,7 +89,11 @@ class Publisher:
             files.publish(partial_path(real, tag), real)
             if self._durable:
                 self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
-        write_marker(self._spec.paths, marker_of(self._log.run, position.seq, data, outputs))
+        marker = Marker(
+            stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
+            reasons[:REASONS_KEPT],
+        )  # fmt: skip
+        write_marker(self._spec.paths, marker)
         if self._durable:
             self._unsynced[self._spec.paths.marker(stage.name)] = None
         return outputs

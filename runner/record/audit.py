@@ -23,7 +23,7 @@ from runner.record.spelling import spell
 from runner.record.state import refuse_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from runner.record.seal import Seal
 
@@ -47,8 +47,13 @@ def encode_record(
 
     ValueError for a payload that whoever reads it would call damaged: a log cannot be mended once that is in it.
     """
+    return spell(payload(data), event, run, seq, stamp, prev, seal.hash)
+
+
+def payload(data: Mapping[str, object]) -> bytes:
+    """Return the data of a record as it is spelled, to be appended when there is no time to lose."""
     check_numbers(data)
-    return spell(canonical(data), event, run, seq, stamp, prev, seal.hash)
+    return canonical(data)
 
 
 def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> dict[str, object] | None:
@@ -92,27 +97,17 @@ class AuditLog:
         self._descriptor = files.open_append(path, new=last is None)
         self._durable = os.fstat(self._descriptor).st_size
 
-    def append(self, event: str, data: dict[str, object], *, sync: bool = False) -> Position:
-        """Append one record in one write; with `sync` it is durable when this returns."""
-        self.append_all([(event, data)])
+    def append(self, event: str, data: dict[str, object] | bytes, *, sync: bool = False) -> Position:
+        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`."""
+        seq, content = self.last.seq + 1, data if isinstance(data, bytes) else payload(data)
+        line, digest = spell(content, event, self.run, seq, self._stamp(), self.last.hash, self.seal.hash)
+        files.append(self._descriptor, line, self.path)
+        self.last = Position(seq, digest)
+        if event == COMMIT:
+            self.commits.note(loads(content) if isinstance(data, bytes) else data)
         if sync:
             self.sync()
         return self.last
-
-    def append_all(self, events: list[tuple[str, dict[str, object]]]) -> Position:
-        """Append several records in one write, of which all or none will be there after a full disk."""
-        lines, last = [], self.last
-        for event, data in events:
-            seq = last.seq + 1
-            line, digest = encode_record(seq, self.run, self._stamp(), event, data, last.hash, self.seal)
-            lines.append(line)
-            last = Position(seq, digest)
-        files.append(self._descriptor, b"".join(lines), self.path)
-        self.last = last
-        for event, data in events:
-            if event == COMMIT:
-                self.commits.note(data)
-        return last
 
     def sync(self) -> None:
         """Make every record so far durable, or take back those that are not."""

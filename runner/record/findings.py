@@ -16,6 +16,12 @@ class Damage(NamedTuple):
     field: str
     what: str
 
+    @property
+    def place(self) -> str:
+        """File, line and field, as far as there are such."""
+        line = f":{self.line}" if self.line else ""
+        return f"{self.file}{line}: {self.field}" if self.field else f"{self.file}{line}"
+
 
 class Remark(NamedTuple):
     """Something about one file that is no damage."""

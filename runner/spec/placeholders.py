@@ -26,7 +26,9 @@ def references(word: str) -> list[tuple[str, str]]:
 
 def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the inputs that `{list.NAME}` asks for, each once, in order."""
-    return tuple(dict.fromkeys(name for word in words for form, name in references(word) if form == "list"))
+    return tuple(
+        dict.fromkeys(name for word in words if "{list." in word for form, name in references(word) if form == "list")
+    )
 
 
 def spell_param(value: object) -> str:

@@ -44,6 +44,14 @@ def test_passes_a_stage_that_removes_what_it_could_not_finish(stage):
     stage.shell('sort -r "$i" 2> /dev/null > "$o" || { sleep 0.1; rm "$o"; exit 3; }').passes("full")
 
 
+def test_is_not_made_of_a_stage_that_links_its_inputs(stage):
+    """Which lie on another disk there than outputs do."""
+    stage.shell('ln "$i" "$o"').check("run").assert_outcomes(passed=1)
+    result = stage.check("full")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*it links files across disks, *"])
+
+
 def test_is_not_made_of_a_stage_that_fails_before_the_disk_is_full(stage):
     stage.shell(
         """

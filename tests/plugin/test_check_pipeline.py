@@ -105,6 +105,7 @@ def test_stage_that_writes_into_the_record_is_found(project):
     result = project.pytest("it.json", "-k", "audit")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["pipeline it [[]audit]: *"])
+    result.stdout.no_fnmatch_line("*: : *")
 
 
 def test_every_bit_that_the_seed_may_choose_is_noticed(project):

@@ -200,6 +200,31 @@ def test_each_option_has_its_ini(project):
     result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
 
 
+def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):
+    project.spec()
+    project.spec({**COPY, "inputs": {"text": "small.txt"}}, to="other.json")
+    project.write("small.txt", "x\n")
+    project.write("tree/in.txt", "x\n")
+    (project.path / "empty").mkdir()
+    assert project.collected("it.json", "other.json", "--offpipe-inputs", "tree") == [
+        *ids(), *ids("other.json", stages=["copy"])
+    ]  # fmt: skip
+    result = project.pytest("it.json", "--offpipe-inputs", "empty")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "error: --offpipe-inputs: */empty: no input of it.json is in there",
+            "hint: lay it out as below the spec's root: in.txt",
+        ]
+    )
+    project.ini("offpipe_inputs = tree\n")  # for other specs than this one
+    assert project.collected("other.json") == ids("other.json", stages=["copy"])
+    project.ini("offpipe_inputs = tree\noffpipe_specs = other.json\n")
+    result = project.pytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["error: offpipe_inputs: */tree: no input of other.json is in there"])
+
+
 def test_exit_codes_are_those_of_pytest(project):
     project.spec()
     assert project.pytest("it.json").ret == pytest.ExitCode.OK

@@ -63,6 +63,27 @@ AUDIT = r"""
         with pytest.raises(AssertionError, match="work/sorted.txt"):
             offpipe_audit.verify(report)
 
+    def test_what_is_missing_is_told_by_its_file_alone(offpipe, offpipe_audit):
+        report = offpipe.run(SPEC, stages="clean")
+        metrics = Path(report.state_dir, f"metrics_{report.run_id}.json")
+        metrics.unlink()
+        with pytest.raises(AssertionError) as failed:
+            offpipe_audit.verify(report)
+        first = str(failed.value).splitlines()[0]
+        assert first.startswith("damaged: ") and f"/{metrics.name}: is missing, and line " in first
+
+    @pytest.mark.parametrize("given, message", [
+        (lambda audit, report: audit.verify(3), "offpipe_audit: is 3, of type int"),
+        (lambda audit, report: audit.assert_events("run.start"), "offpipe_audit: is 'run.start', of type str"),
+        (lambda audit, report: audit.assert_events(report, 3), "an event: is 3, of type int"),
+        (lambda audit, report: audit.assert_events(report, {"stage": "clean"}), "an event: is {'stage': 'clean'}"),
+    ])
+    def test_what_cannot_be_asserted_is_refused(offpipe, offpipe_audit, given, message):
+        report = offpipe.stage(SPEC, "clean")
+        with pytest.raises(UsageError) as refused:
+            given(offpipe_audit, report)
+        assert message in str(refused.value)
+
     def test_a_failed_run_is_incomplete_and_no_damage(offpipe, offpipe_audit, offpipe_faults):
         offpipe_faults.exit_code("clean", 3)
         report = offpipe.run(SPEC)
@@ -112,7 +133,7 @@ def test_records_are_asserted(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_audit=AUDIT)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
-    result.assert_outcomes(passed=12)
+    result.assert_outcomes(passed=17)
 
 
 SHARED = r"""

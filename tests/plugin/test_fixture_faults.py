@@ -194,7 +194,7 @@ def test_a_fault_that_does_not_come_about_fails_its_test_and_says_why(pytester: 
             "  exit_code('sort', code=75, when='before'), 0 of 2 times: its stage did not run, or failed by itself",
             "ERROR test_unfired.py::test_looked_at - Failed: planned, and did not happen:*",
             'error: offpipe_fault: no kind "explode"',
-            "*slow() got an unexpected keyword argument 'hours'",
+            'error: offpipe_fault slow: takes no "hours"',
             'E*UsageError: error: offpipe_faults: no stage named "claen"',
             "  stage it (bash): socket AF_INET",
         ]

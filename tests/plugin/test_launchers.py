@@ -53,8 +53,8 @@ def test_all_checks_of_a_spec_start_their_stages_by_one_launcher(project):
     assert len({one.rpartition(" ")[0] for one in found}) == 1  # above the stage is what brings the fault to it
 
 
-@pytest.mark.parametrize("kill", ["os.kill(children()[0], signal.SIGKILL)", "os.kill(children()[0], signal.SIGSTOP)"])
-def test_one_that_is_killed_or_stopped_between_two_checks_fails_none(project, kill):
+@pytest.mark.parametrize(("number", "event"), [("SIGKILL", "WEXITED"), ("SIGSTOP", "WSTOPPED")])
+def test_one_that_is_killed_or_stopped_between_two_checks_fails_none(project, number, event):
     project.spec(*stages(project, "one", "two", "three"))
     project.write("conftest.py", f"""
         import os, signal
@@ -62,10 +62,12 @@ def test_one_that_is_killed_or_stopped_between_two_checks_fails_none(project, ki
 
         def pytest_runtest_teardown(item):
             if item.name == "one[run]":
-                {kill}
+                launcher = children()[0]
+                os.kill(launcher, signal.{number})
+                os.waitid(os.P_PID, launcher, os.{event} | os.WNOWAIT)
     """)  # fmt: skip
     project.pytest_process("it.json").assert_outcomes(passed=3)
-    assert len(set(launchers_of(project))) == (2 if "SIGKILL" in kill else 1)
+    assert len(set(launchers_of(project))) == (2 if number == "SIGKILL" else 1)
 
 
 def test_what_a_stage_leaves_is_told_of_it_and_gone_before_the_next(project):

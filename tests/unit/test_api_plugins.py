@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.api.plugins import make_plugins
+from runner.hookspecs import hookimpl
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = """
 import sys
@@ -55,3 +58,15 @@ def test_hooks_in_an_archive_are_found(tmp_path) -> None:
 def test_distributions_without_hooks_of_ours_load_nothing(tmp_path) -> None:
     others = {"entry_points.txt": "[pytest11]\noffpipe = third_party_hooks\n"}
     assert shown(installed(tmp_path / "site", **others)) == ["[]", "False"]
+
+
+def test_a_hook_by_another_name_is_one():
+    class Other:
+        @hookimpl(specname="offpipe_should_retry")
+        def _decide(self):
+            return True
+
+    other = Other()
+    manager = make_plugins((other,))
+    assert [one.plugin for one in manager.hook.offpipe_should_retry.get_hookimpls()] == [other]
+    assert manager.hook.offpipe_should_retry(stage=None, attempt=None, retryable=False) is True

@@ -81,7 +81,8 @@ def test_recovery_refuses_a_record_of_another_shape_and_names_its_line(tmp_path,
     paths = StatePaths(str(tmp_path / "state"), str(tmp_path / "locks"))
     (tmp_path / "state").mkdir()
     log = AuditLog(paths.audit("r"), "r", lambda: "t")
-    log.append_all([("run.start", {}), (event, data)])
+    log.append("run.start", {})
+    log.append(event, data)
     log.close()
     before = (tmp_path / "state/audit_r.jsonl").read_bytes()
     with pytest.raises(StateError, match=r"audit_r\.jsonl:2: the record is damaged\nhint: restore it"):

@@ -34,11 +34,8 @@ def make_run(directory, run="r", events=3, size=0):
     log = AuditLog(paths.audit(run), run, stamp)
     first = log.append("run.start", {"ledgerHead": ledger.head(), "keyId": None})
     ledger.append(OPENED, run, first, sync=False)
-    for start in range(0, events, 10_000):
-        log.append_all([
-            ("stage.skipped", {"stage": f"stage{n % 50}", "key": f"{n:064x}", "x": "y" * size})
-            for n in range(start, min(events, start + 10_000))
-        ])  # fmt: skip
+    for n in range(events):
+        log.append("stage.skipped", {"stage": f"stage{n % 50}", "key": f"{n:064x}", "x": "y" * size})
     sha256 = write_metrics(paths, run, {"v": 1}, sync=False)
     data = {"records": log.last.seq + 2, "metricsSha256": sha256, **log.commits.seal()}
     ledger.append(CLOSED, run, log.append("run.end", data), sync=False)
@@ -206,7 +203,8 @@ def test_many_runs_take_16_bytes_each(tmp_path):
             sha256 = write_metrics(paths, run, {}, sync=False, atomic=False)
             end = {"records": 2, "metricsSha256": sha256, **log.commits.seal()}
             head = ledger.head() if number == 0 else head  # noqa: F821 - of the round before
-            last = log.append_all([("run.start", {"ledgerHead": head, "keyId": None}), ("run.end", end)])
+            log.append("run.start", {"ledgerHead": head, "keyId": None})
+            last = log.append("run.end", end)
             head = ledger.append(NOOP, run, last, sync=False).position.hash
             log.close()
 

@@ -35,6 +35,13 @@ def test_upper_is_the_upper_case_of_the_text_and_keeps_what_is_no_text(tmp_path)
     assert finished(bench_for(tmp_path, [MIXED] * 3), UPPER) == expected * 3
 
 
+@pytest.mark.parametrize("plain", [0, 40, 2_000], ids=["dense", "mixed", "sparse"])
+def test_upper_is_the_same_however_rare_the_letters_beyond_ascii_are(tmp_path, plain):
+    content = (MIXED + b"plain text\n" * plain) * 100
+    expected = content.decode(errors="surrogateescape").upper().encode(errors="surrogateescape")
+    assert finished(bench_for(tmp_path, [content]), UPPER) == expected
+
+
 def test_upper_case_looks_at_one_letter_at_a_time(tmp_path):
     every = "".join(chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
     assert finished(bench_for(tmp_path, [every.encode()]), UPPER) == every.upper().encode()
