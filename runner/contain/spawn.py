@@ -3,8 +3,8 @@
 What the program of a stage could not put up itself (the filter that fastens its tag, its Landlock domain) belongs to a
 thread, and what that starts has it too. So each start has a thread, which enters them and starts the program, and the
 launcher stays outside. Between that and the program's first instruction runs nothing but the C library's code. The
-thread stays, asleep, until the program has ended: one that asks to be killed with its parent (PR_SET_PDEATHSIG) would be
-killed by the end of the thread that started it, prctl(2).
+thread stays, asleep, until the program has ended: one that asks to be killed with its parent (PR_SET_PDEATHSIG) would
+be killed by the end of the thread that started it, prctl(2).
 
 Until the kernel has loaded the program the launcher waits (vfork), and keeps no time limit: a file system that does not
 answer holds it up that long. Streams that might wait (a FIFO, a file under a lease), and whatever fails, are left to a
