@@ -1,17 +1,20 @@
 """A run whose disk is full once one stage has written so much: it is on a disk of its own, in namespaces of its own.
 
-The sandbox's root goes to a tmpfs that is made smaller while that stage runs, and back afterwards. Its state and locks
-have tmpfs of their own on top, so that what the runner keeps, the stage's log and its TMPDIR have room.
+The sandbox's root goes to a tmpfs that is made smaller while that stage runs, and back afterwards; TMPDIR is on
+it, too. Its state and locks have tmpfs of their own on top, so that what the runner keeps, and the
+stage's log, have room.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_offpipe.confined import Confined
+from pytest_offpipe.driver import Watch
 from pytest_offpipe.faults import DISK_FULL
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.sandbox import discard
@@ -28,10 +31,11 @@ if TYPE_CHECKING:
     from pytest_offpipe.sandbox import Sandbox
     from runner.api import Options
     from runner.contain.launch import Launch
-    from runner.results import AttemptResult
     from runner.spec.model import Stage
 
 MS_REMOUNT = 32  # linux/mount.h
+TEMPORARY = ".tmpdir"  # in the sandbox's root
+NO_SPACE = os.strerror(errno.ENOSPC).encode()  # as a stage is told it in the C locale, and tells it in its log
 ROOMY = 1 << 40  # bytes; one without bounds would not tell how much of it is in use
 
 
@@ -92,7 +96,9 @@ def _copy(source: str, to: str) -> None:
 def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> Told:
     disk = _Disk(sandbox.root, injector)
     around.alter = disk.alter
+    around.temporary = os.path.join(sandbox.root, TEMPORARY)
     report = run_sandbox(sandbox, around, options, (disk,), clock)
+    discard(Path(around.temporary))
     return Told(report, [fault.plans for fault in injector.faults], clock)
 
 
@@ -102,7 +108,7 @@ class _Disk:
     def __init__(self, root: str, injector: Injector) -> None:
         self._root = root
         self._injector = injector
-        self._filled: dict[str, Fault] = {}
+        self._filled: dict[str, tuple[Fault, Watch, str]] = {}  # stage -> who looks at the disk, and the stage's log
 
     def alter(self, launch: Launch) -> Launch:
         """Do to a start what its fault wants; if that is a full disk, leave so much of it."""
@@ -110,18 +116,18 @@ class _Disk:
         fault = self._injector.due(stage)
         changed = self._injector(launch)
         if fault is not None and fault.kind == DISK_FULL:
-            self._filled[stage] = fault
             disk = os.statvfs(self._root)
             pages = int(str(fault.arguments["afterBytes"])) // disk.f_frsize
             self._resize((disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize)
+            self._filled[stage] = fault, Watch(self._root), launch.log
         return changed
 
     @hookimpl
-    def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult) -> None:
-        """Tell whether the disk was full: nothing of it is left, or it may have removed what it could not finish."""
-        fault = self._filled.pop(stage.name, None)
-        if fault is not None:
-            if attempt.code != 0 or not os.statvfs(self._root).f_bfree:
+    def offpipe_attempt_finished(self, stage: Stage) -> None:
+        """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
+        if stage.name in self._filled:
+            fault, watch, log = self._filled.pop(stage.name)
+            if watch.end() or NO_SPACE in Path(log).read_bytes():
                 Path(f"{fault.plans[-1]}.fired").touch()
             self._resize(ROOMY)
 

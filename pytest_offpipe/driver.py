@@ -87,26 +87,41 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
         os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
 
 
-def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple[T, bool]:
-    """Return what `function` returns, and whether the disk at `path` was seen to be full meanwhile.
+class Watch:
+    """Looks at a disk until it ends, for whether it is full.
 
     A stage may remove at once what it could not finish, so that looking when it has ended is too late.
     """
-    is_over, was_full = threading.Event(), False
 
-    def watch() -> None:
-        nonlocal was_full
-        while not (was_full or is_over.wait(BETWEEN_LOOKS)):
-            was_full = not os.statvfs(path).f_bfree
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._was_full = False
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    def end(self) -> bool:
+        """Look no more; return whether the disk was seen to be full."""
+        self._is_over.set()
+        self._watcher.join()
+        return self._was_full or self._is_full()
+
+    def _watch(self) -> None:
+        while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
+            self._was_full = self._is_full()
+
+    def _is_full(self) -> bool:
+        return not os.statvfs(self._path).f_bfree
+
+
+def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple[T, bool]:
+    """Return what `function` returns, and whether the disk at `path` was seen to be full meanwhile."""
+    watch, was_full = Watch(path), False
     try:
         result = function(*arguments)
     finally:
-        is_over.set()
-        watcher.join()
-    return result, was_full or not os.statvfs(path).f_bfree
+        was_full = watch.end()
+    return result, was_full
 
 
 def make_room(path: str) -> None:

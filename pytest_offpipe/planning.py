@@ -29,7 +29,7 @@ _WHY = {
     "kill": "its stage did not run, or had ended before: give it larger inputs, or an earlier point",
     "killAtCheckpoint": "its stage did not run, has fewer checkpoints, or commits none by runner.sdk",
     "slow": "its stage did not run",
-    DISK_FULL: "its stage did not run, or all that it wrote had room",
+    DISK_FULL: "its stage did not run, failed before, or all that it wrote had room",
 }
 
 
@@ -80,11 +80,11 @@ class OffpipeFaults:
 
     @told_plainly
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
-        """Have the disk full once the stage has written so many bytes, in whole pages of the machine's, to its outputs.
+        """Have the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
 
-        There is room again after that attempt. The whole run is then in a process of its own, where the pipeline's root
-        is a tmpfs: `plugins` are not heard, and stages run one at a time, since they would share the full disk. Where
-        no such disk can be had, the test is skipped with the reason.
+        They are counted in whole pages of the machine's. There is room again after that attempt. The whole run is then
+        in a process of its own, where the pipeline's root is a tmpfs: `plugins` are not heard, and stages run one at a
+        time, since they would share the full disk. Where no such disk can be had, the test is skipped with the reason.
         """
         _require("disk_full", "after_bytes", after_bytes, 0, 1 << 39)
         self._plan("disk_full", Fault(DISK_FULL, stage, {"afterBytes": after_bytes}))

@@ -96,8 +96,9 @@ class StageReport:
 
     `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt (128 and the
     signal's number after a signal, 4 when it asked for a network), 0 when it was skipped. `attempts` are those of this
-    run, `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key, `workspace` the
-    directory that it ran in.
+    run, a list; `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key,
+    `workspace` the path of the directory that it ran in. `seconds` is by the clock of the run, with the waits between
+    attempts: by `offpipe_clock` where a test asks for it, whose time attempts take none of.
     """
 
     name: str
@@ -124,8 +125,8 @@ class StageReport:
 class RunReport:
     """How a run ended: its exit code, as `offpipe run` has it, its id (None when none began), a report for each stage.
 
-    `error` is what the runner had to say of a run that could not begin. `workspace` and `spec` are where it ran. What
-    was run stage by stage has the ids of those runs in `earlier`, in their order.
+    `error` is what the runner had to say of a run that could not begin. `workspace`, `state_dir` and `spec` are the
+    paths of where it ran, as text. What was run stage by stage has the ids of those runs in `earlier`, in their order.
     """
 
     exit_code: int

@@ -24,6 +24,7 @@ from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
+from runner.api.programs import program_faults
 from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
@@ -156,7 +157,8 @@ class SharedRun:
             sandbox, spec = self.sandbox(), self.laid()
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
-            return Undisturbed(error=str(error))
+            programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
+            return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage, sandbox, spec)
         report = self._run_in(sandbox, Options(stages=(stage.name,)))
         outputs = (spec.output_path(path) for path in stage.outputs.values())

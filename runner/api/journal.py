@@ -198,9 +198,10 @@ def spec_part(spec: Spec, longest: int = LONGEST_SPEC) -> dict[str, object]:
     """
     from hashlib import sha256
 
-    text = spec.canonical.encode("utf-8", "backslashreplace")
-    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256(text).hexdigest()}
-    return part if len(text) > longest else {**part, "spec": spec.canonical}
+    text = spec.canonical
+    encoded = text.encode("utf-8", "backslashreplace")
+    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256(encoded).hexdigest()}
+    return part if len(encoded) > longest else {**part, "spec": text}
 
 
 def _opening(

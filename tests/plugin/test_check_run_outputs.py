@@ -15,6 +15,18 @@ def project(pytester):
     return SpecProject(pytester)
 
 
+def test_missing_input_and_missing_program_are_told_together(project):
+    project.spec({**COPY, "command": ["nosuchprogram", "{inputs.text}"], "inputs": {"text": "none.txt"}})
+    result = project.pytest("it.json", "-k", "run")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            '  found:    it.json#/stages/0/inputs/text: "none.txt": no such file',
+            '            error: it.json#/stages/0/command/0: no program "nosuchprogram" on the stage\'s PATH',
+        ]
+    )
+
+
 def test_good_stages_pass_and_the_users_files_stay_as_they_were(project):
     project.spec()
     before = {path: path.stat() for path in project.path.rglob("*")}

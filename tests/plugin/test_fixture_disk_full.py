@@ -64,6 +64,25 @@ DISK_FULL = r"""
             offpipe.stage(SPEC, "clean", plugins=[object()])
         assert offpipe.stage(SPEC, "clean").status == "failed"
 
+    def test_tmpdir_is_on_that_disk_too(offpipe, offpipe_faults):
+        moves = "head -c 100000 /dev/zero > $TMPDIR/made && ln $TMPDIR/made $PIPELINE_OUTPUT_TEXT"
+        spec = {**SWALLOWS, "stages": [{**SWALLOWS["stages"][0], "command": ["sh", "-c", moves]}]}
+        offpipe_faults.disk_full("it", after_bytes=3 * PAGE)
+        full = offpipe.stage(spec, "it")
+        assert full.status == "failed" and "No space left" in full.log
+        report = offpipe.stage(spec, "it", after=full)
+        assert report.status == "succeeded" and not list(Path(report.workspace).glob(".tmpdir*"))
+
+    def test_who_removes_what_did_not_fit_was_on_a_full_disk(offpipe, offpipe_faults):
+        removes = "o=$PIPELINE_OUTPUT_TEXT; head -c 100000 /dev/zero 2> /dev/null > $o || { sleep 0.1; rm $o; exit 3; }"
+        spec = {**SWALLOWS, "stages": [{**SWALLOWS["stages"][0], "command": ["sh", "-c", removes]}]}
+        offpipe_faults.disk_full("it", after_bytes=3 * PAGE)
+        assert offpipe.stage(spec, "it").exit_code == 3
+
+    def test_who_fails_by_itself_was_on_no_full_disk(offpipe, offpipe_faults):
+        offpipe_faults.disk_full("clean", after_bytes=10**7)
+        assert offpipe.stage(SPEC, "clean", params={"fail": 3}).exit_code == 3
+
     @pytest.mark.offpipe_fault("disk_full", "clean", after_bytes=10**7)
     def test_all_of_it_has_room(offpipe):
         assert offpipe.stage(SPEC, "clean").status == "succeeded"
@@ -75,7 +94,7 @@ def test_a_full_disk_is_real(pytester: pytest.Pytester, monkeypatch) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_disk_full=DISK_FULL)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
-    result.assert_outcomes(passed=7, errors=1)
+    result.assert_outcomes(passed=10, errors=2)
     result.stdout.fnmatch_lines(
-        ["  disk_full('clean', after_bytes=10000000): its stage did not run, or all that it wrote had room"]
+        ["  disk_full('clean', after_bytes=10000000): its stage did not run, failed before, or *"]
     )
