@@ -101,15 +101,18 @@ class Examiner:
         """Raise OfflineError as `examine` does, for a stage whose inputs keep it from being examined."""
         self._code.read(stage)
 
-    def changed_since(self, fingerprint: Fingerprint) -> str | None:
+    def changed_since(self, fingerprint: Fingerprint, *, strict: bool = False) -> str | None:
         """Return the path of an input or code file that is no longer what the fingerprint saw, or None.
 
-        Where a signature differs the content decides, so a touched file is no change.
+        Where a signature differs the content decides, so a touched file is no change. But `strict`: one with another
+        mtime is, for there may have been other content in between, and that may be what was read.
         """
         for path, (seen, sha256) in fingerprint.watched.items():
             try:
                 status = os.stat(path)
-                if signature(status) != seen and self._cache.file(path)[0] != sha256:
+                if signature(status) == seen:
+                    continue
+                if (strict and status.st_mtime_ns != seen[1]) or self._cache.file(path)[0] != sha256:
                     return path
             except OSError as error:
                 raise_refusal(error, path)

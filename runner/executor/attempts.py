@@ -212,8 +212,11 @@ class Attempts:
         return attempt
 
     def changed_input(self, job: Job) -> str | None:
-        """Return the path of what the stage read that is no longer what its key was computed from, or None."""
-        changed = self._later.changed_since(job.fingerprint)
+        """Return the path of what the stage read that is no longer what its key was computed from, or None.
+
+        The first time also of what was only written anew; a stage that does that to its inputs does it each time.
+        """
+        changed = self._later.changed_since(job.fingerprint, strict=not job.redecided)
         return os.path.relpath(changed, self._spec.root) if changed else None
 
     def output_fault(self, job: Job) -> Fault | None:

@@ -171,11 +171,28 @@ def test_a_stage_that_wrote_the_real_path_itself_is_told_where_to_write(bench, c
     assert bench.read("out/a.txt") == b"whole\n"
 
 
-def test_a_touched_input_is_no_change(bench):
+def test_a_stage_that_touches_its_input_is_published_the_second_time(bench):
+    """The content is the same; but the first time it may have been another one in between."""
     bench.write("data.txt", "old\n")
     bench.define(shell("a", "touch data.txt; cp data.txt $PIPELINE_OUTPUT_OUT", inputs={"data": "data.txt"}))
     bench.succeed()
-    assert len(bench.records("attempt.started")) == 1
+    assert len(bench.records("attempt.started")) == 2
+    assert bench.skips_everything()
+
+
+def test_what_was_replaced_and_put_back_while_a_stage_ran_is_read_again(bench):
+    """As a checkout of another branch and back does: what is there now is not what the stage has read."""
+    bench.write("data.txt", "right\n")
+    script = """
+        test -e again || { echo wrong > new; mv new data.txt; }
+        cat data.txt > $PIPELINE_OUTPUT_OUT
+        test -e again || { echo right > new; mv new data.txt; touch again; }
+    """
+    bench.define(shell("a", script, inputs={"data": "data.txt"}))
+    bench.succeed()
+    assert bench.read("out/a.txt") == b"right\n"
+    assert len(bench.records("attempt.started")) == 2
+    assert bench.skips_everything()
 
 
 def test_nothing_of_a_stage_that_is_killed_with_its_run_is_published(bench):
