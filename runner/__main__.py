@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import signal
 else:
     import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
+
+OURS = frozenset({"runner", "pluggy", "filelock", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
+RARELY = (20_000, 50, 50)  # collections: what a run makes it keeps, and in no cycles
 
 
 def main(*, ends: bool = False) -> int:
@@ -32,13 +36,25 @@ def main(*, ends: bool = False) -> int:
         from runner.cli import report
 
         return report(error)
-    if code is None:
-        from runner.cli import main as perform
-
-        return perform()
-    if ends and _is_on_its_own():
-        os._exit(code)  # nothing is left to be written; to take an interpreter down takes as long as 1,000 stages here
+    if code is not None:
+        if ends and _is_on_its_own():
+            os._exit(code)  # nothing is left to be written; taking an interpreter down takes as long as 1,000 stages
+        return code
+    if not ends:
+        return _performed()
+    before = frozenset(sys.modules)
+    watched = not _is_on_its_own()
+    gc.set_threshold(*RARELY)
+    code = _performed()
+    if not watched:
+        _leave(code, before)
     return code
+
+
+def _performed() -> int:
+    from runner.cli import main as perform
+
+    return perform()
 
 
 def program() -> int:
@@ -51,6 +67,23 @@ def _is_on_its_own() -> bool:
     started = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]
     watched = sys.gettrace() or sys.getprofile() or "threading" in sys.modules
     return started and not watched and not atexit._ncallbacks()  # noqa: SLF001 - there is no other way to ask
+
+
+def _leave(code: int, before: frozenset[str]) -> None:
+    """End the process, whose interpreter would take longer than several stages, as far as it runs nothing but ours.
+
+    A plugin may have left a file open, or a thread that works. `before`: the modules that were loaded at the start.
+    """
+    from runner.cli import flushed
+
+    names = {name.partition(".")[0] for name in sys.modules.keys() - before}
+    threading = sys.modules.get("threading")
+    if sys.gettrace() or sys.getprofile() or (threading is not None and threading.active_count() > 1):
+        return
+    if names <= OURS | sys.stdlib_module_names:
+        atexit._run_exitfuncs()  # noqa: SLF001 - those of the libraries that we use, which nothing else calls
+        if flushed():
+            os._exit(code)
 
 
 if __name__ == "__main__":

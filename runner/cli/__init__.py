@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
+from runner.display.streams import STDERR, STDOUT, Stream, flushed, hold_descriptors
 from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.cli.parser import Invocation
 
-__all__ = ["main", "report"]
+__all__ = ["flushed", "main", "report"]
 
 _INTERRUPTED = 130
 _REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"

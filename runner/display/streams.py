@@ -69,6 +69,17 @@ class Stream:
         """Nothing is kept back: what cannot be written at exit would end in a traceback of Python's own."""
 
 
+def flushed() -> bool:
+    """Whether nothing that others printed is still to be written; False also where it cannot be."""
+    try:
+        for file in (sys.stdout, sys.stderr):
+            if file is not None:
+                file.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def hold_descriptors() -> None:
     """Put /dev/null where 0, 1 or 2 is closed, or the next file to be opened, a log perhaps, would be printed into."""
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STDERR:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from runner.display.streams import STDOUT, Stream
+from runner.display.streams import STDOUT, Stream, flushed
 
 
 def test_text_that_the_encoding_cannot_hold_is_escaped(monkeypatch) -> None:
@@ -55,3 +55,15 @@ def test_a_pipe_that_is_full_for_now_is_waited_for() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (len(shown.stdout), shown.stderr) == (1_000_000, b"")
+
+
+def test_what_others_printed_is_written_or_told_to_be_left(monkeypatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print("x", end="")
+    assert flushed() and raw.getvalue() == b"x"
+    monkeypatch.setattr(sys, "stdout", None)
+    assert flushed()
+    raw.close()
+    monkeypatch.setattr(sys, "stdout", raw)
+    assert not flushed()
