@@ -187,6 +187,7 @@ class Service:
                 break
             if pid in self._running:
                 stage = self._running.pop(pid)
+                self._starter.ended(pid)
                 self._ended[stage.key] = stage
                 stage.end(status, usage, time.monotonic())
         if self._ended and not self._sweep(childless=childless):

@@ -1,8 +1,10 @@
 """A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
 
 What the program of a stage could not put up itself (the filter that fastens its tag, its Landlock domain) belongs to a
-thread, and what that starts has it too. So each start has a thread, which enters them, starts the program and ends, and
-the launcher stays outside. Between that and the program's first instruction runs nothing but the C library's code.
+thread, and what that starts has it too. So each start has a thread, which enters them and starts the program, and the
+launcher stays outside. Between that and the program's first instruction runs nothing but the C library's code. The
+thread stays, asleep, until the program has ended: one that asks to be killed with its parent (PR_SET_PDEATHSIG) would
+be killed by the end of the thread that started it, prctl(2).
 
 Until the kernel has loaded the program the launcher waits (vfork), and keeps no time limit: a file system that does not
 answer holds it up that long. Streams that might wait (a FIFO, a file under a lease), and whatever fails, are left to a
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from runner.contain.tag import Tags
     from runner.contain.tree import ProcessTree, SessionTree
 
-ALONE = 3  # links of /proc/self/task when this process has one thread; fs/proc/base.c
-
 
 class Spawner:
     """Starts programs for one launcher."""
@@ -41,7 +41,7 @@ class Spawner:
         self._tags = tags
         self._isolation = isolation
         self._attributes = Attributes(IGNORED)
-        self._had_thread = False
+        self._asleep: dict[int, _thread.LockType] = {}  # process -> what its thread waits for
 
     def spawn(self, request: Request) -> int | None:
         """Start the program of a stage and return its process; None where a fork has to try."""
@@ -63,16 +63,16 @@ class Spawner:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def leave_threads(self) -> None:
-        """Wait until the last thread is gone: a process with threads should not fork, and is told so by Python 3.12."""
-        while self._had_thread and os.stat("/proc/self/task").st_nlink > ALONE:
-            os.sched_yield()
-        self._had_thread = False
+    def ended(self, pid: int) -> None:
+        """Let the thread go that started this process, which has been waited for."""
+        if pid in self._asleep:
+            self._asleep.pop(pid).release()
 
     def _spawn_inside(self, request: Request, streams: list[int]) -> int | None:
         found: list[int] = []
-        over = _thread.allocate_lock()
+        over, ended = _thread.allocate_lock(), _thread.allocate_lock()
         over.acquire()
+        ended.acquire()
 
         def work() -> None:
             try:
@@ -84,11 +84,15 @@ class Spawner:
                 pass  # the fork will tell, or succeed
             finally:
                 over.release()
+            if found:
+                ended.acquire()
 
-        self._had_thread = True
         _thread.start_new_thread(work, ())
         over.acquire()
-        return found[0] if found else None
+        if not found:
+            return None
+        self._asleep[found[0]] = ended
+        return found[0]
 
 
 def _open_streams(request: Request, opened: list[int]) -> list[int]:

@@ -1,7 +1,7 @@
 """How a stage is started: the quickest way that fits it.
 
-A Python stage is a fork of the launcher (zygote), a program is started without one (spawn) where that can be had and
-goes well, and by a fork that executes it (child) otherwise.
+A Python stage is a fork of the launcher (zygote) where that is warm; in one that is not, a program is started without a
+fork (spawn) where that can be had and goes well. All else is a fork that executes the program (child).
 
 Loaded by the launcher program only.
 """
@@ -29,17 +29,22 @@ class Starter:
         self.zygote = zygote
         self._tree = tree
         self._isolation = isolation
-        self._spawner = Spawner(tree, tags, isolation) if tags is not None and tree.takes_all else None
+        # A warm launcher, whose forks are to be new interpreters, has no threads.
+        can_spawn = tree.takes_all and zygote is None
+        self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
 
     def start(self, request: Request) -> tuple[int, int | None]:
         """Start one stage; returns its process and, where that may still fail, what fork_stage does.
 
         Raises OSError when there is no descriptor or process, and in the child of a zygote Forked.
         """
+        if self._spawner is not None and (pid := self._spawner.spawn(request)) is not None:
+            return pid, None
         zygote = self.zygote if self.zygote is not None and self.zygote.takes(request) else None
-        if self._spawner is not None:
-            if zygote is None and (pid := self._spawner.spawn(request)) is not None:
-                return pid, None
-            self._spawner.leave_threads()
         self._tree.begin()
         return fork_stage(request, self._tree, self._isolation, zygote)
+
+    def ended(self, pid: int) -> None:
+        """To be called when the process of a stage has been waited for."""
+        if self._spawner is not None:
+            self._spawner.ended(pid)
