@@ -12,7 +12,7 @@ from runner.api.options import Options
 from runner.api.session import is_plain
 from runner.canonical import canonical
 from runner.decide.looked import Looked, record
-from runner.decide.noop import record_path, surroundings
+from runner.decide.noop import conditions_now, record_path
 from runner.errors import StateError
 from runner.levels import NONE
 from runner.record import files
@@ -41,7 +41,7 @@ def remember(session: Session, options: Options, run_id: str) -> None:
     _look_at_spec(session.spec, looked)
     found = record(
         looked,
-        surroundings((session.spec.path, options.workspace or ""), runner.__version__),
+        conditions_now((session.spec.path, options.workspace or ""), runner.__version__),
         _told(session, run_id),
         base=session.spec.workspace,
         began=session.began,

@@ -14,7 +14,7 @@ from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.record.locks import is_held
+from runner.record.others import has_leftovers, is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(
         if plan is not None:
             plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
+            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths.temporary):
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)

@@ -18,6 +18,7 @@ else:
     from _sha256 import sha256
 
 VERSION = 1
+KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 DOMAIN = b"offpipe audit record v1\n"
 GENESIS = "0" * 64  # what the first record names as the hash of the one before
 
