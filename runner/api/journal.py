@@ -18,8 +18,9 @@ from runner.record import files
 from runner.record.again import sync_again, write_again
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
-from runner.record.noop import stamp, write_log
+from runner.record.noop import write_log
 from runner.record.seal import PLAIN
+from runner.record.spelling import stamp
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
-from runner.record.spelling import spell
+from runner.record.spelling import GENESIS, spell
 from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from runner.record.seal import Seal
 
-GENESIS = "0" * 64
 DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
 _BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end

@@ -14,7 +14,6 @@ from runner.errors import StateError
 from runner.record import files
 from runner.record.again import PAGE, write_again
 from runner.record.audit import (
-    GENESIS,
     Position,
     cut_torn_line,
     damaged,
@@ -26,6 +25,7 @@ from runner.record.audit import (
 )
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_head
+from runner.record.spelling import GENESIS
 from runner.record.state import gone
 
 if TYPE_CHECKING:

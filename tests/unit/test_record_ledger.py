@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from runner.errors import StateError
-from runner.record.audit import GENESIS, Position, read_records
+from runner.record.audit import Position, read_records
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger, read_head
+from runner.record.spelling import GENESIS
 
 END = Position(5, "e" * 64)
 
