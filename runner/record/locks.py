@@ -206,7 +206,7 @@ class PipelineLock(KernelLock):
 
     def release(self) -> None:
         """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
-        if self._said is not None:
+        if self._said is not None and read_holder(self.path).get("pid") == self._said.get("pid"):  # or it was replaced
             try:
                 super().write_holder({**self._said, "ended": True})
             except StateError:
