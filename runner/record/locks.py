@@ -53,16 +53,14 @@ class KernelLock:
 
     def _locked(self) -> int:
         """Open the file anew, for it may have been replaced, and lock it; -1 when another holds the lock."""
-        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        if os.path.islink(self.path):
+            raise StateError(Fault(self.path, "is a link, and no lock", "remove it"))
         try:
-            try:
-                descriptor = os.open(self.path, flags)
-            except FileNotFoundError:  # made only then: what is another user's in a directory like /tmp may not be
-                descriptor = os.open(self.path, flags | os.O_CREAT, 0o666)
-        except BlockingIOError:  # under a lease
-            return -1
-        except OSError as error:
-            raise StateError.from_os(error, self.path, "lock") from error
+            descriptor = files.open_append(self.path)
+        except StateError as error:
+            if isinstance(error.__cause__, BlockingIOError):  # under a lease
+                return -1
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

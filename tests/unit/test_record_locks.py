@@ -153,7 +153,7 @@ def test_a_file_system_without_kernel_locks_is_refused(path, monkeypatch, number
 def test_a_lock_file_that_is_a_link_is_refused(path, tmp_path):
     lock = KernelLock(path)
     os.symlink(tmp_path / "elsewhere", path)
-    with pytest.raises(StateError, match="lock"):
+    with pytest.raises(StateError, match="is a link"):
         lock.acquire()
     assert not (tmp_path / "elsewhere").exists()
 
