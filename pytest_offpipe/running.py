@@ -15,7 +15,7 @@ from runner import api
 from runner.api.surroundings import warmth
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
-from runner.record.seal import VARIABLE
+from runner.record.spelling import KEY_VARIABLE
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def _paths(spec: Spec, stage: Stage) -> dict[str, str]:
 @contextlib.contextmanager
 def unkeyed() -> Iterator[None]:
     """Leave the user's audit key alone: the logs of tests are nobody's record."""
-    path = os.environ.pop(VARIABLE, None)
+    path = os.environ.pop(KEY_VARIABLE, None)
     try:
         yield
     finally:
         if path is not None:
-            os.environ[VARIABLE] = path
+            os.environ[KEY_VARIABLE] = path

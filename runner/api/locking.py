@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runner.processes import is_alive
-from runner.record.locks import PipelineLock, is_held, read_holder
+from runner.record.locks import PipelineLock, read_holder
+from runner.record.others import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.record.locks import is_held
+from runner.record.others import has_leftovers, is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(
         if plan is not None:
             plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
+            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths.temporary):
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
@@ -165,19 +165,36 @@ def _run_locked(
     interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...], clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
-    from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
+
+    manager = make_plugins((*heard.hooks(), *plugins))
+    if plan is None or plan.is_noop or seen is None:
+        return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, None, clock)
+    # There is work, and the lock was free: the launcher gets ready while what the lock takes is loaded.
+    launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
+    try:
+        launcher.load(session.imports)
+        return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, launcher, clock)
+    finally:
+        launcher.close()
+
+
+def _run_holding(
+    session: Session, options: Options, plan: Plan | None, seen: dict[str, object] | None, began: float,
+    interrupts: Interrupts, heard: Listener, manager: PluginManager, early: Launcher | None, clock: Clock | None,
+) -> RunResult:  # fmt: skip
+    """Take the lock and do it all. `early` is the launcher, where it was started already."""
+    from runner.api.locking import held_lock, holder
     from runner.api.preload import preload
     from runner.contain.guard import settle
 
     spec = session.spec
-    manager = make_plugins((*heard.hooks(), *plugins))
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
     with held_lock(spec.paths, wait, heard.waiting, interrupts.check) as lock:
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
-        launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
+        launcher: Launcher = early or manager.hook.offpipe_make_launcher(spec=spec)
         try:
             preload()
             lock.write_holder(holder(None, launcher))

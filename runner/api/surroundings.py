@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import runner
+from runner.api.session import is_plain
 from runner.contain.environment import editable_mappings, heeded_by_interpreters, sdk_path
 from runner.executor.job import Policy, Surroundings
 from runner.resources import Capacity
@@ -25,7 +26,7 @@ def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
 
 def warmth(spec: Spec) -> dict[str, str] | None:
     """Return what interpreters heed of the environment that Python stages get; None where none is run by a fork."""
-    if os.environ.get("OFFPIPE_PLAIN") == "1":
+    if is_plain():
         return None
     python = [stage for stage in spec.stages if str(stage.processor).endswith(".py") and not stage.fresh_interpreter]
     return heeded_by_interpreters(os.environ.get("HOME"), _sdk_path()) if python else None

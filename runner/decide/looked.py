@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runner.decide.noop import Around, Told
+    from runner.decide.noop import Conditions, Told
 
 
 class Looked:
@@ -50,7 +50,7 @@ class Looked:
                 (self.entries if os.path.islink(path) else self.directories).add(path)
 
 
-def record(looked: Looked, around: Around, told: Told, *, base: str, began: int) -> Record | None:
+def record(looked: Looked, conditions: Conditions, told: Told, *, base: str, began: int) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), all of it looked at again.
 
     `base` is the directory below which most of it lies. None when something changed since, or so shortly before that a
@@ -71,7 +71,7 @@ def record(looked: Looked, around: Around, told: Told, *, base: str, began: int)
         return None
     if any(map(os.path.exists, looked.absent)):
         return None
-    return Record(around, base, parts, paths, told)
+    return Record(conditions, base, parts, paths, told)
 
 
 def _by_way(looked: Looked) -> Iterable[tuple[int, set[str]]]:

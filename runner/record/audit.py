@@ -19,15 +19,14 @@ from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
-from runner.record.spelling import spell
-from runner.record.state import refuse_newer
+from runner.record.spelling import GENESIS, spell
+from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from runner.record.seal import Seal
 
-GENESIS = "0" * 64
 DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
 _BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
@@ -98,7 +97,12 @@ class AuditLog:
         self._durable = os.fstat(self._descriptor).st_size
 
     def append(self, event: str, data: dict[str, object] | bytes, *, sync: bool = False) -> Position:
-        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`."""
+        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`.
+
+        StateError when the log is not at its path: what follows would be on no record, and may meet another run.
+        """
+        if not self.is_in_place():
+            raise gone(self.path)
         seq, content = self.last.seq + 1, data if isinstance(data, bytes) else payload(data)
         line, digest = spell(content, event, self.run, seq, self._stamp(), self.last.hash, self.seal.hash)
         files.append(self._descriptor, line, self.path)
@@ -108,6 +112,15 @@ class AuditLog:
         if sync:
             self.sync()
         return self.last
+
+    def is_in_place(self) -> bool:
+        """Whether the log that is written is the one at its path."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "append to") from error
 
     def sync(self) -> None:
         """Make every record so far durable, or take back those that are not."""

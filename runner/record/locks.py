@@ -15,6 +15,7 @@ from runner.canonical import canonical
 from runner.errors import Fault, LockHeldError, StateError
 from runner.processes import process_identity
 from runner.record import files
+from runner.record.others import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ class PipelineLock(KernelLock):
             return False
         except OSError as error:
             raise StateError.from_os(error, self.path, "open") from error
-        return _is_locked(descriptor)
+        return is_locked(descriptor)
 
     def _lock_state(self, deadline: float, poll: float) -> bool:
         files.make_directories(self._state_dir)
@@ -206,7 +207,7 @@ class PipelineLock(KernelLock):
 
     def release(self) -> None:
         """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
-        if self._said is not None:
+        if self._said is not None and read_holder(self.path).get("pid") == self._said.get("pid"):  # or it was replaced
             try:
                 super().write_holder({**self._said, "ended": True})
             except StateError:
@@ -259,30 +260,6 @@ def is_current(holder: dict[str, object]) -> bool:
     if not isinstance(pid, int) or "ended" in holder:
         return False
     return holder.get("host") != os.uname().nodename or process_identity(pid) is not None
-
-
-def is_held(*paths: str) -> bool:
-    """Whether some process holds one of the locks now; writes nothing and waits for nothing."""
-    return any(_is_held(path) for path in paths)
-
-
-def _is_held(path: str) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    return _is_locked(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Whether somebody has an exclusive lock on an open file, which is closed afterwards."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def describe(holder: dict[str, object]) -> str:

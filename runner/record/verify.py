@@ -13,13 +13,13 @@ from bisect import bisect_left
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.record.audit import GENESIS
 from runner.record.chain import Chain, lost_its_end
 from runner.record.findings import Findings
 from runner.record.ledger import CLOSED, NOOP, OPENED, open_after
 from runner.record.lines import Lines, NotRegularError
 from runner.record.markers import Markers
 from runner.record.runlog import Reference, RunLog
+from runner.record.spelling import GENESIS
 
 if TYPE_CHECKING:
     from runner.record.chain import Record

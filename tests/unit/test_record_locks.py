@@ -9,7 +9,8 @@ import time
 import pytest
 
 from runner.errors import EXIT_LOCKED, LockHeldError, StateError
-from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, is_held, read_holder
+from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, read_holder
+from runner.record.others import is_held
 
 HOLD = """
 import sys
@@ -32,7 +33,7 @@ sys.stdin.readline()
 """
 GLANCE = """
 import sys
-from runner.record.locks import is_held
+from runner.record.others import is_held
 print("looking", flush=True)
 while True:
     is_held(*sys.argv[1:])

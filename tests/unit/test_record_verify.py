@@ -12,9 +12,10 @@ from pipeline_bench import PipelineBench
 
 from runner.canonical import canonical
 from runner.marker import Marker
-from runner.record.audit import GENESIS, Position
+from runner.record.audit import Position
 from runner.record.ledger import OPENED, Ledger
 from runner.record.seal import PLAIN
+from runner.record.spelling import GENESIS
 
 FIRST, RESUMED, THIRD, IDLE = (f"audit_{run}.jsonl" for run in ("first", "resumed", "third", "idle2"))
 
