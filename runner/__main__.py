@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
 
-OURS = frozenset({"runner", "pluggy", "filelock", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
+OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
 RARELY = (20_000, 50, 50)  # collections: what a run makes it keeps, and in no cycles
 
 

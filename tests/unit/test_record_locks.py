@@ -1,5 +1,7 @@
 """Locks are the kernel's: they end with their holder, and the file says who that is."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -136,6 +138,45 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(path, monk
     assert lock.acquire()
     assert is_held(path)
     lock.release()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_kernel_locks_is_refused(path, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StateError, match="no kernel locks"):
+        KernelLock(path).acquire()
+
+
+def test_a_lock_file_that_is_a_link_is_refused(path, tmp_path):
+    lock = KernelLock(path)
+    os.symlink(tmp_path / "elsewhere", path)
+    with pytest.raises(StateError, match="is a link"):
+        lock.acquire()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_file(path):
+    lock, other = KernelLock(path), KernelLock(path)
+    assert lock.acquire() and not other.acquire()
+    copy = os.dup(lock._file)  # as a fork has it
+    lock.release()
+    assert other.acquire()
+    other.release()
+    os.close(copy)
+
+
+def test_taking_a_lock_loads_no_library(path):
+    program = (
+        "import sys, runner.record.locks as l\nassert l.PipelineLock(*sys.argv[1:]).acquire()\nprint(*sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, path, state_of(path)], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert not {"filelock", "logging", "dataclasses"} & set(said.stdout.split())
 
 
 def test_who_waits_is_told_once_and_gets_it(path, start):
