@@ -11,6 +11,7 @@ import pickle
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
-
 T = TypeVar("T")
+
+_KEPT = ("stage_*.json", "progress_*.json", "audit_*.jsonl", "metrics_*.json", "files.json", "logs", "tmp", "tmp.dead")
 
 
 @dataclass(slots=True)
@@ -162,7 +164,7 @@ class SharedRun:
         before = self._before(stage, sandbox, spec)
         report = self._run_in(sandbox, Options(stages=(stage.name,)))
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
+        declared = [*outputs, *_of_runner(spec)]
         found = changes(before, _snapshot(sandbox, spec), declared)
         own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
         found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
@@ -205,8 +207,16 @@ class SharedRun:
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
     record = os.path.dirname(record_path(spec.path, None))
-    ours = (spec.paths.state_dir, spec.paths.locks_dir, record, str(sandbox.directory / measuring.DATA))
+    ours = (*_of_runner(spec), record, str(sandbox.directory / measuring.DATA))
     return snapshot((str(sandbox.directory),), ours)
+
+
+def _of_runner(spec: Spec) -> list[str]:
+    """Return what the runner keeps, as docs/on-disk.md has it; a stage may have put something beside it."""
+    state = spec.paths.state_dir
+    names = os.listdir(state) if os.path.isdir(state) else []
+    kept = [os.path.join(state, name) for name in names if any(fnmatchcase(name, one) for one in _KEPT)]
+    return [spec.paths.locks_dir, *kept]
 
 
 def _write(path: Path, value: object) -> None:
