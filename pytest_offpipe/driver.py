@@ -16,9 +16,10 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_offpipe.tmpfs import mount_disk, resize_disk
 from runner.contain import calls
 from runner.contain.calls import mount
-from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_NODEV, MS_NOSUID, MS_REC, MS_SLAVE, unshare
+from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_SLAVE, unshare
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
-MS_REMOUNT = 32  # linux/mount.h
 BALLAST = ".ballast"
 BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -76,13 +76,10 @@ def _enter(host_name: str) -> None:
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
     """Mount a disk at `path` with so many pages free for files, and others on top of it, with room, at `roomy`."""
-    target = os.fsencode(path)
-    options = b"size=%d,mode=0700" % ((pages + 1) * PAGE)
-    mount(f"mounting a small tmpfs at {path}", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+    mount_disk(path, (pages + 1) * PAGE)
     for directory in roomy:
         os.makedirs(directory, exist_ok=True)
-        shown = f"mounting a tmpfs at {directory}"
-        mount(shown, b"tmpfs", os.fsencode(directory), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
+        mount_disk(directory)
     with open(os.path.join(path, BALLAST), "wb") as ballast:
         os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
 
@@ -127,5 +124,4 @@ def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple
 def make_room(path: str) -> None:
     """Remove the ballast, and the bound of the disk at `path`."""
     os.unlink(os.path.join(path, BALLAST))
-    flags = MS_REMOUNT | MS_NOSUID | MS_NODEV
-    mount(f"making room at {path}", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=0")
+    resize_disk(path, 0)

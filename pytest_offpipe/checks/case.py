@@ -13,6 +13,7 @@ from pytest_offpipe.sandbox import discard
 from pytest_offpipe.session import UNMADE
 from pytest_offpipe.settings import SETTINGS
 from pytest_offpipe.shared import SharedRun
+from runner.display.words import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +28,11 @@ NOTE = "offpipe_note"  # a user property: what a check that passed did not do, o
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
-def end_launchers(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec left running for each other."""
+def end_runs(config: pytest.Config, spec: Spec) -> None:
+    """End what the checks of a spec left open, and running, for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
-        runs[spec.path].launchers.close()
+        runs[spec.path].close()
 
 
 class Case:
@@ -46,7 +47,8 @@ class Case:
         self._stage = stage
         runs = item.config.stash.setdefault(RUNS, {})
         if spec.path not in runs:
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
+            alone = not hasattr(item.config, "workerinput")
+            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=alone)
         self.shared = runs[spec.path]
         subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
@@ -109,13 +111,15 @@ class Case:
         )  # fmt: skip
 
     def shown(self, path: str) -> str:
-        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR."""
+        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR; in one line."""
         sandbox = self.shared.sandbox()
         if path.startswith(f"{sandbox.home}/"):
-            return f"$HOME{path.removeprefix(sandbox.home)}"
-        if path.startswith(f"{sandbox.temporary}/"):
-            return f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
-        return os.path.relpath(path, sandbox.root)
+            path = f"$HOME{path.removeprefix(sandbox.home)}"
+        elif path.startswith(f"{sandbox.temporary}/"):
+            path = f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
+        else:
+            path = os.path.relpath(path, sandbox.root)
+        return printable(path)
 
     def in_users_words(self, said: str) -> str:
         """Return what the runner said of the shared sandbox, said of the spec itself."""
@@ -143,6 +147,7 @@ class Case:
 
     def note(self, text: str) -> None:
         """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        text = printable_lines(text)
         self.item.add_report_section("call", "offpipe", text)
         self.item.user_properties.append((NOTE, text))
 
@@ -151,6 +156,7 @@ class Case:
         self.clean()
         if self.settings.strict:
             self.fail("nothing", "a check that is made (--offpipe-strict)", why)
+        why = printable_lines(why)
         self.item.user_properties.append((UNMADE, why))
         pytest.skip(why)
 

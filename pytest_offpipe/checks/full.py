@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.below import files_below
 from pytest_offpipe.confined import Confined
 from pytest_offpipe.copying import copy
 from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
@@ -114,6 +115,4 @@ def _judge_success(disk: _Disk, report: StageReport, done: str) -> None:
 
 def _pages(path: str) -> int:
     """Return how many pages the files at a path fill."""
-    if not os.path.isdir(path):
-        return -(-os.lstat(path).st_size // PAGE)
-    return sum(_pages(os.path.join(directory, name)) for directory, _, names in os.walk(path) for name in names)
+    return sum(-(-os.lstat(file).st_size // PAGE) for file in files_below(path))

@@ -226,3 +226,32 @@ def test_links_within_a_directory_bytecode_and_what_was_removed_again_are_fine(p
         outputs={"text": "out/tree/"},
     ))  # fmt: skip
     project.pytest("it.json").assert_outcomes(passed=2)
+
+
+def test_names_and_logs_of_any_bytes_are_told_in_text_that_workers_can_send_and_terminals_show(project):
+    script = r"""
+        cp $i $o
+        touch "$(printf 'a\377')" "$(printf 'b\nc\033[2J')"
+        printf '\033]0;title\007'
+    """
+    project.spec(project.shell(script))
+    result = project.pytest_process("it.json::work[outputs]", "-n1", "--junitxml=report.xml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        f"{FOUND}written: a\\udcff",
+        "            written: b\\nc\\x1b[[]2J",
+        "  log:      \\x1b[]]0;title\\x07",
+    ])  # fmt: skip
+
+
+def test_what_a_stage_keeps_beside_the_runners_own_state_is_found(project):
+    keeps = project.shell("cp $i $o; echo x >>state/seen.db; echo x >>state/audit.txt", name="keeps")
+    follows = project.shell("cp $i $o; echo x >>state/seen.db", name="follows")
+    project.spec(keeps, follows)
+    result = project.pytest("it.json")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines([
+        f"{FOUND}written: state/audit.txt",
+        "            written: state/seen.db",
+        f"{FOUND}changed: state/seen.db",
+    ])  # fmt: skip
