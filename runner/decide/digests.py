@@ -127,7 +127,7 @@ class DigestCache:
         return b"".join(chunks), sha256, signed
 
     def passing(self, path: str) -> tuple[str, Signature]:
-        """Return digest and signature of what is a regular file, and no link, and keep nothing: its name will be another.
+        """Return digest and signature of a regular file, no link, and keep nothing: its name will be another.
 
         Raises as `file` does.
         """
