@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_launchers, run_check
+from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_runs, run_check
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
 from pytest_offpipe.session import SHARED
@@ -69,8 +69,11 @@ class SpecFile(pytest.Module):
             raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
 
     def teardown(self) -> None:
-        """Leave no process behind when what comes next is no check of this spec."""
-        end_launchers(self.config, self.spec)
+        """Leave no run open, and no process behind, when what comes next is no check of this spec."""
+        try:
+            end_runs(self.config, self.spec)
+        except OffpipeError as error:  # a disk that refuses
+            pytest.fail(printable_lines(str(error)), pytrace=False)
 
     def _item(self, subject: str, check: str, line: int, stage: Stage | None = None, exempt: str = "") -> SpecItem:
         def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:

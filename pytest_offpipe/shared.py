@@ -1,6 +1,8 @@
 """The undisturbed run of each stage, made exactly once in a test session, whichever worker is first to need it.
 
 All workers share one sandbox of the spec, and a record on disk for each stage that was run in it, behind a file lock.
+A process that has no workers beside it makes all of that in one run, open from its first stage to `close`; workers make
+a run of each stage, since none of them may keep the others from theirs.
 A worker that dies leaves an unfinished run of that sandbox, which the next one to need it goes on with.
 """
 
@@ -20,7 +22,7 @@ from filelock import FileLock
 from pytest_offpipe import measuring
 from pytest_offpipe.launchers import Launchers
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.running import Around, SandboxRun, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
@@ -29,6 +31,7 @@ from runner.api.programs import program_faults
 from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.paths import StatePaths
 from runner.spec.effective import effective_spec
 from runner.spec.graph import select
 from runner.spec.load import load_spec
@@ -41,7 +44,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEPT = ("stage_*.json", "progress_*.json", "audit_*.jsonl", "metrics_*.json", "files.json", "logs", "tmp", "tmp.dead")
+_ANY = StatePaths("", "")
+_KEPT = tuple(
+    os.path.basename(path.rstrip("/"))
+    for path in (
+        _ANY.marker("*"), _ANY.progress("*"), _ANY.audit("*"), _ANY.metrics("*"), _ANY.digest_cache, _ANY.logs(""),
+        _ANY.temporary, _ANY.put_aside,
+    )
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -70,8 +80,11 @@ class Undisturbed:
 class SharedRun:
     """The stages of one spec in the sandbox that all workers share."""
 
-    def __init__(self, spec: Spec, base: Path, inputs: str | None) -> None:
-        """`base` is a directory that all workers of this session have in common, and no other session."""
+    def __init__(self, spec: Spec, base: Path, inputs: str | None, *, alone: bool = False) -> None:
+        """`base` is a directory that all workers of this session have in common, and no other session.
+
+        `alone`: there are no workers, only this process.
+        """
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
@@ -80,6 +93,8 @@ class SharedRun:
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
         self._laid: Spec | None = None
+        self._alone = alone
+        self._open: SandboxRun | None = None
 
     @property
     def graph(self) -> Graph:
@@ -120,6 +135,20 @@ class SharedRun:
         """Let a launcher be started while all else is looked at; where it cannot be, the run that needs it tells."""
         with suppress(OffpipeError):
             self.launchers.begin(warmth(self.spec))
+
+    def end_run(self) -> None:
+        """End the run that is open, if there is one: what it leaves is for others to look at, or to go on with."""
+        run, self._open = self._open, None
+        if run is not None:
+            with self.held():
+                run.close()
+
+    def close(self) -> None:
+        """Leave nothing open, and no process behind; what is asked for afterwards is made all the same."""
+        try:
+            self.end_run()
+        finally:
+            self.launchers.close()
 
     def held(self) -> FileLock:
         """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
@@ -162,7 +191,7 @@ class SharedRun:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage, sandbox, spec)
-        report = self._run_in(sandbox, Options(stages=(stage.name,)))
+        report = self._run_stage(sandbox, stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         declared = [*outputs, *_of_runner(spec)]
         found = changes(before, _snapshot(sandbox, spec), declared)
@@ -197,8 +226,16 @@ class SharedRun:
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
+        self.end_run()
         with self.held():
             return self._run_in(sandbox, Options())
+
+    def _run_stage(self, sandbox: Sandbox, name: str) -> RunReport:
+        if not self._alone:
+            return self._run_in(sandbox, Options(stages=(name,)))
+        if self._open is None:
+            self._open = SandboxRun(sandbox, self.launchers)
+        return self._open.stage(name)
 
     def _run_in(self, sandbox: Sandbox, options: Options) -> RunReport:
         return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)

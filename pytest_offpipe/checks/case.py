@@ -28,11 +28,11 @@ NOTE = "offpipe_note"  # a user property: what a check that passed did not do, o
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
-def end_launchers(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec left running for each other."""
+def end_runs(config: pytest.Config, spec: Spec) -> None:
+    """End what the checks of a spec left open, and running, for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
-        runs[spec.path].launchers.close()
+        runs[spec.path].close()
 
 
 class Case:
@@ -47,7 +47,8 @@ class Case:
         self._stage = stage
         runs = item.config.stash.setdefault(RUNS, {})
         if spec.path not in runs:
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
+            alone = not hasattr(item.config, "workerinput")
+            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=alone)
         self.shared = runs[spec.path]
         subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 
-SHORT_SPEC = 1 << 12  # bytes of one that each run with nothing to do repeats; a longer one is named by who has it
+SHORT_SPEC = 1 << 12  # characters of one that each run with nothing to do repeats; a longer one is named by who has it
 
 
 def remember(session: Session, options: Options, run_id: str) -> None:

@@ -116,7 +116,7 @@ def run(
         if plan is not None:
             plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths.temporary):
+            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths):
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
@@ -146,11 +146,12 @@ def _nothing_to_do(
     session.save_cache()
     if remembers:
         remember(session, options, run_id)
-    stages = _skipped(plan)
+    stages = skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
 
-def _skipped(plan: Plan) -> dict[str, StageResult]:
+def skipped(plan: Plan) -> dict[str, StageResult]:
+    """Return a result for each stage that the plan finds up to date."""
     from runner.decide.plan import Skip
 
     return {
@@ -199,7 +200,7 @@ def _run_holding(
             preload()
             lock.write_holder(holder(None, launcher))
             session.heal()
-            recovered = _recovered(session, options, heard.warn)
+            recovered = recovered_runs(session, options, heard.warn)
             mine = run_to_go_on(recovered, options) or new_run(spec.paths, recovered)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
@@ -220,7 +221,7 @@ def _run_holding(
             lock.forget_launcher()
 
 
-def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
+def recovered_runs(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
     """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
     from runner.record.recovery import recover
 

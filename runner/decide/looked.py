@@ -19,8 +19,7 @@ class Looked:
     """Absolute paths that a plan depends on.
 
     files: followed through links. entries: themselves, such as outputs. directories: what was listed. ways: directories
-    of which only the kind counts. absent: where nothing was, or a link to nothing, and where
-    something would change the plan.
+    of which only the kind counts. absent: where nothing was, or a link to nothing, and something would change the plan.
     """
 
     __slots__ = ("absent", "directories", "entries", "files", "ways")
