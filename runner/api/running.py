@@ -116,7 +116,7 @@ def run(
         if plan is not None:
             plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths.temporary):
+            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths):
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
