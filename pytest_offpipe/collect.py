@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 PIPELINE = "pipeline"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = "checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)"
 
 
 class SpecFile(pytest.Module):
@@ -110,9 +113,14 @@ class SpecItem(pytest.Function):
         return self.path, self.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
-        """Return what a stage's author wants to read; anything else than a finding of a check is our own fault."""
-        if isinstance(excinfo.value, CheckFailedError):
-            return str(excinfo.value)
+        """Return what a stage's author wants to read; anything else than that is our own fault."""
+        error = excinfo.value
+        if isinstance(error, CheckFailedError):
+            return str(error)
+        causes = (one for one in (error, error.__cause__) if isinstance(one, OSError))
+        if any(one.errno in _NO_ROOM for one in causes):
+            said = str(error) if isinstance(error, OffpipeError) else f"error: {error}"
+            return printable_lines(f"{said}\nhint: {_ELSEWHERE}")
         return super().repr_failure(excinfo, *arguments)
 
 

@@ -6,7 +6,6 @@ state and locks have tmpfs of their own on top, so that what the runner keeps, a
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from pytest_offpipe.driver import Watch
 from pytest_offpipe.faults import DISK_FULL
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.sandbox import discard
-from pytest_offpipe.tmpfs import mount_disk, resize_disk
+from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY, mount_disk, resize_disk
 from runner.hookspecs import hookimpl
 from runner.spec.load import load_spec
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from runner.contain.launch import Launch
     from runner.spec.model import Stage
 
-TEMPORARY = ".tmpdir"  # in the sandbox's root
-NO_SPACE = os.strerror(errno.ENOSPC).encode()  # as a stage is told it in the C locale, and tells it in its log
 ROOMY = 1 << 40  # bytes; one without bounds would not tell how much of it is in use
 
 
@@ -119,6 +116,6 @@ class _FaultyDisk:
         """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
         if stage.name in self._filled:
             fault, watch, log = self._filled.pop(stage.name)
-            if watch.end() or NO_SPACE in Path(log).read_bytes():
+            if watch.end() or NO_SPACE.encode() in Path(log).read_bytes():
                 Path(f"{fault.plans[-1]}.fired").touch()
             resize_disk(self._root, ROOMY)

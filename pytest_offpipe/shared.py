@@ -31,6 +31,7 @@ from runner.api.programs import program_faults
 from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.paths import StatePaths
 from runner.spec.effective import effective_spec
 from runner.spec.graph import select
 from runner.spec.load import load_spec
@@ -43,7 +44,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEPT = ("stage_*.json", "progress_*.json", "audit_*.jsonl", "metrics_*.json", "files.json", "logs", "tmp", "tmp.dead")
+_ANY = StatePaths("", "")
+_KEPT = tuple(
+    os.path.basename(path.rstrip("/"))
+    for path in (
+        _ANY.marker("*"), _ANY.progress("*"), _ANY.audit("*"), _ANY.metrics("*"), _ANY.digest_cache, _ANY.logs(""),
+        _ANY.temporary, _ANY.put_aside,
+    )
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -236,7 +244,7 @@ class SharedRun:
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
     record = os.path.dirname(record_path(spec.path, None))
-    ours = (*_of_runner(spec), record, str(sandbox.directory / measuring.DATA))
+    ours = frozenset((*_of_runner(spec), record, str(sandbox.directory / measuring.DATA)))
     return snapshot((str(sandbox.directory),), ours)
 
 

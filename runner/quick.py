@@ -138,7 +138,7 @@ def _is_plain_and_alone(paths: StatePaths) -> bool:
 
     if KEY_VARIABLE in os.environ or is_held(paths.pipeline_lock, paths.state_dir, doubtful=True):
         return False
-    return not has_leftovers(paths.temporary, doubtful=True)
+    return not has_leftovers(paths, doubtful=True)
 
 
 def _recorded(

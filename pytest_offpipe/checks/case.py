@@ -104,7 +104,10 @@ class Case:
                 kept=kept,
             )  # fmt: skip
         said = found.error or (report.error if report else "") or "it did not succeed"
-        spoilt = [f"{what}: {self.shown(path)}" for what, path in found.changes if what != "written"]
+        # Nobody else writes in there, so it has spoilt them itself, whatever the runner may guess.
+        spoilt = [
+            f"the stage itself has {what}: {self.shown(path)}" for what, path in found.changes if what != "written"
+        ]
         self.fail(
             "run it in a copy that holds only what the spec declares", "exit 0, and every declared output",
             "\n".join([self.in_users_words(said), *spoilt]), log=report.log if report else "", kept=kept,

@@ -12,6 +12,7 @@ from pytest_offpipe.copying import copy
 from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY
 from pytest_offpipe.trial import SAME, Bench, Budget, ended
 from runner import results
 from runner.api import Options
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.trial import Trial
 
-TEMPORARY = ".tmpdir"  # in the workspace
-NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
 OTHER_DISK = os.strerror(errno.EXDEV)
 MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again
 

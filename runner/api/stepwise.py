@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run
+from runner.api.journal import Journal, close_ended
 from runner.api.locking import held_lock, holder
+from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.plugins import make_plugins
 from runner.api.preload import preload
 from runner.api.refusals import refuse, refuse_newer
-from runner.api.running import Quiet, outcome, recovered_runs, run_to_go_on, skipped
+from runner.api.running import Quiet, attempts_of, outcome, skipped
 from runner.api.session import Session, untold
 from runner.api.surroundings import policy, surroundings
 from runner.contain.guard import settle
 from runner.errors import OffpipeError
-from runner.executor.attempts import Attempts
 from runner.executor.clock import Monotonic
 from runner.executor.loop import Executor
-from runner.executor.publishing import Publisher
 from runner.interrupts import Interrupts
 from runner.levels import STRICT
 from runner.results import RunResult, StageResult
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
+    from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings
+    from runner.executor.publishing import Publisher
     from runner.record.locks import PipelineLock
 
 
@@ -69,6 +70,7 @@ class StepwiseRun:
         self._lock: PipelineLock | None = None
         self._held = ExitStack()
         self._part: _Part | None = None
+        self._said: tuple[str | None, int, object] | None = None
 
     def run(self, stage: str) -> RunResult:
         """Bring a stage up to date, and what it needs; return how these did. Raises as `api.run` does.
@@ -117,14 +119,14 @@ class StepwiseRun:
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
             preload()
-            lock.write_holder(holder(self._part.journal.run_id if self._part else None, launcher))
+            self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)
             if part is not self._part:
                 self._part = part
                 plan = self._planned(session, stage)  # recovery may have finished something
             launcher.load(session.imports)
-            lock.write_holder(holder(part.journal.run_id, launcher))
+            self._say(lock, part.journal.run_id, launcher)
             found = Executor(
                 session.graph, session.stages, plan, part.attempts, launcher, policy(self._options),
                 self._manager.hook, interrupts, Monotonic(), Quiet(),
@@ -140,6 +142,13 @@ class StepwiseRun:
             session.spec.name, part.journal.run_id, status, exit_code, found, "", seconds, launcher.layers,
             interrupts.first,
         )  # fmt: skip
+
+    def _say(self, lock: PipelineLock, run_id: str | None, launcher: Launcher) -> None:
+        """Say in the lock file for whom it is held, where that is not what stands there since the stage before."""
+        said = run_id, launcher.pid, launcher.started_at
+        if said != self._said:
+            lock.write_holder(holder(run_id, launcher))
+            self._said = said
 
     def _taken(self, session: Session, interrupts: Interrupts) -> PipelineLock:
         """Return the pipeline lock, which is taken now if it was not."""
@@ -164,11 +173,7 @@ class StepwiseRun:
         recovered = recovered_runs(session, self._options, untold)
         mine = run_to_go_on(recovered, self._options) or new_run(session.spec.paths, recovered)
         journal = Journal.begin(session, self._options, mine, launcher)
-        publisher = Publisher(session.spec, journal.log, session.cache, durable=durable)
-        attempts = Attempts(
-            session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
-            session.published, publisher, world[0], journal.earlier, journal.tags,
-        )  # fmt: skip
+        publisher, attempts = attempts_of(session, journal, world[0])
         self._manager.hook.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.spec.stages), resumed=journal.resumed,
             isolation=launcher.layers,
@@ -198,7 +203,7 @@ class StepwiseRun:
 
     def _break_off(self) -> None:
         """Let go of everything, whether or not the run has ended."""
-        part, self._part, self._session, self._lock = self._part, None, None, None
+        part, self._part, self._session, self._lock, self._said = self._part, None, None, None, None
         try:
             if part is not None:
                 part.attempts.give_up()

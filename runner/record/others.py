@@ -8,6 +8,10 @@ from __future__ import annotations
 import fcntl
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runner.paths import StatePaths
+
 
 def is_held(*paths: str, doubtful: bool = False) -> bool:
     """Whether some process holds one of the locks now; writes nothing and waits for nothing.
@@ -28,18 +32,18 @@ def is_locked(descriptor: int) -> bool:
     return False
 
 
-def has_leftovers(temporary: str, *, doubtful: bool = False) -> bool:
+def has_leftovers(paths: StatePaths, *, doubtful: bool = False) -> bool:
     """Whether something lies where only what is going on has files: maybe of a run that was killed behind its end.
 
     Nothing else would make the next run take the lock and recover, were all stages up to date. `doubtful` as above.
     """
     try:
-        left = bool(os.listdir(temporary))
+        left = bool(os.listdir(paths.temporary))
     except FileNotFoundError:
         left = False
     except OSError:
         left = doubtful
-    return left or os.path.lexists(f"{temporary}.dead")  # in this order: recovery renames the one to the other
+    return left or os.path.lexists(paths.put_aside)  # in this order: recovery renames the one to the other
 
 
 def _is_held(path: str, doubtful: bool) -> bool:

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from runner.paths import StatePaths
 from runner.record.others import has_leftovers, is_held
 
 
@@ -32,15 +33,15 @@ def test_of_what_cannot_be_looked_at_it_answers_as_it_is_told(tmp_path, doubtful
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert is_held(str(loop), doubtful=doubtful) is doubtful
-    assert has_leftovers(str(loop), doubtful=doubtful) is doubtful
+    assert has_leftovers(StatePaths(str(loop), ""), doubtful=doubtful) is doubtful
 
 
 def test_leftovers_are_what_lies_in_the_directory_or_was_put_aside_with_it(tmp_path):
-    temporary = tmp_path / "tmp"
-    assert not has_leftovers(str(temporary), doubtful=True)
+    paths, temporary = StatePaths(str(tmp_path), str(tmp_path)), tmp_path / "tmp"
+    assert not has_leftovers(paths, doubtful=True)
     temporary.mkdir()
-    assert not has_leftovers(str(temporary), doubtful=True)
+    assert not has_leftovers(paths, doubtful=True)
     (temporary / "run").mkdir()
-    assert has_leftovers(str(temporary))
+    assert has_leftovers(paths)
     os.rename(temporary, f"{temporary}.dead")
-    assert has_leftovers(str(temporary))
+    assert has_leftovers(paths)
