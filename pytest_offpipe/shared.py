@@ -244,7 +244,7 @@ class SharedRun:
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
     record = os.path.dirname(record_path(spec.path, None))
-    ours = (*_of_runner(spec), record, str(sandbox.directory / measuring.DATA))
+    ours = frozenset((*_of_runner(spec), record, str(sandbox.directory / measuring.DATA)))
     return snapshot((str(sandbox.directory),), ours)
 
 

@@ -69,6 +69,7 @@ class StepwiseRun:
         self._lock: PipelineLock | None = None
         self._held = ExitStack()
         self._part: _Part | None = None
+        self._said: tuple[str | None, int, object] | None = None
 
     def run(self, stage: str) -> RunResult:
         """Bring a stage up to date, and what it needs; return how these did. Raises as `api.run` does.
@@ -117,14 +118,14 @@ class StepwiseRun:
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
             preload()
-            lock.write_holder(holder(self._part.journal.run_id if self._part else None, launcher))
+            self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)
             if part is not self._part:
                 self._part = part
                 plan = self._planned(session, stage)  # recovery may have finished something
             launcher.load(session.imports)
-            lock.write_holder(holder(part.journal.run_id, launcher))
+            self._say(lock, part.journal.run_id, launcher)
             found = Executor(
                 session.graph, session.stages, plan, part.attempts, launcher, policy(self._options),
                 self._manager.hook, interrupts, Monotonic(), Quiet(),
@@ -140,6 +141,13 @@ class StepwiseRun:
             session.spec.name, part.journal.run_id, status, exit_code, found, "", seconds, launcher.layers,
             interrupts.first,
         )  # fmt: skip
+
+    def _say(self, lock: PipelineLock, run_id: str | None, launcher: Launcher) -> None:
+        """Say in the lock file for whom it is held, where that is not what stands there since the stage before."""
+        said = run_id, launcher.pid, launcher.started_at
+        if said != self._said:
+            lock.write_holder(holder(run_id, launcher))
+            self._said = said
 
     def _taken(self, session: Session, interrupts: Interrupts) -> PipelineLock:
         """Return the pipeline lock, which is taken now if it was not."""
@@ -198,7 +206,7 @@ class StepwiseRun:
 
     def _break_off(self) -> None:
         """Let go of everything, whether or not the run has ended."""
-        part, self._part, self._session, self._lock = self._part, None, None, None
+        part, self._part, self._session, self._lock, self._said = self._part, None, None, None, None
         try:
             if part is not None:
                 part.attempts.give_up()
