@@ -118,7 +118,8 @@ class StepwiseRun:
         lock = self._taken(session, interrupts)
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
-            preload()
+            if self._part is None:
+                preload()
             self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)
