@@ -120,7 +120,7 @@ def _empty_temporary(paths: StatePaths) -> None:
     dead = paths.put_aside
     files.discard(dead)
     if os.path.lexists(paths.temporary):
-        files.rename(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
+        files.set_aside(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
         files.discard(dead)
 
 
