@@ -49,13 +49,6 @@ def new_run_id(
             return run_id
 
 
-def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:
-    """Return a run of a default id; it knows of the attempts of those that stay open, and may go on from theirs."""
-    from runner.record.recovery import OpenRun
-
-    return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})
-
-
 class Journal:
     """The records of one run with work to do, from its opening to its end."""
 

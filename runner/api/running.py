@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run, record_noop
+from runner.api.journal import Journal, close_ended, record_noop
 from runner.api.locking import last_holder
+from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
 from runner.api.session import Session
@@ -18,17 +19,16 @@ from runner.record.others import has_leftovers, is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pluggy import PluginManager
 
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
+    from runner.executor.attempts import Attempts
     from runner.executor.clock import Clock
-    from runner.executor.job import Ticker
-    from runner.record.recovery import OpenRun
+    from runner.executor.job import Surroundings, Ticker
+    from runner.executor.publishing import Publisher
 
 
 class Listener(Protocol):
@@ -221,47 +221,16 @@ def _run_holding(
             lock.forget_launcher()
 
 
-def recovered_runs(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
-    """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
-    from runner.record.recovery import recover
-
-    spec, open_runs = session.spec, session.head.open_runs
-    wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
-    outputs = {stage.name: stage.outputs for stage in spec.stages}
-    durable = options.durability == "full"
-    return recover(
-        spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal, warn=warn
-    )
-
-
-def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
-    """Return the run that this one is a part of, newest first: the one asked for, or one of no other stages.
-
-    A run of named stages must not end, and so close, a run in which others failed.
-    """
-    if options.run_id:
-        return next(one for one in recovered if one.run == options.run_id)
-    named = set(options.stages)
-    fitting = [one for one in recovered if not named or (one.selected and named.issuperset(one.selected))]
-    return fitting[-1] if fitting else None
-
-
 def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     from runner.api.surroundings import policy, surroundings
-    from runner.executor.attempts import Attempts
     from runner.executor.clock import Monotonic
     from runner.executor.loop import Executor
-    from runner.executor.publishing import Publisher
 
     spec = session.spec
-    publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
-    attempts = Attempts(
-        spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
-        publisher, surroundings(launcher, durable=journal.durable), journal.earlier, journal.tags,
-    )  # fmt: skip
+    publisher, attempts = attempts_of(session, journal, surroundings(launcher, durable=journal.durable))
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, policy(options), manager.hook, interrupts,
         clock or Monotonic(), heard,
@@ -286,6 +255,18 @@ def _execute(
     result = RunResult(spec.name, journal.run_id, *ended)
     manager.hook.offpipe_run_finished(result=result)
     return result
+
+
+def attempts_of(session: Session, journal: Journal, world: Surroundings) -> tuple[Publisher, Attempts]:
+    """Return what publishes the outputs of an open run, and what prepares, records and settles its attempts."""
+    from runner.executor.attempts import Attempts
+    from runner.executor.publishing import Publisher
+
+    publisher = Publisher(session.spec, journal.log, session.cache, durable=journal.durable)
+    return publisher, Attempts(
+        session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
+        session.published, publisher, world, journal.earlier, journal.tags,
+    )  # fmt: skip
 
 
 def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[str, int]:

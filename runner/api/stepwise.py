@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run
+from runner.api.journal import Journal, close_ended
 from runner.api.locking import held_lock, holder
+from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.plugins import make_plugins
 from runner.api.preload import preload
 from runner.api.refusals import refuse, refuse_newer
-from runner.api.running import Quiet, outcome, recovered_runs, run_to_go_on, skipped
+from runner.api.running import Quiet, attempts_of, outcome, skipped
 from runner.api.session import Session, untold
 from runner.api.surroundings import policy, surroundings
 from runner.contain.guard import settle
 from runner.errors import OffpipeError
-from runner.executor.attempts import Attempts
 from runner.executor.clock import Monotonic
 from runner.executor.loop import Executor
-from runner.executor.publishing import Publisher
 from runner.interrupts import Interrupts
 from runner.levels import STRICT
 from runner.results import RunResult, StageResult
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
+    from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings
+    from runner.executor.publishing import Publisher
     from runner.record.locks import PipelineLock
 
 
@@ -117,7 +118,8 @@ class StepwiseRun:
         lock = self._taken(session, interrupts)
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
-            preload()
+            if self._part is None:
+                preload()
             self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)
@@ -172,11 +174,7 @@ class StepwiseRun:
         recovered = recovered_runs(session, self._options, untold)
         mine = run_to_go_on(recovered, self._options) or new_run(session.spec.paths, recovered)
         journal = Journal.begin(session, self._options, mine, launcher)
-        publisher = Publisher(session.spec, journal.log, session.cache, durable=durable)
-        attempts = Attempts(
-            session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
-            session.published, publisher, world[0], journal.earlier, journal.tags,
-        )  # fmt: skip
+        publisher, attempts = attempts_of(session, journal, world[0])
         self._manager.hook.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.spec.stages), resumed=journal.resumed,
             isolation=launcher.layers,
