@@ -31,7 +31,8 @@ def held_lock(
     lock = PipelineLock(path, paths.state_dir)
     lock.take(wait, on_wait, check)
     try:
-        before = lock.previous = read_holder(path)
+        lock.previous = read_holder(path)
+        before = lock.previous if lock.is_of_here(lock.previous) else {}
         lock.write_holder(
             {**holder(None), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
         )

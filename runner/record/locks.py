@@ -217,9 +217,16 @@ class PipelineLock(KernelLock):
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
     def write_holder(self, holder: dict[str, object]) -> None:
-        """Say in the lock file who holds it."""
-        super().write_holder(holder)
-        self._said = holder
+        """Say in the lock file who holds it, and which file that is."""
+        self._said = {**holder, "inode": os.fstat(self._file).st_ino}
+        super().write_holder(self._said)
+
+    def is_of_here(self, holder: dict[str, object]) -> bool:
+        """Whether what this lock file says was said in it, not in one that it is a copy of.
+
+        Of what a copy tells nobody here has to wait for: that run may be at work, and lives elsewhere.
+        """
+        return holder.get("inode") in (None, os.fstat(self._file).st_ino)
 
     def forget_launcher(self) -> None:
         """Hear that all that was started has ended: nobody has to wait for the launcher, which others may use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from pipeline_bench import shell, wait_for
+from pipeline_bench import PipelineBench, shell, wait_for
 
 WRITES = """exec > $PIPELINE_OUTPUT_OUT
 touch started-$PIPELINE_RUN_ID
@@ -89,3 +89,16 @@ def test_a_run_that_its_ledger_does_not_know_any_more_has_not_succeeded(bench):
     code, stderr = ended(bench, process, "first")
     assert code == 74
     assert "audit_ledger.jsonl: was removed or replaced while the run was at work" in stderr
+
+
+def test_a_copy_of_a_workspace_in_which_a_run_is_at_work_waits_for_nobody(bench, tmp_path):
+    first = begun(bench, "first")
+    copy = PipelineBench(tmp_path / "copy")
+    shutil.copytree(bench.root, copy.root, dirs_exist_ok=True)
+    copy.write("go-first", "")
+    done = copy.run("--run-id", "first", timeout=20)  # less than the patience with a launcher
+    assert done.returncode == 0, done.stderr
+    assert ended(bench, first, "first")[0] == 0
+    for one in (bench, copy):
+        assert one.run("verify", "--outputs").returncode == 0
+        assert not one.leftovers()

@@ -84,16 +84,30 @@ def test_a_loser_is_told_who_holds_it_since_when(path, start):
 
 def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(path, monkeypatch):
     lock = lock_at(path)
+    assert lock.acquire()
     lock.write_holder({"pid": 1, "host": "h", "run": "a-long-name-of-a-run", "since": "s", "launcher": 5})
     inode, cuts = os.stat(path).st_ino, []
     real = os.open
     monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
     size = os.stat(path).st_size
     lock.write_holder({"pid": 1})
-    assert read_holder(path) == {"pid": 1}
+    assert read_holder(path) == {"pid": 1, "inode": inode}
     assert os.stat(path).st_ino == inode
     assert os.stat(path).st_size == size  # so that a kill in the middle leaves no text of two halves
     assert not any(cuts)  # which would leave nothing at all
+    lock.release()
+
+
+def test_what_a_copy_of_a_lock_file_says_is_not_said_in_it(path, tmp_path):
+    lock, copy = lock_at(path), PipelineLock(str(tmp_path / "copy"), str(tmp_path / "other"))
+    lock.take(0, print)
+    lock.write_holder({"pid": 1})
+    said = read_holder(path)
+    copy.take(0, print)
+    assert (lock.is_of_here(said), copy.is_of_here(said)) == (True, False)
+    assert lock.is_of_here({"pid": 1}), "as an earlier release said it"
+    copy.release()
+    lock.release()
 
 
 def test_it_ends_with_its_holder_however_that_ends(path, start):
