@@ -17,12 +17,16 @@ NEEDED = (
     "errno",
     "hashlib",
     "json",
+    "pwd",  # who runs it is on record
     "runner.decide.decoding",
     "runner.decide.syntax",
     "shutil",  # trees are removed
     "runner.executor.attempts",
+    "runner.executor.clock",
     "runner.executor.loop",
     "runner.executor.publishing",
+    "runner.record.recovery",
+    "runner.resources",
     "runner.spec.effective",
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
