@@ -255,9 +255,9 @@ def _follow(
 
 
 def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
-    """Return the error of those who will not build upon line `number` of a log."""
+    """Return the error of those who will not build upon line `number` of a log, or, 0, upon what it ends with."""
     hint = "restore it from a copy, or move the state directory away to start anew"
-    return StateError(Fault(f"{path}:{number}", what, hint))
+    return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
 
 
 def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
@@ -273,7 +273,7 @@ def _last_lines(path: str) -> tuple[list[bytes], int, int]:
         with open(files.open_regular(path), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             span = _TAIL
-            while True:
+            while span <= 2 * LONGEST:
                 start = max(0, size - span)
                 log.seek(start)
                 tail = log.read(size - start)
@@ -283,6 +283,7 @@ def _last_lines(path: str) -> tuple[list[bytes], int, int]:
                 if start == 0 or before:
                     return [line for line in (tail[before:begin], tail[begin:end]) if line], start + end, size
                 span *= 4
+        raise damaged(path, 0, "ends with a longer line than any run writes")
     except FileNotFoundError:
         return [], 0, 0
     except OSError as error:
