@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.tmpfs import mount_disk, resize_disk
 from runner.contain import calls
 from runner.contain.calls import mount
@@ -23,10 +24,13 @@ from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_SLA
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import BinaryIO
 
-T = TypeVar("T")
+    from pytest_offpipe.reports import RunReport
+    from pytest_offpipe.running import Around
+    from pytest_offpipe.sandbox import Sandbox
+    from runner.api import Options
 
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
 BALLAST = ".ballast"
@@ -87,7 +91,8 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
 class Watch:
     """Looks at a disk until it ends, for whether it is full.
 
-    A stage may remove at once what it could not finish, so that looking when it has ended is too late.
+    A stage may remove at once what it could not finish, so that looking when it has ended is too late. On a busy
+    machine this thread may be too late as well: `look` is called when an attempt has ended, and its partials are there.
     """
 
     def __init__(self, path: str) -> None:
@@ -97,6 +102,10 @@ class Watch:
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
 
+    def look(self) -> None:
+        """Look now."""
+        self._was_full = self._was_full or self._is_full()
+
     def end(self) -> bool:
         """Look no more; return whether the disk was seen to be full."""
         self._is_over.set()
@@ -105,20 +114,21 @@ class Watch:
 
     def _watch(self) -> None:
         while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
-            self._was_full = self._is_full()
+            self.look()
 
     def _is_full(self) -> bool:
         return not os.statvfs(self._path).f_bfree
 
 
-def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple[T, bool]:
-    """Return what `function` returns, and whether the disk at `path` was seen to be full meanwhile."""
+def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
+    """Return the report of a run, and whether the disk at `path` was seen to be full meanwhile."""
     watch, was_full = Watch(path), False
+    around.ended = watch.look
     try:
-        result = function(*arguments)
+        report = run_sandbox(sandbox, around, options)
     finally:
         was_full = watch.end()
-    return result, was_full
+    return report, was_full
 
 
 def make_room(path: str) -> None:

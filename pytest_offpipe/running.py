@@ -35,13 +35,15 @@ if TYPE_CHECKING:
 class Around:
     """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
 
-    `alter` has the last word on what is started. `variables`: what else is to be in the environment.
+    `alter` has the last word on what is started. `variables`: what else is to be in the environment. `ended` is called
+    when an attempt has ended, while all that it left is there.
     """
 
     home: str
     temporary: str
     alter: Alter | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    ended: Callable[[], None] | None = None
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -70,7 +72,7 @@ class _Plugin:
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         self.spec, warm = spec, warmth(spec)
         launcher = self._launchers.lend(warm) if self._launchers else start(warm)
-        launcher.alter = self.around
+        launcher.alter, launcher.ended = self.around, self.around.ended
         return launcher
 
     @hookimpl

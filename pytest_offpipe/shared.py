@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
-
-from filelock import FileLock
 
 from pytest_offpipe import measuring
 from pytest_offpipe.launchers import Launchers
@@ -37,6 +36,7 @@ from runner.spec.graph import select
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from runner.spec.graph import Graph
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ANY = StatePaths("", "")
-_KEPT = tuple(
-    os.path.basename(path.rstrip("/"))
+_KEPT = re.compile("|".join(
+    translate(os.path.basename(path.rstrip("/")))
     for path in (
         _ANY.marker("*"), _ANY.progress("*"), _ANY.audit("*"), _ANY.metrics("*"), _ANY.digest_cache, _ANY.logs(""),
         _ANY.temporary, _ANY.put_aside,
     )
-)  # fmt: skip
+))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -150,9 +150,16 @@ class SharedRun:
         finally:
             self.launchers.close()
 
-    def held(self) -> FileLock:
-        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
+    def held(self) -> AbstractContextManager[object]:
+        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder.
+
+        Nobody is there to be kept out where there are no workers: loading filelock would take longer than a check.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
+        if self._alone:
+            return nullcontext()
+        from filelock import FileLock
+
         return FileLock(self.directory / "lock", is_singleton=True)
 
     def _laid_out(self) -> Sandbox:
@@ -252,7 +259,7 @@ def _of_runner(spec: Spec) -> list[str]:
     """Return what the runner keeps, as docs/on-disk.md has it; a stage may have put something beside it."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
-    kept = [os.path.join(state, name) for name in names if any(fnmatchcase(name, one) for one in _KEPT)]
+    kept = [os.path.join(state, name) for name in names if _KEPT.match(name)]
     return [spec.paths.locks_dir, *kept]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_offpipe.failure import CheckFailedError, Finding
+from pytest_offpipe.plugin import PROCESS
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.session import UNMADE
 from pytest_offpipe.settings import SETTINGS
@@ -35,6 +36,11 @@ def end_runs(config: pytest.Config, spec: Spec) -> None:
         runs[spec.path].close()
 
 
+def is_alone(config: pytest.Config) -> bool:
+    """Whether this process runs all tests of the session: it is no worker and no fork made for some of them."""
+    return os.getpid() == PROCESS and not hasattr(config, "workerinput")
+
+
 class Case:
     """One check of one stage, or of the whole pipeline."""
 
@@ -47,8 +53,7 @@ class Case:
         self._stage = stage
         runs = item.config.stash.setdefault(RUNS, {})
         if spec.path not in runs:
-            alone = not hasattr(item.config, "workerinput")
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=alone)
+            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=is_alone(item.config))
         self.shared = runs[spec.path]
         subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks

@@ -11,7 +11,7 @@ from pytest_offpipe.confined import Confined
 from pytest_offpipe.copying import copy
 from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
 from pytest_offpipe.failure import CheckFailedError
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.running import Around
 from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY
 from pytest_offpipe.trial import SAME, Bench, Budget, ended
 from runner import results
@@ -74,7 +74,7 @@ class _Disk:
         """
         around = Around(self.trial.sandbox.home, os.path.join(self.workspace, TEMPORARY))
         options = Options(workspace=self.workspace, durability="process")
-        report, was_full = self.call(run_watched, self.workspace, run_sandbox, self.trial.sandbox, around, options)
+        report, was_full = self.call(run_watched, self.workspace, self.trial.sandbox, around, options)
         return self.trial.of_stage(report), was_full
 
     def keep(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from spec_project import SpecProject
@@ -27,6 +29,17 @@ SAME = """
     from pytest_offpipe import launchers
 
     launchers.circumstances = os.getpid  # on this machine others may mount what they like meanwhile
+"""
+FORKED = """
+import os
+from types import SimpleNamespace
+from pytest_offpipe.checks.case import is_alone
+
+assert is_alone(SimpleNamespace())
+child = os.fork()
+if not child:
+    os._exit(is_alone(SimpleNamespace()))
+assert os.waitpid(child, 0)[1] == 0
 """
 
 
@@ -75,3 +88,7 @@ def test_what_a_failed_session_keeps_can_be_gone_on_with(project):
     records = map(json.loads, (kept / "state/audit_ledger.jsonl").read_text().splitlines())
     assert [record["ev"] for record in records] == ["opened"]
     assert verify(str(kept / "it.json"), Options()).exit_code == EXIT_PENDING
+
+
+def test_a_process_that_is_forked_for_a_test_shares_with_others_as_a_worker_does():
+    subprocess.run([sys.executable, "-c", FORKED], check=True)
