@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_launchers, run_check
+from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_runs, run_check
 from pytest_offpipe.failure import CheckFailedError
 from pytest_offpipe.places import stage_lines
 from pytest_offpipe.session import SHARED
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 PIPELINE = "pipeline"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = "checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)"
 
 
 class SpecFile(pytest.Module):
@@ -66,8 +69,11 @@ class SpecFile(pytest.Module):
             raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
 
     def teardown(self) -> None:
-        """Leave no process behind when what comes next is no check of this spec."""
-        end_launchers(self.config, self.spec)
+        """Leave no run open, and no process behind, when what comes next is no check of this spec."""
+        try:
+            end_runs(self.config, self.spec)
+        except OffpipeError as error:  # a disk that refuses
+            pytest.fail(printable_lines(str(error)), pytrace=False)
 
     def _item(self, subject: str, check: str, line: int, stage: Stage | None = None, exempt: str = "") -> SpecItem:
         def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -107,9 +113,14 @@ class SpecItem(pytest.Function):
         return self.path, self.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
-        """Return what a stage's author wants to read; anything else than a finding of a check is our own fault."""
-        if isinstance(excinfo.value, CheckFailedError):
-            return str(excinfo.value)
+        """Return what a stage's author wants to read; anything else than that is our own fault."""
+        error = excinfo.value
+        if isinstance(error, CheckFailedError):
+            return str(error)
+        causes = (one for one in (error, error.__cause__) if isinstance(one, OSError))
+        if any(one.errno in _NO_ROOM for one in causes):
+            said = str(error) if isinstance(error, OffpipeError) else f"error: {error}"
+            return printable_lines(f"{said}\nhint: {_ELSEWHERE}")
         return super().repr_failure(excinfo, *arguments)
 
 

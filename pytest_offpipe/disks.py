@@ -1,13 +1,11 @@
 """A run whose disk is full once one stage has written so much: it is on a disk of its own, in namespaces of its own.
 
-The sandbox's root goes to a tmpfs that is made smaller while that stage runs, and back afterwards; TMPDIR is on
-it, too. Its state and locks have tmpfs of their own on top, so that what the runner keeps, and the
-stage's log, have room.
+The sandbox's root, and TMPDIR in it, go to a tmpfs that is made smaller while that stage runs, and back afterwards. Its
+state and locks have tmpfs of their own on top, so that what the runner keeps, and the stage's log, have room.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -18,8 +16,7 @@ from pytest_offpipe.driver import Watch
 from pytest_offpipe.faults import DISK_FULL
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.sandbox import discard
-from runner.contain.calls import mount
-from runner.contain.namespaces import MS_NODEV, MS_NOSUID
+from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY, mount_disk, resize_disk
 from runner.hookspecs import hookimpl
 from runner.spec.load import load_spec
 
@@ -33,9 +30,6 @@ if TYPE_CHECKING:
     from runner.contain.launch import Launch
     from runner.spec.model import Stage
 
-MS_REMOUNT = 32  # linux/mount.h
-TEMPORARY = ".tmpdir"  # in the sandbox's root
-NO_SPACE = os.strerror(errno.ENOSPC).encode()  # as a stage is told it in the C locale, and tells it in its log
 ROOMY = 1 << 40  # bytes; one without bounds would not tell how much of it is in use
 
 
@@ -81,12 +75,7 @@ def run_on_own_disk(
 def _mount_all(places: tuple[str, ...]) -> None:
     for place in places:
         os.makedirs(place, exist_ok=True)
-        _mount_small(place, ROOMY)
-
-
-def _mount_small(place: str, size: int, flags: int = 0) -> None:
-    options = b"size=%d,mode=0700" % size
-    mount(f"mounting a tmpfs at {place}", b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
+        mount_disk(place, ROOMY)
 
 
 def _copy(source: str, to: str) -> None:
@@ -94,7 +83,7 @@ def _copy(source: str, to: str) -> None:
 
 
 def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> Told:
-    disk = _Disk(sandbox.root, injector)
+    disk = _FaultyDisk(sandbox.root, injector)
     around.alter = disk.alter
     around.temporary = os.path.join(sandbox.root, TEMPORARY)
     report = run_sandbox(sandbox, around, options, (disk,), clock)
@@ -102,7 +91,7 @@ def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector,
     return Told(report, [fault.plans for fault in injector.faults], clock)
 
 
-class _Disk:
+class _FaultyDisk:
     """Makes the disk small before the attempt that a fault is for, and roomy again after it."""
 
     def __init__(self, root: str, injector: Injector) -> None:
@@ -118,7 +107,7 @@ class _Disk:
         if fault is not None and fault.kind == DISK_FULL:
             disk = os.statvfs(self._root)
             pages = int(str(fault.arguments["afterBytes"])) // disk.f_frsize
-            self._resize((disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize)
+            resize_disk(self._root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize)
             self._filled[stage] = fault, Watch(self._root), launch.log
         return changed
 
@@ -127,9 +116,6 @@ class _Disk:
         """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
         if stage.name in self._filled:
             fault, watch, log = self._filled.pop(stage.name)
-            if watch.end() or NO_SPACE in Path(log).read_bytes():
+            if watch.end() or NO_SPACE.encode() in Path(log).read_bytes():
                 Path(f"{fault.plans[-1]}.fired").touch()
-            self._resize(ROOMY)
-
-    def _resize(self, size: int) -> None:
-        _mount_small(self._root, size, MS_REMOUNT)
+            resize_disk(self._root, ROOMY)

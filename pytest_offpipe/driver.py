@@ -14,21 +14,25 @@ import signal
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from pytest_offpipe.running import run_sandbox
+from pytest_offpipe.tmpfs import mount_disk, resize_disk
 from runner.contain import calls
 from runner.contain.calls import mount
-from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_NODEV, MS_NOSUID, MS_REC, MS_SLAVE, unshare
+from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_SLAVE, unshare
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import BinaryIO
 
-T = TypeVar("T")
+    from pytest_offpipe.reports import RunReport
+    from pytest_offpipe.running import Around
+    from pytest_offpipe.sandbox import Sandbox
+    from runner.api import Options
 
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
-MS_REMOUNT = 32  # linux/mount.h
 BALLAST = ".ballast"
 BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -76,13 +80,10 @@ def _enter(host_name: str) -> None:
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
     """Mount a disk at `path` with so many pages free for files, and others on top of it, with room, at `roomy`."""
-    target = os.fsencode(path)
-    options = b"size=%d,mode=0700" % ((pages + 1) * PAGE)
-    mount(f"mounting a small tmpfs at {path}", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+    mount_disk(path, (pages + 1) * PAGE)
     for directory in roomy:
         os.makedirs(directory, exist_ok=True)
-        shown = f"mounting a tmpfs at {directory}"
-        mount(shown, b"tmpfs", os.fsencode(directory), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
+        mount_disk(directory)
     with open(os.path.join(path, BALLAST), "wb") as ballast:
         os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
 
@@ -90,7 +91,8 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
 class Watch:
     """Looks at a disk until it ends, for whether it is full.
 
-    A stage may remove at once what it could not finish, so that looking when it has ended is too late.
+    A stage may remove at once what it could not finish, so that looking when it has ended is too late. On a busy
+    machine this thread may be too late as well: `look` is called when an attempt has ended, and its partials are there.
     """
 
     def __init__(self, path: str) -> None:
@@ -100,6 +102,10 @@ class Watch:
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
 
+    def look(self) -> None:
+        """Look now."""
+        self._was_full = self._was_full or self._is_full()
+
     def end(self) -> bool:
         """Look no more; return whether the disk was seen to be full."""
         self._is_over.set()
@@ -108,24 +114,24 @@ class Watch:
 
     def _watch(self) -> None:
         while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
-            self._was_full = self._is_full()
+            self.look()
 
     def _is_full(self) -> bool:
         return not os.statvfs(self._path).f_bfree
 
 
-def run_watched(path: str, function: Callable[..., T], *arguments: Any) -> tuple[T, bool]:
-    """Return what `function` returns, and whether the disk at `path` was seen to be full meanwhile."""
+def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
+    """Return the report of a run, and whether the disk at `path` was seen to be full meanwhile."""
     watch, was_full = Watch(path), False
+    around.ended = watch.look
     try:
-        result = function(*arguments)
+        report = run_sandbox(sandbox, around, options)
     finally:
         was_full = watch.end()
-    return result, was_full
+    return report, was_full
 
 
 def make_room(path: str) -> None:
     """Remove the ballast, and the bound of the disk at `path`."""
     os.unlink(os.path.join(path, BALLAST))
-    flags = MS_REMOUNT | MS_NOSUID | MS_NODEV
-    mount(f"making room at {path}", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=0")
+    resize_disk(path, 0)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from runner.display.words import printable
+
 LOG_LINES = 15
 
 
 class Finding(NamedTuple):
-    """What a check has against a stage; `where` is the place in the spec, `kept` the workspace to look into."""
+    """What a check has against a stage; `where` is the place in the spec, `kept` the workspace to look into.
+
+    Its text is one that terminals, JUnit's XML and the channels of xdist take: names and logs may be of any bytes.
+    """
 
     where: str
     subject: str
@@ -24,13 +29,13 @@ class Finding(NamedTuple):
             ("done", self.done), ("expected", self.expected), ("found", self.found),
             ("log", _tail(self.log)), ("kept", self.kept), ("by hand", self.reproduce),
         ]  # fmt: skip
-        lines = [f"{self.subject}: {self.found.splitlines()[0] if self.found else self.expected}"]
+        lines = [f"{self.subject}: {(self.found or self.expected).splitlines()[0]}"]
         for name, text in rows:
             if text:
                 first, *others = text.splitlines()
                 lines.append(f"  {name + ':':<10}{first}")
                 lines.extend(f"            {other}" for other in others)
-        return "\n".join([*lines, f"{self.where}: {CheckFailedError.__name__}"])
+        return "\n".join(map(printable, [*lines, f"{self.where}: {CheckFailedError.__name__}"]))
 
 
 class CheckFailedError(AssertionError):

@@ -29,18 +29,29 @@ _LINKS = ("root", "ns/cgroup", "ns/ipc", "ns/user", "ns/uts")
 
 
 class StageLauncher(Launcher):
-    """A launcher that changes what it is asked to start, by `alter`."""
+    """A launcher that changes what it is asked to start, by `alter`, and calls `ended` when an attempt has ended.
+
+    That is before anything of what the attempt left is removed.
+    """
 
     alter: Alter
+    ended: Callable[[], None] | None = None
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""
         super().submit(self.alter(launch))
 
+    def receive(self) -> list[Asked | Exit]:
+        """Hear of exits."""
+        heard = super().receive()
+        if self.ended and any(isinstance(one, Exit) for one in heard):
+            self.ended()
+        return heard
+
     def instead(self, level: str, missing: Mapping[str, str]) -> Self:
         """Start one at another level that changes the same."""
         launcher = super().instead(level, missing)
-        launcher.alter = self.alter
+        launcher.alter, launcher.ended = self.alter, self.ended
         return launcher
 
 

@@ -162,6 +162,7 @@ def faults_of(test: OneTest, spec: OffpipeSpec | None) -> OffpipeFaults:
     """Return the faults of a test, with those that its markers plan; `spec` is the one that it works with, if known."""
     faults = OffpipeFaults(test)
     test.complaints.append(faults.complaint)
+    test.stories.append(faults.complaint)  # what fails for lack of a fault says nothing of it
     if spec is not None:
         faults.know(spec)
     note_heeded(test.item, MARKER)

@@ -12,20 +12,22 @@ from pytest_offpipe.launchers import start
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
+from runner.api.stepwise import StepwiseRun
 from runner.api.surroundings import warmth
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
-from runner.record.seal import VARIABLE
+from runner.record.spelling import KEY_VARIABLE
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_offpipe.launchers import Alter, Launchers
     from pytest_offpipe.sandbox import Sandbox
     from runner.contain.client import Launcher
     from runner.contain.launch import Launch
     from runner.executor.clock import Clock
+    from runner.results import RunResult
     from runner.spec.model import Spec, Stage
 
 
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
 class Around:
     """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
 
-    `alter` has the last word on what is started. `variables`: what else is to be in the environment.
+    `alter` has the last word on what is started. `variables`: what else is to be in the environment. `ended` is called
+    when an attempt has ended, while all that it left is there.
     """
 
     home: str
     temporary: str
     alter: Alter | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    ended: Callable[[], None] | None = None
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead of `launch`."""
@@ -61,14 +65,14 @@ class _Plugin:
     def __init__(self, around: Around, launchers: Launchers | None) -> None:
         self.isolation: dict[str, str] = {}
         self.spec: Spec | None = None
-        self._around = around
+        self.around = around
         self._launchers = launchers
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         self.spec, warm = spec, warmth(spec)
         launcher = self._launchers.lend(warm) if self._launchers else start(warm)
-        launcher.alter = self._around
+        launcher.alter, launcher.ended = self.around, self.around.ended
         return launcher
 
     @hookimpl
@@ -85,10 +89,36 @@ def run_sandbox(
     With `launchers` the launcher is one of theirs, else one for this run alone.
     """
     plugin = _Plugin(around, launchers)
+    return _reported(
+        sandbox, options, plugin, lambda: api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+    )
+
+
+class SandboxRun:
+    """One run of a sandbox's spec, whose stages are run when they are asked for; it is open until `close`."""
+
+    def __init__(self, sandbox: Sandbox, launchers: Launchers) -> None:
+        self._sandbox = sandbox
+        self._options = api.Options()
+        self._plugin = _Plugin(Around(sandbox.home, sandbox.temporary), launchers)
+        self._run = StepwiseRun(sandbox.spec, self._options, (self._plugin,))
+
+    def stage(self, name: str) -> RunReport:
+        """Run a stage, and tell how it ended, as run_sandbox does."""
+        return _reported(self._sandbox, self._options, self._plugin, lambda: self._run.run(name))
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.close()
+
+
+def _reported(
+    sandbox: Sandbox, options: api.Options, plugin: _Plugin, make: Callable[[], RunResult]
+) -> RunReport:  # fmt: skip
     workspace = options.workspace or sandbox.root
     try:
-        with unkeyed(), measured(sandbox) as around.variables:
-            result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+        with unkeyed(), measured(sandbox) as plugin.around.variables:
+            result = make()
         spec = plugin.spec or load_spec(sandbox.spec, workspace=options.workspace)
     except OffpipeError as error:
         state = _state_dir(sandbox, options)
@@ -121,9 +151,9 @@ def _paths(spec: Spec, stage: Stage) -> dict[str, str]:
 @contextlib.contextmanager
 def unkeyed() -> Iterator[None]:
     """Leave the user's audit key alone: the logs of tests are nobody's record."""
-    path = os.environ.pop(VARIABLE, None)
+    path = os.environ.pop(KEY_VARIABLE, None)
     try:
         yield
     finally:
         if path is not None:
-            os.environ[VARIABLE] = path
+            os.environ[KEY_VARIABLE] = path

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_offpipe.below import bytes_below
 from pytest_offpipe.copying import copy
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
@@ -154,7 +155,7 @@ class Source:
                 yield self.spec.source_path(file.path), file.absolute.rstrip("/")
 
     def _require_small(self, files: Mapping[str, str]) -> None:
-        total = sum(_size(path) for path in set(files.values()))
+        total = sum(bytes_below(os.path.realpath(path)) for path in set(files.values()))
         if total > LARGEST:
             what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
             hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
@@ -238,11 +239,3 @@ def discard(path: Path) -> None:
         if not os.path.lexists(path):
             return
         shutil.rmtree(path, onerror=permit)
-
-
-def _size(path: str) -> int:
-    if not os.path.isdir(path):
-        return os.stat(path).st_size
-    return sum(
-        os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names
-    )

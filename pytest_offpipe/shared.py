@@ -1,6 +1,8 @@
 """The undisturbed run of each stage, made exactly once in a test session, whichever worker is first to need it.
 
 All workers share one sandbox of the spec, and a record on disk for each stage that was run in it, behind a file lock.
+A process that has no workers beside it makes all of that in one run, open from its first stage to `close`; workers make
+a run of each stage, since none of them may keep the others from theirs.
 A worker that dies leaves an unfinished run of that sandbox, which the next one to need it goes on with.
 """
 
@@ -8,18 +10,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from fnmatch import translate
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
-
-from filelock import FileLock
 
 from pytest_offpipe import measuring
 from pytest_offpipe.launchers import Launchers
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.running import Around, SandboxRun, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
@@ -28,18 +30,28 @@ from runner.api.programs import program_faults
 from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.paths import StatePaths
 from runner.spec.effective import effective_spec
 from runner.spec.graph import select
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
-
 T = TypeVar("T")
+
+_ANY = StatePaths("", "")
+_KEPT = re.compile("|".join(
+    translate(os.path.basename(path.rstrip("/")))
+    for path in (
+        _ANY.marker("*"), _ANY.progress("*"), _ANY.audit("*"), _ANY.metrics("*"), _ANY.digest_cache, _ANY.logs(""),
+        _ANY.temporary, _ANY.put_aside,
+    )
+))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -68,8 +80,11 @@ class Undisturbed:
 class SharedRun:
     """The stages of one spec in the sandbox that all workers share."""
 
-    def __init__(self, spec: Spec, base: Path, inputs: str | None) -> None:
-        """`base` is a directory that all workers of this session have in common, and no other session."""
+    def __init__(self, spec: Spec, base: Path, inputs: str | None, *, alone: bool = False) -> None:
+        """`base` is a directory that all workers of this session have in common, and no other session.
+
+        `alone`: there are no workers, only this process.
+        """
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
@@ -78,6 +93,8 @@ class SharedRun:
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
         self._laid: Spec | None = None
+        self._alone = alone
+        self._open: SandboxRun | None = None
 
     @property
     def graph(self) -> Graph:
@@ -119,9 +136,30 @@ class SharedRun:
         with suppress(OffpipeError):
             self.launchers.begin(warmth(self.spec))
 
-    def held(self) -> FileLock:
-        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
+    def end_run(self) -> None:
+        """End the run that is open, if there is one: what it leaves is for others to look at, or to go on with."""
+        run, self._open = self._open, None
+        if run is not None:
+            with self.held():
+                run.close()
+
+    def close(self) -> None:
+        """Leave nothing open, and no process behind; what is asked for afterwards is made all the same."""
+        try:
+            self.end_run()
+        finally:
+            self.launchers.close()
+
+    def held(self) -> AbstractContextManager[object]:
+        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder.
+
+        Nobody is there to be kept out where there are no workers: loading filelock would take longer than a check.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
+        if self._alone:
+            return nullcontext()
+        from filelock import FileLock
+
         return FileLock(self.directory / "lock", is_singleton=True)
 
     def _laid_out(self) -> Sandbox:
@@ -160,9 +198,9 @@ class SharedRun:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage, sandbox, spec)
-        report = self._run_in(sandbox, Options(stages=(stage.name,)))
+        report = self._run_stage(sandbox, stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        declared = [*outputs, spec.paths.state_dir, spec.paths.locks_dir]
+        declared = [*outputs, *_of_runner(spec)]
         found = changes(before, _snapshot(sandbox, spec), declared)
         own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
         found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
@@ -195,8 +233,16 @@ class SharedRun:
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
+        self.end_run()
         with self.held():
             return self._run_in(sandbox, Options())
+
+    def _run_stage(self, sandbox: Sandbox, name: str) -> RunReport:
+        if not self._alone:
+            return self._run_in(sandbox, Options(stages=(name,)))
+        if self._open is None:
+            self._open = SandboxRun(sandbox, self.launchers)
+        return self._open.stage(name)
 
     def _run_in(self, sandbox: Sandbox, options: Options) -> RunReport:
         return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
@@ -205,8 +251,16 @@ class SharedRun:
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
     """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
     record = os.path.dirname(record_path(spec.path, None))
-    ours = (spec.paths.state_dir, spec.paths.locks_dir, record, str(sandbox.directory / measuring.DATA))
+    ours = frozenset((*_of_runner(spec), record, str(sandbox.directory / measuring.DATA)))
     return snapshot((str(sandbox.directory),), ours)
+
+
+def _of_runner(spec: Spec) -> list[str]:
+    """Return what the runner keeps, as docs/on-disk.md has it; a stage may have put something beside it."""
+    state = spec.paths.state_dir
+    names = os.listdir(state) if os.path.isdir(state) else []
+    kept = [os.path.join(state, name) for name in names if _KEPT.match(name)]
+    return [spec.paths.locks_dir, *kept]
 
 
 def _write(path: Path, value: object) -> None:

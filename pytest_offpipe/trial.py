@@ -88,14 +88,15 @@ class Bench:
     def changed(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
         """As compare; but bytes that differ with nothing done to the stage, too, say nothing of what was done to it.
 
-        They are what `repeat` is about: skips where that is made as well, else fails with them.
+        They are what `repeat` is about: skips where that is made as well, else fails with them. The launcher is another
+        one than that of the undisturbed run, as it is of `full`: forks of one interpreter have one order of hashes.
         """
         found = self.compare(outputs, when, call)
         if found:
             await_moment(self.case.shared.stage(self.stage.name).ended + LATER)
             plain = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
             control = self.trial("control", plain)
-            report = control.run()
+            report = control.run(is_apart=True)
             anyway = self.compare(report.outputs.paths, "once more") if report.status == results.SUCCEEDED else None
             if anyway:
                 self.case.skip_if_told(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
@@ -116,13 +117,16 @@ class Trial:
     bench: Bench
     sandbox: Sandbox
 
-    def run(self, *faults: Fault) -> StageReport:
-        """Run the stage, with these faults, and tell how it ended. Fails the check when it cannot even begin."""
+    def run(self, *faults: Fault, is_apart: bool = False) -> StageReport:
+        """Run the stage, with these faults, and tell how it ended. Fails the check when it cannot even begin.
+
+        `is_apart`: by a launcher of its own.
+        """
         around = Around(self.sandbox.home, self.sandbox.temporary)
         if faults:
             around.alter = Injector(self.sandbox.directory / "faults", list(faults))
         ends = EndsWithFault(faults)
-        options, launchers = Options(durability="process"), self.bench.case.shared.launchers
+        options, launchers = Options(durability="process"), None if is_apart else self.bench.case.shared.launchers
         return self.of_stage(run_sandbox(self.sandbox, around, options, (ends,), launchers=launchers))
 
     def of_stage(self, report: RunReport) -> StageReport:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.alone import alone
+from pytest_offpipe.below import files_below
 from pytest_offpipe.running import Around
 from pytest_offpipe.sandbox import discard
 from runner.api import Options
@@ -143,13 +144,7 @@ def _placed(bench: Bench, sandbox: Sandbox, path: str) -> str:
 
 def _modify(paths: list[str]) -> None:
     """Let all have been modified long ago, and the newest before all others."""
-    files = [one for path in paths for one in _files(path)]
+    files = [one for path in paths for one in files_below(path)]
     files.sort(key=lambda path: os.lstat(path).st_mtime_ns, reverse=True)
     for number, path in enumerate(files):
         os.utime(path, (LONG_AGO + number, LONG_AGO + number), follow_symlinks=False)
-
-
-def _files(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pytest
 
-from pytest_offpipe.checks.case import RUNS
+from pytest_offpipe.checks.case import RUNS, is_alone
 from pytest_offpipe.collect import shared_directory
 from pytest_offpipe.settings import SETTINGS, read_settings
 from pytest_offpipe.shared import SharedRun
@@ -43,9 +43,10 @@ def shared_report(
         runs = config.stash.setdefault(RUNS, {})
         if key not in runs:
             loaded = load_given(spec, config, scratch) if is_own else load_spec(str(spec.path))
-            runs[key] = SharedRun(loaded, shared_directory(config, factory) / own, inputs)
+            base = shared_directory(config, factory) / own
+            runs[key] = SharedRun(loaded, base, inputs, alone=is_alone(config))
         # Each test has it as it was, whatever others did to theirs.
-        with closing(runs[key].launchers):  # whose test may wait for children of its own
+        with closing(runs[key]):  # whose test may wait for children of its own
             reports[key] = pickle.dumps(_whole(runs[key].report()))
     report: RunReport = pickle.loads(reports[key])  # noqa: S301 - written above
     return report

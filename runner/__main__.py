@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
 
-OURS = frozenset({"runner", "pluggy", "filelock", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
+OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
 RARELY = (20_000, 50, 50)  # collections: what a run makes it keeps, and in no cycles
 
 
 def main(*, ends: bool = False) -> int:
     """Do what the command line asks for and return the exit code.
 
-    With `ends`, that of a run with nothing to do ends the process instead.
+    With `ends` the process ends here, where nobody else has anything to do at its end.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a run hears signals there is nothing to tell, nor to lose

@@ -50,6 +50,11 @@ class StatePaths:
         """The directory of everything that must not outlive a run; recovery empties it."""
         return f"{self.state_dir}/tmp"
 
+    @property
+    def put_aside(self) -> str:
+        """What `temporary` is renamed to before it is removed."""
+        return f"{self.state_dir}/tmp.dead"
+
     def run_temporary(self, run: str) -> str:
         return f"{self.state_dir}/tmp/{run}"
 

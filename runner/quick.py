@@ -12,7 +12,7 @@ import stat
 import time
 
 from runner import __version__
-from runner.decide.noop import decode, record_path, surroundings
+from runner.decide.noop import PLAIN_VARIABLE, conditions_now, decode, record_path
 from runner.paths import StatePaths
 
 TYPE_CHECKING = False
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 VERBS = frozenset({"clean", "plan", "status", "explain", "log", "verify", "validate", "graph", "doctor", "schema"})
 LARGEST = 1 << 29  # bytes of a record
-KEY = "OFFPIPE_AUDIT_KEY_FILE"
-PLAIN = "OFFPIPE_PLAIN"
 _IRRELEVANT = {"-k", "--keep-going"}  # where nothing runs
 _QUIET = {"-q", "--quiet"}
 _VALUED = ("-j", "--jobs", "--workspace", "--durability")
@@ -54,7 +52,7 @@ def answer(words: Sequence[str]) -> int | None:
 
 def _answer(words: Sequence[str]) -> int | None:
     began = time.monotonic()
-    if os.environ.get(PLAIN) == "1" or KEY in os.environ:
+    if os.environ.get(PLAIN_VARIABLE) == "1":
         return None
     asked = _asked(list(words))
     if asked is None:
@@ -66,12 +64,12 @@ def _answer(words: Sequence[str]) -> int | None:
         record = decode(_read(record_path(spec, workspace)))
     except (OSError, ValueError):
         return None
-    around = surroundings((os.path.abspath(spec), workspace or ""), __version__)
-    if record is None or not record.is_current(around, _load):
+    conditions = conditions_now((os.path.abspath(spec), workspace or ""), __version__)
+    if record is None or not record.is_current(conditions, _load):
         return None
     told = record.told
     paths = StatePaths(told["state"], told["locks"])
-    if any(map(_is_held, (paths.pipeline_lock, paths.state_dir))) or _has_leftovers(paths.temporary):
+    if not _is_plain_and_alone(paths):
         return None
     ended = _recorded(paths, told, words, began, durable=durable)
     if ended is None:
@@ -88,9 +86,8 @@ def _answer(words: Sequence[str]) -> int | None:
 
 def _load() -> None:
     """Load what is used next."""
-    import fcntl  # noqa: F401
-
-    import runner.record.noop  # noqa: F401
+    import runner.record.noop
+    import runner.record.others  # noqa: F401
 
 
 def _asked(words: list[str]) -> Asked | None:
@@ -134,32 +131,14 @@ def _read(path: str) -> bytes:
         return file.readall()
 
 
-def _is_held(lock: str) -> bool:
-    import fcntl
+def _is_plain_and_alone(paths: StatePaths) -> bool:
+    """Whether records are hashed without a key, and no other run is at work, or has left something."""
+    from runner.record.others import has_leftovers, is_held
+    from runner.record.spelling import KEY_VARIABLE
 
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+    if KEY_VARIABLE in os.environ or is_held(paths.pipeline_lock, paths.state_dir, doubtful=True):
         return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _has_leftovers(temporary: str) -> bool:
-    try:
-        left = os.listdir(temporary)
-    except FileNotFoundError:
-        left = []
-    except OSError:
-        return True
-    return bool(left) or os.path.lexists(f"{temporary}.dead")
+    return not has_leftovers(paths, doubtful=True)
 
 
 def _recorded(

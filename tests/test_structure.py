@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "api": (*LEAVES, *POLICY, *ROOMS, "executor", "api"),
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
-    "quick": (*LEAVES, "decide.noop", "record.noop"),
+    "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
     "__main__": ("errors", "quick", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {

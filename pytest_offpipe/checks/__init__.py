@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.checks.case import Case, end_launchers
+from pytest_offpipe.checks.case import Case, end_runs
 from pytest_offpipe.settings import PIPELINE_CHECKS, STAGE_CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AFTER", "BEFORE", "CHECKS", "Case", "end_launchers", "run_check"]
+__all__ = ["AFTER", "BEFORE", "CHECKS", "Case", "end_runs", "run_check"]
 
 CHECKS = STAGE_CHECKS
 BEFORE, AFTER = PIPELINE_CHECKS[:1], PIPELINE_CHECKS[1:]

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_offpipe.failure import CheckFailedError, Finding
+from pytest_offpipe.plugin import PROCESS
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.session import UNMADE
 from pytest_offpipe.settings import SETTINGS
 from pytest_offpipe.shared import SharedRun
+from runner.display.words import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +29,16 @@ NOTE = "offpipe_note"  # a user property: what a check that passed did not do, o
 RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
-def end_launchers(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec left running for each other."""
+def end_runs(config: pytest.Config, spec: Spec) -> None:
+    """End what the checks of a spec left open, and running, for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
-        runs[spec.path].launchers.close()
+        runs[spec.path].close()
+
+
+def is_alone(config: pytest.Config) -> bool:
+    """Whether this process runs all tests of the session: it is no worker and no fork made for some of them."""
+    return os.getpid() == PROCESS and not hasattr(config, "workerinput")
 
 
 class Case:
@@ -46,7 +53,7 @@ class Case:
         self._stage = stage
         runs = item.config.stash.setdefault(RUNS, {})
         if spec.path not in runs:
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
+            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=is_alone(item.config))
         self.shared = runs[spec.path]
         subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
@@ -102,20 +109,25 @@ class Case:
                 kept=kept,
             )  # fmt: skip
         said = found.error or (report.error if report else "") or "it did not succeed"
-        spoilt = [f"{what}: {self.shown(path)}" for what, path in found.changes if what != "written"]
+        # Nobody else writes in there, so it has spoilt them itself, whatever the runner may guess.
+        spoilt = [
+            f"the stage itself has {what}: {self.shown(path)}" for what, path in found.changes if what != "written"
+        ]
         self.fail(
             "run it in a copy that holds only what the spec declares", "exit 0, and every declared output",
             "\n".join([self.in_users_words(said), *spoilt]), log=report.log if report else "", kept=kept,
         )  # fmt: skip
 
     def shown(self, path: str) -> str:
-        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR."""
+        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR; in one line."""
         sandbox = self.shared.sandbox()
         if path.startswith(f"{sandbox.home}/"):
-            return f"$HOME{path.removeprefix(sandbox.home)}"
-        if path.startswith(f"{sandbox.temporary}/"):
-            return f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
-        return os.path.relpath(path, sandbox.root)
+            path = f"$HOME{path.removeprefix(sandbox.home)}"
+        elif path.startswith(f"{sandbox.temporary}/"):
+            path = f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
+        else:
+            path = os.path.relpath(path, sandbox.root)
+        return printable(path)
 
     def in_users_words(self, said: str) -> str:
         """Return what the runner said of the shared sandbox, said of the spec itself."""
@@ -143,6 +155,7 @@ class Case:
 
     def note(self, text: str) -> None:
         """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        text = printable_lines(text)
         self.item.add_report_section("call", "offpipe", text)
         self.item.user_properties.append((NOTE, text))
 
@@ -151,6 +164,7 @@ class Case:
         self.clean()
         if self.settings.strict:
             self.fail("nothing", "a check that is made (--offpipe-strict)", why)
+        why = printable_lines(why)
         self.item.user_properties.append((UNMADE, why))
         pytest.skip(why)
 

@@ -6,11 +6,13 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from pytest_offpipe.below import files_below
 from pytest_offpipe.confined import Confined
 from pytest_offpipe.copying import copy
 from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
 from pytest_offpipe.failure import CheckFailedError
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.running import Around
+from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY
 from pytest_offpipe.trial import SAME, Bench, Budget, ended
 from runner import results
 from runner.api import Options
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.trial import Trial
 
-TEMPORARY = ".tmpdir"  # in the workspace
-NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
 OTHER_DISK = os.strerror(errno.EXDEV)
 MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again
 
@@ -74,7 +74,7 @@ class _Disk:
         """
         around = Around(self.trial.sandbox.home, os.path.join(self.workspace, TEMPORARY))
         options = Options(workspace=self.workspace, durability="process")
-        report, was_full = self.call(run_watched, self.workspace, run_sandbox, self.trial.sandbox, around, options)
+        report, was_full = self.call(run_watched, self.workspace, self.trial.sandbox, around, options)
         return self.trial.of_stage(report), was_full
 
     def keep(self) -> None:
@@ -114,6 +114,4 @@ def _judge_success(disk: _Disk, report: StageReport, done: str) -> None:
 
 def _pages(path: str) -> int:
     """Return how many pages the files at a path fill."""
-    if not os.path.isdir(path):
-        return -(-os.lstat(path).st_size // PAGE)
-    return sum(_pages(os.path.join(directory, name)) for directory, _, names in os.walk(path) for name in names)
+    return sum(-(-os.lstat(file).st_size // PAGE) for file in files_below(path))

@@ -6,6 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from runner.display.words import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,11 +36,11 @@ def check_outputs(case: Case) -> None:
 def _faults(path: str) -> Iterator[str]:
     for entry in _entries(path):
         mode = os.lstat(entry).st_mode
-        shown = os.path.relpath(entry, os.path.dirname(path))
+        shown = printable(os.path.relpath(entry, os.path.dirname(path)))
         if stat.S_ISLNK(mode):
             target = os.path.realpath(entry)
             if not f"{target}/".startswith(f"{os.path.realpath(path)}/"):
-                yield f"{shown} is a link that leads out of it, to {os.readlink(entry)}"
+                yield f"{shown} is a link that leads out of it, to {printable(os.readlink(entry))}"
         elif not mode & stat.S_IRUSR:
             yield f"{shown} cannot be read (mode {stat.S_IMODE(mode):04o})"
 

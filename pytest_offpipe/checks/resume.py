@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_offpipe.below import bytes_below
 from pytest_offpipe.faults import Fault
 from pytest_offpipe.trial import Bench, Budget
 from runner import results
@@ -107,7 +108,7 @@ def at_sizes(bench: Bench) -> list[Kill]:
 
     An empty file tells that the stage is at work, but for the one that the runner makes to be its standard output.
     """
-    total = sum(map(_bytes, bench.undisturbed.outputs.paths.values()))
+    total = sum(map(bytes_below, bench.undisturbed.outputs.paths.values()))
     is_made_for_it = list(bench.stage.outputs) == [bench.stage.stdout]
     sizes = dict.fromkeys(int(total * part) for part in PARTS)
     return [
@@ -155,11 +156,3 @@ def _lines(path: str) -> int:
         return 0
     with open(path, "rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-
-
-def _bytes(path: str) -> int:
-    if not os.path.isdir(path):
-        return os.lstat(path).st_size
-    return sum(
-        os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names
-    )

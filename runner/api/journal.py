@@ -18,12 +18,13 @@ from runner.record import files
 from runner.record.again import sync_again, write_again
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
-from runner.record.noop import stamp, write_log
+from runner.record.noop import write_log
 from runner.record.seal import PLAIN
+from runner.record.spelling import stamp
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.api.options import Options
     from runner.api.session import Session
@@ -46,13 +47,6 @@ def new_run_id(
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
         if not os.path.lexists(paths.audit(run_id)):
             return run_id
-
-
-def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:
-    """Return a run of a default id; it knows of the attempts of those that stay open, and may go on from theirs."""
-    from runner.record.recovery import OpenRun
-
-    return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})
 
 
 class Journal:
@@ -191,7 +185,25 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
     return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
 
 
-def spec_part(spec: Spec, longest: int = LONGEST_SPEC) -> dict[str, object]:
+def lasting_part(
+    spec: Spec, stages: Sequence[str], layers: Mapping[str, str], key_id: str | None, longest_spec: int
+) -> dict[str, object]:
+    """Return what record 0 says that is the same for every run of this kind: what is run, and how."""
+    return {
+        **_spec_part(spec, longest_spec),
+        "stages": list(stages),
+        "isolation": dict(layers),
+        "keyId": key_id,
+        "interpreter": os.path.basename(sys.executable),
+    }
+
+
+def versions(system: str) -> dict[str, str]:
+    """Return what ran it: the releases of offpipe and Python, and of the kernel as it is given."""
+    return {"offpipe": runner.__version__, "python": sys.version.partition(" ")[0], "system": system}
+
+
+def _spec_part(spec: Spec, longest: int) -> dict[str, object]:
     """Return what record 0 says of the spec: the effective one, if it is not too long, and its digest.
 
     It is kept as canonical text, because it may hold floats and a record may not.
@@ -207,7 +219,10 @@ def spec_part(spec: Spec, longest: int = LONGEST_SPEC) -> dict[str, object]:
 def _opening(
     session: Session, options: Options, layers: dict[str, str], seal: Seal, *, longest_spec: int = sys.maxsize
 ) -> dict[str, object]:
-    """Return the payload of record 0: who runs what, where, with which versions."""
+    """Return the payload of record 0: who runs what, where, with which versions.
+
+    That of a run with nothing to do is put together in quick, too, of bytes (see remember).
+    """
     from pwd import getpwuid
 
     try:
@@ -215,20 +230,15 @@ def _opening(
     except KeyError:
         user = ""
     position: Position = session.head.position
-    python = sys.version.partition(" ")[0]
     return {
-        **spec_part(session.spec, longest_spec),
-        "stages": list(options.stages),
+        **lasting_part(session.spec, options.stages, layers, seal.id, longest_spec),
         "user": user,
         "uid": os.getuid(),
         "host": os.uname().nodename,
         "bootId": _boot_id(),
         "argv": list(options.argv),
-        "versions": {"offpipe": runner.__version__, "python": python, "system": os.uname().release},
-        "isolation": layers,
-        "keyId": seal.id,
+        "versions": versions(os.uname().release),
         "ledgerHead": position.hash,
-        "interpreter": os.path.basename(sys.executable),
     }
 
 

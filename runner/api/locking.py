@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runner.processes import is_alive
-from runner.record.locks import PipelineLock, is_held, read_holder
+from runner.record.locks import PipelineLock, read_holder
+from runner.record.others import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ def held_lock(
     lock = PipelineLock(path, paths.state_dir)
     lock.take(wait, on_wait, check)
     try:
-        before = lock.previous = read_holder(path)
+        lock.previous = read_holder(path)
+        before = lock.previous if lock.is_of_here(lock.previous) else {}
         lock.write_holder(
             {**holder(None), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
         )

@@ -14,7 +14,8 @@ from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.record.audit import last_record, read_records
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import CLOSED, NOOP
-from runner.record.locks import is_held, read_holder
+from runner.record.locks import read_holder
+from runner.record.others import is_held
 from runner.record.shapes import is_attempt
 from runner.record.state import read_marker, read_metrics
 from runner.spec.graph import select

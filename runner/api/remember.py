@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import runner
-from runner.api.journal import spec_part
+from runner.api.journal import LONGEST_SPEC, lasting_part, versions
 from runner.api.options import Options
 from runner.api.session import is_plain
 from runner.canonical import canonical
 from runner.decide.looked import Looked, record
-from runner.decide.noop import record_path, surroundings
+from runner.decide.noop import conditions_now, record_path
 from runner.errors import StateError
 from runner.levels import NONE
 from runner.record import files
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 
-SHORT_SPEC = 1 << 12  # bytes of one that each run with nothing to do repeats; a longer one is named by who has it
+SHORT_SPEC = 1 << 12  # characters of one that each run with nothing to do repeats; a longer one is named by who has it
 
 
 def remember(session: Session, options: Options, run_id: str) -> None:
@@ -41,7 +40,7 @@ def remember(session: Session, options: Options, run_id: str) -> None:
     _look_at_spec(session.spec, looked)
     found = record(
         looked,
-        surroundings((session.spec.path, options.workspace or ""), runner.__version__),
+        conditions_now((session.spec.path, options.workspace or ""), runner.__version__),
         _told(session, run_id),
         base=session.spec.workspace,
         began=session.began,
@@ -75,16 +74,13 @@ def _look_at_spec(spec: Spec, looked: Looked) -> None:
 def _told(session: Session, run_id: str) -> dict[str, object]:
     """Return what the quick way needs to record its run: of record 0 (see journal) what is the same for each."""
     spec = session.spec
-    opening = {**spec_part(spec), "isolation": {"level": NONE}, "keyId": None, "stages": []}
+    opening = lasting_part(spec, (), {"level": NONE}, None, LONGEST_SPEC)
     if len(str(opening.get("spec", ""))) > SHORT_SPEC:
         del opening["spec"]
         opening["specIn"] = run_id
-    opening["interpreter"] = os.path.basename(sys.executable)
-    python = sys.version.partition(" ")[0]
-    versions = {"offpipe": runner.__version__, "python": python, "system": "SYSTEM"}
     return {
         "state": spec.paths.state_dir, "locks": spec.paths.locks_dir, "stages": len(spec.stages),
         "name": spec.name, "nameJson": canonical(spec.name),
         "opening": {key: canonical(value) for key, value in opening.items()},
-        "versions": canonical(versions).replace(b'"SYSTEM"', b"SYSTEM"),
+        "versions": canonical(versions("SYSTEM")).replace(b'"SYSTEM"', b"SYSTEM"),
     }  # fmt: skip

@@ -6,29 +6,29 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from runner import results
-from runner.api.journal import Journal, close_ended, new_run, record_noop
+from runner.api.journal import Journal, close_ended, record_noop
 from runner.api.locking import last_holder
+from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
 from runner.api.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.record.locks import is_held
+from runner.record.others import has_leftovers, is_held
 from runner.results import RunResult, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pluggy import PluginManager
 
     from runner.api.options import Options
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
+    from runner.executor.attempts import Attempts
     from runner.executor.clock import Clock
-    from runner.executor.job import Ticker
-    from runner.record.recovery import OpenRun
+    from runner.executor.job import Surroundings, Ticker
+    from runner.executor.publishing import Publisher
 
 
 class Listener(Protocol):
@@ -116,7 +116,7 @@ def run(
         if plan is not None:
             plan = refuse(session, options, plan)
             begun = session.head.open_runs or Journal.is_unfinished(session, options.run_id)
-            if plan.is_noop and not begun and not session.damage and not session.has_leftovers():
+            if plan.is_noop and not begun and not session.damage and not has_leftovers(session.spec.paths):
                 return _nothing_to_do(session, options, plan, began)
         try:
             return _run_locked(session, options, plan, seen, began, interrupts, heard, plugins, clock)
@@ -146,11 +146,12 @@ def _nothing_to_do(
     session.save_cache()
     if remembers:
         remember(session, options, run_id)
-    stages = _skipped(plan)
+    stages = skipped(plan)
     return RunResult(session.spec.name, run_id, results.SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
 
-def _skipped(plan: Plan) -> dict[str, StageResult]:
+def skipped(plan: Plan) -> dict[str, StageResult]:
+    """Return a result for each stage that the plan finds up to date."""
     from runner.decide.plan import Skip
 
     return {
@@ -165,24 +166,41 @@ def _run_locked(
     interrupts: Interrupts, heard: Listener, plugins: tuple[object, ...], clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
-    from runner.api.locking import held_lock, holder
     from runner.api.plugins import make_plugins
+
+    manager = make_plugins((*heard.hooks(), *plugins))
+    if plan is None or plan.is_noop or seen is None:
+        return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, None, clock)
+    # There is work, and the lock was free: the launcher gets ready while what the lock takes is loaded.
+    launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
+    try:
+        launcher.load(session.imports)
+        return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, launcher, clock)
+    finally:
+        launcher.close()
+
+
+def _run_holding(
+    session: Session, options: Options, plan: Plan | None, seen: dict[str, object] | None, began: float,
+    interrupts: Interrupts, heard: Listener, manager: PluginManager, early: Launcher | None, clock: Clock | None,
+) -> RunResult:  # fmt: skip
+    """Take the lock and do it all. `early` is the launcher, where it was started already."""
+    from runner.api.locking import held_lock, holder
     from runner.api.preload import preload
     from runner.contain.guard import settle
 
     spec = session.spec
-    manager = make_plugins((*heard.hooks(), *plugins))
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
     with held_lock(spec.paths, wait, heard.waiting, interrupts.check) as lock:
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
-        launcher: Launcher = manager.hook.offpipe_make_launcher(spec=spec)
+        launcher: Launcher = early or manager.hook.offpipe_make_launcher(spec=spec)
         try:
             preload()
             lock.write_holder(holder(None, launcher))
             session.heal()
-            recovered = _recovered(session, options, heard.warn)
+            recovered = recovered_runs(session, options, heard.warn)
             mine = run_to_go_on(recovered, options) or new_run(spec.paths, recovered)
             lock.write_holder(holder(mine.run, launcher))
             undisturbed = seen is not None and lock.previous == seen and session.head.position == planned_at
@@ -203,47 +221,16 @@ def _run_locked(
             lock.forget_launcher()
 
 
-def _recovered(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
-    """Finish what killed runs had decided on; return the runs that are open, the one asked for among them."""
-    from runner.record.recovery import recover
-
-    spec, open_runs = session.spec, session.head.open_runs
-    wanted = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
-    outputs = {stage.name: stage.outputs for stage in spec.stages}
-    durable = options.durability == "full"
-    return recover(
-        spec.paths, spec.workspace, (*open_runs, *wanted), outputs, durable=durable, seal=session.seal, warn=warn
-    )
-
-
-def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
-    """Return the run that this one is a part of, newest first: the one asked for, or one of no other stages.
-
-    A run of named stages must not end, and so close, a run in which others failed.
-    """
-    if options.run_id:
-        return next(one for one in recovered if one.run == options.run_id)
-    named = set(options.stages)
-    fitting = [one for one in recovered if not named or (one.selected and named.issuperset(one.selected))]
-    return fitting[-1] if fitting else None
-
-
 def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     from runner.api.surroundings import policy, surroundings
-    from runner.executor.attempts import Attempts
     from runner.executor.clock import Monotonic
     from runner.executor.loop import Executor
-    from runner.executor.publishing import Publisher
 
     spec = session.spec
-    publisher = Publisher(spec, journal.log, session.cache, durable=journal.durable)
-    attempts = Attempts(
-        spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker, session.published,
-        publisher, surroundings(launcher, durable=journal.durable), journal.earlier, journal.tags,
-    )  # fmt: skip
+    publisher, attempts = attempts_of(session, journal, surroundings(launcher, durable=journal.durable))
     executor = Executor(
         session.graph, session.stages, plan, attempts, launcher, policy(options), manager.hook, interrupts,
         clock or Monotonic(), heard,
@@ -268,6 +255,18 @@ def _execute(
     result = RunResult(spec.name, journal.run_id, *ended)
     manager.hook.offpipe_run_finished(result=result)
     return result
+
+
+def attempts_of(session: Session, journal: Journal, world: Surroundings) -> tuple[Publisher, Attempts]:
+    """Return what publishes the outputs of an open run, and what prepares, records and settles its attempts."""
+    from runner.executor.attempts import Attempts
+    from runner.executor.publishing import Publisher
+
+    publisher = Publisher(session.spec, journal.log, session.cache, durable=journal.durable)
+    return publisher, Attempts(
+        session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
+        session.published, publisher, world, journal.earlier, journal.tags,
+    )  # fmt: skip
 
 
 def outcome(stages: dict[str, StageResult], signal_number: int | None) -> tuple[str, int]:

@@ -10,13 +10,14 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
-from runner.decide.noop import is_damaged, record_path
+from runner.decide.noop import PLAIN_VARIABLE, is_damaged, record_path
 from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
-from runner.record.seal import PLAIN, VARIABLE, read_key_file
+from runner.record.seal import PLAIN, read_key_file
+from runner.record.spelling import KEY_VARIABLE
 from runner.record.state import read_marker, read_metrics
 from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
@@ -170,17 +171,6 @@ class Session:
         """Return an examiner that looks at the disk afresh."""
         return Examiner(self.graph, self.cache, self._code.fresh(), self.published)
 
-    def has_leftovers(self) -> bool:
-        """Whether something lies where only what is going on has files: maybe of a run that was killed behind its end.
-
-        Nothing else would make the next run take the lock and recover, were all stages up to date.
-        """
-        temporary = self.spec.paths.temporary
-        try:
-            return bool(os.listdir(temporary)) or os.path.lexists(f"{temporary}.dead")
-        except OSError:
-            return os.path.lexists(f"{temporary}.dead")
-
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
         if not (self.cache.dirty or self._code.dirty) or is_plain():
@@ -219,7 +209,7 @@ def read_seal(spec: Spec) -> Seal:
 
     Raises as `read_key_file` does, for whatever cannot be the key of this pipeline.
     """
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(KEY_VARIABLE)
     return read_key_file(path, (spec.workspace, spec.root, spec.paths.state_dir)) if path else PLAIN
 
 
@@ -233,4 +223,4 @@ def seal_to_read_with(spec: Spec) -> Seal:
 
 def is_plain() -> bool:
     """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
-    return os.environ.get("OFFPIPE_PLAIN") == "1"
+    return os.environ.get(PLAIN_VARIABLE) == "1"

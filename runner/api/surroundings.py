@@ -7,25 +7,27 @@ import sys
 from typing import TYPE_CHECKING
 
 import runner
+from runner.api.session import is_plain
 from runner.contain.environment import editable_mappings, heeded_by_interpreters, sdk_path
-from runner.executor.job import Policy, Surroundings
-from runner.resources import Capacity
 
 if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.contain.client import Launcher
+    from runner.executor.job import Policy, Surroundings
     from runner.spec.model import Spec
 
 
 def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
     """Return what of this process's world gets into the stages' environment."""
+    from runner.executor.job import Surroundings  # the launcher is started before that is loaded
+
     outer, level = os.environ, launcher.layers["level"]
     return Surroundings(outer.get("PATH", ""), outer.get("HOME"), _sdk_path(), level, durable)
 
 
 def warmth(spec: Spec) -> dict[str, str] | None:
     """Return what interpreters heed of the environment that Python stages get; None where none is run by a fork."""
-    if os.environ.get("OFFPIPE_PLAIN") == "1":
+    if is_plain():
         return None
     python = [stage for stage in spec.stages if str(stage.processor).endswith(".py") and not stage.fresh_interpreter]
     return heeded_by_interpreters(os.environ.get("HOME"), _sdk_path()) if python else None
@@ -43,6 +45,9 @@ def _sdk_path() -> str | None:
 
 def policy(options: Options) -> Policy:
     """Return how to go about a run: by what was asked for, and by what the machine has."""
+    from runner.executor.job import Policy
+    from runner.resources import Capacity
+
     jobs = options.jobs or _cores()
     return Policy(options.keep_going, Capacity(jobs, _memory_mib(), jobs))
 

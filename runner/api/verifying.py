@@ -12,7 +12,8 @@ from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fau
 from runner.marker import Marker
 from runner.record import files
 from runner.record.findings import Damage, Findings
-from runner.record.seal import PLAIN, VARIABLE, read_key_file
+from runner.record.seal import PLAIN, read_key_file
+from runner.record.spelling import KEY_VARIABLE
 from runner.record.verify import LEDGER, Verification
 from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
@@ -64,7 +65,7 @@ class Verified(NamedTuple):
         """Return what kept hashes from being checked, if they were not."""
         if self.unchecked is None:
             return None
-        hint = f"name the file that holds the key in {VARIABLE}"
+        hint = f"name the file that holds the key in {KEY_VARIABLE}"
         return Fault(self.directory, f"keyed with {self.unchecked}: without that key only the form was checked", hint)
 
 
@@ -136,7 +137,7 @@ def _require_state(directory: str, *, outputs: bool) -> None:
 
 
 def _seal_beside(directory: str) -> Seal:
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(KEY_VARIABLE)
     return read_key_file(path, (directory,)) if path else PLAIN
 
 

@@ -13,7 +13,8 @@ from runner.display.words import fault_text, printable, printable_lines, warning
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
 from runner.record.files import open_regular
-from runner.record.seal import VARIABLE, warning_about
+from runner.record.seal import warning_about
+from runner.record.spelling import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -197,7 +198,7 @@ def _options(asked: Invocation) -> Options:
 
 
 def _warn_of_key(stderr: Stream) -> None:
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(KEY_VARIABLE)
     if path and (fault := warning_about(path)):
         stderr.write(f"{warning_text(fault)}\n")
 

@@ -47,6 +47,7 @@ class Launcher:
         self.refusal: RefusedError | None = None
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
+        self._loaded: set[str] = set()
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -90,7 +91,9 @@ class Launcher:
 
     def instead(self, level: str, missing: Mapping[str, str]) -> Self:
         """Start one of the same kind at another level, after this one was refused its own."""
-        return self.start(level, missing=missing, warm=self._warm)
+        other = self.start(level, missing=missing, warm=self._warm)
+        other.load(self._loaded)
+        return other
 
     def __enter__(self) -> Self:
         return self
@@ -105,10 +108,12 @@ class Launcher:
     def load(self, modules: Collection[str]) -> None:
         """Have a warm launcher load what its stages will import. To be called before anything is submitted.
 
-        Later a stage could have put something in the place of these files.
+        Later a stage could have put something in the place of these files. One that was refused has its `refusal`.
         """
-        if self._warm is not None and modules:
-            self._ask("load", sorted(modules))
+        more = set(modules) - self._loaded
+        if self._warm is not None and more:
+            self._loaded |= more
+            self._ask("load", sorted(more))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
@@ -210,8 +215,11 @@ class Launcher:
                     ) from None
             except BrokenPipeError:
                 self._read()
-                for kind, text in self._frames():
-                    self._crash = text if kind == "crash" else self._crash
+                for kind, told in self._frames():
+                    self.refusal = RefusedError(*told) if kind == "refused" else self.refusal
+                    self._crash = told if kind == "crash" else self._crash
+                if self.refusal is not None:
+                    return  # it may be told what to load before anybody knows
                 raise self._death() from None
 
     def _read(self) -> bool:

@@ -1,4 +1,4 @@
-"""One launch from its fork until its report.
+"""One launch from its start until its report.
 
 Loaded by the launcher program only.
 """
@@ -24,9 +24,9 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on mac
 
 
 class Started:
-    """One launch from its fork until its report; `deadline` is when its time, or its grace, is over.
+    """`deadline` is when the time of a launch, or its grace, is over; `key` is its key in the tree.
 
-    `key` is its key in the tree.
+    `report`: the descriptor that tells why its program never started (see child); None where that cannot fail any more.
     """
 
     __slots__ = ("deadline", "grace", "id", "key", "left", "outcome", "report", "sent", "started", "tally", "timed_out")

@@ -77,5 +77,6 @@ class Wire:
 
 
 def frame(kind: str, content: Report) -> bytes:
+    """Return one report as it goes over the pipe: its length in 4 bytes, then the tuple as marshal has it."""
     encoded = marshal.dumps((kind, content))
     return len(encoded).to_bytes(4, "big") + encoded

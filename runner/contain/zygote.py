@@ -134,6 +134,7 @@ class Zygote:
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
         self._handled = tuple(n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL)
+        compile("", "", "exec")  # the first time makes a hundred classes
         self._ending = Ending()
         gc.disable()  # there is no garbage in cycles here
         gc.freeze()  # a stage's collections would look at all that is there, and copy every page

@@ -127,7 +127,10 @@ class DigestCache:
         return b"".join(chunks), sha256, signed
 
     def passing(self, path: str) -> tuple[str, Signature]:
-        """Return the same of what the caller knows to be a regular file, and nobody will ask for under this name."""
+        """Return digest and signature of a regular file, no link, and keep nothing: its name will be another.
+
+        Raises as `file` does.
+        """
         return self._hash(path, None, None)
 
     def _hash(self, path: str, status: os.stat_result | None, keep: list[bytes] | None) -> tuple[str, Signature]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.decide.distributions import distributions, normalised
 from runner.errors import raise_refusal
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _distribution(top: str, path: str) -> str:
     """
     directory, _, name = path.rpartition("/")
     site = directory if name.startswith(f"{top}.") else os.path.dirname(directory) if path else ""
-    wanted = _normalised(top)
+    wanted = normalised(top)
     try:
         names = os.listdir(site) if site else []
     except OSError as error:
@@ -105,21 +105,6 @@ def _distribution(top: str, path: str) -> str:
         names = []
     for name in names:
         project, _, version = name.removesuffix(".dist-info").partition("-")
-        if name.endswith(".dist-info") and version and _normalised(project) == wanted:
+        if name.endswith(".dist-info") and version and normalised(project) == wanted:
             return f"{wanted} {version}"
-    return _distributions().get(top, "")
-
-
-@cache
-def _distributions() -> dict[str, str]:
-    """Return "name version" by top-level name, of everything that is installed; slow, so only for odd names."""
-    from importlib.metadata import packages_distributions, version
-
-    return {
-        top: ", ".join(sorted(f"{_normalised(name)} {version(name)}" for name in set(names)))
-        for top, names in packages_distributions().items()
-    }
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return distributions().get(top, "")

@@ -12,15 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runner.decide.noop import Around, Told
+    from runner.decide.noop import Conditions, Told
 
 
 class Looked:
     """Absolute paths that a plan depends on.
 
     files: followed through links. entries: themselves, such as outputs. directories: what was listed. ways: directories
-    of which only the kind counts. absent: where nothing was, or a link to nothing, and where
-    something would change the plan.
+    of which only the kind counts. absent: where nothing was, or a link to nothing, and something would change the plan.
     """
 
     __slots__ = ("absent", "directories", "entries", "files", "ways")
@@ -50,7 +49,7 @@ class Looked:
                 (self.entries if os.path.islink(path) else self.directories).add(path)
 
 
-def record(looked: Looked, around: Around, told: Told, *, base: str, began: int) -> Record | None:
+def record(looked: Looked, conditions: Conditions, told: Told, *, base: str, began: int) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), all of it looked at again.
 
     `base` is the directory below which most of it lies. None when something changed since, or so shortly before that a
@@ -71,7 +70,7 @@ def record(looked: Looked, around: Around, told: Told, *, base: str, began: int)
         return None
     if any(map(os.path.exists, looked.absent)):
         return None
-    return Record(around, base, parts, paths, told)
+    return Record(conditions, base, parts, paths, told)
 
 
 def _by_way(looked: Looked) -> Iterable[tuple[int, set[str]]]:

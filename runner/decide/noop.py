@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    Around = tuple[Any, ...]
+    Conditions = tuple[Any, ...]
     Told = dict[str, Any]
     Look = Callable[[Any], os.stat_result]
     Signed = Callable[[os.stat_result], tuple[int, ...]]
 
+PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, this one neither
 MAGIC = b"offpipe noop 2\n"
 FILES, ENTRIES, WAYS, ABSENT = range(4)  # how paths are looked at: see decide.looked
 PART = 250  # paths that are looked at, and read of the record, at a time
@@ -42,22 +43,22 @@ class Record:
     `parts`: what was looked at, as `part` gives it; paths may be relative to the directory `base`. `paths`: how many.
     """
 
-    __slots__ = ("_base", "_parts", "_paths", "around", "told")
+    __slots__ = ("_base", "_parts", "_paths", "conditions", "told")
 
-    def __init__(self, around: Around, base: str, parts: list[bytes], paths: int, told: Told) -> None:
-        self.around = around
+    def __init__(self, conditions: Conditions, base: str, parts: list[bytes], paths: int, told: Told) -> None:
+        self.conditions = conditions
         self._base = base
         self._parts = parts
         self._paths = paths
         self.told = told
 
-    def is_current(self, around: Around, meanwhile: Callable[[], object] = bool) -> bool:
-        """Whether everything is as it was; `around` is what `surroundings` gives now.
+    def is_current(self, conditions: Conditions, meanwhile: Callable[[], object] = bool) -> bool:
+        """Whether everything is as it was; `conditions` is what `conditions_now` gives.
 
         It is looked at from `base`, since short paths take a quarter less time; OSError where there is no way back from
         there. Of many paths a child looks at half, and this process does what is to be done `meanwhile` too.
         """
-        if self.around != around:
+        if self.conditions != conditions:
             return False
         try:
             back = os.open(".", _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,7 +84,7 @@ class Record:
 
     def encode(self) -> bytes:
         """Return the bytes of the file."""
-        content = marshal.dumps((self.around, self._base, self._parts, self._paths, self.told))
+        content = marshal.dumps((self.conditions, self._base, self._parts, self._paths, self.told))
         return _head(content) + content
 
 
@@ -153,7 +154,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def surroundings(options: tuple[str, ...], version: str) -> Around:
+def conditions_now(options: tuple[str, ...], version: str) -> Conditions:
     """Return what else a plan depends on: this interpreter and its path, two variables, and `options` of the run."""
     env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     names = [entry.rpartition("/")[2] for entry in sys.path]

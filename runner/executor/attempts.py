@@ -248,8 +248,12 @@ class Attempts:
     def give_up(self) -> None:
         """After the disk refused something and all stages were ended: remove what it lets us of what they left.
 
-        The next run would do it, but room may be just what is missing.
+        The next run would do it, but room may be just what is missing. Where the log is gone, what lies there may be
+        another run's.
         """
+        with suppress(OffpipeError):
+            if not self._log.is_in_place():
+                return
         for job in self._laid_out.values():
             with suppress(OffpipeError):
                 self.partials.sweep(job)

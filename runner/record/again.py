@@ -38,10 +38,24 @@ def sync_again(path: str) -> None:
 def sync_or_discard(path: str) -> None:
     """Make a finished output durable; one that cannot be made so is removed, for nobody will hear of it again."""
     try:
-        (files.sync_tree if os.path.isdir(path) else files.sync_file)(path)
+        (sync_tree if os.path.isdir(path) else files.sync_file)(path)
     except StateError:
         try:
             files.discard(path)
         except StateError:
             pass  # what led here is the error to tell
         raise
+
+
+def sync_tree(path: str) -> None:
+    """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
+
+    def refuse(error: OSError) -> None:  # os.walk would pass over what it cannot list
+        raise StateError.from_os(error, error.filename or path, "list") from error
+
+    found: list[str] = []
+    for directory, _, names in os.walk(path, onerror=refuse):
+        found.append(directory)
+        entries = (os.path.join(directory, name) for name in names)
+        found.extend(entry for entry in entries if os.path.isfile(entry) and not os.path.islink(entry))
+    files.sync_files(found)

@@ -19,15 +19,14 @@ from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
-from runner.record.spelling import spell
-from runner.record.state import refuse_newer
+from runner.record.spelling import GENESIS, spell
+from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from runner.record.seal import Seal
 
-GENESIS = "0" * 64
 DAMAGED = "the record is damaged"
 _TAIL = 1 << 16
 _BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
@@ -98,7 +97,12 @@ class AuditLog:
         self._durable = os.fstat(self._descriptor).st_size
 
     def append(self, event: str, data: dict[str, object] | bytes, *, sync: bool = False) -> Position:
-        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`."""
+        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`.
+
+        StateError when the log is not at its path: what follows would be on no record, and may meet another run.
+        """
+        if not self.is_in_place():
+            raise gone(self.path)
         seq, content = self.last.seq + 1, data if isinstance(data, bytes) else payload(data)
         line, digest = spell(content, event, self.run, seq, self._stamp(), self.last.hash, self.seal.hash)
         files.append(self._descriptor, line, self.path)
@@ -108,6 +112,15 @@ class AuditLog:
         if sync:
             self.sync()
         return self.last
+
+    def is_in_place(self) -> bool:
+        """Whether the log that is written is the one at its path."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "append to") from error
 
     def sync(self) -> None:
         """Make every record so far durable, or take back those that are not."""
@@ -242,9 +255,9 @@ def _follow(
 
 
 def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
-    """Return the error of those who will not build upon line `number` of a log."""
+    """Return the error of those who will not build upon line `number` of a log, or, 0, upon what it ends with."""
     hint = "restore it from a copy, or move the state directory away to start anew"
-    return StateError(Fault(f"{path}:{number}", what, hint))
+    return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
 
 
 def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
@@ -260,7 +273,7 @@ def _last_lines(path: str) -> tuple[list[bytes], int, int]:
         with open(files.open_regular(path), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             span = _TAIL
-            while True:
+            while span <= 2 * LONGEST:
                 start = max(0, size - span)
                 log.seek(start)
                 tail = log.read(size - start)
@@ -270,6 +283,7 @@ def _last_lines(path: str) -> tuple[list[bytes], int, int]:
                 if start == 0 or before:
                     return [line for line in (tail[before:begin], tail[begin:end]) if line], start + end, size
                 span *= 4
+        raise damaged(path, 0, "ends with a longer line than any run writes")
     except FileNotFoundError:
         return [], 0, 0
     except OSError as error:

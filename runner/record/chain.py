@@ -9,8 +9,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import canonical, decode_record
-from runner.record.audit import GENESIS, Position, key_id_of
-from runner.record.spelling import VERSION
+from runner.record.audit import Position, key_id_of
+from runner.record.spelling import GENESIS, VERSION
 from runner.record.state import refuse_newer
 
 if TYPE_CHECKING:

@@ -53,7 +53,10 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
                 os.close(descriptor)
             os.rename(temporary, path)
         except OSError:
-            _unlink_quietly(temporary)
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
             raise
 
 
@@ -143,20 +146,6 @@ def sync_directory(path: str) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def sync_tree(path: str) -> None:
-    """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
-
-    def refuse(error: OSError) -> None:  # os.walk would pass over what it cannot list
-        raise StateError.from_os(error, error.filename or path, "list") from error
-
-    found: list[str] = []
-    for directory, _, names in os.walk(path, onerror=refuse):
-        found.append(directory)
-        entries = (os.path.join(directory, name) for name in names)
-        found.extend(entry for entry in entries if os.path.isfile(entry) and not os.path.islink(entry))
-    sync_files(found)
-
-
 def create(path: str, content: bytes = b"") -> None:
     """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
     descriptor = _open(path)
@@ -192,6 +181,19 @@ def rename(source: str, target: str) -> None:
         os.rename(source, target)
 
 
+def set_aside(path: str, aside: str) -> None:
+    """Rename a directory, or remove it where it cannot be renamed: one of a lower layer of an overlay (EXDEV)."""
+    with naming(path, "move"):
+        try:
+            os.rename(path, aside)
+        except OSError as error:
+            from errno import EXDEV
+
+            if error.errno != EXDEV:
+                raise
+            discard(path)
+
+
 def publish(partial: str, real: str) -> None:
     """Put a finished partial in the place of `real`, in one step; what stood there is gone afterwards.
 
@@ -203,7 +205,9 @@ def publish(partial: str, real: str) -> None:
         try:
             os.rename(partial, real)
         except OSError as error:
-            if not _is_in_the_way(error):
+            from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
+
+            if error.errno not in {EEXIST, EISDIR, ENOTDIR, ENOTEMPTY}:  # nothing else is mended by an exchange
                 raise
             if not _exchange(partial, real):
                 _replace_by_steps(partial, real)
@@ -227,24 +231,18 @@ def discard(path: str) -> None:
                 _remove_tree(path)
 
 
-def _is_in_the_way(error: OSError) -> bool:
-    """Whether a rename failed because a directory is, or would be, replaced; nothing else is mended by an exchange."""
-    from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
-
-    return error.errno in {EEXIST, EISDIR, ENOTDIR, ENOTEMPTY}
-
-
 def _replace_by_steps(partial: str, real: str) -> None:
     """Swap two names by way of a third, that of another attempt's partial: recovery removes what a crash leaves."""
     aside = aside_path(partial)
     discard(aside)
-    os.rename(real, aside)
+    set_aside(real, aside)
     try:
         os.rename(partial, real)
     except OSError:
-        os.rename(aside, real)
+        if os.path.lexists(aside):
+            os.rename(aside, real)
         raise
-    os.rename(aside, partial)
+    discard(aside)
 
 
 def _exchange(one: str, other: str) -> bool:
@@ -291,10 +289,3 @@ def _sync(path: str, flags: int) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _unlink_quietly(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

@@ -14,7 +14,6 @@ from runner.errors import StateError
 from runner.record import files
 from runner.record.again import PAGE, write_again
 from runner.record.audit import (
-    GENESIS,
     Position,
     cut_torn_line,
     damaged,
@@ -26,6 +25,8 @@ from runner.record.audit import (
 )
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_head
+from runner.record.spelling import GENESIS
+from runner.record.state import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,7 +75,10 @@ class Ledger:
         return read_head(self.path, self._seal).position.hash
 
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
-        """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head."""
+        """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head.
+
+        StateError for the end of a run that is not open: its ledger is another one now.
+        """
         descriptor = files.open_append(self.path)
         try:
             with files.naming(self.path, "lock"):
@@ -82,6 +86,8 @@ class Ledger:
             cut_torn_line(self.path)
             head = _read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
+            if event == CLOSED and run not in head.open_runs:
+                raise gone(self.path)
             open_runs = open_after(head.open_runs, event, run)
             data: dict[str, object] = {
                 "pipeline": self.pipeline, "open": list(open_runs), "logSeq": log.seq, "logHash": log.hash,

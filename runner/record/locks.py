@@ -15,6 +15,7 @@ from runner.canonical import canonical
 from runner.errors import Fault, LockHeldError, StateError
 from runner.processes import process_identity
 from runner.record import files
+from runner.record.others import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02
 _GLANCE = 0.05  # those who only look (`is_held`) have the lock for an instant, and must not turn a run away
 _WAIT_SLICE = 0.1
+_HELD = (errno.EAGAIN, errno.EACCES)  # flock(2): another holds the lock
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
 _WIDTH = 511  # of what a holder says, filled up with blanks: more than any does whose run id is of ordinary length
 _SAYS = 1.0  # a holder says who it is as soon as it has the lock; one that does not has been stopped
 
@@ -30,35 +33,55 @@ _SAYS = 1.0  # a holder says who it is as soon as it has the lock; one that does
 class KernelLock:
     """An exclusive lock on one file. The holder says in it who it is; whoever loses reads that.
 
-    filelock's fall-back to a lock by existence is refused: it would outlive a `kill -9` of its holder.
+    By the bare call, and never by a file's existence, which would outlive a `kill -9` of the holder.
     """
 
     def __init__(self, path: str) -> None:
-        from filelock import FileLock  # here, because those who only look at a lock need not wait for its import
-
         self.path = path
         files.make_directories(os.path.dirname(path))
-        self._lock = FileLock(path, fallback_to_soft=False, mode=0o666 & ~_umask(), thread_local=False)
+        self._file = -1
 
     def acquire(self, wait: float = 0.0, poll: float = _POLL) -> bool:
         """Take the lock, waiting up to `wait` seconds (infinity: for ever); False when another holds it."""
-        from filelock import Timeout
-
-        try:
-            self._lock.acquire(timeout=-1 if wait == float("inf") else wait, poll_interval=poll)
-        except Timeout:
-            return False
-        except NotImplementedError as error:
-            hint = "put stateDir and locksDir on a local file system"
-            raise StateError(Fault(self.path, "this file system has no kernel locks", hint)) from error
-        except OSError as error:
-            raise StateError.from_os(error, self.path, "lock") from error
+        deadline = time.monotonic() + wait
+        while (descriptor := self._locked()) < 0:
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            time.sleep(min(poll, left))
+        self._file = descriptor
         return True
 
+    def _locked(self) -> int:
+        """Open the file anew, for it may have been replaced, and lock it; -1 when another holds the lock."""
+        if os.path.islink(self.path):
+            raise StateError(Fault(self.path, "is a link, and no lock", "remove it"))
+        try:
+            descriptor = files.open_append(self.path)
+        except StateError as error:
+            if isinstance(error.__cause__, BlockingIOError):  # under a lease
+                return -1
+            raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _HELD:
+                return -1
+            if error.errno in _NO_LOCKS:
+                hint = "put stateDir and locksDir on a local file system"
+                raise StateError(Fault(self.path, "this file system has no kernel locks", hint)) from error
+            raise StateError.from_os(error, self.path, "lock") from error
+        return descriptor
+
     def release(self) -> None:
-        """Give the lock back; the file stays."""
-        with files.naming(self.path, "unlock"):
-            self._lock.release()
+        """Give the lock back, also where a fork of this process has the file open; the file stays."""
+        if self._file >= 0:
+            descriptor, self._file = self._file, -1
+            with files.naming(self.path, "unlock"):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                finally:
+                    os.close(descriptor)
 
     def write_holder(self, holder: dict[str, object]) -> None:
         """Say in the lock file who holds it; in one write of always the same length, so that a kill leaves it whole."""
@@ -68,8 +91,7 @@ class KernelLock:
 class StageLock:
     """The lock of one stage, taken by a run that holds the pipeline lock, in the same directory.
 
-    That one has shown that the file system has kernel locks, so the bare call will do: filelock's checks cost more
-    than the rest of starting a stage.
+    That one has shown that the file system has kernel locks.
     """
 
     __slots__ = ("_descriptor", "path")
@@ -85,7 +107,7 @@ class StageLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
+            if error.errno in _HELD:
                 return False
             raise StateError.from_os(error, self.path, "lock") from error
         self._descriptor = descriptor
@@ -146,7 +168,7 @@ class PipelineLock(KernelLock):
             return False
         except OSError as error:
             raise StateError.from_os(error, self.path, "open") from error
-        return _is_locked(descriptor)
+        return is_locked(descriptor)
 
     def _lock_state(self, deadline: float, poll: float) -> bool:
         files.make_directories(self._state_dir)
@@ -156,11 +178,11 @@ class PipelineLock(KernelLock):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EACCES) and time.monotonic() < deadline:
+                if error.errno in _HELD and time.monotonic() < deadline:
                     time.sleep(poll)
                     continue
                 os.close(descriptor)
-                if error.errno in (errno.EAGAIN, errno.EACCES):
+                if error.errno in _HELD:
                     return False
                 raise StateError.from_os(error, self._state_dir, "lock") from error
             self._descriptor = descriptor
@@ -195,9 +217,16 @@ class PipelineLock(KernelLock):
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
     def write_holder(self, holder: dict[str, object]) -> None:
-        """Say in the lock file who holds it."""
-        super().write_holder(holder)
-        self._said = holder
+        """Say in the lock file who holds it, and which file that is."""
+        self._said = {**holder, "inode": os.fstat(self._file).st_ino}
+        super().write_holder(self._said)
+
+    def is_of_here(self, holder: dict[str, object]) -> bool:
+        """Whether what this lock file says was said in it, not in one that it is a copy of.
+
+        Of what a copy tells nobody here has to wait for: that run may be at work, and lives elsewhere.
+        """
+        return holder.get("inode") in (None, os.fstat(self._file).st_ino)
 
     def forget_launcher(self) -> None:
         """Hear that all that was started has ended: nobody has to wait for the launcher, which others may use."""
@@ -206,7 +235,7 @@ class PipelineLock(KernelLock):
 
     def release(self) -> None:
         """Give the lock back, and say so: who finds it taken next must not hear of this holder."""
-        if self._said is not None:
+        if self._said is not None and read_holder(self.path).get("pid") == self._said.get("pid"):  # or it was replaced
             try:
                 super().write_holder({**self._said, "ended": True})
             except StateError:
@@ -261,39 +290,9 @@ def is_current(holder: dict[str, object]) -> bool:
     return holder.get("host") != os.uname().nodename or process_identity(pid) is not None
 
 
-def is_held(*paths: str) -> bool:
-    """Whether some process holds one of the locks now; writes nothing and waits for nothing."""
-    return any(_is_held(path) for path in paths)
-
-
-def _is_held(path: str) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    return _is_locked(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Whether somebody has an exclusive lock on an open file, which is closed afterwards."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def describe(holder: dict[str, object]) -> str:
     """Return `pid 12 on HOST, run ID, since TIME`, as far as the holder said; it may have no run yet."""
     if not is_current(holder):
         return "it has not said yet who it is"
     run = f"run {holder['run']}, " if holder.get("run") else ""
     return f"pid {holder['pid']} on {holder.get('host')}, {run}since {holder.get('since')}"
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

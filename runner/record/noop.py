@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 
 from runner.errors import StateError
 from runner.record import files
 from runner.record.again import PAGE, write_again
-from runner.record.spelling import hash_plainly, sha256_of, spell
+from runner.record.spelling import GENESIS, hash_plainly, sha256_of, spell, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,22 +19,9 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
 
-GENESIS = "0" * 64
 NOTHING = sha256_of(b"{}")  # what a run without outputs seals
 _TAIL = 1 << 16
 _HEX = 64
-
-
-_spelled: dict[int, str] = {}  # the present second
-
-
-def stamp() -> str:
-    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
-    second, rest = divmod(time.time_ns(), 10**9)
-    if second not in _spelled:  # of many records in one second
-        _spelled.clear()
-        _spelled[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{_spelled[second]}.{rest // 1000:06d}Z"
 
 
 def write_log(

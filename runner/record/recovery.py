@@ -117,10 +117,10 @@ class Now(NamedTuple):
 
 def _empty_temporary(paths: StatePaths) -> None:
     """Remove all that must not outlive a run, also while a run without work saves its cache there."""
-    dead = f"{paths.temporary}.dead"
+    dead = paths.put_aside
     files.discard(dead)
     if os.path.lexists(paths.temporary):
-        files.rename(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
+        files.set_aside(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
         files.discard(dead)
 
 

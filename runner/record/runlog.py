@@ -34,7 +34,8 @@ class RunLog:
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
     `heads` are the hashes of the ledger so far, None when they are in doubt.
-    After `check` it tells how many records there are, which events the last ones were, and the ledger heads named.
+    After `check` it tells how many records there are, which events the last ones were, and the ledger heads named; and
+    which run has the spec, with its digest, as record 0 says: none of a very long one, None where that is not sound.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class RunLog:
         self.name = f"audit_{run}.jsonl"
         self.records = 0
         self.first_head = ""
+        self.spec: tuple[str, str] | None = None
+        self.has_spec = False
         self.ended = False
         self.worked = False
         self.rest = 0
@@ -126,11 +129,19 @@ class RunLog:
             self.first_head = str(head)
         if self.chain.sound and self._heads is not None and head not in self._heads:
             self.chain.damaged("data.ledgerHead", "is no record of the ledger")
-        spec = data.get("spec")
-        if self.chain.sound and isinstance(spec, str):
+        if self.chain.sound:
+            self._take_spec(record["ev"], data)
+
+    def _take_spec(self, event: str, data: Record) -> None:
+        spec, claimed = data.get("spec"), data.get("specSha256")
+        if isinstance(spec, str):
             digest = sha256(spec.encode("utf-8", "backslashreplace")).hexdigest()
-            if digest != data.get("specSha256"):
+            if digest != claimed:
                 self.chain.damaged("data.specSha256", "is not that of the spec beside it")
+                return
+        if event == START:
+            self.has_spec = isinstance(spec, str)
+            self.spec = self.run if self.has_spec else str(data.get("specIn", "")), str(claimed)
 
     def _take_commit(self, record: Record) -> None:
         if not self.chain.intact:

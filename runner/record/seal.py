@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError, UsageError
 from runner.record import files
-from runner.record.spelling import DOMAIN
+from runner.record.spelling import DOMAIN, KEY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16
 _ID_DIGITS = 16
@@ -49,7 +48,7 @@ class Seal:
         if key_id is None or key_id == self.id:
             return
         given = f"the key given is {self.id}" if self.id else "no key is given"
-        hint = f"name the file that holds the key in {VARIABLE}"
+        hint = f"name the file that holds the key in {KEY_VARIABLE}"
         raise UsageError(Fault(path, f"is keyed with {key_id}, {given}", hint))
 
 

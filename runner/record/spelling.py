@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ else:
     from _sha256 import sha256
 
 VERSION = 1
+KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 DOMAIN = b"offpipe audit record v1\n"
+GENESIS = "0" * 64  # what the first record names as the hash of the one before
+
+_spelled: dict[int, str] = {}  # the present second
 
 
 def spell(
@@ -30,6 +35,15 @@ def spell(
     )  # fmt: skip
     digest = hashed(head + tail)
     return b'%b"hash":"%b",%b\n' % (head, digest.encode(), tail), digest
+
+
+def stamp() -> str:
+    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
+    second, rest = divmod(time.time_ns(), 10**9)
+    if second not in _spelled:  # of many records in one second
+        _spelled.clear()
+        _spelled[second] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{_spelled[second]}.{rest // 1000:06d}Z"
 
 
 def hash_plainly(body: bytes) -> str:

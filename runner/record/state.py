@@ -86,6 +86,11 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
 
 
+def gone(path: str) -> StateError:
+    """Return the error of a run whose log or ledger is no longer what it wrote to."""
+    return StateError(Fault(path, "was removed or replaced while the run was at work", "leave it alone and run again"))
+
+
 def write_stage_file(path: str, told: dict[str, object]) -> None:
     """Write the file that tells a stage about itself; the stage starts only after this."""
     files.create(path, canonical({"v": VERSION, **told}))

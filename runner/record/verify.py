@@ -1,6 +1,6 @@
 """The whole record of a state directory, checked in one pass along the ledger. Writes nothing, takes no lock.
 
-Of the ledger only open runs, and 16 bytes a record, are kept in memory; of a log what its commits add up to. A run
+Of the ledger only open runs, and 24 bytes a record, are kept in memory; of a log what its commits add up to. A run
 may go on meanwhile: markers are read before the logs, and the ledger is looked at again before a log is called unknown.
 """
 
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from array import array
-from bisect import bisect_left
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.record.audit import GENESIS
 from runner.record.chain import Chain, lost_its_end
 from runner.record.findings import Findings
 from runner.record.ledger import CLOSED, NOOP, OPENED, open_after
 from runner.record.lines import Lines, NotRegularError
 from runner.record.markers import Markers
 from runner.record.runlog import Reference, RunLog
+from runner.record.seen import Seen
+from runner.record.spelling import GENESIS
 
 if TYPE_CHECKING:
     from runner.record.chain import Record
@@ -29,31 +27,6 @@ LEDGER = "audit_ledger.jsonl"
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
-
-
-class Seen:
-    """A set of texts of which 8 bytes each are kept: enough to tell them apart, and little for very many."""
-
-    def __init__(self) -> None:
-        self._buckets = [array("Q") for _ in range(256)]
-
-    def add(self, text: str) -> bool:
-        """Add a text; False when it was there already."""
-        number, bucket = self._place(text)
-        at = bisect_left(bucket, number)
-        if at < len(bucket) and bucket[at] == number:
-            return False
-        bucket.insert(at, number)
-        return True
-
-    def __contains__(self, text: object) -> bool:
-        number, bucket = self._place(str(text))
-        at = bisect_left(bucket, number)
-        return at < len(bucket) and bucket[at] == number
-
-    def _place(self, text: str) -> tuple[int, array[int]]:
-        digest = sha256(text.encode("utf-8", "backslashreplace")).digest()
-        return int.from_bytes(digest[:8], "big"), self._buckets[digest[8]]
 
 
 class Verification:
@@ -77,6 +50,8 @@ class Verification:
         self._heads.add(GENESIS)
         self._ended = Seen()
         self._vague = Seen()
+        self._specs = Seen()
+        self._unread = Seen()
         self._open: dict[str, list[Reference]] = {}
         self._claimed: tuple[str, ...] | None = ()
         self._doubt = False
@@ -203,6 +178,7 @@ class Verification:
         heads = None if self._doubt else self._heads
         log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
         there = log.check()
+        self._check_spec(log)
         self.runs += 1
         self.records += log.records
         self.known = self.known or run == self._only
@@ -211,6 +187,20 @@ class Verification:
         if key_id is not None and key_id != self._chain.key_id and log.chain.unchecked is None:
             self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
         return log, there
+
+    def _check_spec(self, log: RunLog) -> None:
+        """Check that the spec of a run is where record 0 says, unless what is wrong there is told as that."""
+        if log.spec is None:
+            self._unread.add(log.run)
+            return
+        holder, digest = log.spec
+        place = f"{holder} {digest}"
+        if log.has_spec:
+            self._specs.add(place)
+            return
+        is_unknown = self._only is not None or self._doubt or holder in self._unread
+        if holder and not is_unknown and place not in self._specs:
+            self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
 
     def _is_named_as_damaged(self, name: str) -> bool:
         return any(one.file == name for one in self.findings.damage)

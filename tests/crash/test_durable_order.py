@@ -68,7 +68,7 @@ PLANTED = {
         "else str)(path)",
         "content",
     ),
-    "trees are not synced": ("record/again.py", "(files.sync_tree if", "(str if", "content of w/"),
+    "trees are not synced": ("record/again.py", "(sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/publishing.py", "data, sync=self._durable)", "data)", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",

@@ -133,6 +133,19 @@ def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
     result.stdout.fnmatch_lines(["SKIPPED*its bytes differ even with nothing done to it: work[[]repeat] fails"])
 
 
+def test_tells_for_a_full_disk_that_would_be_blamed_for_the_order_of_hashes(stage):
+    stage.python(
+        """
+        import os
+        with open(os.environ["PIPELINE_OUTPUT_TEXT"], "w") as to:
+            to.writelines({f"word {number}\\n" for number in range(2000)})
+        """
+    )
+    result = stage.check("repeat,full")
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*its bytes differ even with nothing done to it: work[[]repeat] fails"])
+
+
 def test_is_told_by_another_check_where_it_is_not_made_itself(stage):
     stage.shell('echo $HOME > "$o"').finds(
         "retry",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 import pytest
 from spec_project import COPY, SORT, SpecProject
@@ -184,10 +185,16 @@ def test_what_is_not_declared_is_found(project, script, found):
     [
         (
             "cp $i $o; echo x >>in.txt",
-            ['*stage work: "in.txt" changed while the stage ran, 3 times', "*changed: in.txt"],
+            ['*stage work: "in.txt" changed while the stage ran, 3 times', "*the stage itself has changed: in.txt"],
         ),
-        ("cp $i $o; rm in.txt", ['*specs/it.json#/stages/0/inputs/text: "in.txt": no such file', "*removed: in.txt"]),
-        ("chmod 600 in.txt; exit 3", ["*stage work: failed with exit 3", "*re-moded from 0644 to 0600: in.txt"]),
+        (
+            "cp $i $o; rm in.txt",
+            ['*specs/it.json#/stages/0/inputs/text: "in.txt": no such file', "*the stage itself has removed: in.txt"],
+        ),
+        (
+            "chmod 600 in.txt; exit 3",
+            ["*stage work: failed with exit 3", "*the stage itself has re-moded from 0644 to 0600: in.txt"],
+        ),
     ],
 )
 def test_what_a_failed_stage_did_to_its_inputs_is_told(project, script, found):
@@ -226,3 +233,50 @@ def test_links_within_a_directory_bytecode_and_what_was_removed_again_are_fine(p
         outputs={"text": "out/tree/"},
     ))  # fmt: skip
     project.pytest("it.json").assert_outcomes(passed=2)
+
+
+def test_names_and_logs_of_any_bytes_are_told_in_text_that_workers_can_send_and_terminals_show(project):
+    script = r"""
+        cp $i $o
+        touch "$(printf 'a\377')" "$(printf 'b\nc\033[2J')"
+        printf '\033]0;title\007'
+    """
+    project.spec(project.shell(script))
+    result = project.pytest_process("it.json::work[outputs]", "-n1", "--junitxml=report.xml")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        f"{FOUND}written: a\\udcff",
+        "            written: b\\nc\\x1b[[]2J",
+        "  log:      \\x1b[]]0;title\\x07",
+    ])  # fmt: skip
+
+
+def test_what_a_stage_keeps_beside_the_runners_own_state_is_found(project):
+    keeps = project.shell("cp $i $o; echo x >>state/seen.db; echo x >>state/audit.txt", name="keeps")
+    follows = project.shell("cp $i $o; echo x >>state/seen.db", name="follows")
+    project.spec(keeps, follows)
+    result = project.pytest("it.json")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines([
+        f"{FOUND}written: state/audit.txt",
+        "            written: state/seen.db",
+        f"{FOUND}changed: state/seen.db",
+    ])  # fmt: skip
+
+
+def test_a_disk_without_room_for_copies_is_told_in_a_line_and_not_by_our_own_code(project):
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    if project.pytester.run(*own, "true").ret:
+        pytest.skip("no mount of its own can be had here")
+    project.spec()
+    project.path.joinpath("small").mkdir()
+    mounted = 'mount -t tmpfs -o size=40k,nr_inodes=9 none small && exec "$@"'
+    made = [sys.executable, "-m", "pytest", "it.json", "--basetemp=small/base", "-k", "copy and run"]
+    result = project.pytester.run(*own, "sh", "-c", mounted, "sh", *made, timeout=120)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        "error: *No space left on device*",
+        "hint: checks are made below pytest's temporary directory: free some of it, or name another one (--basetemp)",
+        "FAILED it.json::copy[[]run] - error: *",
+    ])  # fmt: skip
+    result.stdout.no_fnmatch_line("*.py:*")

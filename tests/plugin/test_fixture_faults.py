@@ -166,6 +166,10 @@ UNFIRED = r"""
         offpipe_faults.slow("clean", 1)
         assert len(offpipe_faults.unfired) == 1
 
+    def test_relies_on_it(offpipe, offpipe_faults):
+        offpipe_faults.kill("clean", at_checkpoint=60)
+        assert offpipe.run(SPEC).exit_code == 1
+
     @pytest.mark.offpipe_fault("explode", "clean")
     def test_unknown_kind(offpipe): ...
 
@@ -186,9 +190,10 @@ def test_a_fault_that_does_not_come_about_fails_its_test_and_says_why(pytester: 
     make_project(pytester.path)
     pytester.makepyfile(test_unfired=UNFIRED)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
-    result.assert_outcomes(passed=3, failed=2, skipped=1, errors=5)
+    result.assert_outcomes(passed=3, failed=3, skipped=1, errors=5)
     result.stdout.fnmatch_lines_random(
         [
+            "  kill('clean', at_checkpoint=60, when='after'): its stage did not run, has fewer checkpoints, *",
             "ERROR test_unfired.py::test_too_few_checkpoints - Failed: planned, and did not happen:*",
             "  kill('clean', at_checkpoint=50, when='after'): its stage did not run, has fewer checkpoints, *",
             "  exit_code('sort', code=75, when='before'), 0 of 2 times: its stage did not run, or failed by itself",

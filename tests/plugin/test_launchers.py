@@ -9,6 +9,11 @@ import pytest
 from spec_project import SpecProject
 
 from pytest_offpipe.launchers import circumstances
+from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.sandbox import Source, lay_out
+from runner.api import Options
+from runner.spec.effective import effective_spec
+from runner.spec.load import load_spec
 
 # Where a stage was started: at level `kernel` its pid namespace, the number of which is given again, and when process 1
 # of it began; at `filter` the process above.
@@ -180,3 +185,17 @@ def wait_until_gone(pid):
     found = poll.poll(30_000)
     os.close(descriptor)
     assert found
+
+
+def test_an_end_is_heard_of_while_what_the_attempt_left_is_there(project):
+    spec = load_spec(str(project.spec(project.shell("cp $i $o; exit 1"))))
+    sandbox = lay_out(spec, project.path / "laid", Source(spec, None).present(), effective_spec(spec))
+    around, seen = Around(sandbox.home, sandbox.temporary), []
+
+    def partials():
+        return [path.read_text() for path in (project.path / "laid").rglob(".partial-*.txt")]
+
+    around.ended = lambda: seen.extend(partials())
+    assert run_sandbox(sandbox, around, Options()).exit_code == 1
+    assert seen == ["b\na\n"]
+    assert not partials()

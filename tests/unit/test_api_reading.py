@@ -25,7 +25,8 @@ def record(bench, event, run, times=1):
     path = str(bench.root / "state" / "audit_ledger.jsonl")
     ledger = Ledger(path, "bench", lambda: f"the time of {run}")
     for _ in range(times):
-        ledger.append(event, run, Position(0, "0" * 64), sync=False)
+        for one in (OPENED, CLOSED) if event == CLOSED else (event,):  # only what is open can be closed
+            ledger.append(one, run, Position(0, "0" * 64), sync=False)
 
 
 def last_success(bench):

@@ -13,7 +13,8 @@ import pytest
 from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
 from pipeline_bench import ROOT, PipelineBench, shell
 
-from runner.record.seal import VARIABLE, Seal
+from runner.record.seal import Seal
+from runner.record.spelling import KEY_VARIABLE
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -217,7 +218,7 @@ def key(tmp_path):
     path = tmp_path / "key"
     path.write_bytes(KEY)
     path.chmod(0o600)
-    return {VARIABLE: str(path)}
+    return {KEY_VARIABLE: str(path)}
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def other(tmp_path):
     path = tmp_path / "other"
     path.write_bytes(KEY[::-1])
     path.chmod(0o600)
-    return {VARIABLE: str(path)}
+    return {KEY_VARIABLE: str(path)}
 
 
 def test_a_keyed_run_is_verified_with_its_key(bench, key):
@@ -275,7 +276,7 @@ def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, 
 
 def test_verbs_that_only_look_need_no_key(bench, key, other):
     bench.succeed(env=key)
-    unreadable = {VARIABLE: "/nonexistent/key"}
+    unreadable = {KEY_VARIABLE: "/nonexistent/key"}
     for env in ({}, other, unreadable):
         assert bench.run("status", env=env).returncode == 0
         assert bench.run("plan", env=env).returncode == 0
@@ -360,14 +361,14 @@ def test_whoever_has_not_the_key_can_rewrite_nothing(bench, key):
 
 def test_a_key_inside_the_workspace_is_refused_by_runs_and_by_verify(bench):
     bench.write("key", KEY, 0o600)
-    env = {VARIABLE: str(bench.root / "key")}
+    env = {KEY_VARIABLE: str(bench.root / "key")}
     done = bench.run(env=env)
     assert done.returncode == 2 and "the audit key is inside" in done.stderr
     assert not bench.exists("state")
     bench.succeed()
     assert verify(bench.spec, env=env).returncode == 2
     (bench.root / "key").rename(bench.root / "state/key")
-    assert verify(bench.root / "state", env={VARIABLE: str(bench.root / "state/key")}).returncode == 2
+    assert verify(bench.root / "state", env={KEY_VARIABLE: str(bench.root / "state/key")}).returncode == 2
 
 
 def test_the_key_is_nowhere_but_in_its_file(bench, key, tmp_path):
@@ -376,15 +377,17 @@ def test_the_key_is_nowhere_but_in_its_file(bench, key, tmp_path):
     assert verify(bench.spec, env=key).returncode == 0
     found = [
         path for path in bench.root.rglob("*")
-        if path.is_file() and (KEY in path.read_bytes() or VARIABLE.encode() in path.read_bytes())
+        if path.is_file() and (KEY in path.read_bytes() or KEY_VARIABLE.encode() in path.read_bytes())
     ]  # fmt: skip
     assert found == []
     assert KEY.decode() not in shown.stdout + shown.stderr
 
 
 def test_a_key_that_others_can_read_is_used_with_a_warning(bench, key):
-    os.chmod(key[VARIABLE], 0o644)
-    warning = f"warning: {key[VARIABLE]}: others may read the audit key (mode 644)\nhint: chmod 600 {key[VARIABLE]}\n"
+    os.chmod(key[KEY_VARIABLE], 0o644)
+    warning = (
+        f"warning: {key[KEY_VARIABLE]}: others may read the audit key (mode 644)\nhint: chmod 600 {key[KEY_VARIABLE]}\n"
+    )
     assert warning in bench.succeed(env=key).stderr
     assert bench.succeed("-q", env=key).stderr == ""
     assert verify(bench.spec, env=key).stderr == warning

@@ -1,15 +1,21 @@
 """What the runner's end of the launcher does when things go wrong."""
 
+import errno
 import os
 import select
 import signal
+import sys
 import time
 
 import pytest
 
 from runner.contain.client import Launch, Launcher
+from runner.contain.wire import START, frame
 from runner.errors import EXIT_INTERNAL, OffpipeError
+from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
+
+WARM = {"LANG": "C.UTF-8"}
 
 
 def launch(log, *argv, number=1):
@@ -47,6 +53,37 @@ def test_an_interpreter_that_is_not_there_is_an_error(tmp_path):
         Launcher.start(interpreter=str(tmp_path / "python"))
     assert "No such file or directory" in str(caught.value)
     assert os.listdir("/dev/fd") == descriptors
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """A launcher that has told why it was refused its level, and is gone."""
+    report = START + frame("refused", RefusedError("namespaces", "unshare(user)", errno.EPERM).args)
+    program = tmp_path / "refused"
+    program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {report!r})\n")
+    program.chmod(0o755)
+    with Launcher.start(interpreter=str(program), warm=WARM) as launcher:
+        os.waitid(os.P_PID, launcher.pid, os.WEXITED | os.WNOWAIT)
+        yield launcher
+
+
+def test_a_launcher_that_is_told_what_to_load_after_it_was_refused_still_tells_why(refused):
+    refused.load({"json"})
+    refused.await_ready()
+    assert "unshare(user) failed: EPERM" in str(refused.refusal)
+
+
+def test_what_is_started_instead_of_a_refused_launcher_loads_what_that_was_told_to(refused, log, tmp_path):
+    refused.load({"json"})
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nprint('json' in sys.modules)\n")
+    argv, preload = [sys.executable, "-B", str(script)], ("json",)
+    with refused.instead(SCAN, {}) as launcher:
+        launcher.await_ready()
+        launcher.submit(Launch(1, argv, WARM, "/", None, None, str(log), script=str(script), preload=preload))
+        while not (exits := launcher.receive()):
+            select.select([launcher], [], [], 60)
+    assert exits[0].code == 0 and log.read_text() == "True\n"
 
 
 def test_a_launcher_that_was_killed_is_an_error_that_says_so():

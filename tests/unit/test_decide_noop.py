@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from noop_shared import AROUND, MANY, made
 
-from runner.decide.noop import MAGIC, decode, is_damaged, record_path, surroundings
+from runner.decide.noop import MAGIC, conditions_now, decode, is_damaged, record_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,15 +106,15 @@ def test_a_record_of_another_release_is_no_damage(tmp_path):
     assert decode(other) is None and not is_damaged(other)
 
 
-def test_the_surroundings_are_the_interpreter_its_path_and_two_variables(monkeypatch):
-    before = surroundings((), "1")
-    assert surroundings((), "1") == before
-    assert surroundings(("w",), "1") != before and surroundings((), "2") != before
+def test_the_conditions_are_the_interpreter_its_path_and_two_variables(monkeypatch):
+    before = conditions_now((), "1")
+    assert conditions_now((), "1") == before
+    assert conditions_now(("w",), "1") != before and conditions_now((), "2") != before
     monkeypatch.setenv("PATH", "/other")
-    assert surroundings((), "1") != before
+    assert conditions_now((), "1") != before
     monkeypatch.undo()
     monkeypatch.setattr(sys, "path", [*sys.path, "/more"])
-    assert surroundings((), "1") != before
+    assert conditions_now((), "1") != before
 
 
 def test_the_record_is_beside_the_spec_or_below_the_workspace():

@@ -10,7 +10,7 @@ import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import ROOT, PipelineBench
 
-from runner.record.seal import VARIABLE
+from runner.record.spelling import KEY_VARIABLE
 
 KEY = b"k" * 40
 
@@ -23,7 +23,7 @@ def told(request, tmp_path_factory):
     bench = PipelineBench(base / "work")
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
-            patch.setenv(VARIABLE, str(base / "key"))
+            patch.setenv(KEY_VARIABLE, str(base / "key"))
         tell_story(bench)
     bench.close()
     return base, request.param

@@ -161,6 +161,30 @@ def test_the_last_record_is_found_however_long_it_is(path, log, size):
     assert last_record(path)["seq"] == 2
 
 
+ENDS = """
+import resource, sys
+from runner.errors import StateError
+from runner.record.audit import cut_torn_line, last_record
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+for read in (last_record, cut_torn_line):
+    try:
+        read(sys.argv[1])
+    except StateError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("whole", [0, 2])
+def test_what_no_run_wrote_is_not_read_to_its_end(path, log, whole):
+    for number in range(whole):
+        log.append("event", {"number": number})
+    os.truncate(path, 3 << 30)
+    read = subprocess.run([sys.executable, "-c", ENDS, path], check=False, capture_output=True, text=True, timeout=60)
+    assert read.stderr == ""
+    assert read.stdout.count(f"{path}: ends with a longer line than any run writes") == 2
+    assert os.stat(path).st_size == 3 << 30
+
+
 def test_reading_ends_at_damage_and_the_last_record_must_be_sound(path, log):
     fill(log, 4)
     whole = lines(path)

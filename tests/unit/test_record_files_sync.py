@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from runner.errors import StateError
-from runner.record.files import SYNCING, sync_files, sync_tree
+from runner.record.again import sync_tree
+from runner.record.files import SYNCING, sync_files
 
 
 def test_every_file_and_directory_is_opened_and_a_failure_names_its_path(tmp_path):

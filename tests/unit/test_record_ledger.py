@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from runner.errors import StateError
-from runner.record.audit import GENESIS, Position, read_records
+from runner.record.audit import Position, read_records
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger, read_head
+from runner.record.spelling import GENESIS
 
 END = Position(5, "e" * 64)
 
@@ -34,7 +35,6 @@ STORIES = {
     ((OPENED, "a"), (OPENED, "b"), (OPENED, "a")): ("b", "a"),  # resumed: the newest is last
     ((OPENED, "a"), (OPENED, "b"), (CLOSED, "a")): ("b",),
     ((OPENED, "a"), (NOOP, "n")): ("a",),
-    ((CLOSED, "a"),): (),
 }
 
 
@@ -44,6 +44,13 @@ def test_the_last_line_tells_which_runs_are_open_oldest_first(ledger, story):
         ledger.append(event, run, END, sync=True)
     head = read_head(ledger.path)
     assert (head.open_runs, head.pipeline) == (STORIES[story], "demo")
+
+
+def test_a_run_that_is_not_open_is_not_closed(ledger):
+    ledger.append(OPENED, "b", END, sync=False)
+    with pytest.raises(StateError, match="was removed or replaced"):
+        ledger.append(CLOSED, "a", END, sync=False)
+    assert read_head(ledger.path).open_runs == ("b",)
 
 
 def test_each_line_holds_the_end_of_its_runs_log_and_chains_to_the_one_before(ledger):

@@ -1,5 +1,7 @@
 """Locks are the kernel's: they end with their holder, and the file says who that is."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,7 +11,8 @@ import time
 import pytest
 
 from runner.errors import EXIT_LOCKED, LockHeldError, StateError
-from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, is_held, read_holder
+from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, read_holder
+from runner.record.others import is_held
 
 HOLD = """
 import sys
@@ -32,7 +35,7 @@ sys.stdin.readline()
 """
 GLANCE = """
 import sys
-from runner.record.locks import is_held
+from runner.record.others import is_held
 print("looking", flush=True)
 while True:
     is_held(*sys.argv[1:])
@@ -81,16 +84,30 @@ def test_a_loser_is_told_who_holds_it_since_when(path, start):
 
 def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(path, monkeypatch):
     lock = lock_at(path)
+    assert lock.acquire()
     lock.write_holder({"pid": 1, "host": "h", "run": "a-long-name-of-a-run", "since": "s", "launcher": 5})
     inode, cuts = os.stat(path).st_ino, []
     real = os.open
     monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
     size = os.stat(path).st_size
     lock.write_holder({"pid": 1})
-    assert read_holder(path) == {"pid": 1}
+    assert read_holder(path) == {"pid": 1, "inode": inode}
     assert os.stat(path).st_ino == inode
     assert os.stat(path).st_size == size  # so that a kill in the middle leaves no text of two halves
     assert not any(cuts)  # which would leave nothing at all
+    lock.release()
+
+
+def test_what_a_copy_of_a_lock_file_says_is_not_said_in_it(path, tmp_path):
+    lock, copy = lock_at(path), PipelineLock(str(tmp_path / "copy"), str(tmp_path / "other"))
+    lock.take(0, print)
+    lock.write_holder({"pid": 1})
+    said = read_holder(path)
+    copy.take(0, print)
+    assert (lock.is_of_here(said), copy.is_of_here(said)) == (True, False)
+    assert lock.is_of_here({"pid": 1}), "as an earlier release said it"
+    copy.release()
+    lock.release()
 
 
 def test_it_ends_with_its_holder_however_that_ends(path, start):
@@ -135,6 +152,45 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(path, monk
     assert lock.acquire()
     assert is_held(path)
     lock.release()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_kernel_locks_is_refused(path, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StateError, match="no kernel locks"):
+        KernelLock(path).acquire()
+
+
+def test_a_lock_file_that_is_a_link_is_refused(path, tmp_path):
+    lock = KernelLock(path)
+    os.symlink(tmp_path / "elsewhere", path)
+    with pytest.raises(StateError, match="is a link"):
+        lock.acquire()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_file(path):
+    lock, other = KernelLock(path), KernelLock(path)
+    assert lock.acquire() and not other.acquire()
+    copy = os.dup(lock._file)  # as a fork has it
+    lock.release()
+    assert other.acquire()
+    other.release()
+    os.close(copy)
+
+
+def test_taking_a_lock_loads_no_library(path):
+    program = (
+        "import sys, runner.record.locks as l\nassert l.PipelineLock(*sys.argv[1:]).acquire()\nprint(*sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, path, state_of(path)], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert not {"filelock", "logging", "dataclasses"} & set(said.stdout.split())
 
 
 def test_who_waits_is_told_once_and_gets_it(path, start):

@@ -12,9 +12,10 @@ from pipeline_bench import PipelineBench
 
 from runner.canonical import canonical
 from runner.marker import Marker
-from runner.record.audit import GENESIS, Position
+from runner.record.audit import Position
 from runner.record.ledger import OPENED, Ledger
 from runner.record.seal import PLAIN
+from runner.record.spelling import GENESIS
 
 FIRST, RESUMED, THIRD, IDLE = (f"audit_{run}.jsonl" for run in ("first", "resumed", "third", "idle2"))
 
@@ -308,6 +309,33 @@ def test_what_a_log_says_of_itself_must_be_true_even_if_the_ledger_was_rewritten
     found = state.damage()
     assert [one[0] for one in found] == [name]
     assert found[0][2] == ("" if field == "metricsSha256" else f"data.{field}")
+
+
+@pytest.mark.parametrize(
+    ("holder", "is_right"), [("resumed", True), ("first", False), ("idle2", False), ("nobody", False), (3, False)]
+)  # the first had another spec
+def test_a_spec_that_a_log_does_not_hold_is_in_the_one_that_it_names(state, holder, is_right):
+    def leave_out(records):
+        del records[0]["data"]["spec"]
+        records[0]["data"]["specIn"] = holder
+
+    state.rewrite(IDLE, leave_out)
+    refit(state, IDLE)
+    assert state.damage() == ([] if is_right else [(IDLE, 1, "data.specIn")])
+    state.rewrite(IDLE, rewritten("specSha256", "0" * 64))
+    refit(state, IDLE)
+    assert state.damage() == [(IDLE, 1, "data.specIn")]
+
+
+def test_a_log_that_is_missing_is_not_told_again_where_its_spec_is_asked_for(state):
+    def leave_out(records):
+        del records[0]["data"]["spec"]
+        records[0]["data"]["specIn"] = "first"
+
+    state.rewrite(IDLE, leave_out)
+    refit(state, IDLE)
+    state.file(FIRST).unlink()
+    assert (IDLE, 1, "data.specIn") not in state.damage()
 
 
 def refit(state, name, seal=PLAIN):
