@@ -182,8 +182,8 @@ USED_AND_GONE = """
     def test_one(offpipe_offline, offpipe_clock, offpipe_state_dir): ...
 
     def test_two(request):
-        names = [plugin for plugin in request.config.pluginmanager.get_plugins() if "offpipe" in str(type(plugin))]
-        assert not names
+        plugins = [plugin for plugin in request.config.pluginmanager.get_plugins() if "offpipe" in str(type(plugin))]
+        assert [type(one).__name__ for one in plugins] == ["Markers"]  # which asks of each test from now on who heeds it
         sys.audit("socket.connect", None, None)
 """
 
