@@ -183,7 +183,7 @@ USED_AND_GONE = """
 
     def test_two(request):
         plugins = [plugin for plugin in request.config.pluginmanager.get_plugins() if "offpipe" in str(type(plugin))]
-        assert [type(one).__name__ for one in plugins] == ["Markers"]  # which asks of each test from now on who heeds it
+        assert [type(one).__name__ for one in plugins] == ["Markers"]  # who looks at tests from now on
         sys.audit("socket.connect", None, None)
 """
 
