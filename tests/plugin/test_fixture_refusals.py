@@ -147,6 +147,7 @@ MARKED = r"""
 
 def test_markers_that_say_nothing_or_have_no_effect_are_errors(pytester: pytest.Pytester, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("CI", raising=False)  # with which pytest's summary tells all of it once more
     make_project(pytester.path)
     pytester.makepyfile(test_marked=MARKED)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "--strict-markers")
