@@ -213,10 +213,10 @@ def test_each_python_reaches_the_level(bench, version):
 def interpreter(bench, version, path):
     """A Python of this version that this user can start: on the PATH, or beside the one that runs the tests."""
     beside = sorted(str(found) for found in Path(sys.base_prefix).parent.glob(f"{version}*/bin/python{version}"))
-    asked = 'exec "$0" -Bc "import pluggy, filelock, sys; exit(\'%d.%d\' % sys.version_info[:2] != sys.argv[1])" "$1"'
+    asked = 'exec "$0" -Bc "import pluggy, sys; exit(\'%d.%d\' % sys.version_info[:2] != sys.argv[1])" "$1"'
     for python in (*beside, f"/usr/local/bin/python{version}", f"/usr/bin/python{version}", "/usr/bin/python3"):
         command = [*bench.owner.prefix, "sh", "-c", asked, python, version]
         answer = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, check=False)
         if answer.returncode == 0:
             return python
-    pytest.skip(f"no Python {version} here for this user with pluggy and filelock")
+    pytest.skip(f"no Python {version} here for this user with pluggy")

@@ -16,7 +16,7 @@ from pipeline_bench import ROOT
 
 DENY = Path(__file__).with_name("offline_deny.py")
 SOMEBODY = 54321  # an id that no process of the machine has
-PACKAGES = ("pluggy", "filelock")  # what a run without a terminal imports besides the runner itself
+PACKAGES = ("pluggy",)  # what a run without a terminal imports besides the runner itself
 NAMESPACES = (
     "import ctypes, os; c = ctypes.CDLL(None, use_errno=True)\nif c.unshare(0x7C020000): exit(ctypes.get_errno())"
 )
@@ -82,7 +82,7 @@ def _interpreter(prefix: tuple[str, ...], env: dict[str, str]) -> str:
     """One that this user can start (a home that only root can enter may hold ours) and that the runner works with."""
     system = sorted(str(path) for folder in ("/usr/local/bin", "/usr/bin") for path in Path(folder).glob("python3.??"))
     for candidate in (sys.executable, *system):
-        asked = 'exec "$0" -Bc "import sys, runner, pluggy, filelock; exit(sys.version_info < (3, 11))"'
+        asked = 'exec "$0" -Bc "import sys, runner, pluggy; exit(sys.version_info < (3, 11))"'
         if _answer([*prefix, "sh", "-c", asked, candidate], env) == 0:
             return candidate
     raise UnavailableError("no Python 3.11 that somebody without rights can start")
