@@ -17,7 +17,7 @@ from runner.contain.launch import Asked, Exit, Launch
 from runner.contain.wire import START
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
-from runner.processes import process_identity
+from runner.processes import await_end, process_identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -261,11 +261,13 @@ class Launcher:
         return OffpipeError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
 
     def _wait(self) -> None:
+        """Until the child has ended, and process 1 of its namespace, which follows in its time if that was killed."""
         if self._ended is None:
             try:
                 self._ended = os.waitpid(self._child, 0)[1]
             except ChildProcessError:
                 self._ended = -1
+            await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
 def _encoded(words: Collection[str]) -> list[bytes]:
@@ -289,11 +291,7 @@ def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
     arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
     env = dict(warm or {})
-    actions = [
-        (os.POSIX_SPAWN_DUP2, requests, 0),
-        (os.POSIX_SPAWN_DUP2, replies, 1),
-        (os.POSIX_SPAWN_DUP2, replies, 2),
-    ]
+    actions = [(os.POSIX_SPAWN_DUP2, one, to) for one, to in ((requests, 0), (replies, 1), (replies, 2))]
     try:
         return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF, setsid=True)
     except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later

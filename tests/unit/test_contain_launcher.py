@@ -1,5 +1,6 @@
 """The launcher program against real processes, by way of its client."""
 
+import fcntl
 import json
 import os
 import select
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from runner.contain.client import Launch, Launcher
+from runner.errors import OffpipeError
 from runner.levels import KERNEL, SCAN
 from runner.processes import is_alive, process_identity
 
@@ -533,3 +535,29 @@ def test_everything_dies_with_a_killed_runner(tmp_path, copy):
     assert all(gone(pid) for pid in pids(tmp_path / "pids", 4))
     if copy:
         os.kill(pids(tmp_path / "holder", 1)[0], signal.SIGKILL)
+
+
+@linux_only
+def test_nothing_of_a_stage_lives_when_the_end_of_a_launcher_that_was_killed_is_told(tmp_path):
+    """What is killed is the process outside its namespace; that inside, and a large stage, take a while to follow."""
+    with Launcher.start(KERNEL) as launcher:
+        launcher.await_ready()
+        if launcher.refusal is not None:
+            pytest.skip(f"no level {KERNEL} here: {launcher.refusal}")
+        held = tmp_path / "held"
+        code = f"""
+            import fcntl, time
+            held = open({str(held)!r}, "w")
+            fcntl.flock(held, fcntl.LOCK_EX)
+            large = bytearray(b"x") * (256 << 20)
+            print("ready", file=held, flush=True)
+            time.sleep(1000)
+        """
+        Bench(launcher, tmp_path).submit(sys.executable, "-I", "-S", "-c", textwrap.dedent(code))
+        until(lambda: held.exists() and held.read_text() == "ready\n", "the stage never got ready")
+        os.kill(launcher._child, signal.SIGKILL)
+        assert select.select([launcher], [], [], LONG)[0]
+        with pytest.raises(OffpipeError, match="was killed by SIGKILL"):
+            launcher.receive()
+        with open(held) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

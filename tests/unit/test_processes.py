@@ -2,8 +2,15 @@
 
 import os
 import subprocess
+import sys
+import time
+from pathlib import Path
 
-from runner.processes import is_alive, process_identity
+import pytest
+
+from runner.processes import await_end, is_alive, process_identity
+
+LONG = 60.0
 
 
 def test_identity_stays_while_the_process_lives():
@@ -21,3 +28,27 @@ def test_gone_and_zombie_processes_are_not_alive():
     assert process_identity(child.pid) is None
     child.wait()
     assert process_identity(child.pid) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_process_whose_first_thread_has_ended_lives_as_long_as_the_others():
+    code = "import ctypes, threading; threading.Thread(target=input).start(); ctypes.CDLL(None).pthread_exit(None)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        mine = process_identity(child.pid)
+        deadline = time.monotonic() + LONG
+        while b") Z " not in Path(f"/proc/{child.pid}/stat").read_bytes():
+            assert time.monotonic() < deadline
+        assert is_alive(child.pid, mine)
+        child.kill()
+
+
+def test_waits_for_the_end_of_a_process_and_no_longer_than_asked():
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
+        mine = process_identity(child.pid)
+        await_end(child.pid, mine, 0.01)
+        assert is_alive(child.pid, mine)
+        child.kill()
+        await_end(child.pid, mine, LONG)
+        assert not is_alive(child.pid, mine)
+    await_end(child.pid, mine, LONG)
+    await_end(child.pid, None, LONG)
