@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
     from runner.errors import OffpipeError
+    from runner.executor.publishing import Commit
     from runner.record.locks import StageLock
     from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
@@ -42,6 +43,7 @@ class Job:
     before: dict[str, object] = field(default_factory=dict)
     limits: Enforced = NOTHING
     opening: bytes = b""  # the payload of the record that the attempt starts
+    commit: Commit | None = None  # of the attempt that succeeded
     network: list[NetworkCalls] = field(default_factory=list)  # asked for by the attempt that is running
 
     def fails_by(self, calls: NetworkCalls) -> bool:

@@ -122,14 +122,12 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
-COMMITS = '        position = self._log.append("stage.commit", data, sync=self._durable)\n'
-RENAMES = """\
-        from dataclasses import replace
-        for declared in stage.outputs.values():
-            files.publish(partial_path(self._spec.output_path(declared), tag), self._spec.output_path(declared))
-        position = self._log.append("stage.commit", data, sync=self._durable)
-        stage = replace(stage, outputs={})
-"""
+COMMITS = '        position = self._log.append("stage.commit", data)\n'
+RENAMES = f"""\
+        for real in map(self._spec.output_path, stage.outputs.values()):
+            files.publish(partial_path(real, tag), real)
+            os.link(real, partial_path(real, tag))
+{COMMITS}"""
 REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {
     # file, what stands there, what is put in its place, where to kill, what the sweep says
