@@ -36,7 +36,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
-LEAVES = ("errors", "paths", "hookspecs", "canonical", "interrupts", "levels", "marker", "processes", "results")
+LEAVES = (
+    "errors",
+    "paths",
+    "hookspecs",
+    "canonical",
+    "interrupts",
+    "levels",
+    "marker",
+    "processes",
+    "results",
+    "settled",
+)
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -51,6 +62,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "marker": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
+    "settled": (),
     "retry": ("errors",),
     "resources": ("errors",),
     "spec": (*LEAVES, "spec"),

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from runner.decide.settled import is_settled
 from runner.errors import Fault, InputError
 from runner.paths import PARTIAL_PREFIX, is_partial
+from runner.settled import is_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

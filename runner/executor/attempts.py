@@ -7,21 +7,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.contain.enforcement import enforced
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
 from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
-from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.partials import Partials
 from runner.executor.publishing import real_identities
-from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
 from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
+from runner.record.scratch import ScratchPool
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.spec.placeholders import list_inputs
 

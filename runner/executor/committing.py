@@ -9,11 +9,10 @@ The thread does nothing but sync: what is recorded and renamed is so by the loop
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from runner.record.syncing import SyncThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ class Committer:
         self._ended: list[Job] = []
         self._committed: list[Job] = []
         self._round: _Round | None = None
-        self._thread = _SyncThread() if attempts.durable else None
+        self._thread = SyncThread() if attempts.durable else None
 
     @property
     def wakeup(self) -> int | None:
@@ -113,56 +112,3 @@ class Committer:
 
     def _put_in_place(self, job: Job) -> None:
         self._published(job, self._attempts.put_in_place(job))
-
-
-class _SyncThread:
-    """One thread, started with the first round."""
-
-    def __init__(self) -> None:
-        self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._rounds: SimpleQueue[list[Callable[[], None]] | None] = SimpleQueue()
-        self._errors: list[Exception | None] = []
-        self._thread: Thread | None = None
-
-    def begin(self, syncs: list[Callable[[], None]]) -> None:
-        """Have all of these called, one after the other; one that fails holds up none."""
-        if self._thread is None:
-            self._thread = Thread(target=self._work, name="sync", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # the system has no more threads for us
-                self._thread = None
-                self._call(syncs)
-                return
-        self._rounds.put(syncs)
-
-    def ended(self) -> list[Exception | None] | None:
-        """Return what each raised, or None while it lasts."""
-        try:
-            os.read(self.wakeup, 1)
-        except BlockingIOError:
-            return None
-        errors, self._errors = self._errors, []
-        return errors
-
-    def close(self) -> None:
-        if self._thread is not None:
-            self._rounds.put(None)
-            self._thread.join()
-        os.close(self.wakeup)
-        os.close(self._write_end)
-
-    def _work(self) -> None:
-        while (syncs := self._rounds.get()) is not None:
-            self._call(syncs)
-
-    def _call(self, syncs: list[Callable[[], None]]) -> None:
-        errors: list[Exception | None] = []
-        for sync in syncs:
-            try:
-                sync()
-                errors.append(None)
-            except Exception as error:  # noqa: BLE001 - raised again by the loop
-                errors.append(error)
-        self._errors = errors
-        os.write(self._write_end, b"!")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.contain.enforcement import NOTHING, Enforced
 from runner.errors import Fault
-from runner.executor.enforcement import NOTHING, Enforced
 from runner.results import StageResult
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from runner.executor.backoff import Backoff
 from runner.executor.committing import Committer
 from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
-from runner.executor.stopping import Stopping
 from runner.executor.unstarted import blocked_text, blocking, reasons_unstarted
+from runner.interrupts import Stopping
 from runner.results import StageResult
 
 if TYPE_CHECKING:

@@ -125,8 +125,8 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 COMMITS = '        position = self._log.append("stage.commit", data)\n'
 RENAMES = f"""\
         for real in map(self._spec.output_path, stage.outputs.values()):
-            files.publish(partial_path(real, tag), real)
-            os.link(real, partial_path(real, tag))
+            os.rename(partial_path(real, tag), real)
+        files.publish = lambda _partial, _real: None
 {COMMITS}"""
 REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {
