@@ -36,7 +36,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
-LEAVES = ("errors", "paths", "hookspecs", "canonical", "interrupts", "levels", "marker", "processes", "results")
+LEAVES = (
+    "errors",
+    "paths",
+    "hookspecs",
+    "canonical",
+    "interrupts",
+    "levels",
+    "marker",
+    "processes",
+    "results",
+    "values",
+)
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -51,8 +62,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "marker": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
+    "values": (),
     "retry": ("errors",),
-    "resources": ("errors",),
+    "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
     "decide": (*LEAVES, "spec", "decide"),
     "contain": (*LEAVES, "contain"),

@@ -124,11 +124,10 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 COMMITS = '        position = self._log.append("stage.commit", data, sync=self._durable)\n'
 RENAMES = """\
-        from dataclasses import replace
         for declared in stage.outputs.values():
             files.publish(partial_path(self._spec.output_path(declared), tag), self._spec.output_path(declared))
         position = self._log.append("stage.commit", data, sync=self._durable)
-        stage = replace(stage, outputs={})
+        stage = stage.replace(outputs={})
 """
 REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {
