@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,6 @@ class Injector:
             return launch
         env = {**launch.env, FAULTS_VARIABLE: plan}
         if fault.kind in IN_SDK:
-            return replace(launch, env=env)
+            return launch.replace(env=env)
         argv = [sys.executable, "-I", "-S", "-B", str(shim.__file__), launch.program or launch.argv[0], *launch.argv]
-        return replace(launch, env=env, argv=argv, program=sys.executable, script=None)
+        return launch.replace(env=env, argv=argv, program=sys.executable, script=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,7 +232,7 @@ class Offpipe:
         if plugins:
             raise UsageError(Fault("plugins", "do not reach a run on a full disk, which is in another process"))
         try:
-            told = run_on_own_disk(sandbox, around, replace(options, jobs=1), faults.injector, clock)
+            told = run_on_own_disk(sandbox, around, options.replace(jobs=1), faults.injector, clock)
         except RefusedError as error:
             why = f"no disk of its own can be mounted here: {error}"
             pytest.fail(why, pytrace=False) if self._settings.strict else pytest.skip(why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.launchers import start
@@ -55,7 +55,7 @@ class Around:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
             os.makedirs(env["TMPDIR"], exist_ok=True)
         env |= self.variables
-        changed = replace(launch, env=env)
+        changed = launch.replace(env=env)
         return self.alter(changed) if self.alter else changed
 
 

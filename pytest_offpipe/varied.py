@@ -65,7 +65,7 @@ class Altered:
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead."""
-        return replace(launch, env={**launch.env, **self.env}, affinity=self.affinity or launch.affinity)
+        return launch.replace(env={**launch.env, **self.env}, affinity=self.affinity or launch.affinity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Varied:
         assert isinstance(self.around.alter, Altered)
         alter = replace(self.around.alter, env=seeded(self.around.alter.env, hash_seed))
         around = replace(self.around, alter=alter)
-        return replace(self, around=around, options=replace(self.options, force=True, run_id="once-more"))
+        return replace(self, around=around, options=self.options.replace(force=True, run_id="once-more"))
 
 
 def lay_varied(bench: Bench, directory: Path, different: Circumstances, *, is_seeded: bool = True) -> Varied:

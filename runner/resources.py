@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +22,7 @@ class Needs(Protocol):
     def memory_mib(self) -> int | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Value):
     """What there is to give: cpus, MiB of memory, and how many stages at once (`-j`)."""
 
     cpus: float

@@ -5,9 +5,10 @@ A leaf: the executor makes them, hooks and the display read them, the audit log 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from signal import Signals
 from typing import TYPE_CHECKING, NamedTuple
+
+from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +33,7 @@ class NetworkCalls(NamedTuple):
     is_probe: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
+class AttemptResult(Value):
     """How one attempt ended; times in seconds, `delay` that before it, `lines` those of its last checkpoint."""
 
     number: int
@@ -86,26 +86,24 @@ class AttemptResult:
         return record
 
 
-@dataclass(slots=True)
-class StageResult:
+class StageResult(Record):
     """How a stage ended in this run. `exit_code` is what it means for the run's own, `log` the newest log's path."""
 
     name: str
     status: str
     key: str | None = None
     reasons: tuple[tuple[object, ...], ...] = ()
-    attempts: list[AttemptResult] = field(default_factory=list)
-    outputs: dict[str, OutputIdentity] = field(default_factory=dict)
+    attempts: list[AttemptResult] = made(default_factory=list)
+    outputs: dict[str, OutputIdentity] = made(default_factory=dict)
     fault: Fault | None = None
     exit_code: int = 0
     log: str | None = None
     input_bytes: int = 0
-    enforced: dict[str, object] = field(default_factory=dict)
+    enforced: dict[str, object] = made(default_factory=dict)
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class RunResult:
+class RunResult(Record):
     """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted.
 
     `isolation` is what kept its stages offline: `level` ("none" when no stage was started), and a word on each layer.

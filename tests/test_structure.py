@@ -47,6 +47,7 @@ LEAVES = (
     "processes",
     "results",
     "settled",
+    "values",
 )
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
@@ -63,8 +64,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processes": LEAVES,
     "results": LEAVES,
     "settled": (),
+    "values": (),
     "retry": ("errors",),
-    "resources": ("errors",),
+    "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
     "decide": (*LEAVES, "spec", "decide"),
     "contain": (*LEAVES, "contain"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
@@ -11,6 +10,7 @@ from runner.api.session import Session
 from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.results import NetworkCalls, network_text
+from runner.values import Record, made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,8 +37,7 @@ class Refused(NamedTuple):
     action: str
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Record):
     """A run since it was begun, or went on the last time: when that was and when it ended, and what went wrong in it.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages.
@@ -46,10 +45,10 @@ class Part:
 
     began: str | None = None
     ended: str | None = None
-    failed: dict[str, str] = field(default_factory=dict)
-    unstarted: list[str] = field(default_factory=list)
-    interrupted: list[str] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    failed: dict[str, str] = made(default_factory=dict)
+    unstarted: list[str] = made(default_factory=list)
+    interrupted: list[str] = made(default_factory=list)
+    refused: list[Refused] = made(default_factory=list)
 
 
 def last_part(session: Session, run: str) -> Part:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.levels import STRICT
+from runner.values import Value, made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value):
     """The options of `run`; the other verbs heed those that mean something to them.
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
@@ -26,7 +25,7 @@ class Options:
     force: bool = False
     workspace: str | None = None
     run_id: str | None = None
-    params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    params: Mapping[str, Mapping[str, object]] = made(default_factory=dict)
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +18,7 @@ from runner.record.others import is_held
 from runner.record.shapes import is_attempt
 from runner.record.state import read_marker, read_metrics
 from runner.spec.graph import select
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +46,7 @@ class Planned(NamedTuple):
     failures: dict[str, Failure]
 
 
-@dataclass(frozen=True, slots=True)
-class Incomplete:
+class Incomplete(Value):
     """A stage that stopped at a checkpoint: its program's own offsets, or None."""
 
     stage: str
@@ -55,8 +54,7 @@ class Incomplete:
     byte_offset: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """What `status` tells; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
 
     `part` is what the last run told of itself, in its newest part.

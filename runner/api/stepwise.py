@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner import results
@@ -28,6 +27,7 @@ from runner.interrupts import Interrupts
 from runner.levels import STRICT
 from runner.results import RunResult, StageResult
 from runner.spec.graph import select
+from runner.values import Record, made
 
 if TYPE_CHECKING:
     from runner.api.options import Options
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from runner.record.locks import PipelineLock
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Record):
     """What goes on between a run's beginning, or going on, and its end: `world` is what its stages start in."""
 
     journal: Journal
@@ -48,7 +47,7 @@ class _Part:
     attempts: Attempts
     world: tuple[Surroundings, dict[str, str]]
     began: float
-    stages: dict[str, StageResult] = field(default_factory=dict)
+    stages: dict[str, StageResult] = made(default_factory=dict)
 
 
 class StepwiseRun:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from runner.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Value):
     """One start of one program. `id` is the caller's, and comes back in the Exit; paths are absolute.
 
     `log` and `stdout` exist already and are appended to; without `stdout` it is the log; without `stdin` /dev/null.
@@ -31,8 +30,7 @@ class Launch:
     preload: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Value):
     """How a launch ended: `code` or `signal`, or neither when it `failed_to_start` ("ENOENT (No such ...)").
 
     `sent`: the launcher had asked it to end (time limit, terminate, kill) before it did. `left_behind` counts the
@@ -56,8 +54,7 @@ class Exit:
     local_sockets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Value):
     """That processes of a launch which still runs asked for networks; the fields of results.NetworkCalls."""
 
     id: int

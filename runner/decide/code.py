@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from runner.decide.commands import processor_start, python_files_among, python_files_of_command
@@ -14,6 +13,7 @@ from runner.decide.sources import ParseCache
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import references
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +41,7 @@ class Scan(Protocol):
         """Word what a stage imports that it may not."""
 
 
-@dataclass(frozen=True, slots=True)
-class StageCode:
+class StageCode(Value):
     """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python.
 
     `standard`: modules that its Python imports as soon as it starts, the same for everybody.

@@ -10,12 +10,12 @@ import json
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from runner.errors import Fault, InputError
 from runner.paths import PARTIAL_PREFIX, is_partial
 from runner.settled import is_settled
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,8 +170,7 @@ class DigestCache:
             self.dirty = True
 
 
-@dataclass(frozen=True, slots=True)
-class TreeDigest:
+class TreeDigest(Value):
     """What a directory holds: its digest, how many entries and bytes, and the signature of each by absolute path."""
 
     sha256: str

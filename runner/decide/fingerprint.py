@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from hashlib import sha256 as hashed
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from runner.canonical import canonical
 from runner.decide.digests import digest_tree, signature
 from runner.decide.inputs import InputFile, InputResolver
 from runner.errors import Fault, InputError, raise_refusal
+from runner.values import Record, made
 
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
@@ -29,15 +29,14 @@ KEY_VERSION = 1
 INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@dataclass(slots=True)
-class Fingerprint:
+class Fingerprint(Record):
     """The key of a stage, what it was computed from, and the files that must still be the same when it is published."""
 
     key: str
     components: dict[str, object]
     inputs: dict[str, list[InputFile]]
-    watched: dict[str, tuple[Signature, str]] = field(default_factory=dict)
-    trees: dict[str, str] = field(default_factory=dict)
+    watched: dict[str, tuple[Signature, str]] = made(default_factory=dict)
+    trees: dict[str, str] = made(default_factory=dict)
     input_bytes: int = 0
     imports: tuple[str, ...] = ()  # see StageCode.standard
     spelled: bytes = b""  # the components as canonical JSON

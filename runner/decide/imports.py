@@ -6,7 +6,6 @@ import codecs
 import os
 import sys
 from collections import deque
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +14,7 @@ from runner.decide.modules import LOCAL, Module
 from runner.decide.sources import NOTHING, parse, unreadable
 from runner.decide.targets import Banned, Resolution, is_banned, resolve, targets_of
 from runner.errors import OfflineError
+from runner.values import Record, made
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,7 @@ MODULE_NAME = "command"  # where a module is named after `-m`
 _AT_STARTUP = ("sitecustomize", "usercustomize")  # imported by every interpreter that finds them
 
 
-@dataclass(slots=True)
-class CodeFiles:
+class CodeFiles(Record):
     """What the starts and their local imports are; shared between the stages that start the same, so not to be changed.
 
     files: absolute path -> sha256. signatures: of the same files, taken before they were read.
@@ -46,13 +45,13 @@ class CodeFiles:
     banned: imports that are held against whoever runs this. faults: of files that cannot be parsed or read.
     """
 
-    files: dict[str, str] = field(default_factory=dict)
-    signatures: dict[str, Signature] = field(default_factory=dict)
-    packages: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = made(default_factory=dict)
+    signatures: dict[str, Signature] = made(default_factory=dict)
+    packages: dict[str, str] = made(default_factory=dict)
     absent: tuple[str, ...] = ()
-    unfound: dict[str, tuple[str, int]] = field(default_factory=dict)
+    unfound: dict[str, tuple[str, int]] = made(default_factory=dict)
     standard: tuple[str, ...] = ()
-    importers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    importers: dict[str, tuple[str, int]] = made(default_factory=dict)
     banned: tuple[Banned, ...] = ()
     faults: tuple[Fault, ...] = ()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree
 from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -38,29 +38,25 @@ class Reason(NamedTuple):
     new: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Value):
     """The stage is out of date."""
 
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Value):
     """The stage is up to date; `key` is its key."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Value):
     """The stage cannot run: its inputs are missing, or a stage that it needs is blocked."""
 
     by: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Depends:
+class Depends(Value):
     """Up to date so far, but these upstream stages will run; whether it must, their new outputs tell."""
 
     upstream: tuple[str, ...]

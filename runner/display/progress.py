@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.display.words import printable, warning_text
+from runner.values import Record, made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,7 @@ REDRAW_SECONDS = 0.125
 _HASHING_PATIENCE = 0.5
 
 
-@dataclass(slots=True)
-class Row:
+class Row(Record):
     """A stage on the live display: its present attempt, or the next one, which begins at `until` on the clock."""
 
     stage: str
@@ -35,8 +34,7 @@ class Row:
     until: float | None = None
 
 
-@dataclass(slots=True)
-class Hashing:
+class Hashing(Record):
     """The file whose digest is being computed; `began` when hashing began that nothing else interrupted."""
 
     path: str = ""
@@ -46,16 +44,15 @@ class Hashing:
     latest: float = float("-inf")
 
 
-@dataclass(slots=True)
-class View:
+class View(Record):
     """What the live display shows."""
 
     pipeline: str = ""
     stages: int = 0
     ended: int = 0
     began: float = 0.0
-    rows: dict[str, Row] = field(default_factory=dict)
-    hashing: Hashing = field(default_factory=Hashing)
+    rows: dict[str, Row] = made(default_factory=dict)
+    hashing: Hashing = made(default_factory=Hashing)
 
 
 class Reporter:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runner.contain.enforcement import NOTHING, Enforced
 from runner.errors import Fault
 from runner.results import StageResult
+from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Record):
     """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
 
     stage: Stage
@@ -35,16 +34,16 @@ class Job:
     delay: float = 0.0
     began: float = 0.0
     redecided: int = 0
-    written: dict[str, str] = field(default_factory=dict)  # outputs, and their paths, that a failed attempt wrote
+    written: dict[str, str] = made(default_factory=dict)  # outputs, and their paths, that a failed attempt wrote
     changed: str | None = None  # what changed while the attempt before ran, so that nothing of it was published
     tries_before: int = 0
-    attempts: list[AttemptResult] = field(default_factory=list)
+    attempts: list[AttemptResult] = made(default_factory=list)
     lock: StageLock | None = None
-    before: dict[str, object] = field(default_factory=dict)
+    before: dict[str, object] = made(default_factory=dict)
     limits: Enforced = NOTHING
     opening: bytes = b""  # the payload of the record that the attempt starts
     commit: Commit | None = None  # of the attempt that succeeded
-    network: list[NetworkCalls] = field(default_factory=list)  # asked for by the attempt that is running
+    network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running
 
     def fails_by(self, calls: NetworkCalls) -> bool:
         """Whether it fails the stage that one of its programs asked for this."""
@@ -71,8 +70,7 @@ def stage_fault(name: str, error: OffpipeError) -> Fault:
     return Fault(where, "; ".join(f"{fault.where}: {fault.what}" for fault in error.faults), first.hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Value):
     """What of the world outside gets into a stage's environment."""
 
     outer_path: str
@@ -91,8 +89,7 @@ class Ticker(Protocol):
     def tick(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value):
     """How to go about a run: whether a failure ends it, and what fits beside what."""
 
     keep_going: bool

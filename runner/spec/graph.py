@@ -5,13 +5,13 @@ Every walk is iterative and linear in stages and edges, since a chain may have 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.spec.index import OutputIndex
 from runner.spec.words import did_you_mean, show
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,7 @@ Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Value):
     """Stages in the order they can run in, and what leads to what.
 
     `upstream` and `downstream`: stage -> its direct neighbours, in spec order. `feeds`: stage -> input -> the

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from runner.values import Value, made
 
 if TYPE_CHECKING:
     from runner.paths import StatePaths
@@ -18,8 +19,7 @@ OnAttempt = Literal["fail", "record"]
 ProcessorIdentity = Literal["mtime", "content"]
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Value):
     """When a failed stage is tried again: `delays` is the first delay, or the list whose last value repeats."""
 
     attempts: int = 1
@@ -32,16 +32,14 @@ class Retry:
     max_total_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Value):
     """How often the SDK commits; what is None the SDK decides."""
 
     every_lines: int | None = None
     every_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Value):
     """What a stage says it needs; `enforce` has the kernel hold it to `cpus` and `memory_mib`."""
 
     cpus: float | None = None
@@ -50,8 +48,7 @@ class Resources:
     enforce: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Value):
     """One program with its declared inputs and outputs.
 
     Paths are relative to root and use `/`; a directory's ends in `/`; an input may begin with `../` or be a glob.
@@ -61,13 +58,13 @@ class Stage:
     index: int
     name: str
     outputs: dict[str, str]
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = made(default_factory=dict)
     processor: str | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
-    params: dict[str, object] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
+    params: dict[str, object] = made(default_factory=dict)
+    env: dict[str, str] = made(default_factory=dict)
     stdin: str | None = None
     stdout: str | None = None
     checkpoint: Checkpoint = Checkpoint()
@@ -78,11 +75,10 @@ class Stage:
     fresh_interpreter: bool = False
     on_attempt: OnAttempt = "fail"
     description: str = ""
-    extensions: dict[str, object] = field(default_factory=dict)
+    extensions: dict[str, object] = made(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Value):
     """A whole pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as it was given.
 
     `ready_made` is the directory of the stages that come with offpipe.
@@ -100,7 +96,7 @@ class Spec:
     banned_imports: tuple[str, ...] = ()
     allow_imports: tuple[str, ...] = ()
     description: str = ""
-    extensions: dict[str, object] = field(default_factory=dict)
+    extensions: dict[str, object] = made(default_factory=dict)
 
     @property
     def effective(self) -> dict[str, object]:

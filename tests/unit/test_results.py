@@ -1,6 +1,5 @@
 """How things ended, as people and records read it."""
 
-import dataclasses
 import json
 
 import pytest
@@ -27,7 +26,7 @@ ENDS = {
 
 @pytest.mark.parametrize("said", ENDS)
 def test_an_end_is_told_in_a_word(said):
-    assert dataclasses.replace(ATTEMPT, **ENDS[said]).describe() == said
+    assert ATTEMPT.replace(**ENDS[said]).describe() == said
 
 
 def test_metrics_have_seconds_and_records_have_no_floats():
@@ -43,7 +42,7 @@ def test_metrics_have_seconds_and_records_have_no_floats():
 
 def test_a_record_says_why_nothing_could_start_only_then():
     assert "failedToStart" not in ATTEMPT.as_record()
-    assert dataclasses.replace(ATTEMPT, failed_to_start="ENOEXEC").as_record()["failedToStart"] == "ENOEXEC"
+    assert ATTEMPT.replace(failed_to_start="ENOEXEC").as_record()["failedToStart"] == "ENOEXEC"
 
 
 def test_stages_are_counted_by_how_they_ended():

@@ -1,0 +1,97 @@
+"""Values: classes that are a list of named fields and little else, declared as dataclasses are.
+
+`dataclasses` writes the methods of each class as text and compiles that, which with the modules that it loads took a
+sixth of what a run needs beside its stages. Here all classes share the same few methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, dataclass_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+
+class _Made:
+    """The default of a field that is made anew for each instance."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self.make = make
+
+
+def made(*, default_factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - type checkers see the field's own type
+    """Declare a field whose default is made anew for each instance: a list, a dict."""
+    return _Made(default_factory)
+
+
+class _Declared(type):
+    """Turns the annotations of a class into its slots, and what is assigned to them into defaults."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Declared:
+        fields = tuple(namespace.get("__annotations__", ()))
+        namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace}
+        namespace["__slots__"] = namespace["__match_args__"] = fields
+        return super().__new__(cls, name, bases, namespace)
+
+
+class _Fields(metaclass=_Declared):  # noqa: PLW1641 - only what stays as it is has a hash
+    """What values and records have in common."""
+
+    if TYPE_CHECKING:
+        __slots__: tuple[str, ...]
+        _defaults: dict[str, object]
+
+    def __init__(self, *given: object, **named: object) -> None:
+        """Take the fields in their order, or by name."""
+        fields, defaults, put = self.__slots__, self._defaults, object.__setattr__
+        for field, value in zip(fields, given, strict=False):
+            put(self, field, value)
+        for field in fields[len(given) :]:
+            if field in named:
+                value = named.pop(field)
+            elif field in defaults:
+                value = defaults[field]
+                if type(value) is _Made:
+                    value = value.make()
+            else:
+                raise TypeError(f"{type(self).__name__} is not given its {field}")
+            put(self, field, value)
+        if named or len(given) > len(fields):
+            raise TypeError(f"{type(self).__name__} is given more than its fields: {', '.join(named)}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and tuple(self._values()) == tuple(other._values())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.__slots__)
+        return f"{type(self).__name__}({shown})"
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), tuple(self._values())
+
+    def _values(self) -> Iterator[object]:
+        return (getattr(self, field) for field in self.__slots__)
+
+    def replace(self, **changes: object) -> Self:
+        """Return another of the kind, in which these fields are different."""
+        return type(self)(**{**dict(zip(self.__slots__, self._values(), strict=True)), **changes})
+
+
+@dataclass_transform(field_specifiers=(made,))
+class Record(_Fields):
+    """Named fields that can be set anew."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(made,))
+class Value(_Fields):
+    """Named fields that stay as they were given; equal ones can stand for each other."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be set: it is a value")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted: it is a value")
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values()))
