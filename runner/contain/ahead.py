@@ -30,6 +30,7 @@ else:
 
 DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked until the launcher has come to ignoring them
 BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
+FEW = 64  # descriptors
 
 _waiting: list[tuple[tuple[object, ...], Program]] = []  # at most one, and what it was started with
 
@@ -55,6 +56,8 @@ def begin(interpreter: str, level: str, warm: Mapping[str, str] | None, options:
 
 def begin_ahead(warm: Mapping[str, str] | None) -> None:
     """Start one that whoever asks for the same is given by `take`; where that cannot be, the run will say so."""
+    if os.sysconf("SC_OPEN_MAX") < FEW:
+        return  # the run itself is to be the first that lacks descriptors, for it knows how to tell
     try:
         begun = begin(sys.executable, BEST, warm)
     except OSError:

@@ -68,6 +68,12 @@ def test_what_keeps_one_from_being_started_is_told_by_the_run_alone(monkeypatch)
         Launcher.start(interpreter=sys.executable)
 
 
+def test_where_descriptors_are_few_the_run_comes_first(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_OPEN_MAX": ahead.FEW - 1}.__getitem__)
+    ahead.begin_ahead(None)
+    assert not ahead._waiting
+
+
 def run(directory, *words, **env):
     command = [sys.executable, "-c", PROGRAM, *words]
     done = subprocess.run(
