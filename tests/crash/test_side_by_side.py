@@ -25,17 +25,17 @@ def bench(tmp_path):
 
 
 def side_by_side(bench, prefix="line"):
-    """Six stages that depend on nothing of each other, and one that reads all they made."""
+    """Six stages that depend on nothing of each other, and one that reads all they made.
+
+    None makes a file of its own: the model could not tell which of two that are made at once was first.
+    """
     bench.write("in.txt", "".join(f"{prefix} {number}\n" for number in range(LINES)))
     sorts = [
-        shell(name, f"sort -k2 in.txt | grep {number} > $PIPELINE_OUTPUT_OUT", inputs={"t": "in.txt"},
-              outputs=OUTPUTS[name])
+        shell(name, f"sort -k2 in.txt | grep {number}", inputs={"t": "in.txt"}, outputs=OUTPUTS[name], stdout="out")
         for number, name in enumerate(NAMES)
-    ]  # fmt: skip
-    gather = shell(
-        "all", "sort w/s* > $PIPELINE_OUTPUT_OUT", inputs={n: f"w/{n}" for n in NAMES}, outputs=OUTPUTS["all"]
-    )
-    bench.define(*sorts, gather)
+    ]
+    inputs = {name: f"w/{name}" for name in NAMES}
+    bench.define(*sorts, shell("all", "sort w/s*", inputs=inputs, outputs=OUTPUTS["all"], stdout="out"))
 
 
 def faults(disk):
