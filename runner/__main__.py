@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 
-from runner.quick import answer
+from runner.decide.noop import PLAIN_VARIABLE
+from runner.quick import answer, asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(*, ends: bool = False) -> int:
     before = frozenset(sys.modules)
     watched = not _is_on_its_own()
     gc.set_threshold(*RARELY)
-    code = _performed()
+    code = _prepared(sys.argv[1:])
     if not watched:
         _leave(code, before)
     return code
@@ -55,6 +56,21 @@ def _performed() -> int:
     from runner.cli import main as perform
 
     return perform()
+
+
+def _prepared(words: list[str]) -> int:
+    """Perform, and have the launcher get ready meanwhile where a run is asked for that seems to have work for it."""
+    from runner.contain.ahead import begin_ahead, dismiss
+    from runner.contain.warmth import has_python, warm_here
+
+    given = asked(words)
+    python = has_python(given[0]) if given is not None and os.environ.get(PLAIN_VARIABLE) != "1" else None
+    if python is not None:
+        begin_ahead(warm_here() if python else None)
+    try:
+        return _performed()
+    finally:
+        dismiss()
 
 
 def program() -> int:

@@ -54,10 +54,10 @@ def _answer(words: Sequence[str]) -> int | None:
     began = time.monotonic()
     if os.environ.get(PLAIN_VARIABLE) == "1":
         return None
-    asked = _asked(list(words))
-    if asked is None:
+    plain = asked(words)
+    if plain is None:
         return None
-    spec, workspace, durable, quiet = asked
+    spec, workspace, durable, quiet = plain
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
@@ -90,8 +90,9 @@ def _load() -> None:
     import runner.record.others  # noqa: F401
 
 
-def _asked(words: list[str]) -> Asked | None:
-    """Return what a command line of a few plain forms asks for; any other is for the parser."""
+def asked(given: Sequence[str]) -> Asked | None:
+    """Return what a command line of a few plain forms asks for: a run; any other is for the parser."""
+    words = list(given)
     if words[:1] == ["run"]:
         del words[0]
     elif words and words[0] in VERBS:

@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("errors", "quick", "cli"),
+    "__main__": ("errors", "quick", "cli", "decide.noop", "contain.ahead", "contain.warmth"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.

@@ -167,12 +167,14 @@ def _run_locked(
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
     from runner.api.plugins import make_plugins
+    from runner.contain.ahead import dismiss
 
     manager = make_plugins((*heard.hooks(), *plugins))
     if plan is None or plan.is_noop or seen is None:
         return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, None, clock)
     # There is work, and the lock was free: the launcher gets ready while what the lock takes is loaded.
     launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
+    dismiss()  # one that was started ahead, where a plugin gives another
     try:
         launcher.load(session.imports)
         return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, launcher, clock)

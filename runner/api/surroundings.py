@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
-import runner
 from runner.api.session import is_plain
-from runner.contain.environment import editable_mappings, heeded_by_interpreters, sdk_path
+from runner.contain.warmth import sdk_path_here, warm_here
 
 if TYPE_CHECKING:
     from runner.api.options import Options
@@ -22,7 +20,7 @@ def surroundings(launcher: Launcher, *, durable: bool) -> Surroundings:
     from runner.executor.job import Surroundings  # the launcher is started before that is loaded
 
     outer, level = os.environ, launcher.layers["level"]
-    return Surroundings(outer.get("PATH", ""), outer.get("HOME"), _sdk_path(), level, durable)
+    return Surroundings(outer.get("PATH", ""), outer.get("HOME"), sdk_path_here(), level, durable)
 
 
 def warmth(spec: Spec) -> dict[str, str] | None:
@@ -30,17 +28,7 @@ def warmth(spec: Spec) -> dict[str, str] | None:
     if is_plain():
         return None
     python = [stage for stage in spec.stages if str(stage.processor).endswith(".py") and not stage.fresh_interpreter]
-    return heeded_by_interpreters(os.environ.get("HOME"), _sdk_path()) if python else None
-
-
-def _sdk_path() -> str | None:
-    parent = os.path.dirname(os.path.dirname(os.path.abspath(runner.__file__)))
-    library = os.path.dirname(os.__file__)
-    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
-    return sdk_path(
-        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
-        editable=editable_mappings(sys.modules),
-    )  # fmt: skip
+    return warm_here() if python else None
 
 
 def policy(options: Options) -> Policy:

@@ -5,7 +5,6 @@ Python signal handlers may run in between as long as they raise nothing: a frame
 
 from __future__ import annotations
 
-import fcntl
 import marshal
 import os
 import select
@@ -13,6 +12,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from runner.contain.ahead import take
 from runner.contain.launch import Asked, Exit, Launch
 from runner.contain.wire import START
 from runner.errors import Fault, OffpipeError, StateError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
 NOTHING_MISSING: Mapping[str, str] = {}
-DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked until the launcher has come to ignoring them
 PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
 
 
@@ -71,21 +70,11 @@ class Launcher:
         without subreapers. `warm`: what interpreters heed of the environment of Python stages, if it is to run these
         by forking. Raises StateError when there is no process, no descriptor or no interpreter.
         """
-        ends: list[int] = []
         try:
-            for _ in range(2):
-                ends += _pipe_above_stdio()
-            words = [level, str(os.getpid()), *(["plain"] if plain else []), *(["warm"] if warm is not None else [])]
-            pid = _spawn(interpreter, ends[0], ends[3], words, warm)
+            program = take(interpreter, level, warm, ["plain"] if plain else [])
         except OSError as error:
-            for descriptor in ends:
-                os.close(descriptor)
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
-        os.close(ends[0])
-        os.close(ends[3])
-        os.set_blocking(ends[1], False)
-        os.set_blocking(ends[2], False)
-        launcher = cls(pid, ends[1], ends[2], level, missing)
+        launcher = cls(*program, level, missing)
         launcher._warm = warm
         return launcher
 
@@ -274,25 +263,3 @@ def _encoded(words: Collection[str]) -> list[bytes]:
     """All words as the system takes them: in one go, for there are dozens, unless one holds what parts them."""
     found = os.fsencode("\0".join(words)).split(b"\0")
     return found if len(found) == len(words) else [os.fsencode(word) for word in words]
-
-
-def _pipe_above_stdio() -> tuple[int, int]:
-    """A pipe that is not on descriptors 0 to 2, even where the runner was started with some of those closed."""
-    low = os.pipe()
-    try:
-        return fcntl.fcntl(low[0], fcntl.F_DUPFD_CLOEXEC, 3), fcntl.fcntl(low[1], fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(low[0])
-        os.close(low[1])
-
-
-def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:
-    """Start the program, in `warm` or an empty environment; what it says on stderr comes by the replies' pipe."""
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
-    arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
-    env = dict(warm or {})
-    actions = [(os.POSIX_SPAWN_DUP2, one, to) for one, to in ((requests, 0), (replies, 1), (replies, 2))]
-    try:
-        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF, setsid=True)
-    except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later
-        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF)

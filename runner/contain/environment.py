@@ -11,11 +11,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from runner.contain.warmth import LOCALE
 from runner.errors import Fault
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 LARGEST_VALUE = 64 * 1024
@@ -24,7 +25,6 @@ LARGEST_STRING = 128 * 1024  # MAX_ARG_STRLEN, linux/binfmts.h: 32 pages, the fi
 LARGEST_ARGUMENTS = 6 * 1024 * 1024  # fs/exec.c: three quarters of _STK_LIM, however large the stack may grow
 SLACK = 4096  # room for the program's own name, a shebang line, and what POSIX asks to leave
 WIDEST = 4  # bytes of a character in UTF-8, at most
-LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -40,8 +40,8 @@ def stage_environment(
 ) -> dict[str, str]:
     """The whole environment of one attempt; `contract` is what `contract_variables` gives.
 
-    `package_parent` is what `sdk_path` answered. The spec's `env` wins over everything but the contract; a PYTHONPATH
-    in it comes before ours.
+    `package_parent` is what `warmth.sdk_path` answered. The spec's `env` wins over everything but the contract; a
+    PYTHONPATH in it comes before ours.
     """
     environment = {
         "PATH": f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}",
@@ -56,16 +56,6 @@ def stage_environment(
         given = spec_env.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{given}:{package_parent}" if given else package_parent
     environment.update(contract)
-    return environment
-
-
-def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -> dict[str, str]:
-    """What of `stage_environment` a Python interpreter heeds when it starts, for stages that set nothing of it."""
-    environment = dict(LOCALE)
-    if outer_home:
-        environment["HOME"] = outer_home
-    if package_parent is not None:
-        environment["PYTHONPATH"] = package_parent
     return environment
 
 
@@ -129,31 +119,6 @@ def _size(text: str) -> int:
 
 
 _json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # ASCII: a lone surrogate has no other form
-
-
-def sdk_path(
-    package_parent: str,
-    sys_path: Sequence[str],
-    *,
-    standard_library: Iterable[str],
-    editable: Iterable[Mapping[str, str]] = (),
-) -> str | None:
-    """What a stage needs on PYTHONPATH to import `runner.sdk`: `package_parent`, or None when it finds it anyway.
-
-    Anyway = by what `site` adds after the standard library (`standard_library`: the directory of `os`, its zip,
-    lib-dynload). An entry before that is this process's own (its script, PYTHONPATH, pytest). `editable` are the
-    mappings of editable installs, see `editable_mappings`.
-    """
-    if any(mapping.get("runner") == os.path.join(package_parent, "runner") for mapping in editable):
-        return None
-    last = max((index for index, entry in enumerate(sys_path) if entry in set(standard_library)), default=len(sys_path))
-    return None if package_parent in sys_path[last + 1 :] else package_parent
-
-
-def editable_mappings(modules: Mapping[str, object]) -> list[Mapping[str, str]]:
-    """The package -> directory tables of the finders that setuptools' editable installs load (`sys.modules`)."""
-    found = (getattr(module, "MAPPING", None) for name, module in modules.items() if name.startswith("__editable__"))
-    return [mapping for mapping in found if isinstance(mapping, dict)]
 
 
 def find_program(word: str, path: str, cwd: str) -> str | None:

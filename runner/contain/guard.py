@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from runner.contain.ahead import BEST
 from runner.contain.client import Launcher
 from runner.errors import Fault, OfflineError
-from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
+from runner.levels import FILTER, KERNEL, LEVELS, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ _HINT = (
 
 def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
     """Start a launcher of a `kind` at the best level that a system may have. Arguments and errors: Launcher.start."""
-    return kind.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
+    return kind.start(BEST, warm=warm)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:

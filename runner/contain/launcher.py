@@ -187,11 +187,11 @@ class Service:
                 break
             if pid in self._running:
                 stage = self._running.pop(pid)
-                self._starter.ended(pid)
                 self._ended[stage.key] = stage
                 stage.end(status, usage, time.monotonic())
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
+                self._starter.over(stage.key)
                 self.tell("exit", stage.as_report())
             self._ended.clear()
 

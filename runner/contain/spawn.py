@@ -1,10 +1,7 @@
 """A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
 
-What the program of a stage could not put up itself (the filter that fastens its tag, its Landlock domain) belongs to a
-thread, and what that starts has it too. So each start has a thread, which enters them and starts the program, and the
-launcher stays outside. Between that and the program's first instruction runs nothing but the C library's code. The
-thread stays, asleep, until the program has ended: one that asks to be killed with its parent (PR_SET_PDEATHSIG) would
-be killed by the end of the thread that started it, prctl(2).
+Each launch has such a thread (cell) to itself until nothing of it is left. Between that and the program's first
+instruction runs nothing but the C library's code.
 
 Until the kernel has loaded the program the launcher waits (vfork), and keeps no time limit: a file system that does not
 answer holds it up that long. Streams that might wait (a FIFO, a file under a lease), and whatever fails, are left to a
@@ -16,11 +13,11 @@ process, and ask that it is killed with the launcher and given its orphans.
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
 import stat
 
+from runner.contain.cell import Cell
 from runner.contain.child import IGNORED
 from runner.contain.posix_spawn import Attributes
 from runner.levels import RefusedError
@@ -41,7 +38,8 @@ class Spawner:
         self._tags = tags
         self._isolation = isolation
         self._attributes = Attributes(IGNORED)
-        self._asleep: dict[int, _thread.LockType] = {}  # process -> what its thread waits for
+        self._free: list[Cell] = []
+        self._taken: dict[int, Cell] = {}  # number of a launch -> where it is
 
     def spawn(self, request: Request) -> int | None:
         """Start the program of a stage and return its process; None where a fork has to try."""
@@ -51,48 +49,36 @@ class Spawner:
         try:
             streams = _open_streams(request, opened)
             os.chdir(request["cwd"])
-            number = self._tree.begin()
-            self._tags.wear(number)
-            try:
-                return self._spawn_inside(request, streams)
-            finally:
-                self._tags.shed(number)
-        except (OSError, RuntimeError):  # Python's word for a thread that could not be started is the second one
-            return None
+            return self._spawn_inside(request, streams)
+        except (OSError, RuntimeError, RefusedError):  # Python's word for a thread that could not start is the second
+            return None  # the fork will tell, or succeed
         finally:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def ended(self, pid: int) -> None:
-        """Let the thread go that started this process, which has been waited for."""
-        if pid in self._asleep:
-            self._asleep.pop(pid).release()
+    def over(self, number: int) -> None:
+        """To be called when nothing is left of the launch with this number: its cell is free for the next one."""
+        if number in self._taken:
+            self._free.append(self._taken.pop(number))
 
-    def _spawn_inside(self, request: Request, streams: list[int]) -> int | None:
-        found: list[int] = []
-        over, ended = _thread.allocate_lock(), _thread.allocate_lock()
-        over.acquire()
-        ended.acquire()
+    def _spawn_inside(self, request: Request, streams: list[int]) -> int:
+        cell = self._free.pop() if self._free else Cell(self._enter)
+        program, argv, env = request["program"], request["argv"], request["env"]
+        number = self._tree.begin()
+        self._tags.wear(number)
+        try:
+            pid = cell.run(lambda: self._attributes.spawn(program, argv, env, streams))
+        except BaseException:
+            self._free.append(cell)
+            raise
+        finally:
+            self._tags.shed(number)
+        self._taken[number] = cell
+        return pid
 
-        def work() -> None:
-            try:
-                self._tags.fasten()
-                self._isolation.enter_thread()
-                program, argv, env = request["program"], request["argv"], request["env"]
-                found.append(self._attributes.spawn(program, argv, env, streams))
-            except (OSError, RuntimeError, RefusedError):
-                pass  # the fork will tell, or succeed
-            finally:
-                over.release()
-            if found:
-                ended.acquire()
-
-        _thread.start_new_thread(work, ())
-        over.acquire()
-        if not found:
-            return None
-        self._asleep[found[0]] = ended
-        return found[0]
+    def _enter(self) -> None:
+        self._tags.fasten()
+        self._isolation.enter_thread()
 
 
 def _open_streams(request: Request, opened: list[int]) -> list[int]:

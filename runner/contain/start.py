@@ -44,7 +44,7 @@ class Starter:
         self._tree.begin()
         return fork_stage(request, self._tree, self._isolation, zygote)
 
-    def ended(self, pid: int) -> None:
-        """To be called when the process of a stage has been waited for."""
+    def over(self, key: int) -> None:
+        """To be called when nothing is left of a launch, by its key in the tree."""
         if self._spawner is not None:
-            self._spawner.ended(pid)
+            self._spawner.over(key)

@@ -44,7 +44,8 @@ class ProcessTree:
         self._tags = tags
         self._launches = 0
         self.takes_all = False
-        self._children = f"/proc/self/task/{os.getpid()}/children"
+        self._list = f"/proc/self/task/{os.getpid()}/children"
+        self._children: int | None = None  # the same, open: a look is one system call while there are none
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
@@ -121,10 +122,17 @@ class ProcessTree:
         return {pid: (status[1], key) for pid, key, status in every if status and key is not None}
 
     def _child_numbers(self) -> set[int]:
-        """Our children: one small read where the kernel has it (CONFIG_PROC_CHILDREN), else a look at every process."""
+        """Our children, but for the main processes that a thread of ours started: the filter lets nobody have siblings.
+
+        One small read where the kernel has it (CONFIG_PROC_CHILDREN), else a look at every process.
+        """
         try:
-            with open(self._children, "rb", buffering=0) as file:
-                return set(map(int, file.readall().split()))
+            if self._children is None:
+                self._children = os.open(self._list, os.O_RDONLY)
+            found = b""
+            while part := os.pread(self._children, 65536, len(found)):
+                found += part
+            return set(map(int, found.split()))
         except FileNotFoundError:
             own = os.getpid()
             return {pid for pid, (parent, _, _) in _snapshot().items() if parent == own}

@@ -49,7 +49,7 @@ def test_members_are_the_roots_and_all_below_them(family):
 
 def test_children_are_found_without_the_kernels_list_of_them(family):
     tree = ProcessTree(lambda _option, _value: 0)
-    tree._children = "/proc/self/no-such-list"
+    tree._list = "/proc/self/no-such-list"
     found = tree._child_numbers()
     assert family[0] in found and family[1] not in found
 
