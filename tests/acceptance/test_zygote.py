@@ -207,7 +207,7 @@ AGAIN = {
     "names": "import sys\nprint('unicodedata' in sys.modules, '\\N{SPACE}')\n",
     "codec": b"# coding: latin-1\nimport sys\nprint([n for n in sys.modules if 'latin' in n], ascii('\xe9'))\n",
     "broken": "return 1\n",
-    "deletes": "class A:\n    def __del__(self): print('deleted')\na = A()\na.f = lambda: a\nprint(sorted(globals()))\n",
+    "deletes": "class A:\n    def __del__(self): print('end')\na = A()\na.f = a.__del__\nprint(sorted(globals()))\n",
     "reads": "import sys, os\nprint(sys.stdin.read(), sys.stdin.seekable(), os.environ['PIPELINE_STAGE'])\n",
 }  # fmt: skip
 
