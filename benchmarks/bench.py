@@ -20,7 +20,12 @@ FULL, PROCESS = (f"offpipe, {durability}" for durability in DURABILITIES)
 
 @dataclass(frozen=True)
 class Bench:
-    """One measurement of the machine: a directory of its own, sizes, number of runs, and the other tools."""
+    """One measurement of the machine: a directory of its own, sizes, number of runs, and the other tools.
+
+    Trees of many files stay until all is measured: an ext4 without a journal passes over each inode that was freed in
+    the last minutes (one, or six when that is not yet on the disk: RECENTCY_MIN and RECENTCY_DIRTY, fs/ext4/ialloc.c)
+    before it takes a new one. What one table removed would slow whoever makes the most files in the next.
+    """
 
     place: Path
     sizes: Sizes
@@ -37,11 +42,7 @@ class Bench:
         return interleave(cases, self.runs, patience=self.sizes.patience, may_fail=may_fail)
 
     def first_runs(self, tools: Iterable[Tool], work: Work, jobs: int) -> dict[str, Sample]:
-        """Time first runs in turn, each in a tree of its own, all of which stay until the last run.
-
-        ext4 looks over each inode that was freed in the last five seconds before it takes a new one: what was removed
-        then would slow whoever makes files next.
-        """
+        """Time first runs in turn, each in a tree of its own."""
         fresh: dict[str, list[Path]] = {}
         note("writing the files to work on")
         for tool in tools:

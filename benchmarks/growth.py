@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from benchmarks.bounds import Bound, judged
@@ -30,7 +29,9 @@ KIB = 4  # of memory a stage, beyond the spec as it is loaded
 def measure(bench: Bench) -> Iterator[Table]:
     small, large = bench.sizes.growth
     for shape in (wide, chain):
-        pipelines = {stages: Pipeline(bench.place / f"growth-{stages}", shape(stages)) for stages in (small, large)}
+        pipelines = {
+            stages: Pipeline(bench.place / f"{shape.__name__}-{stages}", shape(stages)) for stages in (small, large)
+        }
         for pipeline in pipelines.values():
             pipeline.lay_out(bench.runs)
         runs = {_name(RUN, stages): one.case(RUN) for stages, one in pipelines.items()}
@@ -47,7 +48,6 @@ def measure(bench: Bench) -> Iterator[Table]:
             f"load is `validate`; memory is told beyond what that takes, which is {_loaded(samples, small, large)}"
         ]
         yield Table(f"growth, {shown}: by the stage", samples, with_memory=True, notes=notes, bounds=bounds)
-        shutil.rmtree(bench.place)
 
 
 def _name(verb: str, stages: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
             notes.append(f"{tool.name}: not asked for more than {tool.most:,} stages")
             continue
         note(f"bringing {len(work.steps):,} stages up to date with {tool.name}")
-        tree = _up_to_date(tool, bench.tree(tool, work.shape), work)
+        tree = _up_to_date(tool, bench.tree(tool, f"{work.shape}-{len(work.steps)}"), work)
         if tree is None:
             notes.append(f"{tool.name}: could not be brought up to date")
         else:
@@ -75,7 +74,6 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
     recorded = all(
         _records(tree) == (logs + bench.runs, metrics + bench.runs) for tree, (logs, metrics) in logged.items()
     )
-    shutil.rmtree(bench.place)
     return samples, notes, recorded
 
 

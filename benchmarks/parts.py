@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,11 +35,11 @@ def measure(bench: Bench) -> Iterator[Table]:
             f"parts of a stage, {durability}: {stages:,} of /bin/cp, -j1, all divided by the number of stages", parts,
             notes=[
                 f"together {spelled(wholes[durability].median)} a stage",
-                "`waiting for the stage` is the launcher, the program and the end of both; cpu is the runner's own",
+                "`waiting for stage and disk` is the launcher, the program, the end of both, and the thread that syncs what",
+                "the stages before have made; cpu is that of the runner's main thread",
                 synced(bench.place),
             ],
         )  # fmt: skip
-    shutil.rmtree(bench.place)
 
 
 def _case(fresh: list[Path], parts: dict[str, Sample], durability: str, stages: int) -> Callable[[Sample], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import FULL, PROCESS, Bench
@@ -31,7 +30,6 @@ def measure(bench: Bench) -> Iterator[Table]:
         samples = bench.first_runs(tools, work, jobs)
         bounds = [*_bounds(samples, shown, jobs), isolated(bench, shown)]
         yield Table(f"first run, {shown}: from nothing", samples, "ninja", notes=notes, bounds=bounds)
-        shutil.rmtree(bench.place)
 
 
 def _bounds(samples: dict[str, Sample], shown: str, jobs: int) -> list[Bound]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,21 +27,22 @@ PARTS = {
     "log, stage file, environment": [(Attempts, "prepare")],
     "records in the audit log": [(AuditLog, "append")],
     "asking the launcher": [(Launcher, "submit"), (Launcher, "receive")],
-    "waiting for the stage": [(Executor, "_wait")],
+    "waiting for stage and disk": [(Executor, "_wait")],
     "its end: scratch, checkpoint": [(Attempts, "finish")],
     "looking at inputs and outputs": [(Attempts, "changed_input"), (Attempts, "output_fault")],
     "waiting for the disk": [(files, "sync_file"), (files, "sync_descriptor"), (Publisher, "sync")],
-    "digest, rename, marker": [(Publisher, "publish")],
+    "digest, rename, marker": [(Publisher, "commit"), (Publisher, "put_in_place")],
     "the loop": [(Executor, "execute")],
 }
 
 
 class Stopwatch:
-    """Seconds on the wall and of this thread, by part; one part runs at a time."""
+    """Seconds on the wall and of this thread, by part; one runs at a time. What another thread does is not told."""
 
     def __init__(self) -> None:
         self.taken = {name: [0.0, 0.0] for name in (REST, *PARTS)}
         self._running = [REST]
+        self._thread = threading.get_ident()
         self._since = self._now()
 
     def put_on(self) -> None:
@@ -54,6 +56,8 @@ class Stopwatch:
     def _timed(self, name, called):
         @functools.wraps(called)
         def timed(*arguments, **named):
+            if threading.get_ident() != self._thread:
+                return called(*arguments, **named)
             self._switch()
             self._running.append(name)
             try:
