@@ -47,6 +47,7 @@ LEAVES = (
     "processes",
     "results",
     "values",
+    "words",
 )
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processes": LEAVES,
     "results": LEAVES,
     "values": (),
+    "words": (),
     "retry": ("errors",),
     "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
@@ -76,7 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("errors", "quick", "cli", "decide.noop", "contain.ahead", "contain.warmth"),
+    "__main__": ("errors", "quick", "cli", "words", "decide.noop", "contain.ahead", "contain.warmth"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
