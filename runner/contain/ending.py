@@ -67,7 +67,7 @@ class Ending:
             and not _awaits_threads(sys.modules.get("threading"))
             and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
             and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
-            and all(map(self._is_plain, sys.modules.values()))
+            and all(self._is_plain(one) for one in sys.modules.values() if id(one) not in self._modules)
             and self._are_harmless(gc.get_objects())
         )
 

@@ -12,7 +12,7 @@ from runner.contain import calls
 from runner.contain.bpf import AF_NETLINK, SOCK_STREAM
 from runner.contain.landlock import Landlock
 from runner.contain.namespaces import enter_namespaces
-from runner.contain.privileges import drop_privileges, hide_memory, show_memory
+from runner.contain.privileges import drop_privileges, hide_memory, showing_memory
 from runner.contain.seccomp import Listener, install
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 
@@ -34,6 +34,7 @@ class Isolation:
         self.process = process  # the launcher's number outside its pid namespace, if it has one
         self.listener = listener
         self._landlock = landlock
+        self._show_memory = None if layers["level"] == SCAN else showing_memory()
 
     def enter_stage(self) -> None:
         """Runs in the *child*, also in one that never calls exec: nobody answers his own calls."""
@@ -49,8 +50,8 @@ class Isolation:
 
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter_stage`: as after one, its memory is its own to see."""
-        if self.layers["level"] != SCAN:
-            show_memory()
+        if self._show_memory is not None:
+            self._show_memory()
 
 
 def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:

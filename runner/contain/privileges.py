@@ -10,6 +10,10 @@ import struct
 
 from runner.contain import calls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CAPABILITY_VERSION_3 = 0x20080522
 # What root keeps, so that a job over the files of many users works as before: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
@@ -39,9 +43,9 @@ def hide_memory() -> None:
     calls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", calls.PR_SET_DUMPABLE, 0)
 
 
-def show_memory() -> None:
-    """Undo `hide_memory`, in a child that is a stage."""
-    calls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", calls.PR_SET_DUMPABLE, 1)
+def showing_memory() -> Callable[[], int]:
+    """Return what undoes `hide_memory`, for a child that is a stage; as calls.prepared."""
+    return calls.prepared(LAYER, "prctl", calls.PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def _capabilities() -> dict[str, int]:

@@ -5,8 +5,10 @@ Loaded by the launcher program only, and what of it can be seen by a stage is wh
 
 from __future__ import annotations
 
+import _warnings
 import builtins
 import os
+import stat
 import sys
 from _frozen_importlib_external import SourceFileLoader  # as importlib.machinery has it, which may be unloaded
 
@@ -20,38 +22,55 @@ if TYPE_CHECKING:
 WATCHING = (b"settrace", b"setprofile")  # what a program in which every call of ours would show cannot do without
 
 
+LARGEST = 256 * 1024  # bytes of a program that the launcher compiles, which meanwhile looks at no time limit
+
+
 class Script:
-    """A program that the interpreter is about to run as `__main__`."""
+    """A program that an interpreter is about to run as `__main__`: one for all stages that run it, before the fork."""
 
     def __init__(self, path: str) -> None:
-        """Opens the file; what is wrong with it is told when the program comes to be compiled."""
         self.path = path
         self.streams: list[int] = []  # the standard ones, by identity: they are to end with their last user
         self.ending: Ending | None = None  # None also where the end has to come without one call of ours
         self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
-        self.main = _new_main(path)
-        self.namespace = self.main.__dict__
-        self._error: OSError | None = None
-        try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            self._file, self._error = -1, error
+        self.main: Any = None  # the module, and what it holds
+        self.namespace: Any = None
+        self._directory: str | None = None  # without links; None where the launcher could not look
+        self._content: bytes | None = None
+        self._code: CodeType | None = None
+        self._is_new = True  # and so not compiled yet
 
-    def real_path(self) -> str:
-        """Return the path without links, which the kernel knows of an open file at once."""
-        try:
-            path = os.readlink(f"/proc/self/fd/{self._file}")
-        except OSError:
-            path = ""
-        return path if path.startswith("/") and not path.endswith(" (deleted)") else os.path.realpath(self.path)
+    def look(self) -> None:
+        """Runs in the launcher, before each fork: keep what the file is now.
+
+        What is found there again is compiled here, once: a compilation touches many pages. Whatever is out of the
+        ordinary is left to the child, which tells what is wrong with it.
+        """
+        content, self._directory = _looked_at(self.path)
+        if content != self._content:
+            self._content, self._code, self._is_new = content, None, True
+        elif self._is_new and content is not None:
+            self._is_new = False
+            self._code = _compiled(content, self.path) if _is_simple(content) else None
+
+    def begin(self) -> None:
+        """Runs in the *child*: make the module. One frozen before the fork would keep cycles of the stage alive."""
+        self.main = sys.modules["__main__"] = _new_main(self.path)
+        self.namespace = self.main.__dict__
+
+    def directory(self) -> str:
+        """Return the one that the program is in, as the path without links has it."""
+        return os.path.dirname(os.path.realpath(self.path)) if self._directory is None else self._directory
 
     def compiled(self) -> CodeType:
         """Return the program's code. SystemExit, with everything told, when there is none."""
         try:
-            content = self._content()
+            content = self._content
+            if content is None:
+                content = _read(self.path)
             if any(word in content for word in WATCHING):
                 self.ending = None
-            return compile(content, self.path, "exec", dont_inherit=True)
+            return self._code or compile(content, self.path, "exec", dont_inherit=True)
         except OSError as error:
             sys.stderr.write(
                 f"{sys.orig_argv[0]}: can't open file {self.path!r}: [Errno {error.errno}] {error.strerror}\n"
@@ -60,15 +79,6 @@ class Script:
         except BaseException as error:  # noqa: BLE001 - whatever the compiler says
             sys.excepthook(type(error), error.with_traceback(None), None)
             raise SystemExit(1) from None
-
-    def _content(self) -> bytes:
-        if self._error is not None:
-            raise self._error
-        parts = []
-        while part := os.read(self._file, 1 << 20):
-            parts.append(part)
-        os.close(self._file)
-        return b"".join(parts)
 
     def leave(self, code: object) -> None:
         """End the process as one that exits with `code`, where that can be done at once; else return."""
@@ -110,11 +120,63 @@ class Script:
         sys.excepthook = silent
 
 
+def _looked_at(path: str) -> tuple[bytes | None, str | None]:
+    """Return what a regular file holds, and its directory without links, which the kernel knows of an open file.
+
+    None for what is not known without waiting, or at all.
+    """
+    content = place = None
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path.startswith("/") else -1
+    except OSError:
+        return None, None
+    if file < 0:
+        return None, None
+    try:
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+            found = os.read(file, LARGEST + 1)
+            content = found if len(found) == status.st_size else None
+            place = os.readlink(f"/proc/self/fd/{file}")
+    except OSError:
+        place = None
+    os.close(file)
+    if place is None or not place.startswith("/") or place.endswith(" (deleted)"):
+        return content, None
+    return content, os.path.dirname(place)
+
+
+def _read(path: str) -> bytes:
+    parts = []
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    while part := os.read(file, 1 << 20):
+        parts.append(part)
+    os.close(file)
+    return b"".join(parts)
+
+
+def _is_simple(content: bytes) -> bool:
+    """Whether compiling it loads nothing: no codec, and no names of characters, which a stage is to find not loaded."""
+    first = content.split(b"\n", 2)[:2]
+    return content.isascii() and b"\\N" not in content and not any(b"coding" in line for line in first)
+
+
+def _compiled(content: bytes, path: str) -> CodeType | None:
+    """Return the code of a program about which there is nothing to tell, not even a warning; else None."""
+    filters = getattr(sys.modules.get("warnings"), "filters", _warnings.filters)
+    filters.insert(0, ("error", None, Warning, None, 0))
+    try:
+        return compile(content, path, "exec", dont_inherit=True)
+    except BaseException:  # noqa: BLE001 - the stage finds out the same, and tells it
+        return None
+    finally:
+        del filters[0]
+
+
 def _new_main(path: str) -> Any:  # noqa: ANN401 - a module, whose names are the program's
     main = type(sys)("__main__")
     main.__loader__ = SourceFileLoader("__main__", path)
     if sys.version_info < (3, 14):
         main.__annotations__ = {}
     main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
-    sys.modules["__main__"] = main
     return main

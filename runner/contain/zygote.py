@@ -10,9 +10,11 @@ import builtins
 import gc
 import io
 import os
+import stat
 import sys
 import time
 
+from runner.contain.child import IGNORED
 from runner.contain.ending import Ending
 from runner.contain.script import Script
 
@@ -30,6 +32,7 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
+MOST_SCRIPTS = 16  # that are kept
 OWN = ("resource",)  # imported by wait4(2) of the launcher, every time
 # Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
 # module that a second loading would not: a stage that comes to import one later loads it once more. Left out are, for
@@ -67,8 +70,13 @@ class Zygote:
         self._streams = [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr)]
         self._modules: dict[str, Any] = {}  # all that is loaded, in the order of loading
         self._shown: dict[tuple[str, ...], dict[str, Any]] = {}  # by what stages import: what they find loaded
+        self._showing: dict[str, Any] | None = None  # the one of these that is in sys.modules
         self._ending: Ending | None = None
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
+        self._scripts: dict[bytes, Script] = {}
+        self._env: dict[bytes, bytes] = {}  # of this process, from the first fork on: what the first stage got
+        self._made: list[int] = []  # the standard streams, by identity
+        self._null_block = 0  # as they are made for: the block size of /dev/null
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
 
@@ -106,7 +114,8 @@ class Zygote:
         once, and not in each of them, where it would copy every page that it is on.
         """
         if self._ending is None:
-            self._settle()
+            self._settle(request)
+        self._look(request)
         names = request["preload"]
         shown = self._shown.get(names)
         if shown is None:
@@ -115,9 +124,11 @@ class Zygote:
         for name in OWN:
             if name not in shown:
                 sys.modules.pop(name, None)
-        if shown != sys.modules:
+        if shown is not self._showing or len(shown) != len(sys.modules):  # to compare them would touch every module
             sys.modules.clear()
             sys.modules.update(shown)
+            self._showing = shown
+        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
         pid = -1
         try:
             pid = os.fork()
@@ -127,17 +138,31 @@ class Zygote:
                     sys.modules.setdefault(name, self._modules[name])
         return pid
 
-    def _settle(self) -> None:
-        """Nothing more is loaded from here on."""
+    def _settle(self, request: Request) -> None:
+        """Nothing more is loaded from here on, and all is made that is the same for most stages."""
         self._modules = dict(sys.modules)
         builtins.__import__ = self._import
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
-        self._handled = tuple(n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL)
+        handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
+        self._handled = tuple(handled.difference(IGNORED))  # those the child has reset before it becomes a stage
         compile("", "", "exec")  # the first time makes a hundred classes
+        _set_environment(request["env"])
+        self._env = request["env"]
+        self._made = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
+        self._null_block = os.fstat(0).st_blksize
         self._ending = Ending()
         gc.disable()  # there is no garbage in cycles here
-        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+
+    def _look(self, request: Request) -> None:
+        """Keep what the stage's program is now."""
+        name = request["script"] or b""
+        script = self._scripts.get(name)
+        if script is None:
+            if len(self._scripts) >= MOST_SCRIPTS:
+                self._scripts.clear()
+            script = self._scripts[name] = Script(os.fsdecode(name))
+        script.look()
 
     def takes(self, request: Request) -> bool:
         """Whether a fork can be what this stage would get by a new interpreter."""
@@ -145,7 +170,7 @@ class Zygote:
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
-        theirs, own = request["env"], os.environb
+        theirs, own = request["env"], _environment()
         if any(name.startswith(UNLIKE) and theirs.get(name) != own.get(name) for name in {*theirs, *own}):
             return False
         site = sys.modules.get("site")
@@ -163,15 +188,37 @@ class Zygote:
         os.closerange(3, kept)
         os.closerange(kept + 1, 1 << 20)
         self._reset_signals()
-        _set_environment(request["env"])
-        script = Script(os.fsdecode(request["script"] or b""))
+        self._change_environment(request["env"])
+        script = self._scripts[request["script"] or b""]
+        script.begin()
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
-        sys.path.insert(0, os.path.dirname(script.real_path()))
+        sys.path.insert(0, script.directory())
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
-        script.streams = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
+        script.streams = self._fitting_streams(request)
         script.ending = self._ending
         return script
+
+    def _change_environment(self, env: dict[bytes, bytes]) -> None:
+        """Set what is different from the first stage's, where the names and the time zone are the same; else all."""
+        if [*env] != [*self._env] or env.get(b"TZ") != self._env.get(b"TZ"):
+            _set_environment(env)
+            return
+        kept = _environment()
+        for name, value in env.items():
+            if value != self._env[name]:
+                kept[name] = value
+                os.putenv(name, value)
+
+    def _fitting_streams(self, request: Request) -> list[int]:
+        """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
+        made = self._made[:]
+        for number, path in enumerate((request["stdin"], request["stdout"] or request["log"], request["log"])):
+            if path is not None:
+                status = os.fstat(number)
+                if not stat.S_ISREG(status.st_mode) or status.st_blksize != self._null_block:
+                    made[number] = id(_open_stream(number, *self._streams[number]))
+        return made
 
     def _reset_signals(self) -> None:
         signal.set_wakeup_fd(-1)
@@ -215,10 +262,15 @@ def _set_environment(env: dict[bytes, bytes]) -> None:
     zone = os.environb.get(b"TZ")
     for name in list(os.environb):
         os.unsetenv(name)
-    kept: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - which `os.environ` has too
+    kept = _environment()
     kept.clear()
     kept.update(env)
     for name, value in env.items():
         os.putenv(name, value)
     if env.get(b"TZ") != zone and hasattr(time, "tzset"):
         time.tzset()
+
+
+def _environment() -> dict[bytes, bytes]:
+    """Return what `os.environ` and `os.environb` have in common."""
+    return os.environb._data  # type: ignore[attr-defined,no-any-return] # noqa: SLF001

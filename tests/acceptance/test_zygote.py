@@ -200,3 +200,32 @@ def test_a_file_that_shadows_the_library_is_found_by_all_that_import_it(tmp_path
     bench.write("string.py", "MINE = True\nascii_letters = digits = punctuation = ''\nclass Template: pass\n")
     asks = "import tempfile, string, sys\nout.write_text(str((string.MINE, sys.modules['string'].__file__)))\n"
     assert pair(bench, "import tempfile\nout.write_text('x')\n", asks) == str((True, str(tmp_path / "string.py")))
+
+
+AGAIN = {
+    "warns": "import sys\nprint(sorted(sys.modules), 1 is 1)\n",
+    "names": "import sys\nprint('unicodedata' in sys.modules, '\\N{SPACE}')\n",
+    "codec": b"# coding: latin-1\nimport sys\nprint([n for n in sys.modules if 'latin' in n], ascii('\xe9'))\n",
+    "broken": "return 1\n",
+    "deletes": "class A:\n    def __del__(self): print('end')\na = A()\na.f = a.__del__\nprint(sorted(globals()))\n",
+    "reads": "import sys, os\nprint(sys.stdin.read(), sys.stdin.seekable(), os.environ['PIPELINE_STAGE'])\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", AGAIN)
+def test_a_program_that_comes_again_is_told_from_a_fresh_one_by_nothing(tmp_path, program):
+    """It was read and compiled by the launcher then."""
+    found = []
+    bench = PipelineBench(tmp_path)
+    bench.write("program.py", AGAIN[program])
+    for fresh in (False, True):
+        bench.define(
+            *({"name": f"s{n}", "processor": "program.py", "outputs": {"out": f"out/{n}"}} for n in range(4)),
+            defaults={"retry": {"attempts": 1}, "freshInterpreter": fresh},
+        )
+        assert bench.run("-k", "-j1", "-f").returncode == 1  # none makes its output
+        logs = max((tmp_path / "state/logs").iterdir(), key=lambda directory: directory.stat().st_mtime_ns)
+        found.append([VARYING.sub(b"N", (logs / f"s{n}.1.log").read_bytes()) for n in range(4)])
+    forked, fresh = found
+    assert forked == fresh
+    assert forked[0]
