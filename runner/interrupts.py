@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import InterruptedRunError
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
+    from runner.results import AttemptResult
+
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+OWN_SIGNAL_PATIENCE = 0.25  # seconds
 
 
 class Interrupts:
@@ -82,3 +85,40 @@ class Interrupts:
             os.write(self._write_end, b"!")
         except BlockingIOError:
             pass  # the pipe is full of earlier ones: the reader wakes anyway
+
+
+class Stages(Protocol):
+    """All that is running (contain.client.Launcher)."""
+
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Stopping:
+    """Whether a run ends before all is done, by a signal or for its caller's reasons: then `has_begun`."""
+
+    def __init__(self, interrupts: Interrupts, stages: Stages) -> None:
+        self._interrupts = interrupts
+        self._stages = stages
+        self._passed_on = 0
+        self.has_begun = False
+
+    def heed(self) -> bool:
+        """Pass a first signal on as TERM, with the grace; a second one kills. False when none came since the last."""
+        count = self._interrupts.count
+        if count == self._passed_on:
+            return False
+        self.has_begun = True
+        end = self._stages.kill if count > 1 else self._stages.terminate
+        end()
+        self._passed_on = count
+        return True
+
+    def is_why(self, attempt: AttemptResult) -> bool:
+        """Whether an attempt failed because the run was asked to stop.
+
+        When every process gets the signal at once, the stage's end may be heard of before our own signal.
+        """
+        if attempt.signal in SIGNALS and not attempt.timed_out:
+            self._interrupts.await_signal(OWN_SIGNAL_PATIENCE)
+        return self._interrupts.count > 0

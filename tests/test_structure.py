@@ -46,6 +46,7 @@ LEAVES = (
     "marker",
     "processes",
     "results",
+    "settled",
     "values",
     "words",
 )
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "marker": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
+    "settled": (),
     "values": (),
     "words": (),
     "retry": ("errors",),

@@ -12,9 +12,9 @@ import stat
 import time
 from typing import TYPE_CHECKING, cast
 
-from runner.decide.settled import is_settled
 from runner.errors import Fault, InputError
 from runner.paths import PARTIAL_PREFIX, is_partial
+from runner.settled import is_settled
 from runner.values import Value
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from runner.decide.noop import ABSENT, ENTRIES, FILES, PART, WAYS, Record, part, seen
-from runner.decide.settled import is_settled
+from runner.settled import is_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

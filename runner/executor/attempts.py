@@ -7,21 +7,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.contain.enforcement import enforced
 from runner.contain.launch import Launch
 from runner.decide.fingerprint import Fingerprint
 from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
-from runner.executor.enforcement import enforced
 from runner.executor.job import Job, Surroundings
 from runner.executor.partials import Partials
 from runner.executor.publishing import real_identities
-from runner.executor.scratch import ScratchPool
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
 from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
+from runner.record.scratch import ScratchPool
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.spec.placeholders import list_inputs
 
@@ -62,10 +62,11 @@ class Attempts:
         `tags`: of all attempts that open runs tell of, stage -> tag -> key.
         """
         self.run_id = run_id
+        self.durable = surroundings.durable
         self._spec = spec
         self._paths = spec.paths
         self.partials = Partials(spec, tags)
-        self._log = log
+        self.log = log
         self._planner = planner
         self._new_examiner = new_examiner
         self._later = new_examiner()  # which looks at what a fingerprint saw, and remembers nothing of it
@@ -117,7 +118,7 @@ class Attempts:
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
         self.partials.forget(stage)
-        self._log.append("stage.skipped", {"stage": stage.name, "key": key})
+        self.log.append("stage.skipped", {"stage": stage.name, "key": key})
 
     # ---- before ----
 
@@ -166,7 +167,7 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
-        self._log.append("attempt.started", job.opening)
+        self.log.append("attempt.started", job.opening)
         self.partials.hand_over(job)
 
     @staticmethod
@@ -188,7 +189,7 @@ class Attempts:
                 "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
                 "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
             }  # fmt: skip
-            self._log.append("offline.attempt", record)
+            self.log.append("offline.attempt", record)
             job.network.append(one)
         return calls
 
@@ -202,7 +203,7 @@ class Attempts:
             ended.max_rss_bytes, job.delay, lines,
             ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
-        self._log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
+        self.log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
         del self._laid_out[job.stage.name]
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
@@ -222,12 +223,21 @@ class Attempts:
     def output_fault(self, job: Job) -> Fault | None:
         return self._publisher.fault_of(job.stage, job.tag, job.before)
 
-    def publish(self, job: Job) -> dict[str, OutputIdentity]:
-        """Publish the outputs of a job that succeeded; later stages know their digests."""
-        outputs = self._publisher.publish(
+    def make_durable(self, job: Job) -> None:
+        """Make durable what a job that succeeded has made, in whatever thread."""
+        self._publisher.make_durable(job.stage, job.tag)
+
+    def commit(self, job: Job) -> None:
+        """Record what it has made; that is published when it and the record are durable."""
+        job.commit = self._publisher.commit(
             job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program,
             self._marker_of(job.stage.name),
         )  # fmt: skip
+
+    def put_in_place(self, job: Job) -> dict[str, OutputIdentity]:
+        """Publish the outputs of a job whose commit is on record; later stages know their digests."""
+        assert job.commit is not None
+        outputs = self._publisher.put_in_place(job.commit)
         files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
         return outputs
@@ -252,7 +262,7 @@ class Attempts:
         another run's.
         """
         with suppress(OffpipeError):
-            if not self._log.is_in_place():
+            if not self.log.is_in_place():
                 return
         for job in self._laid_out.values():
             with suppress(OffpipeError):
@@ -270,7 +280,7 @@ class Attempts:
         """Record how a stage ended, where no commit or skip says it already."""
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
-            self._log.append("stage.finished", {"stage": result.name, "status": result.status, "why": what})
+            self.log.append("stage.finished", {"stage": result.name, "status": result.status, "why": what})
 
     def _make_directory(self, path: str) -> None:
         if path not in self._made_directories:

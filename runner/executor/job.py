@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from runner.contain.enforcement import NOTHING, Enforced
 from runner.errors import Fault
-from runner.executor.enforcement import NOTHING, Enforced
 from runner.results import StageResult
 from runner.values import Record, Value, made
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
     from runner.errors import OffpipeError
+    from runner.executor.publishing import Commit
     from runner.record.locks import StageLock
     from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
@@ -41,6 +42,7 @@ class Job(Record):
     before: dict[str, object] = made(default_factory=dict)
     limits: Enforced = NOTHING
     opening: bytes = b""  # the payload of the record that the attempt starts
+    commit: Commit | None = None  # of the attempt that succeeded
     network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running
 
     def fails_by(self, calls: NetworkCalls) -> bool:

@@ -14,11 +14,12 @@ from runner.contain.launch import Asked
 from runner.decide.plan import Skip
 from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
+from runner.executor.committing import Committer
 from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
 from runner.executor.unstarted import blocked_text, blocking, reasons_unstarted
-from runner.interrupts import SIGNALS
-from runner.results import AttemptResult, StageResult
+from runner.interrupts import Stopping
+from runner.results import StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from runner.executor.clock import Clock
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
+    from runner.marker import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
 REDECISIONS = 2
-OWN_SIGNAL_PATIENCE = 0.25
 
 
 class Executor:
@@ -57,32 +58,41 @@ class Executor:
         self._ticker = ticker
         self.results: dict[str, StageResult] = {}
         self._frontier = Frontier(graph, stages)
+        self._committer = Committer(attempts, self._published)
         self._backoff = Backoff(hooks, attempts.run_id, clock)
         self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
-        self._stopping = False
-        self._signals_passed_on = 0
+        self._stopping = Stopping(interrupts, launcher)
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
+        if self._committer.wakeup is not None:
+            self._poll.register(self._committer.wakeup, select.POLLIN)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
-        while True:
-            self._heed_interrupts()
-            self._wake_sleepers()
-            self._start_ready()
-            if not self._running and not self._sleeping:
-                break
-            self._wait()
-            exits = self._hear()
-            if all(ended.code == 0 and not ended.network for _, ended in exits):
-                self._start_ready()  # the next stage works while the outputs of these are hashed and made durable
-            for job, ended in exits:
-                self._settle(job, ended)
+        try:
+            while self._goes_on():
+                self._wait()
+                exits = self._hear()
+                if all(ended.code == 0 and not ended.network for _, ended in exits):
+                    self._start_ready()  # the next stage works while these are looked at
+                for job, ended in exits:
+                    self._settle(job, ended)
+                for job, step in self._committer.steps():
+                    self._publishing(job, step)
+        finally:
+            self._committer.close()
         self._give_up([name for name in self._stages if name not in self.results])
         return self.results
+
+    def _goes_on(self) -> bool:
+        """Do what can be done now; return whether there is something to wait for."""
+        self._heed_interrupts()
+        self._wake_sleepers()
+        self._start_ready()
+        return bool(self._running or self._sleeping or not self._committer.is_idle)
 
     def _hear(self) -> list[tuple[Job, Exit]]:
         """Take in what the launcher tells, and return the attempts that ended."""
@@ -102,7 +112,7 @@ class Executor:
 
     def _start_ready(self) -> None:
         """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
-        while not self._stopping:
+        while not self._stopping.has_begun and self._committer.has_room:
             if self._ahead is not None:
                 if not self._admits(self._ahead[0].stage):
                     return
@@ -183,28 +193,21 @@ class Executor:
         self._ticker.tick()
 
     def _heed_interrupts(self) -> None:
-        """Pass a first signal on as TERM, with the grace; a second one kills."""
-        if self._interrupts.count == self._signals_passed_on:
-            return
-        self._stopping = True
-        end = self._launcher.kill if self._interrupts.count > 1 else self._launcher.terminate
-        end()
-        self._signals_passed_on = self._interrupts.count
-        while self._sleeping:
-            self._interrupt(heapq.heappop(self._sleeping)[2])
+        if self._stopping.heed():
+            while self._sleeping:
+                self._interrupt(heapq.heappop(self._sleeping)[2])
 
     def _settle(self, job: Job, ended: Exit) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
         asked = job.asked_for_network(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not asked
-        interrupted = not succeeded and not asked and self._was_interrupted(attempt)
-        delay = None if succeeded or self._stopping else self._backoff.delay_after(job, attempt)
+        interrupted = not succeeded and not asked and self._stopping.is_why(attempt)
+        self._heed_interrupts()
+        delay = None if succeeded or self._stopping.has_begun else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
-            self._interrupts.tolerated = 1
-            self._guarded(job.stage, lambda: self._publish(job), job)
-            self._interrupts.tolerated = 0
+            self._publishing(job, lambda: self._publish(job))
         elif interrupted:
             self._interrupt(job)
         elif delay is not None:
@@ -215,23 +218,13 @@ class Executor:
                 self._attempts.partials.discard(job)  # from a checkpoint behind that the next run would not ask again
             self._fail(job, *self._backoff.failure(job))
 
-    def _was_interrupted(self, attempt: AttemptResult) -> bool:
-        """Whether an attempt failed because the run was asked to stop.
-
-        When every process gets the signal at once, the stage's end may be heard of before our own signal.
-        """
-        if attempt.signal in SIGNALS and not attempt.timed_out:
-            self._interrupts.await_signal(OWN_SIGNAL_PATIENCE)
-        self._heed_interrupts()
-        return self._stopping and self._interrupts.count > 0
-
     def _publish(self, job: Job) -> None:
         changed = self._attempts.changed_input(job)
         if changed is not None:
             self._attempts.partials.discard(job)
             if self._interrupts.count:
                 self._interrupt(job)
-            elif job.redecided == REDECISIONS or self._stopping:
+            elif job.redecided == REDECISIONS or self._stopping.has_begun:
                 what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
                 hint = "stop what writes to it, or give the stage a copy"
                 self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
@@ -246,11 +239,19 @@ class Executor:
             self._attempts.partials.discard(job)
             self._fail(job, fault, EXIT_STAGE_FAILED)
             return
-        outputs = self._attempts.publish(job)
+        self._committer.take(job, alone=not self._running)
+
+    def _published(self, job: Job, outputs: dict[str, OutputIdentity]) -> None:
         self._attempts.release(job)
         result = job.result(self._clock(), results.SUCCEEDED)
         result.outputs = outputs
         self._finish(result)
+
+    def _publishing(self, job: Job, step: Callable[[], None]) -> None:
+        """Go on with what a stage has finished, also after a first signal."""
+        self._interrupts.tolerated = 1
+        self._guarded(job.stage, step, job)
+        self._interrupts.tolerated = 0
 
     def _guarded(self, stage: Stage, action: Callable[[], None], job: Job | None = None) -> None:
         """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
@@ -269,8 +270,8 @@ class Executor:
         result = job.result(self._clock(), results.FAILED)
         result.fault, result.exit_code = fault, exit_code
         self._finish(result)
-        if not self._policy.keep_going and not self._stopping:  # else each sleeper that fails here would nest another
-            self._stopping = True
+        if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
+            self._stopping.has_begun = True
             while self._sleeping:
                 other = heapq.heappop(self._sleeping)[2]
                 self._fail(other, *self._backoff.failure(other, given_up=True))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
@@ -20,11 +21,20 @@ from runner.record.again import sync_or_discard
 from runner.record.state import write_marker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runner.decide.digests import DigestCache
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100
+
+
+class Commit(NamedTuple):
+    """What is on record of a stage's end: the tag that its partials have until they are in place, and its marker."""
+
+    tag: str
+    marker: Marker
 
 
 class Publisher:
@@ -61,17 +71,24 @@ class Publisher:
             return Fault(where, f'exit 0, but the stage did not write "{declared}"', hint)
         return None
 
-    def publish(
+    def make_durable(self, stage: Stage, tag: str) -> None:
+        """Make what a stage has finished durable, in whatever thread. OutputError when the stage made it unreadable."""
+        for declared in stage.outputs.values():
+            with _blaming_stage():
+                sync_or_discard(partial_path(self._spec.output_path(declared), tag))
+
+    def commit(
         self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str,
         before: Marker | None,
-    ) -> dict[str, OutputIdentity]:  # fmt: skip
-        """Make the outputs of one stage durable, record the commit, and put outputs and marker in place.
+    ) -> Commit:  # fmt: skip
+        """Record what a stage has finished, which is durable; the record is not yet.
 
         `before` is the marker that is replaced: the record names its commit, so that recovery knows which came later.
         """
         outputs: dict[str, OutputIdentity] = {}
         for name, declared in stage.outputs.items():
-            outputs[name] = self._identify(declared, partial_path(self._spec.output_path(declared), tag))
+            with _blaming_stage():
+                outputs[name] = self._identity(declared, partial_path(self._spec.output_path(declared), tag))
         data: dict[str, object] = {
             "stage": stage.name,
             "key": fingerprint.key,
@@ -83,19 +100,24 @@ class Publisher:
             "reasons": reasons[:REASONS_KEPT],
             "replaces": [before.run, before.audit_seq] if before else None,
         }
-        position = self._log.append("stage.commit", data, sync=self._durable)
-        for declared in stage.outputs.values():
-            real = self._spec.output_path(declared)
-            files.publish(partial_path(real, tag), real)
-            if self._durable:
-                self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
+        position = self._log.append("stage.commit", data)
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
             reasons[:REASONS_KEPT],
         )  # fmt: skip
-        write_marker(self._spec.paths, marker)
+        return Commit(tag, marker)
+
+    def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
+        """Rename what was committed, whose record is durable now, and write the marker."""
+        outputs = commit.marker.outputs
+        for one in outputs.values():
+            real = self._spec.output_path(one.path)
+            files.publish(partial_path(real, commit.tag), real)
+            if self._durable:
+                self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
+        write_marker(self._spec.paths, commit.marker)
         if self._durable:
-            self._unsynced[self._spec.paths.marker(stage.name)] = None
+            self._unsynced[self._spec.paths.marker(commit.marker.stage)] = None
         return outputs
 
     def sync(self) -> None:
@@ -116,21 +138,7 @@ class Publisher:
                 return True
         return False
 
-    def _identify(self, declared: str, partial: str) -> OutputIdentity:
-        """Make an output durable and digest it; OutputError when the stage made it unreadable."""
-        try:
-            return self._identity(declared, partial)
-        except InputError as error:
-            raise OutputError(*error.faults) from error
-        except (OSError, StateError) as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, PermissionError):
-                raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
-            raise
-
     def _identity(self, declared: str, partial: str) -> OutputIdentity:
-        if self._durable:
-            sync_or_discard(partial)
         if declared.endswith("/"):
             tree = digest_tree(partial, self._cache)
             status = os.lstat(partial)
@@ -138,6 +146,20 @@ class Publisher:
         with files.naming(partial, "read"):
             sha256, (size, mtime, _, inode) = self._cache.passing(partial)
         return OutputIdentity(declared, size, sha256, inode, mtime)
+
+
+@contextmanager
+def _blaming_stage() -> Iterator[None]:
+    """Raise OutputError for what a stage made so that nobody may read it."""
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(*error.faults) from error
+    except (OSError, StateError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, PermissionError):
+            raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
+        raise
 
 
 def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:

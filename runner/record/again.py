@@ -7,6 +7,7 @@ also that of another process: so one cannot make durable what somebody else wrot
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from runner.errors import StateError
 from runner.record import files
@@ -33,6 +34,22 @@ def sync_again(path: str) -> None:
     """Make durable what a process that is dead wrote to the log at `path`, and may have failed to sync."""
     write_again(path)
     files.sync_file(path)
+
+
+def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
+    """Make a log durable and return its size; when that fails, take back all but the `durable` bytes it had before."""
+    try:
+        files.sync_descriptor(descriptor, path)
+    except StateError:
+        take_back(path, durable)
+        raise
+    return os.fstat(descriptor).st_size
+
+
+def take_back(path: str, durable: int) -> None:
+    """Cut a log back to what is surely on disk; else the next run would read from memory what is not, and act on it."""
+    with suppress(StateError):
+        files.truncate(path, durable)
 
 
 def sync_or_discard(path: str) -> None:

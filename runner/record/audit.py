@@ -8,13 +8,13 @@ back, and said. Those who read without the key of a keyed log check its form alo
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
+from runner.record.again import sync_or_take_back, take_back
 from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
 from runner.record.seal import PLAIN
@@ -94,7 +94,8 @@ class AuditLog:
         self.seal = seal
         self.commits = commits or Commits()
         self._descriptor = files.open_append(path, new=last is None)
-        self._durable = os.fstat(self._descriptor).st_size
+        opened = os.fstat(self._descriptor)
+        self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
 
     def append(self, event: str, data: dict[str, object] | bytes, *, sync: bool = False) -> Position:
         """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`.
@@ -106,6 +107,7 @@ class AuditLog:
         seq, content = self.last.seq + 1, data if isinstance(data, bytes) else payload(data)
         line, digest = spell(content, event, self.run, seq, self._stamp(), self.last.hash, self.seal.hash)
         files.append(self._descriptor, line, self.path)
+        self.size += len(line)
         self.last = Position(seq, digest)
         if event == COMMIT:
             self.commits.note(loads(content) if isinstance(data, bytes) else data)
@@ -116,15 +118,27 @@ class AuditLog:
     def is_in_place(self) -> bool:
         """Whether the log that is written is the one at its path."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+            status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise StateError.from_os(error, self.path, "append to") from error
+        return (status.st_dev, status.st_ino) == self._file
 
     def sync(self) -> None:
         """Make every record so far durable, or take back those that are not."""
         self._durable = sync_or_take_back(self._descriptor, self.path, self._durable)
+
+    def flush(self) -> None:
+        """Make durable what is there, in whatever thread; the one that appends tells `flushed` how that ended."""
+        files.sync_descriptor(self._descriptor, self.path)
+
+    def flushed(self, size: int, error: StateError | None) -> None:
+        """Hear of the end of a `flush` that began at this size; with an error, take back what is not durable, raise."""
+        if error is not None:
+            take_back(self.path, self._durable)
+            raise error
+        self._durable = size
 
     def close(self) -> None:
         """Close the descriptor; the log stays as it is."""
@@ -171,20 +185,6 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
         return
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
-
-
-def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
-    """Make a log durable and return its size; when that fails, cut it back to the `durable` bytes it had before.
-
-    Else the next run would read from memory what is not on disk, and act on it: a second fsync would succeed.
-    """
-    try:
-        files.sync_descriptor(descriptor, path)
-    except StateError:
-        with suppress(StateError):
-            files.truncate(path, durable)
-        raise
-    return os.fstat(descriptor).st_size
 
 
 def cut_torn_line(path: str) -> int:

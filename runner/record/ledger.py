@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from runner.errors import StateError
 from runner.record import files
-from runner.record.again import PAGE, write_again
+from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.audit import (
     Position,
     cut_torn_line,
@@ -21,7 +21,6 @@ from runner.record.audit import (
     key_id_of,
     last_record,
     parse_record,
-    sync_or_take_back,
 )
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_head

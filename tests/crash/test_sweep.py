@@ -50,6 +50,15 @@ def sample(positions, number, seed):
     return [positions[0], *drawn, positions[-1]]
 
 
+def until_struck(sweep, kill):
+    """Strike, up to three times: what ends together shares a sync, so a run may have ended just before its position."""
+    for _ in range(3):
+        outcome = sweep.strike(kill)
+        if outcome.struck or outcome.faults:
+            break
+    return outcome
+
+
 def assert_mended(sweep, number, *, who="all", twice=False, torn=False):
     """Strike at `number` positions where there is somebody to kill; that most of them were reached is part of it."""
     calls = sweep.undisturbed()
@@ -61,7 +70,7 @@ def assert_mended(sweep, number, *, who="all", twice=False, torn=False):
         Kill(position, who, draw.randint(1, len(calls)) if twice else 0, torn)
         for position in sample(positions, number, f"{who} {number}")
     ]
-    outcomes = [sweep.strike(kill) for kill in kills]
+    outcomes = [until_struck(sweep, kill) for kill in kills]
     failed = [f"{outcome.kill}, {outcome.call}: {'; '.join(outcome.faults)}" for outcome in outcomes if outcome.faults]
     assert not failed, "\n".join(["", *failed])
     assert sweep.killed >= 0.7 * len(kills)
@@ -122,13 +131,12 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
-COMMITS = '        position = self._log.append("stage.commit", data, sync=self._durable)\n'
-RENAMES = """\
-        for declared in stage.outputs.values():
-            files.publish(partial_path(self._spec.output_path(declared), tag), self._spec.output_path(declared))
-        position = self._log.append("stage.commit", data, sync=self._durable)
-        stage = stage.replace(outputs={})
-"""
+COMMITS = '        position = self._log.append("stage.commit", data)\n'
+RENAMES = f"""\
+        for real in map(self._spec.output_path, stage.outputs.values()):
+            os.rename(partial_path(real, tag), real)
+        files.publish = lambda _partial, _real: None
+{COMMITS}"""
 REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {
     # file, what stands there, what is put in its place, where to kill, what the sweep says

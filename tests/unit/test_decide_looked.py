@@ -5,7 +5,7 @@ import pytest
 
 from runner.decide.looked import Looked, record
 from runner.decide.noop import decode
-from runner.decide.settled import COARSE_NS, TICK_NS
+from runner.settled import COARSE_NS, TICK_NS
 
 AROUND = ("1", "here")
 

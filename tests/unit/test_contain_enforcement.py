@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from runner.executor.enforcement import NOTHING, enforced
+from runner.contain.enforcement import NOTHING, enforced
 from runner.spec.model import Resources
 
 

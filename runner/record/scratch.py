@@ -7,17 +7,15 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from runner.decide.digests import signature
-from runner.decide.settled import is_settled
 from runner.record import files
+from runner.settled import is_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.decide.digests import Signature
     from runner.paths import StatePaths
 
-State = tuple[int, "Signature"]
+State = tuple[int, int, int, int, int]  # mode, size, mtime_ns, ctime_ns, inode
 
 
 class ScratchPool:
@@ -41,8 +39,7 @@ class ScratchPool:
         while self._empty:
             path, before = self._empty.pop()
             if _state(path) == before:
-                _, (_, modified, changed, _) = before
-                if is_settled(modified, changed, self._clock()):
+                if is_settled(before[2], before[3], self._clock()):
                     self._taken[path] = before
                 return path
             files.discard(path)
@@ -63,12 +60,12 @@ class ScratchPool:
 
 
 def _state(path: str) -> State | None:
-    """Return what tells whether a directory is the very one that it was, and as empty: its mode and its signature."""
+    """Return what tells whether a directory is the very one that it was, and as empty."""
     try:
         status = os.lstat(path)
     except OSError:
         return None
-    return status.st_mode, signature(status)
+    return status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _is_usable(path: str, state: State) -> bool:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from runner.spec.model import Resources
+
+class Resources(Protocol):
+    """What a stage says of its resources (spec.model.Resources)."""
+
+    @property
+    def enforce(self) -> bool: ...
+    @property
+    def cpus(self) -> float | None: ...
+    @property
+    def memory_mib(self) -> int | None: ...
 
 
 class Enforced(NamedTuple):

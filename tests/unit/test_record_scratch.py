@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from runner.executor.scratch import ScratchPool
 from runner.paths import StatePaths
+from runner.record.scratch import ScratchPool
 
 
 @pytest.fixture
