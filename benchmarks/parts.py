@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Iterator[Table]:
             f"parts of a stage, {durability}: {stages:,} of /bin/cp, -j1, all divided by the number of stages", parts,
             notes=[
                 f"together {spelled(wholes[durability].median)} a stage",
-                "`waiting for stage and disk` is the launcher, the program, the end of both, and the thread that syncs what",
+                "`waiting for stage and disk` is launcher, program, the end of both, and the thread that syncs what",
                 "the stages before have made; cpu is that of the runner's main thread",
                 synced(bench.place),
             ],

@@ -8,7 +8,8 @@ import os
 import sys
 
 from runner.decide.noop import PLAIN_VARIABLE
-from runner.quick import answer, asked
+from runner.quick import answer
+from runner.words import asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
 NO_NUMBER = "a record holds whole numbers below 2^53 only"
@@ -71,6 +72,11 @@ def parsed(content: bytes) -> object:
 def canonical(value: object) -> bytes:
     """Return the canonical bytes of `value`; ValueError for NaN or an infinity."""
     return _encode(value).encode("utf-8", "backslashreplace")
+
+
+def spelled(members: Mapping[str, bytes]) -> bytes:
+    """Return the canonical bytes of an object from those of its values; spelled at once, many take far more room."""
+    return b"{%b}" % b",".join(b"%b:%b" % (canonical(name), members[name]) for name in sorted(members))
 
 
 def digest(value: object) -> str:

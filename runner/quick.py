@@ -14,26 +14,15 @@ import time
 from runner import __version__
 from runner.decide.noop import PLAIN_VARIABLE, conditions_now, decode, record_path
 from runner.paths import StatePaths
+from runner.words import asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, NamedTuple
-
-    class Asked(NamedTuple):
-        """What is asked for: a spec, below which workspace, and how its run is to be recorded and told."""
-
-        spec: str
-        workspace: str | None
-        durable: bool
-        quiet: bool
+    from typing import Any
 
 
-VERBS = frozenset({"clean", "plan", "status", "explain", "log", "verify", "validate", "graph", "doctor", "schema"})
 LARGEST = 1 << 29  # bytes of a record
-_IRRELEVANT = {"-k", "--keep-going"}  # where nothing runs
-_QUIET = {"-q", "--quiet"}
-_VALUED = ("-j", "--jobs", "--workspace", "--durability")
 
 
 def answer(words: Sequence[str]) -> int | None:
@@ -57,7 +46,7 @@ def _answer(words: Sequence[str]) -> int | None:
     plain = asked(words)
     if plain is None:
         return None
-    spec, workspace, durable, quiet = plain
+    spec, workspace, durable, quiet, *_ = plain  # where nothing runs, how is of no matter
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
@@ -88,38 +77,6 @@ def _load() -> None:
     """Load what is used next."""
     import runner.record.noop
     import runner.record.others  # noqa: F401
-
-
-def asked(given: Sequence[str]) -> Asked | None:
-    """Return what a command line of a few plain forms asks for: a run; any other is for the parser."""
-    words = list(given)
-    if words[:1] == ["run"]:
-        del words[0]
-    elif words and words[0] in VERBS:
-        return None
-    spec, workspace, durability, quiet = "", None, "full", False
-    pending = iter(words)
-    for word in pending:
-        name, mark, value = word.partition("=")
-        if word in _QUIET:
-            quiet = True
-        elif name in _VALUED:
-            value = value if mark else next(pending, "")
-            if name == "--workspace" and value:
-                workspace = value
-            elif name == "--durability" and value in ("full", "process"):
-                durability = value
-            elif name not in ("-j", "--jobs") or not _is_count(value):
-                return None
-        elif word not in _IRRELEVANT and not (word[:2] == "-j" and _is_count(word[2:])):
-            if spec or not word or word.startswith("-"):
-                return None
-            spec = word
-    return (spec, workspace, durability == "full", quiet) if spec else None  # type: ignore[return-value] # no class here
-
-
-def _is_count(text: str) -> bool:
-    return len(text) < 10 and text.isascii() and text.isdigit() and int(text) > 0
 
 
 def _read(path: str) -> bytes:

@@ -48,6 +48,7 @@ LEAVES = (
     "results",
     "settled",
     "values",
+    "words",
 )
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
@@ -65,6 +66,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "results": LEAVES,
     "settled": (),
     "values": (),
+    "words": (),
     "retry": ("errors",),
     "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
@@ -78,7 +80,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("errors", "quick", "cli", "decide.noop", "contain.ahead", "contain.warmth"),
+    "__main__": ("errors", "quick", "cli", "words", "decide.noop", "contain.ahead", "contain.warmth"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.

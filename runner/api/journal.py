@@ -97,7 +97,13 @@ class Journal:
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
         """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head."""
-        sha256 = write_metrics(self._spec.paths, self.run_id, self._metrics(status, stages, seconds), sync=self.durable)
+        metrics = {
+            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self._layers,
+            "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
+        }  # fmt: skip
+        sha256 = write_metrics(
+            self._spec.paths, self.run_id, metrics, self._stage_metrics(stages), sync=self.durable
+        )  # fmt: skip
         files.discard(self._spec.paths.run_temporary(self.run_id))
         if self.durable:
             files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
@@ -111,30 +117,30 @@ class Journal:
             return self._ledger.head()
         return self._ledger.append(CLOSED, self.run_id, position, sync=self.durable).position.hash
 
-    def _metrics(self, status: str, stages: dict[str, StageResult], seconds: float) -> dict[str, object]:
-        earlier = self._before.get("stages")
-        merged: dict[str, object] = dict(earlier) if isinstance(earlier, dict) else {}
+    def _stage_metrics(self, stages: dict[str, StageResult]) -> dict[str, bytes]:
+        """Return the metrics of each stage in this part of the run and those before, as they are spelled."""
+        told = self._before.get("stages")
+        earlier: dict[str, object] = told if isinstance(told, dict) else {}
+        merged = {name: canonical(before) for name, before in earlier.items()}
         for name, result in stages.items():
-            before = merged.get(name)
+            before = earlier.get(name)
             if result.status == results.SKIPPED and isinstance(before, dict):
                 continue  # it ran in an earlier part of this run
             attempts = before.get("attempts") if isinstance(before, dict) else None
-            merged[name] = {
-                "status": result.status,
-                "seconds": round(result.seconds, 6),
-                "inputBytes": result.input_bytes,
-                "enforced": result.enforced,
-                "outputBytes": sum(output.size for output in result.outputs.values()),
-                "attempts": [
-                    *(attempts if isinstance(attempts, list) else ()),
-                    *(attempt.as_metrics() for attempt in result.attempts),
-                ],
-            }
-        return {
-            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "stages": merged,
-            "isolation": self._layers,
-            "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
-        }  # fmt: skip
+            merged[name] = canonical(
+                {
+                    "status": result.status,
+                    "seconds": round(result.seconds, 6),
+                    "inputBytes": result.input_bytes,
+                    "enforced": result.enforced,
+                    "outputBytes": sum(output.size for output in result.outputs.values()),
+                    "attempts": [
+                        *(attempts if isinstance(attempts, list) else ()),
+                        *(attempt.as_metrics() for attempt in result.attempts),
+                    ],
+                }
+            )
+        return merged
 
     @staticmethod
     def is_unfinished(session: Session, run_id: str | None) -> bool:

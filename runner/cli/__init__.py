@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.cli.parser import Invocation
+    from runner.cli.invocation import Invocation
 
 __all__ = ["flushed", "main", "report"]
 
@@ -51,14 +51,14 @@ def report(error: OffpipeError) -> int:
 
 def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
     """Read the words and do what they ask for; whatever goes wrong ends here."""
-    from runner.cli.parser import HelpShown, parse
+    from runner.cli.invocation import plain_run
 
     invocation = None
     try:
-        invocation = parse(words, stdout)
+        invocation = plain_run(words) or _parsed(words, stdout)
+        if invocation is None:
+            return _check_results(stdout, stderr, EXIT_OK)
         code = _done(invocation, stdout, stderr)
-    except HelpShown:
-        return _check_results(stdout, stderr, EXIT_OK)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
         as_json = "--json" in words if invocation is None else invocation.flag("json")
         return _report(
@@ -67,6 +67,16 @@ def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
     if invocation.verb == "run":
         return code  # results that nobody could read change nothing about what was done
     return _check_results(stdout, stderr, code)
+
+
+def _parsed(words: list[str], stdout: Stream) -> Invocation | None:
+    """Return what the words ask for; None when they are answered already, by help."""
+    from runner.cli.parser import HelpShown, parse
+
+    try:
+        return parse(words, stdout)
+    except HelpShown:
+        return None
 
 
 def _done(invocation: Invocation, stdout: Stream, stderr: Stream) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from runner.cli.help import EPILOGUES
+from runner.cli.invocation import Invocation
 from runner.cli.options import OF_VERBS
 from runner.cli.table import PROGRAM, VERBS
 from runner.errors import Fault, UsageError
@@ -22,20 +23,6 @@ WIDTH = 79
 
 class HelpShown(Exception):  # noqa: N818 - nothing went wrong
     """A verb's help was asked for, and is written."""
-
-
-class Invocation(NamedTuple):
-    """What the command line asks for: a verb, the spec (empty for a verb without), the stages, and the options."""
-
-    verb: str
-    spec: str
-    stages: tuple[str, ...]
-    given: argparse.Namespace
-    words: tuple[str, ...]
-
-    def flag(self, name: str) -> bool:
-        """Whether an option is set; False where the verb has no such option."""
-        return bool(getattr(self.given, name, False))
 
 
 def parse(words: Sequence[str], stdout: Stream) -> Invocation:

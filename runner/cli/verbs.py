@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from runner.api import Options
-    from runner.cli.parser import Invocation
+    from runner.cli.invocation import Invocation
     from runner.display.streams import Stream
     from runner.errors import Fault
 

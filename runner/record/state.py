@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.canonical import LARGEST, canonical, parsed
+from runner.canonical import LARGEST, canonical, parsed, spelled
 from runner.errors import Fault, StateError
 from runner.marker import Marker
 from runner.record import files
@@ -41,12 +41,18 @@ def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker |
     return marker
 
 
-def write_metrics(paths: StatePaths, run: str, metrics: dict[str, object], *, sync: bool, atomic: bool = True) -> str:
-    """Replace the metrics file of a run and return the hex SHA-256 of its bytes.
+def write_metrics(
+    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes] | None = None, *, sync: bool,
+    atomic: bool = True,
+) -> str:  # fmt: skip
+    """Replace the metrics file of a run and return the hex SHA-256 of its bytes; `stages` are in canonical spelling.
 
     Not `atomic` for a run that did nothing: nobody reads its metrics before its audit log, written next, names them.
     """
-    content = canonical(metrics) + b"\n"
+    parts = {name: canonical(value) for name, value in metrics.items()}
+    if stages is not None:
+        parts["stages"] = spelled(stages)
+    content = spelled(parts) + b"\n"
     if atomic:
         files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
     else:

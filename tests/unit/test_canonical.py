@@ -5,11 +5,16 @@ import os
 
 import pytest
 
-from runner.canonical import canonical, digest, parsed
+from runner.canonical import canonical, digest, parsed, spelled
 
 
 def test_keys_are_sorted_and_nothing_is_spaced():
     assert canonical({"b": [1, None], "a": {"d": True, "c": "ü"}}) == '{"a":{"c":"ü","d":true},"b":[1,null]}'.encode()
+
+
+@pytest.mark.parametrize("value", [{}, {"b": [1, None], "a": {"d": 0.5}, '\u00fc"': "x", "B": 1}])
+def test_an_object_is_spelled_the_same_by_its_parts(value):
+    assert spelled({name: canonical(part) for name, part in value.items()}) == canonical(value)
 
 
 def test_the_order_of_keys_is_no_difference():

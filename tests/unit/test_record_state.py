@@ -85,6 +85,21 @@ def test_the_digest_of_metrics_is_that_of_their_bytes(paths, atomic):
     assert os.listdir(paths.temporary) == []
 
 
+def test_metrics_of_many_stages_take_little_more_room_than_their_file(paths):
+    import tracemalloc
+
+    attempt = {"number": 1, "seconds": 0.5, "code": 0, "signal": None, "maxRssBytes": 1000, "cpuSeconds": 0.25}
+    stages = {f"s{n}": state.canonical({"status": "succeeded", "attempts": [attempt]}) for n in range(5_000)}
+    tracemalloc.start()
+    try:
+        state.write_metrics(paths, "r", {"v": 1}, stages, sync=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * os.path.getsize(paths.metrics("r"))
+    assert list(state.read_metrics(paths, "r")["stages"]) == sorted(stages)
+
+
 def test_a_stage_file_has_a_version_of_its_own(paths, tmp_path):
     state.write_stage_file(str(tmp_path / "a.json"), {"name": "a"})
     assert json.loads((tmp_path / "a.json").read_bytes()) == {"v": 1, "name": "a"}
