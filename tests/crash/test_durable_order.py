@@ -78,7 +78,7 @@ PLANTED = {
     ),
     "directories and markers are not synced": ("api/running.py", "        publisher.sync()\n", "", "durably in place"),
     "the directories above are not synced": ("paths.py", "while found[-1] != top", "while False", "durably in place"),
-    "metrics are not synced": ("api/journal.py", "seconds), sync=self.durable)", "seconds), sync=False)", "metrics"),
+    "metrics are not synced": ("api/journal.py", "(stages), sync=self.durable", "(stages), sync=False", "metrics"),
     "the log is not synced before the ledger": (
         "record/audit.py",
         "        if sync:\n",
