@@ -81,6 +81,7 @@ class Zygote:
         builtins.__import__ = self._recording
 
     def _recording(
+        self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
         self,
         name: str,
         globals: Any = None,  # noqa: A002, ANN401 - the signature of __import__
@@ -128,7 +129,8 @@ class Zygote:
             sys.modules.clear()
             sys.modules.update(shown)
             self._showing = shown
-        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+        if not self._starts_frozen:
+            gc.freeze()  # a stage's collections would look at all that is there, and copy every page
         pid = -1
         try:
             pid = os.fork()
@@ -181,8 +183,9 @@ class Zygote:
 
         Of the launcher's descriptors the one that is `kept` stays open.
         """
-        if "gc" in request["preload"]:
-            gc.unfreeze()
+        looks = "gc" in request["preload"]
+        if self._starts_frozen != looks:  # what is frozen in every interpreter could not be told from ours any more
+            (gc.unfreeze if looks else gc.freeze)()
         gc.enable()
         isolation.become_program()
         os.closerange(3, kept)
