@@ -32,6 +32,10 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
+# Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
+MORE_INTERPRETERS = frozenset(
+    ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
+)
 MOST_SCRIPTS = 16  # that are kept
 OWN = ("resource",)  # imported by wait4(2) of the launcher, every time
 # Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
@@ -181,6 +185,8 @@ class Zygote:
     def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
         """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
 
+        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
+            return False
         Of the launcher's descriptors the one that is `kept` stays open.
         """
         looks = "gc" in request["preload"]

@@ -1,6 +1,9 @@
 # ruff: noqa: E501 - programs in a line each
 """Programs that look at the interpreter they run in, or end in every way there is; each is run both ways."""
 
+import sys
+
+MORE_INTERPRETERS = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
 STATE = """
 import json, os, signal, sys
 hidden = ("PIPELINE_", "TMPDIR")
@@ -120,6 +123,8 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "time": "import time, os\nprint(time.tzname, time.timezone, time.localtime(0)[:5])\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\nprint(time.localtime(0)[:5])\n",
     "gc": "import gc\nprint(gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug())\n",
     "resource": "import resource\nprint([(name, resource.getrlimit(getattr(resource, name))) for name in dir(resource) if name.startswith('RLIMIT_') and name != 'RLIMIT_RTTIME'])\n",
+    "interpreters": f"import {MORE_INTERPRETERS} as more\n"
+    "print('made', flush=True)\nmore.run_string(more.create(), 'import sys; print(sys.path[:2], flush=True)')\n",
     "status": "keep = ('Name', 'Umask', 'Uid', 'Gid', 'Groups', 'Threads', 'SigQ', 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'CapInh', 'CapPrm', 'CapEff',"
     " 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Seccomp_filters')\nprint([line for line in open('/proc/self/status') if line.split(':')[0] in keep])\n"
     "import os\nprint(os.access('/proc/self/mem', os.R_OK), os.path.exists('/proc/self/fd/1'), len(os.listdir('/proc/self/task')))\n",
