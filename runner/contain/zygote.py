@@ -81,11 +81,11 @@ class Zygote:
         self._env: dict[bytes, bytes] = {}  # of this process, from the first fork on: what the first stage got
         self._made: list[int] = []  # the standard streams, by identity
         self._null_block = 0  # as they are made for: the block size of /dev/null
+        self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
 
     def _recording(
-        self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
         self,
         name: str,
         globals: Any = None,  # noqa: A002, ANN401 - the signature of __import__
@@ -148,6 +148,8 @@ class Zygote:
         """Nothing more is loaded from here on, and all is made that is the same for most stages."""
         self._modules = dict(sys.modules)
         builtins.__import__ = self._import
+        if sys.version_info >= (3, 12):
+            self._add_made_modules()
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
         handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
@@ -159,6 +161,13 @@ class Zygote:
         self._null_block = os.fstat(0).st_blksize
         self._ending = Ending()
         gc.disable()  # there is no garbage in cycles here
+
+    def _add_made_modules(self) -> None:
+        """Modules that one which is no package has made of itself, as typing does typing.io, come with that one."""
+        for name in self._modules.keys() - self._loaded:
+            maker = name.rpartition(".")[0]
+            if maker in self._modules and not hasattr(self._modules[maker], "__path__"):
+                self._needs.setdefault(maker, set()).add(name)
 
     def _look(self, request: Request) -> None:
         """Keep what the stage's program is now."""
@@ -176,6 +185,8 @@ class Zygote:
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
+        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
+            return False
         theirs, own = request["env"], _environment()
         if any(name.startswith(UNLIKE) and theirs.get(name) != own.get(name) for name in {*theirs, *own}):
             return False
@@ -185,8 +196,6 @@ class Zygote:
     def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
         """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
 
-        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
-            return False
         Of the launcher's descriptors the one that is `kept` stays open.
         """
         looks = "gc" in request["preload"]
@@ -200,6 +209,8 @@ class Zygote:
         self._change_environment(request["env"])
         script = self._scripts[request["script"] or b""]
         script.begin()
+        if sys.version_info >= (3, 12) and (threading := sys.modules.get("threading")):
+            threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.path.insert(0, script.directory())
