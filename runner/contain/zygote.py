@@ -148,8 +148,7 @@ class Zygote:
         """Nothing more is loaded from here on, and all is made that is the same for most stages."""
         self._modules = dict(sys.modules)
         builtins.__import__ = self._import
-        if sys.version_info >= (3, 12):
-            self._add_made_modules()
+        self._add_made_modules()
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
         handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
@@ -209,7 +208,7 @@ class Zygote:
         self._change_environment(request["env"])
         script = self._scripts[request["script"] or b""]
         script.begin()
-        if sys.version_info >= (3, 12) and (threading := sys.modules.get("threading")):
+        if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sys
 
 import pytest
 from pipeline_bench import PipelineBench
@@ -15,7 +14,6 @@ from runner.contain.zygote import PURE
 
 # What differs from run to run either way: addresses, long numbers, the run's own directory of logs and scratch.
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
-NOT_MENDED = sys.version_info < (3, 12)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +54,7 @@ def ends_of(root):
     return found
 
 
-@pytest.mark.parametrize(
-    "probe",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(NOT_MENDED, reason="on 3.11, see docs/known-limits.md", strict=True))
-        if name == "imports"
-        else name
-        for name in PROBES
-    ],
-)
+@pytest.mark.parametrize("probe", PROBES)
 def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(both, probe):
     (forked, forked_log), (fresh, fresh_log) = (each[probe] for each in both)
     lines = [log.decode("utf-8", "backslashreplace").splitlines() for log in (fresh_log, forked_log)]
