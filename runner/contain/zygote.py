@@ -32,6 +32,10 @@ else:
 UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 """What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
+# Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
+MORE_INTERPRETERS = frozenset(
+    ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
+)
 MOST_SCRIPTS = 16  # that are kept
 OWN = ("resource",)  # imported by wait4(2) of the launcher, every time
 # Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
@@ -77,6 +81,7 @@ class Zygote:
         self._env: dict[bytes, bytes] = {}  # of this process, from the first fork on: what the first stage got
         self._made: list[int] = []  # the standard streams, by identity
         self._null_block = 0  # as they are made for: the block size of /dev/null
+        self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
 
@@ -128,7 +133,8 @@ class Zygote:
             sys.modules.clear()
             sys.modules.update(shown)
             self._showing = shown
-        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+        if not self._starts_frozen:
+            gc.freeze()  # a stage's collections would look at all that is there, and copy every page
         pid = -1
         try:
             pid = os.fork()
@@ -142,6 +148,7 @@ class Zygote:
         """Nothing more is loaded from here on, and all is made that is the same for most stages."""
         self._modules = dict(sys.modules)
         builtins.__import__ = self._import
+        self._add_made_modules()
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
         handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
@@ -153,6 +160,13 @@ class Zygote:
         self._null_block = os.fstat(0).st_blksize
         self._ending = Ending()
         gc.disable()  # there is no garbage in cycles here
+
+    def _add_made_modules(self) -> None:
+        """Modules that one which is no package has made of itself, as typing does typing.io, come with that one."""
+        for name in self._modules.keys() - self._loaded:
+            maker = name.rpartition(".")[0]
+            if maker in self._modules and not hasattr(self._modules[maker], "__path__"):
+                self._needs.setdefault(maker, set()).add(name)
 
     def _look(self, request: Request) -> None:
         """Keep what the stage's program is now."""
@@ -170,6 +184,8 @@ class Zygote:
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
+        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
+            return False
         theirs, own = request["env"], _environment()
         if any(name.startswith(UNLIKE) and theirs.get(name) != own.get(name) for name in {*theirs, *own}):
             return False
@@ -181,8 +197,9 @@ class Zygote:
 
         Of the launcher's descriptors the one that is `kept` stays open.
         """
-        if "gc" in request["preload"]:
-            gc.unfreeze()
+        looks = "gc" in request["preload"]
+        if self._starts_frozen != looks:  # what is frozen in every interpreter could not be told from ours any more
+            (gc.unfreeze if looks else gc.freeze)()
         gc.enable()
         isolation.become_program()
         os.closerange(3, kept)
@@ -191,6 +208,8 @@ class Zygote:
         self._change_environment(request["env"])
         script = self._scripts[request["script"] or b""]
         script.begin()
+        if threading := sys.modules.get("threading"):
+            threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.path.insert(0, script.directory())

@@ -26,11 +26,11 @@ def both(tmp_path_factory):
         bench = PipelineBench(root)
         bench.write("helper.py", "WHO = 'the helper'\n")
         for name, source in PROBES.items():
-            bench.write(f"{name}.py", source)
+            bench.write(f"probe_{name}.py", source)
         bench.define(
             *(
-                {"name": name, "processor": f"{name}.py", "args": ["one", "\u00fc"], "outputs": {"out": f"out/{name}"},
-                 "freshInterpreter": fresh, "timeoutSeconds": 30}
+                {"name": name, "processor": f"probe_{name}.py", "args": ["one", "\u00fc"],
+                 "outputs": {"out": f"out/{name}"}, "freshInterpreter": fresh, "timeoutSeconds": 30}
                 for name in PROBES
             ),
             defaults={"retry": {"attempts": 1}},

@@ -1,8 +1,12 @@
 # ruff: noqa: E501 - programs in a line each
 """Programs that look at the interpreter they run in, or end in every way there is; each is run both ways."""
 
+import sys
+
+MORE_INTERPRETERS = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
 STATE = """
 import json, os, signal, sys
+import helper
 hidden = ("PIPELINE_", "TMPDIR")
 frames, frame = [], sys._getframe()
 print(json.dumps({
@@ -14,7 +18,8 @@ print(json.dumps({
     "prefix": [sys.prefix, sys.exec_prefix, sys.base_prefix], "warnoptions": sys.warnoptions, "x": sys._xoptions,
     "bytecode": sys.dont_write_bytecode, "meta_path": [str(one) for one in sys.meta_path],
     "hooks": [len(sys.path_hooks), sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__],
-    "importers": sorted(sys.path_importer_cache), "import": __import__.__name__,
+    "importers": sorted(set(sys.path_importer_cache).difference(
+        *(getattr(module, "__path__", ()) for module in sys.modules.values()))), "import": __import__.__name__,
     "descriptors": sorted(os.listdir("/proc/self/fd"))[:-1],
     "env": {name: value for name, value in os.environ.items() if not name.startswith(hidden)}, "order": [
         name for name in os.environ if not name.startswith(hidden)],
@@ -118,6 +123,8 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "closed_stdout": "import sys\nprint('x')\nsys.stdout.close()\n",
     "closed_descriptor": "import os, sys\nprint('x')\nos.close(1)\n",
     "time": "import time, os\nprint(time.tzname, time.timezone, time.localtime(0)[:5])\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\nprint(time.localtime(0)[:5])\n",
+    "interpreters": f"import {MORE_INTERPRETERS} as more\n"
+    "print('made', flush=True)\nmore.run_string(more.create(), 'import sys; print(sys.path[:2], flush=True)')\n",
     "gc": "import gc\nprint(gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug())\n",
     "resource": "import resource\nprint([(name, resource.getrlimit(getattr(resource, name))) for name in dir(resource) if name.startswith('RLIMIT_') and name != 'RLIMIT_RTTIME'])\n",
     "status": "keep = ('Name', 'Umask', 'Uid', 'Gid', 'Groups', 'Threads', 'SigQ', 'SigPnd', 'ShdPnd', 'SigBlk', 'SigIgn', 'SigCgt', 'CapInh', 'CapPrm', 'CapEff',"
