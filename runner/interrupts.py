@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import select
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner.errors import InterruptedRunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -87,21 +88,19 @@ class Interrupts:
             pass  # the pipe is full of earlier ones: the reader wakes anyway
 
 
-class Stages(Protocol):
-    """All that is running (contain.client.Launcher)."""
-
-    def terminate(self) -> None: ...
-    def kill(self) -> None: ...
-
-
 class Stopping:
     """Whether a run ends before all is done, by a signal or for its caller's reasons: then `has_begun`."""
 
-    def __init__(self, interrupts: Interrupts, stages: Stages) -> None:
+    def __init__(self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None]) -> None:
+        """`terminate` and `kill` are for all that runs, in the grace that it has and at once."""
         self._interrupts = interrupts
-        self._stages = stages
+        self._end_all = terminate, kill
         self._passed_on = 0
         self.has_begun = False
+
+    def begin(self) -> None:
+        """Start nothing more."""
+        self.has_begun = True
 
     def heed(self) -> bool:
         """Pass a first signal on as TERM, with the grace; a second one kills. False when none came since the last."""
@@ -109,8 +108,7 @@ class Stopping:
         if count == self._passed_on:
             return False
         self.has_begun = True
-        end = self._stages.kill if count > 1 else self._stages.terminate
-        end()
+        self._end_all[count > 1]()
         self._passed_on = count
         return True
 

@@ -29,7 +29,9 @@ class _Declared(type):
     """Turns the annotations of a class into its slots, and what is assigned to them into defaults."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Declared:
-        fields = tuple(namespace.get("__annotations__", ()))
+        if any(vars(base).get("__slots__") for base in bases):
+            raise TypeError(f"{name} cannot add to the fields of a class that has some")
+        fields = tuple(namespace.get("__annotations__", ()))  # is there by `from __future__ import annotations` only
         namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = fields
         return super().__new__(cls, name, bases, namespace)
@@ -58,10 +60,13 @@ class _Fields(metaclass=_Declared):  # noqa: PLW1641 - only what stays as it is 
                 raise TypeError(f"{type(self).__name__} is not given its {field}")
             put(self, field, value)
         if named or len(given) > len(fields):
-            raise TypeError(f"{type(self).__name__} is given more than its fields: {', '.join(named)}")
+            more = ", ".join(named) or f"{len(given)} values for {len(fields)}"
+            raise TypeError(f"{type(self).__name__} is given more than its fields: {more}")
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and tuple(self._values()) == tuple(other._values())
+        if type(other) is not type(self):
+            return NotImplemented
+        return tuple(self._values()) == tuple(other._values())
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.__slots__)

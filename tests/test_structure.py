@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
 LEAVES = (
+    "clock",
     "errors",
     "paths",
     "hookspecs",
@@ -59,6 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "paths": (),
     "hookspecs": LEAVES,  # and types, below
     "canonical": LEAVES,
+    "clock": (),
     "interrupts": LEAVES,
     "levels": LEAVES,
     "marker": LEAVES,

@@ -22,7 +22,7 @@ NEEDED = (
     "runner.decide.syntax",
     "shutil",  # trees are removed
     "runner.executor.attempts",
-    "runner.executor.clock",
+    "runner.clock",
     "runner.executor.loop",
     "runner.executor.publishing",
     "runner.record.recovery",

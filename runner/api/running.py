@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
     from runner.api.options import Options
+    from runner.clock import Clock
     from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
     from runner.executor.attempts import Attempts
-    from runner.executor.clock import Clock
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
 
@@ -167,19 +167,25 @@ def _run_locked(
 ) -> RunResult:  # fmt: skip
     """`plan` was made without the lock, after `seen` was its last holder; it holds if no other came between."""
     from runner.api.plugins import make_plugins
-    from runner.contain.ahead import dismiss
 
     manager = make_plugins((*heard.hooks(), *plugins))
     if plan is None or plan.is_noop or seen is None:
         return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, None, clock)
     # There is work, and the lock was free: the launcher gets ready while what the lock takes is loaded.
-    launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
-    dismiss()  # one that was started ahead, where a plugin gives another
+    launcher = _made_launcher(manager, session)
     try:
         launcher.load(session.imports)
         return _run_holding(session, options, plan, seen, began, interrupts, heard, manager, launcher, clock)
     finally:
         launcher.close()
+
+
+def _made_launcher(manager: PluginManager, session: Session) -> Launcher:
+    from runner.contain.ahead import dismiss
+
+    launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
+    dismiss()  # one that was started ahead, where a plugin gives another
+    return launcher
 
 
 def _run_holding(
@@ -197,7 +203,7 @@ def _run_holding(
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
-        launcher: Launcher = early or manager.hook.offpipe_make_launcher(spec=spec)
+        launcher = early or _made_launcher(manager, session)
         try:
             preload()
             lock.write_holder(holder(None, launcher))
@@ -228,7 +234,7 @@ def _execute(
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
     from runner.api.surroundings import policy, surroundings
-    from runner.executor.clock import Monotonic
+    from runner.clock import Monotonic
     from runner.executor.loop import Executor
 
     spec = session.spec

@@ -19,9 +19,9 @@ from runner.api.refusals import refuse, refuse_newer
 from runner.api.running import Quiet, attempts_of, outcome, skipped
 from runner.api.session import Session, untold
 from runner.api.surroundings import policy, surroundings
+from runner.clock import Monotonic
 from runner.contain.guard import settle
 from runner.errors import OffpipeError
-from runner.executor.clock import Monotonic
 from runner.executor.loop import Executor
 from runner.interrupts import Interrupts
 from runner.levels import STRICT

@@ -80,8 +80,9 @@ def dismiss() -> None:
         os.close(requests)
         os.close(replies)
         try:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # else nobody knows whose number it is by now
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # SIGCHLD is ignored by whoever started the runner
 
@@ -89,11 +90,17 @@ def dismiss() -> None:
 def _pipe_above_stdio() -> tuple[int, int]:
     """A pipe that is not on descriptors 0 to 2, even where the runner was started with some of those closed."""
     low = os.pipe()
+    high: list[int] = []
     try:
-        return fcntl.fcntl(low[0], fcntl.F_DUPFD_CLOEXEC, 3), fcntl.fcntl(low[1], fcntl.F_DUPFD_CLOEXEC, 3)
+        high.extend(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low)
+    except OSError:
+        for end in high:
+            os.close(end)
+        raise
     finally:
-        os.close(low[0])
-        os.close(low[1])
+        for end in low:
+            os.close(end)
+    return high[0], high[1]
 
 
 def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:

@@ -1,4 +1,4 @@
-"""The launcher: a small single-threaded program that starts every stage, keeps its time limit, and ends what it left.
+"""The launcher: a small program of one loop that starts every stage, keeps its time limit, and ends what it left.
 
 What `program` runs. Requests come on descriptor 0, reports go out on descriptor 1: a 4-byte length and a marshalled
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed

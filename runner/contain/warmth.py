@@ -74,11 +74,13 @@ def has_python(spec: str) -> bool | None:
     A glance at its text, which is to be right nearly always: what is wrong is noticed once the spec is read.
     """
     try:
+        if not stat.S_ISREG(os.stat(spec).st_mode):  # to open a pipe or a device can do anything
+            return None
         descriptor = os.open(spec, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError):
         return None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # what is read from a pipe is gone
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
         text = os.read(descriptor, LOOKED_AT)
     except OSError:

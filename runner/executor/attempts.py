@@ -78,7 +78,7 @@ class Attempts:
         self._numbers = dict(earlier)
         self._keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
-        self._laid_out: dict[str, Job] = {}  # whose attempts have not ended yet, by stage
+        self._held: dict[str, Job] = {}  # whose locks are, by stage
         self._launched = 0
 
     # ---- deciding ----
@@ -128,6 +128,7 @@ class Attempts:
         if not lock.acquire():
             return False
         job.lock = lock
+        self._held[job.stage.name] = job
         return True
 
     def prepare(self, job: Job) -> Launch:
@@ -136,7 +137,6 @@ class Attempts:
         Raises SpecError when the command line cannot be made, or its program is not there.
         """
         stage, run = job.stage, self.run_id
-        self._laid_out[stage.name] = job
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
         job.tag = partial_tag(run, job.number)
@@ -204,7 +204,6 @@ class Attempts:
             ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
         self.log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
-        del self._laid_out[job.stage.name]
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = real_identities(self._spec, job.stage)
@@ -249,7 +248,6 @@ class Attempts:
     def abandon(self, job: Job) -> None:
         """Take back an attempt that was laid out and will not be started."""
         self._give_back_scratch(job)
-        del self._laid_out[job.stage.name]
         if job.log:
             files.discard(job.log)
         self.partials.sweep(job)
@@ -261,20 +259,24 @@ class Attempts:
         The next run would do it, but room may be just what is missing. Where the log is gone, what lies there may be
         another run's.
         """
+        is_ours = False
         with suppress(OffpipeError):
-            if not self.log.is_in_place():
-                return
-        for job in self._laid_out.values():
+            is_ours = self.log.is_in_place()
+        for job in [*self._held.values()]:
             with suppress(OffpipeError):
-                self.partials.sweep(job)
+                if is_ours and job.commit is None:
+                    self.partials.sweep(job)
+            self.release(job)
         with suppress(OffpipeError):
-            files.discard(self._paths.run_temporary(self.run_id))
+            if is_ours:
+                files.discard(self._paths.run_temporary(self.run_id))
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""
         if job.lock is not None:
             job.lock.release()
             job.lock = None
+            del self._held[job.stage.name]
 
     def record_end(self, result: StageResult) -> None:
         """Record how a stage ended, where no commit or skip says it already."""

@@ -1,114 +1,122 @@
 """Stages that succeeded, until they are published: what they made is made durable while other stages run.
 
-Several at a time, in rounds: one syncs the outputs of the stages that have ended since the last began, and the log,
-where the commits stand of those whose outputs the last one synced. So however long a disk takes, nobody waits for it
-but those who need the outputs, and what ends meanwhile it writes in one go.
+One thread syncs outputs, in the order in which their stages ended, and one the log: what is committed while it does
+shares its next sync. So nobody waits for the disk but those who need the outputs, and stages that ended later.
 
-The thread does nothing but sync: what is recorded and renamed is so by the loop's own, in the order of recovery.
+The threads do nothing but sync: what is recorded and renamed is so by the loop's own, in the order of recovery.
 """
 
 from __future__ import annotations
 
+import select
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING
 
-from runner.record.syncing import SyncThread
+from runner.errors import InterruptedRunError
+from runner.record.syncing import Syncs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runner.errors import StateError
     from runner.executor.attempts import Attempts
     from runner.executor.job import Job
+    from runner.interrupts import Interrupts
     from runner.marker import OutputIdentity
 
     Step = tuple[Job, Callable[[], None]]
     Published = Callable[[Job, dict[str, OutputIdentity]], None]
 
-MOST = 64  # stages that wait at a time: each holds its lock open
-
-
-class _Round(NamedTuple):
-    """What is being synced: outputs of these, and the log up to this size for the commits of those."""
-
-    ended: list[Job]
-    committed: list[Job]
-    size: int
+MOST = 64  # stages that wait at a time: each holds its lock open, and a kill costs all their work
+OUTPUTS, LOG = "outputs", "log"
 
 
 class Committer:
-    """Takes jobs that succeeded, and calls `published` for each when its outputs are in place."""
+    """Takes jobs that succeeded, and calls `published` for each when its outputs are in place.
 
-    def __init__(self, attempts: Attempts, published: Published) -> None:
+    `poll` wakes when there are `steps` to take.
+    """
+
+    def __init__(self, attempts: Attempts, published: Published, poll: select.poll) -> None:
         self._attempts = attempts
         self._log = attempts.log
         self._published = published
-        self._ended: list[Job] = []
-        self._committed: list[Job] = []
-        self._round: _Round | None = None
-        self._thread = SyncThread() if attempts.durable else None
-
-    @property
-    def wakeup(self) -> int | None:
-        """A descriptor that is readable when there are `steps` to take; None when nothing is ever waited for."""
-        return self._thread.wakeup if self._thread else None
+        self._poll = poll
+        self._waiting = 0
+        self._committed: list[Job] = []  # on record, and no sync of the log that covers it has begun
+        self._covered: list[Job] = []  # by the sync that has
+        self._size = 0  # of the log, when that began
+        self._syncs: Syncs | None = None
 
     @property
     def is_idle(self) -> bool:
-        return not (self._ended or self._committed or self._round)
+        return self._waiting == 0
 
     @property
     def has_room(self) -> bool:
-        waiting = len(self._round.ended) + len(self._round.committed) if self._round else 0
-        return waiting + len(self._ended) + len(self._committed) < MOST
+        return self._waiting < MOST
 
     def take(self, job: Job, *, alone: bool) -> None:
-        """Publish a job: at once where nothing is to be synced, or nothing goes on meanwhile (`alone`)."""
-        if self._thread is None or (alone and self.is_idle):
-            if self._attempts.durable:
-                self._attempts.make_durable(job)
+        """Publish a job: at once where nothing has to be durable; and where nothing goes on meanwhile (`alone`)."""
+        if not self._attempts.durable:
             self._attempts.commit(job)
-            if self._attempts.durable:
-                self._log.sync()
+            self._put_in_place(job)
+        elif alone and self.is_idle:
+            self._attempts.make_durable(job)
+            self._attempts.commit(job)
+            self._log.sync()
             self._put_in_place(job)
         else:
-            self._ended.append(job)
+            self._opened().ask(OUTPUTS, job, partial(self._attempts.make_durable, job))
+            self._waiting += 1
 
     def steps(self) -> Iterator[Step]:
-        """Yield what can be done now without waiting, each for a job, which it may fail; then begin the next round.
+        """Yield what can be done now without waiting, each for a job, which it may fail.
 
         StateError when the log cannot be made durable.
         """
-        if self._thread is None:
-            return
-        if self._round is not None:
-            errors = self._thread.ended()
-            if errors is None:
-                return
-            ended, committed, size = self._round
-            self._round = None
-            if committed:
-                self._log.flushed(size, cast("StateError | None", errors.pop()))
-            for job in committed:
-                yield job, partial(self._put_in_place, job)
-            for job, error in zip(ended, errors, strict=True):
+        for token, error in self._syncs.ended() if self._syncs else ():
+            if token is LOG:
+                self._log.flushed(self._size, error)
+                covered, self._covered = self._covered, []
+                for job in covered:
+                    self._waiting -= 1
+                    yield job, partial(self._put_in_place, job)
+            else:
+                job = token  # type: ignore[assignment] # there are no others
                 yield job, partial(self._commit, job, error)
-        if self._ended or self._committed:
-            self._round = _Round(self._ended, self._committed, self._log.size)
-            self._ended, self._committed = [], []
-            syncs = [partial(self._attempts.make_durable, job) for job in self._round.ended]
-            self._thread.begin([*syncs, *([self._log.flush] if self._round.committed else [])])
+            self._cover()
+
+    def hurry(self, interrupts: Interrupts) -> None:
+        """After a second signal: let what has not been synced by now count as interrupted."""
+        if self._syncs and interrupts.first is not None and interrupts.count > 1:
+            self._syncs.cancel(OUTPUTS, InterruptedRunError(interrupts.first))
 
     def close(self) -> None:
-        """Wait for the thread, and let it go. What is not published by now is the next run's."""
-        if self._thread is not None:
-            self._thread.close()
+        """Wait for what is being synced, and let go. What is not published by now is the next run's."""
+        if self._syncs:
+            self._poll.unregister(self._syncs.wakeup)
+            self._syncs.close()
+            self._syncs = None
+
+    def _opened(self) -> Syncs:
+        if self._syncs is None:
+            self._syncs = Syncs()
+            self._poll.register(self._syncs.wakeup, select.POLLIN)
+        return self._syncs
 
     def _commit(self, job: Job, error: Exception | None) -> None:
+        self._waiting -= 1
         if error is not None:
             raise error
         self._attempts.commit(job)
+        self._waiting += 1
         self._committed.append(job)
+
+    def _cover(self) -> None:
+        """Have the log synced with what was committed, unless a sync of it lasts."""
+        if self._committed and not self._covered:
+            self._covered, self._committed, self._size = self._committed, [], self._log.size
+            self._opened().ask(LOG, LOG, self._log.flush)
 
     def _put_in_place(self, job: Job) -> None:
         self._published(job, self._attempts.put_in_place(job))

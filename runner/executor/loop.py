@@ -1,6 +1,6 @@
 """Walks the graph: starts what is ready and admitted, settles what ended, until nothing is left.
 
-One thread, one loop: it waits for the launcher, a signal, or the end of a back-off, whichever is first.
+One loop, which waits for the launcher, a signal, a sync, or the end of a back-off, whichever is first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runner.executor.backoff import Backoff
 from runner.executor.committing import Committer
 from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
-from runner.executor.unstarted import blocked_text, blocking, reasons_unstarted
+from runner.executor.unstarted import blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.results import StageResult
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from pluggy import HookRelay
 
+    from runner.clock import Clock
     from runner.contain.client import Exit, Launch, Launcher
     from runner.decide.plan import Plan
     from runner.executor.attempts import Attempts
-    from runner.executor.clock import Clock
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
     from runner.marker import OutputIdentity
@@ -58,17 +58,15 @@ class Executor:
         self._ticker = ticker
         self.results: dict[str, StageResult] = {}
         self._frontier = Frontier(graph, stages)
-        self._committer = Committer(attempts, self._published)
         self._backoff = Backoff(hooks, attempts.run_id, clock)
         self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
-        self._stopping = Stopping(interrupts, launcher)
+        self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
-        if self._committer.wakeup is not None:
-            self._poll.register(self._committer.wakeup, select.POLLIN)
+        self._committer = Committer(attempts, self._published, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
@@ -81,7 +79,12 @@ class Executor:
                 for job, ended in exits:
                     self._settle(job, ended)
                 for job, step in self._committer.steps():
-                    self._publishing(job, step)
+                    self._tolerating(job, step)
+                    self._heed_interrupts()
+                    self._start_ready()
+        except BaseException:
+            self._launcher.close()  # first: no stage is to go on while a slow disk is waited for
+            raise
         finally:
             self._committer.close()
         self._give_up([name for name in self._stages if name not in self.results])
@@ -194,6 +197,7 @@ class Executor:
 
     def _heed_interrupts(self) -> None:
         if self._stopping.heed():
+            self._committer.hurry(self._interrupts)
             while self._sleeping:
                 self._interrupt(heapq.heappop(self._sleeping)[2])
 
@@ -207,7 +211,7 @@ class Executor:
         delay = None if succeeded or self._stopping.has_begun else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
-            self._publishing(job, lambda: self._publish(job))
+            self._tolerating(job, lambda: self._check_and_commit(job))
         elif interrupted:
             self._interrupt(job)
         elif delay is not None:
@@ -218,7 +222,7 @@ class Executor:
                 self._attempts.partials.discard(job)  # from a checkpoint behind that the next run would not ask again
             self._fail(job, *self._backoff.failure(job))
 
-    def _publish(self, job: Job) -> None:
+    def _check_and_commit(self, job: Job) -> None:
         changed = self._attempts.changed_input(job)
         if changed is not None:
             self._attempts.partials.discard(job)
@@ -247,7 +251,7 @@ class Executor:
         result.outputs = outputs
         self._finish(result)
 
-    def _publishing(self, job: Job, step: Callable[[], None]) -> None:
+    def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Go on with what a stage has finished, also after a first signal."""
         self._interrupts.tolerated = 1
         self._guarded(job.stage, step, job)
@@ -271,7 +275,7 @@ class Executor:
         result.fault, result.exit_code = fault, exit_code
         self._finish(result)
         if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
-            self._stopping.has_begun = True
+            self._stopping.begin()
             while self._sleeping:
                 other = heapq.heappop(self._sleeping)[2]
                 self._fail(other, *self._backoff.failure(other, given_up=True))
@@ -292,9 +296,5 @@ class Executor:
         if self._ahead is not None:
             self._attempts.abandon(self._ahead[0])
         interrupted = self._interrupts.count > 0
-        for name, why in reasons_unstarted(self._graph, names, self.results, interrupted=interrupted).items():
-            decision = self._plan.decisions[name]
-            if isinstance(decision, Skip):
-                self._finish(StageResult(name, results.SKIPPED, key=decision.key))
-            else:
-                self._finish(StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why)))
+        for result in unstarted(self._graph, self._plan, names, self.results, interrupted=interrupted):
+            self._finish(result)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.decide.plan import Skip
+from runner.errors import Fault
+from runner.results import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from runner.results import StageResult
+    from runner.decide.plan import Plan
     from runner.spec.graph import Graph
 
 GOOD = (results.SUCCEEDED, results.SKIPPED)
@@ -23,6 +26,18 @@ def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list
 def blocked_text(stages: Iterable[str]) -> str:
     """Return why a stage that needs these, which failed, does not start."""
     return f"{results.BLOCKED_BY} {', '.join(stages)}"
+
+
+def unstarted(
+    graph: Graph, plan: Plan, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
+) -> Iterator[StageResult]:
+    """Yield the result of each stage that was never started: up to date as it was planned, or blocked by the end."""
+    for name, why in reasons_unstarted(graph, names, ended, interrupted=interrupted).items():
+        decision = plan.decisions[name]
+        if isinstance(decision, Skip):
+            yield StageResult(name, results.SKIPPED, key=decision.key)
+        else:
+            yield StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
 
 
 def reasons_unstarted(

@@ -133,7 +133,7 @@ class AuditLog:
         """Make durable what is there, in whatever thread; the one that appends tells `flushed` how that ended."""
         files.sync_descriptor(self._descriptor, self.path)
 
-    def flushed(self, size: int, error: StateError | None) -> None:
+    def flushed(self, size: int, error: Exception | None) -> None:
         """Hear of the end of a `flush` that began at this size; with an error, take back what is not durable, raise."""
         if error is not None:
             take_back(self.path, self._durable)

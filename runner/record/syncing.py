@@ -1,4 +1,4 @@
-"""A thread that makes things durable, so that whoever has other things to do need not wait for the disk."""
+"""Threads that make things durable, so that whoever has other things to do need not wait for the disk."""
 
 from __future__ import annotations
 
@@ -12,60 +12,87 @@ from runner.record import files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Told = tuple[object, Exception | None]
 
-class SyncThread:
-    """One thread, started when it is first needed; `wakeup` is readable when what it was given has `ended`.
 
-    StateError where there is no descriptor for that.
+class Syncs:
+    """What is to be synced: in order by each of a few threads, which start when they are first needed.
+
+    `wakeup` is readable when something has `ended`. StateError where there is no descriptor for that.
     """
 
     def __init__(self) -> None:
-        with files.naming("the thread that syncs", "wait for"):
+        with files.naming("the threads that sync", "wait for"):
             self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._rounds: SimpleQueue[list[Callable[[], None]] | None] = SimpleQueue()
-        self._errors: list[Exception | None] = []
-        self._thread: Thread | None = None
+        self._lines: dict[str, _Line] = {}
+        self._told: SimpleQueue[Told] = SimpleQueue()
 
-    def begin(self, syncs: list[Callable[[], None]]) -> None:
-        """Have all of these called, one after the other; one that fails holds up none."""
-        if self._thread is None:
-            self._thread = Thread(target=self._work, name="sync", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # the system has no more threads for us
-                self._thread = None
-                self._call(syncs)
-                return
-        self._rounds.put(syncs)
+    def ask(self, line: str, token: object, sync: Callable[[], None]) -> None:
+        """Have this called when all that was asked of the same line before has been; `token` is what it is told by."""
+        if line not in self._lines:
+            self._lines[line] = _Line(line, self._tell)
+        self._lines[line].ask(token, sync)
 
-    def ended(self) -> list[Exception | None] | None:
-        """Return what each raised, or None while it lasts."""
+    def ended(self) -> list[Told]:
+        """Return what has ended since the last look: its token, and what it raised or None."""
         try:
-            os.read(self.wakeup, 1)
+            count = len(os.read(self.wakeup, 4096))
         except BlockingIOError:
-            return None
-        errors, self._errors = self._errors, []
-        return errors
+            return []
+        return [self._told.get() for _ in range(count)]
+
+    def cancel(self, line: str, error: Exception) -> None:
+        """Let what has not begun end with this error."""
+        if line in self._lines:
+            self._lines[line].cancelled = error
 
     def close(self) -> None:
-        """Wait for its end, which may be long in coming where a disk does not answer."""
-        if self._thread is not None:
-            self._rounds.put(None)
-            self._thread.join()
+        """Wait for what is being synced now, and leave the rest."""
+        for line in self._lines.values():
+            line.close()
         os.close(self.wakeup)
         os.close(self._write_end)
 
-    def _work(self) -> None:
-        while (syncs := self._rounds.get()) is not None:
-            self._call(syncs)
+    def _tell(self, token: object, error: Exception | None) -> None:
+        """Runs in a *thread*."""
+        self._told.put((token, error))
+        os.write(self._write_end, b"!")
 
-    def _call(self, syncs: list[Callable[[], None]]) -> None:
-        errors: list[Exception | None] = []
-        for sync in syncs:
+
+class _Line:
+    """One thread and its queue."""
+
+    def __init__(self, name: str, tell: Callable[[object, Exception | None], None]) -> None:
+        self.cancelled: Exception | None = None
+        self._tell = tell
+        self._queue: SimpleQueue[tuple[object, Callable[[], None]] | None] = SimpleQueue()
+        self._thread: Thread | None = Thread(target=self._work, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no more threads for us: the caller waits
+            self._thread = None
+
+    def ask(self, token: object, sync: Callable[[], None]) -> None:
+        if self._thread is None:
+            self._call(token, sync)
+        else:
+            self._queue.put((token, sync))
+
+    def close(self) -> None:
+        self.cancelled = self.cancelled or InterruptedError()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (asked := self._queue.get()) is not None:
+            self._call(*asked)
+
+    def _call(self, token: object, sync: Callable[[], None]) -> None:
+        error = self.cancelled
+        if error is None:
             try:
                 sync()
-                errors.append(None)
-            except Exception as error:  # noqa: BLE001 - raised again by the loop
-                errors.append(error)
-        self._errors = errors
-        os.write(self._write_end, b"!")
+            except Exception as raised:  # noqa: BLE001 - whoever asked is told
+                error = raised
+        self._tell(token, error)

@@ -1,4 +1,4 @@
-"""Stages that end while others run are committed in rounds, by a thread that syncs: the promises hold for these too."""
+"""Stages that end while others run are made durable by threads: the same promises hold for them."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_n
     assert faults(bench.traced(*TWO, after=(killed, until))) == []
 
 
-def test_the_order_tells_when_the_commits_of_a_round_are_not_synced(bench, tmp_path):
+def test_the_order_tells_when_commits_are_not_synced(bench, tmp_path):
     for package in ("runner", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     place = tmp_path / "runner/executor/committing.py"
-    before = "[self._log.flush] if"
+    before = "ask(LOG, LOG, self._log.flush)"
     assert before in place.read_text()
-    place.write_text(place.read_text().replace(before, "[str] if"))
+    place.write_text(place.read_text().replace(before, "ask(LOG, LOG, str)"))
     side_by_side(bench)
     found = faults(bench.traced(*TWO, exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
     assert any("stage.commit is" in one for one in found), found

@@ -58,3 +58,11 @@ def test_a_glance_at_no_spec_tells_nothing_and_takes_nothing_away(tmp_path):
     assert os.read(reader, 100) == b'{"stages": []}'
     os.close(reader)
     os.close(writer)
+
+
+def test_a_glance_opens_no_pipe_whose_writer_would_take_it_for_the_reader(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "spec.json")
+    opened = []
+    monkeypatch.setattr(os, "open", lambda *words: opened.append(words))
+    assert has_python(f"{tmp_path}/spec.json") is None
+    assert opened == []

@@ -1,4 +1,4 @@
-"""The thread that syncs: what it was given has ended when `wakeup` is readable, and every error is told."""
+"""The threads that sync: what was asked for has ended when `wakeup` is readable, and every error is told."""
 
 from __future__ import annotations
 
@@ -11,68 +11,80 @@ import threading
 import pytest
 
 from runner.errors import StateError
-from runner.record.syncing import SyncThread
+from runner.record.syncing import Syncs
 
 
 @pytest.fixture
-def thread():
-    made = SyncThread()
+def syncs():
+    made = Syncs()
     yield made
     made.close()
 
 
-def ended(thread):
-    """What each call raised, waited for as the loop does."""
+def ended(syncs, count):
+    """So many that have ended, waited for as the loop does."""
     poll = select.poll()
-    poll.register(thread.wakeup, select.POLLIN)
-    assert poll.poll(30_000)
-    return thread.ended()
+    poll.register(syncs.wakeup, select.POLLIN)
+    found = []
+    while len(found) < count:
+        assert poll.poll(30_000)
+        found += syncs.ended()
+    return found
 
 
 def refuse():
     raise StateError.from_os(OSError(errno.EIO, "no"), "x", "sync")
 
 
-def test_calls_are_made_in_order_in_another_thread(thread):
-    found = []
-    thread.begin([lambda: found.append(threading.get_ident()), lambda: found.append("then")])
-    assert ended(thread) == [None, None]
-    assert found[0] != threading.get_ident()
-    assert found[1] == "then"
+def test_a_line_makes_its_calls_in_order_in_a_thread_of_its_own(syncs):
+    threads = []
+    for token in range(5):
+        syncs.ask("one", token, lambda: threads.append(threading.get_ident()))
+    assert ended(syncs, 5) == [(token, None) for token in range(5)]
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
 
 
-def test_one_that_fails_holds_up_none_and_is_told_in_its_place(thread):
-    thread.begin([refuse, lambda: None, refuse])
-    first, second, third = ended(thread)
-    assert isinstance(first, StateError)
-    assert second is None
-    assert isinstance(third, StateError)
-
-
-def test_nothing_has_ended_while_it_lasts(thread):
+def test_one_line_does_not_wait_for_another(syncs):
     goes_on = threading.Event()
-    thread.begin([goes_on.wait])
-    assert thread.ended() is None
+    syncs.ask("slow", "a", goes_on.wait)
+    syncs.ask("other", "b", lambda: None)
+    assert ended(syncs, 1) == [("b", None)]
+    assert syncs.ended() == []
     goes_on.set()
-    assert ended(thread) == [None]
-    assert thread.ended() is None
+    assert ended(syncs, 1) == [("a", None)]
 
 
-def test_one_round_follows_another(thread):
-    for _ in range(3):
-        thread.begin([refuse])
-        assert isinstance(ended(thread)[0], StateError)
+def test_one_that_fails_holds_up_none_and_is_told_by_its_token(syncs):
+    syncs.ask("one", "a", refuse)
+    syncs.ask("one", "b", lambda: None)
+    (first, error), second = ended(syncs, 2)
+    assert first == "a"
+    assert isinstance(error, StateError)
+    assert second == ("b", None)
 
 
-def test_without_a_thread_to_be_had_the_caller_waits(thread, monkeypatch):
+def test_what_is_cancelled_is_not_called(syncs):
+    begun, goes_on, called = threading.Event(), threading.Event(), []
+    syncs.ask("one", "a", lambda: (begun.set(), goes_on.wait()))
+    syncs.ask("one", "b", lambda: called.append("b"))
+    begun.wait()
+    error = InterruptedError()
+    syncs.cancel("one", error)
+    goes_on.set()
+    assert ended(syncs, 2) == [("a", None), ("b", error)]
+    assert called == []
+
+
+def test_without_a_thread_to_be_had_the_caller_waits(syncs, monkeypatch):
     def none_left(_self):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", none_left)
     found = []
-    thread.begin([lambda: found.append(threading.get_ident())])
-    assert ended(thread) == [None]
+    syncs.ask("one", "a", lambda: found.append(threading.get_ident()))
     assert found == [threading.get_ident()]
+    assert ended(syncs, 1) == [("a", None)]
 
 
 def test_without_a_descriptor_it_says_so():
@@ -82,6 +94,6 @@ def test_without_a_descriptor_it_says_so():
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         with pytest.raises(StateError, match="EMFILE"):
-            SyncThread()
+            Syncs()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

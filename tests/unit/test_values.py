@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -37,6 +38,16 @@ def test_fields_are_given_in_their_order_or_by_name():
 def test_what_does_not_fit_the_fields_is_refused(given, named):
     with pytest.raises(TypeError):
         Place(*given, **named)
+
+
+def test_a_class_that_would_lose_fields_is_refused():
+    with pytest.raises(TypeError, match="cannot add to the fields"):
+        type("More", (Place,), {"__annotations__": {"depth": "int"}})
+
+
+def test_who_compares_with_anything_is_asked_too():
+    assert Place("a") == mock.ANY
+    assert Place("a") != "a"
 
 
 def test_a_default_that_is_made_is_nobody_elses():

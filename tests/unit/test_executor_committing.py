@@ -1,0 +1,219 @@
+"""When what a stage made is published: after its sync and that of its commit, and who has to wait for what."""
+
+from __future__ import annotations
+
+import errno
+import select
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from runner.errors import InterruptedRunError, StateError
+from runner.executor.committing import MOST, Committer
+
+
+class Log:
+    def __init__(self):
+        self.size = 0
+        self.told = []
+        self.error = None
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def sync(self):
+        self.told.append("sync")
+
+    def flush(self):
+        self.goes_on.wait()
+        if self.error:
+            raise self.error
+
+    def flushed(self, size, error):
+        self.told.append(size)
+        if error is not None:
+            raise error
+
+
+class Attempts:
+    """Those of a run; `hold` keeps the sync of one job from ending, `refuse` makes it fail."""
+
+    def __init__(self, *, durable=True):
+        self.durable = durable
+        self.log = Log()
+        self.done = []
+        self.hold = {}
+        self.refuse = {}
+
+    def make_durable(self, job):
+        if job in self.hold:
+            self.hold[job].wait()
+        if job in self.refuse:
+            raise self.refuse[job]
+
+    def commit(self, job):
+        self.log.size += 1
+        self.done.append(f"commit {job}")
+
+    def put_in_place(self, job):
+        self.done.append(f"place {job}")
+        return {}
+
+
+class Bench:
+    def __init__(self, **how):
+        self.attempts = Attempts(**how)
+        self.published = []
+        self.failed = {}
+        self.poll = select.poll()
+        self.committer = Committer(self.attempts, lambda job, _outputs: self.published.append(job), self.poll)
+
+    def take(self, *jobs, alone=False):
+        for job in jobs:
+            self.committer.take(job, alone=alone)
+
+    def step(self):
+        """Wait until something has ended, and take the steps that this allows."""
+        assert self.poll.poll(30_000), "nothing ends"
+        for job, step in self.committer.steps():
+            try:
+                step()
+            except (StateError, InterruptedRunError) as error:
+                self.failed[job] = error
+
+    def until(self, told):
+        while not told():
+            self.step()
+
+    def until_idle(self):
+        self.until(lambda: self.committer.is_idle)
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def bench(**how):
+        made.append(Bench(**how))
+        return made[-1]
+
+    yield bench
+    for one in made:
+        for event in (*one.attempts.hold.values(), one.attempts.log.goes_on):
+            event.set()
+        one.committer.close()
+
+
+def eio():
+    return StateError.from_os(OSError(errno.EIO, "no"), "x", "sync")
+
+
+def test_a_job_that_is_alone_is_published_at_once(make):
+    bench = make()
+    bench.take("a", alone=True)
+    assert (bench.published, bench.attempts.log.told) == (["a"], ["sync"])
+    assert bench.committer.is_idle
+
+
+def test_without_durability_every_job_is(make):
+    bench = make(durable=False)
+    bench.take("a", "b")
+    assert (bench.published, bench.attempts.log.told) == (["a", "b"], [])
+
+
+def test_beside_others_a_job_is_published_when_its_commit_is_durable(make):
+    bench = make()
+    bench.take("a", "b", "c")
+    assert not bench.committer.is_idle
+    bench.until_idle()
+    assert sorted(bench.published) == ["a", "b", "c"]
+    done = bench.attempts.done
+    assert all(done.index(f"commit {job}") < done.index(f"place {job}") for job in "abc")
+
+
+def test_what_is_committed_while_the_log_is_synced_shares_its_next_sync(make):
+    bench = make()
+    bench.attempts.log.goes_on.clear()
+    bench.take("a", "b", "c")
+    bench.until(lambda: len(bench.attempts.done) == 3)
+    assert bench.published == []
+    bench.attempts.log.goes_on.set()
+    bench.until_idle()
+    assert bench.published == ["a", "b", "c"]
+    assert len(bench.attempts.log.told) <= 2
+
+
+def test_a_slow_output_holds_up_no_commit_of_those_before_it(make):
+    bench = make()
+    bench.attempts.hold["slow"] = threading.Event()
+    bench.take("a", "slow")
+    bench.until(lambda: bench.published == ["a"])
+    bench.attempts.hold["slow"].set()
+    bench.until_idle()
+    assert bench.published == ["a", "slow"]
+
+
+def test_an_output_that_cannot_be_synced_fails_its_own_stage_and_its_room_is_given_back(make):
+    bench = make()
+    bench.attempts.refuse["bad"] = eio()
+    bench.take("a", "bad", "b")
+    bench.until_idle()
+    assert (sorted(bench.published), list(bench.failed)) == (["a", "b"], ["bad"])
+    assert "commit bad" not in bench.attempts.done
+
+
+def test_when_the_log_cannot_be_synced_nothing_is_published(make):
+    bench = make()
+    bench.attempts.log.error = eio()
+    bench.take("a", "b")
+    with pytest.raises(StateError, match="EIO"):
+        bench.until_idle()
+    assert bench.published == []
+
+
+def test_only_so_many_wait_at_a_time(make):
+    bench = make()
+    bench.attempts.hold["0"] = threading.Event()
+    bench.take(*map(str, range(MOST - 1)))
+    assert bench.committer.has_room
+    bench.take("last")
+    assert not bench.committer.has_room
+    bench.attempts.hold["0"].set()
+    bench.until_idle()
+    assert bench.committer.has_room
+
+
+def test_after_a_second_signal_nothing_more_is_synced_but_what_is_committed_is_published(make):
+    bench = make()
+    bench.attempts.hold["b"] = threading.Event()
+    bench.take("a", "b", "c", "d")
+    bench.until(lambda: "commit a" in bench.attempts.done)
+    bench.committer.hurry(SimpleNamespace(first=2, count=1))
+    bench.committer.hurry(SimpleNamespace(first=2, count=2))
+    bench.attempts.hold["b"].set()
+    bench.until_idle()
+    assert sorted(bench.published) == ["a", "b"]
+    assert sorted(bench.failed) == ["c", "d"]
+    assert all(isinstance(error, InterruptedRunError) for error in bench.failed.values())
+
+
+def test_closing_waits_for_what_is_being_synced_and_leaves_the_rest(make):
+    bench = make()
+    begun, ends = threading.Event(), threading.Event()
+    calls = []
+
+    def first(job):
+        calls.append(job)
+        begun.set()
+        ends.wait()
+
+    bench.attempts.make_durable = first
+    bench.take("a", "b")
+    begun.wait()
+    closing = threading.Thread(target=bench.committer.close)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive()
+    ends.set()
+    closing.join()
+    assert calls == ["a"]
