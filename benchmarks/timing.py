@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -95,15 +96,31 @@ def interleave(
     return samples
 
 
-def timed(command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str, str] | None = None) -> Usage:
-    """Run a command to its end and return what it and its children took; its output is nobody's. Raises Failed."""
+def timed(
+    command: Sequence[str | Path], cwd: Path = CHECKOUT, env: Mapping[str, str] | None = None, most: float | None = None
+) -> Usage:
+    """Run a command to its end and return what it and its children took; its output is nobody's.
+
+    Raises Failed, also for one that has not ended after `most` seconds and is killed then.
+    """
     words = [str(word) for word in command]
     os.sync()
     starter = [sys.executable, "-I", "-S", CHECKOUT / "benchmarks/spawned.py", *words]
-    ended = subprocess.run(starter, cwd=cwd, env=environment(env or {}), capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise Failed(ended.stderr.strip().rpartition("\n")[2])
-    seconds, processor, peak, floor, code = map(float, ended.stdout.split())
+    started = subprocess.Popen(
+        starter, cwd=cwd, env=environment(env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, complained = started.communicate(timeout=most)
+    except BaseException as error:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Failed(f"had not ended after {most:g} s") from None
+        raise
+    if started.returncode:
+        raise Failed(complained.strip().rpartition("\n")[2])
+    seconds, processor, peak, floor, code = map(float, said.split())
     if code:
         raise Failed(f"exit {code:.0f} of {Path(words[0]).name} {' '.join(words[1:])}")
     return Usage(seconds, processor, int(peak) * 1024, int(floor) * 1024)

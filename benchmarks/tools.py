@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.timing import Usage
     from benchmarks.work import Step, Work
 
+MOST = 180.0  # seconds that another tool is waited for
 DURABILITIES = ("full", "process")
 
 
@@ -41,7 +42,7 @@ class Tool:
         self.run(tree, 2)
 
     def run(self, tree: Path, jobs: int = 1) -> Usage:
-        return timed(self.command(jobs), tree, self.environment(tree))
+        return timed(self.command(jobs), tree, self.environment(tree), MOST if self.is_peer else None)
 
     def environment(self, tree: Path) -> dict[str, str]:
         """Return what keeps the tool's own files where they are removed with the rest."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -132,6 +134,16 @@ def test_a_command_is_timed_with_its_own_memory_and_its_failure_told(tmp_path) -
     assert 4 << 20 < usage.peak < len(held)
     with pytest.raises(Failed, match="exit 3 of python"):
         timed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path) -> None:
+    holds = "import fcntl, time; file = open('held', 'w'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(60)"
+    began = time.monotonic()
+    with pytest.raises(Failed, match=r"had not ended after 2 s"):
+        timed([sys.executable, "-c", holds], tmp_path, most=2)
+    with open(tmp_path / "held") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+    assert time.monotonic() - began < 30
 
 
 # ---- what is said of it ----------------------------------------------------------------------------------------------
