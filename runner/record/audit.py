@@ -15,8 +15,8 @@ from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
-from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
+from runner.record.outputs import COMMIT, CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
 from runner.record.spelling import GENESIS, spell
@@ -81,9 +81,9 @@ class AuditLog:
 
     def __init__(
         self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
-        commits: Commits | None = None,
+        outputs: CommittedOutputs | None = None,
     ) -> None:  # fmt: skip
-        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `commits` are its own.
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `outputs` are its own.
 
         Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
         """
@@ -92,7 +92,7 @@ class AuditLog:
         self._stamp = stamp
         self.last = last or Position(-1, GENESIS)
         self.seal = seal
-        self.commits = commits or Commits()
+        self.outputs = outputs or CommittedOutputs()
         self._descriptor = files.open_append(path, new=last is None)
         opened = os.fstat(self._descriptor)
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
@@ -110,7 +110,7 @@ class AuditLog:
         self.size += len(line)
         self.last = Position(seq, digest)
         if event == COMMIT:
-            self.commits.note(loads(content) if isinstance(data, bytes) else data)
+            self.outputs.note(loads(content) if isinstance(data, bytes) else data)
         if sync:
             self.sync()
         return self.last

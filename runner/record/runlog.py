@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.record.chain import Chain, lost_its_end
-from runner.record.commits import COMMIT, Commits
 from runner.record.lines import Lines, NotRegularError, read_plain
+from runner.record.outputs import COMMIT, CommittedOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -59,7 +59,7 @@ class RunLog:
         self._findings = findings
         self._markers = markers
         self._heads = heads
-        self._commits = Commits()
+        self._outputs = CommittedOutputs()
         self._event = ""
         self._metrics: str | None = None
         self._doubt = False
@@ -148,7 +148,7 @@ class RunLog:
             self._markers.excuse(self.run, record["seq"])
             return
         try:
-            self._commits.note(record["data"])
+            self._outputs.note(record["data"])
             self._markers.take(self.run, record["seq"], record["data"], self._order, closed=self._end is not None)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.chain.damaged("data", "is not that of a commit")
@@ -161,7 +161,7 @@ class RunLog:
         self._metrics = str(data.get("metricsSha256"))
         if data.get("records") != record["seq"] + 1:
             self.chain.damaged("data.records", f"is not {record['seq'] + 1}, as many as there are up to here")
-        for field, value in self._commits.seal().items():
+        for field, value in self._outputs.totals().items():
             if data.get(field) != value:
                 self.chain.damaged(f"data.{field}", "is not what the commits of this log add up to")
 
