@@ -1,6 +1,6 @@
 """The environment of a launcher that runs Python stages by forking: what interpreters heed of that of the stages.
 
-Loaded before anything else of a run, and so with nothing that it can do without.
+Loaded before anything else of a run, and so imports nothing that it can do without.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -
 
 
 def warm_here() -> dict[str, str]:
-    """Return it for the stages of this process."""
+    """Return that environment, for stages that this process is to start."""
     return heeded_by_interpreters(os.environ.get("HOME"), sdk_path_here())
 
 

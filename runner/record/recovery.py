@@ -54,8 +54,8 @@ def recover(
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
     `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` hears of a
-    commit that a file of somebody else's is in the way of.
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
+    a commit whose output cannot be renamed, since somebody else's file is in the way.
     """
     told = {run: _read_run(paths, run, seal, durable=durable) for run in runs}
     lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
