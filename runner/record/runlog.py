@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.record.chain import Chain, lost_its_end
 from runner.record.lines import Lines, NotRegularError, read_plain
 from runner.record.outputs import COMMIT, CommittedOutputs
+from runner.record.unusable import MOST_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 START, RESUMED, STOPPED, END, RECOVERED = "run.start", "run.resumed", "run.stopped", "run.end", "recovered"
 _OPENINGS = (START, RESUMED)
-_MOST_METRICS = 128 << 20
 
 
 class Reference(NamedTuple):
@@ -195,7 +195,7 @@ class RunLog:
         name = f"metrics_{self.run}.json"
         where = f"line {self.chain.line} of {self.name}"
         try:
-            content = read_plain(f"{self._directory}/{name}", _MOST_METRICS)
+            content = read_plain(f"{self._directory}/{name}", MOST_METRICS)
         except FileNotFoundError:
             self._findings.damaged(name, 0, "", f"is missing, and {where} names it")
             return
