@@ -151,20 +151,14 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
     key_id = None
-    try:
-        with open(files.open_regular(path), "rb") as log:
-            for line in log:
-                record = parse_record(line, seal, key_id)
-                if record is None or _leaves_key(record, key_id):
-                    _refuse_newer_line(line, path)
-                    return
-                refuse_newer(record, path)
-                key_id = key_id_of(record, key_id)
-                yield record
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
+    for line in _lines(path):
+        record = parse_record(line, seal, key_id)
+        if record is None or _leaves_key(record, key_id):
+            _refuse_newer_line(line, path)
+            return
+        refuse_newer(record, path)
+        key_id = key_id_of(record, key_id)
+        yield record
 
 
 def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
@@ -173,14 +167,19 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     For those who act on what a log tells: what stands behind a damaged line must not be lost in silence.
     """
     last, key_id = Position(-1, GENESIS), None
+    for number, line in enumerate(_lines(path), 1):
+        record, last = _follow(line, last, path, seal, key_id, number)
+        if number > 1 and key_id is None and key_id_of(record) is not None:
+            raise damaged(path, number, "the record is keyed, after records that are not")
+        key_id = key_id_of(record, key_id)
+        yield record
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """Yield the lines of a log, none where there is no log. StateError when it cannot be read."""
     try:
         with open(files.open_regular(path), "rb") as log:
-            for number, line in enumerate(log, 1):
-                record, last = _follow(line, last, path, seal, key_id, number)
-                if number > 1 and key_id is None and key_id_of(record) is not None:
-                    raise damaged(path, number, "the record is keyed, after records that are not")
-                key_id = key_id_of(record, key_id)
-                yield record
+            yield from log
     except FileNotFoundError:
         return
     except OSError as error:
