@@ -18,6 +18,7 @@ from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
 from runner.record.found import inode_at, kind_at, wanted_kind
+from runner.record.outputs import COMMIT
 from runner.record.state import gone, write_marker
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
-REASONS_KEPT = 100
 _MEDDLED = "find out which other stage or process writes there"
 
 
@@ -99,13 +99,13 @@ class Publisher:
             "tag": tag,
             "program": program,
             "outputs": {name: identity.as_record() for name, identity in outputs.items()},
-            "reasons": reasons[:REASONS_KEPT],
+            "reasons": reasons,
             "replaces": [before.run, before.audit_seq] if before else None,
         }
-        position = self._log.append("stage.commit", data)
+        position = self._log.append(COMMIT, data)
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
-            reasons[:REASONS_KEPT],
+            reasons,
         )  # fmt: skip
         return Commit(tag, marker)
 
