@@ -22,7 +22,7 @@ from runner.record.outputs import COMMIT
 from runner.record.state import gone, write_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from runner.decide.digests import DigestCache
     from runner.record.audit import AuditLog
@@ -75,7 +75,7 @@ class Publisher:
 
         OutputError when the stage made it unreadable, or when it is no longer what the stage made.
         """
-        for _, partial in self._finished(stage, tag):
+        for _, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
                 sync_or_discard(partial)
 
@@ -88,7 +88,7 @@ class Publisher:
         `before` is the marker that is replaced: the record names its commit, so that recovery knows which came later.
         """
         outputs: dict[str, OutputIdentity] = {}
-        for name, partial in self._finished(stage, tag):
+        for name, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
                 outputs[name] = self._identity(stage.outputs[name], partial)
         data: dict[str, object] = {
@@ -112,11 +112,14 @@ class Publisher:
     def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
         """Rename what was committed, whose record is durable now, and write the marker.
 
-        StateError when the log was taken away while that was waited for: another run may have begun anew.
+        StateError when the log was taken away while that was waited for: another run may have begun anew. OutputError
+        when an output was, and none is renamed: the stage is then to run again, which the next run knows as well.
         """
         if not self._log.is_in_place():
             raise gone(self._log.path)
         outputs = commit.marker.outputs
+        for _ in self._finished(commit.marker.stage, {name: one.path for name, one in outputs.items()}, commit.tag):
+            pass
         for one in outputs.values():
             real = self._spec.output_path(one.path)
             files.publish(partial_path(real, commit.tag), real)
@@ -134,16 +137,16 @@ class Publisher:
             files.sync_directory(self._spec.paths.state_dir)
         self._unsynced.clear()
 
-    def _finished(self, stage: Stage, tag: str) -> Iterator[tuple[str, str]]:
+    def _finished(self, stage: str, outputs: Mapping[str, str], tag: str) -> Iterator[tuple[str, str]]:
         """Yield the outputs' names and partials; OutputError for one that is no longer what `fault_of` has seen.
 
-        It may have waited for its sync since, and other stages work beside it.
+        It may have waited for a sync since, and other stages work beside it.
         """
-        for name, declared in stage.outputs.items():
+        for name, declared in outputs.items():
             partial = partial_path(self._spec.output_path(declared), tag)
             if self._is_elsewhere(declared) or kind_at(partial) != wanted_kind(declared):
                 what = f'"{declared}" was removed or replaced before it was published'
-                raise OutputError(Fault(f"stage {stage.name}, output {name}", what, _MEDDLED))
+                raise OutputError(Fault(f"stage {stage}, output {name}", what, _MEDDLED))
             yield name, partial
 
     def _is_elsewhere(self, declared: str) -> bool:
