@@ -1,4 +1,4 @@
-"""Bulk text: stage_upper with its checkpoints, beside the loop that anybody would write first."""
+"""Bulk text: stage_upper and loops over stage.lines with checkpoints, beside the loop anybody would write first."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ with open(sys.argv[1], **text) as source, open(sys.argv[2], "w", **text) as to:
     for line in source:
         to.write(line.upper())
 """
+LINES = {"stage.lines, bytes": {}, "stage.lines, text": {"encoding": "utf-8"}}  # no bound: what a loop in Python costs
+LINES_PROGRAM = """
+from runner import sdk
+with sdk.stage() as stage, stage.lines("text", to="text", **stage.params) as job:
+    for line in job:
+        job.write(line.upper())
+"""
 # Some one letter in nine is not ASCII: French and German with a little of the rest of the world.
 WORDS = (
     "the pipeline reads lines and writes them again in upper case while a checkpoint says how far it came "
@@ -39,6 +46,8 @@ def measure(bench: Bench) -> Iterator[Table]:
         upper = Upper(bench.place / f"text-{size}", size << 20)
         whole = Sample()
         cases = {LOOP_NAME: upper.loop, STAGE: lambda sample, upper=upper, whole=whole: upper.stage(sample, whole)}
+        for name, params in LINES.items():
+            cases[name] = lambda sample, upper=upper, params=params: upper.by_lines(sample, params)
         samples = bench.interleave(cases)
         samples["offpipe, the whole run"] = whole
         shown = f"{size:,} MiB of text to upper case"
@@ -67,12 +76,7 @@ class Upper:
         self.source = root / "input.txt"
         self.lines = write_text(self.source, size)
         self._compared = False
-        stage = {
-            "name": "upper", "processor": "offpipe:stage_upper.py", "checkpoint": {"everyLines": EVERY_LINES},
-            "inputs": {"text": "input.txt"}, "outputs": {"text": "upper.txt"},
-        }  # fmt: skip
-        self.spec = root / "spec.json"
-        self.spec.write_text(json.dumps({"specVersion": 1, "name": "text", "stages": [stage]}))
+        (root / "lines.py").write_text(LINES_PROGRAM)
 
     def loop(self, sample: Sample) -> None:
         output = self.root / "loop.txt"
@@ -80,16 +84,31 @@ class Upper:
         sample.add(timed([sys.executable, "-c", LOOP, self.source, output]))
 
     def stage(self, sample: Sample, whole: Sample) -> None:
-        for name in ("state", "locks"):
-            shutil.rmtree(self.root / name, ignore_errors=True)
-        (self.root / "upper.txt").unlink(missing_ok=True)
-        whole.add(timed(runner(self.spec, "-q")))
-        metrics = json.loads(next((self.root / "state").glob("metrics_*.json")).read_bytes())
-        attempt = metrics["stages"]["upper"]["attempts"][0]
-        sample.add(Usage(attempt["seconds"], attempt["cpuSeconds"], attempt["maxRssBytes"]))
+        run, attempt = self._run("offpipe:stage_upper.py", {})
+        whole.add(run)
+        sample.add(attempt)
         if not self._compared:
             self._compared = True
             timed(["cmp", self.root / "loop.txt", self.root / "upper.txt"])
+
+    def by_lines(self, sample: Sample, params: dict[str, str]) -> None:
+        sample.add(self._run("lines.py", params)[1])
+
+    def _run(self, processor: str, params: dict[str, str]) -> tuple[Usage, Usage]:
+        """What a run of this one stage took, and what the stage in it did."""
+        stage = {
+            "name": "upper", "processor": processor, "params": params, "checkpoint": {"everyLines": EVERY_LINES},
+            "inputs": {"text": "input.txt"}, "outputs": {"text": "upper.txt"},
+        }  # fmt: skip
+        spec = self.root / "spec.json"
+        spec.write_text(json.dumps({"specVersion": 1, "name": "text", "stages": [stage]}))
+        for name in ("state", "locks"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        (self.root / "upper.txt").unlink(missing_ok=True)
+        whole = timed(runner(spec, "-q"))
+        metrics = json.loads(next((self.root / "state").glob("metrics_*.json")).read_bytes())
+        attempt = metrics["stages"]["upper"]["attempts"][0]
+        return whole, Usage(attempt["seconds"], attempt["cpuSeconds"], attempt["maxRssBytes"])
 
 
 def write_text(path: Path, size: int) -> int:

@@ -5,10 +5,12 @@ A checkpoint is taken when the loop comes back for more, that is when the stage'
 
 from __future__ import annotations
 
+from codecs import lookup
 from io import BytesIO
 from time import monotonic
 
 from runner.errors import Fault, InputError, OffpipeError, UsageError
+from runner.sdk.output import BUFFER_SIZE
 from runner.sdk.source import Source, end_of_line
 
 TYPE_CHECKING = False
@@ -64,6 +66,8 @@ class Job(Generic[Data]):
         self._by_line: bool = by_line
         self._encoding: str | None = encoding
         self._errors: str = errors
+        self._splits_alike: bool = encoding is not None and _splits_alike(encoding, errors)
+        self._kind: type = bytes if encoding is None else str
         self._most_lines = stage.every_lines or 0
         self._most_seconds = stage.every_seconds or float("inf")
         self._size = self._largest = size
@@ -73,9 +77,10 @@ class Job(Generic[Data]):
         self._saved_line_offset = 0
         self._due = self._taken = 0.0
         self._block, self._block_lines = b"", 0  # in hand; b"" before the first and after the last
-        self._rest: Iterator[bytes] = iter(())  # by line: what of the block in hand was not given out yet
+        self._rest: Iterator[bytes | str] = iter(())  # by line: what of the block in hand was not given out yet
         self._items: Iterator[bytes | str] | None = None
         self._outputs: dict[str, Output] = {}
+        self._sole: Output | None = None  # where `write` goes: the one output, while it is written to
         self._over = self._writing = False
         self.resumed = self._entered = False
 
@@ -86,9 +91,18 @@ class Job(Generic[Data]):
 
     def write(self, data: Data, to: str | None = None) -> None:
         """Write to the output `to`, needed where the job has several; str in a job with an encoding, else bytes."""
-        kind = bytes if self._encoding is None else str
-        if type(data) is not kind:
-            data = _as_kind(data, kind)  # type: ignore[assignment]
+        output = self._sole
+        if output is None or to is not None or type(data) is not self._kind:
+            self._write(data, to)
+            return
+        output.pieces.append(data)  # as Output.write does: a second call would cost a fifth of a loop
+        output.pending += len(data)
+        if output.pending >= BUFFER_SIZE:
+            output.flush()
+
+    def _write(self, data: Data, to: str | None) -> None:
+        if type(data) is not self._kind:
+            data = _as_kind(data, self._kind)  # type: ignore[assignment]
         if to is None and len(self._to) == 1:
             to = self._to[0]
         output = self._outputs.get(to or "")
@@ -110,7 +124,6 @@ class Job(Generic[Data]):
             self.resumed = True
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
-        self._writing = not self.resumed
         self._entered = True
         try:
             self._open()
@@ -123,6 +136,7 @@ class Job(Generic[Data]):
         self._outputs = {name: self._stage.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
+        self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
         self._start_interval(self._line_offset)
 
@@ -131,7 +145,7 @@ class Job(Generic[Data]):
         self._stage.end()
         if self._over:
             return
-        self._writing = False
+        self._writes(writing=False)
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self._save(done=True)
         else:
@@ -146,39 +160,43 @@ class Job(Generic[Data]):
         return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding
 
     def _by_lines(self) -> Iterator[bytes | str]:
-        encoding, errors = self._encoding, self._errors
         while self._take():
-            lines = BytesIO(self._block).readlines()
-            self._rest = rest = iter(lines)
-            for line in rest:
-                if encoding is None:
-                    yield line
-                else:
-                    try:
-                        text = line.decode(encoding, errors)
-                    except UnicodeDecodeError as error:
-                        raise self._undecodable(error) from error
-                    yield text
+            for line in self._lines():
+                yield line
                 if monotonic() >= self._due:
                     self._save(done=False)
             self._advance()
+
+    def _lines(self) -> Iterator[bytes | str]:
+        """The lines of the block in hand, decoded all at once where that gives what decoding each would."""
+        if self._encoding is not None and self._splits_alike:
+            try:
+                text = self._block.decode(self._encoding, self._errors).splitlines(keepends=True)
+            except UnicodeDecodeError:  # to be raised at its line
+                text = []
+            if len(text) == self._block_lines:  # no other line break than 0x0A
+                self._rest = iter(text)
+                return self._rest
+        self._rest = rest = iter(BytesIO(self._block).readlines())
+        return rest if self._encoding is None else map(self._decode, rest)
+
+    def _decode(self, data: bytes) -> str:
+        try:
+            return data.decode(self._encoding or "", self._errors)
+        except UnicodeDecodeError as error:
+            raise self._undecodable(error) from error
 
     def _by_blocks(self) -> Iterator[bytes | str]:
         while self._take():
             if self._encoding is None:
                 yield self._block
             else:
-                try:
-                    text = self._block.decode(self._encoding, self._errors)
-                except UnicodeDecodeError as error:
-                    raise self._undecodable(error) from error
-                yield text
-                del text
+                yield self._decode(self._block)
             self._advance()
 
     def _take(self) -> bool:
         """Take the next block in hand: few enough lines for the interval, small enough for the clock."""
-        self._writing = not self._over
+        self._writes(writing=not self._over)
         most = self._most_lines - (self._line_offset - self._saved_line_offset) if self._most_lines else 0
         size = self._size
         if most:
@@ -206,6 +224,10 @@ class Job(Generic[Data]):
     def _lines_given(self) -> int:
         """How many lines of the block in hand the stage was given, the one that it works on included."""
         return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined]
+
+    def _writes(self, *, writing: bool) -> None:
+        self._writing = writing
+        self._sole = self._outputs[self._to[0]] if writing and len(self._to) == 1 else None
 
     def _save(self, *, done: bool) -> None:
         given = self._lines_given()
@@ -243,3 +265,8 @@ def _check_encoding(encoding: str) -> None:
     if not fits:
         what = "does not write a line end as the one byte 0x0A"
         raise UsageError(Fault(f'encoding "{encoding}"', what, "read bytes, or convert the input in a stage before"))
+
+
+def _splits_alike(encoding: str, errors: str) -> bool:
+    """Whether to decode whole lines together is to decode each: the line end is 0x0A and nothing else, ever."""
+    return lookup(encoding).name in {"utf-8", "ascii", "iso8859-1"} and errors in {"strict", "surrogateescape"}

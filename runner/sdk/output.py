@@ -16,7 +16,7 @@ class Output:
     """The partial at `path`, of which the first `keep` bytes are kept; `length` counts what was written so far."""
 
     __slots__ = (
-        "_descriptor", "_failure", "_path", "_pending", "_pieces", "_unsynced", "encoding", "errors", "inode", "length",
+        "_descriptor", "_failure", "_path", "_unsynced", "encoding", "errors", "inode", "length", "pending", "pieces",
     )  # fmt: skip
 
     def __init__(self, path: str, *, keep: int) -> None:
@@ -24,8 +24,8 @@ class Output:
         self._descriptor = files.open_append(path, truncate=keep == 0)
         if keep:
             files.truncate(path, keep)
-        self._pieces: list[bytes | str] = []
-        self._pending = 0
+        self.pieces: list[bytes | str] = []
+        self.pending = 0
         self._failure: Exception | None = None
         self._unsynced = True  # also what a dead attempt wrote: only its last checkpoint is known to be on disk
         self.length = keep
@@ -35,18 +35,18 @@ class Output:
 
     def write(self, data: bytes | str) -> None:
         """Gather `data`: bytes, or str where `encoding` is set (the job sees to that)."""
-        self._pieces.append(data)
-        self._pending += len(data)
-        if self._pending >= BUFFER_SIZE:
+        self.pieces.append(data)
+        self.pending += len(data)
+        if self.pending >= BUFFER_SIZE:
             self.flush()
 
     def flush(self) -> None:
         """Hand what was gathered to the system."""
-        pieces = self._pieces
+        pieces = self.pieces
         if not pieces:
             return
         self._require_whole()
-        self._pieces, self._pending = [], 0
+        self.pieces, self.pending = [], 0
         self._unsynced = True
         try:
             if self.encoding is None:

@@ -482,3 +482,39 @@ def test_a_stage_that_writes_behind_the_jobs_back_is_told(bench):
     with pytest.raises(SystemExit) as ended:
         run(bench, body)
     assert ended.value.code == StateError.exit_code
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+def test_a_line_takes_two_calls_and_a_look_at_the_clock(tmp_path, encoding):
+    """One to get it and one to write it: a loop over lines is what most stages are, and calls are what it costs."""
+    bench = StageBench(tmp_path, {"text": [b"caf\xc3\xa9\n" * 5000]})
+    calls = []
+
+    def body(stage):
+        options = {"encoding": encoding} if encoding else {}
+        with stage.lines("text", to="text", **options) as job:
+            sys.setprofile(lambda frame, event, argument: calls.append(event))
+            for line in job:
+                job.write(line)
+            sys.setprofile(None)
+
+    run(bench, body)
+    assert calls.count("call") < 2.2 * 5000
+    assert calls.count("c_call") < 3.2 * 5000  # the clock, append and len
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\rb\n", b"\xe2\x80\xa8\n"])
+def test_text_before_a_line_that_is_none_is_given(tmp_path, end):
+    bench = StageBench(tmp_path, {"text": [b"fine" + end + b"na\xefve\nrest\n"]})
+    seen = []
+    stage = sdk.Stage(bench.begin_attempt())
+    with pytest.raises(InputError, match="byte 0xef"), stage.lines("text", encoding="utf-8") as job:
+        seen.extend(job.line_offset for _ in job)
+    assert seen == [0]
+    assert job.line_offset == 1
+
+
+def test_an_encoded_line_end_ends_no_line(tmp_path):
+    bench = StageBench(tmp_path, {"text": [b"a+AAo-b\nc\n"]})
+    with sdk.Stage(bench.begin_attempt()) as stage, stage.lines("text", encoding="utf-7") as job:
+        assert list(job) == ["a\nb\n", "c\n"]
