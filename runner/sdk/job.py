@@ -95,7 +95,7 @@ class Job(Generic[Data]):
         if output is None or to is not None or type(data) is not self._kind:
             self._write(data, to)
             return
-        output.pieces.append(data)  # as Output.write does: a second call would cost a fifth of a loop
+        output.pieces.append(data)  # as Output.write does: a second call would cost a tenth of a loop
         output.pending += len(data)
         if output.pending >= BUFFER_SIZE:
             output.flush()
