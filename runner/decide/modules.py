@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import signature
+from runner.decide.sighted import Sighted
 from runner.decide.sources import NOTHING, Parsed, parse, unreadable
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 
@@ -61,7 +62,7 @@ class ModuleFinder:
 
     `bans`: what imports of local modules are held against, None for nothing.
     `listed`: every directory that was looked into, None where there is none, and `sources`: every file that was read;
-    part of what a later plan must find again.
+    part of what a later plan must find again. `sighted`: whether they still are as they were.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ModuleFinder:
         self.root = root
         self.bans = bans
         self.interpreter = interpreter
+        self.sighted = Sighted()
         self.listed: dict[str, Signature | None] = {}
         self.walks: dict[object, object] = {}
         self._ours = ours
@@ -97,6 +99,7 @@ class ModuleFinder:
         """Return what is in a directory; nothing when it is none, or may not be read."""
         found = self._names.get(directory)
         if found is None:
+            self.sighted.look(directory)
             try:
                 self.listed[directory] = signature(os.stat(directory))
                 found = frozenset(os.listdir(directory))
@@ -130,6 +133,7 @@ class ModuleFinder:
         """Read a file of code once a plan; `is_script`: Python whatever its name says. FileNotFoundError passes."""
         source = self.sources.get(path)
         if source is None:
+            self.sighted.look(path)
             try:
                 source = self._read(path, is_script)
             except FileNotFoundError:
