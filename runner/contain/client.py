@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
 NOTHING_MISSING: Mapping[str, str] = {}
+_ROOM = 65536
 PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
 
 
@@ -214,8 +215,10 @@ class Launcher:
     def _read(self) -> bool:
         """Take in what is there; True at the end, which only a launcher that ended makes."""
         try:
-            while data := os.read(self._replies, 65536):
+            while data := os.read(self._replies, _ROOM):
                 self._received += data
+                if len(data) < _ROOM:  # that was all, and if it was the end too, the next look tells
+                    return False
         except BlockingIOError:
             return False
         return True

@@ -61,8 +61,7 @@ class ModuleFinder:
     """What one plan has seen of the disk while looking for modules; the next plan makes a new one.
 
     `bans`: what imports of local modules are held against, None for nothing.
-    `listed`: every directory that was looked into, None where there is none, and `sources`: every file that was read;
-    part of what a later plan must find again. `sighted`: whether they still are as they were.
+    `listed`, `sources`: every directory that was looked for, and file that was read. `sighted`: as they were before.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class ModuleFinder:
         self.bans = bans
         self.interpreter = interpreter
         self.sighted = Sighted()
-        self.listed: dict[str, Signature | None] = {}
+        self.listed: set[str] = set()
         self.walks: dict[object, object] = {}
         self._ours = ours
         self.cache = cache
@@ -100,12 +99,11 @@ class ModuleFinder:
         found = self._names.get(directory)
         if found is None:
             self.sighted.look(directory)
+            self.listed.add(directory)
             try:
-                self.listed[directory] = signature(os.stat(directory))
                 found = frozenset(os.listdir(directory))
             except (OSError, ValueError) as error:
                 raise_refusal(error, directory)
-                self.listed[directory] = None
                 found = frozenset()
             self._names[directory] = found
         return found

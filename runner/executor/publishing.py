@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
-REASONS_KEPT = 100
-
 
 class Commit(NamedTuple):
     """What is on record of a stage's end: the tag that its partials have until they are in place, and its marker."""
@@ -97,13 +95,13 @@ class Publisher:
             "tag": tag,
             "program": program,
             "outputs": {name: identity.as_record() for name, identity in outputs.items()},
-            "reasons": reasons[:REASONS_KEPT],
+            "reasons": reasons,
             "replaces": [before.run, before.audit_seq] if before else None,
         }
         position = self._log.append("stage.commit", data)
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
-            reasons[:REASONS_KEPT],
+            reasons,
         )  # fmt: skip
         return Commit(tag, marker)
 
