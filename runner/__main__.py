@@ -8,8 +8,8 @@ import os
 import sys
 
 from runner.decide.noop import PLAIN_VARIABLE
+from runner.glance import has_python, plain_run
 from runner.quick import answer
-from runner.words import asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def _performed() -> int:
 def _prepared(words: list[str]) -> int:
     """Perform, and have the launcher get ready meanwhile where a run is asked for that seems to have work for it."""
     from runner.contain.ahead import begin_ahead, dismiss
-    from runner.contain.warmth import has_python, warm_here
+    from runner.contain.warmth import warm_here
 
-    given = asked(words)
+    given = plain_run(words)
     python = has_python(given[0]) if given is not None and os.environ.get(PLAIN_VARIABLE) != "1" else None
     if python is not None:
         begin_ahead(warm_here() if python else None)

@@ -13,8 +13,8 @@ import time
 
 from runner import __version__
 from runner.decide.noop import PLAIN_VARIABLE, conditions_now, decode, record_path
+from runner.glance import plain_run
 from runner.paths import StatePaths
-from runner.words import asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _answer(words: Sequence[str]) -> int | None:
     began = time.monotonic()
     if os.environ.get(PLAIN_VARIABLE) == "1":
         return None
-    plain = asked(words)
+    plain = plain_run(words)
     if plain is None:
         return None
     spec, workspace, durable, quiet, *_ = plain  # where nothing runs, how is of no matter

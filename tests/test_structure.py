@@ -42,6 +42,7 @@ LEAVES = (
     "paths",
     "hookspecs",
     "canonical",
+    "glance",
     "interrupts",
     "levels",
     "marker",
@@ -49,7 +50,6 @@ LEAVES = (
     "results",
     "settled",
     "values",
-    "words",
 )
 POLICY = ("retry", "resources")
 ROOMS = ("spec", "decide", "contain", "record")
@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hookspecs": LEAVES,  # and types, below
     "canonical": LEAVES,
     "clock": (),
+    "glance": (),
     "interrupts": LEAVES,
     "levels": LEAVES,
     "marker": LEAVES,
@@ -68,7 +69,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "results": LEAVES,
     "settled": (),
     "values": (),
-    "words": (),
     "retry": ("errors",),
     "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("errors", "quick", "cli", "words", "decide.noop", "contain.ahead", "contain.warmth"),
+    "__main__": ("errors", "glance", "quick", "cli", "decide.noop", "contain.ahead", "contain.warmth"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.

@@ -9,6 +9,7 @@ from runner import results
 from runner.api.session import Session
 from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
+from runner.record.outputs import COMMIT
 from runner.results import NetworkCalls, network_text
 from runner.values import Record, made
 
@@ -81,7 +82,7 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
             if not isinstance(data, dict):
                 continue
             stage = str(data.get("stage"))
-            if record["ev"] == "stage.commit":
+            if record["ev"] == COMMIT:
                 found.pop(stage, None)
             elif record["ev"] == "stage.finished" and data.get("status") == results.FAILED:
                 found[stage] = Failure(run, str(record["ts"]), _plainly(data))

@@ -79,7 +79,7 @@ class Journal:
             session.seal.refuse_other(mine.key_id, paths.audit(run_id))
         if mine.last is not None and options.durability == "full":
             write_again(paths.audit(run_id))  # with the first sync all of it is on disk
-        log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, commits=mine.commits)
+        log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
         journal = cls(session, options, run_id, log, mine)
         journal._layers = launcher.layers
         opening = _opening(session, options, launcher.layers, log.seal)
@@ -110,7 +110,7 @@ class Journal:
         counts = _counts(stages)
         event = END if status == results.SUCCEEDED else "run.stopped"
         data: dict[str, object] = {"status": status, "stages": counts, "metricsSha256": sha256}
-        data |= {"records": self.log.last.seq + 2, **self.log.commits.seal()}
+        data |= {"records": self.log.last.seq + 2, **self.log.outputs.totals()}
         position = self.log.append(event, data, sync=self.durable)
         self.log.close()
         if status != results.SUCCEEDED:

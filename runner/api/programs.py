@@ -6,8 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.environment import find_program
-from runner.contain.programs import interpreter_of, may_be_made, missing_program, stage_path
+from runner.contain.lookup import find_program, interpreter_of, may_be_made, missing_program, stage_path
 from runner.errors import Fault
 from runner.spec.placeholders import expand, references
 

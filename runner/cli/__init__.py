@@ -51,11 +51,11 @@ def report(error: OffpipeError) -> int:
 
 def _perform(words: list[str], stdout: Stream, stderr: Stream) -> int:
     """Read the words and do what they ask for; whatever goes wrong ends here."""
-    from runner.cli.invocation import plain_run
+    from runner.cli.invocation import plain_invocation
 
     invocation = None
     try:
-        invocation = plain_run(words) or _parsed(words, stdout)
+        invocation = plain_invocation(words) or _parsed(words, stdout)
         if invocation is None:
             return _check_results(stdout, stderr, EXIT_OK)
         code = _done(invocation, stdout, stderr)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.cli.table import PROGRAM
-from runner.words import asked
+from runner.glance import plain_run
 
 if TYPE_CHECKING:
     import argparse
@@ -28,9 +28,9 @@ class Invocation(NamedTuple):
         return bool(getattr(self.given, name, False))
 
 
-def plain_run(words: Sequence[str]) -> Invocation | None:
+def plain_invocation(words: Sequence[str]) -> Invocation | None:
     """Return what these words ask for as `parser.parse` does, which is slow to load; None where that has to say."""
-    found = asked(words)
+    found = plain_run(words)
     if found is None or not os.path.lexists(found[0]):
         return None
     spec, workspace, durable, quiet, jobs, keep_going = found

@@ -55,7 +55,7 @@ def begin(interpreter: str, level: str, warm: Mapping[str, str] | None, options:
 
 
 def begin_ahead(warm: Mapping[str, str] | None) -> None:
-    """Start one that whoever asks for the same is given by `take`; where that cannot be, the run will say so."""
+    """Start one for `take` to give to whoever asks for the same. Where it cannot be started, the run will say so."""
     if os.sysconf("SC_OPEN_MAX") < FEW:
         return  # the run itself is to be the first that lacks descriptors, for it knows how to tell
     try:
@@ -74,7 +74,7 @@ def take(interpreter: str, level: str, warm: Mapping[str, str] | None, options: 
 
 
 def dismiss() -> None:
-    """End the one that waits, if there is one. What it may have started by now, to isolate itself, follows it."""
+    """End the one that waits, if there is one. What it may have started by now, to isolate itself, ends with it."""
     while _waiting:
         pid, requests, replies = _waiting.pop()[1]
         os.close(requests)
@@ -84,7 +84,7 @@ def dismiss() -> None:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
-            pass  # SIGCHLD is ignored by whoever started the runner
+            pass  # where whoever started the runner ignores SIGCHLD, the kernel has reaped it
 
 
 def _pipe_above_stdio() -> tuple[int, int]:

@@ -5,8 +5,8 @@ thread, and what that starts has it too. So a cell has a thread, which enters th
 It lives as long as the launcher: a program that asks to be killed with its parent (PR_SET_PDEATHSIG) would be killed by
 the end of the thread that started it, prctl(2).
 
-Its domain keeps it from other cells, and not from those who were in it before. So nobody gets it while of the launch
-before anything is left.
+Its domain keeps it from other cells, and not from what an earlier launch started in it. So no launch gets a cell while
+anything of the launch before is left.
 
 Loaded by the launcher program only.
 """

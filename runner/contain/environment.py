@@ -1,6 +1,6 @@
-"""What a stage's program sees of the world around it: its environment, its program file, the limits of both.
+"""What a stage's program sees of the world around it, its environment, and the limits of that and of its arguments.
 
-Nothing of the runner's own environment gets in but what is an argument here; all but `find_program` is pure.
+Nothing of the runner's own environment gets in but what is an argument here; all is pure.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from runner.contain.warmth import LOCALE
@@ -16,7 +15,7 @@ from runner.errors import Fault
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 LARGEST_VALUE = 64 * 1024
@@ -119,27 +118,6 @@ def _size(text: str) -> int:
 
 
 _json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # ASCII: a lone surrogate has no other form
-
-
-def find_program(word: str, path: str, cwd: str) -> str | None:
-    """The absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
-
-    As execvp does, an empty or relative entry of `path` means below `cwd`.
-    """
-    return next((candidate for candidate in candidates(word, path, cwd) if _is_program(candidate)), None)
-
-
-def candidates(word: str, path: str, cwd: str) -> Iterator[str]:
-    """The places where `find_program` looks, in order."""
-    for directory in [""] if "/" in word else path.split(":"):
-        yield os.path.join(cwd, directory, word)
-
-
-def _is_program(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
-    except (OSError, ValueError):
-        return False
 
 
 def argument_bytes(argv: Sequence[str], env: Mapping[str, str]) -> int:

@@ -1,12 +1,11 @@
 """The environment of a launcher that runs Python stages by forking: what interpreters heed of that of the stages.
 
-Loaded before anything else of a run, and so with nothing that it can do without.
+Loaded before anything else of a run, and so imports nothing that it can do without.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
 TYPE_CHECKING = False
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
-LOOKED_AT = 1 << 20  # bytes of a spec
 
 
 def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -> dict[str, str]:
@@ -28,7 +26,7 @@ def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -
 
 
 def warm_here() -> dict[str, str]:
-    """Return it for the stages of this process."""
+    """Return that environment, for stages that this process is to start."""
     return heeded_by_interpreters(os.environ.get("HOME"), sdk_path_here())
 
 
@@ -66,28 +64,3 @@ def editable_mappings(modules: Mapping[str, object]) -> list[Mapping[str, str]]:
     """The package -> directory tables of the finders that setuptools' editable installs load (`sys.modules`)."""
     found = (getattr(module, "MAPPING", None) for name, module in modules.items() if name.startswith("__editable__"))
     return [mapping for mapping in found if isinstance(mapping, dict)]
-
-
-def has_python(spec: str) -> bool | None:
-    """Whether a spec that nobody has read seems to have stages to be forked; None where there seems to be no spec.
-
-    A glance at its text, which is to be right nearly always: what is wrong is noticed once the spec is read.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(spec).st_mode):  # to open a pipe or a device can do anything
-            return None
-        descriptor = os.open(spec, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        text = os.read(descriptor, LOOKED_AT)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    if b'"stages"' not in text:
-        return None
-    processors = (part.partition(b'"')[2].partition(b'"')[0] for part in text.split(b'"processor"')[1:])
-    return any(processor.endswith(b".py") for processor in processors)

@@ -1,9 +1,9 @@
 """Stages that succeeded, until they are published: what they made is made durable while other stages run.
 
-One thread syncs outputs, in the order in which their stages ended, and one the log: what is committed while it does
-shares its next sync. So nobody waits for the disk but those who need the outputs, and stages that ended later.
+One thread syncs outputs, in the order in which their stages ended. Another syncs the log: commits that are recorded
+while it does so share its next sync. So the loop waits for the disk only where no other stage is at work.
 
-The threads do nothing but sync: what is recorded and renamed is so by the loop's own, in the order of recovery.
+The threads do nothing but sync. Records and renames are the loop's, in the order that recovery relies on.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     Step = tuple[Job, Callable[[], None]]
     Published = Callable[[Job, dict[str, OutputIdentity]], None]
 
-MOST = 64  # stages that wait at a time: each holds its lock open, and a kill costs all their work
+MOST = 64  # none starts while so many wait: each holds its lock open, and a kill costs all their work
 OUTPUTS, LOG = "outputs", "log"
 
 
 class Committer:
     """Takes jobs that succeeded, and calls `published` for each when its outputs are in place.
 
-    `poll` wakes when there are `steps` to take.
+    `poll`, in which the loop waits, wakes when there are `steps` to take.
     """
 
     def __init__(self, attempts: Attempts, published: Published, poll: select.poll) -> None:
@@ -56,7 +56,7 @@ class Committer:
         return self._waiting < MOST
 
     def take(self, job: Job, *, alone: bool) -> None:
-        """Publish a job: at once where nothing has to be durable; and where nothing goes on meanwhile (`alone`)."""
+        """Publish a job: now if nothing is to be durable, or no other stage runs (`alone`); else in later `steps`."""
         if not self._attempts.durable:
             self._attempts.commit(job)
             self._put_in_place(job)
@@ -82,12 +82,12 @@ class Committer:
                     self._waiting -= 1
                     yield job, partial(self._put_in_place, job)
             else:
-                job = token  # type: ignore[assignment] # there are no others
+                job = token  # type: ignore[assignment] # the token of outputs is their job
                 yield job, partial(self._commit, job, error)
             self._cover()
 
     def hurry(self, interrupts: Interrupts) -> None:
-        """After a second signal: let what has not been synced by now count as interrupted."""
+        """After a second signal: let outputs whose sync has not begun count as interrupted."""
         if self._syncs and interrupts.first is not None and interrupts.count > 1:
             self._syncs.cancel(OUTPUTS, InterruptedRunError(interrupts.first))
 
@@ -113,7 +113,7 @@ class Committer:
         self._committed.append(job)
 
     def _cover(self) -> None:
-        """Have the log synced with what was committed, unless a sync of it lasts."""
+        """Have the log synced with what was committed, unless a sync of it is under way."""
         if self._committed and not self._covered:
             self._covered, self._committed, self._size = self._committed, [], self._log.size
             self._opened().ask(LOG, LOG, self._log.flush)

@@ -18,6 +18,7 @@ from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
+from runner.record.outputs import COMMIT
 from runner.record.state import write_marker
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Publisher:
             "reasons": reasons,
             "replaces": [before.run, before.audit_seq] if before else None,
         }
-        position = self._log.append("stage.commit", data)
+        position = self._log.append(COMMIT, data)
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
             reasons,

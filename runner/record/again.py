@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 def write_again(path: str, start: int = 0) -> None:
     """Write the bytes of a file from `start` on over themselves, so that they are to be written to the disk anew.
 
-    Whoever reads it or kills us meanwhile finds it as it was; the lock of its writers is held.
+    Whoever reads it, or kills us, meanwhile finds it as it was. The caller holds the lock that its writers take.
     """
     with files.naming(path, "write"):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -53,7 +53,7 @@ def take_back(path: str, durable: int) -> None:
 
 
 def sync_or_discard(path: str) -> None:
-    """Make a finished output durable; one that cannot be made so is removed, for nobody will hear of it again."""
+    """Make a finished output durable. One that cannot be made so is removed: a later fsync would claim that it is."""
     try:
         (sync_tree if os.path.isdir(path) else files.sync_file)(path)
     except StateError:

@@ -15,8 +15,8 @@ from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
-from runner.record.commits import COMMIT, Commits
 from runner.record.lines import LONGEST
+from runner.record.outputs import COMMIT, CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
 from runner.record.spelling import GENESIS, spell
@@ -81,9 +81,9 @@ class AuditLog:
 
     def __init__(
         self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
-        commits: Commits | None = None,
+        outputs: CommittedOutputs | None = None,
     ) -> None:  # fmt: skip
-        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `commits` are its own.
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `outputs` are its own.
 
         Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
         """
@@ -92,7 +92,7 @@ class AuditLog:
         self._stamp = stamp
         self.last = last or Position(-1, GENESIS)
         self.seal = seal
-        self.commits = commits or Commits()
+        self.outputs = outputs or CommittedOutputs()
         self._descriptor = files.open_append(path, new=last is None)
         opened = os.fstat(self._descriptor)
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
@@ -110,7 +110,7 @@ class AuditLog:
         self.size += len(line)
         self.last = Position(seq, digest)
         if event == COMMIT:
-            self.commits.note(loads(content) if isinstance(data, bytes) else data)
+            self.outputs.note(loads(content) if isinstance(data, bytes) else data)
         if sync:
             self.sync()
         return self.last
@@ -151,20 +151,14 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
     key_id = None
-    try:
-        with open(files.open_regular(path), "rb") as log:
-            for line in log:
-                record = parse_record(line, seal, key_id)
-                if record is None or _leaves_key(record, key_id):
-                    _refuse_newer_line(line, path)
-                    return
-                refuse_newer(record, path)
-                key_id = key_id_of(record, key_id)
-                yield record
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
+    for line in _lines(path):
+        record = parse_record(line, seal, key_id)
+        if record is None or _leaves_key(record, key_id):
+            _refuse_newer_line(line, path)
+            return
+        refuse_newer(record, path)
+        key_id = key_id_of(record, key_id)
+        yield record
 
 
 def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
@@ -173,14 +167,19 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
     For those who act on what a log tells: what stands behind a damaged line must not be lost in silence.
     """
     last, key_id = Position(-1, GENESIS), None
+    for number, line in enumerate(_lines(path), 1):
+        record, last = _follow(line, last, path, seal, key_id, number)
+        if number > 1 and key_id is None and key_id_of(record) is not None:
+            raise damaged(path, number, "the record is keyed, after records that are not")
+        key_id = key_id_of(record, key_id)
+        yield record
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """Yield the lines of a log, none where there is no log. StateError when it cannot be read."""
     try:
         with open(files.open_regular(path), "rb") as log:
-            for number, line in enumerate(log, 1):
-                record, last = _follow(line, last, path, seal, key_id, number)
-                if number > 1 and key_id is None and key_id_of(record) is not None:
-                    raise damaged(path, number, "the record is keyed, after records that are not")
-                key_id = key_id_of(record, key_id)
-                yield record
+            yield from log
     except FileNotFoundError:
         return
     except OSError as error:

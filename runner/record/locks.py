@@ -132,7 +132,7 @@ class PipelineLock(KernelLock):
     """The one lock of a run with work to do: from before recovery to the seal. `previous` is who held it before.
 
     A lock file can be removed, or be another one in a workspace that shares the state directory by a link. So the
-    state directory itself is locked too: nobody gets at what it holds and not at its lock.
+    state directory itself is locked too: whoever can reach what it holds meets that lock.
     """
 
     def __init__(self, path: str, state_dir: str) -> None:
@@ -229,7 +229,7 @@ class PipelineLock(KernelLock):
         return holder.get("inode") in (None, os.fstat(self._file).st_ino)
 
     def forget_launcher(self) -> None:
-        """Hear that all that was started has ended: nobody has to wait for the launcher, which others may use."""
+        """Note that all that was started has ended: nobody has to wait for the launcher, which others may use."""
         if self._said is not None:
             self._said = {**self._said, "launcher": None, "launcherStarted": None}
 

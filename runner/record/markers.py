@@ -15,13 +15,12 @@ from runner.marker import OutputIdentity, is_written_here
 from runner.record.lines import NotRegularError, read_plain
 from runner.record.recovery import marker_of
 from runner.record.state import refuse_newer
+from runner.record.unusable import MOST_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.record.findings import Findings
-
-_MOST = 128 << 20
 
 
 class Found:
@@ -58,7 +57,7 @@ class Markers:
     def _read(self, name: str, run: str | None) -> None:
         stage, content = name.removeprefix("stage_").removesuffix(".json"), b""
         try:
-            content = read_plain(f"{self._directory}/{name}", _MOST)
+            content = read_plain(f"{self._directory}/{name}", MOST_MARKER)
             if not content.strip(b"\0"):
                 self._empty.append(name)
                 return
@@ -120,7 +119,7 @@ class Markers:
     def content(self, stage: str) -> bytes:
         """Return the marker that was read, or nothing when it is not there any more: a run may replace it meanwhile."""
         try:
-            content = read_plain(f"{self._directory}/stage_{stage}.json", _MOST)
+            content = read_plain(f"{self._directory}/stage_{stage}.json", MOST_MARKER)
         except (OSError, NotRegularError):
             return b""
         return content if sha256(content).hexdigest() == self.found[stage].sha256 else b""

@@ -17,8 +17,8 @@ from runner.record import files
 from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
-from runner.record.commits import COMMIT, Commits
 from runner.record.ledger import refuse_untold
+from runner.record.outputs import COMMIT, CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_attempt, is_commit, is_opening
 from runner.record.state import read_marker, write_marker
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class OpenRun(NamedTuple):
     """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
 
-    `selected` are the stages that it was last asked for by name; empty: all. `commits` and `key_id` are its log's.
+    `selected` are the stages that it was last asked for by name; empty: all. `outputs` and `key_id` are its log's.
     `tags` are of the attempts of all open runs: stage -> tag -> key.
     """
 
@@ -42,7 +42,7 @@ class OpenRun(NamedTuple):
     attempts: dict[str, int]
     torn_bytes: int
     selected: tuple[str, ...] = ()
-    commits: Commits | None = None
+    outputs: CommittedOutputs | None = None
     key_id: str | None = None
     tags: Mapping[str, dict[str, str]] = {}
 
@@ -54,8 +54,8 @@ def recover(
     """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
     `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` hears of a
-    commit that a file of somebody else's is in the way of.
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
+    a commit whose output cannot be renamed, since somebody else's file is in the way.
     """
     told = {run: _read_run(paths, run, seal, durable=durable) for run in runs}
     lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
@@ -71,7 +71,7 @@ def recover(
             files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
         _sweep(paths, workspace, one.started, declared, tags, every=one.died)
     recovered = [
-        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.all_commits, one.key_id, tags)
+        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.outputs, one.key_id, tags)
         for run, one in told.items()
     ]
     _empty_temporary(paths)
@@ -138,7 +138,7 @@ class _Told:
         sealed = before is not None and before["ev"] == "run.end"
         self.torn_bytes = 0 if sealed else cut_torn_line(log)  # what follows the end of a run was put there
         self.died = True  # without a word
-        self.all_commits = Commits()
+        self.outputs = CommittedOutputs()
         self.key_id: str | None = None
         self.commits: dict[str, tuple[int, dict[str, object]]] = {}
         self.unsynced: set[str] = set()
@@ -163,7 +163,7 @@ class _Told:
 
     def _note(self, event: str, data: dict[str, Any]) -> None:
         if event == COMMIT:
-            self.all_commits.note(data)
+            self.outputs.note(data)
             self.commits[data["stage"]] = (self.last.seq if self.last else 0, data)
             self.unsynced.add(data["stage"])
         elif event == "attempt.started":

@@ -6,8 +6,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.record.chain import Chain, lost_its_end
-from runner.record.commits import COMMIT, Commits
 from runner.record.lines import Lines, NotRegularError, read_plain
+from runner.record.outputs import COMMIT, CommittedOutputs
+from runner.record.unusable import MOST_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 START, RESUMED, STOPPED, END, RECOVERED = "run.start", "run.resumed", "run.stopped", "run.end", "recovered"
 _OPENINGS = (START, RESUMED)
-_MOST_METRICS = 128 << 20
 
 
 class Reference(NamedTuple):
@@ -59,7 +59,7 @@ class RunLog:
         self._findings = findings
         self._markers = markers
         self._heads = heads
-        self._commits = Commits()
+        self._outputs = CommittedOutputs()
         self._event = ""
         self._metrics: str | None = None
         self._doubt = False
@@ -148,7 +148,7 @@ class RunLog:
             self._markers.excuse(self.run, record["seq"])
             return
         try:
-            self._commits.note(record["data"])
+            self._outputs.note(record["data"])
             self._markers.take(self.run, record["seq"], record["data"], self._order, closed=self._end is not None)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.chain.damaged("data", "is not that of a commit")
@@ -161,7 +161,7 @@ class RunLog:
         self._metrics = str(data.get("metricsSha256"))
         if data.get("records") != record["seq"] + 1:
             self.chain.damaged("data.records", f"is not {record['seq'] + 1}, as many as there are up to here")
-        for field, value in self._commits.seal().items():
+        for field, value in self._outputs.totals().items():
             if data.get(field) != value:
                 self.chain.damaged(f"data.{field}", "is not what the commits of this log add up to")
 
@@ -195,7 +195,7 @@ class RunLog:
         name = f"metrics_{self.run}.json"
         where = f"line {self.chain.line} of {self.name}"
         try:
-            content = read_plain(f"{self._directory}/{name}", _MOST_METRICS)
+            content = read_plain(f"{self._directory}/{name}", MOST_METRICS)
         except FileNotFoundError:
             self._findings.damaged(name, 0, "", f"is missing, and {where} names it")
             return

@@ -1,4 +1,4 @@
-"""State files: completion markers, progress files, metrics. Each is replaced whole, and checked when read."""
+"""State files: completion markers and metrics, replaced whole and checked when read; and what a stage is told by."""
 
 from __future__ import annotations
 

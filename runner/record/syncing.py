@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Syncs:
-    """What is to be synced: in order by each of a few threads, which start when they are first needed.
+    """Calls that sync, made in other threads: one a `line`, in the order of asking, started when it is first needed.
 
     `wakeup` is readable when something has `ended`. StateError where there is no descriptor for that.
     """
@@ -28,7 +28,7 @@ class Syncs:
         self._told: SimpleQueue[Told] = SimpleQueue()
 
     def ask(self, line: str, token: object, sync: Callable[[], None]) -> None:
-        """Have this called when all that was asked of the same line before has been; `token` is what it is told by."""
+        """Have `sync` called in this line's thread, after what was asked of it before; `ended` will give `token`."""
         if line not in self._lines:
             self._lines[line] = _Line(line, self._tell)
         self._lines[line].ask(token, sync)
@@ -42,7 +42,7 @@ class Syncs:
         return [self._told.get() for _ in range(count)]
 
     def cancel(self, line: str, error: Exception) -> None:
-        """Let what has not begun end with this error."""
+        """Let calls that have not begun end with this error, and not be made."""
         if line in self._lines:
             self._lines[line].cancelled = error
 
@@ -79,7 +79,7 @@ class _Line:
             self._queue.put((token, sync))
 
     def close(self) -> None:
-        self.cancelled = self.cancelled or InterruptedError()
+        self.cancelled = self.cancelled or InterruptedError()  # nobody hears of it any more
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()

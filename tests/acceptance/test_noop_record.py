@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench
 
-from runner import api, quick, words
+from runner import api, glance, quick
 from runner.api.remember import SHORT_SPEC
 from runner.cli.parser import VERBS
 from runner.decide.noop import MAGIC
@@ -265,7 +265,7 @@ def test_a_fifo_in_the_place_of_the_record_is_not_waited_for(fresh):
 
 
 def test_a_verb_is_no_spec(fresh):
-    assert set(words.VERBS) == set(VERBS) - {"run"}
+    assert set(glance.VERBS) == set(VERBS) - {"run"}
     (fresh.root / "schema").write_bytes(fresh.spec.read_bytes())
     assert quick.answer(["schema"]) is None
 

@@ -131,7 +131,7 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
-COMMITS = '        position = self._log.append("stage.commit", data)\n'
+COMMITS = "        position = self._log.append(COMMIT, data)\n"
 RENAMES = f"""\
         for real in map(self._spec.output_path, stage.outputs.values()):
             os.rename(partial_path(real, tag), real)

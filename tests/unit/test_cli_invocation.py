@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from runner.cli.invocation import plain_run
+from runner.cli.invocation import plain_invocation
 from runner.cli.parser import parse
 from runner.cli.verbs import _options
 from runner.errors import UsageError
@@ -40,12 +40,12 @@ def told(invocation):
 def test_plain_words_mean_what_the_parser_takes_them_for(first) -> None:
     for before, after in itertools.product(OPTIONS, OPTIONS):
         words = [*first, *before, "p.json", *after]
-        assert told(plain_run(words)) == told(parse(words, None)), words
+        assert told(plain_invocation(words)) == told(parse(words, None)), words
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
 def test_all_else_is_left_to_the_parser(words) -> None:
-    assert plain_run(words) is None
+    assert plain_invocation(words) is None
 
 
 def test_what_the_parser_refuses_is_not_taken_for_plain() -> None:

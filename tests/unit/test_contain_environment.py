@@ -17,7 +17,6 @@ from runner.contain.environment import (
     argument_bytes,
     argument_fault,
     contract_variables,
-    find_program,
     stage_environment,
 )
 
@@ -133,22 +132,6 @@ def test_all_together_stay_within_512_kib_and_the_largest_go_first(sizes):
 
 def test_any_text_in_params_can_be_an_environment():
     os.fsencode(contract(params={"x": "\ud800\0"})["PIPELINE_PARAMS"])
-
-
-def test_programs_are_found_as_execvp_would(tmp_path):
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    program = tmp_path / "second" / "tool"
-    program.touch(0o755)
-    (tmp_path / "first" / "tool").touch(0o644)
-    (tmp_path / "first" / "folder").mkdir()
-    path = f"{tmp_path}/first:{tmp_path}/second"
-    assert find_program("tool", path, "/") == str(program)
-    assert find_program("folder", path, "/") is None and find_program("absent", path, "/") is None
-    assert find_program("second/tool", "", str(tmp_path)) == str(program)
-    assert find_program("tool", "", str(tmp_path / "second")) == str(program)
-    assert find_program(str(program), "", "/nowhere") == str(program)
-    assert find_program("a\0b", path, "/") is None
 
 
 def starts(argv, env):

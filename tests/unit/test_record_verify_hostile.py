@@ -37,7 +37,7 @@ def make_run(directory, run="r", events=3, size=0):
     for n in range(events):
         log.append("stage.skipped", {"stage": f"stage{n % 50}", "key": f"{n:064x}", "x": "y" * size})
     sha256 = write_metrics(paths, run, {"v": 1}, sync=False)
-    data = {"records": log.last.seq + 2, "metricsSha256": sha256, **log.commits.seal()}
+    data = {"records": log.last.seq + 2, "metricsSha256": sha256, **log.outputs.totals()}
     ledger.append(CLOSED, run, log.append("run.end", data), sync=False)
     log.close()
 
@@ -201,7 +201,7 @@ def test_many_runs_take_16_bytes_each(tmp_path):
             log = AuditLog(str(directory / f"audit_{run}.jsonl"), run, stamp)
             paths = StatePaths(str(directory), "")
             sha256 = write_metrics(paths, run, {}, sync=False, atomic=False)
-            end = {"records": 2, "metricsSha256": sha256, **log.commits.seal()}
+            end = {"records": 2, "metricsSha256": sha256, **log.outputs.totals()}
             head = ledger.head() if number == 0 else head  # noqa: F821 - of the round before
             log.append("run.start", {"ledgerHead": head, "keyId": None})
             last = log.append("run.end", end)

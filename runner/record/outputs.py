@@ -1,4 +1,4 @@
-"""What the commits of one log add up to: the outputs that the last record of a run seals."""
+"""The outputs that the commits of one log add up to, which the last record of a run seals."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 COMMIT = "stage.commit"
 
 
-class Commits:
-    """The outputs of the last commit of each stage in a log, those of earlier parts of a run that went on included."""
+class CommittedOutputs:
+    """Those of the last commit of each stage in a log, those of earlier parts of a run that went on included."""
 
     __slots__ = ("_outputs",)
 
@@ -26,7 +26,7 @@ class Commits:
         self._outputs.pop(data["stage"], None)  # so that the newest commit of a path is the last
         self._outputs[data["stage"]] = made
 
-    def seal(self) -> dict[str, object]:
+    def totals(self) -> dict[str, object]:
         """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""
         made = {path: sha256 for outputs in self._outputs.values() for path, sha256 in outputs.items()}
         return {"outputs": len(made), "outputsSha256": digest(made)}

@@ -1,15 +1,31 @@
-"""What is said of a program that is not there."""
+"""Where programs are found, and what is said of one that is not there."""
 
 from __future__ import annotations
 
 import pytest
 
-from runner.contain.programs import interpreter_of, may_be_made, missing_program, stage_path
+from runner.contain.lookup import find_program, interpreter_of, may_be_made, missing_program, stage_path
 
 
 def test_a_stage_has_the_path_of_its_interpreter_and_the_system_unless_its_spec_says_another() -> None:
     assert stage_path({}, "/venv/bin/python") == "/venv/bin:/usr/local/bin:/usr/bin:/bin"
     assert stage_path({"PATH": "/mine"}, "/venv/bin/python") == "/mine"
+
+
+def test_programs_are_found_as_execvp_would(tmp_path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    program = tmp_path / "second" / "tool"
+    program.touch(0o755)
+    (tmp_path / "first" / "tool").touch(0o644)
+    (tmp_path / "first" / "folder").mkdir()
+    path = f"{tmp_path}/first:{tmp_path}/second"
+    assert find_program("tool", path, "/") == str(program)
+    assert find_program("folder", path, "/") is None and find_program("absent", path, "/") is None
+    assert find_program("second/tool", "", str(tmp_path)) == str(program)
+    assert find_program("tool", "", str(tmp_path / "second")) == str(program)
+    assert find_program(str(program), "", "/nowhere") == str(program)
+    assert find_program("a\0b", path, "/") is None
 
 
 @pytest.mark.parametrize("word", ["sort in > out", "a|b", "cat *.txt", "echo $HOME"])

@@ -1,16 +1,17 @@
-"""Whether the program that a stage starts is there, and what to say when it is not, before anything is started."""
+"""Where the program that a stage starts is, and what to say when it is nowhere, before anything is started."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
-from runner.contain.environment import DEFAULT_PATH, candidates, find_program
+from runner.contain.environment import DEFAULT_PATH
 from runner.errors import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 _SHELLS_WORK = re.compile(r"[\s<>|&;$*?`]")
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
@@ -19,6 +20,27 @@ _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
 def stage_path(env: dict[str, str], interpreter: str) -> str:
     """Return the PATH of a stage whose spec says `env`; `interpreter` is that of Python stages."""
     return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
+
+
+def find_program(word: str, path: str, cwd: str) -> str | None:
+    """The absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
+
+    As execvp does, an empty or relative entry of `path` means below `cwd`.
+    """
+    return next((candidate for candidate in candidates(word, path, cwd) if _is_program(candidate)), None)
+
+
+def candidates(word: str, path: str, cwd: str) -> Iterator[str]:
+    """The places where `find_program` looks, in order."""
+    for directory in [""] if "/" in word else path.split(":"):
+        yield os.path.join(cwd, directory, word)
+
+
+def _is_program(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str) -> Fault:

@@ -1,14 +1,17 @@
-"""The few plain forms of a command line in which nearly all runs are asked for."""
+"""What nearly all runs are asked for by, a plain command line and a spec, told before what reads either is loaded."""
 
 from __future__ import annotations
+
+import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NamedTuple
 
-    class Asked(NamedTuple):
-        """What is asked for: a spec, below which workspace, and how its run is to be recorded, told, and gone about."""
+    class PlainRun(NamedTuple):
+        """Of which spec, below which workspace, and how the run is to be recorded, told, and gone about."""
 
         spec: str
         workspace: str | None
@@ -22,9 +25,10 @@ VERBS = frozenset({"clean", "plan", "status", "explain", "log", "verify", "valid
 _KEEP_GOING = {"-k", "--keep-going"}
 _QUIET = {"-q", "--quiet"}
 _VALUED = ("-j", "--jobs", "--workspace", "--durability")
+_LOOKED_AT = 1 << 20  # bytes of a spec
 
 
-def asked(given: Sequence[str]) -> Asked | None:
+def plain_run(given: Sequence[str]) -> PlainRun | None:
     """Return what a command line of a few plain forms asks for: a run; any other is for the parser."""
     words = list(given)
     if words[:1] == ["run"]:
@@ -60,6 +64,31 @@ def asked(given: Sequence[str]) -> Asked | None:
             spec = word
     found = (spec, workspace, durability == "full", quiet, jobs, keep_going)
     return found if spec else None  # type: ignore[return-value] # no class here
+
+
+def has_python(spec: str) -> bool | None:
+    """Whether a spec that nobody has read seems to have stages to be forked; None where there seems to be no spec.
+
+    A glance at its text, which is to be right nearly always: what is wrong is noticed once the spec is read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(spec).st_mode):  # to open a pipe or a device can do anything
+            return None
+        descriptor = os.open(spec, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        text = os.read(descriptor, _LOOKED_AT)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    if b'"stages"' not in text:
+        return None
+    processors = (part.partition(b'"')[2].partition(b'"')[0] for part in text.split(b'"processor"')[1:])
+    return any(processor.endswith(b".py") for processor in processors)
 
 
 def _is_count(text: str) -> bool:
