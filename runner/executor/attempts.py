@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
-GRACE = 5.0
 REASONS_KEPT = 100  # in records and markers
 
 
@@ -160,7 +159,7 @@ class Attempts:
         return Launch(
             self._launched, argv, environment, self._spec.root,
             inputs[stage.stdin][0] if stage.stdin else None, stdout, job.log,
-            timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=job.limits.affinity,
+            timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=self._setting.script(stage), preload=job.fingerprint.imports,
         )  # fmt: skip
 
