@@ -96,14 +96,15 @@ class Launcher:
         return self._replies
 
     def load(self, modules: Collection[str]) -> None:
-        """Have a warm launcher load what its stages will import. To be called before anything is submitted.
+        """Have a warm launcher load what its stages will import, once. To be called before anything is submitted.
 
-        Later a stage could have put something in the place of these files. One that was refused has its `refusal`.
+        Later a stage could have put something in the place of these files, so what comes later is left to the stages.
+        One that was refused has its `refusal`.
         """
         more = set(modules) - self._loaded
         if self._warm is not None and more:
             self._loaded |= more
-            self._ask("load", sorted(more))
+            self._ask("settle", sorted(more))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
