@@ -27,7 +27,7 @@ with open(sys.argv[1], **text) as source, open(sys.argv[2], "w", **text) as to:
     for line in source:
         to.write(line.upper())
 """
-# Some one letter in forty is not ASCII: French and German with a little of the rest of the world.
+# Some one letter in nine is not ASCII: French and German with a little of the rest of the world.
 WORDS = (
     "the pipeline reads lines and writes them again in upper case while a checkpoint says how far it came "
     "un été à la façade du café où naît l'idée über größere Wälder führt der Weg zurück naïve señor 日本 наука"

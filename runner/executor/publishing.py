@@ -7,7 +7,6 @@ record), then the renames, then the marker. Directories and markers are made dur
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,15 +17,18 @@ from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
+from runner.record.found import inode_at, kind_at, wanted_kind
 from runner.record.outputs import COMMIT
-from runner.record.state import write_marker
+from runner.record.state import gone, write_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from runner.decide.digests import DigestCache
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
+
+_MEDDLED = "find out which other stage or process writes there"
 
 
 class Commit(NamedTuple):
@@ -46,19 +48,17 @@ class Publisher:
         self._durable = durable
         self._unsynced: dict[str, None] = {}
         self._workspace = os.path.realpath(spec.workspace)
-        self._inode = _inode(self._workspace)
+        self._inode = inode_at(self._workspace)
 
     def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
         """Return what is wrong with the outputs after exit 0; `before` is from `real_identities`."""
         for name, declared in stage.outputs.items():
-            partial = partial_path(self._spec.output_path(declared), tag)
             if self._is_elsewhere(declared):
                 what = f'a directory of "{declared}" was replaced by a link while the stage ran'
                 return Fault(
                     f"stage {stage.name}, output {name}", what, "remove the link; outputs stay in the workspace"
                 )
-            kind = _kind(partial)
-            wanted = "a directory" if declared.endswith("/") else "a file"
+            kind, wanted = kind_at(partial_path(self._spec.output_path(declared), tag)), wanted_kind(declared)
             if kind == wanted:
                 continue
             where = f"stage {stage.name}, output {name}"
@@ -71,10 +71,13 @@ class Publisher:
         return None
 
     def make_durable(self, stage: Stage, tag: str) -> None:
-        """Make what a stage has finished durable, in whatever thread. OutputError when the stage made it unreadable."""
-        for declared in stage.outputs.values():
+        """Make what a stage has finished durable, in whatever thread.
+
+        OutputError when the stage made it unreadable, or when it is no longer what the stage made.
+        """
+        for _, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
-                sync_or_discard(partial_path(self._spec.output_path(declared), tag))
+                sync_or_discard(partial)
 
     def commit(
         self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str,
@@ -85,9 +88,9 @@ class Publisher:
         `before` is the marker that is replaced: the record names its commit, so that recovery knows which came later.
         """
         outputs: dict[str, OutputIdentity] = {}
-        for name, declared in stage.outputs.items():
+        for name, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
-                outputs[name] = self._identity(declared, partial_path(self._spec.output_path(declared), tag))
+                outputs[name] = self._identity(stage.outputs[name], partial)
         data: dict[str, object] = {
             "stage": stage.name,
             "key": fingerprint.key,
@@ -107,8 +110,16 @@ class Publisher:
         return Commit(tag, marker)
 
     def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
-        """Rename what was committed, whose record is durable now, and write the marker."""
+        """Rename what was committed, whose record is durable now, and write the marker.
+
+        StateError when the log was taken away while that was waited for: another run may have begun anew. OutputError
+        when an output was, and none is renamed: the stage is then to run again, which the next run knows as well.
+        """
+        if not self._log.is_in_place():
+            raise gone(self._log.path)
         outputs = commit.marker.outputs
+        for _ in self._finished(commit.marker.stage, {name: one.path for name, one in outputs.items()}, commit.tag):
+            pass
         for one in outputs.values():
             real = self._spec.output_path(one.path)
             files.publish(partial_path(real, commit.tag), real)
@@ -126,10 +137,22 @@ class Publisher:
             files.sync_directory(self._spec.paths.state_dir)
         self._unsynced.clear()
 
+    def _finished(self, stage: str, outputs: Mapping[str, str], tag: str) -> Iterator[tuple[str, str]]:
+        """Yield the outputs' names and partials; OutputError for one that is no longer what `fault_of` has seen.
+
+        It may have waited for a sync since, and other stages work beside it.
+        """
+        for name, declared in outputs.items():
+            partial = partial_path(self._spec.output_path(declared), tag)
+            if self._is_elsewhere(declared) or kind_at(partial) != wanted_kind(declared):
+                what = f'"{declared}" was removed or replaced before it was published'
+                raise OutputError(Fault(f"stage {stage}, output {name}", what, _MEDDLED))
+            yield name, partial
+
     def _is_elsewhere(self, declared: str) -> bool:
         """Whether a link was put in the place of a directory on the way to an output, or all of the workspace moved."""
         path = self._workspace
-        if _inode(path) != self._inode:
+        if inode_at(path) != self._inode:
             return True
         for name in declared.rstrip("/").split("/")[:-1]:
             path = f"{path}/{name}"
@@ -149,7 +172,7 @@ class Publisher:
 
 @contextmanager
 def _blaming_stage() -> Iterator[None]:
-    """Raise OutputError for what a stage made so that nobody may read it."""
+    """Raise OutputError for what a stage made so that nobody may read it, and for what somebody took away."""
     try:
         yield
     except InputError as error:
@@ -158,6 +181,8 @@ def _blaming_stage() -> Iterator[None]:
         cause = error.__cause__ or error
         if isinstance(cause, PermissionError):
             raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
+        if isinstance(cause, FileNotFoundError):
+            raise OutputError(Fault(str(cause.filename), "was removed before it was published", _MEDDLED)) from error
         raise
 
 
@@ -170,23 +195,3 @@ def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
         except OSError:
             found[name] = None
     return found
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _kind(path: str) -> str | None:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return None
-    if stat.S_ISREG(mode):
-        return "a file"
-    if stat.S_ISDIR(mode):
-        return "a directory"
-    return "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"

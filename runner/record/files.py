@@ -284,7 +284,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 def _sync(path: str, flags: int) -> None:
     with naming(path, "sync"):
-        descriptor = os.open(path, flags | os.O_CLOEXEC)
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO in its place could hold us for ever
         try:
             os.fsync(descriptor)
         finally:
