@@ -77,7 +77,8 @@ def python_processors(spec: str) -> list[str] | None:
     if text is None or b'"stages"' not in text:
         return None
     names = (part.partition(b'"')[2].partition(b'"')[0] for part in text.split(b'"processor"')[1:])
-    return [os.fsdecode(name) for name in dict.fromkeys(names) if name.endswith(b".py")]
+    found = [os.fsdecode(name) for name in names if name.endswith(b".py")]
+    return list(dict.fromkeys(found)) if text.count(b'"freshInterpreter"') < len(found) else []
 
 
 def imported_by(spec: str, processors: Sequence[str]) -> list[str]:

@@ -17,6 +17,8 @@ from runner.glance import imported_by, python_processors
         ),
         ([{"processor": "offpipe:stage_copy.py", "params": {"processor": "x"}}], ["offpipe:stage_copy.py"]),
         ([{"processor": "a.sh"}, {"command": ["python", "b.py"]}], []),
+        ([{"processor": "a.py", "freshInterpreter": True}, {"freshInterpreter": True, "processor": "b.py"}], []),
+        ([{"processor": "a.py", "freshInterpreter": True}, {"processor": "b.py"}], ["a.py", "b.py"]),
         ([], []),
     ],
 )
