@@ -195,28 +195,23 @@ class CodeReader:
         return tuple(dict.fromkeys((*((start,) if start else ()), *self._arguments[stage.args])))
 
     def _sight(self, words: Sequence[str]) -> None:
-        for word in words:
-            if not references(word):
-                self._sighted.look(os.path.normpath(os.path.join(self._spec.root, word)))
+        for name in _names_in(words):
+            self._sighted.look(os.path.normpath(os.path.join(self._spec.root, name)))
 
     def _other_files(self, stage: Stage) -> Iterator[str]:
         """Yield the files under root that the processor or the words of a command are, whatever they hold."""
         processor = self._spec.processor_path(stage)
         if processor:
             yield processor
-        for word in stage.command or stage.args:
-            if references(word):
-                continue
-            for name in (word, word.partition("=")[2]):  # `--rules=stages/rules.txt` names a file as well
-                if name and self._is_named_file(name):
-                    yield os.path.normpath(os.path.join(self._spec.root, name))
+        for name in _names_in(stage.command or stage.args):
+            if self._is_named_file(name):
+                yield os.path.normpath(os.path.join(self._spec.root, name))
 
     def _is_named_file(self, name: str) -> bool:
         known = self._named.get(name)
         if known is None:
             root = self._spec.root.rstrip("/")
             path = os.path.normpath(os.path.join(root, name))
-            self._sighted.look(path)
             known = path.startswith(f"{root}/") and "\0" not in name and os.path.isfile(path)
             known = self._named[name] = known and os.path.relpath(path, root) not in self._declared
         return known
@@ -235,3 +230,10 @@ class CodeReader:
         if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
         return shown
+
+
+def _names_in(words: Sequence[str]) -> Iterator[str]:
+    """Yield what may be names of files in the words of a command: `--rules=stages/rules.txt` holds one as well."""
+    for word in words:
+        if not references(word):
+            yield from (name for name in (word, word.partition("=")[2]) if name)
