@@ -8,6 +8,7 @@ The threads do nothing but sync. Records and renames are the loop's, in the orde
 
 from __future__ import annotations
 
+import os
 import select
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,6 +42,10 @@ class Committer:
         self._log = attempts.log
         self._published = published
         self._poll = poll
+        descriptors = os.sysconf(
+            "SC_OPEN_MAX"
+        )  # what may be open now, or -1: on a slow disk none may run short of them
+        self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
         self._waiting = 0
         self._committed: list[Job] = []  # on record, and no sync of the log that covers it has begun
         self._covered: list[Job] = []  # by the sync that has
@@ -53,7 +58,7 @@ class Committer:
 
     @property
     def has_room(self) -> bool:
-        return self._waiting < MOST
+        return self._waiting < self._most
 
     def take(self, job: Job, *, alone: bool) -> None:
         """Publish a job: now if nothing is to be durable, or no other stage runs (`alone`); else in later `steps`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import select
 import threading
 from types import SimpleNamespace
@@ -181,6 +182,23 @@ def test_only_so_many_wait_at_a_time(make):
     bench.attempts.hold["0"].set()
     bench.until_idle()
     assert bench.committer.has_room
+
+
+def test_fewer_wait_where_few_descriptors_may_be_open(make):
+    """Each that waits has its lock open; what is left is for those that run, and for the runner."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    try:
+        bench = make()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    bench.attempts.hold["0"] = threading.Event()
+    bench.take(*map(str, range(24)))
+    assert bench.committer.has_room
+    bench.take("last")
+    assert not bench.committer.has_room
+    bench.attempts.hold["0"].set()
+    bench.until_idle()
 
 
 def test_after_a_second_signal_nothing_more_is_synced_but_what_is_committed_is_published(make):
