@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from benchmarks.plot import picture
+from benchmarks.table import UNJUDGED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ def write(to: Path, about: Sequence[str], tables: Sequence[Table]) -> Path:
 
 
 def _bounds(tables: Sequence[Table]) -> list[str]:
+    if not any(table.bounds for table in tables):
+        return [f"Nothing is judged here: {UNJUDGED}."]
     bounds = sorted((one for table in tables for one in table.bounds), key=lambda one: one.promise.partition(" ")[0])
     rows = [[one.promise, one.measured, one.bound, one.verdict] for one in bounds]
     return _markdown(["what", "measured", "bound", ""], rows)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from benchmarks.bounds import Bound
     from benchmarks.timing import Sample
 
+UNJUDGED = "bounds are for full sizes"
+
 
 @dataclass
 class Table:
@@ -26,6 +28,12 @@ class Table:
     def __post_init__(self) -> None:
         self.notes += [f"{name}: {sample.remark}" for name, sample in self.samples.items() if sample.remark]
         self.samples = {name: sample for name, sample in self.samples.items() if sample.runs}
+
+    def leave_unjudged(self) -> None:
+        """Say instead of each verdict that there is none: on less work the fixed costs alone may break a bound."""
+        if self.bounds:
+            self.notes.append(UNJUDGED)
+            self.bounds = []
 
     def head(self) -> list[str]:
         columns = ["", "median", "min .. max", "runs", "cpu"]
