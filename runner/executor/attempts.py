@@ -142,9 +142,8 @@ class Attempts:
         job.tag = partial_tag(run, job.number)
         job.log = self._paths.log(run, stage.name, job.number)
         job.before = real_identities(self._spec, stage)
-        real = self.partials.real(stage).values()
-        for directory in (*(os.path.dirname(path) for path in real), os.path.dirname(job.log)):
-            self._make_directory(directory)
+        for path in (*self.partials.real(stage).values(), job.log):
+            self._make_directory(os.path.dirname(path))
         self.partials.make_room(stage)
         job.scratch = self._scratch.take()
         files.create(job.log)
