@@ -11,6 +11,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from runner.contain.client import Launcher
+    from runner.record.checkpoints import Progress
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
@@ -32,10 +33,13 @@ def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) 
 
 
 @hookspec
-def offpipe_run_started(spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str]) -> None:
+def offpipe_run_started(
+    spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str], checkpoints: dict[str, Progress]
+) -> None:
     """Hear that a run with work to do begins; `stages` is how many it decides over, `isolation` what keeps it offline.
 
-    The latter is as in record 0 of the audit log: `level`, and a word on each layer.
+    That is as in record 0 of the audit log: `level`, and a word on each layer. `checkpoints` are those that earlier
+    runs left, by stage; whether one fits is settled when its stage is started.
     """
 
 

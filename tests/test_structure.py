@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
-    "hookspecs": ("contain.client", "spec.model"),  # the values that hooks are called with
+    "hookspecs": ("contain.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
 }
 MAY_WRITE = {
     "record.files": "the only writer",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.history import Part, last_failures, last_part
 from runner.api.session import Session, untold
-from runner.decide.plan import Skip
+from runner.decide.plan import Run, Skip
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.record.audit import last_record, read_records
-from runner.record.checkpoints import read_progress
 from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import read_holder
 from runner.record.others import is_held
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.decide.plan import Decision, Plan
     from runner.levels import RefusedError
     from runner.marker import Marker
+    from runner.record.checkpoints import Progress
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -38,20 +39,31 @@ _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,
 
 
 class Planned(NamedTuple):
-    """The graph, the selected stages in order, a decision for each, and how those that are pending failed last."""
+    """The graph, the selected stages in order, a decision for each, and how those that are pending failed last.
+
+    `fits` says of the stages that have a checkpoint whether it is of their key, where that can be told by now.
+    """
 
     graph: Graph
     stages: tuple[Stage, ...]
     plan: Plan
     failures: dict[str, Failure]
+    checkpoints: dict[str, Progress]
+    fits: dict[str, bool]
+
+    @property
+    def outgrown(self) -> dict[str, Progress]:
+        """The checkpoints of what their stages are no longer to be: a run throws them away."""
+        return {name: self.checkpoints[name] for name, fits in self.fits.items() if not fits}
 
 
 class Incomplete(Value):
-    """A stage that stopped at a checkpoint: its program's own offsets, or None."""
+    """A stage that stopped at a checkpoint: its program's own offsets, or None; whether it fits, or None."""
 
     stage: str
     line_offset: int | None
     byte_offset: int | None
+    fits: bool | None
 
 
 class Status(Value):
@@ -129,13 +141,14 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal)
     run = str(last["run"]) if last else None
-    incomplete = []
-    for stage in session.graph.order:
-        progress = read_progress(paths.progress(stage.name))
-        if progress is not None:
-            incomplete.append(Incomplete(stage.name, progress.line_offset, progress.byte_offset))
+    planned = _planned(session)
+    incomplete = [
+        Incomplete(stage.name, one.line_offset, one.byte_offset, planned.fits.get(stage.name))
+        for stage in session.graph.order
+        if (one := planned.checkpoints.get(stage.name))
+    ]
     return Status(
-        _planned(session),
+        planned,
         run,
         str(last["ev"]) if last else None,
         str(last["ts"]) if last else None,
@@ -159,7 +172,23 @@ def doctor() -> dict[str, dict[str, str] | RefusedError]:
 def _planned(session: Session) -> Planned:
     decided = session.plan()
     pending = [name for name, decision in decided.decisions.items() if not isinstance(decision, Skip)]
-    return Planned(session.graph, session.stages, decided, last_failures(session, pending) if pending else {})
+    failures = last_failures(session, pending) if pending else {}
+    return Planned(session.graph, session.stages, decided, failures, session.checkpoints, _fitting(session, decided))
+
+
+def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
+    """Return which checkpoints are of the key that their stage has now, of stages whose inputs are all made."""
+    found: dict[str, bool] = {}
+    examiner = session.examiner
+    assert examiner is not None  # of the plan that is decided
+    for stage in session.stages if session.checkpoints else ():
+        progress, upstream = session.checkpoints.get(stage.name), session.graph.upstream[stage.name]
+        if progress is None or not isinstance(decided.decisions[stage.name], Run):
+            continue
+        if all(isinstance(decided.decisions[name], Skip) for name in upstream):
+            with suppress(InputError, OfflineError):  # something has gone since it was decided
+                found[stage.name] = examiner.examine(stage).key == progress.key
+    return found
 
 
 def _has_stopped(session: Session, run: str) -> bool:

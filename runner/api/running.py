@@ -245,7 +245,7 @@ def _execute(
     )  # fmt: skip
     manager.hook.offpipe_run_started(
         spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
-        isolation=launcher.layers,
+        isolation=launcher.layers, checkpoints=session.checkpoints,
     )  # fmt: skip
     try:
         stages = executor.execute()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.marker import Marker, OutputIdentity
     from runner.paths import StatePaths
+    from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.seal import Seal
     from runner.record.unusable import Note
@@ -82,6 +83,7 @@ class Session:
             self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
         )
         self.published: dict[str, OutputIdentity] = {}
+        self.checkpoints: dict[str, Progress] = {}  # that lay there when everything was planned last, by stage
         self.examiner: Examiner | None = None  # of the last plan
 
     @property
@@ -157,10 +159,13 @@ class Session:
         """
         self._markers.clear()
         self.published.clear()
+        self.checkpoints.clear()
         selected = {stage.name for stage in self.stages}
         for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
-                read_progress(path, self._note if stage.name in selected else unheard, left=True)
+                found = read_progress(path, self._note if stage.name in selected else unheard, left=True)
+                if found is not None:
+                    self.checkpoints[stage.name] = found
         self.examiner = self.new_examiner()
         try:
             return self.planner.plan(self.stages, self.examiner, self.published)

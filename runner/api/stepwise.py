@@ -176,7 +176,7 @@ class StepwiseRun:
         publisher, attempts = attempts_of(session, journal, world[0])
         self._manager.hook.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.spec.stages), resumed=journal.resumed,
-            isolation=launcher.layers,
+            isolation=launcher.layers, checkpoints=session.checkpoints,
         )  # fmt: skip
         return _Part(journal, publisher, attempts, world, began)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.decide.plan import Skip
 from runner.display.decisions import plan_json, plan_lines
+from runner.display.extent import outgrown_text
 from runner.display.summary import fault_json
 from runner.display.words import counted, printable
 from runner.record.ledger import CLOSED, NOOP
@@ -40,10 +41,12 @@ def status_lines(status: Status) -> Iterator[str]:
         yield f"the next run goes on under: {printable(status.open_runs[-1])}\n"
     width = max((len(one.stage) for one in status.incomplete), default=0)
     for one in status.incomplete:
-        yield f"{one.stage:<{width}}  incomplete, {_extent(one)}\n"
+        is_outgrown = one.fits is False
+        told = outgrown_text(one.line_offset, one.byte_offset) if is_outgrown else f"incomplete, {_extent(one)}"
+        yield f"{one.stage:<{width}}  {told}\n"
     if pending:
         yield "pending:\n"
-        yield from (f"  {line}" for line in plan_lines(pending, status.planned.failures, full=False))
+        yield from (f"  {line}" for line in plan_lines(pending, status.planned.failures, {}, full=False))
     for path in status.undeclared:
         yield f"no stage makes it any more: {printable(path)}\n"
 
@@ -101,7 +104,7 @@ def _part_lines(part: Part) -> Iterator[str]:
 
 
 def _incomplete_json(one: Incomplete) -> dict[str, object]:
-    return {"stage": one.stage, "lineOffset": one.line_offset, "byteOffset": one.byte_offset}
+    return {"stage": one.stage, "lineOffset": one.line_offset, "byteOffset": one.byte_offset, "fits": one.fits}
 
 
 def _last_run(status: Status) -> str:

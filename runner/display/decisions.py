@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.decide.plan import Blocked, Depends, Run
+from runner.display.extent import outgrown_text
 from runner.display.reasons import reason_text, reasons_line
 from runner.display.words import counted, printable, value_text
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from runner.decide.plan import Decision
     from runner.marker import Marker
+    from runner.record.checkpoints import Progress
 
     Failures = Mapping[str, tuple[str, str, str]]  # stage -> the run in which it failed last, when, and why
 
@@ -24,11 +26,14 @@ def word_of(decision: Decision) -> str:
     return type(decision).__name__.lower()
 
 
-def plan_lines(decisions: Mapping[str, Decision], failures: Failures, *, full: bool) -> Iterator[str]:
-    """Yield a line a stage: its name, the decision, why, and how it failed last."""
+def plan_lines(
+    decisions: Mapping[str, Decision], failures: Failures, outgrown: Mapping[str, Progress], *, full: bool
+) -> Iterator[str]:
+    """Yield a line a stage: its name, the decision, why, how it failed last, and whether it starts anew."""
     width = min(_NAME_COLUMN, max((len(name) for name in decisions), default=0))
     for name, decision in decisions.items():
-        why = "; ".join(filter(None, (_why(decision, decisions, full=full), *failure_texts(failures, name))))
+        more = (*failure_texts(failures, name), *_outgrown_texts(outgrown, name))
+        why = "; ".join(filter(None, (_why(decision, decisions, full=full), *more)))
         yield f"{name:<{width}}  {word_of(decision):<7}  {why}".rstrip() + "\n"
 
 
@@ -37,6 +42,11 @@ def failure_texts(failures: Failures, stage: str) -> Iterator[str]:
     if stage in failures:
         run, _, why = failures[stage]
         yield f"failed in run {printable(run)}: {printable(why)}"
+
+
+def _outgrown_texts(outgrown: Mapping[str, Progress], stage: str) -> Iterator[str]:
+    if stage in outgrown:
+        yield outgrown_text(outgrown[stage].line_offset, outgrown[stage].byte_offset)
 
 
 def plan_json(decisions: Mapping[str, Decision], failures: Failures) -> list[dict[str, object]]:
@@ -48,8 +58,9 @@ def plan_json(decisions: Mapping[str, Decision], failures: Failures) -> list[dic
 
 
 def explain_lines(
-    name: str, decision: Decision, decisions: Mapping[str, Decision], failures: Failures, marker: Marker | None
-) -> Iterator[str]:
+    name: str, decision: Decision, decisions: Mapping[str, Decision], failures: Failures,
+    outgrown: Mapping[str, Progress], marker: Marker | None,
+) -> Iterator[str]:  # fmt: skip
     """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
     if isinstance(decision, Run):
         yield f"{name}: must run\n"
@@ -58,7 +69,7 @@ def explain_lines(
         yield f"{name}: {word_of(decision)}, {_why(decision, decisions, full=True)}\n"
     else:
         yield f"{name}: up to date\n"
-    yield from (f"  {text}\n" for text in failure_texts(failures, name))
+    yield from (f"  {text}\n" for text in (*failure_texts(failures, name), *_outgrown_texts(outgrown, name)))
     if marker is None:
         return
     yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.display.words import size
+from runner.display.words import counted, size
 from runner.errors import StateError
 from runner.record.checkpoints import read_progress
 
@@ -46,6 +46,16 @@ def amounts(now: Extent, first: Extent, input_bytes: int, spent: float) -> list[
     else:
         return []
     return [*cells, rate] if spent >= _RATE_PATIENCE else cells
+
+
+def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
+    """Return what is told of a checkpoint at what its stage is no longer to be; what has changed nobody knows."""
+    extent = ""
+    if line_offset is not None:
+        extent = f" of {counted(line_offset, 'line')}"
+    elif byte_offset is not None:
+        extent = f" of {counted(byte_offset, 'byte')}"
+    return f"checkpoint{extent} does not fit any more: it starts anew"
 
 
 def _size(path: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.display.extent import extent_of
+from runner.display.extent import extent_of, outgrown_text
 from runner.display.failure import failure_text, unstarted_lines
 from runner.display.offline import isolation_warnings
 from runner.display.progress import Row
@@ -17,6 +17,7 @@ from runner.results import network_text
 
 if TYPE_CHECKING:
     from runner.display.progress import Reporter
+    from runner.record.checkpoints import Progress
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
@@ -26,6 +27,7 @@ class News:
 
     def __init__(self, reporter: Reporter) -> None:
         self._to = reporter
+        self._left: dict[str, Progress] = {}  # checkpoints of earlier runs, of stages that have not been started yet
 
     def _say(self, text: str, *, bad: bool = False) -> None:
         if not self._to.quiet:
@@ -33,10 +35,12 @@ class News:
 
     @hookimpl
     def offpipe_run_started(
-        self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str]
-    ) -> None:
+        self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str],
+        checkpoints: dict[str, Progress],
+    ) -> None:  # fmt: skip
         view = self._to.view
         view.pipeline, view.stages = spec.name, stages
+        self._left = dict(checkpoints)
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
         for warning in isolation_warnings(isolation):
@@ -48,6 +52,8 @@ class News:
     ) -> None:
         if changed is not None:
             self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
+        if (left := self._left.pop(stage.name, None)) is not None and not _goes_on(progress, left):
+            self._say(f"{stage.name}: {outgrown_text(left.line_offset, left.byte_offset)}")
         if not self._to.is_live:
             if not self._to.quiet:
                 self._say(f"{stage.name}: started (attempt {attempt}{_resumed_at(progress)})")
@@ -117,3 +123,15 @@ def _resumed_at(progress: str) -> str:
     if found is None:
         return ""
     return f", from line {found.line_offset:,}" if found.line_offset else ", from a checkpoint"
+
+
+def _goes_on(progress: str, left: Progress) -> bool:
+    """Whether the attempt that was started just now has taken over the checkpoint that was `left`.
+
+    One that does not fit is gone by now; what is there in its place is the attempt's own.
+    """
+    try:
+        found = read_progress(progress)
+    except StateError:  # what is only shown ends no run
+        return True
+    return found is not None and found.key == left.key

@@ -222,7 +222,7 @@ def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> 
     assert "\ncount  incomplete, 1,200,000 lines\n" in shown
     assert "\nno stage makes it any more: out/sorted.txt\n" in shown
     said = json.loads(pipeline("status", "--json").stdout)
-    assert said["incomplete"] == [{"stage": "count", "lineOffset": 1_200_000, "byteOffset": None}]
+    assert said["incomplete"] == [{"stage": "count", "lineOffset": 1_200_000, "byteOffset": None, "fits": None}]
     assert (said["pending"], said["undeclared"], said["lastRun"]["status"]) == (True, ["out/sorted.txt"], "succeeded")
 
 

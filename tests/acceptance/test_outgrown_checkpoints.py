@@ -1,0 +1,81 @@
+"""A checkpoint of what a stage is no longer to be is thrown away, and that is told before and when it happens."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pipeline_bench import shell
+
+# Stops once behind a checkpoint of 1,200 lines; the next attempt goes on from it, or starts anew.
+SLOW = """
+test -e "$PIPELINE_OUTPUT_OUT" || echo begun > "$PIPELINE_OUTPUT_OUT"
+test -e broken || exit 0
+echo "{\\"v\\": 1, \\"key\\": \\"$PIPELINE_KEY\\", OFFSET \\"outputs\\": {\\"out\\": {\\"length\\": 3}}}" > "$PIPELINE_PROGRESS"
+exit 1
+"""  # noqa: E501 - a shell script
+LINES = "checkpoint of 1,200 lines does not fit any more: it starts anew"
+
+
+def stopped(bench, offset='\\"lineOffset\\": 1200,'):
+    """Run a stage until it stops at its checkpoint; return what defines it with other parameters."""
+    script = SLOW.replace("OFFSET", offset)
+
+    def define(mode):
+        first = shell("first", "cat $PIPELINE_INPUT_IN > $PIPELINE_OUTPUT_OUT", inputs={"in": "in.txt"})
+        bench.define(first, shell("slow", script, params={"mode": mode}, inputs={"in": "out/first.txt"}))
+
+    bench.write("in.txt", "text\n")
+    bench.write("broken", "")
+    define("before")
+    assert bench.run().returncode == 1
+    (bench.root / "broken").unlink()
+    return define
+
+
+def test_what_does_not_fit_any_more_is_told_by_those_who_look_and_by_the_run(bench) -> None:
+    define = stopped(bench)
+    before = [bench.run(*words).stdout for words in (["status"], ["plan"], ["explain", "slow"])]
+    assert "\nslow  incomplete, 1,200 lines\n" in before[0] and "fit" not in "".join(before)
+    assert bench.json("status")["incomplete"][0]["fits"] is True
+    define("after")
+    status = bench.run("status").stdout
+    assert f"\nslow  {LINES}\n" in status and status.count("fit") == 1
+    assert bench.json("status")["incomplete"][0]["fits"] is False
+    assert re.search(rf"\nslow   run      no completed run; failed in .+; {LINES}\n", bench.run("plan").stdout)
+    assert f"  {LINES}\n" in bench.run("explain", "slow").stdout
+    told = bench.succeed().stderr
+    assert f"slow: {LINES}\nslow: started (attempt " in told and told.count("fit") == 1
+    assert bench.read("out/slow.txt") == b"begun\n"
+
+
+def test_one_that_fits_is_gone_on_from_without_a_word(bench) -> None:
+    stopped(bench)
+    told = bench.succeed().stderr
+    assert "from line 1,200" in told and "fit" not in told
+    assert bench.read("out/slow.txt") == b"beg"
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [("", "checkpoint does not fit any more: it starts anew"),
+     ('\\"byteOffset\\": 9,', "checkpoint of 9 bytes does not fit any more: it starts anew")],
+)  # fmt: skip
+def test_it_is_told_by_what_the_program_said_of_itself(bench, offset, text) -> None:
+    stopped(bench, offset)("after")
+    assert f"slow  {text}\n" in bench.run("status").stdout
+    assert f"slow: {text}\n" in bench.succeed().stderr
+
+
+def test_nothing_is_claimed_while_it_depends_on_what_is_not_made_yet(bench) -> None:
+    stopped(bench)
+    bench.write("in.txt", "other text\n")
+    assert "\nslow  incomplete, 1,200 lines\n" in bench.run("status").stdout
+    assert bench.json("status")["incomplete"][0]["fits"] is None
+    assert "fit" not in bench.run("plan").stdout
+    assert f"slow: {LINES}\n" in bench.succeed().stderr
+
+
+def test_a_quiet_run_says_nothing_of_it(bench) -> None:
+    stopped(bench)("after")
+    assert bench.succeed("-q").stderr == ""
