@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.timing import Sample, interleave, note
-from benchmarks.tools import DURABILITIES, Offpipe, Tool, laid_out
+from benchmarks.tools import DURABILITIES, UNTOLD, Offpipe, Tool, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,13 +42,20 @@ class Bench:
         return interleave(cases, self.runs, patience=self.sizes.patience, may_fail=may_fail)
 
     def first_runs(self, tools: Iterable[Tool], work: Work, jobs: int) -> dict[str, Sample]:
-        """Time first runs in turn, each in a tree of its own."""
-        fresh: dict[str, list[Path]] = {}
+        """Time first runs in turn, each in a tree of its own; a tool that is left out has a remark and no runs."""
+        cases: dict[str, Callable[[Sample], None]] = {}
+        left_out: dict[str, Sample] = {}
         note("writing the files to work on")
         for tool in tools:
+            if jobs > 1 and not tool.has_jobs:
+                left_out[tool.name] = Sample(remark="left out: it runs one stage at a time")
+                continue
             trees = [laid_out(tool, self.tree(tool, f"{jobs}-{run}"), work) for run in range(self.runs)]
-            fresh[tool.name] = [tree for tree in trees if tree is not None]
-        return self.interleave({tool.name: _first(tool, fresh[tool.name], jobs) for tool in tools if fresh[tool.name]})
+            if fresh := [tree for tree in trees if tree is not None]:
+                cases[tool.name] = _first(tool, fresh, jobs)
+            else:
+                left_out[tool.name] = Sample(remark=UNTOLD)
+        return self.interleave(cases) | left_out
 
     def tree(self, tool: Tool, name: str) -> Path:
         return self.place / tool.name.replace(", ", "-").replace(" ", "-") / name

@@ -23,13 +23,12 @@ def measure(bench: Bench) -> Iterator[Table]:
     work = wide(bench.sizes.copies)
     for jobs in (1, 2):
         shown = f"{bench.sizes.copies:,} stages of /bin/cp, -j{jobs}"
-        tools = [tool for tool in bench.tools() if tool.has_jobs or jobs == 1]
         notes = [
             f"{synced(bench.place)}: what `full` waits for at least once a stage, and the others never",
             "only `full` survives a power cut",
         ]
-        samples = bench.first_runs(tools, work, jobs)
-        bounds = [*_bounds(samples, shown, jobs), isolated(bench, shown)]
+        samples = bench.first_runs(bench.tools(), work, jobs)
+        bounds = [*_bounds(samples, shown, jobs), isolated(bench, f"2. {shown}")]
         yield Table(f"first run, {shown}: from nothing", samples, "ninja", notes=notes, bounds=bounds)
 
 
@@ -48,4 +47,4 @@ def isolated(bench: Bench, shown: str) -> Bound:
         json.loads(path.read_bytes()).get("isolation", {}).get("level")
         for path in bench.place.glob("offpipe-*/*/state/metrics_*.json")
     }
-    return fact(f"2. {shown}: isolated at level {LEVEL}", holds=levels == {LEVEL})
+    return fact(f"{shown}: isolated at level {LEVEL}", holds=levels == {LEVEL})

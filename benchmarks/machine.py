@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
 import runner
 from benchmarks.table import spelled
+from benchmarks.timing import CHECKOUT
 
 SYNCS = 51
 
@@ -18,9 +20,22 @@ def describe(place: Path) -> list[str]:
     """Return lines that name the runner, the machine, and the disk below `place`."""
     return [
         f"offpipe {runner.__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}",
+        f"code: {code(CHECKOUT)}",
         f"{_processor()}, {os.cpu_count()} cores, {_file_system(place)} file system",
         synced(place),
     ]
+
+
+def code(checkout: Path) -> str:
+    """Return what git calls the code in a checkout, `-dirty` where files differ from it; or that it has no name."""
+    if not (checkout / ".git").exists():  # nor is it named by a repository that it merely lies in
+        return "without a name, for this is no git checkout"
+    words = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError:
+        return "without a name, for there is no git"
+    return ended.stdout.strip() or f"without a name, for git says: {ended.stderr.strip()}"
 
 
 def synced(place: Path) -> str:

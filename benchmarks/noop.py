@@ -9,7 +9,7 @@ from benchmarks.bench import FULL, Bench
 from benchmarks.bounds import Bound, added, fact, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note, timed
-from benchmarks.tools import Offpipe, Tool, laid_out
+from benchmarks.tools import UNTOLD, Offpipe, Tool, laid_out
 from benchmarks.work import Work, chain, many_inputs, wide
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
             notes.append(f"{tool.name}: not asked for more than {tool.most:,} stages")
             continue
         note(f"bringing {len(work.steps):,} stages up to date with {tool.name}")
-        tree = _up_to_date(tool, bench.tree(tool, f"{work.shape}-{len(work.steps)}"), work)
-        if tree is None:
-            notes.append(f"{tool.name}: could not be brought up to date")
+        tree = bench.tree(tool, f"{work.shape}-{len(work.steps)}")
+        if why := _why_unsettled(tool, tree, work):
+            notes.append(f"{tool.name}: {why}")
         else:
             trees[tool] = tree
     before = {tool: work.made(tree) for tool, tree in trees.items()}
@@ -77,16 +77,17 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
     return samples, notes, recorded
 
 
-def _up_to_date(tool: Tool, tree: Path, work: Work) -> Path | None:
+def _why_unsettled(tool: Tool, tree: Path, work: Work) -> str:
+    """Make a tree of work that is up to date; return why a peer has to be left out, empty where it has not."""
     try:
         if laid_out(tool, tree, work) is None:
-            return None
+            return UNTOLD
         tool.settle(tree, work)
-    except Failed:
+    except Failed as error:
         if not tool.is_peer:
             raise
-        return None
-    return tree
+        return f"left out: it could not be brought up to date: {error}"
+    return ""
 
 
 def _again(tool: Tool, tree: Path) -> Callable[[Sample], None]:

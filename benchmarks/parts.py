@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
 
+WAITING = (
+    "`waiting for stage and disk` is launcher, program, the end of both, and the thread that syncs what the stages "
+    "before have made; cpu is that of the runner's main thread"
+)
+
+
 def measure(bench: Bench) -> Iterator[Table]:
     stages = bench.sizes.copies
     work = wide(stages)
@@ -35,8 +41,7 @@ def measure(bench: Bench) -> Iterator[Table]:
             f"parts of a stage, {durability}: {stages:,} of /bin/cp, -j1, all divided by the number of stages", parts,
             notes=[
                 f"together {spelled(wholes[durability].median)} a stage",
-                "`waiting for stage and disk` is launcher, program, the end of both, and the thread that syncs what",
-                "the stages before have made; cpu is that of the runner's main thread",
+                WAITING,
                 synced(bench.place),
             ],
         )  # fmt: skip

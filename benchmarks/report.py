@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from benchmarks.bounds import Bound
     from benchmarks.table import Table
 
 NAME = "benchmark-results"
+LEGEND = (
+    '`x` is a ratio of times, of which less is better, unless the row says "times as fast": there more is. '
+    "1. to 7. are the promises that [the page on the benchmarks](benchmarks.md#what-must-hold) numbers alike."
+)
 
 
 def write(to: Path, about: Sequence[str], tables: Sequence[Table]) -> Path:
@@ -43,6 +48,17 @@ def _bounds(tables: Sequence[Table]) -> list[str]:
     if not any(table.bounds for table in tables):
         return [f"Nothing is judged here: {UNJUDGED}."]
     bounds = sorted((one for table in tables for one in table.bounds), key=lambda one: one.promise.partition(" ")[0])
+    kept = [one for one in bounds if one.holds]
+    broken = [one for one in bounds if one.holds is False]
+    unknown = len(bounds) - len(kept) - len(broken)
+    first = f"{len(kept)} of {len(bounds)} hold{f', {unknown} could not be measured' if unknown else ''}"
+    if not broken:
+        return [f"{first}. {LEGEND}\n", *_verdicts(bounds)]
+    others = [one for one in bounds if one not in broken]
+    return [f"{first}; these do not:\n", *_verdicts(broken), f"\n{LEGEND}\n", "The others:\n", *_verdicts(others)]
+
+
+def _verdicts(bounds: Sequence[Bound]) -> list[str]:
     rows = [[one.promise, one.measured, one.bound, one.verdict] for one in bounds]
     return _markdown(["what", "measured", "bound", ""], rows)
 

@@ -25,10 +25,9 @@ def measure(bench: Bench) -> Iterator[Table]:
     work = scripts(bench.sizes.scripts)
     for jobs in (1, 2):
         shown = f"{bench.sizes.scripts:,} Python stages, -j{jobs}"
-        tools = [tool for tool in bench.tools(*FRESH.values()) if tool.has_jobs or jobs == 1]
         notes = [synced(bench.place), "all by the same interpreter, each stage imports json, re and pathlib"]
-        samples = bench.first_runs(tools, work, jobs)
-        bounds = [*_bounds(samples, shown, jobs), isolated(bench, shown)]
+        samples = bench.first_runs(bench.tools(*FRESH.values()), work, jobs)
+        bounds = [*_bounds(samples, shown, jobs), isolated(bench, f"3. {shown}")]
         yield Table(f"first run, {shown}: from nothing", samples, "ninja", notes=notes, bounds=bounds)
 
 

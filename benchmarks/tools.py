@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.work import Step, Work
 
 MOST = 180.0  # seconds that another tool is waited for
+UNTOLD = "left out: it could not be told the work"
 DURABILITIES = ("full", "process")
 
 

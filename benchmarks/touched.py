@@ -11,7 +11,7 @@ from benchmarks.bench import FULL, Bench
 from benchmarks.bounds import Bound, fact, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note
-from benchmarks.tools import laid_out
+from benchmarks.tools import UNTOLD, laid_out
 from benchmarks.work import one_large
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ MOMENT = 0.05  # seconds, between two commands of a person: in less, a clock may
 def measure(bench: Bench) -> Iterator[Table]:
     large = bench.place / "large"
     _write(large, bench.sizes.touched)
-    lines = [Line(tool, bench.tree(tool, "large")) for tool in bench.tools()]
-    lines = [line for line in lines if line.is_ready(large)]
-    bench.interleave({line.tool.name: line.run for line in lines})
+    all_lines = [Line(tool, bench.tree(tool, "large")) for tool in bench.tools()]
+    left_out = {line: why for line in all_lines if (why := line.why_not_ready(large))}
+    lines = [line for line in all_lines if line not in left_out]
+    timed = bench.interleave({line.tool.name: line.run for line in lines})
     samples = {f"{line.tool.name}: {what}": line.samples[what] for line in lines for what in line.samples}
     again = [
         f"{line.tool.name}: the stage ran again in {line.runs_again} of {len(line.samples[TOUCHED].runs)} runs"
         for line in lines
     ]
+    again += [f"{line.tool.name}: {why}" for line, why in left_out.items()]
+    again += [f"{name}: {sample.remark}" for name, sample in timed.items() if sample.remark]
     shown = f"{bench.sizes.touched:,} MiB of input touched"
     bounds = list(_bounds(lines, samples, shown))
     yield Table(f"{shown}: not changed", samples, notes=again, bounds=bounds)
@@ -52,20 +55,20 @@ class Line:
         self._tree = tree
         self._work = one_large()
 
-    def is_ready(self, large: Path) -> bool:
-        """Bring the tree up to date, its input a link to the large file; False for a peer that cannot."""
+    def why_not_ready(self, large: Path) -> str:
+        """Bring the tree up to date, its input a link to the large file; return why a peer is to be left out."""
         note(f"bringing {self.tool.name} up to date")
         try:
             if laid_out(self.tool, self._tree, self._work) is None:
-                return False
+                return UNTOLD
             (self._tree / "in/0.txt").unlink()
             os.link(large, self._tree / "in/0.txt")
             self.tool.settle(self._tree, self._work)
-        except Failed:
+        except Failed as error:
             if not self.tool.is_peer:
                 raise
-            return False
-        return True
+            return f"left out: it could not be brought up to date: {error}"
+        return ""
 
     def run(self, sample: Sample) -> None:
         """Time three runs, of which the second finds a new time stamp; `sample` is told of that one."""

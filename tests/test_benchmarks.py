@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,8 +14,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks import touched
+from benchmarks.bench import Bench
 from benchmarks.bounds import added, judged, ratio, speedup
+from benchmarks.machine import code
+from benchmarks.noop import settled
 from benchmarks.plot import Scale, picture
+from benchmarks.report import LEGEND, write
+from benchmarks.sizes import LEAST
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, Usage, interleave, timed
 from benchmarks.tools import PEERS, Make, Ninja, laid_out
@@ -79,6 +86,43 @@ def test_a_stopwatch_finds_every_joint_of_the_runner(tmp_path) -> None:
         assert durability in table["title"]
         unused = [name for name, runs in table["runs"].items() if not runs[0][0]]
         assert unused == []
+
+
+def test_a_peer_that_fails_is_named_below_each_table_that_it_is_not_in(tmp_path) -> None:
+    fake = tmp_path / "make"
+    fake.write_text("#!/bin/sh\nexit 7\n")
+    fake.chmod(0o755)
+    bench = Bench(tmp_path / "work", LEAST, 1, [Make("make", str(fake))])
+    reason = "make: left out: it could not be brought up to date: exit 7 of make -j2"
+    _, notes, _ = settled(bench, wide(1))
+    assert notes == [reason]
+    [table] = touched.measure(bench)
+    assert table.notes[-1] == reason
+    first = bench.first_runs(bench.peers, wide(1), 1)
+    assert Table("t", first).notes == ["make: failed: exit 7 of make -j1"]
+
+
+def test_a_peer_that_runs_one_stage_at_a_time_is_named_where_two_are_asked_for(tmp_path) -> None:
+    for jobs, remark in ((1, ""), (2, "left out: it runs one stage at a time")):
+        tool = Make("serial", "make")
+        tool.has_jobs = False
+        samples = Bench(tmp_path / str(jobs), LEAST, 1, [tool]).first_runs([tool], wide(1), jobs)
+        assert samples["serial"].remark == remark
+        assert len(samples["serial"].runs) == 2 - jobs
+
+
+def test_the_code_that_is_measured_is_named(tmp_path) -> None:
+    git = ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "file").write_text("one")
+    (tmp_path / "inside").mkdir()
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    named = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert code(tmp_path) == named.strip()
+    (tmp_path / "file").write_text("two")
+    assert code(tmp_path) == f"{named.strip()}-dirty"
+    assert code(tmp_path / "inside") == "without a name, for this is no git checkout"
 
 
 def test_unknown_names_and_too_few_runs_are_refused() -> None:
@@ -171,6 +215,24 @@ def test_a_ratio_is_of_medians_and_its_spread_of_rounds() -> None:
 def test_a_bound_is_kept_where_it_is_met_exactly() -> None:
     assert judged("p", 4, 4).holds and judged("p", 4, 4, at_least=True).holds
     assert not judged("p", 4.01, 4).holds and not judged("p", 3.99, 4, at_least=True).holds
+
+
+def test_the_report_begins_with_what_does_not_hold(tmp_path) -> None:
+    kept, broken, unknown = judged("2. a", 1, 2), judged("1. b", 2, 1), ratio({}, "3. c", "x", "y", 1)
+    report = write(tmp_path, [], [Table("t", {}, bounds=[kept, broken, unknown])]).read_text()
+    promises = report.partition("## What must hold\n\n")[2].partition("\n## t")[0]
+    first, *others = [line for line in promises.splitlines() if line and "---" not in line and "| what" not in line]
+    assert first == "1 of 3 hold, 1 could not be measured; these do not:"
+    assert [line.partition(" |")[0] for line in others] == ["| 1. b", LEGEND, "The others:", "| 2. a", "| 3. c"]
+    report = write(tmp_path, [], [Table("t", {}, bounds=[kept])]).read_text()
+    assert "\n1 of 1 hold. `x` is a ratio" in report and "do not" not in report
+
+
+def test_promises_have_the_numbers_of_the_page() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    numbers = set("".join(re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE))) - set(", ")
+    assert numbers == set(re.findall(r'"(\d)\. ', sources)) == set("1234567")
 
 
 @pytest.mark.parametrize("seconds", [(0.001,), (0.01, 0.02), (0.005, 7.0), (1e-6, 100.0)])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.display.streams import Stream
 
 WIDTH = 79
+_STAGES_HINT = "name stages behind the spec"
 
 
 class HelpShown(Exception):  # noqa: N818 - nothing went wrong
@@ -42,6 +43,8 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         if not named:
             parser.error("no spec given")
         spec = named.pop(0)
+        if getattr(given, "force", False) and not os.path.lexists(spec) and any(map(os.path.isfile, named)):
+            raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
         if first == spec:
             _require_spec_or_verb(spec)
     _check_count(parser, verb, named)
@@ -119,6 +122,12 @@ class _Parser(argparse.ArgumentParser):
         raise HelpShown
 
     def error(self, message: str) -> NoReturn:
+        where, _, what = message.removeprefix("argument ").partition(": ")
+        if what.startswith("ignored explicit argument"):
+            hint = _STAGES_HINT if where.endswith("--force") else f"see {self.prog} --help"
+            raise UsageError(Fault("", f"{where}: takes no value", hint))
+        if where.endswith("--jobs") and what.startswith("expected one"):
+            message = f"{where}: expects a number"
         raise UsageError(Fault("", message, f"see {self.prog} --help"))
 
     def refuse(self, extras: Sequence[str]) -> NoReturn:

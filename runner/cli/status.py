@@ -38,7 +38,7 @@ def status_lines(status: Status) -> Iterator[str]:
     if status.holder is not None:
         yield f"running now: {printable(describe(status.holder))}\n"
     elif status.open_runs:
-        yield f"the next run goes on under: {printable(status.open_runs[-1])}\n"
+        yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
     width = max((len(one.stage) for one in status.incomplete), default=0)
     for one in status.incomplete:
         is_outgrown = one.fits is False

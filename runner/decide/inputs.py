@@ -71,8 +71,15 @@ class InputResolver:
             raise_refusal(error, error.filename)
             raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
         if not found:
-            raise InputError(Fault(where, f'no file matches "{pattern}"', "hidden files are never matched"))
+            raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
         return [found[path] for path in sorted(found)]
+
+    def _unmatched_hint(self, pattern: str) -> str:
+        segments = pattern.split("/")
+        directory = "/".join(segments[: next(at for at, segment in enumerate(segments) if is_glob(segment))])
+        if any(os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)):
+            return "hidden files are never matched"
+        return f'there is no directory "{directory}"'
 
     def look_back(self, looked: Looked) -> None:
         """Tell every place that was looked at, but for the files that were found."""

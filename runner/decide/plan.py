@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 NO_RUN = "no completed run"
+MODIFIED = "modification time"  # of code that is known by that; in nanoseconds since 1970
 AGAIN = "again"  # the component of the reason why a stage whose inputs changed while it ran is started once more
 
 
@@ -240,7 +241,7 @@ def _parts(component: str, value: object) -> dict[str, object]:
         parts.update((f"package {name}", version) for name, version in value.get("packages", {}).items())
         parts.update((f"{name} (found nowhere)", "imported") for name in value.get("absent", ()))
         if "mtimeNs" in value:
-            parts["modification time"] = value["mtimeNs"]
+            parts[MODIFIED] = value["mtimeNs"]
         return parts
     if value is None:
         return {}

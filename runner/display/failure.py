@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.words import fault_text, near_path, printable
+from runner.errors import EXIT_RETRYABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,15 +19,23 @@ _TAIL_LINES = 20
 _TAIL_BYTES = 4096
 
 
-def failure_text(result: StageResult, log_command: str) -> str:
-    """Return the block of lines about a failed stage; `log_command` is `offpipe log SPEC`."""
+def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> str:
+    """Return the block about a failed stage; `log_command` is `offpipe log SPEC`, `tries` what retry allows."""
     lines = [fault_text(result.fault)] if result.fault else []
+    if result.fault and not result.fault.hint and tries == 1 and (code := _retryable(result)):
+        lines.append(f"hint: {code} is retryable: set retry.attempts, or run again")
     if result.log and result.attempts:
         tail = list(log_tail(result.log))
         lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")
         lines += [f"    {line}" for line in tail]
-        lines.append(f"more: {log_command} {result.name}")
+        if tail:  # of an empty log it would print nothing
+            lines.append(f"more: {log_command} {result.name}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _retryable(result: StageResult) -> int | None:
+    """Return the exit code of the last attempt, if the stage failed with what may be tried again."""
+    return result.attempts[-1].code if result.attempts and result.exit_code == EXIT_RETRYABLE else None
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:

@@ -91,7 +91,7 @@ class News:
         if result.status == results.FAILED:
             tried = f" after {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
             self._to.line(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
-            self._to.line(failure_text(result, self._to.log_command).rstrip("\n"))
+            self._to.line(failure_text(result, self._to.log_command, tries=stage.retry.attempts).rstrip("\n"))
         elif result.status == results.SUCCEEDED:
             tried = f" (attempt {result.attempts[-1].number})" if len(result.attempts) > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")

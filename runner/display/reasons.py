@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.decide.plan import AGAIN
-from runner.display.words import as_json, is_digest, printable, value_text
+from runner.decide.plan import AGAIN, MODIFIED
+from runner.display.words import as_json, is_digest, printable, time_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,8 @@ def reason_text(reason: Reason, *, full: bool) -> str:
         path = where.partition(": ")[2] if component == "inputs" else where
         if old is None or new is None:
             return f"{_FILES[str(component)]}{path}: {'new' if old is None else 'gone'}"
+        if path == MODIFIED and component == "code":
+            old, new = time_text(old), time_text(new)
         return f"{_FILES[str(component)]}{path}: {change(old, new, full=full)}"
     if component == "key":
         return f"key {where}: {change(old, new, full=full)}"

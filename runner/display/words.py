@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from runner.errors import Fault
 
@@ -76,6 +77,15 @@ def value_text(value: object, *, full: bool) -> str:
         return str(value) if full else f"{str(value)[:8]}.."
     text = printable(value) if isinstance(value, str) else as_json(value)
     return text if full or len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def time_text(value: object) -> object:
+    """Return nanoseconds since 1970, as digits, in ISO 8601 with all of the fraction; anything else as it is."""
+    try:
+        whole, fraction = divmod(int(str(value)), 1_000_000_000)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{fraction:09}Z"
+    except (ValueError, OverflowError, OSError):
+        return value
 
 
 def as_json(value: object) -> str:

@@ -196,9 +196,8 @@ class Attempts:
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         self.record_network(job, ended.network)
-        progress_path = self.partials.progress(job.stage)
-        job.has_checkpoint = os.path.lexists(progress_path)
-        progress = read_progress(progress_path) if job.has_checkpoint else None
+        job.has_checkpoint = os.path.lexists(path := self.partials.progress(job.stage))
+        progress = read_progress(path) if job.has_checkpoint else None
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,

@@ -66,7 +66,7 @@ class Publisher:
                 return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}')
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
             if real_identities(self._spec, stage)[name] != before[name]:
-                return Fault(where, f'the stage wrote "{declared}" itself, not the partial it was given', hint)
+                return Fault(where, f'the stage wrote "{declared}" itself, not the temporary file it was given', hint)
             return Fault(where, f'exit 0, but the stage did not write "{declared}"', hint)
         return None
 

@@ -109,7 +109,10 @@ def test_missing_output_and_output_written_past_its_partial(project):
     project.spec(project.shell("cp $i out/work.txt"))
     result = project.pytest("it.json::work[run]")
     result.stdout.fnmatch_lines(
-        [f'{FOUND}*the stage wrote "out/work.txt" itself, not the partial it was given', "*hint: write to $PIPELINE_*"]
+        [
+            f'{FOUND}*the stage wrote "out/work.txt" itself, not the temporary file it was given',
+            "*hint: write to $PIPELINE_*",
+        ]
     )
 
 

@@ -87,6 +87,20 @@ def test_options_are_never_abbreviated(option, spec) -> None:
     assert not (spec.parent / "state").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [["--force=slow", "p.json"], ["-f=slow", "p.json"], ["-fslow", "p.json"], ["-f", "slow", "p.json"]]
+)
+def test_stages_given_as_a_value_of_force_are_told_where_they_belong(words, spec) -> None:
+    shown = offpipe("run", *words, cwd=spec.parent)
+    assert shown.returncode == 2 and "takes no value" in shown.stderr, shown.stderr
+    assert "name stages behind the spec" in shown.stderr and "\nhint: " in shown.stderr
+
+
+def test_an_option_without_its_number_says_that_it_expects_one(spec) -> None:
+    shown = offpipe("run", spec, "-j")
+    assert shown.returncode == 2 and "-j/--jobs: expects a number\n" in shown.stderr
+
+
 def test_nothing_at_all_is_a_usage_error() -> None:
     shown = offpipe()
     assert shown.returncode == 2 and shown.stderr.startswith("error: no spec given\nhint: ") and shown.stdout == ""

@@ -108,6 +108,20 @@ def test_stages_that_were_not_started_are_named_with_the_option_that_starts_them
     assert "blocked by what failed: count\n" in shown.stderr and "not started" not in shown.stderr
 
 
+def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipeline) -> None:
+    pipeline.stages = [{"name": "flaky", "command": ["sh", "-c", "exit 75"], "outputs": {"o": "o"}}]
+    pipeline.write()
+    shown = pipeline("run").stderr
+    assert "flaky: failed with exit 75\nhint: 75 is retryable: set retry.attempts, or run again\n" in shown
+    assert "more:" not in shown and "(empty)\n" in shown
+    pipeline.stages[0]["retry"] = {"attempts": 2, "delaySeconds": 0}
+    pipeline.write()
+    assert "retryable" not in pipeline("run").stderr
+    pipeline.stages[0] |= {"retry": {}, "command": ["sh", "-c", "exit 3"]}
+    pipeline.write()
+    assert "retryable" not in pipeline("run").stderr
+
+
 def test_a_retry_is_told_with_its_delay(pipeline) -> None:
     script = "[ $PIPELINE_ATTEMPT -gt 1 ] || exit 75; : >$PIPELINE_OUTPUT_O"
     retry = {"attempts": 2, "delaySeconds": 0.2, "jitter": 0}
@@ -207,7 +221,7 @@ def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
     pipeline("run", "-f", "--param", "count.fail=true")
     failed = pipeline("status").stdout
     last = rf"\nlast run: {RUN}, failed, began \S+Z, ended \S+Z, offline guard: \w+\n  count  failed: exit 3\n"
-    assert re.search(rf"{last}last success: {RUN}, ended \S+Z\nthe next run goes on under: ", failed)
+    assert re.search(rf"{last}last success: {RUN}, ended \S+Z\nthe next run of all stages goes on under: ", failed)
 
 
 def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> None:

@@ -195,3 +195,9 @@ class TestWithAWorkspace:
         self.define(bench, "out/made.txt")
         with pytest.raises(InputError):
             bench.inputs(workspace=self.workspace)
+
+
+def test_a_glob_without_a_file_tells_of_the_directory_that_is_not_there(bench):
+    bench.write("d/a", "")
+    assert refused(bench, "d/*.none").hint == refused(bench, "*.none").hint == "hidden files are never matched"
+    assert refused(bench, "d/b/*/z*").hint == 'there is no directory "d/b"'

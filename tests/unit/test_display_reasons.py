@@ -24,6 +24,14 @@ OLD, NEW = "3f2a91bc" * 8, "88bc01d2" * 8
         (Reason("outputs", "a/b.txt", OLD, "is a symbolic link"), "output a/b.txt: is a symbolic link"),
         (Reason("outputs", "text", "a.txt", "b.txt"), "outputs.text: a.txt -> b.txt"),
         (Reason("interpreter", "", "cpython-3.11", "cpython-3.12"), "interpreter: cpython-3.11 -> cpython-3.12"),
+        (
+            Reason("code", "modification time", "1795705500623936657", "1795705501000000007"),
+            "code modification time: 2026-11-26T15:05:00.623936657Z -> 2026-11-26T15:05:01.000000007Z",
+        ),
+        (
+            ["code", "modification time", "never", "-1"],
+            "code modification time: never -> 1969-12-31T23:59:59.999999999Z",
+        ),
         (["env", "A\x1b", None, "x\ny"], "env.A\\x1b: none -> x\\ny"),
     ],
 )
