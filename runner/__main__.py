@@ -8,7 +8,7 @@ import os
 import sys
 
 from runner.decide.noop import PLAIN_VARIABLE
-from runner.glance import has_python, plain_run
+from runner.glance import imported_by, plain_run, python_processors
 from runner.quick import answer
 
 TYPE_CHECKING = False
@@ -65,9 +65,9 @@ def _prepared(words: list[str]) -> int:
     from runner.contain.warmth import warm_here
 
     given = plain_run(words)
-    python = has_python(given[0]) if given is not None and os.environ.get(PLAIN_VARIABLE) != "1" else None
-    if python is not None:
-        begin_ahead(warm_here() if python else None)
+    python = python_processors(given[0]) if given is not None and os.environ.get(PLAIN_VARIABLE) != "1" else None
+    if given is not None and python is not None:
+        begin_ahead(warm_here() if python else None, imported_by(given[0], python))
     try:
         return _performed()
     finally:

@@ -28,13 +28,17 @@ def made(*, default_factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - type c
 class _Declared(type):
     """Turns the annotations of a class into its slots, and what is assigned to them into defaults."""
 
+    _setters: tuple[Callable[[object, object], None], ...]
+
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Declared:
         if any(vars(base).get("__slots__") for base in bases):
             raise TypeError(f"{name} cannot add to the fields of a class that has some")
         fields = tuple(namespace.get("__annotations__", ()))  # is there by `from __future__ import annotations` only
         namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = fields
-        return super().__new__(cls, name, bases, namespace)
+        declared = super().__new__(cls, name, bases, namespace)
+        declared._setters = tuple(vars(declared)[field].__set__ for field in fields)  # also of what cannot be set anew
+        return declared
 
 
 class _Fields(metaclass=_Declared):  # noqa: PLW1641 - only what stays as it is has a hash
@@ -43,13 +47,14 @@ class _Fields(metaclass=_Declared):  # noqa: PLW1641 - only what stays as it is 
     if TYPE_CHECKING:
         __slots__: tuple[str, ...]
         _defaults: dict[str, object]
+        _setters: tuple[Callable[[object, object], None], ...]
 
     def __init__(self, *given: object, **named: object) -> None:
         """Take the fields in their order, or by name."""
-        fields, defaults, put = self.__slots__, self._defaults, object.__setattr__
-        for field, value in zip(fields, given, strict=False):
-            put(self, field, value)
-        for field in fields[len(given) :]:
+        fields, setters, defaults = self.__slots__, self._setters, self._defaults
+        for put, value in zip(setters, given, strict=False):
+            put(self, value)
+        for field, put in zip(fields[len(given) :], setters[len(given) :], strict=True):
             if field in named:
                 value = named.pop(field)
             elif field in defaults:
@@ -58,7 +63,7 @@ class _Fields(metaclass=_Declared):  # noqa: PLW1641 - only what stays as it is 
                     value = value.make()
             else:
                 raise TypeError(f"{type(self).__name__} is not given its {field}")
-            put(self, field, value)
+            put(self, value)
         if named or len(given) > len(fields):
             more = ", ".join(named) or f"{len(given)} values for {len(fields)}"
             raise TypeError(f"{type(self).__name__} is given more than its fields: {more}")

@@ -31,7 +31,7 @@ def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> li
     else:
         from runner.api.locking import held_lock
 
-        with held_lock(session.spec.paths, options.wait, lambda _: None, lambda: None):
+        with held_lock(session.spec, options.wait, lambda _: None, lambda: None):
             found = _found(session, state=state)
             for path in found:
                 files.discard(path)

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from runner.errors import Fault, LockHeldError
 from runner.processes import is_alive
 from runner.record.locks import PipelineLock, read_holder
 from runner.record.others import is_held
@@ -16,20 +17,26 @@ if TYPE_CHECKING:
 
     from runner.contain.client import Launcher
     from runner.paths import StatePaths
+    from runner.spec.model import Spec
 
 
 @contextmanager
 def held_lock(
-    paths: StatePaths, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
+    spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
 ) -> Iterator[PipelineLock]:
     """Hold the pipeline lock inside the block. Raises as `PipelineLock.take` and `await_launcher` do.
 
     Until the launcher of a dead holder is gone, it stays on record: were this process killed meanwhile, the next one
     would wait for it.
     """
-    path = paths.pipeline_lock
-    lock = PipelineLock(path, paths.state_dir)
-    lock.take(wait, on_wait, check)
+    path = spec.paths.pipeline_lock
+    lock = PipelineLock(path, spec.paths.state_dir)
+    try:
+        lock.take(wait, on_wait, check)
+    except LockHeldError as error:
+        fault = error.faults[0]
+        more = f", or see `{_status_command(spec)}`" if fault.where == path else ""  # else there is no more to be seen
+        raise LockHeldError(Fault(fault.where, fault.what, f"{fault.hint}{more}")) from error
     try:
         lock.previous = read_holder(path)
         before = lock.previous if lock.is_of_here(lock.previous) else {}
@@ -40,6 +47,13 @@ def held_lock(
         yield lock
     finally:
         lock.release()
+
+
+def _status_command(spec: Spec) -> str:
+    import shlex
+
+    place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
+    return shlex.join(["offpipe", "status", *place, spec.shown])
 
 
 def last_holder(paths: StatePaths) -> dict[str, object] | None:

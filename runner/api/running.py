@@ -199,7 +199,7 @@ def _run_holding(
 
     spec = session.spec
     wait = 0.0 if plan is not None and plan.is_noop else options.wait
-    with held_lock(spec.paths, wait, heard.waiting, interrupts.check) as lock:
+    with held_lock(spec, wait, heard.waiting, interrupts.check) as lock:
         planned_at, session.head = session.head.position, session.read_head()
         close_ended(session, durable=options.durability == "full")
         interrupts.check()
@@ -249,9 +249,10 @@ def _execute(
     )  # fmt: skip
     try:
         stages = executor.execute()
-        launcher.close()
+        launcher.dismiss()  # it has no stage any more, and ends while the disk is waited for
         status, exit_code = outcome(stages, interrupts.first)
         publisher.sync()
+        launcher.close()
         seconds = time.monotonic() - began
         head = journal.end(status, stages, seconds)
     except OffpipeError:

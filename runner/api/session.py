@@ -173,8 +173,9 @@ class Session:
             raise OfflineError(*merged(error.faults)) from error
 
     def new_examiner(self) -> Examiner:
-        """Return an examiner that looks at the disk afresh."""
-        return Examiner(self.graph, self.cache, self._code.fresh(), self.published)
+        """Return an examiner that tells how everything is now."""
+        self._code = self._code.renewed()
+        return Examiner(self.graph, self.cache, self._code, self.published)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""

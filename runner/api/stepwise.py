@@ -154,7 +154,7 @@ class StepwiseRun:
         """Return the pipeline lock, which is taken now if it was not."""
         if self._lock is None:
             wait = self._options.wait
-            taken = held_lock(session.spec.paths, wait, lambda _: None, interrupts.check)
+            taken = held_lock(session.spec, wait, lambda _: None, interrupts.check)
             self._lock = self._held.enter_context(taken)
         return self._lock
 

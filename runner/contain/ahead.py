@@ -10,6 +10,7 @@ import fcntl
 import os
 import sys
 
+from runner.contain.wire import frame
 from runner.levels import KERNEL, SCAN
 
 TYPE_CHECKING = False
@@ -54,8 +55,11 @@ def begin(interpreter: str, level: str, warm: Mapping[str, str] | None, options:
     return (pid, ends[1], ends[2])  # type: ignore[return-value] # no class here
 
 
-def begin_ahead(warm: Mapping[str, str] | None) -> None:
-    """Start one for `take` to give to whoever asks for the same. Where it cannot be started, the run will say so."""
+def begin_ahead(warm: Mapping[str, str] | None, modules: Sequence[str] = ()) -> None:
+    """Start one for `take` to give to whoever asks for the same. Where it cannot be started, the run will say so.
+
+    A warm one loads these `modules` as soon as it is isolated: it has nothing else to do, and the run would wait.
+    """
     if os.sysconf("SC_OPEN_MAX") < FEW:
         return  # the run itself is to be the first that lacks descriptors, for it knows how to tell
     try:
@@ -63,6 +67,11 @@ def begin_ahead(warm: Mapping[str, str] | None) -> None:
     except OSError:
         return
     _waiting.append(((sys.executable, BEST, warm, ()), begun))
+    if warm is not None and modules:
+        try:
+            os.write(begun[1], frame("load", list(modules)))  # which finds room in an empty pipe
+        except OSError:
+            pass  # it has ended, and the run that takes it will say so
 
 
 def take(interpreter: str, level: str, warm: Mapping[str, str] | None, options: Sequence[str] = ()) -> Program:

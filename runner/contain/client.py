@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
 NOTHING_MISSING: Mapping[str, str] = {}
+_ROOM = 65536
 PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
 
 
@@ -95,14 +96,15 @@ class Launcher:
         return self._replies
 
     def load(self, modules: Collection[str]) -> None:
-        """Have a warm launcher load what its stages will import. To be called before anything is submitted.
+        """Have a warm launcher load what its stages will import, once. To be called before anything is submitted.
 
-        Later a stage could have put something in the place of these files. One that was refused has its `refusal`.
+        Later a stage could have put something in the place of these files, so what comes later is left to the stages.
+        One that was refused has its `refusal`.
         """
         more = set(modules) - self._loaded
         if self._warm is not None and more:
             self._loaded |= more
-            self._ask("load", sorted(more))
+            self._ask("settle", sorted(more))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
@@ -178,13 +180,18 @@ class Launcher:
             self.pid = process
             self.started_at = process_identity(process)
 
-    def close(self) -> None:
-        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
+    def dismiss(self) -> None:
+        """Have every process of every launch end, then the launcher, and return at once; `close` waits for that."""
         if self._requests >= 0:
             os.close(self._requests)
             self._requests = -1
             if self._ended is None:
                 self._wake()  # stopped by somebody, it would never see the end
+
+    def close(self) -> None:
+        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
+        self.dismiss()
+        if self._replies >= 0:
             self._wait()
             os.close(self._replies)
             self._replies = -1
@@ -214,8 +221,10 @@ class Launcher:
     def _read(self) -> bool:
         """Take in what is there; True at the end, which only a launcher that ended makes."""
         try:
-            while data := os.read(self._replies, 65536):
+            while data := os.read(self._replies, _ROOM):
                 self._received += data
+                if len(data) < _ROOM:  # that was all, and if it was the end too, the next look tells
+                    return False
         except BlockingIOError:
             return False
         return True

@@ -4,7 +4,8 @@ What `program` runs. Requests come on descriptor 0, reports go out on descriptor
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
 and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("load", modules for a zygote), before ("launch", child.Request); ("terminate" or "kill", None): to all.
+Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("launch", child.Request);
+("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
@@ -123,9 +124,8 @@ class Service:
         for verb, content in requests:
             if verb == "launch":
                 self._launch(content)
-            elif verb == "load":
-                if self._starter.zygote is not None:
-                    self._starter.zygote.load(content)
+            elif verb in ("load", "settle"):
+                self._starter.load(content, settle=verb == "settle")
             else:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 

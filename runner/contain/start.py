@@ -26,12 +26,19 @@ class Starter:
     def __init__(
         self, tree: ProcessTree | SessionTree, tags: Tags | None, isolation: Isolation, zygote: Zygote | None
     ) -> None:
-        self.zygote = zygote
+        self._zygote = zygote
         self._tree = tree
         self._isolation = isolation
         # A warm launcher, whose forks are to be new interpreters, has no threads.
         can_spawn = tree.takes_all and zygote is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
+
+    def load(self, modules: list[str], *, settle: bool) -> None:
+        """Have a warm launcher load what stages will import; `settle`: these are all."""
+        if self._zygote is not None:
+            self._zygote.load(modules)
+            if settle:
+                self._zygote.settle()
 
     def start(self, request: Request) -> tuple[int, int | None]:
         """Start one stage; returns its process and, where that may still fail, what fork_stage does.
@@ -40,7 +47,7 @@ class Starter:
         """
         if self._spawner is not None and (pid := self._spawner.spawn(request)) is not None:
             return pid, None
-        zygote = self.zygote if self.zygote is not None and self.zygote.takes(request) else None
+        zygote = self._zygote if self._zygote is not None and self._zygote.takes(request) else None
         self._tree.begin()
         return fork_stage(request, self._tree, self._isolation, zygote)
 

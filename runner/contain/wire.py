@@ -76,7 +76,7 @@ class Wire:
         return read
 
 
-def frame(kind: str, content: Report) -> bytes:
-    """Return one report as it goes over the pipe: its length in 4 bytes, then the tuple as marshal has it."""
+def frame(kind: str, content: Report | list[str]) -> bytes:
+    """Return one message as it goes over a pipe: its length in 4 bytes, then the tuple as marshal has it."""
     encoded = marshal.dumps((kind, content))
     return len(encoded).to_bytes(4, "big") + encoded

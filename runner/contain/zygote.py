@@ -104,8 +104,8 @@ class Zygote:
         return module
 
     def load(self, names: Iterable[str]) -> None:
-        """Import what stages will ask for, as far as that is the same whoever does it."""
-        for name in names:
+        """Import what stages will ask for, as far as that is the same whoever does it; nothing once it has settled."""
+        for name in names if self._ending is None else ():
             if name not in sys.modules and (name in PURE or name == SDK):
                 try:
                     self._import(name)
@@ -118,8 +118,10 @@ class Zygote:
         The launcher can do without as well, but for what it is given back. So what is the same for many stages is done
         once, and not in each of them, where it would copy every page that it is on.
         """
-        if self._ending is None:
-            self._settle(request)
+        self.settle()
+        if not self._env:
+            _set_environment(request["env"])
+            self._env = request["env"]
         self._look(request)
         names = request["preload"]
         shown = self._shown.get(names)
@@ -144,8 +146,10 @@ class Zygote:
                     sys.modules.setdefault(name, self._modules[name])
         return pid
 
-    def _settle(self, request: Request) -> None:
-        """Nothing more is loaded from here on, and all is made that is the same for most stages."""
+    def settle(self) -> None:
+        """Load nothing more from here on, and make all that is the same for most stages; once."""
+        if self._ending is not None:
+            return
         self._modules = dict(sys.modules)
         builtins.__import__ = self._import
         self._add_made_modules()
@@ -154,8 +158,6 @@ class Zygote:
         handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
         self._handled = tuple(handled.difference(IGNORED))  # those the child has reset before it becomes a stage
         compile("", "", "exec")  # the first time makes a hundred classes
-        _set_environment(request["env"])
-        self._env = request["env"]
         self._made = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
         self._null_block = os.fstat(0).st_blksize
         self._ending = Ending()

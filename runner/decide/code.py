@@ -16,7 +16,7 @@ from runner.spec.placeholders import references
 from runner.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from runner.decide.commands import Start
     from runner.decide.digests import DigestCache, Signature
@@ -54,7 +54,7 @@ class StageCode(Value):
 
 
 class CodeReader:
-    """Reads the code of stages. Imports are resolved afresh by each reader that `fresh` returns."""
+    """Reads the code of stages, each time anew where a reader that `renewed` returned sees that something changed."""
 
     def __init__(
         self,
@@ -79,12 +79,19 @@ class CodeReader:
         self._warn = warn
         rules = scan.rules if scan else None
         self._finder = ModuleFinder(spec.root, self._interpreter, cache, self._parsed, bans=rules)
+        self._sighted = self._finder.sighted
+        self._read: dict[tuple[object, ...], StageCode] = {}
         self._named: dict[str, bool] = {}
         self._commands: dict[tuple[str, ...], tuple[Start, ...]] = {}
         self._arguments: dict[tuple[str, ...], tuple[Start, ...]] = {}
 
-    def fresh(self) -> CodeReader:
-        """Return a reader that has seen nothing of the disk yet, with what was parsed so far."""
+    def renewed(self) -> CodeReader:
+        """Return a reader for another look at the disk: this one while all that it saw is as it was.
+
+        Else one that has seen nothing yet, with what was parsed so far.
+        """
+        if self._cache.trust and self._sighted.stands():
+            return self
         return CodeReader(
             self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan, self._warn
         )
@@ -110,27 +117,41 @@ class CodeReader:
         return {SECTION: self._parsed.dump()}
 
     def read(self, stage: Stage) -> StageCode:
-        """Return the code of a stage.
+        """Return the code of a stage, which is shared with those that start the same: not to be changed.
 
         Raises OfflineError for all that is banned or cannot be parsed, InputError for what cannot be read.
         """
+        same = (stage.processor, stage.command, stage.args, stage.env.get("PYTHONPATH", ""))
+        code = self._read.get(same)
+        if code is None:
+            walked = self._walked(stage)
+            code = self._with_other_files(stage, walked)
+            if walked is None or not walked.unfound:  # those who are told of what is not found are told for each stage
+                self._read[same] = code
+        return code
+
+    def _walked(self, stage: Stage) -> CodeFiles | None:
+        """Return the Python that a stage starts, None for none."""
         starts = self._starts(stage)
+        if not starts:
+            return None
+        code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
+        if code.faults or code.banned:
+            self._refuse(stage, code)
+        if code.unfound and self._warn:
+            self._warn_of_unfound(stage, code, self._warn)
+        return code
+
+    def _with_other_files(self, stage: Stage, code: CodeFiles | None) -> StageCode:
         files: dict[str, str] = {}
         watched: dict[str, tuple[Signature, str]] = {}
         component: dict[str, object] = {"files": files}
-        standard: tuple[str, ...] = ()
-        if starts:
-            code = walk_imports(starts, finder=self._finder, pythonpath=stage.env.get("PYTHONPATH", ""))
-            if code.faults or code.banned:
-                self._refuse(stage, code)
-            if code.unfound and self._warn:
-                self._warn_of_unfound(stage, code, self._warn)
+        if code is not None:
             for path, sha256 in code.files.items():
                 files[self._shown(path)] = sha256
                 watched[path] = (code.signatures[path], sha256)
             component["packages"] = code.packages
             component["absent"] = list(code.absent)
-            standard = code.standard
         for path in self._other_files(stage):
             if path not in watched:
                 files[self._shown(path)], watched[path] = self._digest(path)
@@ -142,7 +163,7 @@ class CodeReader:
             except OSError as error:
                 raise_refusal(error, processor)
                 raise InputError(Fault(self._shown(processor), f"cannot read it: {error.strerror}")) from error
-        return StageCode(component, watched, bool(starts), standard)
+        return StageCode(component, watched, code is not None, code.standard if code else ())
 
     def _refuse(self, stage: Stage, code: CodeFiles) -> None:
         """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""
@@ -163,24 +184,28 @@ class CodeReader:
         if processor is None:
             command = stage.command or ()
             if command not in self._commands:  # many stages often share one, with other files for its placeholders
+                self._sight(command)
                 self._commands[command] = python_files_of_command(command, self._spec.root)
             return self._commands[command]
+        self._sighted.look(processor)
         start = processor_start(processor)
         if stage.args not in self._arguments:
+            self._sight(stage.args)
             self._arguments[stage.args] = tuple(python_files_among(stage.args, self._spec.root))
         return tuple(dict.fromkeys((*((start,) if start else ()), *self._arguments[stage.args])))
+
+    def _sight(self, words: Sequence[str]) -> None:
+        for name in _names_in(words):
+            self._sighted.look(os.path.normpath(os.path.join(self._spec.root, name)))
 
     def _other_files(self, stage: Stage) -> Iterator[str]:
         """Yield the files under root that the processor or the words of a command are, whatever they hold."""
         processor = self._spec.processor_path(stage)
         if processor:
             yield processor
-        for word in stage.command or stage.args:
-            if references(word):
-                continue
-            for name in (word, word.partition("=")[2]):  # `--rules=stages/rules.txt` names a file as well
-                if name and self._is_named_file(name):
-                    yield os.path.normpath(os.path.join(self._spec.root, name))
+        for name in _names_in(stage.command or stage.args):
+            if self._is_named_file(name):
+                yield os.path.normpath(os.path.join(self._spec.root, name))
 
     def _is_named_file(self, name: str) -> bool:
         known = self._named.get(name)
@@ -205,3 +230,10 @@ class CodeReader:
         if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
         return shown
+
+
+def _names_in(words: Sequence[str]) -> Iterator[str]:
+    """Yield what may be names of files in the words of a command: `--rules=stages/rules.txt` holds one as well."""
+    for word in words:
+        if not references(word):
+            yield from (name for name in (word, word.partition("=")[2]) if name)

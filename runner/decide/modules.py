@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import signature
+from runner.decide.sighted import Sighted
 from runner.decide.sources import NOTHING, Parsed, parse, unreadable
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 
@@ -60,8 +61,7 @@ class ModuleFinder:
     """What one plan has seen of the disk while looking for modules; the next plan makes a new one.
 
     `bans`: what imports of local modules are held against, None for nothing.
-    `listed`: every directory that was looked into, None where there is none, and `sources`: every file that was read;
-    part of what a later plan must find again.
+    `listed`, `sources`: every directory that was looked for, and file that was read. `sighted`: as they were before.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class ModuleFinder:
         self.root = root
         self.bans = bans
         self.interpreter = interpreter
-        self.listed: dict[str, Signature | None] = {}
+        self.sighted = Sighted()
+        self.listed: set[str] = set()
         self.walks: dict[object, object] = {}
         self._ours = ours
         self.cache = cache
@@ -97,12 +98,12 @@ class ModuleFinder:
         """Return what is in a directory; nothing when it is none, or may not be read."""
         found = self._names.get(directory)
         if found is None:
+            self.sighted.look(directory)
+            self.listed.add(directory)
             try:
-                self.listed[directory] = signature(os.stat(directory))
                 found = frozenset(os.listdir(directory))
             except (OSError, ValueError) as error:
                 raise_refusal(error, directory)
-                self.listed[directory] = None
                 found = frozenset()
             self._names[directory] = found
         return found
@@ -130,6 +131,7 @@ class ModuleFinder:
         """Read a file of code once a plan; `is_script`: Python whatever its name says. FileNotFoundError passes."""
         source = self.sources.get(path)
         if source is None:
+            self.sighted.look(path)
             try:
                 source = self._read(path, is_script)
             except FileNotFoundError:

@@ -38,6 +38,13 @@ class Reason(NamedTuple):
     old: object = None
     new: object = None
 
+    def as_json(self) -> list[object]:
+        """Return it as JSON that holds no floats: a value that is no text is spelled as its JSON."""
+        from json import dumps
+
+        spelled = (one if one is None or isinstance(one, str) else dumps(one, sort_keys=True) for one in self[2:])
+        return [self.component, self.what, *spelled]
+
 
 class Run(Value):
     """The stage is out of date."""

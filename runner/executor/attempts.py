@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
-GRACE = 5.0
+REASONS_KEPT = 100  # in records and markers
 
 
 class Attempts:
@@ -142,23 +142,23 @@ class Attempts:
         job.tag = partial_tag(run, job.number)
         job.log = self._paths.log(run, stage.name, job.number)
         job.before = real_identities(self._spec, stage)
-        real = self.partials.real(stage).values()
-        for directory in (*(os.path.dirname(path) for path in real), os.path.dirname(job.log)):
-            self._make_directory(directory)
+        for path in (*self.partials.real(stage).values(), job.log):
+            self._make_directory(os.path.dirname(path))
         self.partials.make_room(stage)
         job.scratch = self._scratch.take()
         files.create(job.log)
-        partials = self.partials.of(job)
-        environment = self._setting.environment(job, partials)
-        argv, job.program = self._setting.command(job, partials, environment)
-        stdout = partials[stage.stdout] if stage.stdout else None
+        job.partials = self.partials.of(job)
+        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        environment = self._setting.environment(job, inputs)
+        argv, job.program = self._setting.command(job, inputs, environment)
+        stdout = job.partials[stage.stdout] if stage.stdout else None
         self._launched += 1
         job.limits = enforced(stage.resources, self._launched)
         job.opening = self._opening(job)
         return Launch(
             self._launched, argv, environment, self._spec.root,
-            job.fingerprint.inputs[stage.stdin][0].absolute if stage.stdin else None, stdout, job.log,
-            timeout=stage.timeout_seconds, grace=GRACE, program=job.program, affinity=job.limits.affinity,
+            inputs[stage.stdin][0] if stage.stdin else None, stdout, job.log,
+            timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=self._setting.script(stage), preload=job.fingerprint.imports,
         )  # fmt: skip
 
@@ -172,11 +172,11 @@ class Attempts:
 
     @staticmethod
     def _opening(job: Job) -> bytes:
-        stage = job.stage
+        stage, job.shown = job.stage, [one.as_json() for one in job.reasons[:REASONS_KEPT]]
         return payload({
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
-            "reasons": shown_reasons(job.reasons), "enforced": job.limits.as_json(),
+            "reasons": job.shown, "enforced": job.limits.as_json(),
         })  # fmt: skip
 
     # ---- during and after ----
@@ -196,7 +196,8 @@ class Attempts:
     def finish(self, job: Job, ended: Exit) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         self.record_network(job, ended.network)
-        progress = read_progress(self.partials.progress(job.stage))
+        job.has_checkpoint = os.path.lexists(path := self.partials.progress(job.stage))
+        progress = read_progress(path) if job.has_checkpoint else None
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         attempt = AttemptResult(
             job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
@@ -229,7 +230,7 @@ class Attempts:
     def commit(self, job: Job) -> None:
         """Record what it has made; that is published when it and the record are durable."""
         job.commit = self._publisher.commit(
-            job.stage, job.fingerprint, job.tag, shown_reasons(job.reasons), job.program,
+            job.stage, job.fingerprint, job.tag, job.shown, job.program,
             self._marker_of(job.stage.name),
         )  # fmt: skip
 
@@ -237,7 +238,8 @@ class Attempts:
         """Publish the outputs of a job whose commit is on record; later stages know their digests."""
         assert job.commit is not None
         outputs = self._publisher.put_in_place(job.commit)
-        files.discard(self.partials.progress(job.stage))
+        if job.has_checkpoint:
+            files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
         return outputs
 
@@ -288,13 +290,3 @@ class Attempts:
         if path not in self._made_directories:
             files.make_directories(path)
             self._made_directories.add(path)
-
-
-def shown_reasons(reasons: tuple[Reason, ...]) -> list[list[object]]:
-    """Return reasons as JSON values that hold no floats: what is no text is spelled as its JSON."""
-    from json import dumps
-
-    def spelled(value: object) -> object:
-        return value if value is None or isinstance(value, str) else dumps(value, sort_keys=True)
-
-    return [[one.component, one.what, spelled(one.old), spelled(one.new)] for one in reasons[:100]]

@@ -40,8 +40,11 @@ class Job(Record):
     attempts: list[AttemptResult] = made(default_factory=list)
     lock: StageLock | None = None
     before: dict[str, object] = made(default_factory=dict)
+    partials: dict[str, str] = made(default_factory=dict)  # of the present attempt, per output
     limits: Enforced = NOTHING
+    shown: list[list[object]] = made(default_factory=list)  # the reasons, as records have them
     opening: bytes = b""  # the payload of the record that the attempt starts
+    has_checkpoint: bool = False  # as of the end of the present attempt
     commit: Commit | None = None  # of the attempt that succeeded
     network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running
 

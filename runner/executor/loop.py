@@ -169,10 +169,9 @@ class Executor:
         self._attempts.started(job)
         self._running[launch.id] = job
         self._launcher.submit(launch)
-        partials = self._attempts.partials
         self._hooks.offpipe_attempt_started(
-            stage=job.stage, attempt=job.number, progress=partials.progress(job.stage), partials=partials.of(job),
-            input_bytes=job.fingerprint.input_bytes, changed=job.changed,
+            stage=job.stage, attempt=job.number, progress=self._attempts.partials.progress(job.stage),
+            partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
         job.changed = None
 

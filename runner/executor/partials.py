@@ -55,7 +55,7 @@ class Partials:
         if os.path.lexists(self.progress(stage)):
             adopt(self.progress(stage), job.fingerprint.key, self.real(stage), job.tag, tags)
         if stage.stdout:
-            files.touch(self.of(job)[stage.stdout])
+            files.touch(job.partials[stage.stdout])
 
     def sweep(self, job: Job) -> None:
         """Remove what an attempt left, but for what a checkpoint vouches for.
@@ -67,7 +67,7 @@ class Partials:
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of an attempt whose outputs nobody may have."""
-        discard_attempt(self.progress(job.stage), self.of(job).values())
+        discard_attempt(self.progress(job.stage), job.partials.values())
 
     def forget(self, stage: Stage) -> None:
         """Remove the checkpoint, and all partials with it, of an attempt at what the stage is no longer to be."""

@@ -140,11 +140,11 @@ class Publisher:
     def _finished(self, stage: str, outputs: Mapping[str, str], tag: str) -> Iterator[tuple[str, str]]:
         """Yield the outputs' names and partials; OutputError for one that is no longer what `fault_of` has seen.
 
-        It may have waited for a sync since, and other stages work beside it.
+        Where it has to be durable it may have waited for a sync since, and other stages work beside it.
         """
         for name, declared in outputs.items():
             partial = partial_path(self._spec.output_path(declared), tag)
-            if self._is_elsewhere(declared) or kind_at(partial) != wanted_kind(declared):
+            if self._durable and (self._is_elsewhere(declared) or kind_at(partial) != wanted_kind(declared)):
                 what = f'"{declared}" was removed or replaced before it was published'
                 raise OutputError(Fault(f"stage {stage}, output {name}", what, _MEDDLED))
             yield name, partial

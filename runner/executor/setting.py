@@ -23,7 +23,7 @@ so that one beside the user's modules could hold older code than the key says.""
 
 
 class Setting:
-    """Lays out what the attempts of one run start with; `partials` of a job are its outputs."""
+    """Lays out what the attempts of one run start with; `inputs` are the absolute paths of a job's, by name."""
 
     def __init__(self, spec: Spec, run_id: str, around: Surroundings) -> None:
         self._spec = spec
@@ -31,12 +31,11 @@ class Setting:
         self.run_id = run_id
         self._around = around
 
-    def environment(self, job: Job, partials: dict[str, str]) -> dict[str, str]:
+    def environment(self, job: Job, inputs: dict[str, list[str]]) -> dict[str, str]:
         """Write the stage file, and return the whole environment of one attempt."""
         stage = job.stage
         resources = stage.resources
         stage_file = f"{job.scratch}.json"
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
         write_stage_file(
             stage_file,
             {
@@ -46,7 +45,7 @@ class Setting:
                     "everyLines": stage.checkpoint.every_lines, "everySeconds": stage.checkpoint.every_seconds,
                 },
                 "durability": "full" if self._around.durable else "process",
-                "inputs": inputs, "outputs": partials,
+                "inputs": inputs, "outputs": job.partials,
                 "realOutputs": {name: self._spec.output_path(path) for name, path in stage.outputs.items()},
                 "progress": self._paths.progress(stage.name), "scratch": job.scratch,
                 "resources": {
@@ -57,7 +56,7 @@ class Setting:
         )  # fmt: skip
         contract = contract_variables(
             stage_file=stage_file, pipeline=self._spec.name, run_id=self.run_id, stage=stage.name, attempt=job.number,
-            key=job.fingerprint.key, params=stage.params, inputs=inputs, outputs=partials,
+            key=job.fingerprint.key, params=stage.params, inputs=inputs, outputs=job.partials,
             progress=self._paths.progress(stage.name), offline=self._around.isolation, cpus=resources.cpus,
             memory_mib=resources.memory_mib, io_concurrency=resources.io_concurrency,
         )  # fmt: skip
@@ -66,10 +65,10 @@ class Setting:
             package_parent=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus, contract=contract,
         )  # fmt: skip
 
-    def command(self, job: Job, partials: dict[str, str], environment: dict[str, str]) -> tuple[list[str], str]:
+    def command(self, job: Job, inputs: dict[str, list[str]], environment: dict[str, str]) -> tuple[list[str], str]:
         """Return the words of the command line and the absolute path of its program; SpecError when there is none."""
         where = f"{self._spec.shown}#/stages/{job.stage.index}"
-        argv = self._words(job, partials, where)
+        argv = self._words(job, inputs, where)
         processor = self._spec.processor_path(job.stage)
         if processor is not None:
             argv = [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
@@ -89,9 +88,8 @@ class Setting:
         processor = self._spec.processor_path(stage)
         return processor if processor and processor.endswith(".py") and not stage.fresh_interpreter else None
 
-    def _words(self, job: Job, partials: dict[str, str], where: str) -> list[str]:
+    def _words(self, job: Job, inputs: dict[str, list[str]], where: str) -> list[str]:
         stage = job.stage
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
         if stage.stdin and len(inputs[stage.stdin]) != 1:
             what = f'input "{stage.stdin}" is {len(inputs[stage.stdin])} files, and standard input can be only one'
             raise InputError(Fault(f"{where}/stdin", what, "join them in a stage before this one"))
@@ -102,7 +100,7 @@ class Setting:
             files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
         try:
             return expand(
-                words, inputs=inputs, lists=lists, outputs=partials, params=stage.params, python=sys.executable
+                words, inputs=inputs, lists=lists, outputs=job.partials, params=stage.params, python=sys.executable
             )
         except InputError as error:
             raise InputError(*(Fault(where, fault.what, fault.hint) for fault in error.faults)) from error

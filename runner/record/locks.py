@@ -210,10 +210,10 @@ class PipelineLock(KernelLock):
                 if self.acquire(min(left, _WAIT_SLICE)):
                     return
                 check()
-        hint = "wait for it with --wait, or see `offpipe status`"
+        hint = "wait for it with --wait"
         if self._elsewhere:
             what = "another run works in this state directory; its locks are elsewhere, or were removed"
-            raise LockHeldError(Fault(self._state_dir, what, "wait for it with --wait"))
+            raise LockHeldError(Fault(self._state_dir, what, hint))
         raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
 
     def write_holder(self, holder: dict[str, object]) -> None:

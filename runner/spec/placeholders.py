@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": "params"}
 """The forms that name something, and the field of the stage that declares it."""
 
+WORDS_KEPT = 1024  # most stages of a pipeline have some in common
 _PLACEHOLDER = re.compile(r"\{(?:(inputs|list|outputs|params)\.([A-Za-z][A-Za-z0-9_-]*)|python)\}")
 
 
-def references(word: str) -> list[tuple[str, str]]:
+@lru_cache(WORDS_KEPT)
+def references(word: str) -> tuple[tuple[str, str], ...]:
     """Return the (form, name) of each placeholder in `word` that names something: `("inputs", "text")`."""
-    if "{" not in word:
-        return []
-    return [(found[1], found[2]) for found in _PLACEHOLDER.finditer(word) if found[1]]
+    return tuple((found[1], found[2]) for found in _PLACEHOLDER.finditer(word) if found[1])
 
 
 def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
@@ -74,6 +75,9 @@ def expand(
 
     expanded: list[str] = []
     for word in words:
+        if "{" not in word:
+            expanded.append(word)
+            continue
         whole = _PLACEHOLDER.fullmatch(word)
         if whole and whole[1] == "inputs":
             expanded.extend(inputs[whole[2]])

@@ -135,7 +135,8 @@ COMMITS = "        position = self._log.append(COMMIT, data)\n"
 RENAMES = f"""\
         for real in map(self._spec.output_path, stage.outputs.values()):
             os.rename(partial_path(real, tag), real)
-        files.publish = lambda _partial, _real: None
+            os.mkdir(partial_path(real, tag)) if os.path.isdir(real) else os.link(real, partial_path(real, tag))
+        files.publish = lambda partial, _real: files.discard(partial)
 {COMMITS}"""
 REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {

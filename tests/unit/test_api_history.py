@@ -86,6 +86,15 @@ def test_a_forced_run_that_was_interrupted_leaves_nothing_pending_but_itself(ben
     assert bench.run("status", "--exit-code").returncode == 0
 
 
+def test_a_run_that_finds_the_lock_held_names_the_command_that_tells_more(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT ready; sleep 60"))
+    held = bench.start("run")
+    wait_for(lambda: bench.exists("ready"))
+    told = bench.run("run")
+    assert (told.returncode, held.poll()) == (9, None)
+    assert told.stderr.endswith(f"\nhint: wait for it with --wait, or see `offpipe status {bench.spec}`\n")
+
+
 def test_a_damaged_marker_is_the_reason_that_is_given(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed()

@@ -1,15 +1,20 @@
 """A launcher that is started before anything else of a run is loaded."""
 
+import _json
 import json
 import os
+import select
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from runner.contain import ahead
 from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
+from runner.contain.launch import Exit, Launch
 from runner.errors import StateError
 
 WARM = {"LANG": "C.UTF-8"}
@@ -49,6 +54,35 @@ def test_the_run_is_given_the_launcher_that_waits_and_only_once(warm):
         launcher.await_ready()
         with start_guarded(Launcher, warm) as other:
             assert other.pid != pid
+
+
+def test_a_warm_one_loads_meanwhile_what_stages_seem_to_import():
+    if not getattr(_json, "__file__", None):
+        pytest.skip("this interpreter has _json built in, so nothing shows that it was loaded")
+    ahead.begin_ahead(WARM, ["json", "no such module"])
+    with start_guarded(Launcher, WARM) as launcher:
+        launcher.await_ready()
+        deadline = time.monotonic() + 30
+        while "/_json." not in Path(f"/proc/{launcher.pid}/maps").read_text():
+            assert time.monotonic() < deadline, "it has not been loaded"
+
+
+@pytest.mark.parametrize("preload", [(), ("json",)])
+def test_what_was_loaded_for_others_is_not_there_for_a_stage(tmp_path, preload):
+    script, log = tmp_path / "asks.py", tmp_path / "log"
+    script.write_text("import sys; print('json' in sys.modules)")
+    log.touch()
+    ahead.begin_ahead(WARM, ["json"])
+    with start_guarded(Launcher, WARM) as launcher:
+        argv = [sys.executable, "-B", str(script)]
+        launcher.submit(
+            Launch(
+                1, argv, WARM, "/", None, None, str(log), program=sys.executable, script=str(script), preload=preload
+            )
+        )
+        while not any(isinstance(told, Exit) for told in launcher.receive()):
+            select.select([launcher], [], [])
+    assert log.read_text() == f"{'json' in preload}\n"
 
 
 def test_one_of_another_kind_is_dismissed():

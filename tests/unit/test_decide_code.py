@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.errors import OfflineError
+from runner.settled import TICK_NS
 
 
 @pytest.fixture
@@ -143,3 +145,33 @@ def test_a_placeholder_is_not_the_name_of_a_file(bench):
     bench.write("{params.script}", "#!/usr/bin/env python3\nimport socket\n")
     bench.define({"name": "a", "command": ["sh", "{params.script}"], "outputs": ["out.txt"], "params": {"script": "x"}})
     assert code(bench) == {"files": {}}
+
+
+def test_code_is_read_once_while_it_stands_and_anew_when_something_changed(bench):
+    python(bench)
+    session = bench.session()
+    stage = session.stages[0]
+    first = session.new_examiner().examine(stage)
+    await_settled(bench.root)
+    second = session.new_examiner().examine(stage)  # by a new reader: when the first looked, it had not settled
+    third = session.new_examiner().examine(stage)
+    assert second.components["code"] is third.components["code"]
+    assert first.components["code"] == second.components["code"]
+    bench.write("stages/deeper/__init__.py", "X = 2\n")  # comes before stages/deeper.py
+    assert "stages/deeper/__init__.py" in session.new_examiner().examine(stage).components["code"]["files"]
+
+
+def test_without_trust_code_is_read_each_time(bench):
+    python(bench)
+    await_settled(bench.root)
+    session = bench.session(paranoid=True)
+    once, again = (session.new_examiner().examine(session.stages[0]) for _ in range(2))
+    assert once.components["code"] == again.components["code"]
+    assert once.components["code"] is not again.components["code"]
+
+
+def await_settled(place):
+    """Until a change of anything there would show in its time stamps: they are older than the clock's last tick."""
+    newest = max(path.stat().st_ctime_ns for path in [place, *place.rglob("*")])
+    while time.time_ns() <= newest + TICK_NS:
+        time.sleep(0.001)

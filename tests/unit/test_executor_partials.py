@@ -30,6 +30,7 @@ class Place:
     def job(self, number=2, key=KEY, run="r"):
         job = Job(self.stage, Fingerprint(key, {}, {}))
         job.number, job.tag = number, partial_tag(run, number)
+        job.partials = self.partials.of(job)
         return job
 
     def lay(self, tag, content="0123456789", names=("one.txt", "two.txt")):

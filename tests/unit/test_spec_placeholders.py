@@ -51,5 +51,5 @@ def test_several_files_inside_a_longer_word_are_an_error():
 
 
 def test_names_what_words_refer_to():
-    assert references("{inputs.a}-{params.b}{python}{x}") == [("inputs", "a"), ("params", "b")]
+    assert references("{inputs.a}-{params.b}{python}{x}") == (("inputs", "a"), ("params", "b"))
     assert list_inputs(["{list.b}", "{inputs.c}", "{list.a}{list.b}"]) == ("b", "a")
