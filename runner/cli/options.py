@@ -23,7 +23,9 @@ def run(parser: argparse.ArgumentParser) -> None:
     _param(choice)
     choice.add_argument("--paranoid", action="store_true", help="hash all files anew, trust no time stamps")
     how = parser.add_argument_group("how it runs")
-    how.add_argument("-j", "--jobs", metavar="N", type=_jobs, help="at most N stages at once; default: the cores")
+    how.add_argument(
+        "-j", "--jobs", metavar="N", type=_jobs, help="at most N stages at once; default: as many as processors"
+    )
     how.add_argument("-k", "--keep-going", action="store_true", help="after a failure run what does not depend on it")
     how.add_argument(
         "--wait", metavar="[=S]", type=_seconds, default=0.0,

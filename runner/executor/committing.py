@@ -42,9 +42,7 @@ class Committer:
         self._log = attempts.log
         self._published = published
         self._poll = poll
-        descriptors = os.sysconf(
-            "SC_OPEN_MAX"
-        )  # what may be open now, or -1: on a slow disk none may run short of them
+        descriptors = os.sysconf("SC_OPEN_MAX")  # or -1; on a slow disk none may run short of them
         self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
         self._waiting = 0
         self._committed: list[Job] = []  # on record, and no sync of the log that covers it has begun
