@@ -100,12 +100,8 @@ class CodeReader:
         """Tell every file and directory that decided what code the stages consist of."""
         for directory in self._finder.listed:
             looked.listed(directory)
-        for path in self._finder.sources:
+        for path in self._sighted.paths():
             looked.add(path)
-        words = {word for words in (*self._commands, *self._arguments) for word in words}
-        for name in {*words, *self._named}:
-            if name and "\0" not in name:
-                looked.add(os.path.normpath(os.path.join(self._spec.root, name)))
 
     @property
     def dirty(self) -> bool:

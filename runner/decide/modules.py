@@ -120,10 +120,10 @@ class ModuleFinder:
         inner = f"{directory}/{tail}"
         if tail in names:
             for suffix in self.interpreter.suffixes:
-                if f"__init__{suffix}" in self.names(inner) and os.path.isfile(f"{inner}/__init__{suffix}"):
+                if f"__init__{suffix}" in self.names(inner) and self.sighted.is_file(f"{inner}/__init__{suffix}"):
                     return f"{inner}/__init__{suffix}", inner
         for suffix in self.interpreter.suffixes:
-            if tail + suffix in names and os.path.isfile(inner + suffix):
+            if tail + suffix in names and self.sighted.is_file(inner + suffix):
                 return inner + suffix, ""
         return ("", inner) if tail in names and os.path.isdir(inner) else None
 

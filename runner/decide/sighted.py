@@ -33,6 +33,15 @@ class Sighted:
             self._paths[path] = found
             self._would_show = self._would_show and (found is None or is_settled(found[1], found[2], began))
 
+    def is_file(self, path: str) -> bool:
+        """Look, and return whether there is a regular file: of a link no listing tells where it leads."""
+        self.look(path)
+        return os.path.isfile(path)
+
+    def paths(self) -> list[str]:
+        """Return what was looked at and can be: no path holds a NUL."""
+        return [path for path in self._paths if "\0" not in path]
+
     def stands(self) -> bool:
         """Whether nothing has changed; False also where a change might not show."""
         return (

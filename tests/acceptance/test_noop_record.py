@@ -244,6 +244,18 @@ def test_a_new_file_behind_a_wildcard_is_seen(fresh):
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
+def test_a_module_behind_a_link_that_led_nowhere_is_seen(fresh):
+    fresh.write(
+        "bin/upper.py",
+        f"try:\n    import late\nexcept ImportError:\n    pass\n{(fresh.root / 'bin/upper.py').read_text()}",
+    )
+    (fresh.root / "bin/late.py").symlink_to("../late.py")
+    fresh.settle()
+    fresh.write("late.py", "")
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    assert not full_answer(fresh)
+
+
 def test_two_specs_of_one_name_in_one_workspace_are_two(fresh, tmp_path):
     words = ["-q", "--workspace", "w"]
     for name in ("a", "b"):

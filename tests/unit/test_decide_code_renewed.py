@@ -25,7 +25,7 @@ THERE = {
     "words.txt": "",
     "../outside/tool": "#!/bin/sh\n",
 }
-PLACES = (*THERE, "stages/helper/__init__.py", "stages/json.py", "stages/late.py")
+PLACES = (*THERE, "target.py", "stages/helper/__init__.py", "stages/json.py", "stages/late.py")
 CONTENTS = (
     "import helper\n", "import late, json\n", "from pkg import part\n", "import nowhere\n",
     "#!/usr/bin/env python3\nimport rules\n", "#!/bin/sh\n",
@@ -57,7 +57,7 @@ def move_away(root, place, content):
 
 def link(root, place, content):
     if not os.path.lexists(place) and place.parent.is_dir():
-        place.symlink_to(root / "stages/p.py")
+        place.symlink_to(root / "target.py")
 
 
 def touch(root, place, content):
@@ -92,6 +92,7 @@ def told(session):
 
 @settings(max_examples=60)
 @example([[(write, "../outside/tool", "#!/usr/bin/env python3\n")]])
+@example([[(remove, "stages/helper.py", ""), (link, "stages/helper.py", "")], [(write, "target.py", "import late\n")]])
 @given(st.lists(st.lists(EDITS, max_size=3), min_size=1, max_size=5))
 def test_a_reader_used_again_and_a_new_one_say_the_same(rounds):
     with tempfile.TemporaryDirectory() as directory:
