@@ -249,10 +249,9 @@ def _execute(
     )  # fmt: skip
     try:
         stages = executor.execute()
-        launcher.dismiss()  # it has no stage any more, and ends while the disk is waited for
+        launcher.close()
         status, exit_code = outcome(stages, interrupts.first)
         publisher.sync()
-        launcher.close()
         seconds = time.monotonic() - began
         head = journal.end(status, stages, seconds)
     except OffpipeError:

@@ -180,18 +180,13 @@ class Launcher:
             self.pid = process
             self.started_at = process_identity(process)
 
-    def dismiss(self) -> None:
-        """Have every process of every launch end, then the launcher, and return at once; `close` waits for that."""
+    def close(self) -> None:
+        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
         if self._requests >= 0:
             os.close(self._requests)
             self._requests = -1
             if self._ended is None:
                 self._wake()  # stopped by somebody, it would never see the end
-
-    def close(self) -> None:
-        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
-        self.dismiss()
-        if self._replies >= 0:
             self._wait()
             os.close(self._replies)
             self._replies = -1
