@@ -113,7 +113,7 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "print(subprocess._args_from_interpreter_flags())\n",
     "child_env": "import os, subprocess\nos.environ['ADDED'] = 'x'\ndel os.environ['LANG']\nprint(subprocess.run(['env'], capture_output=True, text=True).stdout.count('ADDED'),"
     " subprocess.run('echo $ADDED$LANG', shell=True, capture_output=True).stdout)\n",
-    "asyncio": "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return (await asyncio.create_subprocess_exec('true')).pid > 0\nprint(asyncio.run(f()))\n",
+    "asyncio": "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    started = await asyncio.create_subprocess_exec('true')\n    return await started.wait()\nprint(asyncio.run(f()))\n",
     "stdin": "import sys\nprint(repr(sys.stdin.read()), sys.stdin.fileno())\n",
     "no_newline": "print('no newline', end='')\n",
     "mixed": "import sys\nprint('out 1')\nprint('err 1', file=sys.stderr)\nsys.stdout.flush()\nprint('err 2', file=sys.stderr)\nprint('out 2')\n",
