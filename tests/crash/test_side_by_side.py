@@ -71,13 +71,16 @@ def test_what_a_run_could_not_sync_is_published_by_none_before_it_is_made_durabl
     wanted = result(bench)
     syncs = sum(isinstance(step, Sync) for step in undisturbed.steps)
     nth = random.Random(f"{kind} {lost} {taken_back}").randint(2, max(3, syncs // 4))
-    bench.fresh()
-    side_by_side(bench)
-    refused = f"{kind}:error=EIO:when={nth}{'' if lost == 'once' else '+'}"
-    failed = bench.traced(
-        *TWO, inject=(refused, *(() if taken_back else ("truncate:error=EIO",))), exit_code=None
-    )  # fmt: skip
-    assert any(told.endswith(" fails") for told in failed.told)
+    for when in (nth, 2, 2):  # what ends together shares a sync, so that on a slow machine there may be too few of them
+        bench.fresh()
+        side_by_side(bench)
+        refused = f"{kind}:error=EIO:when={when}{'' if lost == 'once' else '+'}"
+        failed = bench.traced(
+            *TWO, inject=(refused, *(() if taken_back else ("truncate:error=EIO",))), exit_code=None
+        )  # fmt: skip
+        if is_struck := any(told.endswith(" fails") for told in failed.told):
+            break
+    assert is_struck
     assert faults(failed) == []
     again = bench.traced(*TWO, after=(failed, len(failed.steps)))
     assert result(bench) == wanted
