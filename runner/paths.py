@@ -74,11 +74,14 @@ class StatePaths:
         return f"{self.locks_dir}/{stage}.lock"
 
 
-def partial_tag(run: str, attempt: int) -> str:
-    """The 6 hex digits that keep the partials of one attempt of one run apart from all others."""
+def partial_tag(run: str, key: str, attempt: int) -> str:
+    """The 6 hex digits that keep the partials of one attempt of one run apart from all others.
+
+    `key` is what the attempt makes: another history, whose state directory is gone, can have had a run of this id.
+    """
     from zlib import crc32
 
-    return f"{crc32(f'{run}/{attempt}'.encode()) & 0xFFFFFF:06x}"
+    return f"{crc32(f'{run}/{key}/{attempt}'.encode()) & 0xFFFFFF:06x}"
 
 
 def partial_path(output: str, tag: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from runner.contain.ahead import take
 from runner.contain.launch import Asked, Exit, Launch
-from runner.contain.wire import START
+from runner.contain.wire import START, frame
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
@@ -192,8 +192,7 @@ class Launcher:
             self._replies = -1
 
     def _ask(self, verb: str, content: dict[str, Any] | list[str] | None) -> None:
-        frame = marshal.dumps((verb, content))
-        waiting = memoryview(len(frame).to_bytes(4, "big") + frame)
+        waiting = memoryview(frame(verb, content))
         while waiting:
             try:
                 waiting = waiting[os.write(self._requests, waiting) :]

@@ -76,7 +76,7 @@ class Wire:
         return read
 
 
-def frame(kind: str, content: Report | list[str]) -> bytes:
+def frame(kind: str, content: Any) -> bytes:  # noqa: ANN401 - whatever marshal takes
     """Return one message as it goes over a pipe: its length in 4 bytes, then the tuple as marshal has it."""
     encoded = marshal.dumps((kind, content))
     return len(encoded).to_bytes(4, "big") + encoded

@@ -139,7 +139,7 @@ class Attempts:
         stage, run = job.stage, self.run_id
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
-        job.tag = partial_tag(f"{run}/{job.fingerprint.key}", job.number)  # another history can have this run id
+        job.tag = partial_tag(run, job.fingerprint.key, job.number)
         job.log = self._paths.log(run, stage.name, job.number)
         job.before = real_identities(self._spec, stage)
         for path in (*self.partials.real(stage).values(), job.log):

@@ -42,7 +42,7 @@ class Committer:
         self._log = attempts.log
         self._published = published
         self._poll = poll
-        descriptors = os.sysconf("SC_OPEN_MAX")  # or -1; on a slow disk none may run short of them
+        descriptors = os.sysconf("SC_OPEN_MAX")  # -1: no limit. Those who run are to find some left
         self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
         self._waiting = 0
         self._committed: list[Job] = []  # on record, and no sync of the log that covers it has begun

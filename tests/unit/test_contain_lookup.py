@@ -47,9 +47,9 @@ def test_other_missing_programs_are_told_with_where_they_were_looked_for() -> No
 
 
 def test_a_program_that_an_output_is_or_holds_may_still_be_made() -> None:
-    assert may_be_made("bin/tool", "/bin", "/root", {"/root/bin/tool"})
-    assert may_be_made("tool", "bin:/bin", "/root", {"/root/bin"})
-    assert not may_be_made("tool", "bin:/bin", "/root", {"/root/bi", "/root/bin/other"})
+    assert may_be_made("bin/tool", "/bin", "/pipeline", {"/pipeline/bin/tool"})
+    assert may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bin"})
+    assert not may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bi", "/pipeline/bin/other"})
 
 
 @pytest.mark.parametrize(

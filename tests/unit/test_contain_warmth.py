@@ -9,9 +9,9 @@ STANDARD = ("/usr/lib/python311.zip", "/usr/lib/python3.11", "/usr/lib/python3.1
 
 
 def test_an_installed_package_needs_no_pythonpath():
-    path = ["/cwd", *STANDARD, "/venv/site-packages", "/work/from-a-pth-file"]
+    path = ["/cwd", *STANDARD, "/venv/site-packages", "/src/from-a-pth-file"]
     assert sdk_path("/venv/site-packages", path, standard_library=STANDARD) is None
-    assert sdk_path("/work/from-a-pth-file", path, standard_library=STANDARD) is None
+    assert sdk_path("/src/from-a-pth-file", path, standard_library=STANDARD) is None
 
 
 def test_what_only_this_process_has_on_its_path_is_passed_on():

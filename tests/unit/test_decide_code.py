@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 from pipeline_bench import shell
-from plan_bench import PlanBench
+from plan_bench import PlanBench, await_settled
 
 from runner.errors import OfflineError
-from runner.settled import TICK_NS
 
 
 @pytest.fixture
@@ -168,10 +166,3 @@ def test_without_trust_code_is_read_each_time(bench):
     once, again = (session.new_examiner().examine(session.stages[0]) for _ in range(2))
     assert once.components["code"] == again.components["code"]
     assert once.components["code"] is not again.components["code"]
-
-
-def await_settled(place):
-    """Until a change of anything there would show in its time stamps: they are older than the clock's last tick."""
-    newest = max(path.stat().st_ctime_ns for path in [place, *place.rglob("*")])
-    while time.time_ns() <= newest + TICK_NS:
-        time.sleep(0.001)

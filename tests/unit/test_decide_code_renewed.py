@@ -10,10 +10,9 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from plan_bench import PlanBench
+from plan_bench import PlanBench, await_settled
 
 from runner.errors import OffpipeError
-from runner.settled import TICK_NS
 
 THERE = {
     "stages/p.py": "import helper, json\nfrom pkg import part\ntry:\n    import late\nexcept ImportError:\n    pass\n",
@@ -68,13 +67,6 @@ def touch(root, place, content):
 EDITS = st.tuples(
     st.sampled_from([write, write, remove, move_away, link, touch]), st.sampled_from(PLACES), st.sampled_from(CONTENTS)
 )
-
-
-def await_settled(root):
-    """Until a change of anything there would show: with older time stamps a reader could not be used again."""
-    newest = max(path.lstat().st_ctime_ns for path in [root, *root.rglob("*")])
-    while time.time_ns() <= newest + TICK_NS:
-        time.sleep(0.001)
 
 
 def told(session):

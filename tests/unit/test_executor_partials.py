@@ -12,7 +12,7 @@ from runner.paths import partial_path, partial_tag
 from runner.spec.load import load_spec
 
 KEY = "key"
-FIRST, SECOND, LOST = partial_tag("r", 1), partial_tag("r", 2), partial_tag("other", 1)
+FIRST, SECOND, LOST = partial_tag("r", KEY, 1), partial_tag("r", KEY, 2), partial_tag("other", KEY, 1)
 
 
 class Place:
@@ -29,7 +29,7 @@ class Place:
 
     def job(self, number=2, key=KEY, run="r"):
         job = Job(self.stage, Fingerprint(key, {}, {}))
-        job.number, job.tag = number, partial_tag(run, number)
+        job.number, job.tag = number, partial_tag(run, KEY, number)
         job.partials = self.partials.of(job)
         return job
 

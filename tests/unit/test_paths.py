@@ -26,9 +26,10 @@ def test_a_partial_lies_beside_its_output_and_ends_in_its_whole_name():
     assert partial_path("/w/tree/", "0123ab") == "/w/.partial-0123ab.tree"
 
 
-def test_each_attempt_of_each_run_has_its_tag():
-    tags = {partial_tag(run, attempt) for run in ("r1", "r2", "20260801T013000Z-0001") for attempt in range(1, 30)}
-    assert len(tags) == 3 * 29
+def test_each_attempt_of_each_run_at_each_key_has_its_tag():
+    runs, keys = ("r1", "r2", "20260801T013000Z-0001"), ("0" * 64, "1" * 64)
+    tags = {partial_tag(*of) for of in itertools.product(runs, keys, range(1, 30))}
+    assert len(tags) == 3 * 2 * 29
     assert all(is_partial(f".partial-{tag}.x") for tag in tags)
 
 

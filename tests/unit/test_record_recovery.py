@@ -16,7 +16,7 @@ from runner.record.recovery import is_identical, recover
 from runner.record.state import read_marker, write_marker
 
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
-TAG = partial_tag("r", 1)
+TAG = partial_tag("r", "k", 1)
 
 
 class DeadRun:

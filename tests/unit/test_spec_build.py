@@ -8,7 +8,7 @@ OUTPUT = {"name": "a", "outputs": {"o": "out/a"}}
 
 def build(given, defaults=None, offline=None):
     findings = []
-    stage = StageBuilder(defaults or {}, offline or {}, "/root", findings).build(0, {**OUTPUT, **given})
+    stage = StageBuilder(defaults or {}, offline or {}, "/pipeline", findings).build(0, {**OUTPUT, **given})
     return stage, [finding.at[2:] for finding in findings]
 
 
@@ -82,7 +82,9 @@ def test_stems_that_are_no_names_or_the_same_are_faults():
 
 
 def test_paths_get_one_spelling_relative_to_root():
-    stage, _ = build({"inputs": {"a": "/root/x//y", "b": "/data/*.txt", "c": "../../z/"}, "processor": "/root/./p.py"})
+    stage, _ = build(
+        {"inputs": {"a": "/pipeline/x//y", "b": "/data/*.txt", "c": "../../z/"}, "processor": "/pipeline/./p.py"}
+    )
     assert stage.inputs == {"a": "x/y", "b": "../data/*.txt", "c": "../z/"}
     assert stage.processor == "p.py"
     assert build({"processor": "offpipe:stage_copy.py"})[0].processor == "offpipe:stage_copy.py"
