@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_offpipe.asked import refuse, told_plainly
+from pytest_offpipe.checks.case import kept_from_others
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import unkeyed
 from runner.api.options import Options
@@ -41,16 +42,17 @@ class OffpipeAudit:
         """Verify log, ledger, metrics, markers and outputs, as `offpipe verify` does; AssertionError for any damage.
 
         Of a report, of a state directory (without outputs) or of a spec; without either, of the last run of `offpipe`
-        in this test. A run that has not succeeded is incomplete, and no damage; one that has must be complete.
+        in this test. A run that has not succeeded is incomplete, and no damage; one that has must be complete. What is
+        shared with other workers is looked at while none of them has a run going there.
         """
         __tracebackhide__ = True
-        holding: AbstractContextManager[None] = contextlib.nullcontext()
         if isinstance(report_or_dir, str | os.PathLike):
             target, expected = os.fspath(report_or_dir), False
+            holding: AbstractContextManager[None] = contextlib.nullcontext()
         else:
             report = self._report(report_or_dir)
             target, expected, holding = report.spec, report.exit_code == EXIT_OK, unkeyed()
-        with holding:
+        with holding, kept_from_others(self._test.item.config, target):
             found = verify(target, Options(), outputs=not os.path.isdir(target))
         if found.damage:
             raise AssertionError(_damage_text(found))

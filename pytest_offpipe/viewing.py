@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from contextlib import closing
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -53,8 +54,8 @@ def shared_report(
 
 
 def _whole(report: RunReport) -> RunReport:
-    """Return the report with the runs that it is made of, one for each stage, in the ledger's order."""
+    """Return the report with the runs that it is made of, one for each stage, in the ledger's order; no later ones."""
     if not report.state_dir:
         return report
     runs = dict.fromkeys(str(one["run"]) for one in read_records(f"{report.state_dir}/audit_ledger.jsonl"))
-    return replace(report, earlier=tuple(run for run in runs if run != report.run_id))
+    return replace(report, earlier=tuple(takewhile(lambda run: run != report.run_id, runs)))

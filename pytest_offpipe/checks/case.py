@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -18,7 +20,7 @@ from runner.display.words import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from pytest_offpipe.collect import SpecItem
     from pytest_offpipe.reports import StageReport
@@ -34,6 +36,13 @@ def end_runs(config: pytest.Config, spec: Spec) -> None:
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
         runs[spec.path].close()
+
+
+def kept_from_others(config: pytest.Config, path: str) -> AbstractContextManager[object]:
+    """Keep other workers from beginning a run, inside the block, in the sandbox that `path` is in, if they share it."""
+    runs = config.stash.get(RUNS, {}).values()
+    shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
+    return next(shared, nullcontext())
 
 
 def is_alone(config: pytest.Config) -> bool:

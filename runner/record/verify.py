@@ -262,10 +262,10 @@ class Verification:
         if log.worked or (log.ended and log.records != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.head:
-            what = "is not in the ledger: the run ended before it had begun, or the ledger's last line was cut off"
+            what = "is not in the ledger: its run only begins, or ended before it had; or the ledger was cut"
             self.findings.unfinished(log.name, what)
         else:
-            self.findings.remark(log.name, "is not in the ledger: the run ended before it had begun anything")
+            self.findings.remark(log.name, "is not in the ledger: its run ended before it had begun anything")
 
     # ---- the head ----
 

@@ -176,3 +176,62 @@ def test_one_run_is_shared_by_tests_workers_and_checks(pytester: pytest.Pytester
     result.assert_outcomes(passed=5 + 3)
     # Once for all that share it, once with other params; what fails does so before it comes to that.
     assert witness.read_text() == "ran\n" * 2
+
+
+BEGINNING = r"""
+    import os, sys, threading
+    from pathlib import Path
+
+    from filelock import FileLock
+    from runner.record.audit import encode_record, read_records
+    from runner.record.ledger import read_head
+
+    def lock_of(report):
+        return Path(report.spec).parents[3] / "lock"
+
+    def is_waiting(thread):
+        frame = sys._current_frames()[thread]
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("filelock"):
+                return True
+            frame = frame.f_back
+        return False
+
+    def begin_a_run(report, begun, verified, verifier):
+        # As a worker does that makes a run of its own there: its log is begun, and the ledger not told of it yet.
+        head = read_head(f"{report.state_dir}/audit_ledger.jsonl").position.hash
+        first = report.audit[0]
+        log = f"{report.state_dir}/audit_other.jsonl"
+        with FileLock(lock_of(report)):
+            line, _ = encode_record(
+                0, "other", first["ts"], "run.start", first["data"] | {"ledgerHead": head}, first["prev"])
+            with open(log, "wb") as file:
+                file.write(line)
+            begun.set()
+            while not verified.is_set() and not is_waiting(verifier):
+                pass
+            os.unlink(log)
+
+    def test_while_another_begins(offpipe_run, offpipe_audit):
+        assert lock_of(offpipe_run).exists()
+        begun, verified = threading.Event(), threading.Event()
+        other = threading.Thread(
+            target=begin_a_run, args=(offpipe_run, begun, verified, threading.main_thread().ident))
+        other.start()
+        begun.wait()
+        try:
+            offpipe_audit.verify(offpipe_run)
+        finally:
+            verified.set()
+            other.join()
+"""
+
+
+def test_runs_of_other_workers_are_waited_for(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(test_beginning=BEGINNING)
+    result = pytester.runpytest_subprocess(
+        "-W", "error", "-p", "no:randomly", "-n1", "--offpipe-spec", "specs/small.json", "--offpipe-checks=run",
+        "test_beginning.py",
+    )  # fmt: skip
+    result.assert_outcomes(passed=1 + 3)
