@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 
 import pytest
-from pipeline_bench import kill, wait_for
+from pipeline_bench import kill_all, wait_for
 
 # Prefixes every line; stops for good behind the line where it is to be killed, when its checkpoint has been taken.
 PREFIX = """
@@ -39,9 +38,7 @@ class Histories:
         process = self.bench.start(*words)
         path = self.bench.root / "state/progress_prefix.json"
         wait_for(lambda: path.exists() and json.loads(path.read_bytes())["lineOffset"] >= at)
-        kill(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_for(lambda: not self.bench.stage_processes())
+        kill_all(process)
 
     def end(self, prefix):
         self.bench.write("go", "")

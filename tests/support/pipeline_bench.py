@@ -84,7 +84,10 @@ class PipelineBench:
     # ---- looking ----
 
     def stage_processes(self) -> list[int]:
-        """The processes of stages that still run, as numbered here: a stage itself knows only its namespace's."""
+        """The processes of programs that stages run, as numbered here: a stage itself knows only its namespace's.
+
+        A forked Python stage is not among them: the environment that /proc shows of it is the launcher's.
+        """
         mark = b"PIPELINE_STAGE_FILE=" + os.fsencode(self.root)
         return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and _has_mark(path, mark)]
 
@@ -181,6 +184,14 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass  # it was faster
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a run, and wait for the end of all that is below it: launcher and stages follow in their time."""
+    below = descendants(process.pid)
+    kill(process.pid)
+    process.wait()
+    wait_for(lambda: not any(map(is_running, below)))
 
 
 def shell(name: str, script: str, *, outputs: dict[str, str] | None = None, **fields: object) -> dict[str, object]:
