@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from runner.contain.zygote import Zygote
 
     class Request(TypedDict):
-        """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
+        """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
+
+        `env` is all of it where it is `whole`, else what is different from the last that was.
+        """
 
         id: int
         program: bytes
         argv: list[bytes]
         env: dict[bytes, bytes]
+        whole: bool
         cwd: bytes
         stdin: bytes | None
         stdout: bytes | None

@@ -48,6 +48,7 @@ class Launcher:
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
+        self._env: dict[str, str] = {}  # as it was last sent whole
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -109,11 +110,13 @@ class Launcher:
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
         encode = os.fsencode
+        changed = self._changed(launch.env)
         content = {
             "id": launch.id,
             "program": encode(launch.program or launch.argv[0]),
             "argv": _encoded(launch.argv),
-            "env": dict(zip(_encoded(launch.env.keys()), _encoded(launch.env.values()), strict=True)),
+            "env": dict(zip(_encoded(changed.keys()), _encoded(changed.values()), strict=True)),
+            "whole": changed is self._env,
             "cwd": encode(launch.cwd),
             "stdin": None if launch.stdin is None else encode(launch.stdin),
             "stdout": None if launch.stdout is None else encode(launch.stdout),
@@ -126,6 +129,16 @@ class Launcher:
             "preload": launch.preload,
         }
         self._ask("launch", content)
+
+    def _changed(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return what is another than in the environment that was sent whole: of dozens it is a handful.
+
+        Where the names are others, or in another order, that is this one from now on.
+        """
+        if [*env] != [*self._env]:
+            self._env = dict(env)
+            return self._env
+        return {name: value for name, value in env.items() if value != self._env[name]}
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""

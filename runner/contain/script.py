@@ -39,6 +39,7 @@ class Script:
         self._content: bytes | None = None
         self._code: CodeType | None = None
         self._is_new = True  # and so not compiled yet
+        self._watches = False
 
     def look(self) -> None:
         """Runs in the launcher, before each fork: keep what the file is now.
@@ -49,12 +50,13 @@ class Script:
         content, self._directory = _looked_at(self.path)
         if content != self._content:
             self._content, self._code, self._is_new = content, None, True
+            self._watches = content is not None and _watches(content)
         elif self._is_new and content is not None:
             self._is_new = False
             self._code = _compiled(content, self.path) if _is_simple(content) else None
 
     def begin(self) -> None:
-        """Runs in the *child*: make the module. One frozen before the fork would keep cycles of the stage alive."""
+        """Make the module, for one fork: one that is frozen for the collector would keep cycles of a stage alive."""
         self.main = sys.modules["__main__"] = _new_main(self.path)
         self.namespace = self.main.__dict__
 
@@ -68,7 +70,8 @@ class Script:
             content = self._content
             if content is None:
                 content = _read(self.path)
-            if any(word in content for word in WATCHING):
+                self._watches = _watches(content)
+            if self._watches:
                 self.ending = None
             return self._code or compile(content, self.path, "exec", dont_inherit=True)
         except OSError as error:
@@ -153,6 +156,10 @@ def _read(path: str) -> bytes:
         parts.append(part)
     os.close(file)
     return b"".join(parts)
+
+
+def _watches(content: bytes) -> bool:
+    return any(word in content for word in WATCHING)
 
 
 def _is_simple(content: bytes) -> bool:

@@ -32,6 +32,7 @@ class Starter:
         # A warm launcher, whose forks are to be new interpreters, has no threads.
         can_spawn = tree.takes_all and zygote is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
+        self._env: dict[bytes, bytes] = {}  # the last whole one
 
     def load(self, modules: list[str], *, settle: bool) -> None:
         """Have a warm launcher load what stages will import; `settle`: these are all."""
@@ -45,9 +46,13 @@ class Starter:
 
         Raises OSError when there is no descriptor or process, and in the child of a zygote Forked.
         """
+        if request["whole"]:
+            self._env = request["env"]
+        zygote = self._zygote if self._zygote is not None and self._zygote.takes(request, self._env) else None
+        if zygote is None and not request["whole"]:
+            request["env"] = {**self._env, **request["env"]}
         if self._spawner is not None and (pid := self._spawner.spawn(request)) is not None:
             return pid, None
-        zygote = self._zygote if self._zygote is not None and self._zygote.takes(request) else None
         self._tree.begin()
         return fork_stage(request, self._tree, self._isolation, zygote)
 

@@ -12,11 +12,11 @@ import io
 import os
 import stat
 import sys
-import time
 
 from runner.contain.child import IGNORED
 from runner.contain.ending import Ending
 from runner.contain.script import Script
+from runner.contain.variables import change_environment, environment, heeded, set_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-UNLIKE = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
-"""What an interpreter, its libraries or its .pth files heed when it starts: with another value a new one is started."""
 SDK = "runner.sdk"
 # Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
 MORE_INTERPRETERS = frozenset(
@@ -78,7 +76,10 @@ class Zygote:
         self._ending: Ending | None = None
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         self._scripts: dict[bytes, Script] = {}
-        self._env: dict[bytes, bytes] = {}  # of this process, from the first fork on: what the first stage got
+        self._heeded = heeded(environment())
+        self._env: dict[bytes, bytes] = {}  # the last whole one of a request,
+        self._suits = False  # whether it suits this interpreter,
+        self._set: dict[bytes, bytes] | None = None  # and the one that this process has
         self._made: list[int] = []  # the standard streams, by identity
         self._null_block = 0  # as they are made for: the block size of /dev/null
         self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
@@ -119,9 +120,9 @@ class Zygote:
         once, and not in each of them, where it would copy every page that it is on.
         """
         self.settle()
-        if not self._env:
-            _set_environment(request["env"])
-            self._env = request["env"]
+        if self._env is not self._set:
+            set_environment(self._env)
+            self._set = self._env
         self._look(request)
         names = request["preload"]
         shown = self._shown.get(names)
@@ -137,6 +138,9 @@ class Zygote:
             self._showing = shown
         if not self._starts_frozen:
             gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+        self._scripts[request["script"] or b""].begin()
+        sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
+        sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         pid = -1
         try:
             pid = os.fork()
@@ -180,19 +184,19 @@ class Zygote:
             script = self._scripts[name] = Script(os.fsdecode(name))
         script.look()
 
-    def takes(self, request: Request) -> bool:
-        """Whether a fork can be what this stage would get by a new interpreter."""
+    def takes(self, request: Request, env: dict[bytes, bytes]) -> bool:
+        """Whether a fork can be what this stage would get by a new interpreter; `env` is the last whole one."""
         if request["script"] is None or request["program"] != os.fsencode(sys.executable):
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
         if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
             return False
-        theirs, own = request["env"], _environment()
-        if any(name.startswith(UNLIKE) and theirs.get(name) != own.get(name) for name in {*theirs, *own}):
-            return False
-        site = sys.modules.get("site")
-        return theirs.get(b"HOME") == own.get(b"HOME") or not getattr(site, "ENABLE_USER_SITE", True)
+        if env is not self._env:
+            self._env, self._suits = env, heeded(env) == self._heeded
+        if request["whole"] or not heeded(request["env"]):
+            return self._suits
+        return heeded({**env, **request["env"]}) == self._heeded
 
     def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
         """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
@@ -207,29 +211,16 @@ class Zygote:
         os.closerange(3, kept)
         os.closerange(kept + 1, 1 << 20)
         self._reset_signals()
-        self._change_environment(request["env"])
+        if not request["whole"]:
+            change_environment(request["env"])
         script = self._scripts[request["script"] or b""]
-        script.begin()
         if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
-        sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
-        sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.path.insert(0, script.directory())
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.streams = self._fitting_streams(request)
         script.ending = self._ending
         return script
-
-    def _change_environment(self, env: dict[bytes, bytes]) -> None:
-        """Set what is different from the first stage's, where the names and the time zone are the same; else all."""
-        if [*env] != [*self._env] or env.get(b"TZ") != self._env.get(b"TZ"):
-            _set_environment(env)
-            return
-        kept = _environment()
-        for name, value in env.items():
-            if value != self._env[name]:
-                kept[name] = value
-                os.putenv(name, value)
 
     def _fitting_streams(self, request: Request) -> list[int]:
         """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
@@ -276,22 +267,3 @@ def _open_stream(number: int, encoding: str, errors: str | None) -> Any:  # noqa
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)
     return stream
-
-
-def _set_environment(env: dict[bytes, bytes]) -> None:
-    """Set all of it, in its order. By the calls below `os.environ`, whose own ways take as long as all the rest."""
-    zone = os.environb.get(b"TZ")
-    for name in list(os.environb):
-        os.unsetenv(name)
-    kept = _environment()
-    kept.clear()
-    kept.update(env)
-    for name, value in env.items():
-        os.putenv(name, value)
-    if env.get(b"TZ") != zone and hasattr(time, "tzset"):
-        time.tzset()
-
-
-def _environment() -> dict[bytes, bytes]:
-    """Return what `os.environ` and `os.environb` have in common."""
-    return os.environb._data  # type: ignore[attr-defined,no-any-return] # noqa: SLF001
