@@ -47,9 +47,10 @@ def offpipe_run_started(
 def offpipe_attempt_started(
     stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
 ) -> None:
-    """Hear that a stage was started; `progress` is the path of its progress file, `partials` those of its outputs.
+    """Hear that a stage is started; `progress` is the path of its progress file, `partials` those of its outputs.
 
-    `changed` is the file that changed while the attempt before ran, if that is why there is another one.
+    That is told just before, so that a checkpoint is still the one that the attempt goes on from. `changed` is
+    the file that changed while the attempt before ran, if that is why there is another one.
     """
 
 
