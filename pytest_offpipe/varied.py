@@ -12,7 +12,7 @@ from pytest_offpipe.below import files_below
 from pytest_offpipe.running import Around
 from pytest_offpipe.sandbox import discard
 from runner.api import Options
-from runner.contain.zygote import UNLIKE
+from runner.contain.variables import UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
