@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_offpipe.asked import refuse, told_plainly
-from pytest_offpipe.checks.case import kept_from_others
+from pytest_offpipe.checks.case import held_where
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.running import unkeyed
 from runner.api.options import Options
@@ -20,7 +20,6 @@ from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from pytest_offpipe.onetest import OneTest
     from runner.record.findings import Damage
@@ -46,13 +45,12 @@ class OffpipeAudit:
         shared with other workers is looked at while none of them has a run going there.
         """
         __tracebackhide__ = True
-        if isinstance(report_or_dir, str | os.PathLike):
+        if given := isinstance(report_or_dir, str | os.PathLike):
             target, expected = os.fspath(report_or_dir), False
-            holding: AbstractContextManager[None] = contextlib.nullcontext()
         else:
             report = self._report(report_or_dir)
-            target, expected, holding = report.spec, report.exit_code == EXIT_OK, unkeyed()
-        with holding, kept_from_others(self._test.item.config, target):
+            target, expected = report.spec, report.exit_code == EXIT_OK
+        with contextlib.nullcontext() if given else unkeyed(), held_where(self._test.item.config, target):
             found = verify(target, Options(), outputs=not os.path.isdir(target))
         if found.damage:
             raise AssertionError(_damage_text(found))

@@ -58,12 +58,13 @@ _KEPT = re.compile("|".join(
 class Undisturbed:
     """How a stage did when nothing was done to it.
 
-    `error`: why there is no `report`, in the runner's words. `blocked`: the stage whose failure kept it from running.
-    `changes`: what became of which undeclared path. `ended`: when it ended, by time.time(). `seconds`: what it took,
-    from laying it out to looking at what it left.
+    `run`: the id of the run that it was made in. `error`: why there is no `report`, in the runner's words. `blocked`:
+    the stage whose failure kept it from running. `changes`: what became of which undeclared path. `ended`: when it
+    ended, by time.time(). `seconds`: what it took, from laying it out to looking at what it left.
     """
 
     report: StageReport | None = None
+    run: str | None = None
     error: str = ""
     blocked: str = ""
     changes: tuple[tuple[str, str], ...] = ()
@@ -205,7 +206,9 @@ class SharedRun:
         own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
         found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
         ended = report.stages.get(stage.name)
-        return Undisturbed(ended, report.error, "", tuple(found), time.time(), report.isolation.get("level", ""))
+        return Undisturbed(
+            ended, report.run_id, report.error, "", tuple(found), time.time(), report.isolation.get("level", "")
+        )
 
     def _before(self, stage: Stage, sandbox: Sandbox, spec: Spec) -> Snapshot:
         """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
@@ -221,14 +224,18 @@ class SharedRun:
         """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
         found = self.all()
         stages = {name: one.report for name, one in found.items() if one.report is not None}
+        runs = tuple(dict.fromkeys(one.run for one in found.values() if one.run is not None))
         errors = [one.error for one in found.values() if one.error]
         if errors:
             return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, self.spec.path, "", "", errors[0])
         if all(one.succeeded for one in found.values()):
-            return replace(self.again(), stages=stages)
+            last = self.again()
+            return replace(last, stages=stages, earlier=tuple(run for run in runs if run != last.run_id))
         sandbox = self.sandbox()
         state = self.laid().paths.state_dir
-        return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state)
+        return RunReport(
+            EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state, earlier=runs
+        )
 
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""

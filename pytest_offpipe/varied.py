@@ -12,7 +12,7 @@ from pytest_offpipe.below import files_below
 from pytest_offpipe.running import Around
 from pytest_offpipe.sandbox import discard
 from runner.api import Options
-from runner.contain.variables import UNLIKE
+from runner.contain.warmth import HEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +113,7 @@ def seeded(env: Mapping[str, str], seed: int) -> dict[str, str]:
 
 def may_be_forked(stage: Stage) -> bool:
     """Whether a stage may be run in a fork of an interpreter that is there, where nothing is varied."""
-    is_like = not any(os.fsencode(name).startswith(UNLIKE) for name in stage.env)
+    is_like = not any(os.fsencode(name).startswith(HEEDED) for name in stage.env)
     return str(stage.processor).endswith(".py") and not stage.fresh_interpreter and is_like
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 from contextlib import closing
-from dataclasses import replace
-from itertools import takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -17,7 +15,6 @@ from pytest_offpipe.settings import SETTINGS, read_settings
 from pytest_offpipe.shared import SharedRun
 from pytest_offpipe.specs import OffpipeSpec, load_given
 from runner.canonical import canonical
-from runner.record.audit import read_records
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
@@ -48,14 +45,6 @@ def shared_report(
             runs[key] = SharedRun(loaded, base, inputs, alone=is_alone(config))
         # Each test has it as it was, whatever others did to theirs.
         with closing(runs[key]):  # whose test may wait for children of its own
-            reports[key] = pickle.dumps(_whole(runs[key].report()))
+            reports[key] = pickle.dumps(runs[key].report())
     report: RunReport = pickle.loads(reports[key])  # noqa: S301 - written above
     return report
-
-
-def _whole(report: RunReport) -> RunReport:
-    """Return the report with the runs that it is made of, one for each stage, in the ledger's order; no later ones."""
-    if not report.state_dir:
-        return report
-    runs = dict.fromkeys(str(one["run"]) for one in read_records(f"{report.state_dir}/audit_ledger.jsonl"))
-    return replace(report, earlier=tuple(takewhile(lambda run: run != report.run_id, runs)))

@@ -38,8 +38,8 @@ def end_runs(config: pytest.Config, spec: Spec) -> None:
         runs[spec.path].close()
 
 
-def kept_from_others(config: pytest.Config, path: str) -> AbstractContextManager[object]:
-    """Keep other workers from beginning a run, inside the block, in the sandbox that `path` is in, if they share it."""
+def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
+    """Return the lock of the sandbox that `path` is in, if workers share it: while it is held none begins a run."""
     runs = config.stash.get(RUNS, {}).values()
     shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
     return next(shared, nullcontext())

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     class Request(TypedDict):
         """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
 
-        `env` is all of it where it is `whole`, else what is different from the last that was.
+        The environment is `base`, in which the values of `env` are others. The pipe has a base only where it is another
+        one than that of the launch before.
         """
 
         id: int
         program: bytes
         argv: list[bytes]
         env: dict[bytes, bytes]
-        whole: bool
+        base: dict[bytes, bytes]
         cwd: bytes
         stdin: bytes | None
         stdout: bytes | None
@@ -105,7 +106,7 @@ def _become(
             raise Forked(script)
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
-        os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
+        os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's

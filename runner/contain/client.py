@@ -48,7 +48,7 @@ class Launcher:
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
-        self._env: dict[str, str] = {}  # as it was last sent whole
+        self._base: dict[str, str] = {}  # the environment that was last sent whole
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -110,13 +110,12 @@ class Launcher:
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
         encode = os.fsencode
-        changed = self._changed(launch.env)
+        base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
         content = {
             "id": launch.id,
             "program": encode(launch.program or launch.argv[0]),
             "argv": _encoded(launch.argv),
-            "env": dict(zip(_encoded(changed.keys()), _encoded(changed.values()), strict=True)),
-            "whole": changed is self._env,
+            "env": _encoded_mapping({name: one for name, one in launch.env.items() if one != base[name]}),
             "cwd": encode(launch.cwd),
             "stdin": None if launch.stdin is None else encode(launch.stdin),
             "stdout": None if launch.stdout is None else encode(launch.stdout),
@@ -128,17 +127,10 @@ class Launcher:
             "script": None if launch.script is None else encode(launch.script),
             "preload": launch.preload,
         }
+        if base is not self._base:  # of dozens of values a handful are others from launch to launch
+            content["base"] = _encoded_mapping(base)
         self._ask("launch", content)
-
-    def _changed(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return what is another than in the environment that was sent whole: of dozens it is a handful.
-
-        Where the names are others, or in another order, that is this one from now on.
-        """
-        if [*env] != [*self._env]:
-            self._env = dict(env)
-            return self._env
-        return {name: value for name, value in env.items() if value != self._env[name]}
+        self._base = base
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""
@@ -273,6 +265,10 @@ class Launcher:
             except ChildProcessError:
                 self._ended = -1
             await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
+
+
+def _encoded_mapping(values: Mapping[str, str]) -> dict[bytes, bytes]:
+    return dict(zip(_encoded(values.keys()), _encoded(values.values()), strict=True))
 
 
 def _encoded(words: Collection[str]) -> list[bytes]:

@@ -39,7 +39,7 @@ class Script:
         self._content: bytes | None = None
         self._code: CodeType | None = None
         self._is_new = True  # and so not compiled yet
-        self._watches = False
+        self._is_watching = False
 
     def look(self) -> None:
         """Runs in the launcher, before each fork: keep what the file is now.
@@ -49,14 +49,14 @@ class Script:
         """
         content, self._directory = _looked_at(self.path)
         if content != self._content:
-            self._content, self._code, self._is_new = content, None, True
-            self._watches = content is not None and _watches(content)
+            self._hold(content)
+            self._code, self._is_new = None, True
         elif self._is_new and content is not None:
             self._is_new = False
             self._code = _compiled(content, self.path) if _is_simple(content) else None
 
     def begin(self) -> None:
-        """Make the module, for one fork: one that is frozen for the collector would keep cycles of a stage alive."""
+        """Runs in the *child*: make the module. One frozen before the fork would keep cycles of the stage alive."""
         self.main = sys.modules["__main__"] = _new_main(self.path)
         self.namespace = self.main.__dict__
 
@@ -64,16 +64,18 @@ class Script:
         """Return the one that the program is in, as the path without links has it."""
         return os.path.dirname(os.path.realpath(self.path)) if self._directory is None else self._directory
 
+    def _hold(self, content: bytes | None) -> None:
+        self._content = content
+        self._is_watching = content is not None and any(word in content for word in WATCHING)
+
     def compiled(self) -> CodeType:
         """Return the program's code. SystemExit, with everything told, when there is none."""
         try:
-            content = self._content
-            if content is None:
-                content = _read(self.path)
-                self._watches = _watches(content)
-            if self._watches:
+            if self._content is None:
+                self._hold(_read(self.path))
+            if self._is_watching:
                 self.ending = None
-            return self._code or compile(content, self.path, "exec", dont_inherit=True)
+            return self._code or compile(self._content or b"", self.path, "exec", dont_inherit=True)
         except OSError as error:
             sys.stderr.write(
                 f"{sys.orig_argv[0]}: can't open file {self.path!r}: [Errno {error.errno}] {error.strerror}\n"
@@ -156,10 +158,6 @@ def _read(path: str) -> bytes:
         parts.append(part)
     os.close(file)
     return b"".join(parts)
-
-
-def _watches(content: bytes) -> bool:
-    return any(word in content for word in WATCHING)
 
 
 def _is_simple(content: bytes) -> bool:

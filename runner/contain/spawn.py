@@ -63,7 +63,7 @@ class Spawner:
 
     def _spawn_inside(self, request: Request, streams: list[int]) -> int:
         cell = self._free.pop() if self._free else Cell(self._enter)
-        program, argv, env = request["program"], request["argv"], request["env"]
+        program, argv, env = request["program"], request["argv"], request["base"] | request["env"]
         number = self._tree.begin()
         self._tags.wear(number)
         try:

@@ -32,7 +32,7 @@ class Starter:
         # A warm launcher, whose forks are to be new interpreters, has no threads.
         can_spawn = tree.takes_all and zygote is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
-        self._env: dict[bytes, bytes] = {}  # the last whole one
+        self._base: dict[bytes, bytes] = {}  # the last that came
 
     def load(self, modules: list[str], *, settle: bool) -> None:
         """Have a warm launcher load what stages will import; `settle`: these are all."""
@@ -46,13 +46,12 @@ class Starter:
 
         Raises OSError when there is no descriptor or process, and in the child of a zygote Forked.
         """
-        if request["whole"]:
-            self._env = request["env"]
-        zygote = self._zygote if self._zygote is not None and self._zygote.takes(request, self._env) else None
-        if zygote is None and not request["whole"]:
-            request["env"] = {**self._env, **request["env"]}
+        self._base = request.setdefault("base", self._base)
         if self._spawner is not None and (pid := self._spawner.spawn(request)) is not None:
             return pid, None
+        zygote = self._zygote
+        if zygote is not None and not zygote.takes(request):
+            zygote = None
         self._tree.begin()
         return fork_stage(request, self._tree, self._isolation, zygote)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
+HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
+"""How the names begin of what an interpreter, its libraries or its .pth files heed when it starts."""
 
 
 def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -> dict[str, str]:
@@ -23,6 +25,12 @@ def heeded_by_interpreters(outer_home: str | None, package_parent: str | None) -
     if package_parent is not None:
         environment["PYTHONPATH"] = package_parent
     return environment
+
+
+def heeded(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what of a whole environment an interpreter like this one heeds that starts in it."""
+    looks_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
+    return {name: value for name, value in env.items() if name.startswith(HEEDED) or (name == b"HOME" and looks_home)}
 
 
 def warm_here() -> dict[str, str]:

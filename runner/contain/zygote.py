@@ -13,10 +13,11 @@ import os
 import stat
 import sys
 
+from runner.contain import own_environment
 from runner.contain.child import IGNORED
 from runner.contain.ending import Ending
 from runner.contain.script import Script
-from runner.contain.variables import change_environment, environment, heeded, set_environment
+from runner.contain.warmth import heeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,10 +77,9 @@ class Zygote:
         self._ending: Ending | None = None
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         self._scripts: dict[bytes, Script] = {}
-        self._heeded = heeded(environment())
-        self._env: dict[bytes, bytes] = {}  # the last whole one of a request,
-        self._suits = False  # whether it suits this interpreter,
-        self._set: dict[bytes, bytes] | None = None  # and the one that this process has
+        self._script: Script | None = None  # of the last fork
+        self._heeded = heeded(own_environment.current())
+        self._env: dict[bytes, bytes] | None = None  # of this process, from the first fork on: the first stage's base
         self._made: list[int] = []  # the standard streams, by identity
         self._null_block = 0  # as they are made for: the block size of /dev/null
         self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
@@ -120,10 +120,10 @@ class Zygote:
         once, and not in each of them, where it would copy every page that it is on.
         """
         self.settle()
-        if self._env is not self._set:
-            set_environment(self._env)
-            self._set = self._env
-        self._look(request)
+        if self._env is None:
+            self._env = request["base"]
+            own_environment.replace(self._env)
+        self._script = self._look(request)
         names = request["preload"]
         shown = self._shown.get(names)
         if shown is None:
@@ -138,9 +138,6 @@ class Zygote:
             self._showing = shown
         if not self._starts_frozen:
             gc.freeze()  # a stage's collections would look at all that is there, and copy every page
-        self._scripts[request["script"] or b""].begin()
-        sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
-        sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         pid = -1
         try:
             pid = os.fork()
@@ -174,29 +171,27 @@ class Zygote:
             if maker in self._modules and not hasattr(self._modules[maker], "__path__"):
                 self._needs.setdefault(maker, set()).add(name)
 
-    def _look(self, request: Request) -> None:
-        """Keep what the stage's program is now."""
-        name = request["script"] or b""
+    def _look(self, request: Request) -> Script:
+        """Return the stage's program, as it is now."""
+        name = request["script"]
+        assert name is not None
         script = self._scripts.get(name)
         if script is None:
             if len(self._scripts) >= MOST_SCRIPTS:
                 self._scripts.clear()
             script = self._scripts[name] = Script(os.fsdecode(name))
         script.look()
+        return script
 
-    def takes(self, request: Request, env: dict[bytes, bytes]) -> bool:
-        """Whether a fork can be what this stage would get by a new interpreter; `env` is the last whole one."""
+    def takes(self, request: Request) -> bool:
+        """Whether a fork can be what this stage would get by a new interpreter."""
         if request["script"] is None or request["program"] != os.fsencode(sys.executable):
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False
         if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
             return False
-        if env is not self._env:
-            self._env, self._suits = env, heeded(env) == self._heeded
-        if request["whole"] or not heeded(request["env"]):
-            return self._suits
-        return heeded({**env, **request["env"]}) == self._heeded
+        return heeded(request["base"] | request["env"]) == self._heeded
 
     def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
         """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
@@ -211,11 +206,17 @@ class Zygote:
         os.closerange(3, kept)
         os.closerange(kept + 1, 1 << 20)
         self._reset_signals()
-        if not request["whole"]:
-            change_environment(request["env"])
-        script = self._scripts[request["script"] or b""]
+        if request["base"] is self._env:
+            own_environment.change(request["env"])
+        else:
+            own_environment.replace(request["base"] | request["env"])
+        script = self._script
+        assert script is not None
+        script.begin()
         if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
+        sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
+        sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.path.insert(0, script.directory())
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.streams = self._fitting_streams(request)

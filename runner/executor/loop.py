@@ -167,11 +167,11 @@ class Executor:
     def _submit(self, job: Job, launch: Launch) -> None:
         job.began = job.began or self._clock()
         self._attempts.started(job)
-        self._running[launch.id] = job
         self._hooks.offpipe_attempt_started(  # first: its checkpoint is still where it goes on from
             stage=job.stage, attempt=job.number, progress=self._attempts.partials.progress(job.stage),
             partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
+        self._running[launch.id] = job
         self._launcher.submit(launch)
         job.changed = None
 

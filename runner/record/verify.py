@@ -262,8 +262,8 @@ class Verification:
         if log.worked or (log.ended and log.records != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.head:
-            what = "is not in the ledger: its run only begins, or ended before it had; or the ledger was cut"
-            self.findings.unfinished(log.name, what)
+            what = "its run is just beginning or ended before it began, or the ledger's last line was cut off"
+            self.findings.unfinished(log.name, f"is not in the ledger: {what}")
         else:
             self.findings.remark(log.name, "is not in the ledger: its run ended before it had begun anything")
 

@@ -146,7 +146,7 @@ def test_what_a_stage_left_behind_is_ended_before_its_outputs_are_hashed(bench):
     bench.define(shell("a", script))
     told = bench.succeed().stderr
     size = (bench.root / "out/a.txt").stat().st_size
-    assert not bench.stage_processes()
+    assert not bench.program_processes()
     assert bench.records("stage.commit")[0]["data"]["outputs"]["out"]["size"] == size
     left = bench.attempts("a")[0]["leftBehind"]
     assert left >= 2

@@ -80,7 +80,7 @@ def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     process.communicate(timeout=20)
     assert process.returncode == 143
     assert 4.9 < time.monotonic() - began < 6.5
-    assert not bench.stage_processes()
+    assert not bench.program_processes()
 
 
 def test_a_second_signal_kills_at_once(bench):
@@ -91,7 +91,7 @@ def test_a_second_signal_kills_at_once(bench):
     process.communicate(timeout=20)
     assert process.returncode == 130
     assert time.monotonic() - began < 1.5
-    assert not bench.stage_processes()
+    assert not bench.program_processes()
     bench.write("go", "")
     bench.succeed()
 

@@ -89,14 +89,14 @@ def test_waiting_is_interruptible(bench):
 def test_after_kill_9_of_the_holder_the_next_run_starts_at_once(bench):
     process = held(bench)
     (launcher,) = children(process.pid)
-    assert bench.stage_processes()
+    assert bench.program_processes()
     process.kill()
     bench.write("go", "")
     done, seconds = timed(bench)
     assert done.returncode == 0, done.stderr
     assert seconds < 1.5
     assert not is_running(launcher)
-    assert not bench.stage_processes()
+    assert not bench.program_processes()
 
 
 READ = [["plan"], ["status"], ["explain", "b"], ["validate"], ["graph"], ["log", "a"]]

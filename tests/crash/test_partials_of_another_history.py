@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from pipeline_bench import kill_all, wait_for
+from pipeline_bench import kill_and_await, wait_for
 
 # Prefixes every line; stops for good behind the line where it is to be killed, when its checkpoint has been taken.
 PREFIX = """
@@ -38,7 +38,7 @@ class Histories:
         process = self.bench.start(*words)
         path = self.bench.root / "state/progress_prefix.json"
         wait_for(lambda: path.exists() and json.loads(path.read_bytes())["lineOffset"] >= at)
-        kill_all(process)
+        kill_and_await(process)
 
     def end(self, prefix):
         self.bench.write("go", "")

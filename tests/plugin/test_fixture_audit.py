@@ -143,6 +143,7 @@ SHARED = r"""
         assert offpipe_run.exit_code == 0 and list(offpipe_run.stages) == ["clean", "sort", "gather"]
         assert {one.status for one in offpipe_run.stages.values()} == {"succeeded"}
         offpipe_audit.verify(offpipe_run)
+        assert len(offpipe_run.earlier) == 3 and offpipe_run.run_id not in offpipe_run.earlier
         offpipe_audit.assert_events(offpipe_run, {"ev": "stage.commit", "stage": "clean"}, "run.end",
                                     {"ev": "stage.commit", "stage": "sort"}, "run.end")
         offpipe_run.stages.clear()  # is nobody else's

@@ -67,7 +67,7 @@ class Lives(PipelineBench):
         return (*self.owner.prefix, *wrapper, *self.owner.below(self.level)[len(self.owner.prefix) :])
 
     def alive(self) -> set[int]:
-        return processes_in(self.root) | set(self.stage_processes())
+        return processes_in(self.root) | set(self.program_processes())
 
     def sleepers(self) -> int:
         return sum(os.path.basename(_link(pid, "exe")) == "sleeper" for pid in self.alive())

@@ -83,7 +83,7 @@ class PipelineBench:
 
     # ---- looking ----
 
-    def stage_processes(self) -> list[int]:
+    def program_processes(self) -> list[int]:
         """The processes of programs that stages run, as numbered here: a stage itself knows only its namespace's.
 
         A forked Python stage is not among them: the environment that /proc shows of it is the launcher's.
@@ -186,7 +186,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         pass  # it was faster
 
 
-def kill_all(process: subprocess.Popen[str]) -> None:
+def kill_and_await(process: subprocess.Popen[str]) -> None:
     """SIGKILL a run, and wait for the end of all that is below it: launcher and stages follow in their time."""
     below = descendants(process.pid)
     kill(process.pid)

@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from pipeline_bench import ROOT, PipelineBench, shell, wait_for
+from pipeline_bench import ROOT, PipelineBench, shell
 
 from pytest_offpipe.launchers import Launchers
-from runner.api import Options, run
+from runner.api import Options
 from runner.api.stepwise import StepwiseRun
 from runner.api.surroundings import warmth
 from runner.errors import EXIT_LOCKED, InputError, StateError
@@ -179,48 +178,3 @@ def test_nothing_that_was_open_is_left_open(bench):
     stepwise.close()
     assert sorted(os.listdir("/proc/self/fd")) == before
     assert bench.leftovers() == []
-
-
-class Overtaken(Lending):
-    """Starts an attempt only to wait until it has moved its checkpoint on; hears from which line each one starts."""
-
-    def __init__(self, root):
-        super().__init__()
-        self.further = root / "further"
-        self.lines = []
-
-    @hookimpl
-    def offpipe_make_launcher(self, spec):
-        launcher = super().offpipe_make_launcher(spec)
-        submit = launcher.submit
-
-        def overtaken(launch):
-            submit(launch)
-            wait_for(self.further.exists)
-            self.further.unlink()
-
-        launcher.submit = overtaken
-        return launcher
-
-    @hookimpl
-    def offpipe_attempt_started(self, progress):
-        self.lines.append(json.loads(Path(progress).read_bytes())["lineOffset"] if os.path.exists(progress) else None)
-
-
-CHECKPOINTS = r"""
-printf half > $PIPELINE_OUTPUT_OUT
-printf '{"v": 1, "key": "%s", "lineOffset": %d, "outputs": {"out": {"length": 4}}}' \
-    $PIPELINE_KEY $((PIPELINE_ATTEMPT * 10)) > $PIPELINE_PROGRESS.new
-mv $PIPELINE_PROGRESS.new $PIPELINE_PROGRESS; touch further
-test $PIPELINE_ATTEMPT = 2 || exit 75
-"""
-
-
-def test_where_an_attempt_goes_on_is_told_before_it_can_have_come_further(bench):
-    bench.define(shell("a", CHECKPOINTS, retry={"attempts": 2, "delaySeconds": 0.001}))
-    overtaken = Overtaken(bench.root)
-    try:
-        assert run(str(bench.spec), Options(), plugins=(overtaken,)).exit_code == 0
-    finally:
-        overtaken.launchers.close()
-    assert overtaken.lines == [None, 10]

@@ -1,0 +1,94 @@
+"""What is told of an attempt, and when; what a plugin that goes wrong as it hears does to the run."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pipeline_bench import PipelineBench, shell, wait_for
+
+from pytest_offpipe.launchers import StageLauncher, start_guarded
+from runner.api import Options, run
+from runner.api.surroundings import warmth
+from runner.errors import Fault, UsageError
+from runner.hookspecs import hookimpl
+from runner.results import FAILED
+
+TWICE = {"attempts": 2, "delaySeconds": 0.001}
+CHECKPOINTS = r"""
+printf half > $PIPELINE_OUTPUT_OUT
+printf '{"v": 1, "key": "%s", "lineOffset": %d, "outputs": {"out": {"length": 4}}}' \
+    $PIPELINE_KEY $((PIPELINE_ATTEMPT * 10)) > $PIPELINE_PROGRESS.new
+mv $PIPELINE_PROGRESS.new $PIPELINE_PROGRESS; touch further
+test $PIPELINE_ATTEMPT = 2 || exit 75
+"""
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = PipelineBench(tmp_path)
+    yield bench
+    bench.close()
+
+
+class Overtaken(StageLauncher):
+    """Starts an attempt only to wait until it has moved its checkpoint on."""
+
+    further: Path
+
+    def submit(self, launch):
+        super().submit(launch)
+        wait_for(self.further.exists)
+        self.further.unlink()
+
+
+class Hears:
+    """From which line each attempt starts."""
+
+    def __init__(self, root):
+        self.further = root / "further"
+        self.lines = []
+
+    @hookimpl
+    def offpipe_make_launcher(self, spec):
+        launcher = start_guarded(Overtaken, warmth(spec))
+        launcher.alter, launcher.further = lambda launch: launch, self.further
+        return launcher
+
+    @hookimpl
+    def offpipe_attempt_started(self, progress):
+        self.lines.append(json.loads(Path(progress).read_bytes())["lineOffset"] if os.path.exists(progress) else None)
+
+
+def test_where_an_attempt_goes_on_is_told_before_it_can_have_come_further(bench):
+    bench.define(shell("a", CHECKPOINTS, retry=TWICE))
+    hears = Hears(bench.root)
+    assert run(str(bench.spec), Options(), plugins=(hears,)).exit_code == 0
+    assert hears.lines == [None, 10]
+
+
+class Refuses:
+    """Raises as it hears of this attempt."""
+
+    def __init__(self, attempt):
+        self.attempt = attempt
+
+    @hookimpl
+    def offpipe_attempt_started(self, attempt):
+        if attempt == self.attempt:
+            raise UsageError(Fault("a plugin", "does not want this"))
+
+
+def test_a_plugin_that_raises_at_the_first_attempt_ends_the_run(bench):
+    bench.define(shell("a", "exit 75", retry=TWICE))
+    with pytest.raises(UsageError, match="does not want this"):
+        run(str(bench.spec), Options(), plugins=(Refuses(1),))
+    assert bench.run("verify").returncode == 3
+
+
+def test_a_plugin_that_raises_at_a_later_one_fails_the_stage_and_nobody_waits_for_its_end(bench):
+    bench.define(shell("a", "exit 75", retry=TWICE))
+    result = run(str(bench.spec), Options(), plugins=(Refuses(2),))
+    assert result.stages["a"].status == FAILED
+    assert "does not want this" in str(result.stages["a"].fault)
+    assert bench.run("verify").returncode == 3
