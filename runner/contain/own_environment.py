@@ -23,13 +23,16 @@ def change(values: dict[bytes, bytes]) -> None:
 
 
 def replace(env: dict[bytes, bytes]) -> None:
-    """Set all of it, in its order."""
+    """Set all of it, in its order; where the names are those that are there, only what has another value."""
+    there = current()
+    if [*env] == [*there]:
+        change({name: value for name, value in env.items() if value != there[name]})
+        return
     zone = os.environb.get(b"TZ")
     for name in list(os.environb):
         os.unsetenv(name)
-    kept = current()
-    kept.clear()
-    kept.update(env)
+    there.clear()
+    there.update(env)
     _put(env)
     if env.get(b"TZ") != zone and hasattr(time, "tzset"):
         time.tzset()
