@@ -6,9 +6,10 @@ A lone surrogate (a file name that is no UTF-8) is kept as its `\udcXX` escape, 
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from math import isfinite
 from typing import TYPE_CHECKING
+
+from runner.hashing import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,4 +82,4 @@ def spelled(members: Mapping[str, bytes]) -> bytes:
 
 def digest(value: object) -> str:
     """Return the hex SHA-256 of the canonical bytes of `value`."""
-    return sha256(canonical(value)).hexdigest()
+    return sha256_of(canonical(value))

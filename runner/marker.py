@@ -5,10 +5,10 @@ A leaf: `record.state` reads and writes it, `decide` compares with it.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.canonical import canonical, parsed
+from runner.hashing import sha256_of
 
 if TYPE_CHECKING:
     import os
@@ -133,4 +133,4 @@ def is_written_here(value: Mapping[str, object]) -> bool:
 
 
 def _checksum(text: bytes) -> str:
-    return sha256(b"offpipe marker v1\n" + text).hexdigest()
+    return sha256_of(b"offpipe marker v1\n" + text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
+from runner.hashing import hasher
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -57,9 +59,7 @@ def delay_before(retry: RetryPolicy, attempt: int, seed: str) -> float:
     With jitter 1 that is "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015),
     with 0.5 his "equal jitter".
     """
-    from hashlib import sha256
-
-    digest = sha256(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
+    digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
     fraction = int.from_bytes(digest[:6], "big") / (2**48 - 1)
     return _longest(retry, attempt) * (1.0 - retry.jitter * fraction)
 

@@ -12,6 +12,7 @@ from runner import results
 from runner.canonical import canonical
 from runner.decide.noop import record_path
 from runner.errors import StateError
+from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import files
@@ -214,11 +215,9 @@ def _spec_part(spec: Spec, longest: int) -> dict[str, object]:
 
     It is kept as canonical text, because it may hold floats and a record may not.
     """
-    from hashlib import sha256
-
     text = spec.canonical
     encoded = text.encode("utf-8", "backslashreplace")
-    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256(encoded).hexdigest()}
+    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256_of(encoded)}
     return part if len(encoded) > longest else {**part, "spec": text}
 
 

@@ -1,26 +1,25 @@
-"""Everything that a run can still come to need, loaded before its first stage starts.
+"""Everything that a run can still come to need, loaded when it begins.
 
 A run may take all night, and an upgrade of the installation, or of Python, in that time must not hurt it: what is
-imported inside functions to make runs without work quick is loaded here for all others, while the launcher starts.
+imported inside functions to make runs without work quick is loaded here for all others. Our own modules before the
+first stage starts, which may be the upgrade; Python's as soon as the first ones have started, who would wait for that.
 """
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from runner.decide.distributions import needs_library
+from runner.hashing import quicken
 
-NEEDED = (
-    "ast",  # code that changed is parsed again
-    "ctypes",  # directories are exchanged
-    "errno",
-    "hashlib",
-    "json",
-    "pwd",  # who runs it is on record
-    "runner.decide.decoding",
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = (
+    "runner.decide.decoding",  # code that changed is parsed again
     "runner.decide.syntax",
-    "shutil",  # trees are removed
     "runner.executor.attempts",
     "runner.clock",
     "runner.executor.loop",
@@ -30,11 +29,27 @@ NEEDED = (
     "runner.spec.effective",
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
+LIBRARY = (
+    "ctypes",  # directories are exchanged
+    "errno",
+    "pwd",  # who runs it is on record
+    "shutil",  # trees are removed
+    "threading",  # what is made durable
+)
 
 
 def preload() -> None:
-    """Import what is needed later; what is loaded already costs nothing."""
-    for name in NEEDED:
+    """Import what of ours is needed later; what is loaded already costs nothing."""
+    for name in OURS:
         import_module(name)
+
+
+def preload_library() -> Iterator[None]:
+    """Import what of Python's is needed later, piece by piece: a millisecond or two each, and four for the last one."""
+    for name in LIBRARY:
+        yield
+        import_module(name)
+    yield
+    quicken()
     if needs_library(sys.path, sys.meta_path):
         import_module("importlib.metadata")  # packages are named by their distribution

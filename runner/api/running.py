@@ -233,6 +233,7 @@ def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
+    from runner.api.preload import preload_library
     from runner.api.surroundings import policy, surroundings
     from runner.clock import Monotonic
     from runner.executor.loop import Executor
@@ -248,7 +249,7 @@ def _execute(
         isolation=launcher.layers, checkpoints=session.checkpoints,
     )  # fmt: skip
     try:
-        stages = executor.execute()
+        stages = executor.execute(preload_library())
         launcher.close()
         status, exit_code = outcome(stages, interrupts.first)
         publisher.sync()

@@ -14,7 +14,7 @@ from runner.api.journal import Journal, close_ended
 from runner.api.locking import held_lock, holder
 from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.plugins import make_plugins
-from runner.api.preload import preload
+from runner.api.preload import preload, preload_library
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.running import Quiet, attempts_of, outcome, skipped
 from runner.api.session import Session, untold
@@ -130,7 +130,7 @@ class StepwiseRun:
             found = Executor(
                 session.graph, session.stages, plan, part.attempts, launcher, policy(self._options),
                 self._manager.hook, interrupts, Monotonic(), Quiet(),
-            ).execute()  # fmt: skip
+            ).execute(preload_library())  # fmt: skip
         finally:
             launcher.close()
             lock.forget_launcher()

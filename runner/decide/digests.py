@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from runner.errors import Fault, InputError
+from runner.hashing import hasher
 from runner.paths import PARTIAL_PREFIX, is_partial
 from runner.settled import is_settled
 from runner.values import Value
@@ -134,16 +135,14 @@ class DigestCache:
         return self._hash(path, None, None)
 
     def _hash(self, path: str, status: os.stat_result | None, keep: list[bytes] | None) -> tuple[str, Signature]:
-        from hashlib import sha256
-
         began = self._clock()
-        hasher = sha256()
         descriptor, signed = _open_regular(path, status)
         self.reading = (path, signed[0])
         try:
+            digest = hasher(more=signed[0])
             wanted = min(CHUNK, signed[0] + SMALL)
             while chunk := os.read(descriptor, wanted):
-                hasher.update(chunk)
+                digest.update(chunk)
                 if keep is not None:
                     keep.append(chunk)
                 if self._tick:
@@ -153,12 +152,12 @@ class DigestCache:
         finally:
             os.close(descriptor)
         if status is None:
-            return hasher.hexdigest(), signed
+            return digest.hexdigest(), signed
         if is_settled(signed[1], signed[2], began):
-            self._store(path, signed, hasher.hexdigest())
+            self._store(path, signed, digest.hexdigest())
         else:  # hashed again next time, when its time stamps are old enough to tell
             self._entries.pop(path, None)
-        return hasher.hexdigest(), signed
+        return digest.hexdigest(), signed
 
     def _store(self, path: str, signed: Signature, sha256: str) -> None:
         if f"/{PARTIAL_PREFIX}" in path:  # it will have another name, and none asks for this one again

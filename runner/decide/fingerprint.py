@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from hashlib import sha256 as hashed
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
 from runner.decide.digests import digest_tree, signature
 from runner.decide.inputs import InputFile, InputResolver
 from runner.errors import Fault, InputError, raise_refusal
+from runner.hashing import sha256_of
 from runner.values import Record, made
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Examiner:
         self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)
         fingerprint.spelled = canonical(fingerprint.components)
-        fingerprint.key = hashed(fingerprint.spelled).hexdigest()
+        fingerprint.key = sha256_of(fingerprint.spelled)
         return fingerprint
 
     def check_code(self, stage: Stage) -> None:

@@ -6,7 +6,6 @@ import codecs
 import os
 import sys
 from collections import deque
-from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 from runner.decide.commands import MODULE, SCRIPT, TEXT
@@ -14,6 +13,7 @@ from runner.decide.modules import LOCAL, Module
 from runner.decide.sources import NOTHING, parse, unreadable
 from runner.decide.targets import Banned, Resolution, is_banned, resolve, targets_of
 from runner.errors import OfflineError
+from runner.hashing import sha256_of
 from runner.values import Record, made
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _Walk:
                 self._add(lookup, modules[0], "", 0)
 
     def _parsed_text(self, content: bytes) -> Parsed:
-        digest = sha256(content).hexdigest()
+        digest = sha256_of(content)
         parsed = self._finder.parsed.get(digest)
         if parsed is None:
             try:

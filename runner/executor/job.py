@@ -10,6 +10,8 @@ from runner.results import StageResult
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
     from runner.errors import OffpipeError
@@ -56,12 +58,12 @@ class Job(Record):
         """Whether an attempt at the stage failed by asking for a network."""
         return any(self.fails_by(calls) for calls in attempt.network)
 
-    def result(self, now: float, status: str) -> StageResult:
+    def result(self, now: float, status: str, **more: Any) -> StageResult:  # noqa: ANN401 - fields of a result
         """Return how the stage ended, at `now` of the monotonic clock."""
         return StageResult(
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
+            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(), **more,
         )  # fmt: skip
 
 

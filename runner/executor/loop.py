@@ -22,7 +22,7 @@ from runner.interrupts import Stopping
 from runner.results import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pluggy import HookRelay
 
@@ -68,10 +68,13 @@ class Executor:
         self._poll.register(interrupts.wakeup, select.POLLIN)
         self._committer = Committer(attempts, self._published, self._poll)
 
-    def execute(self) -> dict[str, StageResult]:
+    def execute(self, meanwhile: Iterator[None]) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
         try:
             while self._goes_on():
+                for _ in meanwhile:  # pieces of work that have time until there is something to wait for
+                    if self._poll.poll(0):
+                        break
                 self._wait()
                 exits = self._hear()
                 if all(ended.code == 0 and not ended.network for _, ended in exits):
@@ -246,9 +249,7 @@ class Executor:
 
     def _published(self, job: Job, outputs: dict[str, OutputIdentity]) -> None:
         self._attempts.release(job)
-        result = job.result(self._clock(), results.SUCCEEDED)
-        result.outputs = outputs
-        self._finish(result)
+        self._finish(job.result(self._clock(), results.SUCCEEDED, outputs=outputs))
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Go on with what a stage has finished, also after a first signal."""
@@ -270,9 +271,7 @@ class Executor:
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._attempts.partials.sweep(job)
         self._attempts.release(job)
-        result = job.result(self._clock(), results.FAILED)
-        result.fault, result.exit_code = fault, exit_code
-        self._finish(result)
+        self._finish(job.result(self._clock(), results.FAILED, fault=fault, exit_code=exit_code))
         if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
             self._stopping.begin()
             while self._sleeping:

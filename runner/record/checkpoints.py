@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import stat
-from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import LARGEST
+from runner.hashing import hasher
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
 from runner.record.state import refuse_newer
@@ -190,7 +190,7 @@ def _matches(path: str, kept: Kept) -> bool:
 
 
 def _prefix_digest(path: str, length: int) -> str:
-    digest = sha256()
+    digest = hasher(more=length)
     with files.naming(path, "read"), open(path, "rb") as partial:
         while length and (chunk := partial.read(min(length, _CHUNK))):
             digest.update(chunk)

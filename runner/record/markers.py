@@ -7,10 +7,10 @@ byte for byte, what its record in the audit log says.
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from json import loads
 from typing import TYPE_CHECKING, Any
 
+from runner.hashing import sha256_of
 from runner.marker import OutputIdentity, is_written_here
 from runner.record.lines import NotRegularError, read_plain
 from runner.record.recovery import marker_of
@@ -75,7 +75,7 @@ class Markers:
             self._unread[stage] = (content, False)
         else:
             if run in (None, named):
-                self.found[stage] = Found(sha256(content).hexdigest(), named, seq)
+                self.found[stage] = Found(sha256_of(content), named, seq)
 
     def take(self, run: str, seq: int, data: Mapping[str, Any], order: int, *, closed: bool) -> None:
         """Hear of a commit, in the part of `run` that line `order` of the ledger opened."""
@@ -88,7 +88,7 @@ class Markers:
         if (order, seq) > marker.latest[0]:
             marker.latest = ((order, seq), run, closed)
         if (run, seq) == (marker.run, marker.seq):
-            marker.fits = sha256(_expected(run, seq, data)).hexdigest() == marker.sha256
+            marker.fits = sha256_of(_expected(run, seq, data)) == marker.sha256
             marker.place = (order, seq)
 
     def excuse(self, run: str, seq: int) -> None:
@@ -122,7 +122,7 @@ class Markers:
             content = read_plain(f"{self._directory}/stage_{stage}.json", MOST_MARKER)
         except (OSError, NotRegularError):
             return b""
-        return content if sha256(content).hexdigest() == self.found[stage].sha256 else b""
+        return content if sha256_of(content) == self.found[stage].sha256 else b""
 
     def still_stands(self, stage: str) -> bool:
         """Whether the marker is still the one that was read."""

@@ -9,9 +9,10 @@ import fcntl
 import os
 
 from runner.errors import StateError
+from runner.hashing import sha256_of
 from runner.record import files
 from runner.record.again import PAGE, write_again
-from runner.record.spelling import GENESIS, hash_plainly, sha256_of, spell, stamp
+from runner.record.spelling import GENESIS, hash_plainly, spell, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.hashing import sha256_of
 from runner.record.chain import Chain, lost_its_end
 from runner.record.lines import Lines, NotRegularError, read_plain
 from runner.record.outputs import COMMIT, CommittedOutputs
@@ -135,7 +135,7 @@ class RunLog:
     def _take_spec(self, event: str, data: Record) -> None:
         spec, claimed = data.get("spec"), data.get("specSha256")
         if isinstance(spec, str):
-            digest = sha256(spec.encode("utf-8", "backslashreplace")).hexdigest()
+            digest = sha256_of(spec.encode("utf-8", "backslashreplace"))
             if digest != claimed:
                 self.chain.damaged("data.specSha256", "is not that of the spec beside it")
                 return
@@ -202,5 +202,5 @@ class RunLog:
         except NotRegularError as error:
             self._findings.damaged(name, 0, "", str(error))
             return
-        if sha256(content).hexdigest() != self._metrics and not lines.grown():
+        if sha256_of(content) != self._metrics and not lines.grown():
             self._findings.damaged(name, 0, "", f"is not what {where} names (data.metricsSha256): it was changed")

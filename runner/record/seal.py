@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError, UsageError
+from runner.hashing import sha256_of
 from runner.record import files
 from runner.record.spelling import DOMAIN, KEY_VARIABLE
 
@@ -26,7 +26,7 @@ class Seal:
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key
-        self.id = None if key is None else sha256(_KEY_DOMAIN + key).hexdigest()[:_ID_DIGITS]
+        self.id = None if key is None else sha256_of(_KEY_DOMAIN + key)[:_ID_DIGITS]
 
     def __repr__(self) -> str:
         return f"Seal({self.id})"
@@ -34,7 +34,7 @@ class Seal:
     def hash(self, body: bytes) -> str:
         """Return the hex hash of a record, given its canonical bytes without `hash`."""
         if self._key is None:
-            return sha256(DOMAIN + body).hexdigest()
+            return sha256_of(DOMAIN + body)
         from hmac import digest
 
         return digest(self._key, DOMAIN + body, "sha256").hex()

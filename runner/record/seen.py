@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from hashlib import sha256
+
+from runner.hashing import hasher
 
 
 class Seen:
@@ -28,5 +29,5 @@ class Seen:
         return at < len(bucket) and bucket[at] == number
 
     def _place(self, text: str) -> tuple[int, array[int]]:
-        digest = sha256(text.encode("utf-8", "backslashreplace")).digest()
+        digest = hasher(text.encode("utf-8", "backslashreplace")).digest()
         return int.from_bytes(digest[:8], "big"), self._buckets[digest[8]]

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
+
+from runner.hashing import sha256_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from hashlib import sha256
-elif sys.version_info >= (
-    3,
-    12,
-):  # hashlib's own, without OpenSSL, whose import costs more than all that is hashed here
-    from _sha2 import sha256
-else:
-    from _sha256 import sha256
 
 VERSION = 1
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
@@ -49,8 +42,3 @@ def stamp() -> str:
 def hash_plainly(body: bytes) -> str:
     """Return the hash of a record without a key, given its bytes without `hash`."""
     return sha256_of(DOMAIN + body)
-
-
-def sha256_of(content: bytes) -> str:
-    """Return the hex SHA-256 of bytes."""
-    return str(sha256(content).hexdigest())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.canonical import LARGEST, canonical, parsed, spelled
 from runner.errors import Fault, StateError
+from runner.hashing import sha256_of
 from runner.marker import Marker
 from runner.record import files
 from runner.record.spelling import VERSION
@@ -57,7 +57,7 @@ def write_metrics(
         files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
     else:
         files.create(paths.metrics(run), content)
-    return sha256(content).hexdigest()
+    return sha256_of(content)
 
 
 def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str, object]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from queue import SimpleQueue
-from threading import Thread
+from _queue import SimpleQueue  # as queue has it, which loads much that is not needed before the first stage starts
 from typing import TYPE_CHECKING
 
 from runner.record import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     Told = tuple[object, Exception | None]
 
@@ -66,6 +66,8 @@ class _Line:
         self.cancelled: Exception | None = None
         self._tell = tell
         self._queue: SimpleQueue[tuple[object, Callable[[], None]] | None] = SimpleQueue()
+        from threading import Thread
+
         self._thread: Thread | None = Thread(target=self._work, name=name, daemon=True)
         try:
             self._thread.start()
