@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-# What the launcher ignores, and a stage must not: blocked over the fork, so that one which comes between the fork
-# and the reset stays pending and ends the stage then, instead of getting lost.
-IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+# What the launcher is deaf to, and a stage is not: blocked in the launcher, so that one which comes between the fork
+# and the stage's own mask stays pending and ends the stage then, instead of getting lost.
+BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Forked(BaseException):
@@ -67,7 +68,6 @@ def fork_stage(
     report, failure = os.pipe()
     launcher = os.getpid()
     pid = -1
-    signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
     try:
         pid = os.fork() if zygote is None else zygote.fork(request)
     except OSError:
@@ -75,7 +75,6 @@ def fork_stage(
         raise
     finally:
         if pid != 0:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.close(failure)
     if pid == 0:
         _become(request, tree, isolation, launcher, failure, zygote)
@@ -91,8 +90,6 @@ def _become(
     try:
         os.setsid()
         tree.enter_stage(launcher)
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _connect(request, tried)
         _limit(request, tried)
@@ -105,6 +102,8 @@ def _become(
             os.close(failure)
             raise Forked(script)
         tried[0] = b""
+        for number in IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
     except Forked:

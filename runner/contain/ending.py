@@ -41,7 +41,9 @@ class Ending:
 
     def __init__(self) -> None:
         self._modules = frozenset(map(id, sys.modules.values()))
-        self._harmless = {kind for kind in map(type, gc.get_objects()) if not _has_end(kind)} | IN_MEMORY | FILES
+        self._known = {*map(type, gc.get_objects())} | IN_MEMORY | FILES
+        self._endless = {kind for kind in self._known if not _has_end(kind)} | IN_MEMORY | FILES
+        self._looked_at = {*filter(_is_looked_at, self._known)}
         self._filters = list(_warnings.filters)
         self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
 
@@ -67,7 +69,6 @@ class Ending:
             and not _awaits_threads(sys.modules.get("threading"))
             and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
             and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
-            and all(self._is_plain(one) for one in sys.modules.values() if id(one) not in self._modules)
             and self._are_harmless(gc.get_objects())
         )
 
@@ -85,15 +86,13 @@ class Ending:
     def _are_harmless(self, objects: list[object]) -> bool:
         """Whether none of these does anything when it ends: the objects, but of some simple kinds, made by a stage."""
         kinds = {*map(type, objects)}
-        if any(map(_has_end, kinds - self._harmless)):
+        if any(map(_has_end, kinds - self._endless)):
             return False
         texts: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
         own = {id(part) for text in texts for part in (text, text.buffer, text.buffer.raw)}
-        looked_at = {kind for kind in kinds if kind in FILES or {Module, type, ReferenceType} & {*_bases(kind)}}
-        for one in objects:
+        looked_at = (kinds & self._looked_at) | {*filter(_is_looked_at, kinds - self._known)}
+        for one in [one for one in objects if type(one) in looked_at]:
             kind = type(one)
-            if kind not in looked_at:
-                continue
             if kind in FILES:
                 fine = id(one) in own or _is_closed(one)
             elif ReferenceType in _bases(kind):
@@ -116,6 +115,11 @@ class Ending:
 def _has_end(kind: type) -> bool:
     """Whether something runs when an object of this class ends; classes in C have a `__del__` for that as well."""
     return any("__del__" in _names(base) for base in _bases(kind))
+
+
+def _is_looked_at(kind: type) -> bool:
+    """Whether it takes a look at an object of this class to know what its end would do."""
+    return kind in FILES or not {Module, type, ReferenceType}.isdisjoint(_bases(kind))
 
 
 def _is_closed(file: Any) -> bool:  # noqa: ANN401 - one of FILES

@@ -18,7 +18,7 @@ import select
 import sys
 import time
 
-from runner.contain.child import IGNORED
+from runner.contain.child import BLOCKED
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
 from runner.contain.start import Starter
@@ -242,12 +242,10 @@ def _traceback() -> str:
 
 def main(zygote: Zygote | None) -> NoReturn:
     """Leave the runner's session, be deaf to what a terminal sends to all, and serve. Raises Forked in a child."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)  # ignored by whoever started the runner; a stage starts clean
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if os.getsid(0) != os.getpid():
         os.setsid()
     level, runner = sys.argv[1], int(sys.argv[2])

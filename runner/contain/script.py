@@ -140,7 +140,7 @@ def _looked_at(path: str) -> tuple[bytes | None, str | None]:
     try:
         status = os.fstat(file)
         if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-            found = os.read(file, LARGEST + 1)
+            found = os.read(file, status.st_size + 1)
             content = found if len(found) == status.st_size else None
             place = os.readlink(f"/proc/self/fd/{file}")
     except OSError:

@@ -14,7 +14,7 @@ import stat
 import sys
 
 from runner.contain import own_environment
-from runner.contain.child import IGNORED
+from runner.contain.child import IGNORED_BY_PYTHON
 from runner.contain.ending import Ending
 from runner.contain.script import Script
 from runner.contain.warmth import heeded
@@ -79,6 +79,7 @@ class Zygote:
         self._scripts: dict[bytes, Script] = {}
         self._script: Script | None = None  # of the last fork
         self._heeded = heeded(own_environment.current())
+        self._fitting: dict[bytes, bytes] | None = None  # the base that was asked about last, where that fits
         self._env: dict[bytes, bytes] | None = None  # of this process, from the first fork on: the first stage's base
         self._made: list[int] = []  # the standard streams, by identity
         self._null_block = 0  # as they are made for: the block size of /dev/null
@@ -157,7 +158,10 @@ class Zygote:
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
         handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
-        self._handled = tuple(handled.difference(IGNORED))  # those the child has reset before it becomes a stage
+        self._handled = tuple(handled - {signal.SIGINT})
+        for number in IGNORED_BY_PYTHON:  # what the launcher is deaf to is already as every interpreter has it
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         compile("", "", "exec")  # the first time makes a hundred classes
         self._made = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
         self._null_block = os.fstat(0).st_blksize
@@ -191,6 +195,10 @@ class Zygote:
             return False
         if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
             return False
+        if request["base"] is not self._fitting:
+            self._fitting = request["base"] if heeded(request["base"]) == self._heeded else None
+        if self._fitting is not None and not heeded(request["env"]):
+            return True
         return heeded(request["base"] | request["env"]) == self._heeded
 
     def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
@@ -225,21 +233,19 @@ class Zygote:
 
     def _fitting_streams(self, request: Request) -> list[int]:
         """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
-        made = self._made[:]
+        made, fits = self._made[:], {None: True}
         for number, path in enumerate((request["stdin"], request["stdout"] or request["log"], request["log"])):
-            if path is not None:
+            if path not in fits:
                 status = os.fstat(number)
-                if not stat.S_ISREG(status.st_mode) or status.st_blksize != self._null_block:
-                    made[number] = id(_open_stream(number, *self._streams[number]))
+                fits[path] = stat.S_ISREG(status.st_mode) and status.st_blksize == self._null_block
+            if not fits[path]:
+                made[number] = id(_open_stream(number, *self._streams[number]))
         return made
 
     def _reset_signals(self) -> None:
         signal.set_wakeup_fd(-1)
         for number in self._handled:
             signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as every interpreter does when it starts
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _closure(self, names: Iterable[str]) -> set[str]:
         """Return what is loaded in an interpreter that has imported `names`."""

@@ -62,6 +62,7 @@ HARMLESS = {
     "file_in_memory": "import io\ntext, binary = io.StringIO('x'), io.BytesIO(b'x')\n",
     "caught": "try:\n    {}['a']\nexcept KeyError as error:\n    kept = error\n",
     "threads_that_ended": "import threading\nt = threading.Thread(target=len, args=('',))\nt.start()\nt.join()\n",
+    "no_module": "import sys\nsys.modules['thing'] = object()\n",
     "local_module": "import local\nprint(local.X)\n",
     "generator_that_ended": "kept = (x for x in 'a')\nprint(*kept)\ndel kept\n",
 }  # fmt: skip
@@ -97,7 +98,6 @@ SHOWS = {
     "warnings": "import os, warnings\nwarnings.simplefilter('always')\nkept = os.scandir('.')\n",
     "c_module": "import _sqlite3\n",
     "hidden_c_module": "import sys, _sqlite3\ndel sys.modules['_sqlite3']\n",
-    "no_module": "import sys\nsys.modules['thing'] = object()\n",
     "exit_text": "import sys\nsys.exit('text')\n",
     "exit_true": "import sys\nsys.exit(True)\n",
     "exit_large": "import sys\nsys.exit(256)\n",
