@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.cli.table import PROGRAM
 from runner.glance import plain_run
+from runner.values import Value
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
 
-class Invocation(NamedTuple):
+class Invocation(Value):
     """What the command line asks for: a verb, the spec (empty for a verb without), the stages, and the options."""
 
     verb: str

@@ -56,7 +56,7 @@ def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     from runner.display.summary import fault_json, json_text
 
     planned = api.plan(asked.spec, _options(asked), _warner(asked, stderr))
-    decisions, faults = planned.plan
+    decisions, faults = planned.plan.decisions, planned.plan.faults
     if asked.flag("json"):
         shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions, planned.failures)}
         stdout.write(json_text({**shown, "faults": [fault_json(fault) for fault in faults]}))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from runner.values import Value
 
 
 class Resources(Protocol):
@@ -18,7 +20,7 @@ class Resources(Protocol):
     def memory_mib(self) -> int | None: ...
 
 
-class Enforced(NamedTuple):
+class Enforced(Value):
     """Limits of one launch: processors it may use, and bytes of address space (RLIMIT_AS)."""
 
     affinity: list[int] | None = None

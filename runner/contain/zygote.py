@@ -233,7 +233,7 @@ class Zygote:
 
     def _fitting_streams(self, request: Request) -> list[int]:
         """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
-        made, fits = self._made[:], {None: True}
+        made, fits = self._made[:], dict[bytes | None, bool]({None: True})
         for number, path in enumerate((request["stdin"], request["stdout"] or request["log"], request["log"])):
             if path not in fits:
                 status = os.fstat(number)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.errors import raise_refusal
 from runner.spec.placeholders import references
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ WORDS_KEPT = 1024  # of commands: most stages of a pipeline have some in common
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
 
 
-class Start(NamedTuple):
+class Start(Value):
     """Code that an interpreter begins with: an absolute path, a module's name or a text, and what comes first in
     `sys.path` ("" for nothing, with `-I` or `-P`).
     """  # noqa: D205
@@ -54,11 +55,11 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
     if at is not None:
         start = _started(words[at + 1 :], root)
         if start is not None:
-            starts[start[:2]] = start
+            starts[start.kind, start.value] = start
     skipped = next((start.value for start in starts.values() if start.kind != SCRIPT), None)
     others = (word for index, word in enumerate(words) if index != at and word != skipped)
     for start in python_files_among(others, root):
-        starts.setdefault(start[:2], start)
+        starts.setdefault((start.kind, start.value), start)
     return tuple(starts.values())
 
 
@@ -166,7 +167,7 @@ def _script(word: str, root: str, flags: str) -> Start | None:
         main = os.path.join(path, "__main__.py")
         return Start(SCRIPT, compiled if os.path.isfile(compiled) and not os.path.isfile(main) else main, path)
     start = script_start(path)
-    return start._replace(entry="") if _is_isolated(flags) else start
+    return start.replace(entry="") if _is_isolated(flags) else start
 
 
 def _is_isolated(flags: str) -> bool:

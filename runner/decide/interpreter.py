@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.decide.distributions import distributions, normalised
 from runner.errors import raise_refusal
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-class Interpreter(NamedTuple):
+class Interpreter(Value):
     """What decides which file an import finds, but for the script's directory and PYTHONPATH.
 
     `standard`: top-level names of the standard library, found before `site`. `fixed`: those loaded, built in or frozen

@@ -8,12 +8,13 @@ before a module, and a directory without `__init__` is a portion of a namespace 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.decide.digests import signature
 from runner.decide.sighted import Sighted
 from runner.decide.sources import NOTHING, Parsed, parse, unreadable
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,16 +31,14 @@ OURS = "ours"
 NAMESPACE = "namespace"  # has no file of its own
 
 OUR_NAMES = ("runner", "pytest_offpipe")
-OUR_DIRECTORIES = tuple(
-    os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), name)
-    for name in OUR_NAMES
-)
+_INSTALLED_IN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OUR_DIRECTORIES = tuple(os.path.join(_INSTALLED_IN, name) for name in OUR_NAMES)
 _SITE_NAMES = frozenset({"site-packages", "dist-packages"})
 _COMPILED = ".pyc"
 _ARCHIVES = (".zip", ".pyz", ".pyzw")
 
 
-class Module(NamedTuple):
+class Module(Value):
     """A module by its full name: whose it is, its file ("" for none), and where its submodules are looked for."""
 
     name: str
@@ -48,7 +47,7 @@ class Module(NamedTuple):
     package: tuple[str, ...] = ()
 
 
-class Source(NamedTuple):
+class Source(Value):
     """A file of code as it was read: the fault tells why `parsed` knows nothing."""
 
     sha256: str

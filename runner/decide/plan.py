@@ -73,7 +73,7 @@ class Depends(Value):
 Decision = Run | Skip | Blocked | Depends
 
 
-class Plan(NamedTuple):
+class Plan(Value):
     """A decision per stage, in order, and the faults of inputs that block some of them."""
 
     decisions: dict[str, Decision]

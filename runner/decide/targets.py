@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
 from runner.decide.sources import RUN_PATH, statement
 from runner.errors import InputError, raise_refusal
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ class Bans(Protocol):
         """Whether none may even where a module of the pipeline's own has this name."""
 
 
-class Banned(NamedTuple):
+class Banned(Value):
     """An import that is held against a stage: its file (or `-c`, `command`) and line (0: none), as it is written.
 
     names: the full names that are banned of those it asks for.
@@ -38,7 +39,7 @@ class Banned(NamedTuple):
     names: tuple[str, ...]
 
 
-class Targets(NamedTuple):
+class Targets(Value):
     """What one module imports, resolved: modules to walk on with and on which line, installed ones, and names.
 
     `unfound` are those of `absent` that the module needs, each with the line.

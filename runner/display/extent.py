@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.display.words import counted, size
 from runner.errors import StateError
 from runner.record.checkpoints import read_progress
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _RATE_PATIENCE = 0.5
 
 
-class Extent(NamedTuple):
+class Extent(Value):
     """Lines and bytes of input behind the last checkpoint, where it says, and bytes written to outputs."""
 
     lines: int | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
@@ -20,6 +20,7 @@ from runner.record.again import sync_or_discard
 from runner.record.found import inode_at, kind_at, wanted_kind
 from runner.record.outputs import COMMIT
 from runner.record.state import gone, write_marker
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _MEDDLED = "find out which other stage or process writes there"
 
 
-class Commit(NamedTuple):
+class Commit(Value):
     """What is on record of a stage's end: the tag that its partials have until they are in place, and its marker."""
 
     tag: str

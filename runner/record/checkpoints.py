@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.canonical import LARGEST
 from runner.hashing import hasher
@@ -19,6 +19,7 @@ from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial
 from runner.record import files
 from runner.record.state import refuse_newer
 from runner.record.unusable import DAMAGED, MOST_PROGRESS, read_usable, unheard
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +32,7 @@ VERSION = 1
 _CHUNK = 1 << 20
 
 
-class Kept(NamedTuple):
+class Kept(Value):
     """What a checkpoint vouches for in one partial: so many bytes, of this digest and inode when it gave them."""
 
     length: int
@@ -39,7 +40,7 @@ class Kept(NamedTuple):
     inode: int | None = None
 
 
-class Progress(NamedTuple):
+class Progress(Value):
     """A progress file that can be understood; offsets are the program's own."""
 
     key: str

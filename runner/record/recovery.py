@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from json import loads
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import Fault
 from runner.marker import Marker, OutputIdentity
@@ -22,6 +22,7 @@ from runner.record.outputs import COMMIT, CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_attempt, is_commit, is_opening
 from runner.record.state import read_marker, write_marker
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
 
 
-class OpenRun(NamedTuple):
+class OpenRun(Value):
     """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
 
     `selected` are the stages that it was last asked for by name; empty: all. `outputs` and `key_id` are its log's.
@@ -81,7 +82,7 @@ def recover(
 Place = tuple[str, int]  # of a commit: the run, and the record in its log
 
 
-class Now(NamedTuple):
+class Now(Value):
     """What came after a commit. `lineage`: the commits in open logs, each with that whose marker it replaced, or None.
 
     `declared` are the paths that are an output of some stage now; `warn` hears of what is in the way.

@@ -7,9 +7,10 @@ as keys and indices, and each level puts its own in front.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.spec.words import did_you_mean, noun_of, show
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ DEEPEST = 64
 _MANY = 12
 
 
-class Finding(NamedTuple):
+class Finding(Value):
     """One thing wrong: the keys and indices that lead to it, the fact, and what to do about it."""
 
     at: tuple[str | int, ...]
@@ -99,7 +100,7 @@ class Number(Kind):
     def check(self, value: object) -> Sequence[Finding]:
         if not self.takes(value):
             hint = f"write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
-            return [finding._replace(hint=hint) for finding in self.wrong_type(value)]
+            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
         assert isinstance(value, (int, float))
         if self.least <= value <= self.most and not (self.above and value == self.least):
             return ()
@@ -136,7 +137,7 @@ class Text(Kind):
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, str):
             hint = f'write "{show(value)}"' if isinstance(value, (int, float)) else ""
-            return [finding._replace(hint=hint) for finding in self.wrong_type(value)]
+            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
         if not value and not self.empty:
             return [Finding((), "is empty")]
         if self.longest and len(value) > self.longest:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.spec.kinds import Anything, Finding, Kind, Text
 from runner.spec.words import did_you_mean, show
+from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +93,7 @@ class OneOf(Kind):
         return {"anyOf": [kind.schema() for kind in self.kinds]}
 
 
-class Field(NamedTuple):
+class Field(Value):
     """One known key of a record: what it takes, what holds without it (None: nothing), and a line for the reference."""
 
     kind: Kind

@@ -33,7 +33,12 @@ def _place(tmp_path, monkeypatch):
 
 
 def told(invocation):
-    return invocation[:3], _options(invocation), [invocation.flag(name) for name in FLAGS], invocation.words
+    return (
+        (invocation.verb, invocation.spec, invocation.stages),
+        _options(invocation),
+        [invocation.flag(name) for name in FLAGS],
+        invocation.words,
+    )
 
 
 @pytest.mark.parametrize("first", [[], ["run"]])

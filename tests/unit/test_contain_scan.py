@@ -512,7 +512,7 @@ def test_the_spec_may_ban_a_local_module_and_the_list_does_not(code):
 
 
 def test_our_own_modules_are_never_held_against_a_stage(code):
-    code.interpreter = code.interpreter._replace(site=())  # where another release may lie
+    code.interpreter = code.interpreter.replace(site=())  # where another release may lie
     assert code.found("import runner.sdk\nfrom runner import sdk\n", banned=["runner", "runner.sdk"]) == []
 
 

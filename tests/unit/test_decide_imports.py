@@ -157,7 +157,7 @@ def test_pythonpath_is_relative_to_root_and_what_lies_outside_is_not_local(proje
 def test_editable_src_layout_is_local(project):
     """An editable install puts the project's src on `sys.path` by a .pth file, behind the standard library."""
     project.write_all({"stages/p.py": "from pkg import core", "src/pkg/__init__.py": "", "src/pkg/core.py": ""})
-    project.interpreter = project.interpreter._replace(site=(*project.interpreter.site, f"{project.root}/src"))
+    project.interpreter = project.interpreter.replace(site=(*project.interpreter.site, f"{project.root}/src"))
     assert project.found("stages/p.py") == {"stages/p.py", "src/pkg/__init__.py", "src/pkg/core.py"}
 
 
@@ -183,7 +183,7 @@ def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
 
 
 def test_our_own_packages_and_the_standard_library_stay_out(project):
-    project.interpreter = project.interpreter._replace(site=())  # where another release may lie
+    project.interpreter = project.interpreter.replace(site=())  # where another release may lie
     project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})
     code = project.walk("p.py")
     assert set(code.files) == {f"{project.root}/p.py"}
