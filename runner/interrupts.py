@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 from typing import TYPE_CHECKING
 
 from runner.errors import InterruptedRunError
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
     from runner.results import AttemptResult
+else:
+    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 OWN_SIGNAL_PATIENCE = 0.25  # seconds
@@ -40,7 +42,7 @@ class Interrupts:
         self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if signal.getsignal(number) != signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
         except ValueError:
             pass  # not the main thread

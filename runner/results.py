@@ -5,7 +5,6 @@ A leaf: the executor makes them, hooks and the display read them, the audit log 
 
 from __future__ import annotations
 
-from signal import Signals
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.values import Record, Value, made
@@ -145,6 +144,8 @@ def network_text(network: Iterable[NetworkCalls]) -> str:
 
 def signal_name(number: int) -> str:
     """Return `SIGKILL` for 9; a real-time signal has only its number."""
+    from signal import Signals  # whose enums take longer to build than all that a run without failures is told
+
     try:
         return Signals(number).name
     except ValueError:

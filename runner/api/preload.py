@@ -34,6 +34,7 @@ LIBRARY = (
     "errno",
     "pwd",  # who runs it is on record
     "shutil",  # trees are removed
+    "signal",  # what ended a stage is told by name
     "threading",  # what is made durable
 )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import marshal
 import os
 import select
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,14 @@ from runner.contain.wire import START, frame
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
+from runner.results import signal_name
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Collection, Mapping
     from typing import Any, Self
+else:
+    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
@@ -250,7 +253,7 @@ class Launcher:
         if self._ended == -1:
             how = "ended"
         elif os.WIFSIGNALED(self._ended):
-            how = f"was killed by {signal.Signals(os.WTERMSIG(self._ended)).name}"
+            how = f"was killed by {signal_name(os.WTERMSIG(self._ended))}"
         else:
             how = f"ended with exit code {os.WEXITSTATUS(self._ended)}"
         text = self._crash or ("" if self._greeted else self._received.decode("utf-8", "backslashreplace"))

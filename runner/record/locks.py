@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import time
 from contextlib import suppress
 from json import loads
@@ -18,7 +17,10 @@ from runner.record import files
 from runner.record.others import is_locked
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
+else:
+    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 _LAUNCHER_PATIENCE = 30.0
 _POLL = 0.02

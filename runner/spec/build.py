@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-from signal import Signals
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from runner.spec.fields import CHECKPOINT, LABEL, OFFLINE, RESOURCES, RETRY, STAGE
@@ -108,6 +107,12 @@ class StageBuilder:
         return named
 
 
+def _number_of(name: str) -> int:
+    from signal import Signals  # which few specs name
+
+    return int(Signals[name])
+
+
 def build_retry(given: Json) -> Retry:
     """Return the policy that `given`, defaults included in it by key, stands for."""
     merged = {**RETRY.defaults, **given}
@@ -122,7 +127,7 @@ def build_retry(given: Json) -> Retry:
         max_delay_seconds=cast(float, merged.get("maxDelaySeconds", max(60.0, longest))),
         jitter=cast(float, merged["jitter"]),
         retry_exit_codes=frozenset(code for code in codes if isinstance(code, int)),
-        retry_signals=frozenset(int(Signals[code]) for code in codes if isinstance(code, str)),
+        retry_signals=frozenset(_number_of(code) for code in codes if isinstance(code, str)),
         max_total_seconds=cast("float | None", merged.get("maxTotalSeconds")),
     )
 

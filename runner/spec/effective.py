@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os.path
-from signal import Signals
 from typing import TYPE_CHECKING
+
+from runner.results import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def _stage(stage: Stage) -> dict[str, object]:
 
 
 def _retry(retry: Retry) -> dict[str, object]:
-    signals = [Signals(number).name for number in sorted(retry.retry_signals)]
+    signals = [signal_name(number) for number in sorted(retry.retry_signals)]
     return _without_none(
         {
             "attempts": retry.attempts,
