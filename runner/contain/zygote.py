@@ -223,8 +223,8 @@ class Zygote:
         script.begin()
         if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
-        sys.argv[:] = [os.fsdecode(word) for word in request["argv"][2:]]
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
+        sys.argv[:] = sys.orig_argv[2:]
         sys.path.insert(0, script.directory())
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.streams = self._fitting_streams(request)
