@@ -57,13 +57,16 @@ def call(layer: str, name: str, *arguments: object) -> int:
     return prepared(layer, name, *arguments)()
 
 
-def prepared(layer: str, name: str, *arguments: object) -> Callable[[], int]:
-    """Return `call` with everything done that can be done before: for a child, in which each touch copies a page."""
+def prepared(layer: str, name: str, *arguments: object, kept: object = None) -> Callable[[], int]:
+    """Return `call` with everything done that can be done before: for a child, in which each touch copies a page.
+
+    What is `kept` lives as long: what the arguments point to by number.
+    """
     number = NUMBERS[machine()][name]
     words = (ctypes.c_long(number), *(_widened(argument) for argument in arguments))
     syscall, telling = _quick.syscall, libc.syscall
 
-    def make() -> int:
+    def make(_kept: object = kept) -> int:
         result = syscall(*words)
         if result < 0:
             result = telling(*words)  # once more, to know why

@@ -96,13 +96,7 @@ def prepared(instructions: bytes, flags: int = 0) -> Callable[[], int]:
     """Return what puts the calling process under a filter, for good; as calls.prepared."""
     array = calls.address(instructions)
     program = calls.address(struct.pack("=HxxxxxxQ", len(instructions) // 8, calls.pointer_to(array)))  # sock_fprog
-    make = calls.prepared(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program)
-
-    def install(_kept: object = array) -> int:
-        """The kernel reads the array only now."""
-        return make()
-
-    return install
+    return calls.prepared(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program, kept=array)
 
 
 def _set_filter(machine: str, flags: int) -> int:
