@@ -1,0 +1,39 @@
+"""By what is hashed: the same digests, and OpenSSL only for much."""
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from runner.hashing import LITTLE, hasher, sha256_of
+
+HALF = LITTLE // 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, LITTLE, 3 * LITTLE])
+def test_it_is_sha_256_however_much_was_hashed_before(size):
+    content = b"x" * size
+    assert sha256_of(content) == hashlib.sha256(content).hexdigest()
+    digest = hasher(b"a", more=size)
+    digest.update(content)
+    assert digest.digest() == hashlib.sha256(b"a" + content).digest()
+
+
+@pytest.mark.parametrize(
+    ("code", "loads"),
+    [
+        ("", False),
+        (f"hasher(b'x' * {HALF}); sha256_of(b'x' * {HALF})", False),
+        (f"hasher(b'x' * {HALF}); sha256_of(b'x' * {HALF + 1})", True),
+        (f"hasher(more={LITTLE})", False),
+        (f"hasher(more={LITTLE + 1})", True),
+        (f"[sha256_of(b'x' * 1024) for _ in range({LITTLE} // 1024)]", False),
+        (f"[sha256_of(b'x' * 1024) for _ in range({LITTLE} // 1024 + 1)]", True),
+        ("quicken()", True),
+    ],
+)
+def test_openssl_is_loaded_once_there_was_much(code, loads):
+    program = f"import sys\nfrom runner.hashing import *\n{code}\nprint('_hashlib' in sys.modules, sha256_of(b''))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(loads), hashlib.sha256(b"").hexdigest()]
