@@ -10,15 +10,16 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hashlib import _Hash, sha256
+    from hashlib import _Hash
+    from hashlib import sha256 as _little
 elif sys.version_info >= (3, 12):
-    from _sha2 import sha256
+    from _sha2 import sha256 as _little
 else:
-    from _sha256 import sha256
+    from _sha256 import sha256 as _little
 
 LITTLE = 1 << 20  # bytes that are hashed, all in all, before it pays to load OpenSSL
 
-_make, _left = sha256, LITTLE
+_make, _left = _little, LITTLE
 
 
 def hasher(content: bytes = b"", *, more: int = 0) -> _Hash:

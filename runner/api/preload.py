@@ -8,6 +8,7 @@ first stage starts, which may be the upgrade; Python's as soon as the first ones
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,9 @@ OURS = (
 )
 LIBRARY = (
     "ctypes",  # directories are exchanged
-    "errno",
-    "pwd",  # who runs it is on record
+    "queue",  # what is made durable, by threads
     "shutil",  # trees are removed
     "signal",  # what ended a stage is told by name
-    "threading",  # what is made durable
 )
 
 
@@ -46,11 +45,14 @@ def preload() -> None:
 
 
 def preload_library() -> Iterator[None]:
-    """Import what of Python's is needed later, piece by piece: a millisecond or two each, and four for the last one."""
-    for name in LIBRARY:
+    """Import what of Python's is needed later, piece by piece: a millisecond or two each, and four for OpenSSL.
+
+    What cannot be loaded is told by who comes to need it: there may be stages at work.
+    """
+    for name in (*LIBRARY, *(["importlib.metadata"] if needs_library(sys.path, sys.meta_path) else [])):
         yield
-        import_module(name)
+        with suppress(Exception):
+            import_module(name)
     yield
-    quicken()
-    if needs_library(sys.path, sys.meta_path):
-        import_module("importlib.metadata")  # packages are named by their distribution
+    with suppress(ImportError):
+        quicken()

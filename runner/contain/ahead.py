@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, and the launcher is waited for
 
-DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked until the launcher has come to ignoring them
+DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked from its first instruction on, see child.BLOCKED
 BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
 FEW = 64  # descriptors
 

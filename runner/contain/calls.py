@@ -13,7 +13,7 @@ from runner.levels import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 NEW_NUMBERS = {
@@ -54,25 +54,24 @@ def machine() -> str:
 
 def call(layer: str, name: str, *arguments: object) -> int:
     """Make the system call `name`; RefusedError of this layer when it fails. Only where `machine` knows this one."""
-    return prepared(layer, name, *arguments)()
+    result = libc.syscall(*_words(name, arguments))
+    if result < 0:
+        raise RefusedError(layer, name, ctypes.get_errno())
+    return int(result)
 
 
 def prepared(layer: str, name: str, *arguments: object, kept: object = None) -> Callable[[], int]:
     """Return `call` with everything done that can be done before: for a child, in which each touch copies a page.
 
-    What is `kept` lives as long: what the arguments point to by number.
+    What is `kept` lives as long: what the arguments point to by number. A call that fails is made once more, to know
+    why; it has to be one that fails in the same way then.
     """
-    number = NUMBERS[machine()][name]
-    words = (ctypes.c_long(number), *(_widened(argument) for argument in arguments))
-    syscall, telling = _quick.syscall, libc.syscall
+    words = _words(name, arguments)
+    syscall = _quick.syscall
 
     def make(_kept: object = kept) -> int:
         result = syscall(*words)
-        if result < 0:
-            result = telling(*words)  # once more, to know why
-        if result < 0:
-            raise RefusedError(layer, name, ctypes.get_errno())
-        return int(result)
+        return int(result) if result >= 0 else call(layer, name, *arguments)
 
     return make
 
@@ -111,6 +110,10 @@ def address(buffer: bytes | bytearray) -> Any:  # noqa: ANN401 - a ctypes array,
 def pointer_to(array: Any) -> int:  # noqa: ANN401 - as `address` returns it
     """Return the number that a structure in memory holds to point at `array`."""
     return ctypes.addressof(array)
+
+
+def _words(name: str, arguments: Iterable[object]) -> tuple[object, ...]:
+    return (ctypes.c_long(NUMBERS[machine()][name]), *(_widened(argument) for argument in arguments))
 
 
 def _widened(argument: object) -> object:

@@ -43,10 +43,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-# What the launcher is deaf to, and a stage is not: blocked in the launcher, so that one which comes between the fork
-# and the stage's own mask stays pending and ends the stage then, instead of getting lost.
+# What the launcher is deaf to, and a stage is not: blocked in the launcher, and neither handled nor ignored there, so
+# that one which comes between the fork and the stage's own mask stays pending, and ends the stage then.
 BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
-IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Forked(BaseException):
@@ -102,8 +101,6 @@ def _become(
             os.close(failure)
             raise Forked(script)
         tried[0] = b""
-        for number in IGNORED_BY_PYTHON:
-            signal.signal(number, signal.SIG_DFL)
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
     except Forked:

@@ -41,8 +41,9 @@ class Ending:
 
     def __init__(self) -> None:
         self._modules = frozenset(map(id, sys.modules.values()))
-        self._known = {*map(type, gc.get_objects())} | IN_MEMORY | FILES
-        self._endless = {kind for kind in self._known if not _has_end(kind)} | IN_MEMORY | FILES
+        kinds = {*map(type, gc.get_objects())}
+        self._harmless = {kind for kind in kinds if not _has_end(kind)} | IN_MEMORY | FILES
+        self._known = kinds | self._harmless  # some of them have to be looked at one by one:
         self._looked_at = {*filter(_is_looked_at, self._known)}
         self._filters = list(_warnings.filters)
         self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
@@ -86,12 +87,12 @@ class Ending:
     def _are_harmless(self, objects: list[object]) -> bool:
         """Whether none of these does anything when it ends: the objects, but of some simple kinds, made by a stage."""
         kinds = {*map(type, objects)}
-        if any(map(_has_end, kinds - self._endless)):
+        if any(map(_has_end, kinds - self._harmless)):
             return False
         texts: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
         own = {id(part) for text in texts for part in (text, text.buffer, text.buffer.raw)}
         looked_at = (kinds & self._looked_at) | {*filter(_is_looked_at, kinds - self._known)}
-        for one in [one for one in objects if type(one) in looked_at]:
+        for one in [it for it in objects if type(it) in looked_at]:
             kind = type(one)
             if kind in FILES:
                 fine = id(one) in own or _is_closed(one)

@@ -25,14 +25,14 @@ SIGNAL_SET = 128  # bytes of a sigset_t
 
 
 class Attributes:
-    """A session of its own, no signal blocked, and none ignored of `default`: made once, for many programs."""
+    """A session of its own, and no signal blocked: made once, for many programs. This process ignores none."""
 
-    def __init__(self, default: Iterable[int]) -> None:
+    def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(OPAQUE)
         none = ctypes.create_string_buffer(SIGNAL_SET)
         _check(libc.posix_spawnattr_init(self._buffer))
         _check(libc.posix_spawnattr_setsigmask(self._buffer, none))
-        _check(libc.posix_spawnattr_setsigdefault(self._buffer, _signals((*default, *OWN_SIGNALS))))
+        _check(libc.posix_spawnattr_setsigdefault(self._buffer, _signals(OWN_SIGNALS)))
         _check(libc.posix_spawnattr_setflags(self._buffer, ctypes.c_short(SETSIGDEF | SETSIGMASK | SETSID)))
 
     def spawn(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], streams: Sequence[int]) -> int:

@@ -18,7 +18,6 @@ import os
 import stat
 
 from runner.contain.cell import Cell
-from runner.contain.child import IGNORED_BY_PYTHON
 from runner.contain.posix_spawn import Attributes
 from runner.levels import RefusedError
 
@@ -37,7 +36,7 @@ class Spawner:
         self._tree = tree
         self._tags = tags
         self._isolation = isolation
-        self._attributes = Attributes(IGNORED_BY_PYTHON)
+        self._attributes = Attributes()
         self._free: list[Cell] = []
         self._taken: dict[int, Cell] = {}  # number of a launch -> where it is
 

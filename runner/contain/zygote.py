@@ -14,7 +14,6 @@ import stat
 import sys
 
 from runner.contain import own_environment
-from runner.contain.child import IGNORED_BY_PYTHON
 from runner.contain.ending import Ending
 from runner.contain.script import Script
 from runner.contain.warmth import heeded
@@ -157,11 +156,7 @@ class Zygote:
         self._add_made_modules()
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
-        handled = {n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL}
-        self._handled = tuple(handled - {signal.SIGINT})
-        for number in IGNORED_BY_PYTHON:  # what the launcher is deaf to is already as every interpreter has it
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._handled = tuple(n for n in signal.valid_signals() if signal.getsignal(n) is not signal.SIG_DFL)
         compile("", "", "exec")  # the first time makes a hundred classes
         self._made = [id(_open_stream(number, *how)) for number, how in enumerate(self._streams)]
         self._null_block = os.fstat(0).st_blksize
@@ -233,7 +228,8 @@ class Zygote:
 
     def _fitting_streams(self, request: Request) -> list[int]:
         """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
-        made, fits = self._made[:], dict[bytes | None, bool]({None: True})
+        made = self._made[:]
+        fits: dict[bytes | None, bool] = {None: True}
         for number, path in enumerate((request["stdin"], request["stdout"] or request["log"], request["log"])):
             if path not in fits:
                 status = os.fstat(number)
@@ -246,6 +242,9 @@ class Zygote:
         signal.set_wakeup_fd(-1)
         for number in self._handled:
             signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as every interpreter does when it starts
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _closure(self, names: Iterable[str]) -> set[str]:
         """Return what is loaded in an interpreter that has imported `names`."""

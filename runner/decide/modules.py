@@ -8,13 +8,12 @@ before a module, and a directory without `__init__` is a portion of a namespace 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.decide.digests import signature
 from runner.decide.sighted import Sighted
 from runner.decide.sources import NOTHING, Parsed, parse, unreadable
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +37,7 @@ _COMPILED = ".pyc"
 _ARCHIVES = (".zip", ".pyz", ".pyzw")
 
 
-class Module(Value):
+class Module(NamedTuple):
     """A module by its full name: whose it is, its file ("" for none), and where its submodules are looked for."""
 
     name: str
@@ -47,7 +46,7 @@ class Module(Value):
     package: tuple[str, ...] = ()
 
 
-class Source(Value):
+class Source(NamedTuple):
     """A file of code as it was read: the fault tells why `parsed` knows nothing."""
 
     sha256: str

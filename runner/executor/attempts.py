@@ -234,14 +234,13 @@ class Attempts:
             self._marker_of(job.stage.name),
         )  # fmt: skip
 
-    def put_in_place(self, job: Job) -> dict[str, OutputIdentity]:
+    def put_in_place(self, job: Job) -> None:
         """Publish the outputs of a job whose commit is on record; later stages know their digests."""
         assert job.commit is not None
         outputs = self._publisher.put_in_place(job.commit)
         if job.has_checkpoint:
             files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())
-        return outputs
 
     def _give_back_scratch(self, job: Job) -> None:
         names = list_inputs(job.stage.command or job.stage.args)

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from runner.executor.attempts import Attempts
     from runner.executor.job import Job
     from runner.interrupts import Interrupts
-    from runner.marker import OutputIdentity
 
     Step = tuple[Job, Callable[[], None]]
-    Published = Callable[[Job, dict[str, OutputIdentity]], None]
 
 MOST = 64  # none starts while so many wait: each holds its lock open, and a kill costs all their work
 OUTPUTS, LOG = "outputs", "log"
@@ -37,7 +35,7 @@ class Committer:
     `poll`, in which the loop waits, wakes when there are `steps` to take.
     """
 
-    def __init__(self, attempts: Attempts, published: Published, poll: select.poll) -> None:
+    def __init__(self, attempts: Attempts, published: Callable[[Job], None], poll: select.poll) -> None:
         self._attempts = attempts
         self._log = attempts.log
         self._published = published
@@ -122,4 +120,5 @@ class Committer:
             self._opened().ask(LOG, LOG, self._log.flush)
 
     def _put_in_place(self, job: Job) -> None:
-        self._published(job, self._attempts.put_in_place(job))
+        self._attempts.put_in_place(job)
+        self._published(job)

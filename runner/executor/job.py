@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from runner.contain.enforcement import NOTHING, Enforced
 from runner.errors import Fault
-from runner.results import StageResult
+from runner.results import SUCCEEDED, StageResult
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Reason
     from runner.errors import OffpipeError
@@ -58,12 +56,14 @@ class Job(Record):
         """Whether an attempt at the stage failed by asking for a network."""
         return any(self.fails_by(calls) for calls in attempt.network)
 
-    def result(self, now: float, status: str, **more: Any) -> StageResult:  # noqa: ANN401 - fields of a result
+    def result(self, now: float, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
         """Return how the stage ended, at `now` of the monotonic clock."""
         return StageResult(
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(), **more,
+            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
+            outputs=self.commit.marker.outputs if self.commit and status == SUCCEEDED else {},
+            fault=fault, exit_code=exit_code,
         )  # fmt: skip
 
 

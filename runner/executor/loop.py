@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from runner.executor.attempts import Attempts
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
-    from runner.marker import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -247,9 +246,9 @@ class Executor:
             return
         self._committer.take(job, alone=not self._running)
 
-    def _published(self, job: Job, outputs: dict[str, OutputIdentity]) -> None:
+    def _published(self, job: Job) -> None:
         self._attempts.release(job)
-        self._finish(job.result(self._clock(), results.SUCCEEDED, outputs=outputs))
+        self._finish(job.result(self._clock(), results.SUCCEEDED))
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Go on with what a stage has finished, also after a first signal."""
@@ -271,7 +270,7 @@ class Executor:
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._attempts.partials.sweep(job)
         self._attempts.release(job)
-        self._finish(job.result(self._clock(), results.FAILED, fault=fault, exit_code=exit_code))
+        self._finish(job.result(self._clock(), results.FAILED, fault, exit_code))
         if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
             self._stopping.begin()
             while self._sleeping:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from _queue import SimpleQueue  # as queue has it, which loads much that is not needed before the first stage starts
 from typing import TYPE_CHECKING
 
 from runner.record import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
     from threading import Thread
 
     Told = tuple[object, Exception | None]
@@ -22,6 +22,8 @@ class Syncs:
     """
 
     def __init__(self) -> None:
+        from queue import SimpleQueue  # which loads threads: not before the first stage starts
+
         with files.naming("the threads that sync", "wait for"):
             self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._lines: dict[str, _Line] = {}
@@ -63,11 +65,12 @@ class _Line:
     """One thread and its queue."""
 
     def __init__(self, name: str, tell: Callable[[object, Exception | None], None]) -> None:
+        from queue import SimpleQueue
+        from threading import Thread
+
         self.cancelled: Exception | None = None
         self._tell = tell
         self._queue: SimpleQueue[tuple[object, Callable[[], None]] | None] = SimpleQueue()
-        from threading import Thread
-
         self._thread: Thread | None = Thread(target=self._work, name=name, daemon=True)
         try:
             self._thread.start()

@@ -55,6 +55,7 @@ def serve() -> None:
     from runner.cli import verbs  # noqa: F401
 
     preload.preload()
+    list(preload.preload_library())
     log = os.memfd_create("log")
     for line in sys.stdin:
         words, dies_at, after = json.loads(line)

@@ -16,10 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 START = """
 import os, signal, sys, threading
 from runner.contain.posix_spawn import Attributes
-ignored = (signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
-for number in ignored:
-    signal.signal(number, signal.SIG_IGN)
-attributes = Attributes(ignored)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as the launcher does: Python ignores them
+    signal.signal(number, signal.SIG_DFL)
+attributes = Attributes()
 def output(*argv, env={}, streams=None):
     reads, writes = os.pipe()
     null = os.open("/dev/null", os.O_RDWR)

@@ -1,18 +1,21 @@
 """By what is hashed: the same digests, and OpenSSL only for much."""
 
 import hashlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from runner.hashing import LITTLE, hasher, sha256_of
 
 HALF = LITTLE // 2
+RUNNER = Path(__file__).resolve().parents[2] / "runner"
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, LITTLE, 3 * LITTLE])
-def test_it_is_sha_256_however_much_was_hashed_before(size):
+def test_it_is_sha_256_of_little_and_of_much(size):
     content = b"x" * size
     assert sha256_of(content) == hashlib.sha256(content).hexdigest()
     digest = hasher(b"a", more=size)
@@ -37,3 +40,8 @@ def test_openssl_is_loaded_once_there_was_much(code, loads):
     program = f"import sys\nfrom runner.hashing import *\n{code}\nprint('_hashlib' in sys.modules, sha256_of(b''))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.split() == [str(loads), hashlib.sha256(b"").hexdigest()]
+
+
+def test_nobody_else_loads_openssl():
+    loads = re.compile(r"^\s*(import|from) hashlib\b", re.MULTILINE)
+    assert [path.name for path in RUNNER.rglob("*.py") if loads.search(path.read_text())] == ["hashing.py"]
