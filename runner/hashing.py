@@ -38,8 +38,10 @@ def sha256_of(content: bytes) -> str:
 
 
 def quicken() -> None:
-    """Load OpenSSL now: much will have to be hashed, and this is a good moment."""
+    """Load OpenSSL now."""
     global _make, _left
-    from hashlib import sha256 as quicker
-
+    try:
+        from _hashlib import openssl_sha256 as quicker  # as hashlib has it, which loads more of the kind
+    except ImportError:
+        from hashlib import sha256 as quicker
     _make, _left = quicker, -1

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable
 
     from runner.errors import Fault
     from runner.marker import OutputIdentity
+else:
+    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 BLOCKED_BY = "blocked by"  # how it is said of a stage that something which it needs failed
 NETWORKS_SHOWN = 6  # of what an attempt asked for, to people
@@ -144,9 +147,5 @@ def network_text(network: Iterable[NetworkCalls]) -> str:
 
 def signal_name(number: int) -> str:
     """Return `SIGKILL` for 9; a real-time signal has only its number."""
-    from signal import Signals  # whose enums take longer to build than all that a run without failures is told
-
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
+    known = (name for name, value in vars(signal).items() if value == number)
+    return min((name for name in known if name.startswith("SIG") and "_" not in name), default=f"SIG{number}")

@@ -1,25 +1,31 @@
-"""Everything that a run can still come to need, loaded when it begins.
+"""Everything that a run can still come to need, loaded before its first stage starts.
 
-A run may take all night, and an upgrade of the installation, or of Python, in that time must not hurt it: what is
-imported inside functions to make runs without work quick is loaded here for all others. Our own modules before the
-first stage starts, which may be the upgrade; Python's as soon as the first ones have started, who would wait for that.
+Nothing is imported while stages work. They may write where imports are looked for first, the working directory for one,
+and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade of the
+installation, or of Python, in that time must not hurt it. So what is imported inside functions, to make runs without
+work quick, is loaded here for all others.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runner.decide.distributions import needs_library
 from runner.hashing import quicken
+from runner.record.files import prepare_to_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from runner.spec.model import Spec
 
-OURS = (
-    "runner.decide.decoding",  # code that changed is parsed again
+NEEDED = (
+    "ast",  # code that changed is parsed again
+    "errno",
+    "json",
+    "pwd",  # who runs it is on record
+    "shutil",  # trees are removed
+    "runner.decide.decoding",
     "runner.decide.syntax",
     "runner.executor.attempts",
     "runner.clock",
@@ -30,29 +36,15 @@ OURS = (
     "runner.spec.effective",
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
-LIBRARY = (
-    "ctypes",  # directories are exchanged
-    "queue",  # what is made durable, by threads
-    "shutil",  # trees are removed
-    "signal",  # what ended a stage is told by name
-)
+THREADS = ("queue", "threading")  # by which outputs are made durable
 
 
-def preload() -> None:
-    """Import what of ours is needed later; what is loaded already costs nothing."""
-    for name in OURS:
+def preload(spec: Spec, *, durable: bool) -> None:
+    """Import what is needed later; what is loaded already costs nothing."""
+    for name in (*NEEDED, *(THREADS if durable else ())):
         import_module(name)
-
-
-def preload_library() -> Iterator[None]:
-    """Import what of Python's is needed later, piece by piece: a millisecond or two each, and four for OpenSSL.
-
-    What cannot be loaded is told by who comes to need it: there may be stages at work.
-    """
-    for name in (*LIBRARY, *(["importlib.metadata"] if needs_library(sys.path, sys.meta_path) else [])):
-        yield
-        with suppress(Exception):
-            import_module(name)
-    yield
-    with suppress(ImportError):
-        quicken()
+    quicken()  # nobody knows how much there will be to hash
+    if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
+        prepare_to_exchange()
+    if needs_library(sys.path, sys.meta_path):
+        import_module("importlib.metadata")  # packages are named by their distribution

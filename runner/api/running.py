@@ -205,7 +205,7 @@ def _run_holding(
         interrupts.check()
         launcher = early or _made_launcher(manager, session)
         try:
-            preload()
+            preload(spec, durable=options.durability == "full")
             lock.write_holder(holder(None, launcher))
             session.heal()
             recovered = recovered_runs(session, options, heard.warn)
@@ -233,7 +233,6 @@ def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
     manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
 ) -> RunResult:  # fmt: skip
-    from runner.api.preload import preload_library
     from runner.api.surroundings import policy, surroundings
     from runner.clock import Monotonic
     from runner.executor.loop import Executor
@@ -249,7 +248,7 @@ def _execute(
         isolation=launcher.layers, checkpoints=session.checkpoints,
     )  # fmt: skip
     try:
-        stages = executor.execute(preload_library())
+        stages = executor.execute()
         launcher.close()
         status, exit_code = outcome(stages, interrupts.first)
         publisher.sync()

@@ -14,7 +14,7 @@ from runner.api.journal import Journal, close_ended
 from runner.api.locking import held_lock, holder
 from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
 from runner.api.plugins import make_plugins
-from runner.api.preload import preload, preload_library
+from runner.api.preload import preload
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.running import Quiet, attempts_of, outcome, skipped
 from runner.api.session import Session, untold
@@ -118,7 +118,7 @@ class StepwiseRun:
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
             if self._part is None:
-                preload()
+                preload(session.spec, durable=self._options.durability == "full")
             self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)
@@ -130,7 +130,7 @@ class StepwiseRun:
             found = Executor(
                 session.graph, session.stages, plan, part.attempts, launcher, policy(self._options),
                 self._manager.hook, interrupts, Monotonic(), Quiet(),
-            ).execute(preload_library())  # fmt: skip
+            ).execute()  # fmt: skip
         finally:
             launcher.close()
             lock.forget_launcher()

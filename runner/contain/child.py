@@ -105,6 +105,10 @@ def _become(
         os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
+    except KeyboardInterrupt:  # as an interpreter ends that does not run its program yet
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(128 + signal.SIGINT)
     except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
         code = error.errno or 0 if isinstance(error, OSError) else 0
         text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")

@@ -141,5 +141,5 @@ def _is_watched() -> bool:
     return monitoring is not None and any(map(monitoring.get_tool, range(6)))
 
 
-def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or None
-    return threading is not None and bool(threading._threading_atexits)  # noqa: SLF001 - told nowhere else
+def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or None, or what a stage has put there
+    return threading is not None and (type(threading) is not Module or bool(threading._threading_atexits))  # noqa: SLF001 - told nowhere else

@@ -22,7 +22,7 @@ from runner.interrupts import Stopping
 from runner.results import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pluggy import HookRelay
 
@@ -67,13 +67,10 @@ class Executor:
         self._poll.register(interrupts.wakeup, select.POLLIN)
         self._committer = Committer(attempts, self._published, self._poll)
 
-    def execute(self, meanwhile: Iterator[None]) -> dict[str, StageResult]:
+    def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
         try:
             while self._goes_on():
-                for _ in meanwhile:  # pieces of work that have time until there is something to wait for
-                    if self._poll.poll(0):
-                        break
                 self._wait()
                 exits = self._hear()
                 if all(ended.code == 0 and not ended.network for _, ended in exits):

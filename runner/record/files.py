@@ -15,9 +15,11 @@ from runner.paths import aside_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SYNCING = 8  # files that are made durable at a time
+
+_renameat2: Callable[..., int] | None = None  # see prepare_to_exchange
 
 
 class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):`; contextlib would cost each stage 1 ms
@@ -245,15 +247,20 @@ def _replace_by_steps(partial: str, real: str) -> None:
     discard(aside)
 
 
-def _exchange(one: str, other: str) -> bool:
-    """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
+def prepare_to_exchange() -> None:
+    """Load what `publish` exchanges a directory with; without that it takes some steps instead of one."""
+    global _renameat2
     import ctypes
 
+    _renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
     at_fdcwd, rename_exchange = -100, 2  # linux/fcntl.h, linux/fs.h
-    call = getattr(ctypes.CDLL(None), "renameat2", None)
-    if call is None:
+    if _renameat2 is None:
         return False
-    return bool(call(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
+    return bool(_renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
 
 
 def _remove_tree(path: str) -> None:

@@ -11,9 +11,12 @@ from runner.spec.locations import from_root, normal
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Stage
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Mapping
 
     Json = Mapping[str, object]
+else:
+    import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 
 Built = TypeVar("Built")
@@ -107,12 +110,6 @@ class StageBuilder:
         return named
 
 
-def _number_of(name: str) -> int:
-    from signal import Signals  # which few specs name
-
-    return int(Signals[name])
-
-
 def build_retry(given: Json) -> Retry:
     """Return the policy that `given`, defaults included in it by key, stands for."""
     merged = {**RETRY.defaults, **given}
@@ -127,7 +124,7 @@ def build_retry(given: Json) -> Retry:
         max_delay_seconds=cast(float, merged.get("maxDelaySeconds", max(60.0, longest))),
         jitter=cast(float, merged["jitter"]),
         retry_exit_codes=frozenset(code for code in codes if isinstance(code, int)),
-        retry_signals=frozenset(_number_of(code) for code in codes if isinstance(code, str)),
+        retry_signals=frozenset(int(getattr(signal, code)) for code in codes if isinstance(code, str)),
         max_total_seconds=cast("float | None", merged.get("maxTotalSeconds")),
     )
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def serve() -> None:
     from runner.api import preload, running  # noqa: F401 - what a run imports is there before the first fork
     from runner.cli import verbs  # noqa: F401
 
-    preload.preload()
-    list(preload.preload_library())
+    stage = SimpleNamespace(outputs={"tree": "tree/"})
+    preload.preload(SimpleNamespace(stages=[stage]), durable=True)
     log = os.memfd_create("log")
     for line in sys.stdin:
         words, dies_at, after = json.loads(line)

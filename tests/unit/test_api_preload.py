@@ -1,4 +1,4 @@
-"""What a run loads, and when: no stage waits for what is needed later, and all of it is there before the run waits."""
+"""Nothing is imported while stages work: they could put something in its place."""
 
 import subprocess
 import sys
@@ -6,30 +6,44 @@ import sys
 import pytest
 from pipeline_bench import PipelineBench, shell
 
-LATER = {"_hashlib", "ctypes", "shutil", "signal", "threading"}
-BEFORE = {"process": set(), "full": {"threading"}}  # by durability: for that some files are synced at once, by threads
-RUNS = f"""
+RUNS = """
 import sys
-from runner.api import Options, run
-from runner.api.running import Quiet
+from runner.cli import main
 from runner.hookspecs import hookimpl
+from runner.executor.loop import Executor
 
-LATER = {LATER!r}
+imported, execute = [], Executor.execute
 
-class Looks(Quiet):
-    interval = 0.01
+def heard(event, arguments):
+    if event == "import":
+        imported.append(arguments[0])
 
-    def tick(self):
-        if LATER <= sys.modules.keys():
-            open("all", "w").close()
+def executed(self):
+    sys.addaudithook(heard)
+    imported.clear()
+    try:
+        return execute(self)
+    finally:
+        with open("imported", "w") as file:
+            print(*imported, file=file)
 
-    @hookimpl
-    def offpipe_attempt_started(self, stage):
-        print(stage.name, *sorted(LATER & sys.modules.keys()))
-
-looks = Looks()
-sys.exit(run(sys.argv[1], Options(durability=sys.argv[2]), looks, plugins=(looks,)).exit_code)
+Executor.execute = executed
+sys.exit(main())
 """
+TREE = "mkdir $PIPELINE_OUTPUT_OUT; echo > $PIPELINE_OUTPUT_OUT/a; mkdir -p $TMPDIR/deep/er; echo > $TMPDIR/deep/file"
+STAGES = [
+    shell("file", "echo > $PIPELINE_OUTPUT_OUT; mkdir -p out/instead/of", outputs={"out": "out/instead"}),
+    shell("tree", TREE, outputs={"out": "tree/"}),
+    shell("large", "head -c 3000000 /dev/zero > $PIPELINE_OUTPUT_OUT"),
+    shell("killed", "kill -SEGV $$"),
+    shell("retried", "test $PIPELINE_ATTEMPT = 3 || exit 75; echo > $PIPELINE_OUTPUT_OUT",
+          retry={"attempts": 3, "delaySeconds": 0.001, "jitter": 1}),
+    shell("late", "sleep 60", timeoutSeconds=0.1),
+    shell("missing", "true"),
+    shell("leaves", "sleep 60 & echo > $PIPELINE_OUTPUT_OUT"),
+    {"name": "python", "processor": "a.py", "outputs": {"out": "python.txt"}},
+    {"name": "asks", "processor": "b.py", "outputs": {"out": "asks.txt"}, "offline": {"onAttempt": "fail"}},
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -39,20 +53,22 @@ def bench(tmp_path):
     bench.close()
 
 
-@pytest.mark.parametrize("durability", BEFORE)
-def test_what_of_the_library_is_needed_later_is_loaded_while_the_first_stage_works(bench, durability):
-    until = "while ! test -e all; do sleep 0.01; done; echo > $PIPELINE_OUTPUT_OUT"
-    bench.define(shell("first", until), shell("second", "echo > $PIPELINE_OUTPUT_OUT", needs=["first"]))
-    command = [sys.executable, "-c", RUNS, str(bench.spec), durability]
-    said = subprocess.run(command, cwd=bench.root, capture_output=True, text=True, check=False, timeout=60)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.splitlines() == [" ".join(["first", *BEFORE[durability]]), " ".join(["second", *sorted(LATER)])]
+WAYS = {
+    "alone": ["-j1"],
+    "quiet": ["-j3", "-q"],
+    "process": ["-j2", "--durability", "process"],
+    "json": ["-j2", "--json"],
+}
 
 
-def test_what_cannot_be_loaded_then_ends_no_run(bench):
-    bench.define(shell("first", "echo > $PIPELINE_OUTPUT_OUT"))
-    lacks = "import sys; sys.modules.update(dict.fromkeys(['ctypes', 'hashlib', 'queue']))"
-    command = [sys.executable, "-c", f"{lacks}; from runner.cli import main; sys.exit(main())", str(bench.spec), "-q"]
-    said = subprocess.run(command, cwd=bench.root, capture_output=True, text=True, check=False, timeout=60)
-    assert (said.returncode, said.stderr) == (0, "")
-    assert bench.skips_everything()
+@pytest.mark.parametrize("words", WAYS.values(), ids=WAYS)
+def test_nothing_is_imported_while_stages_work(bench, words):
+    bench.write("a.py", "import local, os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').close()\n")
+    bench.write("b.py", "import ctypes\nctypes.CDLL(None).socket(2, 1, 0)\n")
+    bench.write("local.py", "")
+    bench.write("tree/before", "")
+    bench.define(*STAGES)
+    command = [sys.executable, "-c", RUNS, "run", str(bench.spec), "-k", *words]
+    said = subprocess.run(command, cwd=bench.root, capture_output=True, text=True, check=False, timeout=120)
+    assert said.returncode == 1, said.stderr
+    assert bench.read("imported") == b"\n"

@@ -98,6 +98,8 @@ SHOWS = {
     "warnings": "import os, warnings\nwarnings.simplefilter('always')\nkept = os.scandir('.')\n",
     "c_module": "import _sqlite3\n",
     "hidden_c_module": "import sys, _sqlite3\ndel sys.modules['_sqlite3']\n",
+    "no_threading": "import sys\nclass A:\n    _threading_atexits = ()\n    def _shutdown(self): print('gone')\n"
+    "sys.modules['threading'] = A()\n",
     "exit_text": "import sys\nsys.exit('text')\n",
     "exit_true": "import sys\nsys.exit(True)\n",
     "exit_large": "import sys\nsys.exit(256)\n",

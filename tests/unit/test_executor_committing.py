@@ -67,7 +67,7 @@ class Bench:
         self.published = []
         self.failed = {}
         self.poll = select.poll()
-        self.committer = Committer(self.attempts, lambda job: self.published.append(job), self.poll)
+        self.committer = Committer(self.attempts, self.published.append, self.poll)
 
     def take(self, *jobs, alone=False):
         for job in jobs:
