@@ -20,6 +20,7 @@ import sys
 from _frozen_importlib import FrozenImporter
 from _frozen_importlib_external import NamespaceLoader, SourceFileLoader, SourcelessFileLoader
 from _weakref import ReferenceType
+from builtins import all, any, filter, getattr, id, map, type, vars  # noqa: A004, UP029 - as a stage may have others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,22 +28,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
-IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, comes to nothing
-KEEPERS = ("weakref", "_weakrefset")  # modules whose callbacks drop an entry of a mapping or set
+IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, only calls `close`
+KEEPERS = ("weakref", "_weakrefset")  # modules with callbacks that drop an entry of a mapping or set
+DROPS = ("remove", "_remove")  # and those; others call what they were given
 DEREGISTRATION = "_destroy"  # the callback of abstract classes, written in C (Modules/_abc.c)
 Module, Builtin = type(sys), type(len)
 # As their own classes cannot have it otherwise.
 _bases = type.__dict__["__mro__"].__get__
 _names = type.__dict__["__dict__"].__get__
+_flags = type.__dict__["__flags__"].__get__
+HEAP, IMMUTABLE = 1 << 9, 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE (Include/object.h)
 
 
 class Ending:
     """What the launcher's interpreter is before there are stages, by which is told what a stage has made."""
 
     def __init__(self) -> None:
+        self._table = sys.modules
         self._modules = frozenset(map(id, sys.modules.values()))
         kinds = {*map(type, gc.get_objects())}
-        self._harmless = {kind for kind in kinds if not _has_end(kind)} | IN_MEMORY | FILES
+        self._harmless = {kind for kind in kinds if not _can_have_end(kind)} | IN_MEMORY | FILES
         self._known = kinds | self._harmless  # some of them have to be looked at one by one:
         self._looked_at = {*filter(_is_looked_at, self._known)}
         self._filters = list(_warnings.filters)
@@ -64,12 +69,14 @@ class Ending:
 
     def _shows_nothing(self, streams: Sequence[int]) -> bool:
         return (
-            not _is_watched()
+            sys.modules is self._table
+            and not _is_watched()
             and not atexit._ncallbacks()  # noqa: SLF001 - told nowhere else
             and not _thread._count()  # noqa: SLF001
             and not _awaits_threads(sys.modules.get("threading"))
             and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
             and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
+            and all(map(_is_as_made, (sys.stdin, sys.stdout, sys.stderr)))
             and self._are_harmless(gc.get_objects())
         )
 
@@ -96,6 +103,8 @@ class Ending:
             kind = type(one)
             if kind in FILES:
                 fine = id(one) in own or _is_closed(one)
+            elif kind in IN_MEMORY:
+                fine = "close" not in vars(one)
             elif ReferenceType in _bases(kind):
                 fine = self._only_drops(one.__callback__)  # type: ignore[attr-defined] # of a weak reference
             elif type in _bases(kind):
@@ -110,7 +119,9 @@ class Ending:
         if type(callback) is Builtin:
             owner: object = callback.__self__  # type: ignore[attr-defined] # of a function written in C
             return callback.__name__ == DEREGISTRATION and type(owner) is ReferenceType
-        return callback is None or id(getattr(callback, "__globals__", None)) in self._keepers
+        if callback is None:
+            return True
+        return id(getattr(callback, "__globals__", None)) in self._keepers and callback.__code__.co_name in DROPS
 
 
 def _has_end(kind: type) -> bool:
@@ -118,9 +129,19 @@ def _has_end(kind: type) -> bool:
     return any("__del__" in _names(base) for base in _bases(kind))
 
 
+def _can_have_end(kind: type) -> bool:
+    """Whether it has one, or a stage can give it one."""
+    return _has_end(kind) or _flags(kind) & (HEAP | IMMUTABLE) == HEAP
+
+
 def _is_looked_at(kind: type) -> bool:
     """Whether it takes a look at an object of this class to know what its end would do."""
-    return kind in FILES or not {Module, type, ReferenceType}.isdisjoint(_bases(kind))
+    return kind in FILES | IN_MEMORY or not {Module, type, ReferenceType}.isdisjoint(_bases(kind))
+
+
+def _is_as_made(text: Any) -> bool:  # noqa: ANN401 - a standard stream
+    """Whether nothing was set on it that its end would come by, such as a `close` of its own."""
+    return vars(text).keys() <= {"mode"} and not vars(text.buffer) and vars(text.buffer.raw).keys() <= {"name"}
 
 
 def _is_closed(file: Any) -> bool:  # noqa: ANN401 - one of FILES
@@ -142,4 +163,8 @@ def _is_watched() -> bool:
 
 
 def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or None, or what a stage has put there
-    return threading is not None and (type(threading) is not Module or bool(threading._threading_atexits))  # noqa: SLF001 - told nowhere else
+    """Whether anything of a stage is called when threads are waited for."""
+    if type(threading) is not Module:
+        return threading is not None
+    own = vars(threading)
+    return bool(own["_threading_atexits"]) or getattr(own["_shutdown"], "__globals__", None) is not own

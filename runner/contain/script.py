@@ -14,7 +14,7 @@ from _frozen_importlib_external import SourceFileLoader  # as importlib.machiner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, TracebackType
     from typing import Any
 
     from runner.contain.ending import Ending
@@ -102,7 +102,7 @@ class Script:
                 stream.flush()
             except Exception:  # noqa: BLE001 - as flush_io does
                 continue
-        own, hook = error.__traceback__ and error.__traceback__.tb_next, sys.excepthook
+        own, hook = error.__traceback__ and error.__traceback__.tb_next, getattr(sys, "excepthook", _missing)
         error.__traceback__ = own
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, own
         if sys.version_info >= (3, 12):
@@ -112,17 +112,34 @@ class Script:
         except SystemExit:
             raise
         except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
-            sys.stderr.write("Error in sys.excepthook:\n")
+            _write("Error in sys.excepthook:\n")
             trace = failed.__traceback__ and failed.__traceback__.tb_next
             failed.__context__ = None  # it is told below
             sys.__excepthook__(type(failed), failed.with_traceback(trace), trace)
-            sys.stderr.write("\nOriginal exception was:\n")
+            _write("\nOriginal exception was:\n")
             sys.__excepthook__(type(error), error, own)
 
         def silent(_kind: object, _value: object, _trace: object) -> None:
-            sys.excepthook = hook
+            if hook is _missing:
+                del sys.excepthook
+            else:
+                sys.excepthook = hook
 
         sys.excepthook = silent
+
+
+def _missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What an interpreter does whose program has deleted the hook."""
+    _write("sys.excepthook is missing\n")
+    sys.__excepthook__(kind, error, trace)
+
+
+def _write(text: str) -> None:
+    """Write to the program's stderr, or where that cannot be to the process's, as PySys_WriteStderr does."""
+    try:
+        sys.stderr.write(text)
+    except Exception:  # noqa: BLE001 - whatever the program has put there
+        os.write(2, text.encode())
 
 
 def _looked_at(path: str) -> tuple[bytes | None, str | None]:
