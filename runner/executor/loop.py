@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runner import results
 from runner.contain.launch import Asked
 from runner.decide.plan import Skip
-from runner.errors import EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
 from runner.executor.committing import Committer
 from runner.executor.frontier import Frontier
@@ -260,7 +260,7 @@ class Executor:
         except InterruptedRunError:
             self._interrupt(job or self._attempts.job_of(stage))
         except OffpipeError as error:
-            if error.exit_code >= 70:
+            if error.exit_code >= EXIT_INTERNAL:
                 raise
             self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 

@@ -184,7 +184,7 @@ BEGINNING = r"""
     from pathlib import Path
 
     from filelock import FileLock
-    from runner.record.audit import encode_record, read_records
+    from runner.record.audit import encode_record
     from runner.record.ledger import read_head
 
     def lock_of(report):
