@@ -46,6 +46,7 @@ def main(*, ends: bool = False) -> int:
         return _performed()
     before = frozenset(sys.modules)
     watched = not _is_on_its_own()
+    _forget_where_it_started()
     gc.set_threshold(*RARELY)
     code = _prepared(sys.argv[1:])
     if not watched:
@@ -84,6 +85,21 @@ def _is_on_its_own() -> bool:
     started = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]
     watched = sys.gettrace() or sys.getprofile() or "threading" in sys.modules
     return started and not watched and not atexit._ncallbacks()  # noqa: SLF001 - there is no other way to ask
+
+
+def _forget_where_it_started() -> None:
+    """Let no module be found any more where Python looks first: in the working directory, or beside the script.
+
+    A stage may write there, and what it put there would run here, outside all walls.
+    """
+    started = sys.modules["__main__"]
+    try:
+        by_name = started.__spec__ is not None
+        own = os.getcwd() if by_name else os.path.dirname(os.path.realpath(str(started.__file__)))
+    except (OSError, AttributeError):
+        return  # the directory is gone, and so not among these; or there was no file
+    if not sys.flags.safe_path and sys.path[0] == own:
+        del sys.path[0]
 
 
 def _leave(code: int, before: frozenset[str]) -> None:

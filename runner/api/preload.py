@@ -1,9 +1,9 @@
 """Everything that a run can still come to need, loaded before its first stage starts.
 
-Nothing is imported while stages work. They may write where imports are looked for first, the working directory for one,
-and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade of the
-installation, or of Python, in that time must not hurt it. So what is imported inside functions, to make runs without
-work quick, is loaded here for all others.
+From the first stage on nothing is imported. Stages may write where imports are looked for first, the working directory
+for one, and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade of
+the installation, or of Python, in that time must not hurt it. So what is imported inside functions, to make runs
+without work quick, is loaded here for all others.
 """
 
 from __future__ import annotations
