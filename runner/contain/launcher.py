@@ -244,10 +244,9 @@ def main(zygote: Zygote | None) -> NoReturn:
     """Leave the runner's session, be deaf to what a terminal sends to all, and serve. Raises Forked in a child."""
     signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     for number in signal.valid_signals():
+        # Ignored by whoever started the runner or by Python, or handled by that or a .pth file: a stage starts clean.
         if number in BLOCKED or signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(
-                number, signal.SIG_DFL
-            )  # as whoever started us, Python or a .pth file has it; a stage starts clean
+            signal.signal(number, signal.SIG_DFL)
     if os.getsid(0) != os.getpid():
         os.setsid()
     level, runner = sys.argv[1], int(sys.argv[2])
