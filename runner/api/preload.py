@@ -39,12 +39,12 @@ NEEDED = (
 THREADS = ("queue", "threading")  # by which outputs are made durable
 
 
-def preload(spec: Spec, *, durable: bool) -> None:
-    """Import what is needed later; what is loaded already costs nothing."""
+def preload(spec: Spec, *, durable: bool, recovers: bool) -> None:
+    """Import what is needed later; what is loaded already costs nothing. `recovers`: other specs' runs are open."""
     for name in (*NEEDED, *(THREADS if durable else ())):
         import_module(name)
     quicken()  # nobody knows how much there will be to hash
-    if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
+    if recovers or any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
         prepare_to_exchange()
     if needs_library(sys.path, sys.meta_path):
         import_module("importlib.metadata")  # packages are named by their distribution

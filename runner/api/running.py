@@ -205,7 +205,7 @@ def _run_holding(
         interrupts.check()
         launcher = early or _made_launcher(manager, session)
         try:
-            preload(spec, durable=options.durability == "full")
+            preload(spec, durable=options.durability == "full", recovers=bool(session.head.open_runs))
             lock.write_holder(holder(None, launcher))
             session.heal()
             recovered = recovered_runs(session, options, heard.warn)

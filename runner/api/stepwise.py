@@ -118,7 +118,7 @@ class StepwiseRun:
         launcher: Launcher = self._manager.hook.offpipe_make_launcher(spec=session.spec)
         try:
             if self._part is None:
-                preload(session.spec, durable=self._options.durability == "full")
+                preload(session.spec, durable=self._options.durability == "full", recovers=True)
             self._say(lock, self._part.journal.run_id if self._part else None, launcher)
             launcher = settle(launcher, strict=self._options.offline == STRICT)
             part = self._going_on(session, launcher, began)

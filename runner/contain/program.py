@@ -30,8 +30,8 @@ if __name__ == "__main__":
     try:
         exec(code, script.namespace)  # noqa: S102 - what it was forked for
     except SystemExit as ended:
-        if script.ending and type(ended) is SystemExit:
-            script.leave(ended.code)
+        if script.ending:
+            script.leave(ended.code if type(ended) is SystemExit else ended)
         raise
     except BaseException as error:
         script.disown(error)

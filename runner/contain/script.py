@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _warnings
 import builtins
+import gc
 import os
 import stat
 import sys
@@ -75,6 +76,7 @@ class Script:
                 self._hold(_read(self.path))
             if self._is_watching:
                 self.ending = None
+                gc.unfreeze()  # see leave
             return self._code or compile(self._content or b"", self.path, "exec", dont_inherit=True)
         except OSError as error:
             sys.stderr.write(
@@ -86,10 +88,15 @@ class Script:
             raise SystemExit(1) from None
 
     def leave(self, code: object) -> None:
-        """End the process as one that exits with `code`, where that can be done at once; else return."""
+        """End the process as one that exits with `code`, where that can be done at once; else return.
+
+        The interpreter's last collection is to see all then: what a class of the library holds, since the program has
+        put something of its own on it, would never end, and a file not be written.
+        """
         assert self.ending is not None
         self.ending.leave(code, self.streams)
         self.main = self.namespace = None
+        gc.unfreeze()
 
     def disown(self, error: BaseException) -> None:
         """Tell an error as PyErr_PrintEx does (Python/pythonrun.c), without the frame below the program.
@@ -126,6 +133,7 @@ class Script:
                 sys.excepthook = hook
 
         sys.excepthook = silent
+        gc.unfreeze()  # see leave
 
 
 def _missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -55,8 +55,7 @@ def serve() -> None:
     from runner.api import preload, running  # noqa: F401 - what a run imports is there before the first fork
     from runner.cli import verbs  # noqa: F401
 
-    stage = SimpleNamespace(outputs={"tree": "tree/"})
-    preload.preload(SimpleNamespace(stages=[stage]), durable=True)
+    preload.preload(SimpleNamespace(stages=()), durable=True, recovers=True)
     log = os.memfd_create("log")
     for line in sys.stdin:
         words, dies_at, after = json.loads(line)
