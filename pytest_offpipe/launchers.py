@@ -37,6 +37,9 @@ class StageLauncher(Launcher):
     alter: Alter
     ended: Callable[[], None] | None = None
 
+    def prepare(self, launch: Launch) -> None:
+        """Nothing: how it is changed is known when it is submitted."""
+
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""
         super().submit(self.alter(launch))

@@ -57,12 +57,14 @@ class Forked(BaseException):
 
 
 def fork_stage(
-    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, zygote: Zygote | None
-) -> tuple[int, int]:
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, zygote: Zygote | None,
+    gate: int | None = None,
+) -> tuple[int, int]:  # fmt: skip
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
-    What is read there is empty, or `<errno> <what was tried>`. Raises OSError when there is no descriptor or process;
-    in the child of a `zygote`, Forked.
+    What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. With a
+    `gate`, a descriptor of a pipe, the child waits there before it does anything that shows: for a byte to go on, or
+    the end to end. Raises OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
     """
     report, failure = os.pipe()
     launcher = os.getpid()
@@ -76,28 +78,32 @@ def fork_stage(
         if pid != 0:
             os.close(failure)
     if pid == 0:
-        _become(request, tree, isolation, launcher, failure, zygote)
+        _become(request, tree, number, isolation, launcher, failure, zygote, gate)
     return pid, report
 
 
 def _become(
-    request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, launcher: int, failure: int,
-    zygote: Zygote | None,
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, launcher: int, failure: int,
+    zygote: Zygote | None, gate: int | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
     tried = [b"preparing its process"]
     try:
         os.setsid()
-        tree.enter_stage(launcher)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        tree.enter_stage(launcher, number)
+        tried[0] = b"entering its isolation"
+        isolation.enter_stage()
+        script = zygote.become(request, (failure,) if gate is None else (failure, gate)) if zygote else None
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what comes to one that waits ends it, and is not its stage's
+        if gate is not None:
+            _wait(gate)
         _connect(request, tried)
         _limit(request, tried)
         tried[0] = b"entering " + request["cwd"]
         os.chdir(request["cwd"])
-        tried[0] = b"entering its isolation"
-        isolation.enter_stage()
-        if zygote is not None:
-            script = zygote.become(request, isolation, failure)
+        if zygote is not None and script is not None:
+            zygote.enter(request, script)
+            isolation.become_program()
             os.close(failure)
             raise Forked(script)
         tried[0] = b""
@@ -118,18 +124,28 @@ def _become(
             os._exit(127)
 
 
+def _wait(gate: int) -> None:
+    """Until the launcher lets us through; end where it will not, or is gone."""
+    if not os.read(gate, 1):
+        os._exit(0)
+    os.close(gate)
+
+
 def _connect(request: Request, tried: list[bytes]) -> None:
-    stdin = request["stdin"] or b"/dev/null"
-    tried[0] = b"opening " + stdin
-    os.dup2(os.open(stdin, os.O_RDONLY), 0)
-    tried[0] = b"opening " + request["log"]
-    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
-    os.dup2(log, 2)
-    if request["stdout"] is None:
-        os.dup2(log, 1)
-    else:
-        tried[0] = b"opening " + request["stdout"]
-        os.dup2(os.open(request["stdout"], os.O_WRONLY | os.O_APPEND), 1)
+    stdin, stdout, log = request["stdin"] or b"/dev/null", request["stdout"], request["log"]
+    append = os.O_WRONLY | os.O_APPEND
+    _open(stdin, os.O_RDONLY, (0,), tried)
+    _open(log, append, (2,) if stdout else (1, 2), tried)
+    if stdout:
+        _open(stdout, append, (1,), tried)
+
+
+def _open(path: bytes, flags: int, numbers: tuple[int, ...], tried: list[bytes]) -> None:
+    tried[0] = b"opening " + path
+    descriptor = os.open(path, flags)
+    for number in numbers:
+        os.dup2(descriptor, number)
+    os.close(descriptor)
 
 
 def _limit(request: Request, tried: list[bytes]) -> None:

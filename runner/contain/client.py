@@ -52,6 +52,7 @@ class Launcher:
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
         self._base: dict[str, str] = {}  # the environment that was last sent whole
+        self._prepared: Launch | None = None  # that was told of, and not submitted yet
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -110,8 +111,22 @@ class Launcher:
             self._loaded |= more
             self._ask("settle", sorted(more))
 
+    def prepare(self, launch: Launch) -> None:
+        """Tell which launch is likely to be submitted next; it may start sooner then. Raises what `submit` does."""
+        if launch is not self._prepared:
+            self._ask("prepare", self._encoded(launch))
+            self._prepared = launch
+
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
+        if launch is self._prepared:  # and nothing was changed in it since
+            self._ask("launch", None)
+            self._prepared = None
+        else:
+            self._ask("launch", self._encoded(launch))
+
+    def _encoded(self, launch: Launch) -> dict[str, Any]:
+        """Return the launch as child.Request has it."""
         encode = os.fsencode
         base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
         content = {
@@ -132,8 +147,8 @@ class Launcher:
         }
         if base is not self._base:  # of dozens of values a handful are others from launch to launch
             content["base"] = _encoded_mapping(base)
-        self._ask("launch", content)
         self._base = base
+        return content
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""

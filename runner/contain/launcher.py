@@ -4,8 +4,8 @@ What `program` runs. Requests come on descriptor 0, reports go out on descriptor
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
 and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("launch", child.Request);
-("terminate" or "kill", None): to all.
+Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("prepare", child.Request);
+("launch", another one, or None for the one prepared last); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
@@ -99,6 +99,7 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
+        self._starter.dismiss()
         running = {pid: stage.key for pid, stage in self._running.items()}
         self._tree.send(running, signal.SIGKILL)
         try:
@@ -123,7 +124,9 @@ class Service:
             return
         for verb, content in requests:
             if verb == "launch":
-                self._launch(content)
+                self._launch(content if content is not None else self._starter.prepared)
+            elif verb == "prepare":
+                self._starter.prepare(content)
             elif verb in ("load", "settle"):
                 self._starter.load(content, settle=verb == "settle")
             else:
@@ -134,16 +137,17 @@ class Service:
         if not self._closing:
             self._closing = True
             self._wire.close()
+            self._starter.dismiss()
             self._stop(signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            pid, report = self._starter.start(request)
+            pid, key, report = self._starter.start(request)
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
-        self._running[pid] = Started(request, self._tree.add(pid), report, started)
+        self._running[pid] = Started(request, key, report, started)
 
     def _stop(self, number: int) -> None:
         self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
@@ -185,10 +189,14 @@ class Service:
                 continue
             if pid == 0:
                 break
-            if pid in self._running:
-                stage = self._running.pop(pid)
-                self._ended[stage.key] = stage
+            unbegun = self._starter.ended(pid)
+            stage = self._running.pop(pid, None)
+            if stage is not None:
                 stage.end(status, usage, time.monotonic())
+                if unbegun is not None and not stage.sent:
+                    self._launch(unbegun)
+                else:
+                    self._ended[stage.key] = stage
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
                 self._starter.over(stage.key)
@@ -197,7 +205,8 @@ class Service:
 
     def _sweep(self, *, childless: bool) -> bool:
         """Kill what ended stages left; False when that is nothing."""
-        found = self._tree.kill_left(self._running, self._ended, childless=childless)
+        others = self._running.keys() | self._starter.waiting
+        found = self._tree.kill_left(others, self._ended, childless=childless)
         for pid, key in found.items():
             self._ended[key].left.add(pid)
         return bool(found)

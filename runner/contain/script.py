@@ -48,13 +48,18 @@ class Script:
         What is found there again is compiled here, once: a compilation touches many pages. Whatever is out of the
         ordinary is left to the child, which tells what is wrong with it.
         """
-        content, self._directory = _looked_at(self.path)
+        content, self._directory = looked_at(self.path)
         if content != self._content:
             self._hold(content)
             self._code, self._is_new = None, True
         elif self._is_new and content is not None:
             self._is_new = False
             self._code = _compiled(content, self.path) if _is_simple(content) else None
+
+    @property
+    def seen(self) -> tuple[bytes | None, str | None]:
+        """What `look` found last."""
+        return self._content, self._directory
 
     def begin(self) -> None:
         """Runs in the *child*: make the module. One frozen before the fork would keep cycles of the stage alive."""
@@ -150,7 +155,7 @@ def _write(text: str) -> None:
         os.write(2, text.encode())
 
 
-def _looked_at(path: str) -> tuple[bytes | None, str | None]:
+def looked_at(path: str) -> tuple[bytes | None, str | None]:
     """Return what a regular file holds, and its directory without links, which the kernel knows of an open file.
 
     None for what is not known without waiting, or at all.

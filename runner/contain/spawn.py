@@ -40,8 +40,8 @@ class Spawner:
         self._free: list[Cell] = []
         self._taken: dict[int, Cell] = {}  # number of a launch -> where it is
 
-    def spawn(self, request: Request) -> int | None:
-        """Start the program of a stage and return its process; None where a fork has to try."""
+    def spawn(self, request: Request) -> tuple[int, int] | None:
+        """Start the program of a stage; return its process and its launch's number, or None where a fork has to try."""
         if request["affinity"] is not None or request["address_space"] is not None:
             return None
         opened: list[int] = []
@@ -60,7 +60,7 @@ class Spawner:
         if number in self._taken:
             self._free.append(self._taken.pop(number))
 
-    def _spawn_inside(self, request: Request, streams: list[int]) -> int:
+    def _spawn_inside(self, request: Request, streams: list[int]) -> tuple[int, int]:
         cell = self._free.pop() if self._free else Cell(self._enter)
         program, argv, env = request["program"], request["argv"], request["base"] | request["env"]
         number = self._tree.begin()
@@ -73,7 +73,7 @@ class Spawner:
         finally:
             self._tags.shed(number)
         self._taken[number] = cell
-        return pid
+        return pid, number
 
     def _enter(self) -> None:
         self._tags.fasten()

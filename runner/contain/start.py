@@ -9,10 +9,13 @@ Loaded by the launcher program only.
 from __future__ import annotations
 
 from runner.contain.child import fork_stage
+from runner.contain.prefork import Preforked
 from runner.contain.spawn import Spawner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runner.contain.child import Request
     from runner.contain.isolate import Isolation
     from runner.contain.tag import Tags
@@ -33,6 +36,9 @@ class Starter:
         can_spawn = tree.takes_all and zygote is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
         self._base: dict[bytes, bytes] = {}  # the last that came
+        self._preforked: Preforked | None = None  # of `prepared`
+        self._begun: dict[int, Preforked] = {}  # by process, until that has ended
+        self.prepared: Any = None  # the request of what is likely to be started next
 
     def load(self, modules: list[str], *, settle: bool) -> None:
         """Have a warm launcher load what stages will import; `settle`: these are all."""
@@ -41,19 +47,61 @@ class Starter:
             if settle:
                 self._zygote.settle()
 
-    def start(self, request: Request) -> tuple[int, int | None]:
-        """Start one stage; returns its process and, where that may still fail, what fork_stage does.
+    def prepare(self, request: Request) -> None:
+        """Take in what is likely to be started next, and begin with it where that does not show.
+
+        Raises Forked in the child of a zygote.
+        """
+        self.dismiss()
+        self._base = request.setdefault("base", self._base)
+        self.prepared = request
+        if self._zygote is not None and self._zygote.takes(request):
+            try:
+                self._preforked = Preforked(request, self._tree, self._isolation, self._zygote)
+            except OSError:
+                pass  # whoever starts it will be told
+
+    def start(self, request: Request) -> tuple[int, int, int | None]:
+        """Start one stage; returns its process, its key and, where that may still fail, what fork_stage does.
 
         Raises OSError when there is no descriptor or process, and in the child of a zygote Forked.
         """
+        if request is self.prepared:
+            self.prepared = None
+            preforked, self._preforked = self._preforked, None
+            if preforked is not None:
+                if preforked.begin():
+                    self._begun[preforked.pid] = preforked
+                    return preforked.pid, self._tree.key(preforked.number, preforked.pid), preforked.report
+                preforked.end()
         self._base = request.setdefault("base", self._base)
-        if self._spawner is not None and (pid := self._spawner.spawn(request)) is not None:
-            return pid, None
+        if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
+            return *spawned, None
         zygote = self._zygote
         if zygote is not None and not zygote.takes(request):
             zygote = None
-        self._tree.begin()
-        return fork_stage(request, self._tree, self._isolation, zygote)
+        number = self._tree.begin()
+        pid, report = fork_stage(request, self._tree, number, self._isolation, zygote)
+        return pid, self._tree.key(number, pid), report
+
+    @property
+    def waiting(self) -> set[int]:
+        """Return the process that waits for its stage's turn, if there is one."""
+        return set() if self._preforked is None else {self._preforked.pid}
+
+    def ended(self, pid: int) -> Request | None:
+        """To be called when a process was waited for; returns what to start anew, if it was killed before it began."""
+        if self._preforked is not None and self._preforked.pid == pid:
+            self._preforked.end(is_there=False)
+            self._preforked = None
+        begun = self._begun.pop(pid, None)
+        return None if begun is None or begun.has_begun() else begun.request
+
+    def dismiss(self) -> None:
+        """End the process that waits for its stage's turn, if there is one."""
+        if self._preforked is not None:
+            self._preforked.end()
+            self._preforked = None
 
     def over(self, key: int) -> None:
         """To be called when nothing is left of a launch, by its key in the tree."""

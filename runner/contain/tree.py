@@ -63,7 +63,7 @@ class ProcessTree:
         self._launches += 1
         return self._launches
 
-    def enter_stage(self, launcher: int) -> None:
+    def enter_stage(self, launcher: int, number: int) -> None:
         """Runs in the *child*: die with the launcher, and take in the orphans of this stage (both outlive exec)."""
         if not self.takes_all:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -71,11 +71,11 @@ class ProcessTree:
             if os.getppid() != launcher:
                 os._exit(127)  # it died before the first line above
         if self._tags is not None:
-            self._tags.put_on(self._launches)
+            self._tags.put_on(number)
 
-    def add(self, main: int) -> int:
-        """Take in the launch begun last, whose main process is there; returns its key."""
-        return self._launches if self._tags is not None else main
+    def key(self, number: int, main: int) -> int:
+        """The key of a launch, by its number and its main process."""
+        return number if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
         """The one of these launches that a process or thread is of. None: of none, or already gone."""
@@ -153,10 +153,10 @@ class SessionTree:
         """A launch has no number here."""
         return 0
 
-    def enter_stage(self, launcher: int) -> None:
+    def enter_stage(self, launcher: int, number: int) -> None:
         """Runs in the *child*; a launcher that dies is noticed by nobody."""
 
-    def add(self, main: int) -> int:
+    def key(self, number: int, main: int) -> int:  # noqa: ARG002 - has no number here
         """The key of a launch: its main process."""
         return main
 

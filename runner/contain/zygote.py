@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.contain.child import Request
-    from runner.contain.isolate import Isolation
 else:
     import _signal as signal
 
@@ -147,6 +146,12 @@ class Zygote:
                     sys.modules.setdefault(name, self._modules[name])
         return pid
 
+    @property
+    def program(self) -> tuple[str, tuple[bytes | None, str | None]]:
+        """What the last fork was for: the path of the program, and what was seen of it."""
+        assert self._script is not None
+        return self._script.path, self._script.seen
+
     def settle(self) -> None:
         """Load nothing more from here on, and make all that is the same for most stages; once."""
         if self._ending is not None:
@@ -196,19 +201,23 @@ class Zygote:
             return True
         return heeded(request["base"] | request["env"]) == self._heeded
 
-    def become(self, request: Request, isolation: Isolation, kept: int) -> Script:
-        """Runs in the *child*, isolated and connected: make it what a new interpreter is that has run nothing yet.
+    def become(self, request: Request, kept: Iterable[int]) -> Script:
+        """Runs in the *child*, isolated: make it what a new interpreter is that has run nothing yet.
 
-        Of the launcher's descriptors the one that is `kept` stays open.
+        Of the launcher's descriptors those that are `kept` stay open.
         """
         looks = "gc" in request["preload"]
         if self._starts_frozen != looks:  # what is frozen in every interpreter could not be told from ours any more
             (gc.unfreeze if looks else gc.freeze)()
         gc.enable()
-        isolation.become_program()
-        os.closerange(3, kept)
-        os.closerange(kept + 1, 1 << 20)
-        self._reset_signals()
+        first = 3
+        for one in sorted(kept):
+            os.closerange(first, one)
+            first = one + 1
+        os.closerange(first, 1 << 20)
+        signal.set_wakeup_fd(-1)
+        for number in self._handled:
+            signal.signal(number, signal.SIG_DFL)
         if request["base"] is self._env:
             own_environment.change(request["env"])
         else:
@@ -220,14 +229,19 @@ class Zygote:
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.argv[:] = sys.orig_argv[2:]
-        sys.path.insert(0, script.directory())
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
-        script.streams = self._fitting_streams(request)
         script.ending = self._ending
         return script
 
-    def _fitting_streams(self, request: Request) -> list[int]:
-        """Return the standard streams, made anew where an interpreter would make them otherwise than for /dev/null."""
+    def enter(self, request: Request, script: Script) -> None:
+        """Runs in the *child*, after `become`, connected: look around as an interpreter does that starts here.
+
+        The standard streams are made anew where one would make them otherwise than for /dev/null.
+        """
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.path.insert(0, script.directory())
         made = self._made[:]
         fits: dict[bytes | None, bool] = {None: True}
         for number, path in enumerate((request["stdin"], request["stdout"] or request["log"], request["log"])):
@@ -236,15 +250,7 @@ class Zygote:
                 fits[path] = stat.S_ISREG(status.st_mode) and status.st_blksize == self._null_block
             if not fits[path]:
                 made[number] = id(_open_stream(number, *self._streams[number]))
-        return made
-
-    def _reset_signals(self) -> None:
-        signal.set_wakeup_fd(-1)
-        for number in self._handled:
-            signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as every interpreter does when it starts
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        script.streams = made
 
     def _closure(self, names: Iterable[str]) -> set[str]:
         """Return what is loaded in an interpreter that has imported `names`."""

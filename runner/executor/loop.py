@@ -94,6 +94,7 @@ class Executor:
         self._heed_interrupts()
         self._wake_sleepers()
         self._start_ready()
+        self._prepare_next()
         return bool(self._running or self._sleeping or not self._committer.is_idle)
 
     def _hear(self) -> list[tuple[Job, Exit]]:
@@ -127,6 +128,11 @@ class Executor:
                 self._frontier.take(stage)
                 self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
             self._heed_interrupts()
+
+    def _prepare_next(self) -> None:
+        """Have the launcher do for the next stage what it can do before there is room."""
+        if self._ahead is not None and self._ahead[1].script is not None:
+            self._launcher.prepare(self._ahead[1])
 
     def _admits(self, stage: Stage) -> bool:
         return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 
 import pytest
 from pipeline_bench import PipelineBench
@@ -16,12 +17,26 @@ from runner.contain.zygote import PURE
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
+UNPREPARED = """
+import sys
+from runner import cli
+from runner.contain.client import Launcher
+Launcher.prepare = lambda launcher, launch: None
+sys.exit(cli.main(sys.argv[4:]))
+"""
+WAYS = {  # freshInterpreter, and what stands before the command of the run
+    "fresh": (True, ()),
+    "forked": (False, (sys.executable, "-c", UNPREPARED)),
+    "forked beforehand": (False, ()),
+}
+
+
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """Every probe, run by a fork and by a new interpreter: {probe: (how it ended, its log)} of each."""
-    found = []
+def ways(tmp_path_factory):
+    """Every probe in every way: {probe: (how it ended, its log)} by way."""
+    found = {}
     root = tmp_path_factory.mktemp("zygote") / "root"
-    for fresh in (False, True):
+    for way, (fresh, command) in WAYS.items():
         root.mkdir()  # at the same place, as paths are printed
         bench = PipelineBench(root)
         bench.write("helper.py", "WHO = 'the helper'\n")
@@ -35,11 +50,11 @@ def both(tmp_path_factory):
             ),
             defaults={"retry": {"attempts": 1}},
         )  # fmt: skip
-        done = bench.run("-k", "-j1")
+        done = bench.run("-k", "-j1", command=command)
         assert done.returncode == 1, done.stderr
-        found.append(ends_of(root))
+        found[way] = ends_of(root)
         bench.close()
-        root.rename(root.with_name(f"fresh-{fresh}"))
+        root.rename(root.with_name(way))
     return found
 
 
@@ -54,9 +69,10 @@ def ends_of(root):
     return found
 
 
+@pytest.mark.parametrize("way", ["forked", "forked beforehand"])
 @pytest.mark.parametrize("probe", PROBES)
-def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(both, probe):
-    (forked, forked_log), (fresh, fresh_log) = (each[probe] for each in both)
+def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(ways, probe, way):
+    (forked, forked_log), (fresh, fresh_log) = ways[way][probe], ways["fresh"][probe]
     lines = [log.decode("utf-8", "backslashreplace").splitlines() for log in (fresh_log, forked_log)]
     assert forked_log == fresh_log, "\n".join(difflib.unified_diff(*lines, "fresh", "forked", lineterm=""))
     assert forked == fresh
@@ -89,6 +105,31 @@ def pair(bench, first, second, **fields):
     )
     bench.succeed("-j1")
     return bench.read("second").decode()
+
+
+BESIDE = """
+import os, pathlib, time
+def beside():
+    for one in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        parent = one.read_text().rpartition(")")[2].split()[1]
+        if parent == str(os.getppid()) and one.parent.name != str(os.getpid()):
+            return True
+while not beside():
+    time.sleep(0.001)
+pathlib.Path("second.py").write_text(pathlib.Path("edited.py").read_text())
+pathlib.Path(os.environ["PIPELINE_OUTPUT_OUT"]).touch()
+"""
+
+
+def test_the_next_stage_is_forked_while_one_works_and_an_edit_meanwhile_is_seen(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.write("first.py", BESIDE)
+    bench.write("second.py", WRITES + "out.write_text('old')\n")
+    bench.write("edited.py", WRITES + "out.write_text('new')\n")
+    names = ("first", "second")
+    bench.define(*({"name": name, "processor": f"{name}.py", "outputs": {"out": name}} for name in names))
+    assert bench.run("-j1").returncode == 0
+    assert bench.read("second") == b"new"
 
 
 def test_what_one_stage_changes_in_the_library_no_other_sees(tmp_path):

@@ -36,10 +36,10 @@ open("log", "w").close()
 def spawn(*argv, **fields):
     request = {"program": argv[0], "argv": list(argv), "base": {}, "env": {}, "cwd": here, "stdin": None,
                "stdout": None, "log": here + b"/log", "affinity": None, "address_space": None}
-    pid = spawner.spawn(request | fields)
+    started = spawner.spawn(request | fields)
     assert tags.of(os.getpid()) is None, "the launcher is of no launch"
     assert sorted(os.listdir("/proc/self/fd")) == before
-    return pid
+    return started[0] if started else None
 def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 before = sorted(os.listdir("/proc/self/fd"))

@@ -1,0 +1,331 @@
+"""A launch that was prepared: its process waits for its turn, and nobody can tell."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from pipeline_bench import children, descendants, is_running, wait_for
+
+from runner.contain.client import Launch, Launcher
+from runner.levels import KERNEL, SCAN
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+WAITS = """
+import os, time
+open(os.environ["READY"], "w").close()
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.001)
+"""
+
+
+class Bench:
+    """A warm launcher, and a directory of scripts and logs."""
+
+    def __init__(self, launcher, directory):
+        self.launcher = launcher
+        self.directory = directory
+        self._count = 0
+        self.script("pid.py", "import os\nprint(os.getpid())\n")
+
+    def script(self, name, source):
+        (self.directory / name).write_text(textwrap.dedent(source))
+
+    def launch(self, name="pid.py", *words, env=None, **fields):
+        self._count += 1
+        log, script = self.directory / f"{self._count}.log", str(self.directory / name)
+        log.touch()
+        argv = [sys.executable, "-B", script, *words]
+        values = {"stdin": None, "stdout": None, "log": str(log), "script": script}
+        return Launch(
+            id=self._count, argv=argv, env={**WARM, **(env or {})}, cwd=str(self.directory), **values | fields
+        )
+
+    def prepared(self, *given, **fields):
+        """Prepare a launch; it, and the process that waits."""
+        launch, before = self.launch(*given, **fields), self.waiting()
+        self.launcher.prepare(launch)
+        return launch, wait_for(lambda: [pid for pid in self.waiting() if pid not in before])[0]
+
+    def waiting(self):
+        """The launcher's children, as numbered here, that are at a gate."""
+        return [pid for pid in children(self.launcher.pid) if _waits(pid)]
+
+    def started(self, *given, env=None, **fields):
+        """Start a stage that works until `finish` is called; its launch."""
+        self.script("waits.py", WAITS)
+        ready, go = self.directory / "ready", self.directory / "go"
+        launch = self.launch("waits.py", *given, env={"READY": str(ready), "GO": str(go), **(env or {})}, **fields)
+        self.launcher.submit(launch)
+        wait_for(ready.exists)
+        return launch
+
+    def finish(self):
+        (self.directory / "go").touch()
+        return self.ended()
+
+    def run(self, launch):
+        """Submit; how it ended, and what it printed."""
+        self.launcher.submit(launch)
+        return self.ended(), Path(launch.log).read_text()
+
+    def ended(self):
+        found = []
+        while not found:
+            assert select.select([self.launcher], [], [], 60)[0], "no end was reported"
+            found = self.launcher.receive()
+        assert len(found) == 1
+        return found[0]
+
+
+def _waits(pid):
+    """Whether a process has the descriptors of one that waits (its gate and its report), and sleeps in a pipe."""
+    try:
+        names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        call = Path(f"/proc/{pid}/syscall").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return len([name for name in names if name.startswith("pipe:")]) == 2 == len(names) - 3 and call != "running\n"
+
+
+def inside(pid):
+    """The number of a process in its own namespace."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
+
+
+@pytest.fixture(params=[SCAN, KERNEL])
+def bench(request, tmp_path):
+    with Launcher.start(request.param, warm=WARM) as launcher:
+        launcher.await_ready()
+        if launcher.refusal:
+            pytest.skip(f"this level cannot be had here: {launcher.refusal}")
+        yield Bench(launcher, tmp_path)
+
+
+def test_what_was_prepared_is_the_process_that_waited(bench):
+    launch, pid = bench.prepared()
+    number = inside(pid)
+    assert bench.run(launch)[1] == f"{number}\n"
+    assert children(bench.launcher.pid) == []
+
+
+def test_it_holds_nothing_while_it_waits(bench):
+    """No file of the stage is open or was looked into, and its standard streams are nobody's."""
+    os.mkfifo(bench.directory / "fifo")
+    bench.script("reads.py", "print(input())\n")
+    launch, pid = bench.prepared("reads.py", stdin=str(bench.directory / "fifo"))
+    names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in sorted(os.listdir(f"/proc/{pid}/fd"), key=int)]
+    assert names[:3] == ["/dev/null"] * 3 and all(name.startswith("pipe:") for name in names[3:])
+    bench.launcher.submit(launch)
+    (bench.directory / "fifo").write_text("a word\n")
+    assert bench.ended().code == 0
+    assert Path(launch.log).read_text() == "a word\n"
+
+
+def test_its_stage_is_told_what_it_was_prepared_with(bench):
+    bench.script("shows.py", "import os, sys\nprint(sys.argv[1:], os.environ['MINE'], os.getcwd())\n")
+    launch, _ = bench.prepared("shows.py", "one", "\u00fc", env={"MINE": "a value"})
+    assert bench.run(launch)[1] == f"['one', '\u00fc'] a value {bench.directory}\n"
+
+
+@pytest.mark.parametrize("change", ["edited", "removed", "elsewhere"])
+def test_a_program_that_has_changed_meanwhile_is_run_as_it_is(bench, change):
+    (bench.directory / "place").mkdir()
+    (bench.directory / "other").mkdir()
+    bench.script("place/it.py", "import sys\nprint('old', sys.path[0])\n")
+    (bench.directory / "link").symlink_to("place")
+    launch, pid = bench.prepared("link/it.py")
+    if change == "edited":
+        bench.script("place/it.py", "import sys\nprint('new', sys.path[0])\n")
+        expected = f"new {bench.directory}/place\n"
+    elif change == "removed":
+        (bench.directory / "place/it.py").unlink()
+        expected = (
+            f"{sys.executable}: can't open file '{bench.directory}/link/it.py': [Errno 2] No such file or directory\n"
+        )
+    else:
+        bench.script("other/it.py", "import sys\nprint('old', sys.path[0])\n")
+        (bench.directory / "link").unlink()
+        (bench.directory / "link").symlink_to("other")
+        expected = f"old {bench.directory}/other\n"
+    assert bench.run(launch)[1] == expected
+    assert not is_running(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV])
+def test_one_that_is_killed_while_it_waits_is_not_missed(bench, number):
+    launch, pid = bench.prepared()
+    os.kill(pid, number)
+    wait_for(lambda: pid not in children(bench.launcher.pid))
+    ended, said = bench.run(launch)
+    assert (ended.code, ended.signal, ended.failed_to_start, ended.left_behind) == (0, None, None, 0)
+    assert said.strip().isdecimal()
+    assert children(bench.launcher.pid) == []
+
+
+def test_one_that_is_killed_just_before_its_turn_is_not_missed(bench):
+    """It is stopped, so that it cannot have begun, whatever the launcher hears of first."""
+    launch, pid = bench.prepared()
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    bench.launcher.submit(launch)
+    os.kill(pid, signal.SIGKILL)
+    ended = bench.ended()
+    assert (ended.id, ended.code, ended.signal) == (launch.id, 0, None)
+    assert bench.waiting() == children(bench.launcher.pid) == []
+
+
+def test_one_that_is_stopped_goes_on_as_any_stage_does(bench):
+    launch, pid = bench.prepared(timeout=0.2, grace=0.2)
+    os.kill(pid, signal.SIGSTOP)
+    ended, _ = bench.run(launch)
+    assert ended.timed_out and ended.signal in (signal.SIGTERM, signal.SIGKILL)
+
+
+def test_only_the_last_that_was_prepared_waits(bench):
+    first, pid = bench.prepared()
+    second, _ = bench.prepared()
+    wait_for(lambda: not is_running(pid))
+    assert len(bench.waiting()) == 1
+    assert bench.run(first)[0].code == 0  # as any other
+    assert bench.run(second)[0].code == 0
+
+
+def test_prepared_twice_is_prepared_once(bench):
+    launch, pid = bench.prepared()
+    bench.launcher.prepare(launch)
+    number = inside(pid)
+    assert bench.run(launch)[1] == f"{number}\n"
+
+
+def test_what_was_changed_after_it_was_prepared_is_started_as_it_is(bench):
+    bench.script("shows.py", "import os\nprint(os.environ['MINE'])\n")
+    launch, _ = bench.prepared("shows.py", env={"MINE": "old"})
+    assert bench.run(launch.replace(env={**launch.env, "MINE": "new"}))[1] == "new\n"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"script": None}, {"program": "/bin/echo"}, {"address_space": 1 << 33}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_what_is_no_fork_does_not_wait_and_runs_all_the_same(bench, fields):
+    bench.started()
+    launch = bench.launch(**fields)
+    bench.launcher.prepare(launch)
+    bench.finish()
+    assert children(bench.launcher.pid) == []
+    ended, said = bench.run(launch)
+    assert ended.code == 0 and said.strip()
+
+
+def test_what_ended_stages_left_is_killed_and_what_waits_is_not(bench):
+    bench.script("leaves.py", """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(600)
+    """)  # fmt: skip
+    launch, pid = bench.prepared()
+    number = inside(pid)
+    for count in (1, 2, 3):
+        ended, _ = bench.run(bench.launch("leaves.py"))
+        assert (ended.code, ended.left_behind) == (0, 1), count
+    ended, said = bench.run(launch)
+    assert (said, ended.left_behind) == (f"{number}\n", 0)
+
+
+def test_a_prepared_stage_that_leaves_something_is_told_from_another(bench):
+    bench.script("leaves.py", "import os, time\nif os.fork() == 0:\n    time.sleep(600)\n")
+    launch, _ = bench.prepared("leaves.py")
+    bench.started()
+    ended, _ = bench.run(launch)
+    assert (ended.id, ended.left_behind) == (launch.id, 1)
+    assert bench.finish().left_behind == 0
+
+
+def test_its_time_begins_with_its_turn(bench):
+    bench.started()
+    launch, _ = bench.prepared(timeout=2)
+    end = os.times().elapsed + 2.5
+    while os.times().elapsed < end:
+        select.select([], [], [], 0.1)
+    bench.finish()
+    ended, _ = bench.run(launch)
+    assert (ended.code, ended.timed_out) == (0, False) and ended.seconds < 2
+
+
+@pytest.mark.parametrize("verb", ["terminate", "kill"])
+def test_it_is_no_stage_that_could_be_ended(bench, verb):
+    """What ends all stages leaves it alone: it is none yet, and its turn may come."""
+    bench.started()
+    launch, pid = bench.prepared()
+    number = inside(pid)
+    getattr(bench.launcher, verb)()
+    assert bench.ended().signal is not None
+    assert bench.run(launch)[1] == f"{number}\n"
+
+
+def test_it_ends_with_the_launcher(bench):
+    _, pid = bench.prepared()
+    bench.launcher.close()
+    assert not is_running(pid)
+
+
+def test_it_ends_with_a_launcher_that_is_killed(bench):
+    _, pid = bench.prepared()
+    os.kill(bench.launcher.pid, signal.SIGKILL)
+    wait_for(lambda: not is_running(pid))
+
+
+def test_where_there_is_no_process_for_it_its_stage_starts_later(bench):
+    launch, few = bench.launch(), Path(f"/proc/{bench.launcher.pid}/limits")
+    assert few.exists()
+    limits = _prlimit(bench.launcher.pid, f"{len(os.listdir(f'/proc/{bench.launcher.pid}/fd')) + 1}:4096")
+    bench.launcher.prepare(launch)
+    bench.launcher.prepare(bench.launch())  # heard after the first
+    assert children(bench.launcher.pid) == []
+    _prlimit(bench.launcher.pid, limits)
+    assert bench.run(launch)[0].code == 0
+
+
+def _prlimit(pid, limits):
+    subprocess.run(["prlimit", "--pid", str(pid), f"--nofile={limits}"], check=True)
+    return "4096:4096"
+
+
+RUNNER = """
+import os, sys
+from runner.contain.client import Launch, Launcher
+warm = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": sys.argv[1]}
+launcher = Launcher.start(sys.argv[2], warm=warm)
+launcher.await_ready()
+script = os.path.abspath("script.py")
+open("log", "w").close()
+argv, log = [sys.executable, "-B", script], os.path.abspath("log")
+launcher.prepare(Launch(1, argv, warm, os.getcwd(), None, None, log, script=script))
+print(launcher.pid, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("level", [SCAN, KERNEL])
+def test_it_ends_with_a_runner_that_is_killed(tmp_path, level):
+    (tmp_path / "script.py").write_text("print('has run')\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(ROOT), level], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as runner:  # fmt: skip
+        launcher = int(runner.stdout.readline())
+        (pid,) = wait_for(lambda: children(launcher))
+        wait_for(lambda: _waits(pid))
+        below = descendants(runner.pid)
+        runner.kill()
+        wait_for(lambda: not any(map(is_running, below)))
+    assert (tmp_path / "log").read_text() == ""
