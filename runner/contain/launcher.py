@@ -124,7 +124,7 @@ class Service:
             return
         for verb, content in requests:
             if verb == "launch":
-                self._launch(content if content is not None else self._starter.prepared)
+                self._launch(self._starter.prepared if content is None else self._starter.completed(content))
             elif verb == "prepare":
                 self._starter.prepare(content)
             elif verb in ("load", "settle"):

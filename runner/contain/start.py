@@ -47,14 +47,18 @@ class Starter:
             if settle:
                 self._zygote.settle()
 
+    def completed(self, request: Request) -> Request:
+        """To be called with each request, as they come: return it with the base of its environment."""
+        self._base = request.setdefault("base", self._base)
+        return request
+
     def prepare(self, request: Request) -> None:
         """Take in what is likely to be started next, and begin with it where that does not show.
 
         Raises Forked in the child of a zygote.
         """
         self.dismiss()
-        self._base = request.setdefault("base", self._base)
-        self.prepared = request
+        self.prepared = self.completed(request)
         if self._zygote is not None and self._zygote.takes(request):
             try:
                 self._preforked = Preforked(request, self._tree, self._isolation, self._zygote)
@@ -74,7 +78,6 @@ class Starter:
                     self._begun[preforked.pid] = preforked
                     return preforked.pid, self._tree.key(preforked.number, preforked.pid), preforked.report
                 preforked.end()
-        self._base = request.setdefault("base", self._base)
         if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
             return *spawned, None
         zygote = self._zygote

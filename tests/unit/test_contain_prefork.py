@@ -261,6 +261,16 @@ def test_its_time_begins_with_its_turn(bench):
     assert (ended.code, ended.timed_out) == (0, False) and ended.seconds < 2
 
 
+def test_environments_do_not_get_mixed_up(bench):
+    """Of one that is as long as the last only what is other comes through the pipe."""
+    bench.script("shows.py", "import os\nprint(os.environ.get('ONE'), os.environ.get('TWO'))\n")
+    first, _ = bench.prepared("shows.py", env={"ONE": "1"})
+    assert bench.run(bench.launch("shows.py", env={"TWO": "2"}))[1] == "None 2\n"
+    bench.script("shows.py", "import os\nprint(os.environ.get('ONE'), os.environ.get('TWO'), 'edited')\n")
+    assert bench.run(first)[1] == "1 None edited\n"
+    assert bench.run(bench.launch("shows.py", env={"TWO": "3"}))[1] == "None 3 edited\n"
+
+
 @pytest.mark.parametrize("verb", ["terminate", "kill"])
 def test_it_is_no_stage_that_could_be_ended(bench, verb):
     """What ends all stages leaves it alone: it is none yet, and its turn may come."""
