@@ -38,7 +38,7 @@ class StageLauncher(Launcher):
     ended: Callable[[], None] | None = None
 
     def prepare(self, launch: Launch) -> None:
-        """Nothing: how it is changed is known when it is submitted."""
+        """Nothing: how it is changed is known when it is submitted. So no stage of a check is forked beforehand."""
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""

@@ -63,8 +63,8 @@ def fork_stage(
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
     What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. With a
-    `gate`, a descriptor of a pipe, the child waits there before it does anything that shows: for a byte to go on, or
-    the end to end. Raises OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
+    `gate`, the reading end of a pipe, the child opens nothing of the stage's before a byte comes there; end-of-file
+    ends it. Raises OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
     """
     report, failure = os.pipe()
     launcher = os.getpid()
@@ -93,6 +93,7 @@ def _become(
         tree.enter_stage(launcher, number)
         tried[0] = b"entering its isolation"
         isolation.enter_stage()
+        tried[0] = b"becoming an interpreter"
         script = zygote.become(request, (failure,) if gate is None else (failure, gate)) if zygote else None
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what comes to one that waits ends it, and is not its stage's
         if gate is not None:
@@ -102,6 +103,7 @@ def _become(
         tried[0] = b"entering " + request["cwd"]
         os.chdir(request["cwd"])
         if zygote is not None and script is not None:
+            tried[0] = b"becoming an interpreter"
             zygote.enter(request, script)
             isolation.become_program()
             os.close(failure)

@@ -101,7 +101,7 @@ class Launcher:
         return self._replies
 
     def load(self, modules: Collection[str]) -> None:
-        """Have a warm launcher load what its stages will import, once. To be called before anything is submitted.
+        """Have a warm launcher load what its stages will import, once. To be called before any `prepare` or `submit`.
 
         Later a stage could have put something in the place of these files, so what comes later is left to the stages.
         One that was refused has its `refusal`.
@@ -112,14 +112,17 @@ class Launcher:
             self._ask("settle", sorted(more))
 
     def prepare(self, launch: Launch) -> None:
-        """Tell which launch is likely to be submitted next; it may start sooner then. Raises what `submit` does."""
-        if launch is not self._prepared:
+        """Tell which launch is likely to be submitted next, as it is now; a Python stage may start sooner then.
+
+        Raises what `submit` does. Who changes what is submitted passes nothing on.
+        """
+        if self._warm is not None and launch.script is not None and launch is not self._prepared:
             self._ask("prepare", self._encoded(launch))
             self._prepared = launch
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
-        if launch is self._prepared:  # and nothing was changed in it since
+        if launch is self._prepared:
             self._ask("launch", None)
             self._prepared = None
         else:

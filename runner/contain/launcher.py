@@ -45,7 +45,10 @@ LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not en
 
 
 class Service:
-    """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block."""
+    """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block.
+
+    What has waited for its stage's turn in vain is waited for when it has been killed.
+    """
 
     def __init__(
         self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation,
@@ -99,7 +102,7 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
-        self._starter.dismiss()
+        self._starter.prefork.dismiss()
         running = {pid: stage.key for pid, stage in self._running.items()}
         self._tree.send(running, signal.SIGKILL)
         try:
@@ -118,13 +121,16 @@ class Service:
         return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
 
     def _read_requests(self) -> None:
+        """Raises Forked in the child of a zygote."""
         requests = self._wire.receive()
         if requests is None:
             self._close()
             return
         for verb, content in requests:
+            if self._closing:
+                return  # meanwhile: whatever began now would go on
             if verb == "launch":
-                self._launch(self._starter.prepared if content is None else self._starter.completed(content))
+                self._launch(self._starter.taken(content))
             elif verb == "prepare":
                 self._starter.prepare(content)
             elif verb in ("load", "settle"):
@@ -137,7 +143,7 @@ class Service:
         if not self._closing:
             self._closing = True
             self._wire.close()
-            self._starter.dismiss()
+            self._starter.prefork.dismiss()
             self._stop(signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:
@@ -189,14 +195,12 @@ class Service:
                 continue
             if pid == 0:
                 break
-            unbegun = self._starter.ended(pid)
-            stage = self._running.pop(pid, None)
-            if stage is not None:
+            if pid in self._running:
+                stage = self._running.pop(pid)
+                self._ended[stage.key] = stage
                 stage.end(status, usage, time.monotonic())
-                if unbegun is not None and not stage.sent:
-                    self._launch(unbegun)
-                else:
-                    self._ended[stage.key] = stage
+            else:
+                self._starter.prefork.reaped(pid)
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
                 self._starter.over(stage.key)
@@ -205,7 +209,7 @@ class Service:
 
     def _sweep(self, *, childless: bool) -> bool:
         """Kill what ended stages left; False when that is nothing."""
-        others = self._running.keys() | self._starter.waiting
+        others = self._running.keys() | self._starter.prefork.processes
         found = self._tree.kill_left(others, self._ended, childless=childless)
         for pid, key in found.items():
             self._ended[key].left.add(pid)

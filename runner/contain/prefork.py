@@ -1,7 +1,7 @@
-"""A Python stage that is likely to be next, forked while others work.
+"""The launch that is likely to be next: a Python stage whose process is forked while others work.
 
-Its process gets as far as it can without anything that shows: it opens nothing of the stage's, and waits at a gate.
-When its turn comes, and its program is still what it was, the gate is opened; else it is ended, and another one is
+That gets as far as it can without opening anything of its stage's, and waits at a gate, the reading end of a pipe. When
+its turn comes, and its program is still what it was, a byte opens the gate; else it is ended, and another one is
 forked. A signal that comes while it waits ends it, and has no part in how the stage ends.
 
 Loaded by the launcher program only.
@@ -10,7 +10,6 @@ Loaded by the launcher program only.
 from __future__ import annotations
 
 import os
-import select
 
 from runner.contain.child import fork_stage
 from runner.contain.script import looked_at
@@ -27,43 +26,94 @@ else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 
-class Preforked:
-    """One such process: `pid`, the `number` of its launch in the tree, and `report` as fork_stage returns it."""
+class Prefork:
+    """The process that waits, if there is one: of one `request`, which is told by its identity."""
+
+    def __init__(self, tree: ProcessTree | SessionTree, isolation: Isolation, zygote: Zygote | None) -> None:
+        self._tree = tree
+        self._isolation = isolation
+        self._zygote = zygote
+        self._waiting: _Waiting | None = None
+        self.request: Request | None = None  # what was prepared last, and has not begun
+
+    @property
+    def processes(self) -> set[int]:
+        """Return the process that waits, or none."""
+        return set() if self._waiting is None else {self._waiting.pid}
+
+    def prepare(self, request: Request) -> None:
+        """Fork for this one and for no other, where a fork can be what it asks for. Raises Forked in the child."""
+        self.dismiss()
+        self.request = request
+        if self._zygote is not None and self._zygote.takes(request):
+            try:
+                self._waiting = _Waiting(request, self._tree, self._isolation, self._zygote)
+            except OSError:
+                pass  # there is no descriptor or process for it now; when it is its turn that is told
+
+    def begin(self, request: Request) -> tuple[int, int, int] | None:
+        """Return what Starter.start does if a process has waited for this one, and works now."""
+        if request is not self.request:
+            return None
+        self.request = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return None
+        if not waiting.begin():
+            waiting.end()
+            return None
+        return waiting.pid, self._tree.key(waiting.number, waiting.pid), waiting.report
+
+    def reaped(self, pid: int) -> None:
+        """To be called with every process that was waited for: it may be the one that waits, killed by somebody."""
+        if pid in self.processes and self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.close()
+
+    def dismiss(self) -> bool:
+        """End the process that waits, and return whether there was one."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.end()
+        return waiting is not None
+
+
+class _Waiting:
+    """A process at its gate: `pid`, the `number` of its launch in the tree, and `report` as fork_stage returns it."""
 
     def __init__(self, request: Request, tree: ProcessTree | SessionTree, isolation: Isolation, zygote: Zygote) -> None:
         """Raises OSError when there is no descriptor or process; in the child Forked."""
-        self.request = request
-        self._gate, self._opens = os.pipe()
+        self._request = request
+        gate, self._opens = os.pipe()
         self.number = tree.begin()
         try:
-            self.pid, self.report = fork_stage(request, tree, self.number, isolation, zygote, self._gate)
+            self.pid, self.report = fork_stage(request, tree, self.number, isolation, zygote, gate)
         except OSError:
-            os.close(self._gate)
             os.close(self._opens)
+            os.close(gate)
             raise
-        self._program = zygote.program
+        os.close(gate)
+        self._seen = zygote.seen  # kept here, since the next look at the same program changes it there
 
     def begin(self) -> bool:
-        """Let it be the stage. False where its program is another one by now: then it has to be ended."""
-        script, seen = self._program
-        if looked_at(script) != seen:
+        """Let it be the stage. False where its program is another one by now, or it is dead: it has to be ended."""
+        assert self._request["script"] is not None
+        if looked_at(os.fsdecode(self._request["script"])) != self._seen:
             return False
-        os.write(self._opens, b"\n")
+        try:
+            os.write(self._opens, b"\n")
+        except BrokenPipeError:
+            return False
         os.close(self._opens)
         return True
 
-    def has_begun(self) -> bool:
-        """Whether it came through the gate; to be asked once, when it has ended. Else it was killed just before."""
-        poll = select.poll()
-        poll.register(self._gate, select.POLLIN)
-        waits = any(event & select.POLLIN for _, event in poll.poll(0))
-        os.close(self._gate)
-        return not waits
+    def end(self) -> None:
+        """End it, and wait for that."""
+        self.close()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
-    def end(self, *, is_there: bool = True) -> None:
-        """End it, and wait for that; where it has ended by itself, and was waited for, it is not there."""
-        for descriptor in (self._opens, self._gate, self.report):
-            os.close(descriptor)
-        if is_there:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+    def close(self) -> None:
+        """Close our ends of its pipes."""
+        os.close(self._opens)
+        os.close(self.report)

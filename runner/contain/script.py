@@ -58,7 +58,7 @@ class Script:
 
     @property
     def seen(self) -> tuple[bytes | None, str | None]:
-        """What `look` found last."""
+        """What looked_at found last."""
         return self._content, self._directory
 
     def begin(self) -> None:

@@ -59,12 +59,12 @@ class ProcessTree:
         self.takes_all = dies_with_runner and self._tags is not None
 
     def begin(self) -> int:
-        """What is started next is a launch of its own; returns its number."""
+        """Return the number of a new launch."""
         self._launches += 1
         return self._launches
 
     def enter_stage(self, launcher: int, number: int) -> None:
-        """Runs in the *child*: die with the launcher, and take in the orphans of this stage (both outlive exec)."""
+        """Runs in the *child* of the launch `number`: die with the launcher, take in orphans (both outlive exec)."""
         if not self.takes_all:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self._prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -95,9 +95,9 @@ class ProcessTree:
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
         """SIGKILL what launches that ended (keys) left; returns those processes, each with the key of who left it.
 
-        `running` are the main processes of others. To be called until it returns nothing: what forks while it is killed
-        shows up as a child of ours next time. `childless`: wait(2) has just said that there is no child at all, which
-        is the usual case and costs nothing.
+        `running` are the main processes of others, and what waits to be one. To be called until it returns nothing:
+        what forks while it is killed shows up as a child of ours next time. `childless`: wait(2) has just said that
+        there is no child at all, which costs nothing to look through.
         """
         if childless or not ended:
             return {}

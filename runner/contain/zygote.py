@@ -147,10 +147,10 @@ class Zygote:
         return pid
 
     @property
-    def program(self) -> tuple[str, tuple[bytes | None, str | None]]:
-        """What the last fork was for: the path of the program, and what was seen of it."""
+    def seen(self) -> tuple[bytes | None, str | None]:
+        """What looked_at found of the program of the last fork."""
         assert self._script is not None
-        return self._script.path, self._script.seen
+        return self._script.seen
 
     def settle(self) -> None:
         """Load nothing more from here on, and make all that is the same for most stages; once."""
@@ -234,9 +234,10 @@ class Zygote:
         return script
 
     def enter(self, request: Request, script: Script) -> None:
-        """Runs in the *child*, after `become`, connected: look around as an interpreter does that starts here.
+        """Runs in the *child*, after `become`, when it is connected and in its directory: do the rest.
 
-        The standard streams are made anew where one would make them otherwise than for /dev/null.
+        That is the signals that Python ignores or handles, `sys.path[0]`, and the standard streams, which are made anew
+        where an interpreter would make them otherwise than for /dev/null.
         """
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_IGN)

@@ -131,7 +131,7 @@ class Executor:
 
     def _prepare_next(self) -> None:
         """Have the launcher do for the next stage what it can do before there is room."""
-        if self._ahead is not None and self._ahead[1].script is not None:
+        if self._ahead is not None and not self._stopping.has_begun:
             self._launcher.prepare(self._ahead[1])
 
     def _admits(self, stage: Stage) -> bool:

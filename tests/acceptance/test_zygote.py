@@ -22,7 +22,7 @@ import sys
 from runner import cli
 from runner.contain.client import Launcher
 Launcher.prepare = lambda launcher, launch: None
-sys.exit(cli.main(sys.argv[4:]))
+sys.exit(cli.main(sys.argv[sys.argv.index("runner") + 1 :]))
 """
 WAYS = {  # freshInterpreter, and what stands before the command of the run
     "fresh": (True, ()),
@@ -111,10 +111,15 @@ BESIDE = """
 import os, pathlib, time
 def beside():
     for one in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        parent = one.read_text().rpartition(")")[2].split()[1]
+        try:
+            parent = one.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue  # it has just ended
         if parent == str(os.getppid()) and one.parent.name != str(os.getpid()):
             return True
+end = time.monotonic() + 60
 while not beside():
+    assert time.monotonic() < end, "nobody has been forked beforehand"
     time.sleep(0.001)
 pathlib.Path("second.py").write_text(pathlib.Path("edited.py").read_text())
 pathlib.Path(os.environ["PIPELINE_OUTPUT_OUT"]).touch()
@@ -130,6 +135,33 @@ def test_the_next_stage_is_forked_while_one_works_and_an_edit_meanwhile_is_seen(
     bench.define(*({"name": name, "processor": f"{name}.py", "outputs": {"out": name}} for name in names))
     assert bench.run("-j1").returncode == 0
     assert bench.read("second") == b"new"
+
+
+SHOWS_ENVIRONMENT = """
+import json, os, sys
+if os.environ["PIPELINE_STAGE"] == "fails" and os.environ["PIPELINE_ATTEMPT"] == "1":
+    sys.exit(75)
+json.dump(dict(os.environ), open(os.environ["PIPELINE_OUTPUT_OUT"], "w"))
+"""
+
+
+def test_no_stage_gets_the_environment_of_one_that_was_prepared_before_a_retry(tmp_path):
+    """Of environments with the same names only what is other goes to the launcher, so it has to know which was last."""
+    bench = PipelineBench(tmp_path)
+    bench.write("shows.py", SHOWS_ENVIRONMENT)
+    enforced = {"resources": {"memoryMiB": 500, "enforce": True}}  # no fork, so no process can wait for it
+    own = {"fails": {"MODE": "a"}, "other": {"ONLY_OTHER": "1"}, "third": {"MODE": "b"}, "fourth": {"MODE": "c"}}
+    bench.define(
+        *(
+            {"name": name, "processor": "shows.py", "env": env, "outputs": {"out": name},
+             "retry": {"attempts": 2, "delaySeconds": 0}, **(enforced if name == "other" else {})}
+            for name, env in own.items()
+        )
+    )  # fmt: skip
+    bench.succeed("-j1")
+    names = {"MODE", "ONLY_OTHER"}
+    found = {name: json.loads(bench.read(name)) for name in own}
+    assert {name: {one: env[one] for one in names & set(env)} for name, env in found.items()} == own
 
 
 def test_what_one_stage_changes_in_the_library_no_other_sees(tmp_path):
