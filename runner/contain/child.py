@@ -118,12 +118,16 @@ def _become(
         os.kill(os.getpid(), signal.SIGINT)
         os._exit(128 + signal.SIGINT)
     except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
-        code = error.errno or 0 if isinstance(error, OSError) else 0
-        text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
         try:
-            os.write(failure, b"%d %s%s" % (code, tried[0], text))
+            os.write(failure, _told(error, tried[0]))
         finally:
             os._exit(127)
+
+
+def _told(error: BaseException, tried: bytes) -> bytes:
+    code = error.errno or 0 if isinstance(error, OSError) else 0
+    text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
+    return b"%d %s%s" % (code, tried, text)
 
 
 def _wait(gate: int) -> None:
