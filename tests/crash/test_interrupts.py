@@ -7,10 +7,9 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from pipeline_bench import descendants, kill, shell, wait_for
+from pipeline_bench import descendants, kill, open_files, shell, wait_for
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
 WAITS = """
@@ -127,7 +126,7 @@ def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
     before.symlink_to(sys.executable)  # nobody writes to it, so its digest will hold
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT", inputs={"before": "before.bin", "big": "big.bin"}))
     process = bench.start()
-    wait_for(lambda: reads(process.pid, "big.bin"), "hashing")
+    wait_for(lambda: any(file.endswith("big.bin") for file in open_files(process.pid)), "hashing")
     began = time.monotonic()
     to_runner(process, signal.SIGTERM)
     process.communicate(timeout=20)
@@ -135,10 +134,3 @@ def test_an_interrupt_while_inputs_are_hashed_ends_the_run_at_once(bench):
     assert time.monotonic() - began < 1.0
     assert not bench.exists("out")
     assert str(before) in json.loads(bench.read("state/files.json"))["files"]  # the next run need not read it
-
-
-def reads(pid, name):
-    try:
-        return any(os.readlink(link).endswith(name) for link in Path(f"/proc/{pid}/fd").iterdir())
-    except FileNotFoundError:
-        return False

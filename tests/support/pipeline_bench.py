@@ -179,6 +179,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def open_files(pid: int) -> list[str]:
+    """What its descriptors are of, in the order of their numbers; none of a process that is gone."""
+    found, place = [], f"/proc/{pid}/fd"
+    with contextlib.suppress(FileNotFoundError):
+        for number in sorted(os.listdir(place), key=int):
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                found.append(os.readlink(f"{place}/{number}"))
+    return found
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     try:
         os.kill(pid, number)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline_bench import children, descendants, is_running, wait_for
+from pipeline_bench import children, descendants, is_running, open_files, wait_for
 
 from runner.contain.client import Launch, Launcher
 from runner.contain.prefork import _Waiting
@@ -125,11 +125,10 @@ def test_it_holds_nothing_while_it_waits(bench):
     launch, pid = bench.prepared("reads.py", stdin=str(bench.directory / "fifo"))
     bench.descriptors()
 
-    def open_there():
-        names = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
-        return [os.readlink(f"/proc/{pid}/fd/{name}").partition(":")[0] for name in names]
+    def kinds():
+        return [file.partition(":")[0] for file in open_files(pid)]
 
-    wait_for(lambda: open_there() == ["/dev/null"] * 3 + ["pipe"] * 2)  # its gate, and what tells of a failure
+    wait_for(lambda: kinds() == ["/dev/null"] * 3 + ["pipe"] * 2)  # its gate, and what tells of a failure
     bench.launcher.submit(launch)
     (bench.directory / "fifo").write_text("a word\n")
     assert bench.ended().code == 0
