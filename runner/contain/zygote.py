@@ -12,6 +12,7 @@ import io
 import os
 import stat
 import sys
+from _frozen_importlib_external import PathFinder  # as importlib.machinery has it, which is not there yet
 
 from runner.contain import own_environment
 from runner.contain.ending import Ending
@@ -169,10 +170,12 @@ class Zygote:
         gc.disable()  # there is no garbage in cycles here
 
     def _add_made_modules(self) -> None:
-        """Modules that one which is no package has made of itself, as typing does typing.io, come with that one."""
+        """What no finder would find comes with what is above it, which put it there (typing.io, collections.abc)."""
         for name in self._modules.keys() - self._loaded:
-            maker = name.rpartition(".")[0]
-            if maker in self._modules and not hasattr(self._modules[maker], "__path__"):
+            spec, maker = getattr(self._modules[name], "__spec__", None), name.rpartition(".")[0]
+            if maker not in self._modules or (spec is not None and spec.name == name):
+                continue
+            if not PathFinder.find_spec(name, getattr(self._modules[maker], "__path__", ())):
                 self._needs.setdefault(maker, set()).add(name)
 
     def _look(self, request: Request) -> Script:

@@ -20,17 +20,24 @@ class UnavailableError(Exception):
 
 
 def pythons():
-    """Return the interpreters of this machine, 3.11 to 3.14, by their version."""
-    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
-    for version in ("3.11", "3.12", "3.13", "3.14"):
-        kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-        candidates = [*kept, shutil.which(f"python{version}")]
-        for path in (one for one in candidates if one and version not in found):
-            words = [path, "-I", "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            if done.stdout.strip() == version:
-                found[version] = str(path)
-    return found
+    """Return the interpreters of this machine, 3.11 to 3.14, by their version: of each the newest that makes venvs."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = {here: sys.executable}
+    for version in {"3.11", "3.12", "3.13", "3.14"} - {here}:
+        kept = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+        candidates = [*kept, shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
+        if usable := [one for path in candidates if path and os.path.exists(path) for one in _usable(path, version)]:
+            found[version] = max(usable)[1]
+    return dict(sorted(found.items()))
+
+
+def _usable(path, version):
+    """Yield the third number of an interpreter's version, and where it is, if it is of this one and can make a venv."""
+    asked = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.version_info[2], sys.executable)"
+    done = subprocess.run([path, "-I", "-c", asked], capture_output=True, text=True, check=False)
+    words = done.stdout.strip().split(" ", 2)
+    if words[0] == version:
+        yield int(words[1]), words[2]
 
 
 def environment(python, requirement):

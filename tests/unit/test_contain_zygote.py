@@ -94,3 +94,42 @@ def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path, i
     )
     ended, said = start(script="asks.py", preload=imports)
     assert (ended.code, said) == (0, f"{passed_over} True True\n")
+
+
+FORKS = """
+import sys
+loaded, importers = frozenset(sys.modules), frozenset(sys.path_importer_cache)
+sys.path.insert(0, {root!r})
+import os, resource
+from runner.contain import zygote
+zygote.PURE |= {{"maker", "finder", "asker"}}
+it = zygote.Zygote(loaded, importers)
+it.load(["maker", "finder", "asker"])
+request = {{"base": {{}}, "env": {{}}, "script": b"maker/__init__.py", "preload": {preload!r}}}
+if it.fork(request) == 0:
+    print([name for name in ("maker.made", "finder.found") if name in sys.modules])
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("preload", "expected"),
+    [(("maker",), ["maker.made"]), (("finder",), []), (("asker",), ["finder.found"]), ((), [])],
+    ids=["put there by its package", "found, but not asked for", "found, and asked for", "of another stage"],
+)
+def test_a_module_of_another_name_is_there_for_whom_it_would_be(tmp_path, preload, expected):
+    """As collections.abc is one: put there by collections from Python 3.13.1 on, and before by a file of its own."""
+    for name, source in {
+        "maker": "import sys, json\nsys.modules['maker.made'] = json\n",
+        "finder": "",
+        "finder/found": "import sys, json\nsys.modules['finder.found'] = json\n",
+        "asker": "import finder.found\n",
+    }.items():
+        file = tmp_path / (f"{name}.py" if "/" in name else f"{name}/__init__.py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source)
+    code = FORKS.format(root=str(ROOT), preload=preload)
+    shown = subprocess.run([sys.executable, "-Bc", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (shown.stdout, shown.stderr) == (f"{expected}\n", "")
