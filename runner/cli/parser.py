@@ -32,11 +32,11 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
     first = words[0]
     verb = first if first in VERBS else "run"
-    rest = list(words[1:] if first in VERBS else words)
+    rest = _with_wait(list(words[1:] if first in VERBS else words))
     parser = _Parser(verb, stdout)
-    given, extras = parser.parse_known_intermixed_args(_with_wait(rest))
+    given, extras = parser.parse_known_intermixed_args(rest)
     if extras:
-        parser.refuse(extras)
+        parser.refuse(extras, rest)
     named = [*([given.spec] if given.spec is not None else []), *given.stages]
     spec = getattr(given, "pipeline", None)
     if VERBS[verb].words and spec is None:
@@ -130,10 +130,14 @@ class _Parser(argparse.ArgumentParser):
             message = f"{where}: expects a number"
         raise UsageError(Fault("", message, f"see {self.prog} --help"))
 
-    def refuse(self, extras: Sequence[str]) -> NoReturn:
-        """Raise UsageError for words that are no option and no argument, with the option that may be meant."""
+    def refuse(self, extras: Sequence[str], words: Sequence[str]) -> NoReturn:
+        """Raise UsageError for `extras`, which are no option and no argument; tell which option may be meant."""
         from difflib import get_close_matches
 
+        if extras[0] not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
+            whole = next(word for word in words if word.endswith(extras[0][1:]))
+            flag = f"-{whole.removesuffix(extras[0][1:])[-1]}"
+            self.error(f"{'/'.join(self._option_string_actions[flag].option_strings)}: ignored explicit argument")
         word = extras[0].partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         near = get_close_matches(word, known, 1) if word.startswith("--") else []

@@ -288,5 +288,6 @@ def test_a_spec_that_is_not_there_is_told_the_same_by_every_verb_with_the_neares
 
 
 def test_an_option_of_another_verb_is_told_as_that(spec) -> None:
-    shown = offpipe("plan", spec, "--offline", "strict")
-    assert shown.stderr == "error: no option --offline\nhint: it is one of offpipe run\n"
+    for option in (["--offline", "strict"], ["--wait"]):
+        shown = offpipe("plan", spec, *option)
+        assert shown.stderr == f"error: no option {option[0]}\nhint: it is one of offpipe run\n"
