@@ -187,7 +187,7 @@ def trees():
     with tarfile.open(archive) as packed:
         print(sorted((one.name, one.size, oct(one.mode)) for one in packed))
     shutil.rmtree("tree")
-    print(subprocess.run([sys.executable, "-m", "compileall", "-qj2", "."], check=False).returncode)
+    print(subprocess.run([sys.executable, "-m", "compileall", "-q", "."], check=False).returncode)
 
 
 HARMLESS = (
