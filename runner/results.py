@@ -126,6 +126,15 @@ class RunResult(Record):
         """Return how many stages ended with `status`."""
         return sum(result.status == status for result in self.stages.values())
 
+    def unstarted(self) -> tuple[list[str], list[str]]:
+        """Return the stages that were never started: those that need what failed, and those that only came after it."""
+        needing: list[str] = []
+        after: list[str] = []
+        for stage in self.stages.values():
+            if stage.status == BLOCKED and stage.fault:
+                (needing if stage.fault.what.startswith(BLOCKED_BY) else after).append(stage.name)
+        return needing, after
+
 
 def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:
     """Return one entry for each program, family and kind."""

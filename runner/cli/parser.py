@@ -56,7 +56,7 @@ def _check_count(parser: _Parser, verb: str, named: Sequence[str]) -> None:
     if "..." not in words and len(named) > ("STAGE" in words):
         parser.error(f'unexpected argument "{named[-1]}"')
     if words.endswith(" STAGE") and not named:
-        parser.error("no stage given")
+        raise UsageError(Fault("", "no stage given", f"{PROGRAM} plan lists them"))
 
 
 def _require_spec_or_verb(word: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner import api
 from runner.cli.params import read_params
-from runner.display.words import fault_text, printable, printable_lines, warning_text
+from runner.display.words import fault_text, near_path, printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
 from runner.levels import STRICT
 from runner.record.files import open_regular
@@ -110,7 +110,7 @@ def graph(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: AR
     return EXIT_OK
 
 
-def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
+def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
     if not asked.stages:
         events = api.read_events(asked.spec, _options(asked), asked.given.run)
@@ -119,6 +119,8 @@ def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG0
     path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run)
     escape = stdout.isatty()
     with open(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            stderr.write(f"note: {near_path(path)} is empty\n")
         while (chunk := file.read(_CHUNK)) and stdout.failure is None:
             if escape:
                 chunk += file.readline()

@@ -39,17 +39,14 @@ def _retryable(result: StageResult) -> int | None:
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:
-    """Yield which stages were never started: those that need what failed, then those that only came after it."""
-    found: dict[bool, list[str]] = {True: [], False: []}
-    for stage in result.stages.values():
-        if stage.status == results.BLOCKED and stage.fault:
-            found[stage.fault.what.startswith(results.BLOCKED_BY)].append(stage.name)
-    if found[True]:
-        yield f"blocked by what failed: {_listed(found[True])}"
-    if found[False]:
+    """Yield which stages were never started, and why."""
+    needing, after = result.unstarted()
+    if needing:
+        yield f"blocked by what failed: {_listed(needing)}"
+    if after:
         hint = " (-k starts what does not need it)" if result.status == results.FAILED else ""
         event = "interrupt" if result.status == results.INTERRUPTED else "failure"
-        yield f"not started after the {event}: {_listed(found[False])}{hint}"
+        yield f"not started after the {event}: {_listed(after)}{hint}"
 
 
 def _listed(names: Sequence[str]) -> str:

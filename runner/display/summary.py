@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.results import RunResult, StageResult
 
-_ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, results.INTERRUPTED, results.SKIPPED)
+_AFTER = "not started"  # though blocked by nothing that it needs
+_ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _AFTER, results.INTERRUPTED, results.SKIPPED)
 
 
 def summary_text(result: RunResult) -> str:
     """Return the summary of a run and the head of the ledger."""
-    counts = {status: result.count(status) for status in _ORDER}
+    needing, after = map(len, result.unstarted())
+    counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _AFTER: after}
     if result.status == results.SUCCEEDED and counts[results.SKIPPED] == len(result.stages):
         text = f"nothing to do, {counts[results.SKIPPED]} up to date"
     else:

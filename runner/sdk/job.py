@@ -33,6 +33,7 @@ else:
     Data = None
 
 SMALLEST_READ = 256
+_GZIP = b"\x1f\x8b"  # how a file begins that is compressed so (RFC 1952, 2.3.1)
 USUAL_LINE = 80  # bytes, until the first block tells
 NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
 
@@ -245,7 +246,12 @@ class Job(Generic[Data]):
         before = end_of_line(self._block, self._lines_given() - 1) if self._by_line and self._lines_given() > 1 else 0
         at = self._source.offset - len(self._block) + before + error.start
         what = f"byte 0x{error.object[error.start]:02x} at offset {at} is not {self._encoding}"
-        return InputError(Fault(self._source.path, what, 'pass errors="surrogateescape", or no encoding to get bytes'))
+        hint = 'pass errors="surrogateescape", or no encoding to get bytes'
+        if at == 1 and error.object.startswith(_GZIP):
+            hint = (
+                "it is compressed with gzip, and has no lines: unpack it in a stage before, or open it with gzip.open"
+            )
+        return InputError(Fault(self._source.path, what, hint))
 
 
 def _as_kind(data: object, kind: type) -> object:

@@ -104,6 +104,7 @@ def test_stages_that_were_not_started_are_named_with_the_option_that_starts_them
     shown = pipeline("run", "-j1")
     assert "blocked by what failed: count\n" in shown.stderr
     assert "not started after the failure: alone (-k starts what does not need it)\n" in shown.stderr
+    assert "demo: 1 failed, 1 blocked, 1 not started in " in shown.stdout
     shown = pipeline("run", "-j1", "-k")
     assert "blocked by what failed: count\n" in shown.stderr and "not started" not in shown.stderr
 
@@ -114,6 +115,8 @@ def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipel
     shown = pipeline("run").stderr
     assert "flaky: failed with exit 75\nhint: 75 is retryable: set retry.attempts, or run again\n" in shown
     assert "more:" not in shown and "(empty)\n" in shown
+    told = pipeline("log", "flaky")
+    assert re.fullmatch(r"note: .*/flaky\.1\.log is empty\n", told.stderr) and told.stdout == "", told.stderr
     pipeline.stages[0]["retry"] = {"attempts": 2, "delaySeconds": 0}
     pipeline.write()
     assert "retryable" not in pipeline("run").stderr

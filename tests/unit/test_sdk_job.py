@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -429,6 +430,13 @@ def test_the_offset_of_bad_text_is_that_in_its_file(tmp_path):
         stage.lines("text", encoding="utf-8") as job,
     ):
         list(job)
+
+
+def test_a_compressed_file_is_told_as_that_where_text_is_asked_for(tmp_path):
+    bench = StageBench(tmp_path, {"text": [gzip.compress(b"a line\n")]})
+    with pytest.raises(InputError) as ended, sdk.Stage(bench.begin_attempt()).lines("text", encoding="utf-8") as job:
+        list(job)
+    assert "0x8b at offset 1" in str(ended.value) and "with gzip" in ended.value.faults[0].hint
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp037"])
