@@ -66,9 +66,9 @@ class Prefork:
 
     def reaped(self, pid: int) -> None:
         """To be called with every process that was waited for: it may be the one that waits, killed by somebody."""
-        if pid in self.processes and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.close()
+        if self._waiting is not None and self._waiting.pid == pid:
+            self._waiting.close()
+            self._waiting = None
 
     def dismiss(self) -> bool:
         """End the process that waits, and return whether there was one."""
