@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.api.journal import new_run_id
+from runner.api.journal import Journal, new_run_id
+from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.api.options import Options
     from runner.api.session import Session
+    from runner.contain.client import Launcher
     from runner.errors import Fault
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
@@ -30,15 +32,36 @@ def recovered_runs(session: Session, options: Options, warn: Callable[[Fault], N
 
 
 def run_to_go_on(recovered: list[OpenRun], options: Options) -> OpenRun | None:
-    """Return the run that this one is a part of, newest first: the one asked for, or one of no other stages.
+    """Return the run that this one is a part of: the one asked for, or the newest of those it covers."""
+    if options.run_id:
+        return next(one for one in recovered if one.run == options.run_id)
+    fitting = covered(recovered, options)
+    return fitting[-1] if fitting else None
+
+
+def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
+    """Return the runs of no other stages, oldest first: when this one has succeeded, all of their work is done too.
 
     A run of named stages must not end, and so close, a run in which others failed.
     """
-    if options.run_id:
-        return next(one for one in recovered if one.run == options.run_id)
     named = set(options.stages)
-    fitting = [one for one in recovered if not named or (one.selected and named.issuperset(one.selected))]
-    return fitting[-1] if fitting else None
+    return [one for one in recovered if not named or (one.selected and named.issuperset(one.selected))]
+
+
+def end_others(
+    session: Session, options: Options, others: list[OpenRun], launcher: Launcher, stages: Mapping[str, StageResult]
+) -> str | None:
+    """End runs that were covered by one that has just succeeded; return the ledger's head, or None if there are none.
+
+    One that is sealed by a key that nobody gave stays open.
+    """
+    head = None
+    skipped = {name: StageResult(name, SKIPPED, key=one.key) for name, one in stages.items()}
+    for other in others:
+        if session.seal.of(other.key_id) is not None:
+            session.head = session.read_head()
+            head = Journal.begin(session, options, other, launcher).end(SUCCEEDED, skipped, 0.0)
+    return head
 
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from runner import results
 from runner.api.journal import Journal, close_ended, record_noop
 from runner.api.locking import last_holder
-from runner.api.open_runs import new_run, recovered_runs, run_to_go_on
+from runner.api.open_runs import covered, end_others, new_run, recovered_runs, run_to_go_on
 from runner.api.refusals import refuse, refuse_newer
 from runner.api.remember import remember
 from runner.api.session import Session
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
+    from runner.record.recovery import OpenRun
 
 
 class Listener(Protocol):
@@ -223,7 +224,8 @@ def _run_holding(
             launcher.load(session.imports)
             lock.write_holder(holder(mine.run, launcher))
             journal = Journal.begin(session, options, mine, launcher)
-            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, clock)
+            others = [one for one in covered(recovered, options) if one is not mine]
+            return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, others, clock)
         finally:
             launcher.close()
             lock.forget_launcher()
@@ -231,8 +233,9 @@ def _run_holding(
 
 def _execute(
     session: Session, options: Options, plan: Plan, began: float, interrupts: Interrupts, heard: Ticker,
-    manager: PluginManager, launcher: Launcher, journal: Journal, clock: Clock | None,
+    manager: PluginManager, launcher: Launcher, journal: Journal, others: list[OpenRun], clock: Clock | None,
 ) -> RunResult:  # fmt: skip
+    """Do the work of a run that has begun; where all of it succeeds, `others` are ended with it."""
     from runner.api.surroundings import policy, surroundings
     from runner.clock import Monotonic
     from runner.executor.loop import Executor
@@ -254,6 +257,8 @@ def _execute(
         publisher.sync()
         seconds = time.monotonic() - began
         head = journal.end(status, stages, seconds)
+        if status == results.SUCCEEDED:
+            head = end_others(session, options, others, launcher, stages) or head
     except OffpipeError:
         launcher.close()
         attempts.give_up()

@@ -98,6 +98,23 @@ def test_work_that_comes_after_it_is_another_run(bench):
     assert events(bench)[1:] == [("closed", "mine"), ("opened", "next"), ("closed", "next")]
 
 
+@pytest.mark.parametrize("stages", [[], ["b"]], ids=["all", "some"])
+def test_a_run_that_succeeds_ends_every_open_run_of_no_other_stages(bench, stages):
+    bench.define(shell("a", FAIL_ONCE), shell("b", "exit 1"), shell("c", "exit 1"))
+    assert bench.run("-k").returncode == 1
+    assert bench.run("run", "b").returncode == 1
+    assert bench.run("run", "c").returncode == 1
+    whole, of_b, of_c = read_head(ledger(bench)).open_runs
+    bench.define(shell("a", OK), shell("b", OK), shell("c", OK))
+    bench.succeed("run", *stages)
+    still = [] if not stages else [whole, of_c]
+    assert sorted(read_head(ledger(bench)).open_runs) == sorted(still)
+    for run in (whole, of_b, of_c):
+        assert (log_of(bench, run)[-1] == "run.end") == (run not in still)
+    assert bench.run("verify").returncode == (3 if still else 0)
+    assert bench.run("status", "--exit-code").returncode == (3 if still else 0)
+
+
 @pytest.mark.parametrize("torn", [0, 40])
 def test_a_run_with_nothing_to_do_that_died_in_its_log_goes_on_in_it(bench, torn):
     """Both records are one write; `torn` bytes of the second, or none of it, came to the disk."""
