@@ -37,17 +37,19 @@ class Log:
 
 
 class Attempts:
-    """Those of a run; `hold` keeps the sync of one job from ending, `refuse` makes it fail."""
+    """Those of a run; `hold` keeps the sync of one job from ending (`held`: it has begun), `refuse` makes it fail."""
 
     def __init__(self, *, durable=True):
         self.durable = durable
         self.log = Log()
         self.done = []
         self.hold = {}
+        self.held = threading.Event()
         self.refuse = {}
 
     def make_durable(self, job):
         if job in self.hold:
+            self.held.set()
             self.hold[job].wait()
         if job in self.refuse:
             raise self.refuse[job]
@@ -206,6 +208,7 @@ def test_after_a_second_signal_nothing_more_is_synced_but_what_is_committed_is_p
     bench.attempts.hold["b"] = threading.Event()
     bench.take("a", "b", "c", "d")
     bench.until(lambda: "commit a" in bench.attempts.done)
+    assert bench.attempts.held.wait(30)
     bench.committer.hurry(SimpleNamespace(first=2, count=1))
     bench.committer.hurry(SimpleNamespace(first=2, count=2))
     bench.attempts.hold["b"].set()
