@@ -30,9 +30,9 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
     """Return what the words ask for. UsageError when they make no sense, HelpShown when it is answered already."""
     if not words:
         raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
-    first = words[0]
-    verb = first if first in VERBS else "run"
-    rest = _with_wait(list(words[1:] if first in VERBS else words))
+    place = _place_of_verb(words, stdout)
+    verb = "run" if place is None else words[place]
+    rest = _with_wait([word for index, word in enumerate(words) if index != place])
     parser = _Parser(verb, stdout)
     given, extras = parser.parse_known_intermixed_args(rest)
     if extras:
@@ -45,10 +45,32 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         spec = named.pop(0)
         if getattr(given, "force", False) and not os.path.lexists(spec) and any(map(os.path.isfile, named)):
             raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
-        if first == spec:
+        if spec in VERBS and not os.path.lexists(spec):
+            hint = f"it goes first: {PROGRAM} {spec} {VERBS[spec].words}"
+            raise UsageError(Fault(spec, "no such spec file, but a verb", hint))
+        if words[0] == spec:
             _require_spec_or_verb(spec)
     _check_count(parser, verb, named)
     return Invocation(verb, spec or "", tuple(named), given, (PROGRAM, *words))
+
+
+def _place_of_verb(words: Sequence[str], stdout: Stream) -> int | None:
+    """Return which of the words is the verb: the first one, or one that only options of its own stand before."""
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        if word in VERBS and (index == 0 or _are_options(words[:index], _Parser(word, stdout))):
+            return index
+    return None
+
+
+def _are_options(words: Sequence[str], parser: _Parser) -> bool:
+    """Whether these are options that a verb's parser knows, and their values."""
+    try:
+        given, extras = parser.parse_known_args(_with_wait(list(words)))
+    except UsageError:
+        return False
+    return not extras and given.spec is None and not given.stages
 
 
 def _check_count(parser: _Parser, verb: str, named: Sequence[str]) -> None:

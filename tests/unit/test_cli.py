@@ -131,6 +131,23 @@ def test_options_stand_anywhere(spec) -> None:
         assert offpipe(*words).stdout == "sort  run      no completed run\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["-v", "plan", "p.json"], ["--workspace", ".", "plan", "p.json"], ["--pipeline", "p.json", "plan"],
+     ["-v", "--workspace=.", "plan", "p.json"]],
+)  # fmt: skip
+def test_options_of_a_verb_may_stand_before_it(words, spec) -> None:
+    assert offpipe(*words, cwd=spec.parent).stdout.startswith("sort  run")
+
+
+@pytest.mark.parametrize(
+    "words", [["-q", "clean", "p.json"], ["-q", "status"], ["--bogus", "--", "plan", "p.json"], ["--wait", "log"]]
+)
+def test_a_verb_behind_what_is_no_option_of_its_own_is_no_spec(words, spec) -> None:
+    shown = offpipe(*words, cwd=spec.parent)
+    assert shown.returncode == 2 and re.search(r"no option --bogus|but a verb\nhint: it goes first: ", shown.stderr)
+
+
 def test_an_unknown_option_and_a_word_too_many_are_named(spec) -> None:
     assert offpipe(spec, "--jbos", "3").stderr == "error: no option --jbos\nhint: did you mean --jobs?\n"
     assert offpipe("validate", spec, "sort").stderr.startswith('error: unexpected argument "sort"\n')
