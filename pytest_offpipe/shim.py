@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 VARIABLE = "PIPELINE_FAULTS"
-GRACE = 5.0  # seconds, as the runner's own
+GRACE = 5.0  # seconds, as in runner.interrupts
 IN_ACCESS, IN_OPEN = 1, 32  # linux/inotify.h
 WATCHES = 1000  # inputs at most that are looked at; a user may have some thousands
 RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores, and a program it starts would too

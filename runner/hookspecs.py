@@ -70,5 +70,10 @@ def offpipe_stage_finished(stage: Stage, result: StageResult) -> None:
 
 
 @hookspec
+def offpipe_run_stopping(signal: int, again: bool) -> None:
+    """Hear that a signal asked the run to stop: what still runs was sent TERM, or KILL if it is not the first one."""
+
+
+@hookspec
 def offpipe_run_finished(result: RunResult) -> None:
     """Hear how the run ended, after everything about it is on disk."""

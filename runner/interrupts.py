@@ -19,6 +19,7 @@ else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+GRACE = 5.0  # seconds that a stage has from TERM to KILL
 OWN_SIGNAL_PATIENCE = 0.25  # seconds
 
 
@@ -93,10 +94,14 @@ class Interrupts:
 class Stopping:
     """Whether a run ends before all is done, by a signal or for its caller's reasons: then `has_begun`."""
 
-    def __init__(self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None]) -> None:
-        """`terminate` and `kill` are for all that runs, in the grace that it has and at once."""
+    def __init__(
+        self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None],
+        tell: Callable[..., object],
+    ) -> None:  # fmt: skip
+        """`terminate` and `kill` are for all that runs, in the grace that it has and at once; `tell` as the hook is."""
         self._interrupts = interrupts
         self._end_all = terminate, kill
+        self._tell = tell
         self._passed_on = 0
         self.has_begun = False
 
@@ -112,6 +117,7 @@ class Stopping:
         self.has_begun = True
         self._end_all[count > 1]()
         self._passed_on = count
+        self._tell(signal=self._interrupts.first, again=count > 1)
         return True
 
     def is_why(self, attempt: AttemptResult) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runner.interrupts import GRACE
 from runner.values import Value
 
 
@@ -22,7 +23,7 @@ class Launch(Value):
     stdout: str | None
     log: str
     timeout: float | None = None
-    grace: float = 5.0
+    grace: float = GRACE
     affinity: list[int] | None = None
     address_space: int | None = None
     program: str | None = None

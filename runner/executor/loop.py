@@ -61,7 +61,7 @@ class Executor:
         self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
-        self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
+        self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill, hooks.offpipe_run_stopping)
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
