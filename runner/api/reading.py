@@ -215,8 +215,8 @@ def undeclared(session: Session) -> list[str]:
     return sorted(set(found))
 
 
-def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> str:
-    """Return the path of a stage's newest log in `run`; default: the last run that started it.
+def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
+    """Return the path of the log of a stage's attempt in `run`; default: the last attempt, of the last run that has it.
 
     UsageError for a stage that is not there, or that was not started.
     """
@@ -229,11 +229,12 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None) -> s
         for record in read_records(paths.audit(one), session.seal):
             data = record["data"]
             if record["ev"] == "attempt.started" and isinstance(data, dict) and data.get("stage") == stage:
-                number = data["attempt"] if is_attempt(data) else number
+                number = data["attempt"] if is_attempt(data) and attempt in (None, data["attempt"]) else number
         if number:
             return paths.log(one, stage, number)
     select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
-    raise UsageError(Fault(f"stage {stage}", f"was not started in the run {run}" if run else "was never started"))
+    what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
+    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
 
 
 def _last_success(ledger: str) -> tuple[str, str] | None:

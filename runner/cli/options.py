@@ -24,7 +24,7 @@ def run(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--paranoid", action="store_true", help="hash all files anew, trust no time stamps")
     how = parser.add_argument_group("how it runs")
     how.add_argument(
-        "-j", "--jobs", metavar="N", type=_jobs, help="at most N stages at once; default: as many as processors"
+        "-j", "--jobs", metavar="N", type=_from_one, help="at most N stages at once; default: as many as processors"
     )
     how.add_argument("-k", "--keep-going", action="store_true", help="after a failure run what does not depend on it")
     how.add_argument(
@@ -86,6 +86,7 @@ def graph(parser: argparse.ArgumentParser) -> None:
 def log(parser: argparse.ArgumentParser) -> None:
     """Add what `log` takes."""
     parser.add_argument("--run", metavar="ID", type=_run_id, help="of this run; default: the last that has it")
+    parser.add_argument("--attempt", metavar="N", type=_from_one, help="of this attempt of a stage; default: the last")
     _places(parser)
 
 
@@ -145,7 +146,7 @@ def _checked(read: Callable[[str], float], accept: Callable[[float], bool], what
     return number
 
 
-def _jobs(text: str) -> int:
+def _from_one(text: str) -> int:
     return int(_checked(int, lambda number: number >= 1, "a whole number from 1 on", text))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner import api
 from runner.cli.params import read_params
 from runner.display.words import fault_text, near_path, printable, printable_lines, warning_text
-from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING
+from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, UsageError
 from runner.levels import STRICT
 from runner.record.files import open_regular
 from runner.record.seal import warning_about
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from runner.api import Options
     from runner.cli.invocation import Invocation
     from runner.display.streams import Stream
-    from runner.errors import Fault
 
 _CHUNK = 1 << 16
 
@@ -113,10 +112,12 @@ def graph(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: AR
 def log(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
     """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
     if not asked.stages:
+        if asked.given.attempt is not None:
+            raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
         events = api.read_events(asked.spec, _options(asked), asked.given.run)
         _write_all(stdout, (f"{printable(event)}\n" for event in events))
         return EXIT_OK
-    path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run)
+    path = api.find_log(asked.spec, _options(asked), asked.stages[0], asked.given.run, asked.given.attempt)
     escape = stdout.isatty()
     with open(open_regular(path), "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:

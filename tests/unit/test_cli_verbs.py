@@ -115,6 +115,9 @@ def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipel
     shown = pipeline("run").stderr
     assert "flaky: failed with exit 75\nhint: 75 is retryable: set retry.attempts, or run again\n" in shown
     assert "more:" not in shown and "(empty)\n" in shown
+    assert pipeline("log", "flaky", "--attempt", "1").stderr.endswith("/flaky.1.log is empty\n")
+    assert "stage flaky: has no attempt 2 on record\n" in pipeline("log", "flaky", "--attempt", "2").stderr
+    assert "no stage given" in pipeline("log", "--attempt", "1").stderr
     told = pipeline("log", "flaky")
     assert re.fullmatch(r"note: .*/flaky\.1\.log is empty\n", told.stderr) and told.stdout == "", told.stderr
     pipeline.stages[0]["retry"] = {"attempts": 2, "delaySeconds": 0}
