@@ -67,12 +67,13 @@ class Zygote:
         """The names in sys.modules, and in sys.path_importer_cache, when nothing of ours was loaded yet."""
         self._loaded = loaded
         self._importers = importers - {sys.argv[0]}
-        self._needs: dict[str, set[str]] = {}
+        self._needs: dict[str, set[str]] = {"array": {"collections.abc"}}  # asked for in C (array_modexec)
         self._import = builtins.__import__
         self._streams = [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr)]
         self._modules: dict[str, Any] = {}  # all that is loaded, in the order of loading
         self._shown: dict[tuple[str, ...], dict[str, Any]] = {}  # by what stages import: what they find loaded
         self._showing: dict[str, Any] | None = None  # the one of these that is in sys.modules
+        self._hidden: list[tuple[Any, str, Any]] = []  # packages, and what of them these stages have not imported
         self._ending: Ending | None = None
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         self._scripts: dict[bytes, Script] = {}
@@ -133,9 +134,7 @@ class Zygote:
             if name not in shown:
                 sys.modules.pop(name, None)
         if shown is not self._showing or len(shown) != len(sys.modules):  # to compare them would touch every module
-            sys.modules.clear()
-            sys.modules.update(shown)
-            self._showing = shown
+            self._show(shown)
         if not self._starts_frozen:
             gc.freeze()  # a stage's collections would look at all that is there, and copy every page
         pid = -1
@@ -146,6 +145,22 @@ class Zygote:
                 for name in OWN:
                     sys.modules.setdefault(name, self._modules[name])
         return pid
+
+    def _show(self, shown: dict[str, Any]) -> None:
+        """Let these be what is loaded; a package has no attribute for a module in it that is not."""
+        sys.modules.clear()
+        sys.modules.update(shown)
+        self._showing = shown
+        for package, name, module in self._hidden:
+            setattr(package, name, module)
+        inner = [(*name.rpartition("."), module) for name, module in self._modules.items() if name not in shown]
+        self._hidden = [
+            (shown[package], name, module)
+            for package, _, name, module in inner
+            if package in shown and vars(shown[package]).get(name) is module
+        ]
+        for package, name, _ in self._hidden:
+            delattr(package, name)
 
     @property
     def seen(self) -> tuple[bytes | None, str | None]:

@@ -50,6 +50,12 @@ print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.ru
     "later": "import sys\ndef f():\n    import json\n    return json\nprint('json' in sys.modules); f(); print('json' in sys.modules)\n",
     "not_pure": "import sys, logging, multiprocessing, asyncio, zoneinfo, locale\nprint(sorted(sys.modules))\n"
     "print(multiprocessing.process.ORIGINAL_DIR, locale.getlocale(), locale.setlocale(locale.LC_CTYPE))\n",
+    "inner": "import html.parser, importlib.util, collections.abc, tempfile, uuid, zipfile, html.entities\n",  # for the next
+    "outer": "import html, importlib, collections\n"
+    "for one in (html, importlib, collections): print(sorted(name for name in vars(one) if name[:2] != '__'))\n",
+    "outer_again": "import html, importlib, importlib.util\nprint(hasattr(html, 'parser'), hasattr(importlib, 'util'))\n",
+    "outer_sdk": "from runner import sdk\nimport runner\nprint(sorted(name for name in vars(runner) if name[:2] != '__'))\n",
+    "array": "import array, sys\nprint(sorted(sys.modules))\n",
     "sdk": "import sys\nfrom runner import sdk\nprint(sorted(sys.modules), sdk.__file__)\n",
     "site": "import sys, site\nprint(site.ENABLE_USER_SITE, site.PREFIXES, site.getsitepackages(), exit, help)\n",
     "ctypes": "import ctypes, sys\nprint(ctypes.CDLL(None).getpid() > 0, sorted(sys.modules))\n",
