@@ -23,12 +23,12 @@ else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 _LAUNCHER_PATIENCE = 30.0
-_POLL = 0.02
+_POLL, _WAIT_SLICE = 0.02, 0.1
 _GLANCE = 0.05  # those who only look (`is_held`) have the lock for an instant, and must not turn a run away
-_WAIT_SLICE = 0.1
 _HELD = (errno.EAGAIN, errno.EACCES)  # flock(2): another holds the lock
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
 _WIDTH = 511  # of what a holder says, filled up with blanks: more than any does whose run id is of ordinary length
+_UNSAID = "it has not said yet who it is"
 _SAYS = 1.0  # a holder says who it is as soon as it has the lock; one that does not has been stopped
 
 
@@ -201,7 +201,7 @@ class PipelineLock(KernelLock):
         if self.acquire() or self.acquire(_GLANCE, _GLANCE / 50):
             return
         deadline = time.monotonic() + _SAYS
-        while not is_current(holder := read_holder(self.path)) and time.monotonic() < deadline:
+        while (who := describe(holder := read_holder(self.path))) == _UNSAID and time.monotonic() < deadline:
             if self.acquire(_POLL):
                 return
             check()
@@ -212,11 +212,12 @@ class PipelineLock(KernelLock):
                 if self.acquire(min(left, _WAIT_SLICE)):
                     return
                 check()
+            who = describe(read_holder(self.path))
         hint = "wait for it with --wait"
         if self._elsewhere:
             what = "another run works in this state directory; its locks are elsewhere, or were removed"
             raise LockHeldError(Fault(self._state_dir, what, hint))
-        raise LockHeldError(Fault(self.path, f"another run holds the lock: {describe(read_holder(self.path))}", hint))
+        raise LockHeldError(Fault(self.path, f"another run holds the lock: {who}", hint))
 
     def write_holder(self, holder: dict[str, object]) -> None:
         """Say in the lock file who holds it, and which file that is."""
@@ -248,11 +249,9 @@ class PipelineLock(KernelLock):
         super().release()
 
     def await_launcher(
-        self,
-        still_there: Callable[[int, int], bool],
-        check: Callable[[], None] = lambda: None,
+        self, still_there: Callable[[int, int], bool], check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Wait until the launcher of a holder that was killed is gone, and with it every stage that it started.
 
         `still_there(pid, started)` tells whether that very process lives; `check` as for `take`. StateError when it
@@ -295,6 +294,6 @@ def is_current(holder: dict[str, object]) -> bool:
 def describe(holder: dict[str, object]) -> str:
     """Return `pid 12 on HOST, run ID, since TIME`, as far as the holder said; it may have no run yet."""
     if not is_current(holder):
-        return "it has not said yet who it is"
+        return _UNSAID
     run = f"run {holder['run']}, " if holder.get("run") else ""
     return f"pid {holder['pid']} on {holder.get('host')}, {run}since {holder.get('since')}"

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from runner.errors import EXIT_LOCKED, LockHeldError, StateError
+from runner.record import locks
 from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, read_holder
 from runner.record.others import is_held
 
@@ -247,6 +248,15 @@ def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(path, start):
 
     with pytest.raises(LockHeldError, match="pid 1 on h, since s"):
         lock_at(path).take(0, lambda holder: None, check)
+
+
+def test_a_holder_that_ends_while_it_is_named_has_been_named(path, start, monkeypatch):
+    start(SILENT)
+    holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": "s"}
+    told = iter([holder])
+    monkeypatch.setattr(locks, "read_holder", lambda _: next(told, {**holder, "ended": True}))
+    with pytest.raises(LockHeldError, match=f"pid {os.getpid()} on "):
+        lock_at(path).take(0, lambda holder: None)
 
 
 def test_those_who_only_look_turn_no_run_away(path, start):
