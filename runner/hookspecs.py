@@ -70,8 +70,8 @@ def offpipe_stage_finished(stage: Stage, result: StageResult) -> None:
 
 
 @hookspec
-def offpipe_run_stopping(signal: int, again: bool) -> None:
-    """Hear that a signal asked the run to stop: what still runs was sent TERM, or KILL if it is not the first one."""
+def offpipe_run_stopping(running: int, again: bool) -> None:
+    """Hear that a signal asked the run to stop: so many stages were sent TERM, or KILL if it is not the first one."""
 
 
 @hookspec

@@ -94,14 +94,10 @@ class Interrupts:
 class Stopping:
     """Whether a run ends before all is done, by a signal or for its caller's reasons: then `has_begun`."""
 
-    def __init__(
-        self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None],
-        tell: Callable[..., object],
-    ) -> None:  # fmt: skip
-        """`terminate` and `kill` are for all that runs, in the grace that it has and at once; `tell` as the hook is."""
+    def __init__(self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None]) -> None:
+        """`terminate` and `kill` are for all that runs, in the grace that it has and at once."""
         self._interrupts = interrupts
         self._end_all = terminate, kill
-        self._tell = tell
         self._passed_on = 0
         self.has_begun = False
 
@@ -117,7 +113,6 @@ class Stopping:
         self.has_begun = True
         self._end_all[count > 1]()
         self._passed_on = count
-        self._tell(signal=self._interrupts.first, again=count > 1)
         return True
 
     def is_why(self, attempt: AttemptResult) -> bool:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.api.session import Session
-    from runner.contain.client import Launcher
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
     from runner.record.seal import Seal
@@ -66,9 +65,10 @@ class Journal:
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
 
     @classmethod
-    def begin(cls, session: Session, options: Options, mine: OpenRun, launcher: Launcher) -> Journal:
+    def begin(cls, session: Session, options: Options, mine: OpenRun, layers: dict[str, str]) -> Journal:
         """Open a run, or one that has not succeeded yet again, and make that durable before anything starts.
 
+        `layers` are what keeps its stages offline: a level, and a word on each layer.
         The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
         """
         run_id, paths = mine.run, session.spec.paths
@@ -82,8 +82,8 @@ class Journal:
             write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
         journal = cls(session, options, run_id, log, mine)
-        journal._layers = launcher.layers
-        opening = _opening(session, options, launcher.layers, log.seal)
+        journal._layers = layers
+        opening = _opening(session, options, layers, log.seal)
         torn: dict[str, object] = {"tornBytes": mine.torn_bytes}
         if mine.torn_bytes and journal.resumed:
             log.append("recovered", torn)
@@ -125,8 +125,12 @@ class Journal:
         merged = {name: canonical(before) for name, before in earlier.items()}
         for name, result in stages.items():
             before = earlier.get(name)
-            if result.status == results.SKIPPED and isinstance(before, dict):
-                continue  # it ran in an earlier part of this run
+            if (
+                result.status == results.SKIPPED
+                and isinstance(before, dict)
+                and before.get("status") == results.SUCCEEDED
+            ):
+                continue  # in an earlier part of this run
             attempts = before.get("attempts") if isinstance(before, dict) else None
             merged[name] = canonical(
                 {

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.api.session import Session
-    from runner.contain.client import Launcher
     from runner.errors import Fault
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
@@ -49,19 +48,17 @@ def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
 
 
 def end_others(
-    session: Session, options: Options, others: list[OpenRun], launcher: Launcher, stages: Mapping[str, StageResult]
-) -> str | None:
-    """End runs that were covered by one that has just succeeded; return the ledger's head, or None if there are none.
+    session: Session, options: Options, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
+) -> None:
+    """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
 
-    One that is sealed by a key that nobody gave stays open.
+    To be called before that one ends: it is the last in the ledger then, and the next one to go on if we die meanwhile.
     """
-    head = None
-    skipped = {name: StageResult(name, SKIPPED, key=one.key) for name, one in stages.items()}
     for other in others:
-        if session.seal.of(other.key_id) is not None:
-            session.head = session.read_head()
-            head = Journal.begin(session, options, other, launcher).end(SUCCEEDED, skipped, 0.0)
-    return head
+        mine = [one for one in stages.values() if not other.selected or one.name in other.selected]
+        journal = Journal.begin(session, options.replace(stages=other.selected), other, layers)
+        journal.end(SUCCEEDED, {one.name: StageResult(one.name, SKIPPED, key=one.key) for one in mine}, 0.0)
+        session.head = session.read_head()
 
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:

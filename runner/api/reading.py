@@ -218,7 +218,7 @@ def undeclared(session: Session) -> list[str]:
 def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
     """Return the path of the log of a stage's attempt in `run`; default: the last attempt, of the last run that has it.
 
-    UsageError for a stage that is not there, or that was not started.
+    UsageError for a stage that is not there, that was not started, or that has no such attempt on record.
     """
     session = Session(spec_path, options)
     paths = session.spec.paths

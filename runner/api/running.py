@@ -216,15 +216,16 @@ def _run_holding(
             if plan is None or recovered or not undisturbed:
                 plan = session.plan()
             plan = refuse(session, options, plan)
+            others = [one for one in covered(recovered, options) if one is not mine]
             begun = mine.last is not None or mine.run in session.head.open_runs
             if plan.is_noop and (not begun or Journal.is_closed(session, mine.run)):
+                end_others(session, options, others, {"level": NONE}, skipped(plan))
                 return _nothing_to_do(session, options, plan, began)
             session.remark()
             launcher = settle(launcher, strict=options.offline == STRICT)
             launcher.load(session.imports)
             lock.write_holder(holder(mine.run, launcher))
-            journal = Journal.begin(session, options, mine, launcher)
-            others = [one for one in covered(recovered, options) if one is not mine]
+            journal = Journal.begin(session, options, mine, launcher.layers)
             return _execute(session, options, plan, began, interrupts, heard, manager, launcher, journal, others, clock)
         finally:
             launcher.close()
@@ -255,10 +256,10 @@ def _execute(
         launcher.close()
         status, exit_code = outcome(stages, interrupts.first)
         publisher.sync()
+        if status == results.SUCCEEDED:
+            end_others(session, options, others, launcher.layers, stages)
         seconds = time.monotonic() - began
         head = journal.end(status, stages, seconds)
-        if status == results.SUCCEEDED:
-            head = end_others(session, options, others, launcher, stages) or head
     except OffpipeError:
         launcher.close()
         attempts.give_up()

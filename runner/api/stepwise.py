@@ -172,7 +172,7 @@ class StepwiseRun:
         session.heal()
         recovered = recovered_runs(session, self._options, untold)
         mine = run_to_go_on(recovered, self._options) or new_run(session.spec.paths, recovered)
-        journal = Journal.begin(session, self._options, mine, launcher)
+        journal = Journal.begin(session, self._options, mine, launcher.layers)
         publisher, attempts = attempts_of(session, journal, world[0])
         self._manager.hook.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.spec.stages), resumed=journal.resumed,

@@ -46,18 +46,18 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         if getattr(given, "force", False) and not os.path.lexists(spec) and any(map(os.path.isfile, named)):
             raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
         if spec in VERBS and not os.path.lexists(spec):
-            hint = f"it goes first: {PROGRAM} {spec} {VERBS[spec].words}"
-            raise UsageError(Fault(spec, "no such spec file, but a verb", hint))
+            what = "no such spec file, but a verb, which only options of its own may stand before"
+            raise UsageError(Fault(spec, what, f"see {PROGRAM} {spec} --help"))
         if words[0] == spec:
             _require_spec_or_verb(spec)
-    _check_count(parser, verb, named)
+    _check_count(parser, verb, spec or "", named)
     return Invocation(verb, spec or "", tuple(named), given, (PROGRAM, *words))
 
 
 def _place_of_verb(words: Sequence[str], stdout: Stream) -> int | None:
     """Return which of the words is the verb: the first one, or one that only options of its own stand before."""
     for index, word in enumerate(words):
-        if word == "--":
+        if word in ("--", "-h", "--help"):
             break
         if word in VERBS and (index == 0 or _are_options(words[:index], _Parser(word, stdout))):
             return index
@@ -73,12 +73,12 @@ def _are_options(words: Sequence[str], parser: _Parser) -> bool:
     return not extras and given.spec is None and not given.stages
 
 
-def _check_count(parser: _Parser, verb: str, named: Sequence[str]) -> None:
+def _check_count(parser: _Parser, verb: str, spec: str, named: Sequence[str]) -> None:
     words = VERBS[verb].words
     if "..." not in words and len(named) > ("STAGE" in words):
         parser.error(f'unexpected argument "{named[-1]}"')
     if words.endswith(" STAGE") and not named:
-        raise UsageError(Fault("", "no stage given", f"{PROGRAM} plan lists them"))
+        raise UsageError(Fault("", "no stage given", f"{PROGRAM} plan {spec} lists them"))
 
 
 def _require_spec_or_verb(word: str) -> None:
@@ -156,10 +156,11 @@ class _Parser(argparse.ArgumentParser):
         """Raise UsageError for `extras`, which are no option and no argument; tell which option may be meant."""
         from difflib import get_close_matches
 
+        rest = extras[0][1:]
         if extras[0] not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
-            whole = next(word for word in words if word.endswith(extras[0][1:]))
-            flag = f"-{whole.removesuffix(extras[0][1:])[-1]}"
-            self.error(f"{'/'.join(self._option_string_actions[flag].option_strings)}: ignored explicit argument")
+            whole = next(word for word in words if word[:1] == "-" != word[1:2] and word[2:].endswith(rest))
+            names = self._option_string_actions[f"-{whole.removesuffix(rest)[-1]}"].option_strings
+            self.error(f"{'/'.join(names)}: ignored explicit argument")
         word = extras[0].partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         near = get_close_matches(word, known, 1) if word.startswith("--") else []

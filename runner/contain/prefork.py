@@ -2,8 +2,8 @@
 
 That gets as far as it can without opening anything of its stage's, and waits at a gate, the reading end of a pipe. When
 its turn comes, and its program is still what it was, a byte opens the gate; else it is ended, and another one is
-forked. A signal that comes while it waits ends it, and has no part in how the stage ends; unless its turn comes before it
-is dead, some milliseconds at most: then its stage is told as ended by that, with an empty log.
+forked. A signal that comes while it waits ends it, and has no part in how the stage ends; unless its turn comes before
+it is dead, some milliseconds at most: then its stage is told as ended by that, with an empty log.
 
 Loaded by the launcher program only.
 """

@@ -14,7 +14,7 @@ from runner.errors import StateError
 from runner.hookspecs import hookimpl
 from runner.interrupts import GRACE
 from runner.record.checkpoints import read_progress
-from runner.results import network_text, signal_name
+from runner.results import network_text
 
 if TYPE_CHECKING:
     from runner.display.progress import Reporter
@@ -28,7 +28,6 @@ class News:
 
     def __init__(self, reporter: Reporter) -> None:
         self._to = reporter
-        self._running: set[str] = set()
         self._left: dict[str, Progress] = {}  # checkpoints of earlier runs, of stages that have not been started yet
 
     def _say(self, text: str, *, bad: bool = False) -> None:
@@ -52,7 +51,6 @@ class News:
     def offpipe_attempt_started(
         self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
     ) -> None:
-        self._running.add(stage.name)
         if changed is not None:
             self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
         if (left := self._left.pop(stage.name, None)) is not None and not _goes_on(progress, left):
@@ -77,7 +75,6 @@ class News:
 
     @hookimpl
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
-        self._running.discard(stage.name)
         if attempt.left_behind and not attempt.sent:
             left = counted(attempt.left_behind, "process", "processes")
             self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
@@ -112,10 +109,10 @@ class News:
             self._say(f"{stage.name}: {what}")
 
     @hookimpl
-    def offpipe_run_stopping(self, signal: int, again: bool) -> None:
-        if self._running:
-            grace = "killed" if again else f"asked to end, and killed after {GRACE:g} s; once more kills at once"
-            self._say(f"{signal_name(signal)}: {counted(len(self._running), 'stage')} {grace}")
+    def offpipe_run_stopping(self, running: int, again: bool) -> None:
+        if running:
+            then = "killed" if again else f"asked to end, and killed after {GRACE:g} s; another signal kills at once"
+            self._say(f"stopping: {counted(running, 'stage')} {then}")
 
     @hookimpl
     def offpipe_run_finished(self, result: RunResult) -> None:

@@ -61,7 +61,7 @@ class Executor:
         self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
-        self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill, hooks.offpipe_run_stopping)
+        self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
@@ -201,6 +201,7 @@ class Executor:
 
     def _heed_interrupts(self) -> None:
         if self._stopping.heed():
+            self._hooks.offpipe_run_stopping(running=len(self._running), again=self._interrupts.count > 1)
             self._committer.hurry(self._interrupts)
             while self._sleeping:
                 self._interrupt(heapq.heappop(self._sleeping)[2])
@@ -295,6 +296,5 @@ class Executor:
         """Settle the stages that were never started, because the run was stopped before their turn."""
         if self._ahead is not None:
             self._attempts.abandon(self._ahead[0])
-        interrupted = self._interrupts.count > 0
-        for result in unstarted(self._graph, self._plan, names, self.results, interrupted=interrupted):
+        for result in unstarted(self._graph, self._plan, names, self.results, interrupted=self._interrupts.count > 0):
             self._finish(result)

@@ -87,7 +87,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
         with open(os.environ["PIPELINE_INPUT_TEXT"]) as source:
             for line in source:
                 lines.append(line)
-                time.sleep(0.00075)  # a fifth of that for all: a tenth of the whole time is in the middle of it
+                time.sleep(0.00075)  # a fifth of the whole time for all lines, so that a tenth is in the middle
         finish()
         """
     ).finds("stop", "stage work [[]stop]: it ended with 0 though it was stopped", "            text differs at line *")

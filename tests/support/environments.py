@@ -1,5 +1,6 @@
 """Virtual environments with other releases of pytest and of Python, made once and kept in .cache of the checkout."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ class UnavailableError(Exception):
     """There is no such environment, and it cannot be made here."""
 
 
+@functools.cache
 def pythons():
     """Return the interpreters of this machine, 3.11 to 3.14, by their version: of each the newest that makes venvs."""
     here = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from pipeline_bench import PipelineBench, shell
@@ -98,7 +99,7 @@ def test_work_that_comes_after_it_is_another_run(bench):
     assert events(bench)[1:] == [("closed", "mine"), ("opened", "next"), ("closed", "next")]
 
 
-@pytest.mark.parametrize("stages", [[], ["b"]], ids=["all", "some"])
+@pytest.mark.parametrize("stages", [[], ["b", "c"]], ids=["all", "some"])
 def test_a_run_that_succeeds_ends_every_open_run_of_no_other_stages(bench, stages):
     bench.define(shell("a", FAIL_ONCE), shell("b", "exit 1"), shell("c", "exit 1"))
     assert bench.run("-k").returncode == 1
@@ -106,13 +107,26 @@ def test_a_run_that_succeeds_ends_every_open_run_of_no_other_stages(bench, stage
     assert bench.run("run", "c").returncode == 1
     whole, of_b, of_c = read_head(ledger(bench)).open_runs
     bench.define(shell("a", OK), shell("b", OK), shell("c", OK))
-    bench.succeed("run", *stages)
-    still = [] if not stages else [whole, of_c]
+    run = re.search(r"\(run (\S+)\)", bench.succeed("run", *stages).stdout)[1]
+    assert events(bench)[-1] == ("closed", run)
+    still = [] if not stages else [whole]
     assert sorted(read_head(ledger(bench)).open_runs) == sorted(still)
     for run in (whole, of_b, of_c):
         assert (log_of(bench, run)[-1] == "run.end") == (run not in still)
     assert bench.run("verify").returncode == (3 if still else 0)
     assert bench.run("status", "--exit-code").returncode == (3 if still else 0)
+
+
+def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(bench):
+    """All stages fail; then all are run by their names, which does not end a run of all."""
+    bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
+    assert bench.run("-k").returncode == 1
+    bench.define(shell("a", OK), shell("b", OK))
+    bench.succeed("run", "a", "b")
+    assert bench.run("verify").returncode == 3
+    bench.succeed("run", "--run-id", "mine")
+    assert bench.run("verify").returncode == 0
+    assert events(bench)[-1] == ("noop", "mine")
 
 
 @pytest.mark.parametrize("torn", [0, 40])
