@@ -33,11 +33,12 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
     place = _place_of_verb(words, stdout)
     verb = "run" if place is None else words[place]
     rest = _with_wait([word for index, word in enumerate(words) if index != place])
+    end = rest.index("--") if "--" in rest else len(rest)  # what is behind it is no option, which 3.11 forgets
     parser = _Parser(verb, stdout)
-    given, extras = parser.parse_known_intermixed_args(rest)
+    given, extras = parser.parse_known_intermixed_args(rest[:end])
     if extras:
-        parser.refuse(extras, rest)
-    named = [*([given.spec] if given.spec is not None else []), *given.stages]
+        parser.refuse(extras, rest[:end])
+    named = [*([given.spec] if given.spec is not None else []), *given.stages, *rest[end + 1 :]]
     spec = getattr(given, "pipeline", None)
     if VERBS[verb].words and spec is None:
         if not named:
@@ -136,6 +137,13 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
         OF_VERBS[verb](self)
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
+        """Refuse "--" as an option's value: Python 3.11 takes it away, and checks neither type nor choices then."""
+        if action.option_strings and "--" in arg_strings:
+            self.error(f'argument {"/".join(action.option_strings)}: "--" is no value')
+        values: object = super()._get_values(action, arg_strings)
+        return values
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 - argparse's signature
         self._stdout.write(self.format_help())

@@ -152,6 +152,24 @@ def test_a_verb_behind_what_is_no_option_of_its_own_is_no_spec(words, spec) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["run", "--offline=--"], ["run", "--durability=--"], ["graph", "--format=--"], ["status", "--workspace=--"],
+     ["run", "-j--"], ["run", "--run-id=--"], ["verify", "--expect-head=--"], ["plan", "--param=--"]],
+)  # fmt: skip
+def test_two_dashes_are_no_value_of_an_option(words, spec) -> None:
+    shown = offpipe(words[0], spec, *words[1:])
+    assert shown.returncode == 2 and "error: " in shown.stderr and '"--" is no value' in shown.stderr, shown.stderr
+    assert not (spec.parent / "state").exists()
+
+
+def test_what_is_behind_two_dashes_is_no_option(spec) -> None:
+    spec.rename(spec.with_name("-h"))
+    assert offpipe("plan", "--", "-h", cwd=spec.parent).stdout == "sort  run      no completed run\n"
+    assert offpipe("--", "-h", "-n", cwd=spec.parent).stderr.startswith('error: no stage named "-n"\n')
+    assert offpipe("graph", "--", "-h", "--json", cwd=spec.parent).returncode == 2
+
+
 def test_an_unknown_option_and_a_word_too_many_are_named(spec) -> None:
     assert offpipe(spec, "--jbos", "3").stderr == "error: no option --jbos\nhint: did you mean --jobs?\n"
     assert offpipe("validate", spec, "sort").stderr.startswith('error: unexpected argument "sort"\n')
