@@ -35,6 +35,7 @@ MORE_INTERPRETERS = frozenset(
     ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
 )
 MOST_SCRIPTS = 16  # that are kept
+_LOADERS = ("importlib._bootstrap", "_frozen_importlib")
 OWN = ("resource",)  # imported by wait4(2) of the launcher, every time
 # Loading one of these is the same in every process (`random` seeds itself anew in a fork), and leaves nothing in a C
 # module that a second loading would not: a stage that comes to import one later loads it once more. Left out are, for
@@ -88,15 +89,11 @@ class Zygote:
         builtins.__import__ = self._recording
 
     def _recording(
-        self,
-        name: str,
-        globals: Any = None,  # noqa: A002, ANN401 - the signature of __import__
-        locals: Any = None,  # noqa: A002, ANN401
-        fromlist: Any = (),  # noqa: ANN401
-        level: int = 0,
-    ) -> Any:  # noqa: ANN401
+        self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0,  # noqa: A002, ANN401 - as __import__
+    ) -> Any:  # noqa: ANN401  # fmt: skip
         module = self._import(name, globals, locals, fromlist, level)
-        if globals and (importer := globals.get("__name__")):
+        importer = globals.get("__name__") if globals else None
+        if importer and not importer.startswith(_LOADERS):  # these load a module that imports in C; nobody knows which
             base = name
             if level:
                 package = globals.get("__package__") or importer

@@ -107,6 +107,13 @@ def pair(bench, first, second, **fields):
     return bench.read("second").decode()
 
 
+def test_what_a_module_imports_in_c_is_loaded_for_nobody_else(tmp_path):
+    loads = "import zipfile, array\nout.touch()\n"
+    asks = "import sys, zipfile\nout.write_text(str('collections.abc' in sys.modules))\n"
+    found = [pair(PipelineBench(tmp_path / str(fresh)), loads, asks, freshInterpreter=fresh) for fresh in (True, False)]
+    assert found[0] == found[1]
+
+
 BESIDE = """
 import os, pathlib, time
 def beside():
