@@ -82,7 +82,8 @@ class Journal:
             write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
         journal = cls(session, options, run_id, log, mine)
-        journal._layers = layers
+        before = journal._before.get("isolation")
+        journal._layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
         opening = _opening(session, options, layers, log.seal)
         torn: dict[str, object] = {"tornBytes": mine.torn_bytes}
         if mine.torn_bytes and journal.resumed:

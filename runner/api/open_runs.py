@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from runner.api.journal import Journal, new_run_id
+from runner.errors import OffpipeError
+from runner.record.audit import last_record
+from runner.record.files import open_regular
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
@@ -52,13 +56,30 @@ def end_others(
 ) -> None:
     """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
 
-    To be called before that one ends: it is the last in the ledger then, and the next one to go on if we die meanwhile.
+    To be called before that one ends, which is the last in the ledger then. Of a run whose log is not what it was when
+    it was recovered nothing is written: it stays open, for the next run to look into.
     """
     for other in others:
+        if not _is_as_recovered(session, other):
+            continue
         mine = [one for one in stages.values() if not other.selected or one.name in other.selected]
         journal = Journal.begin(session, options.replace(stages=other.selected), other, layers)
         journal.end(SUCCEEDED, {one.name: StageResult(one.name, SKIPPED, key=one.key) for one in mine}, 0.0)
         session.head = session.read_head()
+
+
+def _is_as_recovered(session: Session, run: OpenRun) -> bool:
+    """Whether a run's log ends with the record that it ended with then, whole, and of that run."""
+    path = session.spec.paths.audit(run.run)
+    try:
+        record = last_record(path, session.seal)
+        with open(open_regular(path), "rb") as log:
+            log.seek(-1, os.SEEK_END)
+            is_whole = log.read() == b"\n"
+    except (OffpipeError, OSError):
+        return False
+    found = (record["run"], record["seq"], record["hash"]) if record else None
+    return is_whole and run.last is not None and found == (run.run, run.last.seq, run.last.hash)
 
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:

@@ -117,6 +117,22 @@ def test_a_run_that_succeeds_ends_every_open_run_of_no_other_stages(bench, stage
     assert bench.run("status", "--exit-code").returncode == (3 if still else 0)
 
 
+@pytest.mark.parametrize("durability", ["full", "process"])
+@pytest.mark.parametrize("meddles", ["rm {log}", "truncate -s 100 {log}", "echo x >> {log}", "cp {new} {log}"])
+def test_an_open_run_whose_log_is_changed_meanwhile_is_not_ended(bench, meddles, durability):
+    bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
+    assert bench.run("-k").returncode == 1
+    assert bench.run("run", "a").returncode == 1
+    old, new = (f"state/audit_{run}.jsonl" for run in read_head(ledger(bench)).open_runs)
+    meddles = meddles.format(log=old, new=new)
+    bench.define(shell("a", f"{meddles}; test -e {old} && cp {old} seen; {OK}"), shell("b", OK))
+    changed = bench.run("--durability", durability)
+    assert changed.returncode == 0, changed.stderr
+    assert [f"state/audit_{run}.jsonl" for run in read_head(ledger(bench)).open_runs] == [old]
+    assert bench.exists(old) == bench.exists("seen")
+    assert not bench.exists(old) or bench.read(old) == bench.read("seen")
+
+
 def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(bench):
     """All stages fail; then all are run by their names, which does not end a run of all."""
     bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
