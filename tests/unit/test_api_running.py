@@ -137,12 +137,15 @@ def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(ben
     """All stages fail; then all are run by their names, which does not end a run of all."""
     bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
     assert bench.run("-k").returncode == 1
+    (failed,) = read_head(ledger(bench)).open_runs
+    before = json.loads(bench.read(f"state/metrics_{failed}.json"))["isolation"]
     bench.define(shell("a", OK), shell("b", OK))
     bench.succeed("run", "a", "b")
     assert bench.run("verify").returncode == 3
     bench.succeed("run", "--run-id", "mine")
     assert bench.run("verify").returncode == 0
     assert events(bench)[-1] == ("noop", "mine")
+    assert json.loads(bench.read(f"state/metrics_{failed}.json"))["isolation"] == before
 
 
 @pytest.mark.parametrize("torn", [0, 40])
