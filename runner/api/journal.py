@@ -126,11 +126,8 @@ class Journal:
         merged = {name: canonical(before) for name, before in earlier.items()}
         for name, result in stages.items():
             before = earlier.get(name)
-            if (
-                result.status == results.SKIPPED
-                and isinstance(before, dict)
-                and before.get("status") == results.SUCCEEDED
-            ):
+            status_before = before.get("status") if isinstance(before, dict) else None
+            if (result.status, status_before) == (results.SKIPPED, results.SUCCEEDED):
                 continue  # in an earlier part of this run
             attempts = before.get("attempts") if isinstance(before, dict) else None
             merged[name] = canonical(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from runner.api.journal import Journal, new_run_id
-from runner.errors import OffpipeError
+from runner.errors import StateError
 from runner.record.audit import last_record
-from runner.record.files import open_regular
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
@@ -72,14 +70,12 @@ def _is_as_recovered(session: Session, run: OpenRun) -> bool:
     """Whether a run's log ends with the record that it ended with then, whole, and of that run."""
     path = session.spec.paths.audit(run.run)
     try:
-        record = last_record(path, session.seal)
-        with open(open_regular(path), "rb") as log:
-            log.seek(-1, os.SEEK_END)
-            is_whole = log.read() == b"\n"
-    except (OffpipeError, OSError):
+        record = last_record(path, session.seal, torn=False)
+    except StateError:
         return False
-    found = (record["run"], record["seq"], record["hash"]) if record else None
-    return is_whole and run.last is not None and found == (run.run, run.last.seq, run.last.hash)
+    if record is None or run.last is None:
+        return False
+    return (record["run"], record["seq"], record["hash"]) == (run.run, run.last.seq, run.last.hash)
 
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:

@@ -194,14 +194,14 @@ def cut_torn_line(path: str) -> int:
     return size - whole
 
 
-def last_record(path: str, seal: Seal = PLAIN) -> dict[str, object] | None:
-    """Return the last record of a log, passing over a torn line, or None when there is none.
+def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> dict[str, object] | None:
+    """Return the last record of a log, or None when there is none; a torn line is passed over, or None unless `torn`.
 
     Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to what
     nobody can vouch for.
     """
-    lines, _, _ = _last_lines(path)
-    if not lines:
+    lines, whole, size = _last_lines(path)
+    if not lines or (whole != size and not torn):
         return None
     key_id = _key_id_at(path)
     before = Position(-1, GENESIS)

@@ -145,7 +145,9 @@ def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(ben
     bench.succeed("run", "--run-id", "mine")
     assert bench.run("verify").returncode == 0
     assert events(bench)[-1] == ("noop", "mine")
-    assert json.loads(bench.read(f"state/metrics_{failed}.json"))["isolation"] == before
+    metrics = json.loads(bench.read(f"state/metrics_{failed}.json"))
+    assert metrics["isolation"] == before
+    assert [(one["status"], len(one["attempts"])) for one in metrics["stages"].values()] == [("skipped", 1)] * 2
 
 
 @pytest.mark.parametrize("torn", [0, 40])
