@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.tmpfs import mount_disk, resize_disk
 from runner.contain import calls
-from runner.contain.calls import mount
-from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_SLAVE, unshare
+from runner.contain.calls import MS_REC, MS_SLAVE, mount
+from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
 from runner.levels import RefusedError
 
 if TYPE_CHECKING:

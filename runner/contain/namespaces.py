@@ -14,6 +14,7 @@ import os
 import select
 
 from runner.contain import calls
+from runner.contain.calls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
 from runner.contain.settings import protect_settings
 from runner.levels import RefusedError
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-# linux/sched.h, linux/mount.h
+# linux/sched.h
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 16384, 1 << 19
 
 OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
 NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns

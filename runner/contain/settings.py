@@ -11,13 +11,13 @@ import stat
 import struct
 
 from runner.contain import calls
+from runner.contain.calls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT
 from runner.levels import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
 MS_KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime: statvfs(3) has them at the same bits
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 PROC = "/proc"
