@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.contain.ahead import take
-from runner.contain.launch import Asked, Exit, Launch
+from runner.contain.launch import Asked, Encoding, Exit, Launch
 from runner.contain.wire import START, frame
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
@@ -51,7 +51,7 @@ class Launcher:
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
-        self._base: dict[str, str] = {}  # the environment that was last sent whole
+        self._encoding = Encoding()
         self._prepared: Launch | None = None  # that was told of, and not submitted yet
         self._requests = requests
         self._replies = replies
@@ -117,7 +117,7 @@ class Launcher:
         Raises what `submit` does. Who changes what is submitted passes nothing on.
         """
         if self._warm is not None and launch.script is not None and launch is not self._prepared:
-            self._ask("prepare", self._encoded(launch))
+            self._ask("prepare", self._encoding.of(launch))
             self._prepared = launch
 
     def submit(self, launch: Launch) -> None:
@@ -126,32 +126,7 @@ class Launcher:
             self._ask("launch", None)
             self._prepared = None
         else:
-            self._ask("launch", self._encoded(launch))
-
-    def _encoded(self, launch: Launch) -> dict[str, Any]:
-        """Return the launch as child.Request has it."""
-        encode = os.fsencode
-        base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
-        content = {
-            "id": launch.id,
-            "program": encode(launch.program or launch.argv[0]),
-            "argv": _encoded(launch.argv),
-            "env": _encoded_mapping({name: one for name, one in launch.env.items() if one != base[name]}),
-            "cwd": encode(launch.cwd),
-            "stdin": None if launch.stdin is None else encode(launch.stdin),
-            "stdout": None if launch.stdout is None else encode(launch.stdout),
-            "log": encode(launch.log),
-            "timeout": launch.timeout,
-            "grace": launch.grace,
-            "affinity": launch.affinity,
-            "address_space": launch.address_space,
-            "script": None if launch.script is None else encode(launch.script),
-            "preload": launch.preload,
-        }
-        if base is not self._base:  # of dozens of values a handful are others from launch to launch
-            content["base"] = _encoded_mapping(base)
-        self._base = base
-        return content
+            self._ask("launch", self._encoding.of(launch))
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""
@@ -286,13 +261,3 @@ class Launcher:
             except ChildProcessError:
                 self._ended = -1
             await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
-
-
-def _encoded_mapping(values: Mapping[str, str]) -> dict[bytes, bytes]:
-    return dict(zip(_encoded(values.keys()), _encoded(values.values()), strict=True))
-
-
-def _encoded(words: Collection[str]) -> list[bytes]:
-    """All words as the system takes them: in one go, for there are dozens, unless one holds what parts them."""
-    found = os.fsencode("\0".join(words)).split(b"\0")
-    return found if len(found) == len(words) else [os.fsencode(word) for word in words]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from runner.interrupts import GRACE
 from runner.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import Any
 
 
 class Launch(Value):
@@ -60,3 +67,45 @@ class Asked(Value):
 
     id: int
     network: list[tuple[str, str, int, bool]]
+
+
+class Encoding:
+    """How launches go to one launcher. Of the dozens of variables of an environment a handful are others each time."""
+
+    def __init__(self) -> None:
+        self._base: dict[str, str] = {}  # the environment that was last sent whole
+
+    def of(self, launch: Launch) -> dict[str, Any]:
+        """Return a launch as child.Request has it; the launcher is to get all that this is asked for."""
+        encode = os.fsencode
+        base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
+        content = {
+            "id": launch.id,
+            "program": encode(launch.program or launch.argv[0]),
+            "argv": _encoded(launch.argv),
+            "env": _encoded_mapping({name: one for name, one in launch.env.items() if one != base[name]}),
+            "cwd": encode(launch.cwd),
+            "stdin": None if launch.stdin is None else encode(launch.stdin),
+            "stdout": None if launch.stdout is None else encode(launch.stdout),
+            "log": encode(launch.log),
+            "timeout": launch.timeout,
+            "grace": launch.grace,
+            "affinity": launch.affinity,
+            "address_space": launch.address_space,
+            "script": None if launch.script is None else encode(launch.script),
+            "preload": launch.preload,
+        }
+        if base is not self._base:
+            content["base"] = _encoded_mapping(base)
+        self._base = base
+        return content
+
+
+def _encoded_mapping(values: Mapping[str, str]) -> dict[bytes, bytes]:
+    return dict(zip(_encoded(values.keys()), _encoded(values.values()), strict=True))
+
+
+def _encoded(words: Collection[str]) -> list[bytes]:
+    """All words as the system takes them: in one go, for there are dozens, unless one holds what parts them."""
+    found = os.fsencode("\0".join(words)).split(b"\0")
+    return found if len(found) == len(words) else [os.fsencode(word) for word in words]
