@@ -98,6 +98,7 @@ MAY_WRITE = {
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
     "contain.zygote": "opens the standard streams of a stage",
+    "contain.farewell": "makes and opens a FIFO in a file system of its own, which keeps nothing",
     "contain.isolate": "tries to open the memory of a process, which must fail",
 }
 MAY_START_PROCESSES = {

@@ -38,7 +38,9 @@ class Launcher:
 
     `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
     it may become another one with the first report (see namespaces). `layers` is the isolation that was reached, or
-    `refusal` why it was not, known then. Use as a context manager, or call `close`.
+    `refusal` why it was not, known then. `leaving` are the ids of launches of which no exit was heard yet, but that
+    their program has ended with 0 and left nothing, and only has to be taken apart; unless somebody kills it at that.
+    Use as a context manager, or call `close`.
     """
 
     def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
@@ -48,6 +50,7 @@ class Launcher:
         self.level = level
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
+        self.leaving: set[int] = set()
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
@@ -152,7 +155,10 @@ class Launcher:
         heard: list[Asked | Exit] = []
         for kind, content in self._frames():
             if kind == "exit":
-                heard.append(Exit(*content))
+                heard.append(ended := Exit(*content))
+                self.leaving.discard(ended.id)
+            elif kind == "leaving":
+                self.leaving.update(content)
             elif kind == "asked":
                 heard.append(Asked(*content))
             elif kind == "ready":

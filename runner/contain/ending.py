@@ -24,7 +24,7 @@ from builtins import all, any, filter, getattr, id, map, type, vars  # noqa: A00
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
@@ -53,17 +53,21 @@ class Ending:
         self._filters = list(_warnings.filters)
         self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
 
-    def leave(self, code: object, streams: Sequence[int]) -> None:
+    def leave(self, code: object, streams: Sequence[int], farewell: Callable[[], None] | None = None) -> None:
         """Runs in a *stage*: end it as a program is ended that exits with `code`; return where that is not known to do.
 
-        `streams` are the identities of the standard ones that it was given.
+        `streams` are the identities of the standard ones that it was given; `farewell` is called by one that succeeds.
         """
         try:
             status = 0 if code is None else code
             if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
                 sys.stderr.flush()  # this one first, as of a program in a file (flush_io, Python/pythonrun.c)
                 sys.stdout.flush()
-                os._exit(status)
+                try:
+                    if status == 0 and farewell is not None:
+                        farewell()
+                finally:
+                    os._exit(status)
         except BaseException:  # noqa: BLE001 - the interpreter comes to it once more
             pass
 

@@ -7,7 +7,8 @@ and reaped, then the launcher ends. It never waits for its reader.
 Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("prepare", child.Request);
 ("launch", another one, or None for the one prepared last); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
-("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
+("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text);
+("leaving", (the id of a launch,)), see client.Launcher.
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runner.contain.child import Request
+    from runner.contain.farewell import Farewells
     from runner.contain.isolate import Isolation
     from runner.contain.started import Report
     from runner.contain.tree import ProcessTree, SessionTree
@@ -73,6 +75,9 @@ class Service:
         self._poll.register(self._wakeup, select.POLLIN)
         if isolation.listener:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
+        if farewells := starter.listen():
+            self._poll.register(farewells.descriptor, select.POLLIN)
+        self._farewells = farewells
 
     def serve(self) -> None:
         """Until the runner is gone and nothing of any stage is left."""
@@ -85,6 +90,8 @@ class Service:
                 self._watch.answer(
                     {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
                 )
+            if self._farewells is not None and self._farewells.descriptor in events:
+                self._tell_of(self._farewells)
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()
@@ -184,6 +191,18 @@ class Service:
             if stage.tally.due is not None and stage.tally.due <= now:
                 self.tell("asked", (stage.id, stage.tally.new()))
 
+    def _tell_of(self, farewells: Farewells) -> None:
+        """Tell which stages are as good as over; of one that left a process, or asked for a network, there is more."""
+        heard = farewells.heard()
+        for stage in self._running.values():
+            is_well = stage.id in heard and not stage.sent and stage.tally.is_empty
+            if is_well and not self._tree.has_others(self._mains()):
+                self.tell("leaving", (stage.id,))
+
+    def _mains(self) -> set[int]:
+        """The main processes that have not ended, and what waits to be one."""
+        return self._running.keys() | self._starter.prefork.processes
+
     def _reap(self) -> None:
         """Take in every process that ended; report the stages of which nothing is left."""
         childless = False
@@ -209,8 +228,7 @@ class Service:
 
     def _sweep(self, *, childless: bool) -> bool:
         """Kill what ended stages left; False when that is nothing."""
-        others = self._running.keys() | self._starter.prefork.processes
-        found = self._tree.kill_left(others, self._ended, childless=childless)
+        found = self._tree.kill_left(self._mains(), self._ended, childless=childless)
         for pid, key in found.items():
             self._ended[key].left.add(pid)
         return bool(found)

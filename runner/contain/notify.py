@@ -43,6 +43,11 @@ class Tally:
         self._told: list[Key] = []
         self._probing: dict[tuple[int, int | None], dict[int, int]] = {}  # process -> family -> probes still to come
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no network was asked for."""
+        return not self._untold and not self._told
+
     def add(self, call: Call) -> None:
         """Count one call."""
         key: Key = (_program(call.pid), call.family_name, self._is_probe(call))

@@ -15,6 +15,7 @@ from _frozen_importlib_external import SourceFileLoader  # as importlib.machiner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, TracebackType
     from typing import Any
 
@@ -32,6 +33,7 @@ class Script:
     def __init__(self, path: str) -> None:
         self.path = path
         self.streams: list[int] = []  # the standard ones, by identity: they are to end with their last user
+        self.farewell: Callable[[], None] | None = None  # see ending
         self.ending: Ending | None = None  # None also where the end has to come without one call of ours
         self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
         self.main: Any = None  # the module, and what it holds
@@ -99,7 +101,7 @@ class Script:
         put something of its own on it, would never end, and a file not be written.
         """
         assert self.ending is not None
-        self.ending.leave(code, self.streams)
+        self.ending.leave(code, self.streams, self.farewell)
         self.main = self.namespace = None
         gc.unfreeze()
 

@@ -10,12 +10,15 @@ Loaded by the launcher program only.
 from __future__ import annotations
 
 from runner.contain.child import fork_stage
+from runner.contain.farewell import open_farewells
 from runner.contain.prefork import Prefork
 from runner.contain.spawn import Spawner
+from runner.levels import KERNEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.contain.child import Request
+    from runner.contain.farewell import Farewells
     from runner.contain.isolate import Isolation
     from runner.contain.tag import Tags
     from runner.contain.tree import ProcessTree, SessionTree
@@ -36,6 +39,13 @@ class Starter:
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
         self.prefork = Prefork(tree, isolation, zygote)
         self._base: dict[bytes, bytes] = {}  # the last that came
+
+    def listen(self) -> Farewells | None:
+        """Return what tells of stages that bid farewell from now on, where some can."""
+        if self._zygote is None or self._isolation.layers["level"] != KERNEL:
+            return None
+        self._zygote.farewells = open_farewells()
+        return self._zygote.farewells
 
     def load(self, modules: list[str], *, settle: bool) -> None:
         """Have a warm launcher load what stages will import; `settle`: these are all."""

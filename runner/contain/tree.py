@@ -111,6 +111,10 @@ class ProcessTree:
         guess = next(iter(ended))
         return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
 
+    def has_others(self, known: Collection[int]) -> bool:
+        """Whether there are children of ours beside these: of somebody who has ended, or will have."""
+        return not self._child_numbers().issubset(known)
+
     def _tag(self, pid: int) -> int | None:
         return None if self._tags is None else self._tags.of(pid)
 
@@ -170,6 +174,10 @@ class SessionTree:
             _send(-main, number) or _send(main, number)  # before its setsid it has no group
             if number != signal.SIGKILL:
                 _send(-main, signal.SIGCONT)
+
+    def has_others(self, known: Collection[int]) -> bool:  # noqa: ARG002 - who left is no child of ours
+        """Nobody knows."""
+        return True
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours
         """SIGKILL the groups of `ended`; returns those not yet empty.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.contain.child import Request
+    from runner.contain.farewell import Farewells
 else:
     import _signal as signal
 
@@ -76,6 +77,7 @@ class Zygote:
         self._showing: dict[str, Any] | None = None  # the one of these that is in sys.modules
         self._hidden: list[tuple[Any, str, Any]] = []  # packages, and what of them these stages have not imported
         self._ending: Ending | None = None
+        self.farewells: Farewells | None = None  # by which stages can bid them
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         self._scripts: dict[bytes, Script] = {}
         self._script: Script | None = None  # of the last fork
@@ -246,6 +248,7 @@ class Zygote:
         sys.argv[:] = sys.orig_argv[2:]
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.ending = self._ending
+        script.farewell = (lambda: own.bid(request["id"])) if (own := self.farewells) is not None else None
         return script
 
     def enter(self, request: Request, script: Script) -> None:

@@ -135,7 +135,9 @@ class Executor:
             self._launcher.prepare(self._ahead[1])
 
     def _admits(self, stage: Stage) -> bool:
-        return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
+        leaving = self._launcher.leaving
+        beside = [job.stage.resources for number, job in self._running.items() if number not in leaving]
+        return self._policy.capacity.admit(beside, stage.resources)
 
     def _settled_without_running(self, stage: Stage) -> bool:
         if by := blocking(self._graph, stage.name, self.results):
@@ -181,9 +183,7 @@ class Executor:
         job.changed = None
 
     def _wake_sleepers(self) -> None:
-        while self._sleeping and self._sleeping[0][0] <= self._clock():
-            if not self._admits(self._sleeping[0][2].stage):
-                return
+        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
             job = heapq.heappop(self._sleeping)[2]
             self._guarded(job.stage, lambda job=job: self._start(job), job)  # type: ignore[misc]
 

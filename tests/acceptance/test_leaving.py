@@ -1,0 +1,100 @@
+"""A Python stage whose program is over makes room at once; what is told and kept of it waits for its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from pipeline_bench import ROOT
+
+COPIES = "import os, shutil\nshutil.copy(os.environ['PIPELINE_INPUT_IN'], os.environ['PIPELINE_OUTPUT_OUT'])\n"
+# Holds back the end of each stage that bade farewell until the next one was started, as a slow kernel would.
+HOLDS = """
+import json, sys
+from runner.api import Options, run
+from runner.api.surroundings import warmth
+from runner.contain.client import Exit, Launcher
+from runner.contain.guard import start_guarded
+from runner.hookspecs import hookimpl
+
+HELD, KILLED = int(sys.argv[2]), int(sys.argv[3])
+
+
+class Holding(Launcher):
+    submitted, beside, held, said, running = 0, [], [], set(), set()
+
+    def submit(self, launch):
+        self.beside.append(len(self.running - self.leaving))
+        self.running.add(launch.id)
+        Holding.submitted += 1
+        super().submit(launch)
+
+    def _frames(self):
+        frames = super()._frames()
+        self.said.update(content[0] for kind, content in frames if kind == "leaving")
+        return frames
+
+    def receive(self):
+        kept, Holding.held = self.held, []
+        told = []
+        for one in (*kept, *super().receive()):
+            if isinstance(one, Exit) and one.id == KILLED:
+                one = one.replace(code=None, signal=9)
+            if isinstance(one, Exit) and one.id in self.said and Holding.submitted == one.id <= HELD:
+                self.leaving.add(one.id)
+                self.held.append(one)
+            else:
+                self.leaving.discard(one.id)
+                self.running.discard(one.id)
+                told.append(one)
+        return told
+
+
+class Plugin:
+    @hookimpl
+    def offpipe_make_launcher(self, spec):
+        return start_guarded(Holding, warmth(spec))
+
+
+result = run(sys.argv[1], Options(jobs=1), plugins=(Plugin(),))
+print(json.dumps({"status": {name: one.status for name, one in result.stages.items()},
+                  "beside": Holding.beside, "said": sorted(Holding.said)}))
+"""
+
+
+def stages(bench, count, source=COPIES):
+    bench.write("copies.py", source)
+    bench.write("in.txt", "text")
+    bench.define(*(
+        {"name": f"s{n}", "processor": "copies.py", "inputs": {"in": "in.txt"}, "outputs": {"out": f"out/{n}"}}
+        for n in range(1, count + 1)
+    ))  # fmt: skip
+
+
+def run(bench, held, killed=0):
+    """Hold back the ends of the first `held` stages; tell the end of one of them as that of a killed one."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDS, str(bench.spec), str(held), str(killed)], check=False, timeout=60,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert said["beside"] == [0] * len(said["said"]), "one at a time"
+    return said["status"], said["said"]
+
+
+def test_the_next_stage_does_not_wait_for_the_kernel(bench):
+    stages(bench, 4)
+    assert run(bench, 3) == (dict.fromkeys(["s1", "s2", "s3", "s4"], "succeeded"), [1, 2, 3, 4])
+    bench.succeed("verify", "--outputs")
+    assert bench.skips_everything()
+
+
+def test_who_is_killed_at_its_very_end_has_failed_all_the_same(bench):
+    stages(bench, 4)
+    status, said = run(bench, 2, killed=2)
+    assert status == {"s1": "succeeded", "s2": "failed", "s3": "succeeded", "s4": "blocked"}
+    assert said == [1, 2, 3]
+    bench.succeed()
+    assert [one["data"]["stage"] for one in bench.records("attempt.started")] == ["s1", "s2", "s3", "s2", "s4"]
