@@ -49,7 +49,8 @@ def offpipe_attempt_started(
 ) -> None:
     """Hear that a stage is started; `progress` is the path of its progress file, `partials` those of its outputs.
 
-    It is told just before, and waits for that: so a checkpoint is still the one that the attempt goes on from.
+    It is told just before, and waits for that: so a checkpoint is still the one that the attempt goes on from. Another
+    stage, whose end makes room for it, may be told as finished only after this, also with `-j1`.
     `changed` is the file that changed while the attempt before ran, if that is why there is another one.
     """
 

@@ -38,9 +38,11 @@ class Launcher:
 
     `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
     it may become another one with the first report (see namespaces). `layers` is the isolation that was reached, or
-    `refusal` why it was not, known then. `leaving` are the ids of launches of which no exit was heard yet, but that
-    their program has ended with 0 and left nothing, and only has to be taken apart; unless somebody kills it at that.
-    Use as a context manager, or call `close`.
+    `refusal` why it was not, known then. Use as a context manager, or call `close`.
+
+    `leaving`: ids of launches that have said that they end with 0. Their exits are still to be heard, and may be
+    others: who said it may be killed, or be a stage that says so of itself or another one, and works on. Only how many
+    work at a time may depend on it.
     """
 
     def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
@@ -120,7 +122,7 @@ class Launcher:
         Raises what `submit` does. Who changes what is submitted passes nothing on.
         """
         if self._warm is not None and launch.script is not None and launch is not self._prepared:
-            self._ask("prepare", self._encoding.of(launch))
+            self._ask("prepare", self._encoding.encode(launch))
             self._prepared = launch
 
     def submit(self, launch: Launch) -> None:
@@ -129,7 +131,7 @@ class Launcher:
             self._ask("launch", None)
             self._prepared = None
         else:
-            self._ask("launch", self._encoding.of(launch))
+            self._ask("launch", self._encoding.encode(launch))
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""

@@ -15,18 +15,22 @@ import _thread
 import _warnings
 import atexit
 import gc
-import os
 import sys
 from _frozen_importlib import FrozenImporter
 from _frozen_importlib_external import NamespaceLoader, SourceFileLoader, SourcelessFileLoader
 from _weakref import ReferenceType
 from builtins import all, any, filter, getattr, id, map, type, vars  # noqa: A004, UP029 - as a stage may have others
+from os import _exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
     from typing import Any
+else:
+    import _signal as signal
 
+EVERY = signal.valid_signals()
 FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
 IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, only calls `close`
 KEEPERS = ("weakref", "_weakrefset")  # modules with callbacks that drop an entry of a mapping or set
@@ -58,17 +62,21 @@ class Ending:
 
         `streams` are the identities of the standard ones that it was given; `farewell` is called by one that succeeds.
         """
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)  # what came is handled, and what comes is too late
             status = 0 if code is None else code
             if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
                 sys.stderr.flush()  # this one first, as of a program in a file (flush_io, Python/pythonrun.c)
                 sys.stdout.flush()
-                try:
-                    if status == 0 and farewell is not None:
-                        farewell()
-                finally:
-                    os._exit(status)
+                if status == 0 and farewell is not None:
+                    farewell()
+                _exit(status)
         except BaseException:  # noqa: BLE001 - the interpreter comes to it once more
+            pass
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        except BaseException:  # noqa: BLE001 - what a handler raises now
             pass
 
     def _shows_nothing(self, streams: Sequence[int]) -> bool:

@@ -5,41 +5,52 @@ the launcher can say it, which knows that nothing of the program can happen any 
 in the launcher's own /proc, which ends with its namespace: a descriptor for it would be more than an interpreter has,
 and a name in a directory of the user's one more file there. So it is said at level `kernel` only.
 
-Loaded by the launcher program only.
+Used by the launcher program and its forks only.
 """
 
 from __future__ import annotations
 
 import os
-from os import O_NONBLOCK, O_WRONLY, WNOHANG, closerange, waitpid, write  # as a stage may have others
+import struct
+import sys
+
+# As a stage may have others:
+from os import O_NONBLOCK, O_WRONLY, P_ALL, WEXITED, WNOHANG, WNOWAIT, closerange, fstat, getpid, waitid, write
 from os import open as open_
 from resource import RUSAGE_SELF, getrusage
 
 from runner.contain import calls
-from runner.contain.calls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
+from runner.contain.calls import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
 from runner.levels import RefusedError
 
-PLACE = b"/proc/fs/nfsd"  # empty in every /proc, and made for a mount (fs/proc/root.c): it covers nothing
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLACE = b"/proc/fs/nfsd"  # empty in every new /proc, and made for a mount (fs/proc/root.c): it covers nothing
 FIFO = PLACE + b"/farewells"
 FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC
-LITTLE = 64 * 1024  # KiB of memory, the unit of getrusage(2) here: that is taken apart in some milliseconds
-FEW = 64  # descriptors
-NUMBER_BYTES = 4
+LITTLE = 64 * 1024  # KiB of memory, the unit of getrusage(2) on Linux: that is taken apart in some milliseconds
+FEW = 64  # descriptors that a process may have open
+NUMBER = struct.Struct(">I")
 
 
 def make_fifo() -> None:
-    """To be called once /proc is the launcher's own. Where there can be none nothing will be said."""
+    """To be called once /proc is the launcher's own. Where stages could remove it there will be none."""
     try:
         calls.mount("mounting on /proc/fs/nfsd", b"none", PLACE, b"ramfs", FLAGS, b"mode=755")
+    except RefusedError:
+        return
+    try:
         os.mkfifo(FIFO, 0o600)
         calls.mount("protecting /proc/fs/nfsd", b"none", PLACE, None, MS_REMOUNT | MS_BIND | MS_RDONLY | FLAGS)
     except (RefusedError, OSError):
-        pass
+        calls.function("mount namespace", "unmounting /proc/fs/nfsd", "umount2", PLACE, MNT_DETACH)
 
 
 def open_farewells() -> Farewells | None:
     """Return those of this launcher, where there is its FIFO, and where it need not be stingy with descriptors."""
-    if os.sysconf("SC_OPEN_MAX") < FEW:
+    if 0 <= os.sysconf("SC_OPEN_MAX") < FEW:
         return None
     try:
         return Farewells(os.open(FIFO, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
@@ -48,33 +59,55 @@ def open_farewells() -> Farewells | None:
 
 
 class Farewells:
-    """Those of the launches of this process and its forks; something was said when `descriptor` is readable."""
+    """Those of the forks of this process; something was said when `descriptor`, of a FIFO, is readable."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._identity = _identity(descriptor)
 
     def heard(self) -> set[int]:
-        """Return the ids of launches. Where a stage that does not end says something, its run starts more at once."""
+        """Return the ids of launches that were said, be it by others, who can say what they like."""
         try:
             said = os.read(self.descriptor, 65536)
         except BlockingIOError:
-            return set()  # it has read there, too
-        starts = range(0, len(said), NUMBER_BYTES)
-        return {int.from_bytes(said[start : start + NUMBER_BYTES], "big") for start in starts}
+            return set()  # a stage has read there
+        if len(said) % NUMBER.size:
+            return set()  # a stage has written there
+        return {number for (number,) in NUMBER.iter_unpack(said)}
 
-    def bid(self, launch: int) -> None:
-        """Runs in a *stage* that ends now: say so, if there is no process but this one, and little to take apart.
+    def of(self, number: int) -> Callable[[], None]:
+        """Runs in a *stage* that begins, the launch with this id: return what it is to call when it ends.
 
-        Without a descriptor from here on, and so without the locks on what it had open. Raises OSError.
+        To be called with every signal blocked: a terminal that is closed may send one. It says it where this is the
+        process, and the only one, with little to take apart and no file among that. Then there is no descriptor left,
+        and so no lock on what was open, and nothing remains but to exit.
         """
-        if not _has_child() and getrusage(RUSAGE_SELF).ru_maxrss < LITTLE:
-            closerange(0, 1 << 20)
-            write(open_(FIFO, O_WRONLY | O_NONBLOCK), launch.to_bytes(NUMBER_BYTES, "big"))
+        own = getpid()
+
+        def bid() -> None:
+            if getpid() == own and _is_soon_gone():
+                closerange(0, 1 << 20)
+                self._say(number)
+
+        return bid
+
+    def _say(self, number: int) -> None:
+        try:
+            fifo = open_(FIFO, O_WRONLY | O_NONBLOCK)
+            if _identity(fifo) == self._identity:  # the stage may have another root directory by now
+                write(fifo, NUMBER.pack(number))
+        except OSError:
+            pass  # nobody listens, or cannot be got to
 
 
-def _has_child() -> bool:
+def _is_soon_gone() -> bool:
     try:
-        waitpid(-1, WNOHANG)
+        waitid(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT)
     except ChildProcessError:
-        return False
-    return True
+        return "mmap" not in sys.modules and getrusage(RUSAGE_SELF).ru_maxrss < LITTLE
+    return False
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = fstat(descriptor)
+    return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""What one start of a stage asks for, and how it ended."""
+"""What one start of a stage asks for, how it goes through the launcher's pipe, and how it ended."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Encoding:
     def __init__(self) -> None:
         self._base: dict[str, str] = {}  # the environment that was last sent whole
 
-    def of(self, launch: Launch) -> dict[str, Any]:
-        """Return a launch as child.Request has it; the launcher is to get all that this is asked for."""
+    def encode(self, launch: Launch) -> dict[str, Any]:
+        """Return a launch as child.Request has it. Each has to be sent: the next one may lean on it."""
         encode = os.fsencode
         base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
         content = {

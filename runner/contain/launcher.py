@@ -8,7 +8,7 @@ Requests: ("load", modules for a zygote), and ("settle", more of them) once thes
 ("launch", another one, or None for the one prepared last); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text);
-("leaving", (the id of a launch,)), see client.Launcher.
+("leaving", ids of launches), see client.Launcher.
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
 """
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runner.contain.child import Request
-    from runner.contain.farewell import Farewells
     from runner.contain.isolate import Isolation
     from runner.contain.started import Report
     from runner.contain.tree import ProcessTree, SessionTree
@@ -75,9 +74,9 @@ class Service:
         self._poll.register(self._wakeup, select.POLLIN)
         if isolation.listener:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
-        if farewells := starter.listen():
-            self._poll.register(farewells.descriptor, select.POLLIN)
-        self._farewells = farewells
+        self._farewells = starter.let_bid_farewell()
+        if self._farewells:
+            self._poll.register(self._farewells.descriptor, select.POLLIN)
 
     def serve(self) -> None:
         """Until the runner is gone and nothing of any stage is left."""
@@ -90,8 +89,8 @@ class Service:
                 self._watch.answer(
                     {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
                 )
-            if self._farewells is not None and self._farewells.descriptor in events:
-                self._tell_of(self._farewells)
+            if self._farewells and self._farewells.descriptor in events:
+                self._tell_of_leaving(self._farewells.heard())
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()
@@ -191,13 +190,14 @@ class Service:
             if stage.tally.due is not None and stage.tally.due <= now:
                 self.tell("asked", (stage.id, stage.tally.new()))
 
-    def _tell_of(self, farewells: Farewells) -> None:
-        """Tell which stages are as good as over; of one that left a process, or asked for a network, there is more."""
-        heard = farewells.heard()
-        for stage in self._running.values():
-            is_well = stage.id in heard and not stage.sent and stage.tally.is_empty
-            if is_well and not self._tree.has_others(self._mains()):
-                self.tell("leaving", (stage.id,))
+    def _tell_of_leaving(self, heard: set[int]) -> None:
+        """Tell once which stages are as good as over; where one left a process or asked for a network there is more."""
+        said = (one for one in self._running.values() if one.id in heard)
+        over = [one for one in said if not (one.leaving or one.sent or one.tally.has_calls)]
+        if over and not self._tree.has_others(self._mains()):
+            for one in over:
+                one.leaving = True
+            self.tell("leaving", tuple(one.id for one in over))
 
     def _mains(self) -> set[int]:
         """The main processes that have not ended, and what waits to be one."""
@@ -253,10 +253,10 @@ def _take_descriptors() -> tuple[int, int]:
     return requests, replies
 
 
-def _isolated(level: str, runner: int, descriptors: tuple[int, int]) -> Isolation:
+def _isolated(level: str, runner: int, descriptors: tuple[int, int], *, warm: bool) -> Isolation:
     """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
     try:
-        return isolate(level, runner, descriptors)
+        return isolate(level, runner, descriptors, warm=warm)
     except RefusedError as error:
         os.write(descriptors[1], START + frame("refused", error.args))
         os._exit(0)
@@ -282,7 +282,7 @@ def main(zygote: Zygote | None) -> NoReturn:
         os.setsid()
     level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
-    isolation = _isolated(level, runner, descriptors)
+    isolation = _isolated(level, runner, descriptors, warm=zygote is not None)
     tags = open_tags(isolation.layers) if level != SCAN else None
     tree = open_tree(tags, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)

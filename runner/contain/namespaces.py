@@ -15,7 +15,6 @@ import select
 
 from runner.contain import calls
 from runner.contain.calls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
-from runner.contain.farewell import make_fifo
 from runner.contain.settings import protect_settings
 from runner.levels import RefusedError
 
@@ -159,7 +158,6 @@ def _own_mounts() -> None:
     """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
     calls.mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
     calls.mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    make_fifo()
 
 
 def _namespaces() -> dict[str, str]:

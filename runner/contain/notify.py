@@ -44,9 +44,9 @@ class Tally:
         self._probing: dict[tuple[int, int | None], dict[int, int]] = {}  # process -> family -> probes still to come
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no network was asked for."""
-        return not self._untold and not self._told
+    def has_calls(self) -> bool:
+        """Whether a network was asked for."""
+        return bool(self._untold or self._told)
 
     def add(self, call: Call) -> None:
         """Count one call."""

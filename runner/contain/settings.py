@@ -11,14 +11,24 @@ import stat
 import struct
 
 from runner.contain import calls
-from runner.contain.calls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT
+from runner.contain.calls import (
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+)
 from runner.levels import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MS_KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime: statvfs(3) has them at the same bits
+MS_KEPT = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME  # statvfs(3) has them at the same bits
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 PROC = "/proc"
 NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point; or one that stages cannot get to either

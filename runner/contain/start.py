@@ -10,7 +10,6 @@ Loaded by the launcher program only.
 from __future__ import annotations
 
 from runner.contain.child import fork_stage
-from runner.contain.farewell import open_farewells
 from runner.contain.prefork import Prefork
 from runner.contain.spawn import Spawner
 from runner.levels import KERNEL
@@ -40,10 +39,15 @@ class Starter:
         self.prefork = Prefork(tree, isolation, zygote)
         self._base: dict[bytes, bytes] = {}  # the last that came
 
-    def listen(self) -> Farewells | None:
-        """Return what tells of stages that bid farewell from now on, where some can."""
+    def let_bid_farewell(self) -> Farewells | None:
+        """Let stages bid farewell from now on, where they can: at a lower level a FIFO would be that of others.
+
+        Returns what tells of them, or None.
+        """
         if self._zygote is None or self._isolation.layers["level"] != KERNEL:
             return None
+        from runner.contain.farewell import open_farewells  # a cold launcher can do without
+
         self._zygote.farewells = open_farewells()
         return self._zygote.farewells
 

@@ -29,7 +29,10 @@ class Started:
     `report`: the descriptor that tells why its program never started (see child); None where that cannot fail any more.
     """
 
-    __slots__ = ("deadline", "grace", "id", "key", "left", "outcome", "report", "sent", "started", "tally", "timed_out")
+    __slots__ = (
+        "deadline", "grace", "id", "key", "leaving", "left", "outcome", "report", "sent", "started", "tally",
+        "timed_out",
+    )  # fmt: skip
 
     def __init__(self, request: Request, key: int, report: int | None, started: float) -> None:
         self.id = request["id"]
@@ -40,6 +43,7 @@ class Started:
         self.report = report
         self.sent = False
         self.timed_out = False
+        self.leaving = False  # it bade farewell, and that was told
         self.left: set[int] = set()
         self.tally = Tally()
         self.outcome: tuple[int | float | str | None, ...] = ()

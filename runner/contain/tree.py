@@ -112,7 +112,7 @@ class ProcessTree:
         return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
 
     def has_others(self, known: Collection[int]) -> bool:
-        """Whether there are children of ours beside these: of somebody who has ended, or will have."""
+        """Whether we have children that are none of `known`: orphans of a stage, which has ended or still works."""
         return not self._child_numbers().issubset(known)
 
     def _tag(self, pid: int) -> int | None:
@@ -176,7 +176,7 @@ class SessionTree:
                 _send(-main, signal.SIGCONT)
 
     def has_others(self, known: Collection[int]) -> bool:  # noqa: ARG002 - who left is no child of ours
-        """Nobody knows."""
+        """As for ProcessTree, which cannot be told; but nobody asks where there is no namespace."""
         return True
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours

@@ -248,7 +248,7 @@ class Zygote:
         sys.argv[:] = sys.orig_argv[2:]
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.ending = self._ending
-        script.farewell = (lambda: own.bid(request["id"])) if (own := self.farewells) is not None else None
+        script.farewell = None if self.farewells is None else self.farewells.of(request["id"])
         return script
 
     def enter(self, request: Request, script: Script) -> None:

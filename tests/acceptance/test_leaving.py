@@ -15,7 +15,7 @@ HOLDS = """
 import json, sys
 from runner.api import Options, run
 from runner.api.surroundings import warmth
-from runner.contain.client import Exit, Launcher
+from runner.contain.client import Launcher
 from runner.contain.guard import start_guarded
 from runner.hookspecs import hookimpl
 
@@ -32,23 +32,20 @@ class Holding(Launcher):
         super().submit(launch)
 
     def _frames(self):
-        frames = super()._frames()
-        self.said.update(content[0] for kind, content in frames if kind == "leaving")
-        return frames
-
-    def receive(self):
-        kept, Holding.held = self.held, []
+        frames, Holding.held = [*self.held, *super()._frames()], []
         told = []
-        for one in (*kept, *super().receive()):
-            if isinstance(one, Exit) and one.id == KILLED:
-                one = one.replace(code=None, signal=9)
-            if isinstance(one, Exit) and one.id in self.said and Holding.submitted == one.id <= HELD:
-                self.leaving.add(one.id)
-                self.held.append(one)
-            else:
-                self.leaving.discard(one.id)
-                self.running.discard(one.id)
-                told.append(one)
+        for kind, content in frames:
+            if kind == "leaving":
+                self.said.update(content)
+            if kind == "exit":
+                number, code, by_signal, *rest = content
+                if number in self.said and Holding.submitted == number <= HELD:
+                    self.held.append((kind, content))
+                    continue
+                self.running.discard(number)
+                if number == KILLED:
+                    content = (number, None, 9, *rest)
+            told.append((kind, content))
         return told
 
 
@@ -91,7 +88,7 @@ def test_the_next_stage_does_not_wait_for_the_kernel(bench):
     assert bench.skips_everything()
 
 
-def test_who_is_killed_at_its_very_end_has_failed_all_the_same(bench):
+def test_who_bade_farewell_and_is_told_to_have_been_killed_has_failed(bench):
     stages(bench, 4)
     status, said = run(bench, 2, killed=2)
     assert status == {"s1": "succeeded", "s2": "failed", "s3": "succeeded", "s4": "blocked"}

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pipeline_bench import children, wait_for
+from pipeline_bench import ROOT, children, wait_for
 
-from runner.contain.client import Launch, Launcher
+from runner.contain.client import Launcher
+from runner.contain.launch import Launch
 from runner.levels import FILTER, KERNEL, SCAN
 
 LEVELS = ("plain", SCAN, FILTER, KERNEL)  # "plain": as on a system without subreapers
-ROOT = Path(__file__).resolve().parents[2]
 WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
 WAITS = """
 import os, time

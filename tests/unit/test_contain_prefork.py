@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline_bench import children, descendants, is_running, open_files, wait_for
-from warm_bench import LEVELS, ROOT, warm_bench
+from pipeline_bench import ROOT, children, descendants, is_running, open_files, wait_for
+from warm_bench import LEVELS, warm_bench
 
 from runner.contain.prefork import _Waiting
 from runner.contain.script import looked_at
