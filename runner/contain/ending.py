@@ -64,11 +64,11 @@ class Ending:
         """
         heard = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)  # what came is handled, and what comes is too late
             status = 0 if code is None else code
             if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
-                sys.stderr.flush()  # this one first, as of a program in a file (flush_io, Python/pythonrun.c)
-                sys.stdout.flush()
+                _flush()  # which somebody may have to end who waits
+                signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)  # what came is handled, and what comes is too late
+                _flush()
                 if status == 0 and farewell is not None:
                     farewell()
                 _exit(status)
@@ -134,6 +134,12 @@ class Ending:
         if callback is None:
             return True
         return id(getattr(callback, "__globals__", None)) in self._keepers and callback.__code__.co_name in DROPS
+
+
+def _flush() -> None:
+    """This one first, as of a program in a file (flush_io, Python/pythonrun.c)."""
+    sys.stderr.flush()
+    sys.stdout.flush()
 
 
 def _has_end(kind: type) -> bool:

@@ -82,10 +82,11 @@ class Farewells:
         process, and the only one, with little to take apart and no file among that. Then there is no descriptor left,
         and so no lock on what was open, and nothing remains but to exit.
         """
-        own = getpid()
+        own, is_own = getpid(), [] if "mmap" in sys.modules else [True]  # of a later import the ending thinks the worst
+        os.register_at_fork(after_in_child=is_own.clear)  # numbers begin anew in a namespace
 
         def bid() -> None:
-            if getpid() == own and _is_soon_gone():
+            if is_own and getpid() == own and _is_soon_gone():
                 closerange(0, 1 << 20)
                 self._say(number)
 
@@ -104,7 +105,7 @@ def _is_soon_gone() -> bool:
     try:
         waitid(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT)
     except ChildProcessError:
-        return "mmap" not in sys.modules and getrusage(RUSAGE_SELF).ru_maxrss < LITTLE
+        return getrusage(RUSAGE_SELF).ru_maxrss < LITTLE
     return False
 
 

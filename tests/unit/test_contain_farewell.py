@@ -142,6 +142,7 @@ def test_prepared_or_not(kernel):
         assert kernel.launcher.told == ["leaving", "exit"]
 
 
+MAPS = "import mmap, os\nmapped = mmap.mmap(os.open('it.py', os.O_RDWR), 0)\n"
 MORE_TO_COME = {
     "code": "import sys\nsys.exit(3)\n",
     "error": "1 / 0\n",
@@ -154,7 +155,8 @@ MORE_TO_COME = {
     "dead process": "import os\nif os.fork() == 0:\n    os._exit(0)\n",
     "orphan": "import os, time\nif not os.fork():\n    os.fork() and os._exit(0)\n    time.sleep(600)\nos.wait()\n",
     "a fork that succeeds": "import os, sys\nif os.fork() == 0:\n    sys.exit(0)\nos.wait()\nsys.exit(3)\n",
-    "mapped": "import mmap, os\nmapped = mmap.mmap(os.open('it.py', os.O_RDWR), 0)\n",
+    "mapped": MAPS,
+    "mapped by what is hidden": f"{MAPS}import sys\ndel sys.modules['mmap']\n",
 }
 
 
@@ -204,6 +206,24 @@ def test_the_end_of_its_terminal_is_not_its_own(kernel):
     assert (told, ended.code, ended.signal) == (["leaving", "exit"], 0, None)
     assert not (kernel.directory / "heard").exists()
     assert run(kernel, "import os\nos.open(os.ttyname(os.openpty()[1]), os.O_RDWR)\n")[1].code == 0
+
+
+def test_what_it_says_last_can_be_broken_off(kernel):
+    """Nobody reads the pipe that it writes to, and its own watchdog ends it."""
+    kernel.launcher.load(["signal"])
+    _, ended = run(kernel, """
+        import os, signal
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        try:
+            while os.write(writes, b"x" * 4096): pass
+        except BlockingIOError:
+            os.set_blocking(writes, True)
+        os.dup2(writes, 1)
+        print("a line")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+    """, preload=("signal",), timeout=30)  # fmt: skip
+    assert (ended.signal, ended.timed_out) == (signal.SIGALRM, False)
 
 
 def test_a_signal_before_its_end_is_handled_with_everything_open(kernel):
@@ -309,6 +329,19 @@ def test_where_nobody_listens_it_does_not_wait(farewells):
         farewells.of(1)()
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_fork_that_has_the_same_number_says_nothing(farewells, monkeypatch):
+    """As in a namespace of its own, where numbers begin anew."""
+    monkeypatch.setattr("runner.contain.farewell.getpid", lambda: 2)
+    for made, heard in (("before the fork", set()), ("after it", {7})):
+        bid = farewells.of(7)
+        pid = os.fork()
+        if pid == 0:
+            (bid if made == "before the fork" else farewells.of(7))()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert farewells.heard() == heard, made
 
 
 @pytest.mark.parametrize(("said", "heard"), [
