@@ -61,8 +61,8 @@ print(json.dumps({"status": {name: one.status for name, one in result.stages.ite
 """
 
 
-def stages(bench, count, source=COPIES):
-    bench.write("copies.py", source)
+def stages(bench, count):
+    bench.write("copies.py", COPIES)
     bench.write("in.txt", "text")
     bench.define(*(
         {"name": f"s{n}", "processor": "copies.py", "inputs": {"in": "in.txt"}, "outputs": {"out": f"out/{n}"}}
