@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.api.session import Session
     from runner.paths import StatePaths
-    from runner.record.recovery import OpenRun
+    from runner.record.open_run import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
     from runner.spec.model import Spec
 
 END = "run.end"
+_DONE = (results.SUCCEEDED, results.SKIPPED)
 LONGEST_SPEC = 1 << 20  # bytes of one that is written with every run that has nothing to do
 
 
@@ -60,6 +61,7 @@ class Journal:
         self.resumed = log.last.seq >= 0
         self.durable = options.durability == "full"
         self._spec = session.spec
+        self._selected = mine.selected_with(options.stages)
         self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
         self._layers: dict[str, str] = {}
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
@@ -98,7 +100,13 @@ class Journal:
         return journal
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
-        """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head."""
+        """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head.
+
+        A part of some stages may succeed, and others of the run be still to be done: then it stays open.
+        """
+        if status == results.SUCCEEDED and not self._has_done_all(stages):
+            failed = self._before.get("status") == results.FAILED
+            status = results.FAILED if failed else results.INTERRUPTED
         metrics = {
             "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self._layers,
             "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
@@ -119,13 +127,23 @@ class Journal:
             return self._ledger.head()
         return self._ledger.append(CLOSED, self.run_id, position, sync=self.durable).position.hash
 
+    def _has_done_all(self, stages: dict[str, StageResult]) -> bool:
+        """Whether the run is complete with these stages, as far as the metrics of its earlier parts tell."""
+        done = {name for name, one in self._earlier.items() if isinstance(one, dict) and one.get("status") in _DONE}
+        names = [one.name for one in self._spec.stages if not self._selected or one.name in self._selected]
+        return all(name in stages or name in done for name in names)
+
+    @property
+    def _earlier(self) -> dict[str, object]:
+        """The metrics of each stage in earlier parts, if there are any."""
+        told = self._before.get("stages")
+        return told if isinstance(told, dict) else {}
+
     def _stage_metrics(self, stages: dict[str, StageResult]) -> dict[str, bytes]:
         """Return the metrics of each stage in this part of the run and those before, as they are spelled."""
-        told = self._before.get("stages")
-        earlier: dict[str, object] = told if isinstance(told, dict) else {}
-        merged = {name: canonical(before) for name, before in earlier.items()}
+        merged = {name: canonical(before) for name, before in self._earlier.items()}
         for name, result in stages.items():
-            before = earlier.get(name)
+            before = self._earlier.get(name)
             status_before = before.get("status") if isinstance(before, dict) else None
             if (result.status, status_before) == (results.SKIPPED, results.SUCCEEDED):
                 continue  # in an earlier part of this run

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runner.api.journal import Journal, new_run_id
 from runner.errors import StateError
 from runner.record.audit import last_record
+from runner.record.open_run import OpenRun
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from runner.api.session import Session
     from runner.errors import Fault
     from runner.paths import StatePaths
-    from runner.record.recovery import OpenRun
 
 
 def recovered_runs(session: Session, options: Options, warn: Callable[[Fault], None]) -> list[OpenRun]:
@@ -80,6 +80,4 @@ def _is_as_recovered(session: Session, run: OpenRun) -> bool:
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:
     """Return a run of a default id; it knows of the attempts of those that stay open, and may go on from theirs."""
-    from runner.record.recovery import OpenRun
-
     return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
-    from runner.record.recovery import OpenRun
+    from runner.record.open_run import OpenRun
 
 
 class Listener(Protocol):

@@ -18,6 +18,7 @@ from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.ledger import refuse_untold
+from runner.record.open_run import OpenRun, together
 from runner.record.outputs import COMMIT, CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_attempt, is_commit, is_opening
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
     from runner.record.seal import Seal
-
-
-class OpenRun(Value):
-    """A run that may go on: the end of its log, the attempts that each stage had, how many torn bytes were cut.
-
-    `selected` are the stages that it was last asked for by name; empty: all. `outputs` and `key_id` are its log's.
-    `tags` are of the attempts of all open runs: stage -> tag -> key.
-    """
-
-    run: str
-    last: Position | None
-    attempts: dict[str, int]
-    torn_bytes: int
-    selected: tuple[str, ...] = ()
-    outputs: CommittedOutputs | None = None
-    key_id: str | None = None
-    tags: Mapping[str, dict[str, str]] = {}
 
 
 def recover(
@@ -175,7 +159,8 @@ class _Told:
         elif event == "offline.attempt" and data.get("action") == "fail":
             self.asked.add(data["stage"])
         elif event in ("run.start", "run.resumed"):
-            self.selected = tuple(data.get("stages", ()))
+            named = tuple(data.get("stages", ()))
+            self.selected = named if event == "run.start" else together(self.selected, named)
             self.beginnings.update([self.last] if self.last else ())
             self.died = True
         elif event == "run.stopped":  # written after everything was made durable

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline_bench import shell, wait_for
+import json
+
+from pipeline_bench import kill_and_await, shell, wait_for
 
 from runner.api import Options, run
 from runner.api.journal import new_run_id
@@ -84,3 +86,49 @@ def test_a_run_whose_id_has_succeeded_while_it_was_planning_finds_nothing_to_do(
     result = run(str(bench.spec), Options(run_id="mine"), beside)
     assert {stage.status for stage in result.stages.values()} == {SKIPPED}
     assert len(bench.records("attempt.started")) == 2
+
+
+# ---- one id, and other stages ----------------------------------------------------------------------------------------
+
+
+def log_of(bench, run_id):
+    return list(read_chain(str(bench.root / f"state/audit_{run_id}.jsonl")))
+
+
+def test_a_run_in_which_a_stage_failed_is_not_ended_by_one_of_the_others(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "test -e go && touch $PIPELINE_OUTPUT_OUT"))
+    assert bench.run("--run-id", "mine").returncode == 1
+    for words in (("a", "--run-id", "mine"), ("a", "-f", "--run-id", "mine"), ("a",), ("a", "-f")):
+        bench.succeed(*words)
+        assert log_of(bench, "mine")[-1]["ev"] == "run.stopped"
+        assert bench.run("verify").returncode == 3
+    assert log_of(bench, "mine")[-1]["data"]["status"] == "failed"
+    assert bench.json("status")["openRuns"] == ["mine"]
+    bench.write("go", "")
+    bench.succeed("b", "--run-id", "mine")  # all that was left
+    assert log_of(bench, "mine")[-1]["ev"] == "run.end"
+    bench.succeed("verify", "--outputs")
+    assert set(json.loads((bench.root / "state/metrics_mine.json").read_text())["stages"]) == {"a", "b"}
+
+
+def test_a_killed_run_of_all_stages_is_not_ended_by_one_of_some(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", HOLDS))
+    process = bench.start("--run-id", "mine")
+    wait_for((bench.root / "pid").exists, "the holder")
+    kill_and_await(process)
+    bench.succeed("a", "--run-id", "mine")
+    last = log_of(bench, "mine")[-1]
+    assert (last["ev"], last["data"]["status"]) == ("run.stopped", "interrupted")
+    bench.write("go", "")
+    bench.succeed("--run-id", "mine")
+    assert log_of(bench, "mine")[-1]["ev"] == "run.end"
+    bench.succeed("verify", "--outputs")
+
+
+def test_a_run_of_a_stage_that_is_declared_no_more_is_ended(bench):
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "exit 1"))
+    assert bench.run("b", "--run-id", "gone").returncode == 1
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "mine")
+    assert [log_of(bench, run)[-1]["ev"] for run in ("gone", "mine")] == ["run.end", "run.end"]
+    bench.succeed("verify", "--outputs")

@@ -15,6 +15,7 @@ from runner.record.audit import AuditLog
 from runner.record.recovery import is_identical, recover
 from runner.record.state import read_marker, write_marker
 
+files.prepare_to_exchange()
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
 TAG = partial_tag("r", "k", 1)
 
