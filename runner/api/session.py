@@ -99,10 +99,7 @@ class Session:
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
         head = read_head(self.spec.paths.ledger, self.seal)
-        if head.pipeline not in ("", self.spec.name):
-            hint = f'give this one a state directory of its own: "stateDir": "state/{self.spec.name}"'
-            what = f'the state directory belongs to the pipeline "{head.pipeline}", this one is "{self.spec.name}"'
-            raise SpecError(Fault(f"{self.spec.shown}#/name", what, hint))
+        refuse_other_pipeline(self.spec, head.pipeline)
         return head
 
     def marker(self, stage: str) -> Marker | None:
@@ -208,6 +205,14 @@ def _look(paths: StatePaths, stages: tuple[Stage, ...], note: Note) -> None:
     for stage in stages:
         read_marker(paths, stage.name, note)
         read_progress(paths.progress(stage.name), note)
+
+
+def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
+    """Raise SpecError where the state directory of a spec is that of a `pipeline` of another name; "": of none yet."""
+    if pipeline not in ("", spec.name):
+        hint = f'give this one a state directory of its own: "stateDir": "state/{spec.name}"'
+        what = f'the state directory belongs to the pipeline "{pipeline}", this one is "{spec.name}"'
+        raise SpecError(Fault(f"{spec.shown}#/name", what, hint))
 
 
 def read_seal(spec: Spec) -> Seal:

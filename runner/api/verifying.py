@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.api.session import read_seal
+from runner.api.session import read_seal, refuse_other_pipeline
 from runner.decide.digests import DigestCache, digest_tree
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, InputError, StateError, UsageError
 from runner.marker import Marker
@@ -75,7 +75,8 @@ def verify(
     """Check the state of the spec `target`, or the state directory `target` by itself, which may be a copy.
 
     Raises UsageError for a run that is not there, for `outputs` without a spec, and for a directory without state;
-    StateError for what cannot be read, or was written by a newer release.
+    SpecError for a spec whose state directory, undamaged, is that of a pipeline of another name; StateError for what
+    cannot be read, or was written by a newer release.
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
@@ -90,6 +91,8 @@ def verify(
     with files.naming(directory, "read"):
         verification = Verification(directory, seal, run, expect_head)
         verification.check()
+    if spec is not None and not verification.findings.damage:
+        refuse_other_pipeline(spec, verification.pipeline)
     if run is not None and not verification.known and not verification.findings.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
     of_outputs = Findings()

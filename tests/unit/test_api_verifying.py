@@ -112,6 +112,17 @@ def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
     assert json.loads(verify(bench.spec, "--expect-head", head, "--json").stdout)["expectedHeadLine"] == 2
 
 
+def test_the_record_of_another_pipeline_is_not_taken_for_that_of_the_spec(bench):
+    bench.succeed()
+    bench.define(A, name="other")
+    shown = verify(bench.spec)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert '#/name: the state directory belongs to the pipeline "bench", this one is "other"' in shown.stderr
+    assert verify(str(bench.root / "state")).returncode == 0
+    (bench.root / "state" / LEDGER).write_text("{}\n")
+    assert verify(bench.spec).returncode == 6
+
+
 def test_json_says_it_all(bench):
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run().returncode == 1
