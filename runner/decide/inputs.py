@@ -50,7 +50,8 @@ class InputResolver:
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
         """Return the files of one input in order of their paths.
 
-        Raises InputError (exit 5) for one that is missing, empty, or nothing that a stage could read.
+        Raises InputError (exit 5) for one that is missing, empty, or nothing that a stage could read, and for several
+        files that are to be standard input.
         """
         pattern = stage.inputs[name]
         produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
@@ -72,6 +73,10 @@ class InputResolver:
             raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
         if not found:
             raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
+        if name == stage.stdin and len(found) > 1:
+            where = f"{self._spec.shown}#/stages/{stage.index}/stdin"
+            what = f'input "{name}" is {len(found)} files, and standard input can be only one'
+            raise InputError(Fault(where, what, "join them in a stage before this one"))
         return [found[path] for path in sorted(found)]
 
     def _unmatched_hint(self, pattern: str) -> str:

@@ -90,9 +90,6 @@ class Setting:
 
     def _words(self, job: Job, inputs: dict[str, list[str]], where: str) -> list[str]:
         stage = job.stage
-        if stage.stdin and len(inputs[stage.stdin]) != 1:
-            what = f'input "{stage.stdin}" is {len(inputs[stage.stdin])} files, and standard input can be only one'
-            raise InputError(Fault(f"{where}/stdin", what, "join them in a stage before this one"))
         words = list(stage.command or stage.args)
         lists = {}
         for name in list_inputs(words):

@@ -201,3 +201,15 @@ def test_a_glob_without_a_file_tells_of_the_directory_that_is_not_there(bench):
     bench.write("d/a", "")
     assert refused(bench, "d/*.none").hint == refused(bench, "*.none").hint == "hidden files are never matched"
     assert refused(bench, "d/b/*/z*").hint == 'there is no directory "d/b"'
+
+
+def test_standard_input_is_one_file(bench):
+    bench.define({**reading("d/*.txt"), "stdin": "in"})
+    bench.write("d/a.txt", "a")
+    assert bench.inputs()["in"] == ["d/a.txt"]
+    bench.write("d/b.txt", "b")
+    with pytest.raises(InputError) as caught:
+        bench.inputs()
+    (fault,) = caught.value.faults
+    assert fault.where.endswith("#/stages/0/stdin")
+    assert fault.what == 'input "in" is 2 files, and standard input can be only one'
