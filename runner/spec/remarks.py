@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.spec.placeholders import FIELDS
+from runner.spec.placeholders import FIELDS, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,11 +24,12 @@ _SHAPE = re.compile(r"\{([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
 def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
-    """Yield a fault for each word of a command that a shell would take apart, and each placeholder that is near to one.
+    """Yield a fault for each word that a shell would take apart, or that is nearly a placeholder, or one where none is.
 
-    `spec` is where the stages are from.
+    And for each output that looks like a glob. `spec` is where the stages are from.
     """
     for stage in stages:
+        yield from _taken_literally(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
             where = f"{spec.shown}#/stages/{stage.index}/{field}"
             if field == "command" and os.path.basename(words[0] if words else "") not in _OWN_WORDS | _SHELLS:
@@ -36,6 +37,17 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
             for position, word in enumerate(words):
                 if "{" in word:
                     yield from _near_placeholders(f"{where}/{position}", word, stage)
+
+
+def _taken_literally(at: str, stage: Stage) -> Iterator[Fault]:
+    for name, path in stage.outputs.items():
+        if "*" in path or "?" in path:
+            what = f'"{path}" is one file of this very name: outputs are no globs'
+            yield Fault(f"{at}/outputs/{name}", what, 'several files are a directory, such as "out/"')
+    for name, value in stage.env.items():
+        for form, of in references(value) if "{" in value else ():
+            hint = '"command" and "args" have placeholders, and the stage has $PIPELINE_INPUT_..., $PIPELINE_OUTPUT_...'
+            yield Fault(f"{at}/env/{name}", f"{{{form}.{of}}} is passed on as it is", hint)
 
 
 def _shells_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:

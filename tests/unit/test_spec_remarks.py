@@ -10,7 +10,8 @@ from runner.spec.remarks import remarks
 
 
 def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:
-    stage = Stage(0, "s", {"o": "out"}, inputs={"i": "in"}, command=command, **fields)  # type: ignore[arg-type]
+    fields = {"outputs": {"o": "out"}, **fields}
+    stage = Stage(0, "s", inputs={"i": "in"}, command=command, **fields)  # type: ignore[arg-type]
     spec = Spec("/p.json", "p.json", "p", "/", "/", StatePaths("/state", "/locks"), (stage,), "/stages")
     return [(fault.where, fault.hint) for fault in remarks(spec, spec.stages)]
 
@@ -50,3 +51,14 @@ def test_a_brace_that_is_nearly_a_placeholder_for_something_declared_is_remarked
 @pytest.mark.parametrize("word", ["{output.other}", "{inputs.i}", "{print $1}", "{a.b}", "{o}"])
 def test_other_braces_are_literal(word) -> None:
     assert remarked("cp", word) == []
+
+
+@pytest.mark.parametrize(("path", "count"), [("out/*.csv", 1), ("out/?", 1), ("out/*/", 1), ("out/[1].csv", 0)])
+def test_an_output_that_looks_like_a_glob_is_remarked(path, count) -> None:
+    found = remarked("cp", outputs={"o": path})
+    assert found == [("p.json#/stages/0/outputs/o", 'several files are a directory, such as "out/"')] * count
+
+
+@pytest.mark.parametrize(("value", "count"), [("{outputs.o}", 1), ("a:{params.p}", 1), ("{o}", 0), ("{python}", 0)])
+def test_a_placeholder_in_env_is_remarked(value, count) -> None:
+    assert [where for where, _ in remarked("cp", env={"OUT": value})] == ["p.json#/stages/0/env/OUT"] * count
