@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 SECTION = "imports"  # of the cache file
-_UNFOUND_HINT = 'put it beside the processor, or name its directory, relative to root: "env": {"PYTHONPATH": "lib"}'
+_UNFOUND_HINT = (
+    "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, relative "
+    'to root: "env": {"PYTHONPATH": "lib"}'
+)
 
 
 class Scan(Protocol):

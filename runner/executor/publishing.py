@@ -17,7 +17,7 @@ from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
-from runner.record.found import inode_at, kind_at, wanted_kind
+from runner.record.found import DIRECTORY, FILE, inode_at, kind_at, wanted_kind
 from runner.record.outputs import COMMIT
 from runner.record.state import gone, write_marker
 from runner.values import Value
@@ -64,8 +64,11 @@ class Publisher:
                 continue
             where = f"stage {stage.name}, output {name}"
             if kind is not None:
-                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}')
+                other = f"{declared}/" if kind == DIRECTORY else declared.rstrip("/")
+                hint = f'declare "{other}" if that is meant' if kind in (FILE, DIRECTORY) else ""
+                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}', hint)
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
+            hint += "" if stage.stdout else f'; what it prints goes there with "stdout": "{name}"'
             if real_identities(self._spec, stage)[name] != before[name]:
                 return Fault(where, f'the stage wrote "{declared}" itself, not the temporary file it was given', hint)
             return Fault(where, f'exit 0, but the stage did not write "{declared}"', hint)

@@ -108,8 +108,9 @@ class Job(Generic[Data]):
             to = self._to[0]
         output = self._outputs.get(to or "")
         if output is None:
-            what = f'does not write to "{to}"' if to else "has several outputs, or none"
-            raise UsageError(Fault("job", what, f"name one of: {', '.join(self._to) or 'none (see `to`)'}"))
+            what = f'does not write to "{to}"' if to else "has several outputs" if self._to else "has no output"
+            hint = f"name one of: {', '.join(self._to)}" if self._to else "name it where the job begins, as `to`"
+            raise UsageError(Fault("job", what, hint))
         if self._writing:
             output.write(data)
 

@@ -166,17 +166,21 @@ class Choice(Kind):
 
     def __init__(self, *values: str | int) -> None:
         self.values = values
-        self.noun = "one of " + ", ".join(show(value) for value in values) if len(values) <= _MANY else "a known name"
+        shown = ", ".join(map(show, values))
+        self.noun = "a known name" if len(values) > _MANY else f"one of {shown}" if len(values) > 1 else shown
 
     def takes(self, value: object) -> bool:
         return value.__class__ is self.values[0].__class__
 
     def check(self, value: object) -> Sequence[Finding]:
         if not self.takes(value):
-            return self.wrong_type(value)
+            hint = next((f"write {show(one)}" for one in self.values if str(one) == str(value).removesuffix(".0")), "")
+            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
         if value in self.values:
             return ()
         hint = did_you_mean(value, self.values) if isinstance(value, str) else ""
+        if isinstance(value, str) and value.isdecimal():
+            hint = f"a number has no quotes: {value}"
         return [Finding((), f"must be {self.noun}, not {show(value)}", hint)]
 
     def schema(self) -> dict[str, object]:

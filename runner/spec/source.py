@@ -80,8 +80,10 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
         except ValueError:  # an integer beyond the interpreter's limit of digits; read again, slower, to place it
             return _parse(text, check_integers=True)
     except json.JSONDecodeError as error:
-        what = error.msg[:1].lower() + error.msg[1:] if text.strip() else "is empty"
-        raise SpecError(Fault(f"{path}:{error.lineno}:{error.colno}", what, _SYNTAX_HINT)) from error
+        what, hint = error.msg[:1].lower() + error.msg[1:], _SYNTAX_HINT
+        if not text.strip():
+            what, hint = "is empty", 'a spec begins so: {"specVersion": 1, "name": "NAME", "stages": ['
+        raise SpecError(Fault(f"{path}:{error.lineno}:{error.colno}", what, hint)) from error
     except RecursionError as error:
         raise SpecError(Fault(path, "is nested too deeply to be read")) from error
 
