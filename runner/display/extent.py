@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from runner.display.words import counted, size
@@ -17,7 +18,7 @@ _RATE_PATIENCE = 0.5
 
 
 class Extent(Value):
-    """Lines and bytes of input behind the last checkpoint, where it says, and bytes written to outputs."""
+    """Lines and bytes of input behind the last checkpoint, where it says; bytes written to outputs that are files."""
 
     lines: int | None
     read: int | None
@@ -60,7 +61,9 @@ def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
 
 
 def _size(path: str) -> int:
+    """Return what a file holds: a directory's own size says nothing, and to add up what is in it may take long."""
     try:
-        return os.lstat(path).st_size
+        status = os.lstat(path)
     except OSError:
         return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

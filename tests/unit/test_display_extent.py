@@ -23,6 +23,12 @@ def test_lines_come_from_the_checkpoint_and_bytes_from_the_partials(tmp_path) ->
     assert extent_of(str(progress), [str(partial)]) == Extent(None, None, 10)
 
 
+def test_the_size_of_a_directory_is_not_what_was_written(tmp_path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(bytes(10))
+    assert extent_of(str(tmp_path / "progress"), [str(tmp_path / "tree")]) == START
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a regular file that fails when it is read")
 def test_a_checkpoint_that_cannot_be_read_is_not_shown_and_ends_no_run(tmp_path) -> None:
     (tmp_path / "progress").symlink_to("/proc/self/mem")
