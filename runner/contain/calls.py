@@ -48,12 +48,36 @@ PR_SET_NO_NEW_PRIVS = 38
 
 libc = ctypes.CDLL(None, use_errno=True)
 _quick = ctypes.CDLL(None)  # which keeps no errno, for which each call would touch more
+_close_range = getattr(_quick, "close_range", None)  # glibc 2.34
+if _close_range is not None:
+    _close_range.argtypes = (ctypes.c_uint, ctypes.c_uint, ctypes.c_int)
+
+EVERY = 0xFFFFFFFF  # as the number of the last descriptor
+HIGHEST = (1 << 20) - 1  # that there can be, unless fs.nr_open is raised
 
 
 def machine() -> str:
     """The name of this kernel's architecture, when the tables here know it and this process is of it; else ""."""
     name = os.uname().machine
     return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
+
+
+def close_range(first: int, last: int = EVERY) -> None:
+    """Close the descriptors from `first` to `last`; none where the last comes before the first.
+
+    os.closerange makes a call for each number where Python was built with an older libc than there is.
+    """
+    if first <= last and (_close_range is None or _close_range(first, last, 0) != 0):
+        os.closerange(first, min(last, HIGHEST) + 1)
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor but these."""
+    first = 0
+    for one in sorted(kept):
+        close_range(first, one - 1)
+        first = one + 1
+    close_range(first)
 
 
 def call(layer: str, name: str, *arguments: object) -> int:

@@ -31,6 +31,7 @@ else:
     import _signal as signal
 
 EVERY = signal.valid_signals()
+mask, BLOCK, SET = signal.pthread_sigmask, signal.SIG_BLOCK, signal.SIG_SETMASK
 FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
 IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, only calls `close`
 KEEPERS = ("weakref", "_weakrefset")  # modules with callbacks that drop an entry of a mapping or set
@@ -62,20 +63,24 @@ class Ending:
 
         `streams` are the identities of the standard ones that it was given; `farewell` is called by one that succeeds.
         """
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        blocked = None
         try:
+            blocked = mask(BLOCK, ())
             status = 0 if code is None else code
             if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
                 _flush()  # which somebody may have to end who waits
-                signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)  # what came is handled, and what comes is too late
-                _flush()
-                if status == 0 and farewell is not None:
-                    farewell()
-                _exit(status)
+                _flush()  # also where a handler has printed meanwhile
+                mask(BLOCK, EVERY)  # what came is handled, and what comes is too late
+                if self._shows_nothing(streams):  # nor does what a handler has made meanwhile
+                    _flush()
+                    if status == 0 and farewell is not None:
+                        farewell()
+                    _exit(status)
         except BaseException:  # noqa: BLE001 - the interpreter comes to it once more
             pass
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            if blocked is not None:
+                mask(SET, blocked)
         except BaseException:  # noqa: BLE001 - what a handler raises now
             pass
 

@@ -1,7 +1,7 @@
 """A stage that is as good as over says so, and the next one may start while the kernel takes its memory apart.
 
 That comes before the end that wait(2) tells of, and takes about a tenth of the time of a short stage. Only a fork of
-the launcher can say it, which knows that nothing of the program can happen any more: see ending. It says it by a FIFO
+the launcher knows that nothing of the program can happen any more: see ending. It says it by a FIFO
 in the launcher's own /proc, which ends with its namespace: a descriptor for it would be more than an interpreter has,
 and a name in a directory of the user's one more file there. So it is said at level `kernel` only.
 
@@ -15,12 +15,12 @@ import struct
 import sys
 
 # As a stage may have others:
-from os import O_NONBLOCK, O_WRONLY, P_ALL, WEXITED, WNOHANG, WNOWAIT, closerange, fstat, getpid, waitid, write
+from os import O_NONBLOCK, O_WRONLY, P_ALL, WEXITED, WNOHANG, WNOWAIT, fstat, waitid, write
 from os import open as open_
 from resource import RUSAGE_SELF, getrusage
 
 from runner.contain import calls
-from runner.contain.calls import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
+from runner.contain.calls import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, close_range
 from runner.levels import RefusedError
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def make_fifo() -> None:
         os.mkfifo(FIFO, 0o600)
         calls.mount("protecting /proc/fs/nfsd", b"none", PLACE, None, MS_REMOUNT | MS_BIND | MS_RDONLY | FLAGS)
     except (RefusedError, OSError):
-        calls.function("mount namespace", "unmounting /proc/fs/nfsd", "umount2", PLACE, MNT_DETACH)
+        calls.libc.umount2(PLACE, MNT_DETACH)  # where not even that can be done it stays: nobody else can reach it
 
 
 def open_farewells() -> Farewells | None:
@@ -76,18 +76,18 @@ class Farewells:
         return {number for (number,) in NUMBER.iter_unpack(said)}
 
     def of(self, number: int) -> Callable[[], None]:
-        """Runs in a *stage* that begins, the launch with this id: return what it is to call when it ends.
+        """Runs in a *stage* that begins, the launch with this id: return what it calls when it ends.
 
-        To be called with every signal blocked: a terminal that is closed may send one. It says it where this is the
-        process, and the only one, with little to take apart and no file among that. Then there is no descriptor left,
-        and so no lock on what was open, and nothing remains but to exit.
+        With every signal blocked, since a terminal that is closed may send one. It says it where this is the process,
+        and the only one, with little to take apart and no file among that. Then there is no descriptor left, and so no
+        lock on what was open, and nothing remains but to exit.
         """
-        own, is_own = getpid(), [] if "mmap" in sys.modules else [True]  # of a later import the ending thinks the worst
-        os.register_at_fork(after_in_child=is_own.clear)  # numbers begin anew in a namespace
+        may_say = [] if "mmap" in sys.modules else [True]  # of a later import the ending thinks the worst
+        os.register_at_fork(after_in_child=may_say.clear)  # its number may be the same in a namespace
 
         def bid() -> None:
-            if is_own and getpid() == own and _is_soon_gone():
-                closerange(0, 1 << 20)
+            if may_say and _is_soon_gone():
+                close_range(0)
                 self._say(number)
 
         return bid

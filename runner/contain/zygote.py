@@ -89,6 +89,9 @@ class Zygote:
         self._starts_frozen = gc.get_freeze_count() > 0  # as on 3.12
         # From here on: what a stage may find loaded is known by what asks for what.
         builtins.__import__ = self._recording
+        from runner.contain.calls import close_all_but
+
+        self._close_all_but = close_all_but
 
     def _recording(
         self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0,  # noqa: A002, ANN401 - as __import__
@@ -227,11 +230,7 @@ class Zygote:
         if self._starts_frozen != looks:  # what is frozen in every interpreter could not be told from ours any more
             (gc.unfreeze if looks else gc.freeze)()
         gc.enable()
-        first = 3
-        for one in sorted(kept):
-            os.closerange(first, one)
-            first = one + 1
-        os.closerange(first, 1 << 20)
+        self._close_all_but((0, 1, 2, *kept))
         signal.set_wakeup_fd(-1)
         for number in self._handled:
             signal.signal(number, signal.SIG_DFL)

@@ -135,9 +135,9 @@ class Executor:
             self._launcher.prepare(self._ahead[1])
 
     def _admits(self, stage: Stage) -> bool:
-        leaving = self._launcher.leaving
-        beside = [job.stage.resources for number, job in self._running.items() if number not in leaving]
-        return self._policy.capacity.admit(beside, stage.resources)
+        capacity = self._policy.capacity
+        beside = [self._running[one].stage.resources for one in capacity.counted(self._running, self._launcher.leaving)]
+        return capacity.admit(beside, stage.resources)
 
     def _settled_without_running(self, stage: Stage) -> bool:
         if by := blocking(self._graph, stage.name, self.results):

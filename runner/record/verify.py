@@ -235,7 +235,8 @@ class Verification:
             )
         else:
             torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
-            self.findings.unfinished(log.name, f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it")
+            what = f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it"
+            self.findings.unfinished(log.name, what)
 
     def _check_unknown(self) -> None:
         """Check the logs that the ledger does not name: what a kill leaves before the ledger is told, or forgeries."""

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -67,12 +66,9 @@ def run(bench, source, **fields):
 
 
 def ended_with(bench):
-    found = []
-    while not found:
-        assert select.select([bench.launcher], [], [], 60)[0], "no end was reported"
-        found = bench.launcher.receive()
+    ended = bench.ended()
     assert not bench.launcher.leaving
-    return found[0]
+    return ended
 
 
 SUCCEEDS = {
@@ -115,9 +111,12 @@ except BlockingIOError:
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_stage_bids_it_by_a_fifo_that_is_anothers(tmp_path, level):
     done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-c", OTHERS, str(ROOT), level], cwd=tmp_path, check=True, timeout=60,
+        ["unshare", "-m", sys.executable, "-c", OTHERS, str(ROOT), level], cwd=tmp_path, check=False, timeout=60,
         capture_output=True, text=True,
     )  # fmt: skip
+    if "Operation not permitted" in done.stderr or "Skipped" in done.stderr:
+        pytest.skip(f"root may not mount here, or this level cannot be had: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
     told = "ready leaving exit" if level == KERNEL else "ready exit"
     assert done.stdout == f"{told}\nnothing was said\n"
 
@@ -169,6 +168,11 @@ def test_who_does_not_or_holds_or_leaves_something_does_not(kernel, source):
     told, ended = run(kernel, source, preload=("mmap",) if "mmap" in source else ())
     assert told == ["exit"]
     assert (ended.code == 0) == (source not in [MORE_TO_COME[name] for name in FAILS])
+
+
+def test_who_comes_to_map_something_later_does_not(kernel):
+    told, ended = run(kernel, MAPS)
+    assert (told, ended.code) == (["exit"], 0)
 
 
 def test_who_asked_for_a_network_does_not(kernel):
@@ -226,16 +230,49 @@ def test_what_it_says_last_can_be_broken_off(kernel):
     assert (ended.signal, ended.timed_out) == (signal.SIGALRM, False)
 
 
-def test_a_signal_before_its_end_is_handled_with_everything_open(kernel):
+LATE = """
+import os, signal, sys
+reads, writes = os.pipe()
+os.set_blocking(writes, False)
+try:
+    while os.write(writes, b"x" * 4096): pass
+except BlockingIOError:
+    os.set_blocking(writes, True)
+def late(*_):
+    global file
+    os.read(reads, 1 << 20)
+    {}
+signal.signal(signal.SIGALRM, late)
+os.dup2(writes, 1)
+print("a line")
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+"""  # the handler runs in the last flush, and lets it go on
+MASK = "open('mask', 'w').write(repr(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+LATE_ENDS = {
+    "file": ("file = open('late', 'w'); file.write('text')", ["exit"], "late", "text"),
+    "at the end": (f"import atexit; atexit.register(lambda: {MASK})", ["exit"], "mask", "set()"),
+    "word": ("sys.stderr.write('text')", ["leaving", "exit"], "1.log", "text"),
+}
+
+
+@pytest.mark.parametrize("case", LATE_ENDS.values(), ids=LATE_ENDS)
+def test_what_a_handler_does_while_the_last_is_written_is_not_lost(kernel, case):
+    what, expected, path, content = case
     kernel.launcher.load(["signal"])
-    kernel.script("it.py", """
-        import os, signal
-        signal.signal(signal.SIGTERM, lambda *_: print("a line"))
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    """)  # fmt: skip
-    assert kernel.run(kernel.launch("it.py", preload=("signal",)))[1] == "a line\n"
+    told, ended = run(kernel, LATE.format(what), preload=("signal",), timeout=30)
+    assert (told, ended.code, ended.signal) == (expected, 0, None)
+    assert (kernel.directory / path).read_text() == content
+
+
+def test_what_a_handler_says_then_can_be_broken_off_too(kernel):
+    """It has room for a part of it, and nobody reads on."""
+    kernel.launcher.load(["signal"])
+    more = "os.read(reads, 4096); print('y' * 5000); signal.signal(signal.SIGALRM, signal.SIG_DFL)"
+    source = LATE.format(f"{more}; signal.setitimer(signal.ITIMER_REAL, 0.2)").replace(
+        "os.read(reads, 1 << 20)", "pass"
+    )
+    _, ended = run(kernel, source, preload=("signal",), timeout=30)
+    assert (ended.signal, ended.timed_out) == (signal.SIGALRM, False)
 
 
 def test_what_is_no_fork_does_not(kernel):
@@ -306,9 +343,10 @@ def test_another_file_by_that_name_is_left_alone(kernel):
 
 
 def test_nothing_of_it_is_outside(kernel):
+    before = Path("/proc/self/mountinfo").read_bytes()
     run(kernel, "")
     assert not os.path.exists(FIFO)
-    assert b" /proc/fs/nfsd " not in Path("/proc/self/mountinfo").read_bytes()
+    assert Path("/proc/self/mountinfo").read_bytes() == before
 
 
 @pytest.fixture
@@ -332,9 +370,8 @@ def test_where_nobody_listens_it_does_not_wait(farewells):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
-def test_a_fork_that_has_the_same_number_says_nothing(farewells, monkeypatch):
-    """As in a namespace of its own, where numbers begin anew."""
-    monkeypatch.setattr("runner.contain.farewell.getpid", lambda: 2)
+def test_a_fork_says_nothing_for_its_parent(farewells):
+    """Whatever its number is: in a namespace of its own numbers begin anew."""
     for made, heard in (("before the fork", set()), ("after it", {7})):
         bid = farewells.of(7)
         pid = os.fork()
