@@ -212,25 +212,7 @@ def test_the_end_of_its_terminal_is_not_its_own(kernel):
     assert run(kernel, "import os\nos.open(os.ttyname(os.openpty()[1]), os.O_RDWR)\n")[1].code == 0
 
 
-def test_what_it_says_last_can_be_broken_off(kernel):
-    """Nobody reads the pipe that it writes to, and its own watchdog ends it."""
-    kernel.launcher.load(["signal"])
-    _, ended = run(kernel, """
-        import os, signal
-        reads, writes = os.pipe()
-        os.set_blocking(writes, False)
-        try:
-            while os.write(writes, b"x" * 4096): pass
-        except BlockingIOError:
-            os.set_blocking(writes, True)
-        os.dup2(writes, 1)
-        print("a line")
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-    """, preload=("signal",), timeout=30)  # fmt: skip
-    assert (ended.signal, ended.timed_out) == (signal.SIGALRM, False)
-
-
-LATE = """
+FULL = """
 import os, signal, sys
 reads, writes = os.pipe()
 os.set_blocking(writes, False)
@@ -238,13 +220,25 @@ try:
     while os.write(writes, b"x" * 4096): pass
 except BlockingIOError:
     os.set_blocking(writes, True)
+os.dup2(writes, 1)
+print("a line")
+"""  # what is printed waits for a reader
+
+
+def test_what_it_says_last_can_be_broken_off(kernel):
+    """Nobody reads the pipe that it writes to, and its own watchdog ends it."""
+    kernel.launcher.load(["signal"])
+    source = f"{FULL}signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+    _, ended = run(kernel, source, preload=("signal",), timeout=30)
+    assert (ended.signal, ended.timed_out) == (signal.SIGALRM, False)
+
+
+LATE = f"""{FULL}
 def late(*_):
     global file
     os.read(reads, 1 << 20)
-    {}
+    {{}}
 signal.signal(signal.SIGALRM, late)
-os.dup2(writes, 1)
-print("a line")
 signal.setitimer(signal.ITIMER_REAL, 0.2)
 """  # the handler runs in the last flush, and lets it go on
 MASK = "open('mask', 'w').write(repr(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
