@@ -179,8 +179,6 @@ class Choice(Kind):
         if value in self.values:
             return ()
         hint = did_you_mean(value, self.values) if isinstance(value, str) else ""
-        if isinstance(value, str) and value.isdecimal():
-            hint = f"a number has no quotes: {value}"
         return [Finding((), f"must be {self.noun}, not {show(value)}", hint)]
 
     def schema(self) -> dict[str, object]:

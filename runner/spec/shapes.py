@@ -86,7 +86,10 @@ class OneOf(Kind):
     def check(self, value: object) -> Sequence[Finding]:
         for kind in self.kinds:
             if kind.takes(value):
-                return kind.check(value)
+                found = kind.check(value)
+                if isinstance(value, str) and value.isdecimal() and self.takes(0):
+                    return [finding.replace(hint="a number has no quotes") for finding in found]
+                return found
         return self.wrong_type(value)
 
     def schema(self) -> dict[str, object]:

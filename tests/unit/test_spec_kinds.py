@@ -76,7 +76,7 @@ def test_findings_grow_towards_the_top():
     (Choice(1), 1.0, "must be 1, not a number (1.0)", "write 1"),
     (Choice(1), "1", 'must be 1, not a string ("1")', "write 1"),
     (Choice(1), True, "must be 1, not true", ""),
-    (Choice(*"abcdefghijklmnop"), "75", 'must be a known name, not "75"', "a number has no quotes: 75"),
+    (Choice(*"abcdefghijklmnop"), "75", 'must be a known name, not "75"', ""),
 ])  # fmt: skip
 def test_a_choice_says_what_to_write(kind, value, what, hint):
     (finding,) = kind.check(value)

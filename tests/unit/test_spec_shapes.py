@@ -1,4 +1,6 @@
-from runner.spec.kinds import Boolean, Number, Text
+import pytest
+
+from runner.spec.kinds import Boolean, Choice, Number, Text
 from runner.spec.shapes import Field, ListOf, MapOf, OneOf, Record
 
 RECORD = Record(
@@ -35,3 +37,11 @@ def test_keys_of_the_users_own_may_hold_anything():
 def test_only_what_has_a_default_is_among_the_defaults():
     assert RECORD.defaults == {"on": False}
     assert RECORD.schema()["required"] == ["size"]
+
+
+@pytest.mark.parametrize(("kinds", "hint"), [
+    ((Number(1, 255), Choice("A", "B")), "a number has no quotes"), ((Boolean(), Choice("A", "B")), "known: A, B"),
+])  # fmt: skip
+def test_where_a_number_may_stand_one_in_quotes_is_told(kinds, hint):
+    (finding,) = OneOf(*kinds).check("75")
+    assert (finding.what, finding.hint) == ('must be one of "A", "B", not "75"', hint)
