@@ -41,7 +41,8 @@ _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,
 class Planned(NamedTuple):
     """The graph, the selected stages in order, a decision for each, and how those that are pending failed last.
 
-    `fits` says of the stages that have a checkpoint whether it is of their key, where that can be told by now.
+    `fits` says of those that have a checkpoint whether it is of their key, where that can be told by now: a run goes on
+    from it, or else throws it away.
     """
 
     graph: Graph
@@ -50,11 +51,6 @@ class Planned(NamedTuple):
     failures: dict[str, Failure]
     checkpoints: dict[str, Progress]
     fits: dict[str, bool]
-
-    @property
-    def outgrown(self) -> dict[str, Progress]:
-        """The checkpoints of what their stages are no longer to be: a run throws them away."""
-        return {name: self.checkpoints[name] for name, fits in self.fits.items() if not fits}
 
 
 class Incomplete(Value):

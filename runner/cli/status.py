@@ -46,7 +46,7 @@ def status_lines(status: Status) -> Iterator[str]:
         yield f"{one.stage:<{width}}  {told}\n"
     if pending:
         yield "pending:\n"
-        yield from (f"  {line}" for line in plan_lines(pending, status.planned.failures, {}, full=False))
+        yield from (f"  {line}" for line in plan_lines(pending, status.planned.failures, {}, {}, full=False))
     for path in status.undeclared:
         yield f"no stage makes it any more: {printable(path)}\n"
 

@@ -60,7 +60,8 @@ def plan(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
         shown = {"pipeline": planned.graph.spec.name, "stages": plan_json(decisions, planned.failures)}
         stdout.write(json_text({**shown, "faults": [fault_json(fault) for fault in faults]}))
     elif not asked.flag("quiet"):
-        _write_all(stdout, plan_lines(decisions, planned.failures, planned.outgrown, full=asked.flag("verbose")))
+        told = decisions, planned.failures, planned.checkpoints, planned.fits
+        _write_all(stdout, plan_lines(*told, full=asked.flag("verbose")))
     return _tell(faults, stderr)
 
 
@@ -84,8 +85,8 @@ def explain(asked: Invocation, stdout: Stream, stderr: Stream) -> int:
 
     warn = _warner(asked, stderr)
     stage, decision, marker, planned = api.explain(asked.spec, _options(asked), asked.stages[0], warn)
-    decisions, failures, outgrown = planned.plan.decisions, planned.failures, planned.outgrown
-    _write_all(stdout, explain_lines(stage.name, decision, decisions, failures, outgrown, marker))
+    told = planned.plan.decisions, planned.failures, planned.checkpoints, planned.fits
+    _write_all(stdout, explain_lines(stage.name, decision, *told, marker))
     return _tell(planned.plan.faults, stderr)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.decide.plan import Blocked, Depends, Run
-from runner.display.extent import outgrown_text
+from runner.display.extent import from_text, outgrown_text
 from runner.display.reasons import reason_text, reasons_line
 from runner.display.words import counted, printable, value_text
 
@@ -27,12 +27,13 @@ def word_of(decision: Decision) -> str:
 
 
 def plan_lines(
-    decisions: Mapping[str, Decision], failures: Failures, outgrown: Mapping[str, Progress], *, full: bool
-) -> Iterator[str]:
-    """Yield a line a stage: its name, the decision, why, how it failed last, and whether it starts anew."""
+    decisions: Mapping[str, Decision], failures: Failures, checkpoints: Mapping[str, Progress],
+    fits: Mapping[str, bool], *, full: bool,
+) -> Iterator[str]:  # fmt: skip
+    """Yield a line a stage: its name, the decision, why, how it failed last, and what becomes of its checkpoint."""
     width = min(_NAME_COLUMN, max((len(name) for name in decisions), default=0))
     for name, decision in decisions.items():
-        more = (*failure_texts(failures, name), *_outgrown_texts(outgrown, name))
+        more = (*failure_texts(failures, name), *_checkpoint_texts(checkpoints, fits, name))
         why = "; ".join(filter(None, (_why(decision, decisions, full=full), *more)))
         yield f"{name:<{width}}  {word_of(decision):<7}  {why}".rstrip() + "\n"
 
@@ -44,9 +45,10 @@ def failure_texts(failures: Failures, stage: str) -> Iterator[str]:
         yield f"failed in run {printable(run)}: {printable(why)}"
 
 
-def _outgrown_texts(outgrown: Mapping[str, Progress], stage: str) -> Iterator[str]:
-    if stage in outgrown:
-        yield outgrown_text(outgrown[stage].line_offset, outgrown[stage].byte_offset)
+def _checkpoint_texts(checkpoints: Mapping[str, Progress], fits: Mapping[str, bool], stage: str) -> Iterator[str]:
+    if stage in fits:
+        lines, read = checkpoints[stage].line_offset, checkpoints[stage].byte_offset
+        yield f"goes on {from_text(lines)}" if fits[stage] else outgrown_text(lines, read)
 
 
 def plan_json(decisions: Mapping[str, Decision], failures: Failures) -> list[dict[str, object]]:
@@ -59,7 +61,7 @@ def plan_json(decisions: Mapping[str, Decision], failures: Failures) -> list[dic
 
 def explain_lines(
     name: str, decision: Decision, decisions: Mapping[str, Decision], failures: Failures,
-    outgrown: Mapping[str, Progress], marker: Marker | None,
+    checkpoints: Mapping[str, Progress], fits: Mapping[str, bool], marker: Marker | None,
 ) -> Iterator[str]:  # fmt: skip
     """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
     if isinstance(decision, Run):
@@ -69,7 +71,7 @@ def explain_lines(
         yield f"{name}: {word_of(decision)}, {_why(decision, decisions, full=True)}\n"
     else:
         yield f"{name}: up to date\n"
-    yield from (f"  {text}\n" for text in (*failure_texts(failures, name), *_outgrown_texts(outgrown, name)))
+    yield from (f"  {text}\n" for text in (*failure_texts(failures, name), *_checkpoint_texts(checkpoints, fits, name)))
     if marker is None:
         return
     yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"

@@ -50,6 +50,11 @@ def amounts(now: Extent, first: Extent, input_bytes: int, spent: float) -> list[
     return [*cells, rate] if spent >= _RATE_PATIENCE else cells
 
 
+def from_text(line_offset: int | None) -> str:
+    """Return where an attempt that has a checkpoint begins: `from line 1,200,000`."""
+    return f"from line {line_offset:,}" if line_offset else "from a checkpoint"
+
+
 def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
     """Return what is told of a checkpoint at what its stage is no longer to be; what has changed nobody knows."""
     extent = ""

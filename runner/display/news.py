@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.display.extent import extent_of, outgrown_text
+from runner.display.extent import extent_of, from_text, outgrown_text
 from runner.display.failure import failure_text, unstarted_lines
 from runner.display.offline import isolation_warnings
 from runner.display.progress import Row
@@ -129,7 +129,7 @@ def _resumed_at(progress: str) -> str:
         return ""
     if found is None:
         return ""
-    return f", from line {found.line_offset:,}" if found.line_offset else ", from a checkpoint"
+    return f", {from_text(found.line_offset)}"
 
 
 def _goes_on(progress: str, left: Progress) -> bool:
