@@ -83,12 +83,13 @@ class Service:
         self.tell("ready", (self._isolation.process, self._isolation.layers))
         while not self._closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
-            if self._wakeup in events:  # whoever ended may have spoken since that look
+            if self._wakeup in events:
                 os.read(self._wakeup, 65536)
             if self._watch and self._watch.descriptor in events:
                 self._watch.answer(
                     {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
                 )
+            # Whoever ended may have said farewell since that look.
             if self._farewells and (self._farewells.descriptor in events or self._wakeup in events):
                 self._tell_of_leaving(self._farewells.heard())
             self._reap()

@@ -6,6 +6,8 @@ import os
 
 from runner.errors import Fault, InputError, StateError, raise_refusal
 
+IF_DIRECTORY = "the lines of the files in it are had by a glob in the spec's inputs, such as dir/*.txt"
+
 
 class Source:
     """Reads `paths` one after another from `offset`, counted over all of them; no line crosses two files."""
@@ -88,7 +90,8 @@ class reading:  # noqa: N801 - reads as a statement: `with reading(path)`; conte
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise_refusal(error, self.path)
-            raise InputError(Fault(self.path, f"cannot read: {error.strerror or error}")) from error
+            hint = IF_DIRECTORY if isinstance(error, IsADirectoryError) else ""
+            raise InputError(Fault(self.path, f"cannot read: {error.strerror or error}", hint)) from error
 
 
 def end_of_line(block: bytes, number: int) -> int:

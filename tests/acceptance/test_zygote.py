@@ -31,6 +31,14 @@ WAYS = {  # freshInterpreter, and what stands before the command of the run
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def with_caches():
+    """Without them nothing is forked, and the comparison would compare nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OFFPIPE_PLAIN", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory):
     """Every probe in every way: {probe: (how it ended, its log)} by way."""

@@ -61,6 +61,11 @@ def test_an_input_that_went_away_is_named(tmp_path):
         Source((str(tmp_path / "gone"),), 0)
 
 
+def test_a_directory_is_told_with_what_reads_the_files_in_it(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read: Is a directory\nhint: .* a glob .*dir/\*\.txt"):
+        Source((str(tmp_path),), 0).read(10, 10)
+
+
 @pytest.mark.parametrize(("number", "end"), [(1, 2), (2, 5), (3, 6), (4, 6)])
 def test_end_of_line_counts_from_one(number, end):
     assert end_of_line(b"a\nbc\nd", number) == end
