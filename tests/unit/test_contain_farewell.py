@@ -121,6 +121,41 @@ def test_no_stage_bids_it_by_a_fifo_that_is_anothers(tmp_path, level):
     assert done.stdout == f"{told}\nnothing was said\n"
 
 
+HALF_MADE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from runner.contain import calls, farewell
+from runner.levels import RefusedError
+mount = calls.mount
+
+def refused(what, *given):
+    if what.startswith(sys.argv[2]):
+        raise RefusedError("mount", what, 1)
+    mount(what, *given)
+
+def full(*given):
+    raise OSError(28, "it is full")
+
+calls.mount = refused
+if sys.argv[2] == "mkfifo":
+    os.mkfifo = full
+farewell.make_fifo()
+print(os.path.ismount(farewell.PLACE), os.listdir(farewell.PLACE), farewell.open_farewells())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount without a namespace of its own users")
+@pytest.mark.parametrize("fails", ["mounting", "mkfifo", "protecting"])
+def test_of_one_that_is_half_made_nothing_is_left(tmp_path, fails):
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", HALF_MADE, str(ROOT), fails], cwd=tmp_path, check=False, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "Operation not permitted" in done.stderr:
+        pytest.skip(f"root may not mount here: {done.stderr.splitlines()[-1]}")
+    assert (done.stdout, done.stderr) == ("False [] None\n", "")
+
+
 def test_no_stage_does_where_every_descriptor_is_needed(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW - 1, hard))
