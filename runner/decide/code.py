@@ -10,6 +10,7 @@ from runner.decide.imports import MODULE_NAME, walk_imports
 from runner.decide.interpreter import running_interpreter
 from runner.decide.modules import ModuleFinder
 from runner.decide.sources import ParseCache
+from runner.decide.unfound import how_to_find
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import references
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 SECTION = "imports"  # of the cache file
-_UNFOUND_HINT = (
-    "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, relative "
-    'to root: "env": {"PYTHONPATH": "lib"}'
-)
 
 
 class Scan(Protocol):
@@ -147,13 +144,13 @@ class CodeReader:
         component: dict[str, object] = {"files": files}
         if code is not None:
             for path, sha256 in code.files.items():
-                files[self._shown(path)] = sha256
+                files[self._spelled(path, stage)] = sha256
                 watched[path] = (code.signatures[path], sha256)
             component["packages"] = code.packages
             component["absent"] = list(code.absent)
         for path in self._other_files(stage):
             if path not in watched:
-                files[self._shown(path)], watched[path] = self._digest(path)
+                files[self._spelled(path, stage)], watched[path] = self._digest(path)
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not str(stage.processor).startswith(READY_MADE):
             # As text: nanoseconds do not fit into the integers that JSON readers agree on.
@@ -176,7 +173,7 @@ class CodeReader:
         for name, (path, line) in code.unfound.items():
             shown = f"{self._shown(path) if os.path.isabs(path) else path or MODULE_NAME}{f':{line}' if line else ''}"
             what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
-            warn(Fault(shown, what, _UNFOUND_HINT))
+            warn(Fault(shown, what, how_to_find(name, self._spec.root, stage.env.get("PYTHONPATH", ""))))
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
         processor = self._spec.processor_path(stage)
@@ -223,8 +220,13 @@ class CodeReader:
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
         return sha256, (seen, sha256)
 
+    def _spelled(self, path: str, stage: Stage) -> str:
+        """Return how the key spells a file: so that a pipeline may be moved as a whole, or have another offpipe."""
+        ready_made = str(stage.processor).startswith(READY_MADE)
+        return str(stage.processor) if ready_made and path == self._spec.processor_path(stage) else self._shown(path)
+
     def _shown(self, path: str) -> str:
-        """Return how the key spells a file: relative to root, so that a pipeline may be moved as a whole."""
+        """Return how a file is named: relative to root; by its name alone if it came with offpipe, elsewhere."""
         shown = os.path.relpath(path, self._spec.root)
         if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench, await_settled
 
 from runner.errors import OfflineError
+from runner.spec.disk import ready_made_directory
 
 
 @pytest.fixture
@@ -126,11 +128,15 @@ def test_a_module_that_changes_while_the_stage_runs_is_seen(bench):
     assert os.path.relpath(str(changed), bench.root) == "stages/deeper.py"
 
 
-def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenever(bench):
+@pytest.mark.parametrize("where", ["elsewhere", "below root"])
+def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenever(bench, where, monkeypatch):
+    if where == "below root":
+        directory = bench.root / ".venv/lib/stages"
+        shutil.copytree(ready_made_directory(), directory)
+        monkeypatch.setattr("runner.spec.load.ready_made_directory", lambda: str(directory))
     bench.define({"name": "a", "processor": "offpipe:stage_copy.py", "inputs": {"text": "spec.json"},
                   "outputs": {"text": "out.txt"}})  # fmt: skip
-    assert [name for name in code(bench)["files"] if name.startswith("/")] == []
-    assert "offpipe:stage_copy.py" in code(bench)["files"]
+    assert list(code(bench)["files"]) == ["offpipe:stage_copy.py"]
     assert "mtimeNs" not in code(bench)
 
 
