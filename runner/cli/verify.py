@@ -25,7 +25,7 @@ def verified_lines(found: Verified) -> Iterator[str]:
         for remark in remarks:
             yield f"{words}: {printable(remark.file)}: {printable(remark.what)}\n"
     yield f"{_summary(found)}\n"
-    if found.head is not None:
+    if found.head:
         yield f"ledger head: {found.head}\n"
 
 

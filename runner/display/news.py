@@ -111,7 +111,7 @@ class News:
     @hookimpl
     def offpipe_run_stopping(self, running: int, again: bool) -> None:
         if running:
-            then = "killed" if again else f"asked to end, and killed after {GRACE:g} s; another signal kills at once"
+            then = "killed" if again else f"asked to end, killed if not over in {GRACE:g} s, or by another signal"
             self._say(f"stopping: {counted(running, 'stage')} {then}")
 
     @hookimpl

@@ -26,6 +26,7 @@ FAULTS_VARIABLE = "PIPELINE_FAULTS"
 DEFAULT_EVERY_LINES = 10_000
 DEFAULT_EVERY_SECONDS = 1.0
 BLOCK_SIZE = 1024 * 1024
+EXACT = 1 << 53  # whole numbers below it are floats as well, each another one
 
 
 class Transient(OffpipeError):  # noqa: N818 - `raise sdk.Transient("mirror is away")` reads as what it says
@@ -93,9 +94,13 @@ class Stage:
         return self._sole("output", self.outputs)
 
     def take_params(self, **defaults: T) -> dict[str, T]:
-        """The params with `defaults` for those not given; UsageError for unknown ones and for other types."""
+        """The params with `defaults` for those not given; UsageError for unknown ones and for other types.
+
+        A whole number is taken for a float, as which it is returned: people write 5.
+        """
         faults = []
-        for name, value in self.params.items():
+        taken = {name: _like(defaults.get(name), value) for name, value in self.params.items()}
+        for name, value in taken.items():
             where = f'stage "{self.name}", param "{name}"'
             if name not in defaults:
                 faults.append(Fault(where, "is not known", _listed("params", defaults)))
@@ -104,7 +109,7 @@ class Stage:
                 faults.append(Fault(where, f"is {value!r}, no {expected}", f"the default is {defaults[name]!r}"))
         if faults:
             raise UsageError(*faults)
-        return {**defaults, **self.params}  # type: ignore[dict-item]  # checked above
+        return {**defaults, **taken}  # type: ignore[dict-item]  # checked above
 
     if TYPE_CHECKING:
 
@@ -276,6 +281,11 @@ def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
     if lines is None and seconds is None:
         return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
     return lines, seconds
+
+
+def _like(default: object, value: object) -> object:
+    is_float = type(default) is float and type(value) is int and abs(value) < EXACT
+    return float(value) if is_float else value  # type: ignore[arg-type]
 
 
 def _listed(what: str, names: Mapping[str, object]) -> str:

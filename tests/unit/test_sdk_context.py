@@ -72,6 +72,7 @@ def test_sole_names_are_for_stages_of_one_input_and_output(bench):
 def test_params_take_defaults_and_refuse_the_rest(bench):
     stage = sdk.Stage(bench.begin_attempt())
     assert stage.take_params(depth=1, name="x") == {"depth": 3, "name": "x"}
+    assert repr(stage.take_params(depth=0.5)) == "{'depth': 3.0}"
     with pytest.raises(UsageError, match=r'param "depth": is not known'):
         stage.take_params(width=1)
     with pytest.raises(UsageError, match=r"is 3, no str"):
