@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.history import Part, last_failures, last_part
 from runner.api.session import Session, untold
+from runner.api.strays import undeclared
 from runner.decide.plan import Run, Skip
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.record.audit import last_record, read_records
@@ -16,7 +17,7 @@ from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import read_holder
 from runner.record.others import is_held
 from runner.record.shapes import is_attempt
-from runner.record.state import read_marker, read_metrics
+from runner.record.state import read_metrics
 from runner.spec.graph import select
 from runner.values import Value
 
@@ -191,24 +192,6 @@ def _has_stopped(session: Session, run: str) -> bool:
     """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
     record = last_record(session.spec.paths.audit(run), session.seal)
     return record is not None and record["ev"] in ("run.stopped", "run.end")
-
-
-def undeclared(session: Session) -> list[str]:
-    """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
-    paths = session.spec.paths
-    declared = set(session.graph.producers)
-    found = []
-    try:
-        names = sorted(os.listdir(paths.state_dir))
-    except OSError:
-        return []
-    for name in names:
-        if not name.startswith("stage_") or not name.endswith(".json"):
-            continue
-        marker = read_marker(paths, name.removeprefix("stage_").removesuffix(".json"))
-        paths_made = [identity.path for identity in marker.outputs.values()] if marker else []
-        found += [one for one in paths_made if one not in declared and os.path.lexists(session.spec.output_path(one))]
-    return sorted(set(found))
 
 
 def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:

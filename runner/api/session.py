@@ -124,8 +124,10 @@ class Session:
             self._warn(fault)
 
     def remark(self) -> None:
-        """Warn of what the spec says that is likely to mean something else."""
-        for fault in (*remarks(self.spec, self.stages), *self._useless_allowances()):
+        """Warn of what the spec says that is likely to mean something else, and of files that may be somebody's."""
+        from runner.api import strays
+
+        for fault in (*remarks(self.spec, self.stages), *self._useless_allowances(), *strays.warnings(self)):
             self._warn_once(fault)
 
     def _useless_allowances(self) -> Iterator[Fault]:

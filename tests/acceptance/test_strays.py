@@ -1,0 +1,55 @@
+"""What lies where outputs are, or were, and may be somebody's is told before a run replaces it, or leaves it."""
+
+from __future__ import annotations
+
+from pipeline_bench import shell
+
+MADE_BY_NONE = "a run replaces what is there already, and was made by no run that is on record:"
+LEFT = "is no output of it any more, and stays where it is\nhint: remove it unless it is needed: a glob"
+
+
+def test_what_a_first_run_replaces_is_told_by_those_who_look_and_by_the_run(bench):
+    bench.define(shell("a", "echo new >$PIPELINE_OUTPUT_OUT"), shell("b", "echo b >$PIPELINE_OUTPUT_OUT"))
+    bench.write("out/a.txt", "somebody's\n")
+    for verb in ("validate", "plan", "run"):
+        said = bench.succeed(verb).stderr
+        assert f"warning: {bench.spec}: {MADE_BY_NONE} out/a.txt\nhint: move it away" in said
+    assert bench.read("out/a.txt") == b"new\n"
+    bench.write("in.txt", "text\n")
+    bench.define(shell("a", "echo newer >$PIPELINE_OUTPUT_OUT"), shell("b", "echo b >$PIPELINE_OUTPUT_OUT"))
+    assert MADE_BY_NONE not in bench.succeed().stderr, "a run has made them"
+
+
+def test_of_many_that_would_be_replaced_the_first_are_named(bench):
+    bench.define(*(shell(name, "echo >$PIPELINE_OUTPUT_OUT") for name in "abcdef"))
+    for name in "bcdef":
+        bench.write(f"out/{name}.txt", "")
+    assert f"{MADE_BY_NONE} out/b.txt, out/c.txt, out/d.txt and 2 more\n" in bench.succeed("plan").stderr
+
+
+def test_an_output_that_was_renamed_is_told_where_it_stays_until_the_stage_has_run(bench):
+    def define(output):
+        bench.define(
+            shell("part", "echo it >$PIPELINE_OUTPUT_OUT", outputs={"out": output}),
+            shell("all", "cat $PIPELINE_INPUT_PARTS >$PIPELINE_OUTPUT_OUT", inputs={"parts": "out/part*.txt"}),
+        )
+
+    define("out/part1.txt")
+    bench.succeed()
+    define("out/part2.txt")
+    left = f'warning: {bench.spec}#/stages/0/outputs: "out/part1.txt" {LEFT}'
+    assert all(left in bench.run(verb).stderr for verb in ("validate", "plan"))
+    assert left in bench.run().stderr
+    define("out/part3.txt")
+    (bench.root / "out/part2.txt").unlink()
+    assert LEFT not in bench.run().stderr, "there is nothing that stays"
+
+
+def test_what_another_stage_makes_now_is_not_left(bench):
+    bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"), shell("b", "echo >$PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    bench.define(
+        shell("a", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/b.txt"}),
+        shell("b", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/a.txt"}),
+    )
+    assert "warning" not in bench.succeed().stderr
