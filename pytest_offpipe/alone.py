@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.sandbox import code_of, lay_out
 from runner.decide.inputs import InputResolver
 from runner.spec.effective import effective_spec
-from runner.spec.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,19 +24,10 @@ def alone(
 ) -> Sandbox:
     """Lay one stage of `spec` out in a new `directory`; what other stages would make is plain input there.
 
-    `files`: where each belongs (an absolute path, as if in the source) -> where it is; see `files_of`. `overrides` are
-    fields of the stage as in a spec, and replace its own; one that is None is left out.
+    `files`: where each belongs (an absolute path, as if in the source) -> where it is (`inputs_of`, `code_files`).
+    `overrides` are fields of the stage as in a spec, and replace its own; one that is None is left out.
     """
     return lay_out(spec, directory, files, one_stage(spec, stage, overrides))
-
-
-def files_of(spec: Spec, stage: Stage) -> dict[str, str]:
-    """Return all that a stage needs where it lies now, for `alone`: its inputs, made ones too, and its code.
-
-    Raises InputError (exit 5) for an input that is missing, or was not made yet.
-    """
-    graph = build_graph(spec)
-    return inputs_of(graph, stage) | code_files(graph, stage)
 
 
 def inputs_of(graph: Graph, stage: Stage) -> dict[str, str]:

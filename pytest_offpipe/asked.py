@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from runner.errors import Fault, OffpipeError, UsageError
+from runner.paths import is_name
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _SHOWN = 60  # characters of a value
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class NoSuchNameError(KeyError):
@@ -90,7 +89,7 @@ def require_jobs(value: object) -> None:
 
 def require_run_id(value: object) -> None:
     """Raise UsageError for what no run can be called."""
-    if value is not None and not (isinstance(value, str) and _RUN_ID.fullmatch(value)):
+    if value is not None and not is_name(value):
         refuse("run_id", value, "letters, digits, . _ - and a letter or digit first; 100 at most")
 
 

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 
-from runner.decide.noop import PLAIN_VARIABLE
+from runner.decide.noop import is_plain
 from runner.glance import imported_by, plain_run, python_processors
 from runner.quick import answer
 
@@ -66,7 +66,7 @@ def _prepared(words: list[str]) -> int:
     from runner.contain.warmth import warm_here
 
     given = plain_run(words)
-    python = python_processors(given[0]) if given is not None and os.environ.get(PLAIN_VARIABLE) != "1" else None
+    python = python_processors(given[0]) if given is not None and not is_plain() else None
     if given is not None and python is not None:
         begin_ahead(warm_here() if python else None, imported_by(given[0], python))
     try:

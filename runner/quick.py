@@ -12,7 +12,7 @@ import stat
 import time
 
 from runner import __version__
-from runner.decide.noop import PLAIN_VARIABLE, conditions_now, decode, record_path
+from runner.decide.noop import conditions_now, decode, is_plain, record_path
 from runner.glance import plain_run
 from runner.paths import StatePaths
 
@@ -41,7 +41,7 @@ def answer(words: Sequence[str]) -> int | None:
 
 def _answer(words: Sequence[str]) -> int | None:
     began = time.monotonic()
-    if os.environ.get(PLAIN_VARIABLE) == "1":
+    if is_plain():
         return None
     plain = plain_run(words)
     if plain is None:

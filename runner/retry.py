@@ -10,8 +10,6 @@ from runner.hashing import hasher
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-LONGEST_DELAY = 365 * 86_400.0  # seconds; where the spec sets no maximum, a power must still end somewhere
-
 
 class RetryPolicy(Protocol):
     """What the spec says about retries (spec.model.Retry)."""
@@ -21,7 +19,7 @@ class RetryPolicy(Protocol):
     @property
     def multiplier(self) -> float: ...
     @property
-    def max_delay_seconds(self) -> float | None: ...
+    def max_delay_seconds(self) -> float: ...
     @property
     def jitter(self) -> float: ...
     @property
@@ -81,4 +79,4 @@ def _longest(retry: RetryPolicy, attempt: int) -> float:
             delay = retry.delays * float(retry.multiplier) ** before
         except OverflowError:
             delay = math.inf
-    return min(delay, LONGEST_DELAY if retry.max_delay_seconds is None else retry.max_delay_seconds)
+    return min(delay, retry.max_delay_seconds)

@@ -158,7 +158,6 @@ class _Tracer:
         self._roles: dict[int, str] = {root: "runner"}  # processes only
         self._inits: set[int] = set()  # launchers that are process 1 of a pid namespace: their children are stages
         self._processes: dict[int, int] = {root: root}  # thread -> process
-        self._torn_by = 0
         self._names = CALLS[os.uname().machine] | READS[os.uname().machine]
         self._depth = len(_status(os.getpid()).get("NSpid", "1").split())
 

@@ -56,6 +56,7 @@ FORBIDDEN: list[tuple[Rule, str, str]] = [
     (writes, "executor", "os.replace(a, b)"),
     (writes, "executor", "os.mkdir(a)"),
     (writes, "executor", "from os import unlink"),
+    (writes, "executor", "from os import O_CREAT, O_WRONLY, open as open_"),
     (writes, "executor", "shutil.rmtree(a)"),
     (writes, "executor", "from shutil import rmtree"),
     (writes, "executor", "path.write_text('x')"),

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import runner
 from runner.api.journal import LONGEST_SPEC, lasting_part, versions
 from runner.api.options import Options
-from runner.api.session import is_plain
 from runner.canonical import canonical
 from runner.decide.looked import Looked, record
-from runner.decide.noop import conditions_now, record_path
+from runner.decide.noop import conditions_now, is_plain, record_path
 from runner.errors import StateError
 from runner.levels import NONE
 from runner.record import files

@@ -10,7 +10,7 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
-from runner.decide.noop import PLAIN_VARIABLE, is_damaged, record_path
+from runner.decide.noop import is_damaged, is_plain, record_path
 from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.record import files
@@ -232,8 +232,3 @@ def seal_to_read_with(spec: Spec) -> Seal:
         return read_seal(spec)
     except OffpipeError:
         return PLAIN
-
-
-def is_plain() -> bool:
-    """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
-    return os.environ.get(PLAIN_VARIABLE) == "1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from runner.api.session import is_plain
 from runner.contain.warmth import sdk_path_here, warm_here
+from runner.decide.noop import is_plain
 
 if TYPE_CHECKING:
     from runner.api.options import Options

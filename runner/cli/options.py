@@ -7,12 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.levels import BEST_EFFORT, STRICT
+from runner.paths import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HEAD = re.compile(r"[0-9a-f]{64}")
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def run(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +161,7 @@ def _head(text: str) -> str:
 
 
 def _run_id(text: str) -> str:
-    if not _RUN_ID.fullmatch(text):
+    if not is_name(text):
         rule = "letters, digits, `.`, `_`, `-`, at most 100, a letter or digit first"
         raise argparse.ArgumentTypeError(f'"{text}" is no run id: {rule}')
     if text.lower() == "ledger":  # its log would be the ledger, also where file names are told apart without case

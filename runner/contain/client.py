@@ -5,7 +5,6 @@ Python signal handlers may run in between as long as they raise nothing: a frame
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.contain.ahead import take
 from runner.contain.launch import Asked, Encoding, Exit, Launch
-from runner.contain.wire import START, frame
+from runner.contain.wire import START, frame, taken
 from runner.errors import Fault, OffpipeError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
@@ -233,20 +232,13 @@ class Launcher:
         return True
 
     def _frames(self) -> list[tuple[str, Any]]:
-        frames: list[tuple[str, Any]] = []  # what marshal gives is known by its kind only
         if not self._greeted:
             before, mark, after = self._received.partition(START)
             if not mark:
-                return frames
+                return []
             self._greeted, self._received = True, after
             self._crash = before.decode("utf-8", "backslashreplace")
-        while len(self._received) >= 4:
-            end = 4 + int.from_bytes(self._received[:4], "big")
-            if len(self._received) < end:
-                break
-            frames.append(marshal.loads(memoryview(self._received)[4:end]))  # noqa: S302 - written by our own launcher
-            del self._received[:end]
-        return frames
+        return taken(self._received)
 
     def _death(self) -> OffpipeError:
         self._wait()

@@ -38,14 +38,7 @@ class Wire:
         if not data:
             return None
         self._received += data
-        found = []
-        while len(self._received) >= 4:
-            end = 4 + int.from_bytes(self._received[:4], "big")
-            if len(self._received) < end:
-                break
-            found.append(marshal.loads(memoryview(self._received)[4:end]))  # noqa: S302 - written by our own client
-            del self._received[:end]
-        return found
+        return taken(self._received)
 
     def close(self) -> None:
         """Take no more requests."""
@@ -80,3 +73,15 @@ def frame(kind: str, content: Any) -> bytes:  # noqa: ANN401 - whatever marshal 
     """Return one message as it goes over a pipe: its length in 4 bytes, then the tuple as marshal has it."""
     encoded = marshal.dumps((kind, content))
     return len(encoded).to_bytes(4, "big") + encoded
+
+
+def taken(received: bytearray) -> list[tuple[str, Any]]:
+    """Take the messages that are there whole off the front of what came over a pipe."""
+    found = []
+    while len(received) >= 4:
+        end = 4 + int.from_bytes(received[:4], "big")
+        if len(received) < end:
+            break
+        found.append(marshal.loads(memoryview(received)[4:end]))  # noqa: S302 - written by our own other end
+        del received[:end]
+    return found

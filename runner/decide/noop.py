@@ -37,6 +37,11 @@ _kind: Signed = attrgetter("st_mode", "st_ino")
 _LOOKS: tuple[tuple[Look, Signed], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
 
 
+def is_plain() -> bool:
+    """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
+    return os.environ.get(PLAIN_VARIABLE) == "1"
+
+
 class Record:
     """What stands in the file; `told` is for who answers: anything that marshal takes.
 

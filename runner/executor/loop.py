@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import select
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner import results
@@ -94,7 +95,8 @@ class Executor:
         self._heed_interrupts()
         self._wake_sleepers()
         self._start_ready()
-        self._prepare_next()
+        if self._ahead is not None and not self._stopping.has_begun:
+            self._launcher.prepare(self._ahead[1])  # what can be done for the next stage before there is room
         return bool(self._running or self._sleeping or not self._committer.is_idle)
 
     def _hear(self) -> list[tuple[Job, Exit]]:
@@ -126,13 +128,8 @@ class Executor:
                 return
             if not self._settled_without_running(stage):
                 self._frontier.take(stage)
-                self._guarded(stage, lambda stage=stage: self._begin(stage))  # type: ignore[misc]
+                self._guarded(stage, partial(self._begin, stage))
             self._heed_interrupts()
-
-    def _prepare_next(self) -> None:
-        """Have the launcher do for the next stage what it can do before there is room."""
-        if self._ahead is not None and not self._stopping.has_begun:
-            self._launcher.prepare(self._ahead[1])
 
     def _admits(self, stage: Stage) -> bool:
         capacity = self._policy.capacity
@@ -163,10 +160,10 @@ class Executor:
             what, hint = "another process holds its lock", "end it, or wait for it"
             self._fail(job, Fault(f"stage {stage.name}", what, hint), EXIT_LOCKED)
             return
-        self._guarded(stage, lambda: self._lay_out(job), job)
+        self._guarded(stage, partial(self._lay_out, job), job)
 
     def _lay_out(self, job: Job) -> None:
-        self._ahead = (job, self._attempts.prepare(job))
+        self._ahead = job, self._attempts.prepare(job)
 
     def _start(self, job: Job) -> None:
         self._submit(job, self._attempts.prepare(job))
@@ -185,7 +182,7 @@ class Executor:
     def _wake_sleepers(self) -> None:
         while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
             job = heapq.heappop(self._sleeping)[2]
-            self._guarded(job.stage, lambda job=job: self._start(job), job)  # type: ignore[misc]
+            self._guarded(job.stage, partial(self._start, job), job)
 
     def _wait(self) -> None:
         timeout = self._ticker.interval

@@ -54,7 +54,10 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    return _read_head(path, seal)
+    head = _head(last_record(path, seal), path)
+    if seal.id is not None and head.key_id is None:  # not once the first keyed record is in it
+        _refuse_keyed_before(path)
+    return head
 
 
 class Ledger:
@@ -83,7 +86,7 @@ class Ledger:
             with files.naming(self.path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             cut_torn_line(self.path)
-            head = _read_head(self.path, self._seal)
+            head = read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
             if event == CLOSED and run not in head.open_runs:
                 raise gone(self.path)
@@ -125,13 +128,6 @@ def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, .
     """Return which runs are open once this event of `run` is in the ledger, the newest last."""
     others = tuple(one for one in open_runs if one != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
-
-
-def _read_head(path: str, seal: Seal) -> LedgerHead:
-    head = _head(last_record(path, seal), path)
-    if seal.id is not None and head.key_id is None:  # not once the first keyed record is in it
-        _refuse_keyed_before(path)
-    return head
 
 
 def _refuse_keyed_before(path: str) -> None:

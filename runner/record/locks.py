@@ -63,17 +63,7 @@ class KernelLock:
             if isinstance(error.__cause__, BlockingIOError):  # under a lease
                 return -1
             raise
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in _HELD:
-                return -1
-            if error.errno in _NO_LOCKS:
-                hint = "put stateDir and locksDir on a local file system"
-                raise StateError(Fault(self.path, "this file system has no kernel locks", hint)) from error
-            raise StateError.from_os(error, self.path, "lock") from error
-        return descriptor
+        return descriptor if _locks(descriptor, self.path) else -1
 
     def release(self) -> None:
         """Give the lock back, also where a fork of this process has the file open; the file stays."""
@@ -105,13 +95,8 @@ class StageLock:
     def acquire(self) -> bool:
         """Take the lock; False when another process holds it."""
         descriptor = self._open()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in _HELD:
-                return False
-            raise StateError.from_os(error, self.path, "lock") from error
+        if not _locks(descriptor, self.path):
+            return False
         self._descriptor = descriptor
         return True
 
@@ -174,21 +159,15 @@ class PipelineLock(KernelLock):
 
     def _lock_state(self, deadline: float, poll: float) -> bool:
         files.make_directories(self._state_dir)
-        with files.naming(self._state_dir, "open"):
-            descriptor = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in _HELD and time.monotonic() < deadline:
-                    time.sleep(poll)
-                    continue
-                os.close(descriptor)
-                if error.errno in _HELD:
-                    return False
-                raise StateError.from_os(error, self._state_dir, "lock") from error
-            self._descriptor = descriptor
-            return True
+            with files.naming(self._state_dir, "open"):
+                descriptor = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if _locks(descriptor, self._state_dir):
+                self._descriptor = descriptor
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(poll)
 
     def take(
         self, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None] = lambda: None
@@ -271,6 +250,21 @@ class PipelineLock(KernelLock):
                 hint = f"stages of a run that died may still be writing; end it with: kill -9 {pid}"
                 raise StateError(Fault(self.path, f"the launcher of an earlier run still lives (pid {pid})", hint))
             time.sleep(_POLL)
+
+
+def _locks(descriptor: int, path: str) -> bool:
+    """Take the lock of an open file, and return whether it was free. Where it was not, or on an error, it is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in _HELD:
+            return False
+        if error.errno in _NO_LOCKS:
+            hint = "put stateDir and locksDir on a local file system"
+            raise StateError(Fault(path, "this file system has no kernel locks", hint)) from error
+        raise StateError.from_os(error, path, "lock") from error
+    return True
 
 
 def read_holder(path: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import os
 from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.record import files
-from runner.record.again import PAGE, write_again
+from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.spelling import GENESIS, hash_plainly, spell, stamp
 
 TYPE_CHECKING = False
@@ -102,11 +102,7 @@ class PlainLedger:
             write_again(self._path, max(0, before - PAGE))
         files.append(self._descriptor, line, self._path)
         if durable:
-            try:
-                files.sync_descriptor(self._descriptor, self._path)
-            except StateError:
-                files.truncate(self._path, before)
-                raise
+            sync_or_take_back(self._descriptor, self._path, before)
         return digest
 
     def _last(self) -> tuple[int, str]:

@@ -42,21 +42,14 @@ def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker |
 
 
 def write_metrics(
-    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes] | None = None, *, sync: bool,
-    atomic: bool = True,
-) -> str:  # fmt: skip
-    """Replace the metrics file of a run and return the hex SHA-256 of its bytes; `stages` are in canonical spelling.
-
-    Not `atomic` for a run that did nothing: nobody reads its metrics before its audit log, written next, names them.
-    """
+    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes] | None = None, *, sync: bool
+) -> str:
+    """Replace the metrics file of a run and return the hex SHA-256 of its bytes; `stages` are in canonical spelling."""
     parts = {name: canonical(value) for name, value in metrics.items()}
     if stages is not None:
         parts["stages"] = spelled(stages)
     content = spelled(parts) + b"\n"
-    if atomic:
-        files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
-    else:
-        files.create(paths.metrics(run), content)
+    files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
     return sha256_of(content)
 
 

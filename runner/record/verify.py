@@ -10,6 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from runner.paths import is_name
 from runner.record.chain import Chain, lost_its_end
 from runner.record.findings import Findings
 from runner.record.ledger import CLOSED, NOOP, OPENED, open_after
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 LEDGER = "audit_ledger.jsonl"
 _LOG = re.compile(r"audit_(.+)\.jsonl")
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 
 
@@ -123,7 +123,7 @@ class Verification:
         reference = self._judge(record)
         self._claimed = tuple(data["open"]) if _is_open_list(data.get("open")) else None
         self._heads.add(record["hash"])
-        if not _RUN_ID.fullmatch(run):
+        if not is_name(run):
             return
         if event == OPENED:
             if run not in self._open and run in self._ended:
@@ -144,7 +144,7 @@ class Verification:
             return None
         if event not in {OPENED, CLOSED, NOOP}:
             chain.damaged("ev", "is none of opened, closed, noop")
-        if not _RUN_ID.fullmatch(run) or run.lower() == "ledger":
+        if not is_name(run) or run.lower() == "ledger":
             chain.damaged("run", "is no name of a run")
         if (
             chain.sound
@@ -248,7 +248,7 @@ class Verification:
             self._take_ledger()  # it may have been told meanwhile
             if self._is_named(run):
                 continue
-            if not _RUN_ID.fullmatch(run):
+            if not is_name(run):
                 self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
                 continue
             self._judge_unknown(run)

@@ -25,7 +25,7 @@ class Retry(Value):
     attempts: int = 1
     delays: float | tuple[float, ...] = 1.0
     multiplier: float = 2.0
-    max_delay_seconds: float | None = 60.0
+    max_delay_seconds: float = 60.0
     jitter: float = 1.0
     retry_exit_codes: frozenset[int] = frozenset({75})
     retry_signals: frozenset[int] = frozenset()

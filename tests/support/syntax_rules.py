@@ -109,7 +109,7 @@ def writes(tree: ast.AST, module: str) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and node.attr in WRITING_FLAGS and dotted(node.value) == "os":
             yield f"{node.lineno}: os.{node.attr}"
         elif isinstance(node, ast.ImportFrom) and node.module in {"os", "shutil", "tempfile", "posix"}:
-            bad = {alias.name for alias in node.names} & (WRITING_CALLS | SHUTIL_WRITING_CALLS)
+            bad = {alias.name for alias in node.names} & (WRITING_CALLS | SHUTIL_WRITING_CALLS | WRITING_FLAGS)
             if bad or node.module == "tempfile":
                 yield f"{node.lineno}: from {node.module} import {', '.join(sorted(bad))}"
         elif isinstance(node, ast.Import) and any(alias.name == "tempfile" for alias in node.names):

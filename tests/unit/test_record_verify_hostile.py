@@ -194,13 +194,13 @@ def test_100_000_records_take_less_than_3_seconds_and_no_more_memory_than_1_000(
 
 def test_many_runs_take_16_bytes_each(tmp_path):
     def make(directory, runs):
-        directory.mkdir()
+        (directory / "tmp").mkdir(parents=True)
         ledger = Ledger(str(directory / LEDGER), "p", stamp)
         for number in range(runs):
             run = f"n{number}"
             log = AuditLog(str(directory / f"audit_{run}.jsonl"), run, stamp)
             paths = StatePaths(str(directory), "")
-            sha256 = write_metrics(paths, run, {}, sync=False, atomic=False)
+            sha256 = write_metrics(paths, run, {}, sync=False)
             end = {"records": 2, "metricsSha256": sha256, **log.outputs.totals()}
             head = ledger.head() if number == 0 else head  # noqa: F821 - of the round before
             log.append("run.start", {"ledgerHead": head, "keyId": None})

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.retry import LONGEST_DELAY, delay_before, is_retryable, may_start
+from runner.retry import delay_before, is_retryable, may_start
 
 
 @dataclass
 class Policy:
     delays: float | tuple[float, ...] = 1.0
     multiplier: float = 2.0
-    max_delay_seconds: float | None = 60.0
+    max_delay_seconds: float = 60.0
     jitter: float = 1.0
     retry_exit_codes: frozenset[int] = frozenset({75})
     retry_signals: frozenset[int] = frozenset({9})
@@ -55,15 +55,15 @@ def test_the_last_of_a_list_repeats_and_is_capped_too():
     assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 9)] == [1.0, 5.0, 60.0, 60.0]
 
 
-def test_no_maximum_and_no_delay_still_give_numbers():
-    assert delay_before(Policy(max_delay_seconds=None, multiplier=10.0, jitter=0.0), 1000, "s") == LONGEST_DELAY
+def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
+    assert delay_before(Policy(max_delay_seconds=90.0, multiplier=10.0, jitter=0.0), 1000, "s") == 90.0
     assert delay_before(Policy(delays=0.0, multiplier=10.0), 1000, "s") == 0.0
 
 
 @given(
     delay=st.floats(0, 1e6),
     multiplier=st.floats(0, 100),
-    cap=st.none() | st.floats(0, 1e5),
+    cap=st.floats(0, 1e5),
     jitter=st.floats(0, 1),
     attempt=st.integers(2, 1000),
     seed=st.text(),
@@ -73,7 +73,7 @@ def test_delay_lies_between_its_bounds_and_depends_on_nothing_else(delay, multip
     longest = delay_before(Policy(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, "")
     drawn = delay_before(policy, attempt, seed)
     assert (1 - jitter) * longest * (1 - 1e-12) <= drawn <= longest
-    assert longest <= (LONGEST_DELAY if cap is None else cap)
+    assert longest <= cap
     assert drawn == delay_before(policy, attempt, seed)
 
 
