@@ -68,7 +68,8 @@ Damage is named by file, line and field, all of it. A log that was rewritten
 as a whole shows only against the head that an earlier run printed, or with the
 key in the file that OFFPIPE_AUDIT_KEY_FILE names; see docs/audit.md.
 
-exit codes: 0 as it was written, 3 incomplete (a run did not end), 6 damaged
+exit codes: 0 as it was written, 2 not checked since it is keyed and no key was
+given, 3 incomplete (a run did not end), 6 damaged, 74 not to be read
 
 examples:
   offpipe verify demo.json --outputs --expect-head 0736372e...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
 from runner.cli.help import EPILOGUES
@@ -99,8 +100,14 @@ def _require_spec_or_verb(word: str) -> None:
 
 
 def _with_wait(words: list[str]) -> list[str]:
-    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it."""
+    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it.
+
+    UsageError where that is a number: it was meant for one.
+    """
     end = words.index("--") if "--" in words else len(words)
+    for word, following in pairwise(words[:end]):
+        if word == "--wait" and following.isdigit() and not os.path.lexists(following):
+            raise UsageError(Fault("--wait", "a number of seconds is joined to it", f"write --wait={following}"))
     return ["--wait=inf" if word == "--wait" else word for word in words[:end]] + words[end:]
 
 

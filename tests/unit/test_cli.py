@@ -133,6 +133,13 @@ def test_options_stand_anywhere(spec) -> None:
         assert offpipe(*words).stdout == "sort  run      no completed run\n"
 
 
+@pytest.mark.parametrize("words", [["--wait", "3", "SPEC"], ["SPEC", "--wait", "3"], ["run", "SPEC", "--wait", "3"]])
+def test_seconds_apart_from_wait_are_told_how_to_be_given(words, spec) -> None:
+    shown = offpipe(*(str(spec) if word == "SPEC" else word for word in words))
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == "error: --wait: a number of seconds is joined to it\nhint: write --wait=3\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [["-v", "plan", "p.json"], ["--workspace", ".", "plan", "p.json"], ["--pipeline", "p.json", "plan"],

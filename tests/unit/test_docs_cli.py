@@ -1,0 +1,37 @@
+"""docs/cli.md names every verb and every option, with the verbs that have it, and none that is not there."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.cli.options import OF_VERBS
+from runner.cli.table import VERBS
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs/cli.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in TEXT.splitlines() if line[:3] == "| `"
+]
+OPTIONS = [row for row in ROWS if len(row) == 4]
+
+
+def documented(verb: str) -> set[str]:
+    """The option strings of the rows that name a verb."""
+    everywhere = "all with a spec" if VERBS[verb].words else verb
+    rows = [row for row in OPTIONS if verb in row[1].split(", ") or row[1] == everywhere]
+    return {word for row in rows for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row[0])}
+
+
+@pytest.mark.parametrize("verb", OF_VERBS)
+def test_the_options_of_a_verb_are_those_that_are_documented(verb: str) -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    OF_VERBS[verb](parser)
+    assert documented(verb) == set(parser._option_string_actions)
+
+
+def test_every_verb_has_a_row() -> None:
+    named = {row[0].strip("`").split()[0] for row in ROWS if len(row) == 2}
+    assert named >= set(VERBS)
