@@ -41,7 +41,8 @@ class Refused(NamedTuple):
 class Part(Record):
     """A run since it was begun, or went on the last time: when that was and when it ended, and what went wrong in it.
 
-    `failed`: stage -> why. `unstarted` and `interrupted` are stages.
+    `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> the number of an attempt
+    that has not ended on record, and since when; after a kill nothing works any more.
     """
 
     began: str | None = None
@@ -49,6 +50,7 @@ class Part(Record):
     failed: dict[str, str] = made(default_factory=dict)
     unstarted: list[str] = made(default_factory=list)
     interrupted: list[str] = made(default_factory=list)
+    working: dict[str, tuple[object, str]] = made(default_factory=dict)
     refused: list[Refused] = made(default_factory=list)
 
 
@@ -63,6 +65,10 @@ def last_part(session: Session, run: str) -> Part:
             part = Part(began=str(record["ts"]))
         elif event in ("run.stopped", "run.end"):
             part.ended = str(record["ts"])
+        elif event == "attempt.started":
+            part.working[str(data.get("stage"))] = (data.get("attempt"), str(record["ts"]))
+        elif event == "attempt.finished":
+            part.working.pop(str(data.get("stage")), None)
         elif event == "offline.attempt":
             part.refused.append(Refused(str(data.get("stage")), _calls(data), str(data.get("action"))))
         elif event == "stage.finished":

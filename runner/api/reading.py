@@ -82,6 +82,11 @@ class Status(Value):
     undeclared: tuple[str, ...]
 
     @property
+    def working(self) -> dict[str, tuple[object, str]]:
+        """The stages that the run which holds the lock has started: the number of the attempt, and since when."""
+        return self.part.working if self.holder is not None and self.holder.get("run") == self.last_run else {}
+
+    @property
     def is_pending(self) -> bool:
         """Whether a run would have work to do."""
         return bool(self.open_runs) or not self.planned.plan.is_noop

@@ -37,6 +37,9 @@ def status_lines(status: Status) -> Iterator[str]:
         yield "last success: none yet\n"
     if status.holder is not None:
         yield f"running now: {printable(describe(status.holder))}\n"
+        yield from (
+            f"  {stage}  attempt {attempt}, since {since}\n" for stage, (attempt, since) in status.working.items()
+        )
     elif status.open_runs:
         yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
     width = max((len(one.stage) for one in status.incomplete), default=0)
@@ -67,6 +70,9 @@ def status_json(status: Status) -> dict[str, object]:
         "lastSuccess": success,
         "openRuns": list(status.open_runs),
         "lock": status.holder,
+        "working": [
+            {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
+        ],
         "incomplete": [_incomplete_json(one) for one in status.incomplete],
         "stages": plan_json(status.planned.plan.decisions, status.planned.failures),
         "undeclared": list(status.undeclared),

@@ -1,0 +1,36 @@
+"""`status` tells which stages a run is at, and says so of no run that was killed."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+from pipeline_bench import shell, wait_for
+
+WAITS = "touch $PIPELINE_STAGE.begun; until test -e go; do sleep 0.01; done; echo >$PIPELINE_OUTPUT_OUT"
+FAILS_ONCE = f"test $PIPELINE_ATTEMPT -ge 2 || exit 75; {WAITS}"
+
+
+def test_the_stages_that_work_are_named_with_their_attempt_and_since_when(bench):
+    bench.define(
+        shell("done", "echo >$PIPELINE_OUTPUT_OUT"),
+        shell("waits", WAITS, needs=["done"]),
+        shell("again", FAILS_ONCE, needs=["done"], retry={"attempts": 2, "delaySeconds": 0}),
+        shell("later", "echo >$PIPELINE_OUTPUT_OUT", needs=["waits"]),
+    )
+    run = bench.start("-j2")
+    wait_for(lambda: all((bench.root / f"{name}.begun").exists() for name in ("waits", "again")))
+    shown = bench.run("status").stdout
+    assert re.search(
+        r"\nrunning now: .*\n  waits  attempt 1, since \S+Z\n  again  attempt 2, since \S+Z\npending:\n", shown
+    )
+    told = json.loads(bench.run("status", "--json").stdout)["working"]
+    assert [(one["stage"], one["attempt"]) for one in told] == [("waits", 1), ("again", 2)]
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert "attempt 1" not in bench.run("status").stdout
+    assert json.loads(bench.run("status", "--json").stdout)["working"] == []
+    bench.write("go", "")
+    bench.succeed()
+    assert "running now" not in bench.run("status").stdout
