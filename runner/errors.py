@@ -98,6 +98,12 @@ class LockHeldError(OffpipeError):
     exit_code = EXIT_LOCKED
 
 
+class LauncherError(OffpipeError):
+    """The process that starts stages has ended, or neither reads nor answers any more."""
+
+    exit_code = EXIT_INTERNAL
+
+
 class StateError(OffpipeError):
     """Something that offpipe keeps on disk could not be read or written."""
 

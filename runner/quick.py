@@ -107,6 +107,7 @@ def _recorded(
     Raises StateError when the disk refuses, with nothing left of the run: what an fsync failed on is not tried again.
     """
     from runner.record.noop import PlainLedger, take_back, write_log
+    from runner.record.spelling import drawn_run_id
 
     name = told["nameJson"]
     try:
@@ -115,7 +116,7 @@ def _recorded(
         return None
     try:
         opening = _opening(told, words, ledger.head)
-        run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+        run = drawn_run_id(time.time(), os.urandom)
     except (OSError, ValueError, KeyError):
         ledger.close()
         return None

@@ -94,7 +94,7 @@ MAY_WRITE = {
     "record.files": "the only writer",
     "record.again": "writes over bytes what they are already",
     "contain.launcher": "opens /dev/null as its own stdio",
-    "contain.spawn": "opens the same, before it",
+    "contain.spawn": "opens a stage's log and output, before it has a process",
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
     "contain.zygote": "opens the standard streams of a stage",

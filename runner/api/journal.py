@@ -21,7 +21,7 @@ from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
 from runner.record.noop import write_log
 from runner.record.seal import PLAIN
-from runner.record.spelling import stamp
+from runner.record.spelling import drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ LONGEST_SPEC = 1 << 20  # bytes of one that is written with every run that has n
 def new_run_id(
     paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
 ) -> str:
-    """Return a default run id: the time in UTC and 4 random hex digits, drawn until no run has them."""
+    """Return a default run id that no run has."""
     while True:
-        run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
-        if not os.path.lexists(paths.audit(run_id)):
-            return run_id
+        drawn = drawn_run_id(clock(), random)
+        if not os.path.lexists(paths.audit(drawn)):
+            return drawn
 
 
 class Journal:

@@ -49,7 +49,7 @@ class Listener(Protocol):
         """Hear who holds the lock that is waited for."""
 
     def warn(self, fault: Fault) -> None:
-        """Hear of a state file that cannot be used, and so counts as missing."""
+        """Hear of what stops nothing: a state file that counts as missing, what a spec probably does not mean."""
 
     def hooks(self) -> tuple[object, ...]:
         """Return what implements hooks. Asked once there is work to do, so that a run without any loads nothing."""

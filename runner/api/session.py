@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def untold(fault: Fault) -> None:
-    """Tell nobody of a state file that counts as missing."""
+    """Tell nobody of what stops nothing."""
 
 
 class Session:
@@ -49,8 +49,8 @@ class Session:
     also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
     but they need none.
 
-    `warn` hears once of each state file that cannot be used, and so counts as missing, and of each module that a stage
-    imports and that is found nowhere.
+    `warn` hears once of each thing that stops nothing: a state file that cannot be used, and so counts as missing, a
+    module that a stage imports and that is found nowhere, what the spec probably does not mean (`remark`).
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Session:
         return head
 
     def marker(self, stage: str) -> Marker | None:
-        """Return the marker of a stage, read once until `forget`."""
+        """Return the marker of a stage, read once until everything is planned anew."""
         if stage not in self._markers:
             self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]

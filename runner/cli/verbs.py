@@ -209,7 +209,7 @@ def _warn_of_key(stderr: Stream) -> None:
 
 
 def _warner(asked: Invocation, stderr: Stream) -> Callable[[Fault], None]:
-    """Return what tells of state files that count as missing; nothing of it for `run -n -q`."""
+    """Return what tells of what stops nothing; nobody is told by `run -n -q`."""
 
     def warn(fault: Fault) -> None:
         if not asked.flag("quiet"):

@@ -60,7 +60,7 @@ def begin_ahead(warm: Mapping[str, str] | None, modules: Sequence[str] = ()) -> 
 
     A warm one loads these `modules` as soon as it is isolated: it has nothing else to do, and the run would wait.
     """
-    if os.sysconf("SC_OPEN_MAX") < FEW:
+    if 0 <= os.sysconf("SC_OPEN_MAX") < FEW:
         return  # the run itself is to be the first that lacks descriptors, for it knows how to tell
     try:
         begun = begin(sys.executable, BEST, warm)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runner.contain.ahead import take
 from runner.contain.launch import Asked, Encoding, Exit, Launch
 from runner.contain.wire import START, frame, taken
-from runner.errors import Fault, OffpipeError, StateError
+from runner.errors import Fault, LauncherError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
 from runner.results import signal_name
@@ -125,7 +125,7 @@ class Launcher:
             self._prepared = launch
 
     def submit(self, launch: Launch) -> None:
-        """Ask for one start. Raises OffpipeError when the launcher is dead, or has not read for half a minute."""
+        """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""
         if launch is self._prepared:
             self._ask("launch", None)
             self._prepared = None
@@ -151,7 +151,7 @@ class Launcher:
                 pass  # receive tells that it is dead, or where SIGCHLD is ignored nobody has to take its exit
 
     def receive(self) -> list[Asked | Exit]:
-        """What came since the last call, without waiting. Raises OffpipeError once the launcher is found dead."""
+        """What came since the last call, without waiting. Raises LauncherError once the launcher is found dead."""
         at_end = self._read()
         heard: list[Asked | Exit] = []
         for kind, content in self._frames():
@@ -179,7 +179,7 @@ class Launcher:
             poll.register(self._replies, select.POLLIN)
             if not poll.poll(PATIENCE_MS):
                 what = f"process {self.pid} does not get ready"
-                raise OffpipeError(Fault("launcher", what, "is it stopped? run again"))
+                raise LauncherError(Fault("launcher", what, "is it stopped? run again"))
             self.receive()
 
     def _greet(self, process: int | None, layers: dict[str, str]) -> None:
@@ -208,7 +208,7 @@ class Launcher:
                 room = select.poll()
                 room.register(self._requests, select.POLLOUT)
                 if not room.poll(PATIENCE_MS):
-                    raise OffpipeError(
+                    raise LauncherError(
                         Fault("launcher", f"process {self.pid} does not read its requests", "is it stopped? run again")
                     ) from None
             except BrokenPipeError:
@@ -240,7 +240,7 @@ class Launcher:
             self._crash = before.decode("utf-8", "backslashreplace")
         return taken(self._received)
 
-    def _death(self) -> OffpipeError:
+    def _death(self) -> LauncherError:
         self._wait()
         assert self._ended is not None
         if self._ended == -1:
@@ -251,7 +251,7 @@ class Launcher:
             how = f"ended with exit code {os.WEXITSTATUS(self._ended)}"
         text = self._crash or ("" if self._greeted else self._received.decode("utf-8", "backslashreplace"))
         what = f"process {self.pid} {how} while it was needed"
-        return OffpipeError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
+        return LauncherError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
 
     def _wait(self) -> None:
         """Until the child has ended, and process 1 of its namespace, which follows in its time if that was killed."""

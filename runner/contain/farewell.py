@@ -36,7 +36,7 @@ NUMBER = struct.Struct(">I")
 
 
 def make_fifo() -> None:
-    """To be called once /proc is the launcher's own. Where stages could remove it there will be none."""
+    """Make the FIFO, once /proc is the launcher's own. Where stages could remove it there will be none."""
     try:
         calls.mount("mounting on /proc/fs/nfsd", b"none", PLACE, b"ramfs", FLAGS, b"mode=755")
     except RefusedError:

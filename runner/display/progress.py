@@ -123,7 +123,7 @@ class Reporter:
             self.line(f"waiting for the lock held by {printable(describe(holder))}")
 
     def warn(self, fault: Fault) -> None:
-        """Say what cannot be used, and so counts as missing."""
+        """Tell of what stops nothing."""
         if not self.quiet:
             self.line(warning_text(fault))
 

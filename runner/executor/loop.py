@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 REDECISIONS = 2
+LOOK_AGAIN = 0.1  # seconds, while a stage works: a sleeper that is due need not be admitted yet
 
 
 class Executor:
@@ -190,7 +191,7 @@ class Executor:
             until = self._clock.patience(max(0.0, self._sleeping[0][0] - self._clock()))
             timeout = until if timeout is None else min(timeout, until)
         elif self._sleeping:
-            timeout = min(timeout or 0.1, 0.1)
+            timeout = min(timeout or LOOK_AGAIN, LOOK_AGAIN)
         events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
         if self._interrupts.wakeup in events:
             self._interrupts.drain()

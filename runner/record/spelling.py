@@ -39,6 +39,11 @@ def stamp() -> str:
     return f"{_spelled[second]}.{rest // 1000:06d}Z"
 
 
+def drawn_run_id(seconds: float, random: Callable[[int], bytes]) -> str:
+    """Return a default run id: a time, in seconds since the epoch, in UTC, and 4 random hex digits."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(seconds))}-{random(2).hex()}"
+
+
 def hash_plainly(body: bytes) -> str:
     """Return the hash of a record without a key, given its bytes without `hash`."""
     return sha256_of(DOMAIN + body)

@@ -25,7 +25,7 @@ def test_codes_are_those_that_are_documented():
     found = {one.__name__: one.exit_code for one in CLASSES}
     assert found == {
         "OffpipeError": 70, "UsageError": 2, "SpecError": 2, "OfflineError": 4, "InputError": 5, "OutputError": 1,
-        "LockHeldError": 9, "StateError": 74, "InterruptedRunError": 70,
+        "LockHeldError": 9, "LauncherError": 70, "StateError": 74, "InterruptedRunError": 70,
     }  # fmt: skip
 
 
