@@ -9,7 +9,7 @@ from runner import results
 from runner.api.session import Session
 from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
-from runner.record.outputs import COMMIT
+from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, COMMIT, ENDINGS, FINISHED, NETWORK, OPENINGS
 from runner.results import NetworkCalls, network_text
 from runner.values import Record, made
 
@@ -61,17 +61,17 @@ def last_part(session: Session, run: str) -> Part:
         event, data = record["ev"], record["data"]
         if not isinstance(data, dict):
             continue
-        if event in ("run.start", "run.resumed"):
+        if event in OPENINGS:
             part = Part(began=str(record["ts"]))
-        elif event in ("run.stopped", "run.end"):
+        elif event in ENDINGS:
             part.ended = str(record["ts"])
-        elif event == "attempt.started":
+        elif event == ATTEMPT_STARTED:
             part.working[str(data.get("stage"))] = (data.get("attempt"), str(record["ts"]))
-        elif event == "attempt.finished":
+        elif event == ATTEMPT_FINISHED:
             part.working.pop(str(data.get("stage")), None)
-        elif event == "offline.attempt":
+        elif event == NETWORK:
             part.refused.append(Refused(str(data.get("stage")), _calls(data), str(data.get("action"))))
-        elif event == "stage.finished":
+        elif event == FINISHED:
             _take_end(part, str(data.get("stage")), data)
     return part
 
@@ -90,7 +90,7 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
             stage = str(data.get("stage"))
             if record["ev"] == COMMIT:
                 found.pop(stage, None)
-            elif record["ev"] == "stage.finished" and data.get("status") == results.FAILED:
+            elif record["ev"] == FINISHED and data.get("status") == results.FAILED:
                 found[stage] = Failure(run, str(record["ts"]), _plainly(data))
     pending = set(stages)
     return {stage: one for stage, one in found.items() if stage in pending and not _was_complete(session, stage, one)}
@@ -154,7 +154,7 @@ def _subject(record: dict[str, object]) -> str:
     if not isinstance(data, dict):
         return ""
     shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    if record["ev"] == "offline.attempt":
+    if record["ev"] == NETWORK:
         shown += [network_text([_calls(data)]), str(data.get("action"))]
     elif data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]

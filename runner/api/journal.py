@@ -21,7 +21,7 @@ from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
 from runner.record.noop import write_log
 from runner.record.seal import PLAIN
-from runner.record.spelling import drawn_run_id, stamp
+from runner.record.spelling import END, RECOVERED, RESUMED, START, STOPPED, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from runner.results import StageResult
     from runner.spec.model import Spec
 
-END = "run.end"
 _DONE = (results.SUCCEEDED, results.SKIPPED)
 LONGEST_SPEC = 1 << 20  # bytes of one that is written with every run that has nothing to do
 
@@ -89,14 +88,14 @@ class Journal:
         opening = _opening(session, options, layers, log.seal)
         torn: dict[str, object] = {"tornBytes": mine.torn_bytes}
         if mine.torn_bytes and journal.resumed:
-            log.append("recovered", torn)
-        position = log.append("run.resumed" if journal.resumed else "run.start", opening, sync=journal.durable)
+            log.append(RECOVERED, torn)
+        position = log.append(RESUMED if journal.resumed else START, opening, sync=journal.durable)
         if journal.durable:  # a log of which the directory knows nothing is none, and nor is a ledger
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
         journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
         if mine.torn_bytes and not journal.resumed:  # record 0 is always `run.start`
-            log.append("recovered", torn)
+            log.append(RECOVERED, torn)
         return journal
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
@@ -118,7 +117,7 @@ class Journal:
         if self.durable:
             files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
         counts = _counts(stages)
-        event = END if status == results.SUCCEEDED else "run.stopped"
+        event = END if status == results.SUCCEEDED else STOPPED
         data: dict[str, object] = {"status": status, "stages": counts, "metricsSha256": sha256}
         data |= {"records": self.log.last.seq + 2, **self.log.outputs.totals()}
         position = self.log.append(event, data, sync=self.durable)

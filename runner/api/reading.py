@@ -17,6 +17,7 @@ from runner.record.ledger import CLOSED, NOOP
 from runner.record.locks import read_holder
 from runner.record.others import is_held
 from runner.record.shapes import is_attempt
+from runner.record.spelling import ATTEMPT_STARTED, ENDINGS
 from runner.record.state import read_metrics
 from runner.spec.graph import select
 from runner.values import Value
@@ -196,7 +197,7 @@ def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
 def _has_stopped(session: Session, run: str) -> bool:
     """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
     record = last_record(session.spec.paths.audit(run), session.seal)
-    return record is not None and record["ev"] in ("run.stopped", "run.end")
+    return record is not None and record["ev"] in ENDINGS
 
 
 def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
@@ -212,7 +213,7 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
         number = 0
         for record in read_records(paths.audit(one), session.seal):
             data = record["data"]
-            if record["ev"] == "attempt.started" and isinstance(data, dict) and data.get("stage") == stage:
+            if record["ev"] == ATTEMPT_STARTED and isinstance(data, dict) and data.get("stage") == stage:
                 number = data["attempt"] if is_attempt(data) and attempt in (None, data["attempt"]) else number
         if number:
             return paths.log(one, stage, number)

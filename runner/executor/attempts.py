@@ -22,6 +22,7 @@ from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
 from runner.record.locks import StageLock
 from runner.record.scratch import ScratchPool
+from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, FINISHED, NETWORK, SKIPPED
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.spec.placeholders import list_inputs
 
@@ -118,7 +119,7 @@ class Attempts:
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
         self.partials.forget(stage)
-        self.log.append("stage.skipped", {"stage": stage.name, "key": key})
+        self.log.append(SKIPPED, {"stage": stage.name, "key": key})
 
     # ---- before ----
 
@@ -167,7 +168,7 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
-        self.log.append("attempt.started", job.opening)
+        self.log.append(ATTEMPT_STARTED, job.opening)
         self.partials.hand_over(job)
 
     @staticmethod
@@ -189,7 +190,7 @@ class Attempts:
                 "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
                 "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
             }  # fmt: skip
-            self.log.append("offline.attempt", record)
+            self.log.append(NETWORK, record)
             job.network.append(one)
         return calls
 
@@ -204,7 +205,7 @@ class Attempts:
             ended.max_rss_bytes, job.delay, lines,
             ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
         )  # fmt: skip
-        self.log.append("attempt.finished", {"stage": job.stage.name, **attempt.as_record()})
+        self.log.append(ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = real_identities(self._spec, job.stage)
@@ -283,7 +284,7 @@ class Attempts:
         """Record how a stage ended, where no commit or skip says it already."""
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
-            self.log.append("stage.finished", {"stage": result.name, "status": result.status, "why": what})
+            self.log.append(FINISHED, {"stage": result.name, "status": result.status, "why": what})
 
     def _make_directory(self, path: str) -> None:
         if path not in self._made_directories:

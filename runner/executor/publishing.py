@@ -18,7 +18,7 @@ from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
 from runner.record.found import DIRECTORY, FILE, inode_at, kind_at, wanted_kind
-from runner.record.outputs import COMMIT
+from runner.record.spelling import COMMIT
 from runner.record.state import gone, write_marker
 from runner.values import Value
 

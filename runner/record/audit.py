@@ -16,10 +16,10 @@ from runner.errors import Fault, StateError
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
 from runner.record.lines import LONGEST
-from runner.record.outputs import COMMIT, CommittedOutputs
+from runner.record.outputs import CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_record
-from runner.record.spelling import GENESIS, spell
+from runner.record.spelling import COMMIT, GENESIS, spell
 from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:

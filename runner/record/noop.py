@@ -12,7 +12,7 @@ from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.record import files
 from runner.record.again import PAGE, sync_or_take_back, write_again
-from runner.record.spelling import GENESIS, hash_plainly, spell, stamp
+from runner.record.spelling import END, GENESIS, START, hash_plainly, spell, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def write_log(
         sealed = b'"outputs":0,"outputsSha256":"%b","records":2' % NOTHING.encode()
         named = sha256_of(measured).encode()
         end = b'{"metricsSha256":"%b",%b,%b,"status":"succeeded"}' % (named, sealed, skipped)
-        first, digest = spell(opening, "run.start", run, 0, stamp(), GENESIS, hashed)
-        second, digest = spell(end, "run.end", run, 1, stamp(), digest, hashed)
+        first, digest = spell(opening, START, run, 0, stamp(), GENESIS, hashed)
+        second, digest = spell(end, END, run, 1, stamp(), digest, hashed)
         files.append(descriptor, first + second, log)
         if durable:  # before the ledger names it
             files.sync_descriptor(descriptor, log)

@@ -9,8 +9,6 @@ from runner.canonical import digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMMIT = "stage.commit"
-
 
 class CommittedOutputs:
     """Those of the last commit of each stage in a log, those of earlier parts of a run that went on included."""

@@ -19,9 +19,10 @@ from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, las
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.ledger import refuse_untold
 from runner.record.open_run import OpenRun, together
-from runner.record.outputs import COMMIT, CommittedOutputs
+from runner.record.outputs import CommittedOutputs
 from runner.record.seal import PLAIN
 from runner.record.shapes import is_attempt, is_commit, is_opening
+from runner.record.spelling import ATTEMPT_STARTED, COMMIT, END, NETWORK, OPENINGS, RESUMED, START, STOPPED
 from runner.record.state import read_marker, write_marker
 from runner.values import Value
 
@@ -110,8 +111,8 @@ def _empty_temporary(paths: StatePaths) -> None:
 
 
 _FITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    COMMIT: is_commit, "attempt.started": is_attempt, "run.start": is_opening, "run.resumed": is_opening,
-    "offline.attempt": lambda data: isinstance(data.get("stage"), str),
+    COMMIT: is_commit, ATTEMPT_STARTED: is_attempt, START: is_opening, RESUMED: is_opening,
+    NETWORK: lambda data: isinstance(data.get("stage"), str),
 }  # fmt: skip
 
 
@@ -120,7 +121,7 @@ class _Told:
 
     def __init__(self, log: str, seal: Seal) -> None:
         before = last_record(log, seal)
-        sealed = before is not None and before["ev"] == "run.end"
+        sealed = before is not None and before["ev"] == END
         self.torn_bytes = 0 if sealed else cut_torn_line(log)  # what follows the end of a run was put there
         self.died = True  # without a word
         self.outputs = CommittedOutputs()
@@ -151,19 +152,19 @@ class _Told:
             self.outputs.note(data)
             self.commits[data["stage"]] = (self.last.seq if self.last else 0, data)
             self.unsynced.add(data["stage"])
-        elif event == "attempt.started":
+        elif event == ATTEMPT_STARTED:
             self.attempts[data["stage"]] = data["attempt"]
             self.tags.setdefault(data["stage"], {})[str(data.get("tag"))] = str(data.get("key"))
             self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
             self.asked.discard(data["stage"])
-        elif event == "offline.attempt" and data.get("action") == "fail":
+        elif event == NETWORK and data.get("action") == "fail":
             self.asked.add(data["stage"])
-        elif event in ("run.start", "run.resumed"):
+        elif event in OPENINGS:
             named = tuple(data.get("stages", ()))
-            self.selected = named if event == "run.start" else together(self.selected, named)
+            self.selected = named if event == START else together(self.selected, named)
             self.beginnings.update([self.last] if self.last else ())
             self.died = True
-        elif event == "run.stopped":  # written after everything was made durable
+        elif event == STOPPED:  # written after everything was made durable
             self.unsynced.clear()
             self.died = False
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.hashing import sha256_of
 from runner.record.chain import Chain, lost_its_end
 from runner.record.lines import Lines, NotRegularError, read_plain
-from runner.record.outputs import COMMIT, CommittedOutputs
+from runner.record.outputs import CommittedOutputs
+from runner.record.spelling import COMMIT, END, OPENINGS, RECOVERED, RESUMED, START, STOPPED
 from runner.record.unusable import MOST_METRICS
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from runner.record.findings import Findings
     from runner.record.markers import Markers
     from runner.record.seal import Seal
-
-START, RESUMED, STOPPED, END, RECOVERED = "run.start", "run.resumed", "run.stopped", "run.end", "recovered"
-_OPENINGS = (START, RESUMED)
 
 
 class Reference(NamedTuple):
@@ -119,7 +117,7 @@ class RunLog:
         self._order = reference.line
         if record["hash"] != reference.hash and self.chain.sound:
             self.chain.damaged("hash", f"is another one in line {reference.line} of the ledger: the log was rewritten")
-        elif record["ev"] not in _OPENINGS and self.chain.sound:
+        elif record["ev"] not in OPENINGS and self.chain.sound:
             self.chain.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
 
     def _take_opening(self, record: Record) -> None:
