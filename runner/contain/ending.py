@@ -15,11 +15,14 @@ import _thread
 import _warnings
 import atexit
 import gc
+import os
 import sys
 from _frozen_importlib import FrozenImporter
 from _frozen_importlib_external import NamespaceLoader, SourceFileLoader, SourcelessFileLoader
 from _weakref import ReferenceType
-from builtins import all, any, filter, getattr, id, map, type, vars  # noqa: A004, UP029 - as a stage may have others
+from builtins import (
+    BaseException, SystemExit, TypeError, all, any, bool, filter, getattr, id, int, map, range, set, type, vars,
+)  # fmt: skip
 from os import _exit
 
 TYPE_CHECKING = False
@@ -31,6 +34,8 @@ else:
     import _signal as signal
 
 EVERY = signal.valid_signals()
+BLOCKED = EVERY - {signal.SIGKILL, signal.SIGSTOP}  # once all are that can be
+MOST = 100  # tries to block them, while handlers let some through again
 mask, BLOCK, SET = signal.pthread_sigmask, signal.SIG_BLOCK, signal.SIG_SETMASK
 FILES = frozenset({_io.FileIO, _io.BufferedReader, _io.BufferedWriter, _io.TextIOWrapper})
 IN_MEMORY = frozenset({_io.BytesIO, _io.StringIO})  # whose `__del__`, inherited from files, only calls `close`
@@ -38,6 +43,8 @@ KEEPERS = ("weakref", "_weakrefset")  # modules with callbacks that drop an entr
 DROPS = ("remove", "_remove")  # and those; others call what they were given
 DEREGISTRATION = "_destroy"  # the callback of abstract classes, written in C (Modules/_abc.c)
 Module, Builtin = type(sys), type(len)
+_NO_LOCKS: set[object] = set()
+THREADING = f"{os.path.dirname(os.__file__)}/threading.py"
 # As their own classes cannot have it otherwise.
 _bases = type.__dict__["__mro__"].__get__
 _names = type.__dict__["__dict__"].__get__
@@ -58,20 +65,23 @@ class Ending:
         self._filters = list(_warnings.filters)
         self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
 
-    def leave(self, code: object, streams: Sequence[int], farewell: Callable[[], None] | None = None) -> None:
-        """Runs in a *stage*: end it as a program is ended that exits with `code`; return where that is not known to do.
+    def leave(
+        self, ended: object, main: object, streams: Sequence[int], farewell: Callable[[], None] | None = None
+    ) -> None:
+        """Runs in a *stage*: end it as a program is ended, by SystemExit or None; return where that is not known to do.
 
-        `streams` are the identities of the standard ones that it was given; `farewell` is called by one that succeeds.
+        `main` is its module, and `streams` are the identities of the standard ones that it was given; `farewell` is
+        called by one that succeeds.
         """
         blocked = None
         try:
             blocked = mask(BLOCK, ())
+            code = ended.code if type(ended) is SystemExit else ended
             status = 0 if code is None else code
-            if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams):
+            if type(status) is int and 0 <= status < 256 and self._shows_nothing(streams, main):
                 _flush()  # which somebody may have to end who waits
                 _flush()  # also where a handler has printed meanwhile
-                mask(BLOCK, EVERY)  # what came is handled, and what comes is too late
-                if self._shows_nothing(streams):  # nor does what a handler has made meanwhile
+                if _block_all() and self._shows_nothing(streams, main):  # nor does what a handler has made meanwhile
                     _flush()
                     if status == 0 and farewell is not None:
                         farewell()
@@ -84,7 +94,7 @@ class Ending:
         except BaseException:  # noqa: BLE001 - what a handler raises now
             pass
 
-    def _shows_nothing(self, streams: Sequence[int]) -> bool:
+    def _shows_nothing(self, streams: Sequence[int], main: object) -> bool:
         return (
             sys.modules is self._table
             and not _is_watched()
@@ -94,7 +104,7 @@ class Ending:
             and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
             and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
             and all(map(_is_as_made, (sys.stdin, sys.stdout, sys.stderr)))
-            and self._are_harmless(gc.get_objects())
+            and self._are_harmless(gc.get_objects(), main)
         )
 
     def _warns_as_before(self, module: Any) -> bool:  # noqa: ANN401
@@ -108,8 +118,13 @@ class Ending:
         loader = getattr(vars(module).get("__spec__"), "loader", None) if type(module) is Module else None
         return loader is FrozenImporter or type(loader) in (SourceFileLoader, SourcelessFileLoader, NamespaceLoader)
 
-    def _are_harmless(self, objects: list[object]) -> bool:
-        """Whether none of these does anything when it ends: the objects, but of some simple kinds, made by a stage."""
+    def _are_harmless(self, objects: list[object], main: object) -> bool:
+        """Whether none of these does anything when it ends: the objects, but of some simple kinds, made by a stage.
+
+        Unless its `main` module is missing, since it has frozen all.
+        """
+        if id(main) not in map(id, objects):
+            return False
         kinds = {*map(type, objects)}
         if any(map(_has_end, kinds - self._harmless)):
             return False
@@ -139,6 +154,16 @@ class Ending:
         if callback is None:
             return True
         return id(getattr(callback, "__globals__", None)) in self._keepers and callback.__code__.co_name in DROPS
+
+
+def _block_all() -> bool:
+    """Block every signal: what came is handled, and what comes is too late. False while handlers let some through."""
+    steady = 0
+    for _ in range(MOST):
+        steady = steady + 1 if mask(BLOCK, EVERY) >= BLOCKED else 0
+        if steady == 2:  # since the one before nothing can have come, unless a handler that ran in it has changed that
+            return True
+    return False
 
 
 def _flush() -> None:
@@ -190,4 +215,13 @@ def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or No
     if type(threading) is not Module:
         return threading is not None
     own = vars(threading)
-    return bool(own["_threading_atexits"]) or getattr(own["_shutdown"], "__globals__", None) is not own
+    main = own["_main_thread"]
+    called = [own["_shutdown"], *filter(None, [getattr(type(main), "_stop", None)])]  # the latter until 3.12
+    locks = own.get("_shutdown_locks", _NO_LOCKS)  # the same
+    return (
+        bool(own["_threading_atexits"])
+        or type(locks) is not set
+        or bool(locks - {vars(main).get("_tstate_lock")})
+        or "_stop" in vars(main)
+        or not all(getattr(one, "__globals__", None) is own and one.__code__.co_filename == THREADING for one in called)
+    )

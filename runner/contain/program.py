@@ -26,15 +26,36 @@ if __name__ == "__main__":
     except Forked as forked:
         script = forked.script
         script.came_by = forked
-    code = script.compiled()
+    code, exits = script.compiled(), True
+    ended = None  # type: BaseException | None # an annotation would be made here
+    # What a handler raises once the program is over is nobody's. It can do so at each call, that of exec too, and at
+    # each jump back, which the end of an except clause is on some versions.
     try:
-        exec(code, script.namespace)  # noqa: S102 - what it was forked for
-    except SystemExit as ended:
-        if script.ending:
-            script.leave(ended.code if type(ended) is SystemExit else ended)
-        raise
-    except BaseException as error:
-        script.disown(error)
-        raise
-    if script.ending:
-        script.leave(0)
+        try:
+            exec(code, script.namespace)  # noqa: S102 - what it was forked for
+        except SystemExit as error:
+            if ended is None:
+                ended = error
+        except BaseException as error:  # noqa: BLE001 - it ends by that, below
+            if ended is None:
+                ended, exits = error, False
+    except BaseException:  # noqa: BLE001
+        pass
+    trace = ended.__traceback__ and ended.__traceback__.tb_next if ended is not None else None
+    if trace is not None and trace.tb_frame.f_code is not code:
+        ended, exits = None, True
+    if script.ending or not exits:
+        try:
+            ended = script.finish(ended, exits=exits)
+        except BaseException:  # noqa: BLE001
+            try:
+                script.thaw()
+            except BaseException:  # noqa: BLE001 - once more
+                pass
+    if ended is not None:
+        trace = ended.__traceback__
+        try:
+            raise ended
+        finally:
+            ended.__traceback__ = trace
+            del ended, trace  # what they hold is to end with the program

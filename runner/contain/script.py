@@ -13,6 +13,8 @@ import stat
 import sys
 from _frozen_importlib_external import SourceFileLoader  # as importlib.machinery has it, which may be unloaded
 
+from runner.contain.ending import BLOCK, EVERY, SET, mask
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +85,7 @@ class Script:
                 self._hold(_read(self.path))
             if self._is_watching:
                 self.ending = None
-                gc.unfreeze()  # see leave
+                gc.unfreeze()  # see thaw
             return self._code or compile(self._content or b"", self.path, "exec", dont_inherit=True)
         except OSError as error:
             sys.stderr.write(
@@ -94,22 +96,34 @@ class Script:
             sys.excepthook(type(error), error.with_traceback(None), None)
             raise SystemExit(1) from None
 
-    def leave(self, code: object) -> None:
-        """End the process as one that exits with `code`, where that can be done at once; else return.
+    def finish(self, ended: BaseException | None, *, exits: bool) -> BaseException | None:
+        """Do what comes behind the program's last instruction, and return what to raise, so that the interpreter ends.
 
-        The interpreter's last collection is to see all then: what a class of the library holds, since the program has
-        put something of its own on it, would never end, and a file not be written.
+        `ended` is how the program did: by returning (None), by SystemExit (`exits` too), or by an error. Ends the
+        process where that can be done at once. Raises what a handler of the program's does.
         """
-        assert self.ending is not None
-        self.ending.leave(code, self.streams, self.farewell)
+        if not exits:
+            assert ended is not None
+            ended = self._disowned(ended)
+        elif self.ending is not None:
+            self.ending.leave(ended, self.main, self.streams, self.farewell)
+        self.thaw()
+        return ended
+
+    def thaw(self) -> None:
+        """Let the interpreter's last collection see all.
+
+        What a class of the library holds, since the program has put something of its own on it, would never end else,
+        and a file not be written.
+        """
         self.main = self.namespace = None
         gc.unfreeze()
 
-    def disown(self, error: BaseException) -> None:
+    def _disowned(self, error: BaseException) -> BaseException:
         """Tell an error as PyErr_PrintEx does (Python/pythonrun.c), without the frame below the program.
 
-        To be raised on, which is silent then, for what else an interpreter does about it. Raises SystemExit where the
-        program's own hook does.
+        Return it, to be raised on, which is silent then, for what else an interpreter does about it; or the SystemExit
+        that the program's own hook has raised.
         """
         for stream in (sys.stderr, sys.stdout):
             try:
@@ -123,30 +137,50 @@ class Script:
             sys.last_exc = error
         try:
             hook(type(error), error, own)
-        except SystemExit:
-            raise
+        except SystemExit as replaced:
+            if hook not in OWN_HOOKS:  # else a handler did, of a signal that came meanwhile
+                return replaced
         except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
-            _write("Error in sys.excepthook:\n")
-            trace = failed.__traceback__ and failed.__traceback__.tb_next
-            failed.__context__ = None  # it is told below
-            sys.__excepthook__(type(failed), failed.with_traceback(trace), trace)
-            _write("\nOriginal exception was:\n")
-            sys.__excepthook__(type(error), error, own)
+            if hook not in OWN_HOOKS:
+                _tell_of_hook(failed, error)
+
+        blocked = set[int]()
 
         def silent(_kind: object, _value: object, _trace: object) -> None:
             if hook is _missing:
                 del sys.excepthook
             else:
                 sys.excepthook = hook
+            try:
+                mask(SET, blocked)
+            except BaseException:  # noqa: BLE001 - what a handler raises now
+                pass
 
+        try:
+            blocked = mask(BLOCK, ())
+            mask(BLOCK, EVERY)  # a handler that raised as that is called would be taken for it
+        except BaseException:  # noqa: BLE001 - it comes before
+            pass
         sys.excepthook = silent
-        gc.unfreeze()  # see leave
+        return error
+
+
+def _tell_of_hook(failed: BaseException, error: BaseException) -> None:
+    _write("Error in sys.excepthook:\n")
+    trace = failed.__traceback__ and failed.__traceback__.tb_next
+    failed.__context__ = None  # it is told below
+    sys.__excepthook__(type(failed), failed.with_traceback(trace), trace)
+    _write("\nOriginal exception was:\n")
+    sys.__excepthook__(type(error), error, error.__traceback__)
 
 
 def _missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What an interpreter does whose program has deleted the hook."""
     _write("sys.excepthook is missing\n")
     sys.__excepthook__(kind, error, trace)
+
+
+OWN_HOOKS = (sys.__excepthook__, _missing)  # which raise nothing
 
 
 def _write(text: str) -> None:

@@ -209,7 +209,7 @@ class Zygote:
 
     def takes(self, request: Request) -> bool:
         """Whether a fork can be what this stage would get by a new interpreter."""
-        if request["script"] is None or request["program"] != os.fsencode(sys.executable):
+        if request["script"] is None or request["program"] != os.fsencode(sys.orig_argv[0]):
             return False
         if request["address_space"] is not None:  # of which a new interpreter needs its part
             return False

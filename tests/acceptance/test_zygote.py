@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
-from pipeline_bench import PipelineBench
+from pipeline_bench import ROOT, PipelineBench
 from zygote_probes import PROBES
 
 from runner.contain.zygote import PURE
@@ -96,6 +98,16 @@ def test_probes_are_forked(tmp_path):
     bench.succeed()
     assert b"/contain/program.py" in bench.read("a")
     assert b"/contain/program.py" not in bench.read("b")
+
+
+def test_also_where_the_interpreter_is_spelled_in_another_way(tmp_path):
+    bench = PipelineBench(tmp_path)
+    bench.write("show.py", WRITES + "out.write_bytes(open('/proc/self/cmdline', 'rb').read())\n")
+    bench.define({"name": "a", "processor": "show.py", "outputs": {"out": "a"}})
+    directory, name = os.path.split(sys.executable)
+    spelled = f"{directory}/../{os.path.basename(directory)}/{name}"
+    subprocess.run([spelled, "-m", "runner", "-q", str(bench.spec)], cwd=ROOT, check=True)
+    assert b"/contain/program.py" in bench.read("a")
 
 
 # ---- stages of one run are strangers to each other ------------------------------------------------------------------

@@ -1,9 +1,14 @@
 # ruff: noqa: E501 - programs in a line each
+import builtins
+import dis
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+import runner.contain.ending as ending_module
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,12 +28,12 @@ main = type(sys)("__main__")
 main.__dict__.update(__builtins__=__builtins__, __file__=sys.argv[1])
 here, sys.modules["__main__"] = sys.modules["__main__"], main
 streams = [*map(id, (sys.stdin, sys.stdout, sys.stderr))]
-code = 0
+ended = None
 try:
     exec(program, main.__dict__)
 except SystemExit as error:
-    code = error.code
-ending.leave(code, streams)
+    ended = error
+ending.leave(ended, main, streams, main.__dict__.get("farewell"))
 os.write(2, b"not at once")
 os._exit(0)
 """
@@ -96,6 +101,11 @@ SHOWS = {
     "collector": "import gc\n",
     "collector_hidden": "import gc, sys\ngc.callbacks.append(lambda *a: None)\ndel sys.modules['gc']\n",
     "warnings": "import os, warnings\nwarnings.simplefilter('always')\nkept = os.scandir('.')\n",
+    "frozen": "import gc, sys\nkept = open('made', 'w')\nkept.write('text')\ngc.freeze()\ndel sys.modules['gc']\n",
+    "all_frozen": "import sys\nfrom importlib.util import find_spec, module_from_spec\nspec = find_spec('gc')\ngc = module_from_spec(spec)\n"
+    "spec.loader.exec_module(gc)\nkept = open('made', 'w')\ngc.freeze()\n",
+    "code_of_shutdown": "import threading\nthreading._shutdown.__code__ = (lambda: print('gone')).__code__\n",
+    "truth": "import builtins, os, warnings\nwarnings.simplefilter('always')\nbuiltins.bool = lambda found: True\nkept = os.scandir('.')\n",
     "c_module": "import _sqlite3\n",
     "hidden_c_module": "import sys, _sqlite3\ndel sys.modules['_sqlite3']\n",
     "no_threading": "import sys\nclass A:\n    _threading_atexits = ()\n    def _shutdown(self): print('gone')\n"
@@ -129,6 +139,56 @@ def test_what_leaves_nothing_to_do_ends_at_once(tmp_path, program):
 @pytest.mark.parametrize("program", SHOWS)
 def test_what_an_interpreter_shows_when_it_ends_is_left_to_it(tmp_path, program):
     assert ended(tmp_path, SHOWS[program])[1].endswith("not at once")
+
+
+AWAITED = {
+    "stop": "threading.main_thread()._stop = lambda: print('gone')\n",
+    "stop_of_all": "threading.Thread._stop = lambda self: print('gone')\n",
+    "lock": "threading._shutdown_locks.add(type('Lock', (), {'acquire': print, 'release': print})())\n",
+}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="since 3.12 the main thread's end is written in C")
+@pytest.mark.parametrize("program", AWAITED)
+def test_what_is_called_when_threads_are_waited_for_is_left_to_that(tmp_path, program):
+    assert ended(tmp_path, f"import threading\n{AWAITED[program]}")[1].endswith("not at once")
+
+
+def test_no_builtin_is_looked_up_where_a_program_may_have_put_another():
+    module = Path(ROOT, "runner/contain/ending.py").read_text(encoding="utf-8")
+    code, names = compile(module, "ending.py", "exec"), set()
+    codes = [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    while codes:
+        one = codes.pop()
+        names |= {each.argval for each in dis.get_instructions(one) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        codes += [each for each in one.co_consts if isinstance(each, types.CodeType)]
+    asked_at_once = {"frozenset", "list"}  # by Ending itself, in the launcher
+    assert names & vars(builtins).keys() <= vars(ending_module).keys() | asked_at_once
+
+
+UNBLOCKS = """
+import _thread, collections, functools, os, signal
+left, trips = {times}, collections.defaultdict(functools.partial(_thread.interrupt_main, signal.SIGURG))
+mask = signal.pthread_sigmask
+def handler(*_):  # lets the signal through again, and one comes
+    global left
+    mask(signal.SIG_UNBLOCK, [signal.SIGURG])
+    if left:
+        left -= 1
+        trips[left]
+def farewell():
+    os.write(2, b"blocked" if signal.SIGURG in mask(signal.SIG_BLOCK, ()) else b"let through")
+signal.signal(signal.SIGURG, handler)
+trips["first"]  # no call, behind which it would be handled here
+"""
+
+
+@pytest.mark.parametrize(("times", "said"), [(0, "blocked"), (100_000, "not at once")])
+def test_signals_that_a_handler_lets_through_again_are_blocked_when_nothing_is_looked_at_any_more(
+    tmp_path, times, said
+):
+    """Else what their handlers print would be lost; where they do it again and again that is left to the interpreter."""
+    assert ended(tmp_path, UNBLOCKS.replace("{times}", str(times))) == (0, said)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")
