@@ -92,6 +92,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
 }
 MAY_WRITE = {
     "record.files": "the only writer",
+    "record.removal": "removes trees for the only writer",
     "record.again": "writes over bytes what they are already",
     "contain.launcher": "opens /dev/null as its own stdio",
     "contain.spawn": "opens a stage's log and output, before it has a process",

@@ -24,7 +24,6 @@ NEEDED = (
     "errno",
     "json",
     "pwd",  # who runs it is on record
-    "shutil",  # trees are removed
     "runner.decide.decoding",
     "runner.decide.syntax",
     "runner.executor.attempts",
@@ -32,6 +31,7 @@ NEEDED = (
     "runner.executor.loop",
     "runner.executor.publishing",
     "runner.record.recovery",
+    "runner.record.removal",
     "runner.resources",
     "runner.spec.effective",
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled

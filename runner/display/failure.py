@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.words import fault_text, near_path, printable
-from runner.errors import EXIT_RETRYABLE
+from runner.errors import EXIT_RETRYABLE, StateError
+from runner.record import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,12 +58,12 @@ def _listed(names: Sequence[str]) -> str:
 def log_tail(path: str) -> Iterator[str]:
     """Yield the last lines of a log, at most 4 KiB, escaped so that they cannot move the cursor or change colours."""
     try:
-        with open(path, "rb") as log:
+        with open(files.open_regular(path), "rb") as log:
             size = log.seek(0, os.SEEK_END)
             start = max(0, size - _TAIL_BYTES)
             log.seek(start)
             lines = log.read(_TAIL_BYTES).split(b"\n")
-    except OSError:
+    except (OSError, StateError):  # a stage may have put anything in its place, a FIFO for one
         return
     if not lines[-1]:
         lines.pop()

@@ -174,7 +174,19 @@ def truncate(path: str, length: int) -> None:
 def make_directories(path: str) -> None:
     """Make `path` and its parents where they are missing."""
     with naming(path, "make the directory"):
-        os.makedirs(path, exist_ok=True)
+        missing = [path.rstrip("/") or "/"]
+        while missing:  # os.makedirs calls itself, and so makes no more than some hundred
+            try:
+                os.mkdir(missing[-1])
+            except FileNotFoundError:
+                if (parent := os.path.dirname(missing[-1])) in ("", missing[-1]):
+                    raise
+                missing.append(parent)
+                continue
+            except FileExistsError:
+                if not os.path.isdir(missing[-1]):
+                    raise
+            missing.pop()
 
 
 def rename(source: str, target: str) -> None:
@@ -230,7 +242,9 @@ def discard(path: str) -> None:
             try:
                 os.rmdir(path)
             except OSError:
-                _remove_tree(path)
+                from runner.record.removal import remove_tree  # which stages can do without
+
+                remove_tree(path)
 
 
 def _replace_by_steps(partial: str, real: str) -> None:
@@ -261,21 +275,6 @@ def _exchange(one: str, other: str) -> bool:
     if _renameat2 is None:
         return False
     return bool(_renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
-
-
-def _remove_tree(path: str) -> None:
-    from shutil import rmtree
-
-    os.chmod(path, 0o700)
-    for directory, _, _ in os.walk(path):  # top down: a stage may have left directories that nobody may enter
-        for entry in os.scandir(directory):
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.path, 0o700)
-    try:
-        rmtree(path)
-    except OSError:  # another process took an entry away, or put one there, that was on its way when this began
-        if os.path.lexists(path):
-            rmtree(path)
 
 
 def _open(path: str, flags: int = 0) -> int:

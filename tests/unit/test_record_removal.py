@@ -1,0 +1,90 @@
+"""A directory goes with all that is in it: however deep, whoever may enter it, and no link is followed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pipeline_bench import ROOT
+
+from runner.record.removal import remove_tree
+
+
+def deep(path, levels, name="d"):
+    """Make a chain of directories, each with a file in it, that no path leads down."""
+    path.mkdir()
+    here = os.open(path, os.O_RDONLY)
+    for _ in range(levels):
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.mkdir(name, dir_fd=here)
+        inner = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+@pytest.mark.parametrize(("levels", "name"), [(3000, "d"), (400, "n" * 200), (5, ".1"), (1, "d")])
+def test_depth_does_not_matter(tmp_path, levels, name):
+    deep(tmp_path / "top", levels, name)
+    remove_tree(str(tmp_path / "top"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_that_are_taken_are_passed_over(tmp_path):
+    top = tmp_path / "top"
+    for path in (".1", ".2/x/y", "a/.1/b", "a/.2/.3/c", "b/e/f", "b/g/h"):
+        (top / path).mkdir(parents=True)
+    (top / ".3").write_text("")
+    remove_tree(str(top))
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_link_is_followed(tmp_path):
+    kept = tmp_path / "kept"
+    (kept / "inner").mkdir(parents=True)
+    (kept / "file").write_text("kept")
+    top = tmp_path / "top"
+    (top / "a/b").mkdir(parents=True)
+    for place in (top, top / "a", top / "a/b"):
+        (place / "to_tree").symlink_to(kept)
+        (place / "to_file").symlink_to(kept / "file")
+        (place / "to_nothing").symlink_to("nothing")
+    remove_tree(str(top))
+    assert (kept / "file").read_text() == "kept" and (kept / "inner").is_dir()
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
+
+
+CLOSED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from runner.record.removal import remove_tree
+os.makedirs("top/a/b/c/d")
+os.makedirs("top/e/f/g")
+open("top/a/b/file", "w").close()
+if os.geteuid() == 0:
+    for directory, _, _ in os.walk("."):
+        os.chown(directory, 65534, 65534)
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for path in ("top/a/b/c/d", "top/a/b/c", "top/a/b", "top/a", "top/e/f/g", "top/e/f", "top/e", "top"):
+    os.chmod(path, int(sys.argv[2], 8))
+remove_tree("top")
+print(os.listdir("."))
+"""
+
+
+@pytest.mark.parametrize("mode", ["000", "500", "300", "200"])
+def test_nor_does_who_may_enter_it(tmp_path, mode):
+    tmp_path.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, str(ROOT), mode], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
+    (tmp_path / "top/a").mkdir(parents=True)
+    (tmp_path / "top/file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        remove_tree(str(tmp_path / "top/file"))
