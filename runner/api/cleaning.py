@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
 
 
-_OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp")
+_OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What a run writes into a state directory; it may hold another pipeline's, and the locks, which are held."""
 
 

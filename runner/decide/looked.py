@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from runner.decide.noop import ABSENT, ENTRIES, FILES, PART, WAYS, Record, part, seen
 from runner.settled import is_settled
@@ -42,11 +43,15 @@ class Looked:
     def tree(self, top: str) -> None:
         """Take in a directory with all that lies below it."""
         self.listed(top)
-        for directory, names, files in os.walk(top):
-            self.entries.update(os.path.join(directory, name) for name in files)
-            for name in names:
-                path = os.path.join(directory, name)
-                (self.entries if os.path.islink(path) else self.directories).add(path)
+        pending = [top]
+        while pending:
+            with suppress(OSError), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        self.directories.add(entry.path)
+                        pending.append(entry.path)
+                    else:
+                        self.entries.add(entry.path)
 
 
 def record(looked: Looked, conditions: Conditions, told: Told, *, base: str, began: int) -> Record | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from typing import TYPE_CHECKING
 
 from runner.decide.digests import digest_tree, signature
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
+_SHOWN = 120  # characters of a path that is longer than any
 _MEDDLED = "find out which other stage or process writes there"
 
 
@@ -176,7 +178,7 @@ class Publisher:
 
 @contextmanager
 def _blaming_stage() -> Iterator[None]:
-    """Raise OutputError for what a stage made so that nobody may read it, and for what somebody took away."""
+    """Raise OutputError for what a stage made so that nobody can read it, and for what somebody took away."""
     try:
         yield
     except InputError as error:
@@ -187,6 +189,9 @@ def _blaming_stage() -> Iterator[None]:
             raise OutputError(Fault(str(cause.filename), "the stage made it, but nobody may read it")) from error
         if isinstance(cause, FileNotFoundError):
             raise OutputError(Fault(str(cause.filename), "was removed before it was published", _MEDDLED)) from error
+        if isinstance(cause, OSError) and cause.errno == ENAMETOOLONG:
+            where = f"{str(cause.filename)[:_SHOWN]}..."
+            raise OutputError(Fault(where, "the stage made it, but its path is too long to be read")) from error
         raise
 
 

@@ -66,13 +66,14 @@ def sync_or_discard(path: str) -> None:
 
 def sync_tree(path: str) -> None:
     """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
-
-    def refuse(error: OSError) -> None:  # os.walk would pass over what it cannot list
-        raise StateError.from_os(error, error.filename or path, "list") from error
-
     found: list[str] = []
-    for directory, _, names in os.walk(path, onerror=refuse):
-        found.append(directory)
-        entries = (os.path.join(directory, name) for name in names)
-        found.extend(entry for entry in entries if os.path.isfile(entry) and not os.path.islink(entry))
+    pending = [path]
+    while pending:
+        found.append(directory := pending.pop())
+        with files.naming(directory, "list"), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(entry.path)
     files.sync_files(found)
