@@ -6,6 +6,7 @@ import atexit
 import gc
 import os
 import sys
+from errno import ENOMEM
 
 from runner.decide.noop import is_plain
 from runner.glance import imported_by, plain_run, python_processors
@@ -77,7 +78,13 @@ def _prepared(words: list[str]) -> int:
 
 def program() -> int:
     """`main` of a process that is nothing else."""
-    return main(ends=True)
+    try:
+        return main(ends=True)
+    except (MemoryError, OSError) as error:  # before what tells of it was loaded
+        if isinstance(error, OSError) and error.errno != ENOMEM:
+            raise
+        os.write(2, b"error: out of memory\n")
+        return 74  # EXIT_STATE
 
 
 def _is_on_its_own() -> bool:

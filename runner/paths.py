@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path
 
+OWN_DIRECTORY = ".offpipe"  # beside the spec, or below the workspace that a run is given
 PARTIAL_PREFIX = ".partial-"
 PARTIAL_TAG_LENGTH = 6
 _LONGEST_NAME = 100

@@ -19,7 +19,7 @@ from runner.record import files
 from runner.record.again import sync_again, write_again
 from runner.record.audit import AuditLog, Position, last_record
 from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
-from runner.record.noop import write_log
+from runner.record.noop import take_back, write_log
 from runner.record.seal import PLAIN
 from runner.record.spelling import END, RECOVERED, RESUMED, START, STOPPED, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
@@ -208,7 +208,11 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
             return run_id, session.head.position.hash
         return record_noop(session, options, stages, seconds)  # another process drew the same id
     ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-    return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
+    try:
+        return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
+    except BaseException:
+        take_back(paths, run_id)  # which the ledger does not name
+        raise
 
 
 def lasting_part(

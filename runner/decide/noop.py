@@ -14,6 +14,8 @@ import zlib
 from _operator import attrgetter
 from itertools import repeat
 
+from runner.paths import OWN_DIRECTORY
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, this one neither
 MAGIC = b"offpipe noop 2\n"
 FILES, ENTRIES, WAYS, ABSENT = range(4)  # how paths are looked at: see decide.looked
+LONGEST = 200  # bytes of a spec's name
 PART = 250  # paths that are looked at, and read of the record, at a time
 SHARED_FROM = 4_000  # paths: with fewer the fork, and the pages that are copied since, take what a child takes over
 MEANWHILE = 2  # parts that could be looked at in the time that `meanwhile` takes
@@ -196,4 +199,6 @@ def _head(content: bytes | memoryview) -> bytes:
 def record_path(spec: str, workspace: str | None) -> str:
     """Return where the record of a spec is: beside it, or below the workspace."""
     directory, name = os.path.split(os.path.abspath(spec))
-    return os.path.join(os.path.abspath(workspace) if workspace else directory, ".offpipe", f"noop-{name}")
+    if len(os.fsencode(name)) > LONGEST:  # with what comes before it a file could not be called so
+        name = f"{zlib.crc32(os.fsencode(name)):08x}"
+    return os.path.join(os.path.abspath(workspace) if workspace else directory, OWN_DIRECTORY, f"noop-{name}")

@@ -26,7 +26,6 @@ FAULTS_VARIABLE = "PIPELINE_FAULTS"
 DEFAULT_EVERY_LINES = 10_000
 DEFAULT_EVERY_SECONDS = 1.0
 BLOCK_SIZE = 1024 * 1024
-EXACT = 1 << 53  # whole numbers below it are floats as well, each another one
 
 
 class Transient(OffpipeError):  # noqa: N818 - `raise sdk.Transient("mirror is away")` reads as what it says
@@ -284,8 +283,7 @@ def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
 
 
 def _like(default: object, value: object) -> object:
-    is_float = type(default) is float and type(value) is int and abs(value) < EXACT
-    return float(value) if is_float else value  # type: ignore[arg-type]
+    return float(value) if type(default) is float and type(value) is int and abs(value) < 1 << 53 else value
 
 
 def _listed(what: str, names: Mapping[str, object]) -> str:
@@ -293,6 +291,10 @@ def _listed(what: str, names: Mapping[str, object]) -> str:
 
 
 def _leave(error: OffpipeError) -> NoReturn:
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
+    for name, text in (("stdout", ""), ("stderr", f"{error}\n")):
+        try:
+            getattr(sys, name).write(text)
+            getattr(sys, name).flush()
+        except OSError:  # on a full disk: the interpreter would try again, and end with 120
+            setattr(sys, name, None)
     raise SystemExit(error.exit_code) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING
 
-from runner.paths import is_partial
+from runner.paths import OWN_DIRECTORY, is_partial
 from runner.spec.index import OutputIndex, parents, starting_with
 from runner.spec.kinds import Finding
 from runner.spec.locations import bare, is_below
@@ -96,9 +96,11 @@ class _Taken:
     """The places that are taken: state, locks, the spec, processors; all relative to the workspace."""
 
     def __init__(self, spec: Spec) -> None:
+        beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
         self._directories = {
             os.path.relpath(spec.paths.state_dir, spec.workspace): "the state directory",
             os.path.relpath(spec.paths.locks_dir, spec.workspace): "the locks directory",
+            **dict.fromkeys((OWN_DIRECTORY, os.path.relpath(beside, spec.workspace)), "offpipe's own directory"),
         }
         self._starts = tuple(self._directories)
         files = {spec.path: "the spec"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pipeline_bench import ROOT, PipelineBench
+from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner import api, glance, quick
 from runner.api.remember import SHORT_SPEC
@@ -464,3 +464,13 @@ def test_whoever_waits_for_the_end_of_its_process_is_not_passed_by(fresh, tmp_pa
     assert printed(path=f"{tmp_path}:{ROOT}") == "the end\n"
     assert "function calls" in printed("-m", "cProfile")
     assert record.stat().st_mtime_ns == before, "it was planned"
+
+
+@pytest.mark.parametrize("length", [200, 201, 255])
+def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
+    bench = PipelineBench(tmp_path)
+    bench.spec = tmp_path / f"{'s' * (length - 5)}.json"
+    bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    assert "nothing to do" in bench.succeed().stdout
+    assert len(list((tmp_path / ".offpipe").iterdir())) == 1
