@@ -50,7 +50,7 @@ def code_files(graph: Graph, stage: Stage) -> dict[str, str]:
 def one_stage(spec: Spec, stage: Stage, overrides: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Return the spec of a pipeline of one stage, as JSON: it needs no other, and reads what they make as input."""
     content = effective_spec(spec)
-    stages: list[dict[str, Any]] = content["stages"]  # type: ignore[assignment]
+    stages: list[dict[str, Any]] = content["stages"]  # type: ignore[assignment] # as the effective spec has it
     own = next(one for one in stages if one["name"] == stage.name)
     changed = {**own, "needs": [], **overrides}
     content["stages"] = [{name: value for name, value in changed.items() if value is not None}]

@@ -94,8 +94,8 @@ def _of_bytes(name: str, one: str, other: str, sides: Sides) -> str | None:
 
 def _line_at(file: object, begin: int, *, is_cut: bool) -> str:
     """Return what of a line stands from `begin` on; `is_cut`: that is not its own beginning."""
-    file.seek(begin)  # type: ignore[attr-defined]
-    text: bytes = file.readline(_SHOWN + 1)  # type: ignore[attr-defined]
+    file.seek(begin)  # type: ignore[attr-defined] # a file
+    text: bytes = file.readline(_SHOWN + 1)  # type: ignore[attr-defined] # a file
     if not text:
         return "(the end)"
     return ("..." if is_cut else "") + repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")

@@ -54,8 +54,8 @@ class Interrupts:
     ) -> None:
         for number, previous in self._previous.items():
             if self._final and self.count:
-                previous = signal.SIG_IGN  # noqa: PLW2901
-            signal.signal(number, previous)  # type: ignore[arg-type]
+                previous = signal.SIG_IGN  # noqa: PLW2901 - the loop ends with it
+            signal.signal(number, previous)  # type: ignore[arg-type] # what signal.signal returned
         os.close(self.wakeup)
         os.close(self._write_end)
 

@@ -76,7 +76,7 @@ def _answer(words: Sequence[str]) -> int | None:
 def _load() -> None:
     """Load what is used next."""
     import runner.record.noop
-    import runner.record.others  # noqa: F401
+    import runner.record.others  # noqa: F401 - to have it loaded
 
 
 def _read(path: str) -> bytes:

@@ -13,9 +13,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
 
 from call_tracer import PATIENCE, Call, Traced, trace  # noqa: E402 - found by the line above
-from crash_checks import Place, Seen  # noqa: E402
+from crash_checks import Place, Seen  # noqa: E402 - behind the path
 
-from runner.errors import EXIT_OK, EXIT_PENDING  # noqa: E402
+from runner.errors import EXIT_OK, EXIT_PENDING  # noqa: E402 - behind the path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

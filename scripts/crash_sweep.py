@@ -23,9 +23,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
 
 from call_tracer import WHO, Call, why_not  # noqa: E402 - found by the line above
-from crash_kills import Kill, Sweep  # noqa: E402
+from crash_kills import Kill, Sweep  # noqa: E402 - behind the path
 
-from runner.errors import OffpipeError  # noqa: E402
+from runner.errors import OffpipeError  # noqa: E402 - behind the path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -99,7 +99,7 @@ class Ending:
             sys.modules is self._table
             and not _is_watched()
             and not atexit._ncallbacks()  # noqa: SLF001 - told nowhere else
-            and not _thread._count()  # noqa: SLF001
+            and not _thread._count()  # noqa: SLF001 - told nowhere else
             and not _awaits_threads(sys.modules.get("threading"))
             and all(map(self._warns_as_before, (_warnings, sys.modules.get("warnings"))))
             and [*map(id, (sys.stdin, sys.stdout, sys.stderr))] == streams
@@ -107,11 +107,11 @@ class Ending:
             and self._are_harmless(gc.get_objects(), main)
         )
 
-    def _warns_as_before(self, module: Any) -> bool:  # noqa: ANN401
+    def _warns_as_before(self, module: Any) -> bool:  # noqa: ANN401 - a module
         """Whether a directory that is left open in the middle is still no reason to warn."""
         return module is None or bool(module.filters == self._filters)
 
-    def _is_plain(self, module: Any) -> bool:  # noqa: ANN401
+    def _is_plain(self, module: Any) -> bool:  # noqa: ANN401 - a module
         """Whether a module was there before, or is of Python alone: any other may hold what ends in its own way."""
         if id(module) in self._modules or module is sys.modules["__main__"]:
             return True
@@ -147,7 +147,7 @@ class Ending:
                 return False
         return True
 
-    def _only_drops(self, callback: Any) -> bool:  # noqa: ANN401
+    def _only_drops(self, callback: Any) -> bool:  # noqa: ANN401 - whatever a stage gave it
         if type(callback) is Builtin:
             owner: object = callback.__self__  # type: ignore[attr-defined] # of a function written in C
             return callback.__name__ == DEREGISTRATION and type(owner) is ReferenceType

@@ -35,9 +35,10 @@ CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 
 def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
     """Return, in the *inner* process only, its own number outside, and what was reached: a layer for each namespace.
+
     `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError with
     what could not be had.
-    """  # noqa: D205
+    """
     outside = _namespaces()
     layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
     calls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,7 +11,7 @@ import time
 
 def current() -> dict[bytes, bytes]:
     """Return what `os.environ` and `os.environb` have in common."""
-    return os.environb._data  # type: ignore[attr-defined,no-any-return] # noqa: SLF001
+    return os.environb._data  # type: ignore[attr-defined,no-any-return] # noqa: SLF001 - what both show
 
 
 def change(values: dict[bytes, bytes]) -> None:

@@ -39,7 +39,7 @@ if __name__ == "__main__":
         except BaseException as error:  # noqa: BLE001 - it ends by that, below
             if ended is None:
                 ended, exits = error, False
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - a handler's
         pass
     trace = ended.__traceback__ and ended.__traceback__.tb_next if ended is not None else None
     if trace is not None and trace.tb_frame.f_code is not code:
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     if script.ending or not exits:
         try:
             ended = script.finish(ended, exits=exits)
-        except BaseException:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001 - a handler's
             try:
                 script.thaw()
             except BaseException:  # noqa: BLE001 - once more

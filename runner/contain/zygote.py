@@ -287,7 +287,7 @@ class Zygote:
 def _open_stream(number: int, encoding: str, errors: str | None) -> Any:  # noqa: ANN401 - the stream
     """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
-    buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020
+    buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020 - as create_stdio does it
     buffer.raw.name = f"<{name}>"
     is_terminal = buffer.raw.isatty()
     stream: Any = io.TextIOWrapper(

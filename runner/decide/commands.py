@@ -27,9 +27,10 @@ _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
 
 
 class Start(Value):
-    """Code that an interpreter begins with: an absolute path, a module's name or a text, and what comes first in
-    `sys.path` ("" for nothing, with `-I` or `-P`).
-    """  # noqa: D205
+    """Code that an interpreter begins with: an absolute path, a module's name or a text.
+
+    And what comes first in `sys.path`: "" for nothing, with `-I` or `-P`.
+    """
 
     kind: str
     value: str
@@ -47,9 +48,11 @@ def processor_start(path: str) -> Start | None:
 
 
 def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...]:
-    """Return the Python that a command's words name, relative to `root`, in order: what its interpreter starts, then
-    every other word that is a Python file. Words that hold a placeholder but `{python}` name nothing.
-    """  # noqa: D205
+    """Return the Python that a command's words name, relative to `root`, in order.
+
+    That is what its interpreter starts, then every other word that is a Python file. Words that hold a placeholder but
+    `{python}` name nothing.
+    """
     starts: dict[tuple[str, str], Start] = {}
     at = next((index for index, word in enumerate(words) if _is_python(word)), None)
     if at is not None:

@@ -93,7 +93,7 @@ class Chain:
         else:
             wrong = _misshapen(record)
             if wrong is None:
-                return record  # type: ignore[no-any-return]
+                return record  # type: ignore[no-any-return] # JSON that was checked
             self.damaged(*wrong)
         return None
 

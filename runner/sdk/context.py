@@ -55,7 +55,7 @@ class Stage:
         self.params: dict[str, object] = _field(told, "params", dict)
         self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in _field(told, "inputs", dict).items()}
         self.outputs: dict[str, str] = _field(told, "outputs", dict)
-        self.resources: dict[str, object] = told.get("resources") or {}  # type: ignore[assignment]
+        self.resources: dict[str, object] = told.get("resources") or {}  # type: ignore[assignment] # an object of JSON
         self.scratch: str = _field(told, "scratch", str)
         self.every_lines, self.every_seconds = _intervals(told.get("checkpoint"))
         self._progress_path: str = _field(told, "progress", str)

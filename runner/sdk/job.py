@@ -103,7 +103,7 @@ class Job(Generic[Data]):
 
     def _write(self, data: Data, to: str | None) -> None:
         if type(data) is not self._kind:
-            data = _as_kind(data, self._kind)  # type: ignore[assignment]
+            data = _as_kind(data, self._kind)  # type: ignore[assignment] # it is of the job's kind now
         if to is None and len(self._to) == 1:
             to = self._to[0]
         output = self._outputs.get(to or "")
@@ -225,7 +225,7 @@ class Job(Generic[Data]):
 
     def _lines_given(self) -> int:
         """How many lines of the block in hand the stage was given, the one that it works on included."""
-        return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined]
+        return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined] # a list's
 
     def _writes(self, *, writing: bool) -> None:
         self._writing = writing

@@ -50,9 +50,9 @@ class Output:
         self._unsynced = True
         try:
             if self.encoding is None:
-                content = b"".join(pieces)  # type: ignore[arg-type]
+                content = b"".join(pieces)  # type: ignore[arg-type] # bytes now
             else:
-                content = "".join(pieces).encode(self.encoding, self.errors)  # type: ignore[arg-type]
+                content = "".join(pieces).encode(self.encoding, self.errors)  # type: ignore[arg-type] # str now
             del pieces
             files.write(self._descriptor, content, self._path)
         except Exception as error:
