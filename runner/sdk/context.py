@@ -291,10 +291,10 @@ def _listed(what: str, names: Mapping[str, object]) -> str:
 
 
 def _leave(error: OffpipeError) -> NoReturn:
-    for name, text in (("stdout", ""), ("stderr", f"{error}\n")):
-        try:
-            getattr(sys, name).write(text)
-            getattr(sys, name).flush()
-        except OSError:  # on a full disk: the interpreter would try again, and end with 120
-            setattr(sys, name, None)
+    try:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except OSError:  # on a full disk; the interpreter would try again, and end with 120
+        sys.stdout = sys.stderr = None  # type: ignore[assignment] # which it leaves alone
     raise SystemExit(error.exit_code) from None
