@@ -296,5 +296,5 @@ def _leave(error: OffpipeError) -> NoReturn:
         sys.stderr.flush()
         sys.stdout.flush()
     except OSError:  # on a full disk; the interpreter would try again, and end with 120
-        sys.stdout = sys.stderr = None  # type: ignore[assignment] # which it leaves alone
+        sys.stdout = sys.stderr = None
     raise SystemExit(error.exit_code) from None
