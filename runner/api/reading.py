@@ -14,7 +14,7 @@ from runner.decide.plan import Run, Skip
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.record.audit import last_record, read_records
 from runner.record.ledger import CLOSED, NOOP
-from runner.record.locks import read_holder
+from runner.record.locks import is_current, read_holder
 from runner.record.others import is_held
 from runner.record.shapes import is_attempt
 from runner.record.spelling import ATTEMPT_STARTED, ENDINGS
@@ -84,8 +84,13 @@ class Status(Value):
 
     @property
     def working(self) -> dict[str, tuple[object, str]]:
-        """The stages that the run which holds the lock has started: the number of the attempt, and since when."""
-        return self.part.working if self.holder is not None and self.holder.get("run") == self.last_run else {}
+        """The stages at which the last run is: the number of the attempt that has not ended, and since when."""
+        return self.part.working if self.is_running else {}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is the last run that holds the lock."""
+        return self.holder is not None and is_current(self.holder) and self.holder.get("run") == self.last_run
 
     @property
     def is_pending(self) -> bool:

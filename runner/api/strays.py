@@ -13,47 +13,55 @@ if TYPE_CHECKING:
 
     from runner.api.session import Session
     from runner.marker import Marker
-    from runner.spec.model import Stage
 
 _SHOWN = 3  # paths in a warning
 
 
 def undeclared(session: Session) -> list[str]:
     """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
-    paths = session.spec.paths
-    try:
-        names = sorted(os.listdir(paths.state_dir))
-    except OSError:
-        return []
-    stages = (
-        name[len("stage_") : -len(".json")] for name in names if name.startswith("stage_") and name.endswith(".json")
-    )
-    return sorted({path for stage in stages for path in _left_by(session, read_marker(paths, stage))})
+    declared = session.graph.producers
+    return sorted(path for path in _made(session) if path not in declared and _is_there(session, path))
 
 
 def warnings(session: Session) -> Iterator[Fault]:
     """Yield what a run would leave where a glob still finds it, and what it would replace: both may be somebody's."""
+    made = _made(session)
     for stage in session.stages:
-        for path in _left_by(session, session.marker(stage.name)):
-            what = f'"{path}" is no output of it any more, and stays where it is'
-            hint = "remove it unless it is needed: a glob that matches it still finds it"
-            yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
-    if found := [path for stage in session.stages for path in _not_made(session, stage)]:
+        for path in _outputs_of(session.marker(stage.name)):
+            if path not in session.graph.producers and _is_there(session, path):
+                what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
+                hint = "remove it unless it is needed: a glob that matches it still finds it"
+                yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
+    found = [
+        path
+        for stage in session.stages
+        if session.spec.paths.marker(stage.name) not in session.damage  # which is told, and a run has made it
+        for path in stage.outputs.values()
+        if path not in made and _is_there(session, path)
+    ]
+    if found:
         shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
         what = f"a run replaces what is there already, and was made by no run that is on record: {shown}"
         yield Fault(session.spec.shown, what, "move it away if it is needed")
 
 
-def _left_by(session: Session, marker: Marker | None) -> Iterator[str]:
-    """What a stage made that is there, and that no stage makes now."""
-    made = marker.outputs.values() if marker else ()
-    return (one.path for one in made if one.path not in session.graph.producers and _is_there(session, one.path))
+def _made(session: Session) -> set[str]:
+    """Return the outputs of all markers, those of stages that are declared no more too."""
+    paths = session.spec.paths
+    try:
+        names = [name for name in os.listdir(paths.state_dir) if name.startswith("stage_") and name.endswith(".json")]
+    except OSError:
+        return set()
+    declared = {stage.name for stage in session.spec.stages}
+    found: set[str] = set()
+    for name in names:
+        stage = name[len("stage_") : -len(".json")]
+        found.update(_outputs_of(session.marker(stage) if stage in declared else read_marker(paths, stage)))
+    return found
 
 
-def _not_made(session: Session, stage: Stage) -> Iterator[str]:
-    """What lies where the outputs of a stage go that no run has made; a marker that is damaged told of one."""
-    if session.marker(stage.name) is None and session.spec.paths.marker(stage.name) not in session.damage:
-        yield from (path for path in stage.outputs.values() if _is_there(session, path))
+def _outputs_of(marker: Marker | None) -> list[str]:
+    return [one.path for one in marker.outputs.values()] if marker else []
 
 
 def _is_there(session: Session, path: str) -> bool:

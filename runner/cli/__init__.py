@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["flushed", "main", "report"]
 
 _INTERRUPTED = 130
-_NO_ROOM = "failed to map segment from shared object"  # as the loader of the system says that memory ran out
+_NO_ROOM = "failed to map segment from shared object"  # as the loader of the system says it
 _REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
 
 
@@ -122,8 +122,10 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
         return _INTERRUPTED, (Fault("", "interrupted"),)
     if isinstance(error, OSError):
         return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_ROOM in str(error)):
+    if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, ImportError) and _NO_ROOM in str(error):
+        return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # how Python words this EAGAIN
         return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")

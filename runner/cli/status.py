@@ -135,7 +135,7 @@ def _ending(status: Status) -> str:
         return "nothing to do"
     if status.last_event == CLOSED:
         return "succeeded"
-    if status.holder is not None and status.holder.get("run") == status.last_run:
+    if status.is_running:
         return "running"
     return printable(str(status.metrics.get("status", "did not end")))
 

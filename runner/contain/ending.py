@@ -216,8 +216,8 @@ def _awaits_threads(threading: Any) -> bool:  # noqa: ANN401 - the module, or No
         return threading is not None
     own = vars(threading)
     main = own["_main_thread"]
-    called = [own["_shutdown"], *filter(None, [getattr(type(main), "_stop", None)])]  # the latter until 3.12
-    locks = own.get("_shutdown_locks", _NO_LOCKS)  # the same
+    called = [own["_shutdown"], *filter(None, [getattr(type(main), "_stop", None)])]  # gone in 3.13
+    locks = own.get("_shutdown_locks", _NO_LOCKS)  # gone in 3.13
     return (
         bool(own["_threading_atexits"])
         or type(locks) is not set

@@ -26,24 +26,23 @@ if __name__ == "__main__":
     except Forked as forked:
         script = forked.script
         script.came_by = forked
-    code, exits = script.compiled(), True
+    code, over, exits = script.compiled(), False, True
     ended = None  # type: BaseException | None # an annotation would be made here
-    # What a handler raises once the program is over is nobody's. It can do so at each call, that of exec too, and at
-    # each jump back, which the end of an except clause is on some versions.
+    # What a handler raises once the program is over is nobody's. It can do so at each call, and at each jump back, but
+    # not between the end of a program that a loop runs as it asks for its next item, and what follows there.
     try:
         try:
-            exec(code, script.namespace)  # noqa: S102 - what it was forked for
+            for _ in map(exec, (code,), (script.namespace,)):
+                over = True
+                break
         except SystemExit as error:
-            if ended is None:
+            if not over and ended is None:
                 ended = error
         except BaseException as error:  # noqa: BLE001 - it ends by that, below
-            if ended is None:
+            if not over and ended is None:
                 ended, exits = error, False
     except BaseException:  # noqa: BLE001 - a handler's
         pass
-    trace = ended.__traceback__ and ended.__traceback__.tb_next if ended is not None else None
-    if trace is not None and trace.tb_frame.f_code is not code:
-        ended, exits = None, True
     if script.ending or not exits:
         try:
             ended = script.finish(ended, exits=exits)

@@ -144,7 +144,7 @@ class Script:
             if hook not in OWN_HOOKS:
                 _tell_of_hook(failed, error)
 
-        blocked = set[int]()
+        blocked: set[int] | None = None
 
         def silent(_kind: object, _value: object, _trace: object) -> None:
             if hook is _missing:
@@ -152,7 +152,8 @@ class Script:
             else:
                 sys.excepthook = hook
             try:
-                mask(SET, blocked)
+                if blocked is not None:
+                    mask(SET, blocked)
             except BaseException:  # noqa: BLE001 - what a handler raises now
                 pass
 

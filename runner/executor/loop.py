@@ -265,7 +265,7 @@ class Executor:
         except InterruptedRunError:
             self._interrupt(job or self._attempts.job_of(stage))
         except OffpipeError as error:
-            if error.exit_code >= EXIT_INTERNAL:
+            if error.exit_code >= EXIT_INTERNAL or stage.name in self.results:  # a plugin, when it was told
                 raise
             self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 

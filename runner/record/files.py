@@ -183,7 +183,7 @@ def make_directories(path: str) -> None:
                     raise
                 missing.append(parent)
                 continue
-            except FileExistsError:
+            except OSError:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
                 if not os.path.isdir(missing[-1]):
                     raise
             missing.pop()

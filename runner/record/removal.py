@@ -1,7 +1,7 @@
 """The removal of a directory with all that is in it, however deep that is.
 
-What is in a directory of it is moved up before that one goes, so that neither a path nor a stack grows with the depth,
-and two descriptors will do.
+What is in a directory of it is moved up before that one goes, so that neither paths nor stack nor the number of
+descriptors grow with the depth. Where it cannot be moved, in a lower layer of an overlay, they do.
 """
 
 from __future__ import annotations
@@ -10,18 +10,34 @@ import os
 from contextlib import suppress
 from errno import EEXIST, ENOTEMPTY, EXDEV
 
+_TRIES = 100  # while another process puts something there again and again
+_NOT_EMPTY = frozenset({EEXIST, ENOTEMPTY})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> None:
     """Remove the directory at `path`, also where nobody may enter it, or one in it. Raises OSError."""
+    try:
+        _remove_top(path)
+    except FileNotFoundError:  # another process took it away
+        if os.path.lexists(path):
+            raise
+
+
+def _remove_top(path: str) -> None:
     os.chmod(path, 0o700)
     top = os.open(path, _DIRECTORY)
     try:
-        _empty(top)
+        for left in range(_TRIES, -1, -1):
+            _empty(top)
+            try:
+                os.rmdir(path)
+                return
+            except OSError as error:
+                if error.errno not in _NOT_EMPTY or not left:  # another process put something there
+                    raise
     finally:
         os.close(top)
-    os.rmdir(path)
 
 
 def _empty(top: int) -> None:
@@ -55,7 +71,7 @@ def _remove(name: str, top: int, moved: int) -> int:
     try:
         os.rmdir(name, dir_fd=top)
     except OSError as error:
-        if error.errno not in {EEXIST, ENOTEMPTY}:  # another process put something there; it is come back to
+        if error.errno not in _NOT_EMPTY:  # another process put something there; it is come back to
             raise
     return moved
 

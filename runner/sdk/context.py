@@ -295,6 +295,6 @@ def _leave(error: OffpipeError) -> NoReturn:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         sys.stdout.flush()
-    except OSError:  # on a full disk; the interpreter would try again, and end with 120
-        sys.stdout = sys.stderr = None
+    except (OSError, ValueError, AttributeError):  # on a full disk, closed, or None
+        sys.stdout = sys.stderr = None  # the interpreter would try again, and end with 120
     raise SystemExit(error.exit_code) from None

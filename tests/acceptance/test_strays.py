@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline_bench import shell
 
 MADE_BY_NONE = "a run replaces what is there already, and was made by no run that is on record:"
-LEFT = "is no output of it any more, and stays where it is\nhint: remove it unless it is needed: a glob"
+LEFT = "any more, and stays where it is\nhint: remove it unless it is needed: a glob"
 
 
 def test_what_a_first_run_replaces_is_told_by_those_who_look_and_by_the_run(bench):
@@ -37,12 +37,22 @@ def test_an_output_that_was_renamed_is_told_where_it_stays_until_the_stage_has_r
     define("out/part1.txt")
     bench.succeed()
     define("out/part2.txt")
-    left = f'warning: {bench.spec}#/stages/0/outputs: "out/part1.txt" {LEFT}'
+    left = f'warning: {bench.spec}#/stages/0/outputs: "out/part1.txt" is no output of stage "part" {LEFT}'
     assert all(left in bench.run(verb).stderr for verb in ("validate", "plan"))
     assert left in bench.run().stderr
     define("out/part3.txt")
     (bench.root / "out/part2.txt").unlink()
     assert LEFT not in bench.run().stderr, "there is nothing that stays"
+
+
+def test_what_was_made_is_told_from_what_was_not_by_its_path_and_not_by_its_stage(bench):
+    bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    bench.define(shell("renamed", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/a.txt"}))
+    assert MADE_BY_NONE not in bench.succeed("plan").stderr
+    bench.write("out/other.txt", "somebody's\n")
+    bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/other.txt"}))
+    assert f"{MADE_BY_NONE} out/other.txt\n" in bench.succeed("plan").stderr
 
 
 def test_what_another_stage_makes_now_is_not_left(bench):

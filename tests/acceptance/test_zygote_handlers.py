@@ -20,36 +20,82 @@ def handler(*_):
     if left:
         left -= 1
         trips[left]  # an index, and no call, behind which it would be run here
-    elif raises == "error":
+        return
+    os.write(raised, open("/proc/self/cmdline", "rb").read())
+    if raises == "error":
         raise ArithmeticError("the handler's")
-    else:
-        sys.exit(0 if ends != "returns" else 4)
+    sys.exit(0 if ends != "returns" else 4)
 with open(os.environ["PIPELINE_OUTPUT_OUT"], "w") as out:
     out.write("all of it")
+raised = os.open(f"raised{left}", os.O_CREAT | os.O_WRONLY)
 signal.signal(signal.SIGURG, handler)
 """
-LAST = {
-    "returns": "trips['last']\n",
-    "exits": "raise (trips['last'], ending)[1]\n",
-    "fails": "raise (trips['last'], ending)[1]\n",
-}
+RAISES = "raise (trips['last'], ending)[1]\n"
+LAST = {"returns": "trips['last']\n", "exits": RAISES, "fails": RAISES}
 CODES = {"returns": 0, "exits": 3, "fails": 1}
 PLACES = 70
 
 
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.delenv("OFFPIPE_PLAIN", raising=False)
+    return PipelineBench(tmp_path)
+
+
+def codes_of(bench, *words):
+    told = json.loads(bench.run("-k", "--json", *words).stdout)["stages"]
+    return {name: stage["attempts"][-1]["exit"] for name, stage in told.items()}
+
+
 @pytest.mark.parametrize("raises", ["error", "exit"])
 @pytest.mark.parametrize("ends", CODES)
-def test_the_exit_code_is_the_programs(tmp_path, monkeypatch, ends, raises) -> None:
-    monkeypatch.delenv("OFFPIPE_PLAIN", raising=False)
-    bench = PipelineBench(tmp_path)
+def test_the_exit_code_is_the_programs(bench, ends, raises) -> None:
     bench.write("program.py", PROGRAM + LAST[ends])
     stage = {"processor": "program.py", "retry": {"attempts": 1}}
     bench.define(*(
         {**stage, "name": f"at{place}", "args": [ends, raises, str(place)], "outputs": {"out": f"out/{place}"}}
         for place in range(PLACES)
     ))  # fmt: skip
-    told = json.loads(bench.run("-k", "--json").stdout)["stages"]
-    codes = {name: stage["attempts"][-1]["exit"] for name, stage in told.items()}
-    assert codes == dict.fromkeys(told, CODES[ends])
+    codes = codes_of(bench)
+    assert codes == dict.fromkeys(codes, CODES[ends]) and len(codes) == PLACES
+    where = [bench.read(f"raised{place}") for place in range(PLACES)]
+    assert b"/contain/program.py" in where[0], "it raised, in a fork"
+    assert len([one for one in where if one]) > 3
     if ends != "fails":  # what is told of a failure can be broken off
         assert all(bench.run("log", name).stdout == "" for name in ("at0", "at1", "at5", "at20", f"at{PLACES - 1}"))
+
+
+STRIPS = """
+def main():
+    raise {ending}
+try:
+    main()
+except BaseException as error:
+    error.__traceback__ = {trace}
+    raise
+"""
+BY_C = """
+import _thread, collections, functools
+collections.defaultdict(functools.partial(_thread.interrupt_main, 2))['last']
+"""
+ODD = {  # errors that look like a handler's, and a handler that looks like none
+    "strips-its-frame": (STRIPS.format(ending="ValueError", trace="error.__traceback__.tb_next"), 1),
+    "has-no-traceback": (STRIPS.format(ending="ValueError", trace="None"), 1),
+    "exits-without-its-frame": (STRIPS.format(ending="SystemExit(3)", trace="error.__traceback__.tb_next"), 3),
+    "handler-in-C": (BY_C, 0),
+}
+
+
+def test_no_traceback_is_judged_by(bench) -> None:
+    opening = "import os\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').close()\n"
+    stages, expected = [], {}
+    for name, (program, code) in ODD.items():
+        bench.write(f"{name}.py", opening + program)
+        for way, fresh in (("forked", False), ("fresh", True)):
+            expected[f"{name}-{way}"] = code
+            stages.append({
+                "name": f"{name}-{way}", "processor": f"{name}.py", "freshInterpreter": fresh,
+                "outputs": {"out": f"out/{name}{way}"},
+            })  # fmt: skip
+    bench.define(*stages, defaults={"retry": {"attempts": 1}})
+    assert codes_of(bench) == expected

@@ -148,7 +148,7 @@ AWAITED = {
 }
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="since 3.12 the main thread's end is written in C")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="since 3.13 the main thread's end is written in C")
 @pytest.mark.parametrize("program", AWAITED)
 def test_what_is_called_when_threads_are_waited_for_is_left_to_that(tmp_path, program):
     assert ended(tmp_path, f"import threading\n{AWAITED[program]}")[1].endswith("not at once")

@@ -32,6 +32,10 @@ def test_the_options_of_a_verb_are_those_that_are_documented(verb: str) -> None:
     assert documented(verb) == set(parser._option_string_actions)
 
 
+def test_no_row_is_of_a_verb_that_is_not_there() -> None:
+    assert {verb for row in OPTIONS for verb in row[1].split(", ")} <= {*VERBS, "all with a spec"}
+
+
 def test_every_verb_has_a_row() -> None:
     named = {row[0].strip("`").split()[0] for row in ROWS if len(row) == 2}
     assert named >= set(VERBS)

@@ -25,6 +25,13 @@ def deep(path, levels, name="d"):
     os.close(here)
 
 
+@pytest.fixture(autouse=True)
+def removed(tmp_path):
+    """By a program: pytest calls itself for each level."""
+    yield
+    subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
+
+
 @pytest.mark.parametrize(("levels", "name"), [(3000, "d"), (400, "n" * 200), (5, ".1"), (1, "d")])
 def test_depth_does_not_matter(tmp_path, levels, name):
     deep(tmp_path / "top", levels, name)
@@ -81,6 +88,21 @@ def test_nor_does_who_may_enter_it(tmp_path, mode):
         [sys.executable, "-c", CLOSED, str(ROOT), mode], cwd=tmp_path, check=False, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_what_others_do_meanwhile_is_waited_out(tmp_path, monkeypatch):
+    top, rmdir, times = tmp_path / "top", os.rmdir, iter(range(3))
+
+    def adds_first(path, **fields):
+        if path == str(top) and next(times, None) is not None:
+            (top / "late").write_text("")
+        rmdir(path, **fields)
+
+    (top / "a").mkdir(parents=True)
+    monkeypatch.setattr(os, "rmdir", adds_first)
+    remove_tree(str(top))
+    assert os.listdir(tmp_path) == []
+    remove_tree(str(top))  # which another process took away
 
 
 def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
