@@ -53,6 +53,7 @@ def parse(words: Sequence[str], stdout: Stream) -> Invocation:
         if words[0] == spec:
             _require_spec_or_verb(spec)
     _check_count(parser, verb, spec or "", named)
+    _refuse_seconds_apart(words, [spec, *named])
     return Invocation(verb, spec or "", tuple(named), given, (PROGRAM, *words))
 
 
@@ -100,15 +101,18 @@ def _require_spec_or_verb(word: str) -> None:
 
 
 def _with_wait(words: list[str]) -> list[str]:
-    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it.
-
-    UsageError where that is a number: it was meant for one.
-    """
+    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it."""
     end = words.index("--") if "--" in words else len(words)
-    for word, following in pairwise(words[:end]):
-        if word == "--wait" and following.isdigit() and not os.path.lexists(following):
-            raise UsageError(Fault("--wait", "a number of seconds is joined to it", f"write --wait={following}"))
     return ["--wait=inf" if word == "--wait" else word for word in words[:end]] + words[end:]
+
+
+def _refuse_seconds_apart(words: Sequence[str], named: Sequence[str | None]) -> None:
+    """Raise UsageError for a number behind a bare `--wait`, where it was taken for the spec or a stage."""
+    for word, following in pairwise(words):
+        if word == "--wait" and following in named and following.replace(".", "", 1).isdecimal():
+            what = f"takes its value joined by =, so {following} is taken for a spec or a stage"
+            hint = f"write --wait={following}; a stage of that name comes before --wait, or behind --"
+            raise UsageError(Fault("--wait", what, hint))
 
 
 def _options_of(verb: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import signal
@@ -29,6 +30,10 @@ def test_the_stages_that_work_are_named_with_their_attempt_and_since_when(bench)
     assert [(one["stage"], one["attempt"]) for one in told] == [("waits", 1), ("again", 2)]
     run.send_signal(signal.SIGKILL)
     run.wait()
+    with open(bench.root / "locks/pipeline.lock", "rb") as lock:  # by another process, which has not said yet who it is
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = bench.run("status").stdout
+    assert "running now" in held and "attempt 1" not in held
     assert "attempt 1" not in bench.run("status").stdout
     assert json.loads(bench.run("status", "--json").stdout)["working"] == []
     bench.write("go", "")

@@ -137,7 +137,15 @@ def test_options_stand_anywhere(spec) -> None:
 def test_seconds_apart_from_wait_are_told_how_to_be_given(words, spec) -> None:
     shown = offpipe(*(str(spec) if word == "SPEC" else word for word in words))
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr == "error: --wait: a number of seconds is joined to it\nhint: write --wait=3\n"
+    assert "error: --wait: takes its value joined by =, so 3 is taken for a spec or a stage\nhint: write --wait=3;" in (
+        shown.stderr
+    )
+
+
+def test_only_behind_wait_and_only_a_number(spec) -> None:
+    assert 'no stage named "3"' in offpipe(str(spec), "3", "--wait").stderr
+    assert 'no stage named "x"' in offpipe(str(spec), "--wait", "x").stderr
+    assert "no option --wait" in offpipe("plan", str(spec), "--wait", "3").stderr
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,17 @@ def test_a_plugin_that_raises_at_a_later_one_fails_the_stage_and_nobody_waits_fo
     assert result.stages["a"].status == FAILED
     assert "does not want this" in str(result.stages["a"].fault)
     assert bench.run("verify").returncode == 3
+
+
+class RefusesEnd:
+    @hookimpl
+    def offpipe_stage_finished(self):
+        raise UsageError(Fault("a plugin", "does not want this"))
+
+
+def test_a_plugin_that_raises_when_a_stage_has_succeeded_ends_the_run_and_the_stage_has(bench):
+    bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
+    with pytest.raises(UsageError, match="does not want this"):
+        run(str(bench.spec), Options(), plugins=(RefusesEnd(),))
+    assert "failed" not in bench.run("status").stdout.partition("\nlast run")[2].partition("pending")[2]
+    assert "a: started" not in bench.succeed().stderr, "it is up to date"

@@ -81,6 +81,13 @@ def test_params_take_defaults_and_refuse_the_rest(bench):
         stage.take_params(depth=False)
 
 
+@pytest.mark.parametrize("there", ["sys.stdout.close()", "sys.stdout = None", "sys.stderr = None"])
+def test_the_exit_code_holds_without_streams(bench, there):
+    bench.begin_attempt()
+    program = f"import sys\nfrom runner import sdk\nwith sdk.stage():\n    {there}\n    raise sdk.Transient('away')\n"
+    assert python(program, bench.environment()).returncode == 75
+
+
 @pytest.mark.parametrize(
     ("told", "found"),
     [
