@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runner.contain.ending import Ending
 
+EXCEPTHOOK = sys.__excepthook__  # which raises nothing
 WATCHING = (b"settrace", b"setprofile")  # what a program in which every call of ours would show cannot do without
 
 
@@ -135,13 +136,14 @@ class Script:
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, own
         if sys.version_info >= (3, 12):
             sys.last_exc = error
+        is_its_own = hook is not EXCEPTHOOK and hook is not _missing
         try:
             hook(type(error), error, own)
         except SystemExit as replaced:
-            if hook not in OWN_HOOKS:  # else a handler did, of a signal that came meanwhile
+            if is_its_own:  # else a handler did, of a signal that came meanwhile
                 return replaced
         except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
-            if hook not in OWN_HOOKS:
+            if is_its_own:
                 _tell_of_hook(failed, error)
 
         blocked: set[int] | None = None
@@ -179,9 +181,6 @@ def _missing(kind: type[BaseException], error: BaseException, trace: TracebackTy
     """What an interpreter does whose program has deleted the hook."""
     _write("sys.excepthook is missing\n")
     sys.__excepthook__(kind, error, trace)
-
-
-OWN_HOOKS = (sys.__excepthook__, _missing)  # which raise nothing
 
 
 def _write(text: str) -> None:
