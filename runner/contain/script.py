@@ -145,27 +145,34 @@ class Script:
         except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
             if is_its_own:
                 _tell_of_hook(failed, error)
-
-        blocked: set[int] | None = None
-
-        def silent(_kind: object, _value: object, _trace: object) -> None:
-            if hook is _missing:
-                del sys.excepthook
-            else:
-                sys.excepthook = hook
-            try:
-                if blocked is not None:
-                    mask(SET, blocked)
-            except BaseException:  # noqa: BLE001 - what a handler raises now
-                pass
-
-        try:
-            blocked = mask(BLOCK, ())
-            mask(BLOCK, EVERY)  # a handler that raised as that is called would be taken for it
-        except BaseException:  # noqa: BLE001 - it comes before
-            pass
-        sys.excepthook = silent
+        _silence(hook)
         return error
+
+
+def _silence(hook: Any) -> None:  # noqa: ANN401 - whatever the program has put there
+    """Have the interpreter tell nothing of what is told, and put `hook` back then.
+
+    A handler that raised as it calls the hook would be taken for that, so it comes before, or after.
+    """
+    blocked: set[int] | None = None
+
+    def silent(_kind: object, _value: object, _trace: object) -> None:
+        if hook is _missing:
+            del sys.excepthook
+        else:
+            sys.excepthook = hook
+        try:
+            if blocked is not None:
+                mask(SET, blocked)
+        except BaseException:  # noqa: BLE001 - what a handler raises now
+            pass
+
+    try:
+        blocked = mask(BLOCK, ())
+        mask(BLOCK, EVERY)
+    except BaseException:  # noqa: BLE001 - what it raises
+        pass
+    sys.excepthook = silent
 
 
 def _tell_of_hook(failed: BaseException, error: BaseException) -> None:
