@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.record.state import read_marker
+from runner.spec.index import parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from runner.api.session import Session
     from runner.marker import Marker
@@ -19,16 +20,16 @@ _SHOWN = 3  # paths in a warning
 
 def undeclared(session: Session) -> list[str]:
     """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
-    declared = session.graph.producers
+    declared = _Places(session.graph.producers)
     return sorted(path for path in _made(session) if path not in declared and _is_there(session, path))
 
 
 def warnings(session: Session) -> Iterator[Fault]:
     """Yield what a run would leave where a glob still finds it, and what it would replace: both may be somebody's."""
-    made = _made(session)
+    made, declared = _Places(_made(session)), _Places(session.graph.producers)
     for stage in session.stages:
         for path in _outputs_of(session.marker(stage.name)):
-            if path not in session.graph.producers and _is_there(session, path):
+            if path not in declared and _is_there(session, path):
                 what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
                 hint = "remove it unless it is needed: a glob that matches it still finds it"
                 yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
@@ -41,8 +42,20 @@ def warnings(session: Session) -> Iterator[Fault]:
     ]
     if found:
         shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
-        what = f"a run replaces what is there already, and was made by no run that is on record: {shown}"
+        what = f"a run replaces what is there already, and is not known to be what a stage has made: {shown}"
         yield Fault(session.spec.shown, what, "move it away if it is needed")
+
+
+class _Places:
+    """Outputs, and what is in one of them or around one: a directory may become a file in it, or the reverse."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = {path.rstrip("/") for path in paths}
+        self._around = {parent for path in self._paths for parent in parents(path)}
+
+    def __contains__(self, path: str) -> bool:
+        bare = path.rstrip("/")
+        return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
 
 
 def _made(session: Session) -> set[str]:

@@ -26,15 +26,13 @@ if __name__ == "__main__":
     except Forked as forked:
         script = forked.script
         script.came_by = forked
-    code, over, exits = script.compiled(), False, True
+    program, over, exits = script.as_item(), False, True
     ended = None  # type: BaseException | None # an annotation would be made here
     # What a handler raises once the program is over is nobody's. It can do so at each call, and at each jump back, but
-    # not between the end of a program that a loop runs as it asks for its next item, and what follows there.
+    # not between the end of a program that is run as an index, and what is next.
     try:
         try:
-            for _ in map(exec, (code,), (script.namespace,)):
-                over = True
-                break
+            over = program[0] is None
         except SystemExit as error:
             if not over and ended is None:
                 ended = error
@@ -43,6 +41,7 @@ if __name__ == "__main__":
                 ended, exits = error, False
     except BaseException:  # noqa: BLE001 - a handler's
         pass
+    program = None
     if script.ending or not exits:
         try:
             ended = script.finish(ended, exits=exits)

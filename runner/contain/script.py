@@ -17,11 +17,16 @@ from runner.contain.ending import BLOCK, EVERY, SET, mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import defaultdict
     from collections.abc import Callable
+    from functools import partial
     from types import CodeType, TracebackType
     from typing import Any
 
     from runner.contain.ending import Ending
+else:
+    from _collections import defaultdict  # as collections and functools have them, which load more
+    from _functools import partial
 
 EXCEPTHOOK = sys.__excepthook__  # which raises nothing
 WATCHING = (b"settrace", b"setprofile")  # what a program in which every call of ours would show cannot do without
@@ -79,6 +84,13 @@ class Script:
         self._content = content
         self._is_watching = content is not None and any(word in content for word in WATCHING)
 
+    def as_item(self) -> Any:  # noqa: ANN401 - a mapping
+        """Return what runs the program when it is asked for a key, which it has not, and gives None then.
+
+        Raises what `compiled` does.
+        """
+        return defaultdict(partial(exec, self.compiled(), self.namespace))
+
     def compiled(self) -> CodeType:
         """Return the program's code. SystemExit, with everything told, when there is none."""
         try:
@@ -103,13 +115,15 @@ class Script:
         `ended` is how the program did: by returning (None), by SystemExit (`exits` too), or by an error. Ends the
         process where that can be done at once. Raises what a handler of the program's does.
         """
-        if not exits:
+        try:
+            if exits:
+                if self.ending is not None:
+                    self.ending.leave(ended, self.main, self.streams, self.farewell)
+                return ended
             assert ended is not None
-            ended = self._disowned(ended)
-        elif self.ending is not None:
-            self.ending.leave(ended, self.main, self.streams, self.farewell)
-        self.thaw()
-        return ended
+            return self._disowned(ended)  # not by a name here: its traceback has this frame, and it would never end
+        finally:
+            self.thaw()
 
     def thaw(self) -> None:
         """Let the interpreter's last collection see all.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from errno import EEXIST, ENOTEMPTY, EXDEV
+from errno import EEXIST, ENOTDIR, ENOTEMPTY, EXDEV
 
 _TRIES = 100  # while another process puts something there again and again
 _NOT_EMPTY = frozenset({EEXIST, ENOTEMPTY})
+_CHANGED = _NOT_EMPTY | {ENOTDIR}
+_O_PATH = getattr(os, "O_PATH", None)  # of Linux
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -25,8 +27,7 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_top(path: str) -> None:
-    os.chmod(path, 0o700)
-    top = os.open(path, _DIRECTORY)
+    top = _entered(path, None)
     try:
         for left in range(_TRIES, -1, -1):
             _empty(top)
@@ -64,14 +65,14 @@ def _remove(name: str, top: int, moved: int) -> int:
     try:
         with os.scandir(inner) as entries:
             for entry in [*entries]:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, NotADirectoryError):  # another process changed it meanwhile
                     moved = _remove_or_move(entry.name, inner, top, moved, is_tree=entry.is_dir(follow_symlinks=False))
     finally:
         os.close(inner)
     try:
         os.rmdir(name, dir_fd=top)
     except OSError as error:
-        if error.errno not in _NOT_EMPTY:  # another process put something there; it is come back to
+        if error.errno not in _CHANGED:  # another process put something there; it is come back to
             raise
     return moved
 
@@ -84,7 +85,7 @@ def _remove_or_move(name: str, inner: int, top: int, moved: int, *, is_tree: boo
         os.rmdir(name, dir_fd=inner)
         return moved
     except OSError:
-        os.chmod(name, 0o700, dir_fd=inner)  # a directory that may not be written stays where it is
+        _let_in(name, inner)  # a directory that may not be written stays where it is
     while True:
         moved += 1
         try:
@@ -107,12 +108,24 @@ def _remove_or_move(name: str, inner: int, top: int, moved: int, *, is_tree: boo
                 raise error from None
 
 
-def _entered(name: str, top: int) -> int:
-    """Open a directory that nobody may be let into, or whose entries nobody may remove."""
+def _entered(name: str, top: int | None) -> int:
+    """Open a directory, also where nobody is let into it, or may remove its entries."""
     try:
         inner = os.open(name, _DIRECTORY, dir_fd=top)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=top)
+        _let_in(name, top)
         return os.open(name, _DIRECTORY, dir_fd=top)
     os.chmod(inner, 0o700)
     return inner
+
+
+def _let_in(name: str, top: int | None) -> None:
+    """Change the mode of a directory, and of nothing that a link leads to which is put in its place meanwhile."""
+    if _O_PATH is None:
+        os.chmod(name, 0o700, dir_fd=top, follow_symlinks=False)
+        return
+    there = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+    try:
+        os.chmod(f"/proc/self/fd/{there}", 0o700)
+    finally:
+        os.close(there)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline_bench import shell
 
-MADE_BY_NONE = "a run replaces what is there already, and was made by no run that is on record:"
+MADE_BY_NONE = "a run replaces what is there already, and is not known to be what a stage has made:"
 LEFT = "any more, and stays where it is\nhint: remove it unless it is needed: a glob"
 
 
@@ -63,3 +63,12 @@ def test_what_another_stage_makes_now_is_not_left(bench):
         shell("b", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/a.txt"}),
     )
     assert "warning" not in bench.succeed().stderr
+
+
+def test_a_directory_that_becomes_a_file_in_it_and_the_reverse_are_neither(bench):
+    tree = shell("a", "mkdir -p $PIPELINE_OUTPUT_OUT; echo >$PIPELINE_OUTPUT_OUT/x", outputs={"out": "out/d/"})
+    file = shell("a", "echo >$PIPELINE_OUTPUT_OUT", outputs={"out": "out/d/x"})
+    for one in (tree, file, tree):
+        bench.define(one)
+        assert "warning" not in bench.run("plan").stderr
+        bench.succeed()

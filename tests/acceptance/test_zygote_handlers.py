@@ -78,11 +78,27 @@ BY_C = """
 import _thread, collections, functools
 collections.defaultdict(functools.partial(_thread.interrupt_main, 2))['last']
 """
+HOOK = """
+import atexit, sys
+out = os.environ['PIPELINE_OUTPUT_OUT']
+atexit.register(lambda: os._exit(3 if open(out).read() == 'data' else 4))
+def hook(*_):
+    file = open(out, 'w')  # which ends with the hook, before the interpreter does
+    file.write('data')
+    sys.exit(5)
+sys.excepthook = hook
+1 / 0
+"""
 ODD = {  # errors that look like a handler's, and a handler that looks like none
     "strips-its-frame": (STRIPS.format(ending="ValueError", trace="error.__traceback__.tb_next"), 1),
     "has-no-traceback": (STRIPS.format(ending="ValueError", trace="None"), 1),
     "exits-without-its-frame": (STRIPS.format(ending="SystemExit(3)", trace="error.__traceback__.tb_next"), 3),
     "handler-in-C": (BY_C, 0),
+    "ends-an-iteration": ("next(iter(()))\n", 1),
+    "stops": ("class Stop(StopIteration): pass\nraise Stop\n", 1),
+    "misses-a-key": ("{}['a']\n", 1),
+    "misses-an-index": ("raise IndexError(0)\n", 1),
+    "hook-that-exits": (HOOK, 3),
 }
 
 

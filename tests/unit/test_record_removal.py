@@ -105,6 +105,15 @@ def test_what_others_do_meanwhile_is_waited_out(tmp_path, monkeypatch):
     remove_tree(str(top))  # which another process took away
 
 
+def test_what_a_link_leads_to_keeps_its_mode(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(kept)
+    with pytest.raises(OSError, match="Not a directory|symbolic link"):
+        remove_tree(str(tmp_path / "link"))
+    assert kept.stat().st_mode & 0o777 == 0o755
+
+
 def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
     (tmp_path / "top/a").mkdir(parents=True)
     (tmp_path / "top/file").write_text("")
