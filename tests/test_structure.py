@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "contain": (*LEAVES, "contain"),
     "contain.scan": (*LEAVES, "contain", "decide.imports"),
     "record": (*LEAVES, "record"),
-    "sdk": ("errors", "paths", "record.files", "sdk"),
+    "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *POLICY, *ROOMS, "executor"),
     "api": (*LEAVES, *POLICY, *ROOMS, "executor", "api"),
     "display": (*LEAVES, "spec", "decide", "record", "display"),

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
     from runner.decide.plan import Planner
-    from runner.errors import Fault
     from runner.executor.publishing import Publisher
     from runner.marker import Marker, OutputIdentity
     from runner.record.audit import AuditLog
+    from runner.record.checkpoints import Progress
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -73,11 +73,11 @@ class Attempts:
         self._later = new_examiner()  # which looks at what a fingerprint saw, and remembers nothing of it
         self._marker_of = marker_of
         self._published = published
-        self._publisher = publisher
+        self.publisher = publisher
         self._setting = Setting(spec, run_id, surroundings)
         self._scratch = ScratchPool(spec.paths, run_id)
         self._numbers = dict(earlier)
-        self._keys: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
         self._made_directories: set[str] = set()
         self._held: dict[str, Job] = {}  # whose locks are, by stage
         self._launched = 0
@@ -87,7 +87,7 @@ class Attempts:
     def decide(self, stage: Stage) -> Job | None:
         """Return a job for a stage that must run as everything is now, or None when it is up to date."""
         job = Job(stage, self._new_examiner().examine(stage))
-        self._keys[stage.name] = job.fingerprint.key
+        self.keys[stage.name] = job.fingerprint.key
         marker = self._marker_of(stage.name)
         job.reasons = self._planner.reasons(stage, job.fingerprint, marker)
         if not job.reasons:
@@ -111,10 +111,7 @@ class Attempts:
 
     def job_of(self, stage: Stage) -> Job:
         """Return a job for a stage that could not even be decided."""
-        return Job(stage, Fingerprint(self._keys.get(stage.name, ""), {}, {}))
-
-    def key_of(self, stage: str) -> str:
-        return self._keys[stage]
+        return Job(stage, Fingerprint(self.keys.get(stage.name, ""), {}, {}))
 
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
@@ -168,16 +165,18 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
-        self.log.append(ATTEMPT_STARTED, job.opening)
-        self.partials.hand_over(job)
+        checkpoint = self.partials.checkpoint(job)
+        self.log.append(ATTEMPT_STARTED, self._opening(job, checkpoint.progress) if checkpoint else job.opening)
+        self.partials.hand_over(job, checkpoint)
 
     @staticmethod
-    def _opening(job: Job) -> bytes:
-        stage, job.shown = job.stage, [one.as_json() for one in job.reasons[:REASONS_KEPT]]
+    def _opening(job: Job, resumed: Progress | None = None) -> bytes:
+        stage, job.shown = job.stage, [reason.as_json() for reason in job.reasons[:REASONS_KEPT]]
         return payload({
             "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
             "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
             "reasons": job.shown, "enforced": job.limits.as_json(),
+            **({"resumedFrom": resumed.as_record()} if resumed else {}),
         })  # fmt: skip
 
     # ---- during and after ----
@@ -186,11 +185,10 @@ class Attempts:
         """Record which networks the running attempt asked for, and what that does to the stage; return the calls."""
         calls = [NetworkCalls(*fields) for fields in asked]
         for one in calls:
-            record: dict[str, object] = {
+            self.log.append(NETWORK, {
                 "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
                 "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
-            }  # fmt: skip
-            self.log.append(NETWORK, record)
+            })  # fmt: skip
             job.network.append(one)
         return calls
 
@@ -221,16 +219,13 @@ class Attempts:
         changed = self._later.changed_since(job.fingerprint, strict=not job.redecided)
         return os.path.relpath(changed, self._spec.root) if changed else None
 
-    def output_fault(self, job: Job) -> Fault | None:
-        return self._publisher.fault_of(job.stage, job.tag, job.before)
-
     def make_durable(self, job: Job) -> None:
         """Make durable what a job that succeeded has made, in whatever thread."""
-        self._publisher.make_durable(job.stage, job.tag)
+        self.publisher.make_durable(job.stage, job.tag)
 
     def commit(self, job: Job) -> None:
         """Record what it has made; that is published when it and the record are durable."""
-        job.commit = self._publisher.commit(
+        job.commit = self.publisher.commit(
             job.stage, job.fingerprint, job.tag, job.shown, job.program,
             self._marker_of(job.stage.name),
         )  # fmt: skip
@@ -238,7 +233,7 @@ class Attempts:
     def put_in_place(self, job: Job) -> None:
         """Publish the outputs of a job whose commit is on record; later stages know their digests."""
         assert job.commit is not None
-        outputs = self._publisher.put_in_place(job.commit)
+        outputs = self.publisher.put_in_place(job.commit)
         if job.has_checkpoint:
             files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())

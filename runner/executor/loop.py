@@ -155,7 +155,7 @@ class Executor:
         """Decide the stage as everything is now, and start its first attempt if it must run."""
         job = self._attempts.decide(stage)
         if job is None:
-            self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.key_of(stage.name)))
+            self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.keys[stage.name]))
             return
         if not self._attempts.lock(job):
             what, hint = "another process holds its lock", "end it, or wait for it"
@@ -241,7 +241,7 @@ class Executor:
                 self._attempts.release(job)
                 self._finish(job.result(self._clock(), results.SKIPPED))
             return
-        fault = self._attempts.output_fault(job)
+        fault = self._attempts.publisher.fault_of(job.stage, job.tag, job.before)
         if fault is not None:
             self._attempts.partials.discard(job)
             self._fail(job, fault, EXIT_STAGE_FAILED)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from runner.paths import partial_path
 from runner.record import files
-from runner.record.checkpoints import adopt, discard_attempt, find_partials, keep_or_discard
+from runner.record.checkpoints import adopt, discard_attempt, find_checkpoint, find_partials, keep_or_discard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.executor.job import Job
+    from runner.record.checkpoints import Checkpoint
     from runner.spec.model import Spec, Stage
 
 
@@ -47,13 +48,17 @@ class Partials:
                 for path in found:
                     files.discard(path)
 
-    def hand_over(self, job: Job) -> None:
-        """Give an attempt, which is on record by now, what a checkpoint vouches for."""
+    def checkpoint(self, job: Job) -> Checkpoint | None:
+        """Return what the next attempt can resume from."""
+        stage, tags = job.stage, self._tags.get(job.stage.name, {})
+        return find_checkpoint(self.progress(stage), job.fingerprint.key, self.real(stage), tags)
+
+    def hand_over(self, job: Job, checkpoint: Checkpoint | None) -> None:
+        """Give an attempt, which is on record by now, the partials of its checkpoint."""
         stage = job.stage
-        tags = self._tags.setdefault(stage.name, {})
-        tags[job.tag] = job.fingerprint.key
+        self._tags.setdefault(stage.name, {})[job.tag] = job.fingerprint.key
         if os.path.lexists(self.progress(stage)):
-            adopt(self.progress(stage), job.fingerprint.key, self.real(stage), job.tag, tags)
+            adopt(checkpoint, self.progress(stage), self.real(stage), job.tag)
         if stage.stdout:
             files.touch(job.partials[stage.stdout])
 

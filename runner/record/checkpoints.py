@@ -13,7 +13,7 @@ import stat
 from json import loads
 from typing import TYPE_CHECKING
 
-from runner.canonical import LARGEST
+from runner.canonical import LARGEST, digest
 from runner.hashing import hasher
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
@@ -41,12 +41,26 @@ class Kept(Value):
 
 
 class Progress(Value):
-    """A progress file that can be understood; offsets are the program's own."""
+    """A progress file that can be understood; offsets are the program's own. `job` is set by the SDK alone."""
 
     key: str
     line_offset: int | None
     byte_offset: int | None
     outputs: dict[str, Kept]
+    job: int | None = None
+
+    def as_record(self) -> dict[str, object]:
+        """Return the offsets as they stand in the record of an attempt that resumes from them."""
+        offsets = {"job": self.job, "lineOffset": self.line_offset, "byteOffset": self.byte_offset}
+        record: dict[str, object] = {name: value for name, value in offsets.items() if value is not None}
+        return {**record, "outputs": {name: kept.length for name, kept in self.outputs.items()}}
+
+
+class Checkpoint(Value):
+    """What an attempt resumes from: a progress file, and the partial of each output that it vouches for."""
+
+    progress: Progress
+    partials: dict[str, str]
 
 
 def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Progress | None:
@@ -61,6 +75,9 @@ def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Pro
         return None
     try:
         value = loads(content)
+        is_sealed = isinstance(value, dict) and "checksum" in value
+        if is_sealed and value.pop("checksum") != digest(value):
+            value = None
     except (ValueError, RecursionError, MemoryError):
         value = None
     if isinstance(value, dict) and (version := value.get("v", VERSION)) != VERSION:
@@ -88,30 +105,41 @@ def _progress(value: dict[str, object]) -> Progress | None:
         kept[name] = Kept(
             length, digest if isinstance(digest, str) else None, inode if isinstance(inode, int) else None
         )
-    return Progress(str(value["key"]), _natural(value.get("lineOffset")), _natural(value.get("byteOffset")), kept)
-
-
-def adopt(progress_path: str, key: str, outputs: Mapping[str, str], tag: str, tags: Tags) -> Progress | None:
-    """Hand the partials that a checkpoint vouches for to the attempt with `tag`, cut to their recorded lengths.
-
-    `outputs` are the stage's real paths. Returns the checkpoint to resume at; else removes progress and partials.
-    The attempt with `tag` is to be on record by now, or what is renamed for it would be nobody's after a kill.
-    """
-    progress = read_progress(progress_path)
-    found = find_partials(outputs)
-    if progress is None or progress.key != key or not (chosen := _vouched(progress, found, tags)):
-        discard_attempt(progress_path, [path for paths in found.values() for path in paths])
+    line, byte, job = (_natural(value.get(name)) for name in ("lineOffset", "byteOffset", "job"))
+    if "job" in value and (job is None or line is None or byte is None or line > byte):  # the SDK gives all three
         return None
+    return Progress(str(value["key"]), line, byte, kept, job)
+
+
+def find_checkpoint(progress_path: str, key: str, outputs: Mapping[str, str], tags: Tags) -> Checkpoint | None:
+    """Return the checkpoint that an attempt with this key can resume from; `outputs` are the stage's real paths."""
+    progress = read_progress(progress_path)
+    if progress is None or progress.key != key:
+        return None
+    chosen = _vouched(progress, find_partials(outputs), tags)
+    return Checkpoint(progress, chosen) if chosen else None
+
+
+def adopt(checkpoint: Checkpoint | None, progress_path: str, outputs: Mapping[str, str], tag: str) -> None:
+    """Hand the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths; remove all others.
+
+    Without a checkpoint the progress file goes too. The attempt with `tag` must be on record by now: after a kill only
+    the log says which attempt a renamed partial belongs to.
+    """
+    found = find_partials(outputs)
+    if checkpoint is None:
+        discard_attempt(progress_path, [path for paths in found.values() for path in paths])
+        return
     for name, paths in found.items():
         for path in paths:
-            if path != chosen.get(name):
+            if path != checkpoint.partials.get(name):
                 files.discard(path)
-    for name, path in chosen.items():
-        if os.lstat(path).st_size != progress.outputs[name].length:
-            files.truncate(path, progress.outputs[name].length)
+    for name, path in checkpoint.partials.items():
+        length = checkpoint.progress.outputs[name].length
+        if os.lstat(path).st_size != length:
+            files.truncate(path, length)
         if path != (target := partial_path(outputs[name], tag)):
             files.rename(path, target)
-    return progress
 
 
 def keep_or_discard(

@@ -207,6 +207,12 @@ class Stage:
         if self._faults is not None:
             self._faults.passed()
 
+    def refuse_checkpoint(self, path: str) -> NoReturn:
+        """For Job: end the stage, because its checkpoint does not fit the input at `path`."""
+        Progress.forget(self._progress_path)
+        what = "the checkpoint lies where no line of this input begins"
+        raise StateError(Fault(path, what, "it was removed: run again, and the stage starts anew"))
+
     def _sole(self, what: str, names: Mapping[str, object]) -> str:
         if len(names) != 1:
             raise UsageError(Fault(f'stage "{self.name}"', f"takes exactly one {what}", _listed(f"{what}s", names)))

@@ -140,6 +140,8 @@ class Job(Generic[Data]):
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
+        if not self._source.begins_line():
+            self._stage.refuse_checkpoint(self._source.path)
         self._start_interval(self._line_offset)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

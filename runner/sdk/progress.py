@@ -56,6 +56,8 @@ class Progress:
         """
         import json
 
+        from runner.canonical import digest
+
         content: dict[str, object] = {
             "v": PROGRESS_VERSION,
             "key": self.key,
@@ -66,6 +68,7 @@ class Progress:
         }
         if self.done:
             content["done"] = True
+        content["checksum"] = digest(content)  # the runner checks it before the next attempt starts
         files.replace(path, json.dumps(content).encode(), temporary=temporary)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runner.errors import Fault, InputError, StateError, raise_refusal
+from runner.errors import Fault, InputError, raise_refusal
 
 IF_DIRECTORY = "the lines of the files in it are had by a glob in the spec's inputs, such as dir/*.txt"
 
@@ -24,11 +24,16 @@ class Source:
         while self._descriptor >= 0 and offset > (size := os.fstat(self._descriptor).st_size):
             offset -= size
             self._open_next()
-        if offset and self._descriptor < 0:
-            raise StateError(
-                Fault(self.path, "the checkpoint lies beyond the end of the input", "remove the checkpoint")
-            )
         self.offset = offset
+
+    def begins_line(self) -> bool:
+        """Whether a line of the input begins, or the last one ends, where this source does."""
+        if self.offset == 0:
+            return True
+        if self._descriptor < 0:  # beyond the end
+            return False
+        at_end = self.offset == os.fstat(self._descriptor).st_size
+        return at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
 
     def read(self, size: int, most: int) -> tuple[bytes, int]:
         """The next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.

@@ -53,6 +53,11 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
+def hand_over(partials, job):
+    """Start an attempt as a run does: with the checkpoint that it resumes from, if there is one."""
+    partials.hand_over(job, partials.checkpoint(job))
+
+
 def kept(tag, content):
     return {f".partial-{tag}.one.txt": content, f".partial-{tag}.two.txt": content, "progress_a.json": None}
 
@@ -71,7 +76,7 @@ def test_what_a_checkpoint_vouches_for_is_cut_and_handed_over(place):
     place.lay(FIRST)
     place.checkpoint()
     place.partials.make_room(place.stage)
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     assert place.left() == kept(SECOND, "0123")
 
 
@@ -79,7 +84,7 @@ def test_an_attempt_without_a_checkpoint_finds_nothing_of_any_other(place):
     place.lay(FIRST)
     place.lay(LOST)
     place.partials.make_room(place.stage)
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     assert place.left() == {}
 
 
@@ -89,21 +94,21 @@ def test_all_goes_of_which_something_does_not_fit(place, spoil):
     place.checkpoint(length=11 if spoil == "too short" else 4, key="old" if spoil == "another key" else KEY)
     if spoil == "one is missing":
         os.unlink(partial_path(str(place.root / "two.txt"), FIRST))
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     assert place.left() == {}
 
 
 def test_of_two_that_would_do_neither_is_taken(place):
     place.lay(FIRST)
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     place.lay(SECOND)
     place.checkpoint()
-    place.partials.hand_over(place.job(3))
+    hand_over(place.partials, place.job(3))
     assert place.left() == {}
 
 
 def test_after_a_failure_what_a_checkpoint_vouches_for_stays(place):
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     place.lay(SECOND)
     place.checkpoint()
     place.partials.sweep(place.job())
@@ -131,5 +136,5 @@ def test_a_stage_that_is_up_to_date_loses_the_checkpoint_of_what_it_is_no_longer
 
 def test_where_stdout_is_an_output_it_is_there_from_the_start(tmp_path):
     place = Place(tmp_path, stdout="one")
-    place.partials.hand_over(place.job())
+    hand_over(place.partials, place.job())
     assert place.left() == {f".partial-{SECOND}.one.txt": ""}

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from runner.paths import partial_path
-from runner.record.checkpoints import adopt, find_partials, keep_or_discard, read_progress
+from runner.record import checkpoints
+from runner.record.checkpoints import find_checkpoint, find_partials, keep_or_discard, read_progress
 
 KEY = "k" * 64
 OLD, NEW = "0000aa", "0000bb"
@@ -44,6 +45,13 @@ def place(tmp_path):
     for name in place.outputs:
         place.put(place.partial(name), b"kept, junk")
     return place
+
+
+def adopt(progress_path, key, outputs, tag, tags):
+    """Look for a checkpoint and hand it to the attempt with `tag`, as a run does; return its progress."""
+    checkpoint = find_checkpoint(progress_path, key, outputs, tags)
+    checkpoints.adopt(checkpoint, progress_path, outputs, tag)
+    return checkpoint and checkpoint.progress
 
 
 def sha(content):
@@ -179,8 +187,11 @@ def test_only_a_regular_file_can_be_kept(place, become):
 
 ADOPT = """
 import sys, json
-from runner.record.checkpoints import adopt
-print(adopt(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), "0000bb", {"0000aa": sys.argv[2]}))
+from runner.record.checkpoints import adopt, find_checkpoint
+path, key, outputs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+checkpoint = find_checkpoint(path, key, outputs, {"0000aa": key})
+adopt(checkpoint, path, outputs, "0000bb")
+print(checkpoint)
 """
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from runner.canonical import digest
 from runner.record.checkpoints import Kept, Progress, read_progress
 
 GOOD = {"v": 1, "key": "k", "lineOffset": 7, "byteOffset": 70, "outputs": {"o": {"length": 5, "sha256": "ab"}}}
@@ -30,6 +31,26 @@ def test_a_progress_file_tells_key_offsets_and_lengths(tmp_path):
 def test_an_odd_progress_file_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "progress.json"
     path.write_bytes(content)
+    assert read_progress(str(path)) is None
+
+
+def test_no_flipped_bit_of_a_sealed_file_changes_what_it_says(tmp_path):
+    path = tmp_path / "progress.json"
+    body = {**GOOD, "job": 1}
+    content = json.dumps({**body, "checksum": digest(body)}).encode()
+    path.write_bytes(content)
+    whole = read_progress(str(path))
+    assert whole is not None
+    for position in range(len(content)):
+        for bit in range(8):
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :])
+            assert read_progress(str(path)) in (None, whole), (position, bit)
+
+
+@pytest.mark.parametrize("odd", [{"job": -1}, {"lineOffset": None}, {"byteOffset": "70"}, {"lineOffset": 71}], ids=str)
+def test_the_offsets_of_the_sdk_must_be_plausible(tmp_path, odd):
+    path = tmp_path / "progress.json"
+    path.write_text(json.dumps({**GOOD, "job": 0, **odd}))
     assert read_progress(str(path)) is None
 
 

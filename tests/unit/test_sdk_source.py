@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.errors import InputError, StateError
+from runner.errors import InputError
 from runner.sdk.source import Source, end_of_line
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\r", b"a", b"\xff", b"bcd"]), max_size=40).map(b"".join)
@@ -49,11 +49,12 @@ def test_a_line_longer_than_the_size_comes_whole(tmp_path):
     assert [(len(block), lines) for block, lines in blocks([path], 1000, 1)] == [(300_001, 1), (6, 1)]
 
 
-def test_an_offset_beyond_the_end_is_refused(tmp_path):
-    path = tmp_path / "text"
-    path.write_bytes(b"a\n")
-    with pytest.raises(StateError, match="beyond the end"):
-        Source((str(path),), 3)
+def test_a_line_begins_behind_a_line_end_and_at_the_ends_of_files_only(tmp_path):
+    paths = [tmp_path / "one", tmp_path / "two"]
+    paths[0].write_bytes(b"ab\nc")
+    paths[1].write_bytes(b"d\n")
+    fitting = [offset for offset in range(9) if Source(tuple(map(str, paths)), offset).begins_line()]
+    assert fitting == [0, 3, 4, 6]
 
 
 def test_an_input_that_went_away_is_named(tmp_path):

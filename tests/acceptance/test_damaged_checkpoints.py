@@ -1,0 +1,95 @@
+"""A checkpoint with a flipped bit costs its stage a new start, and never a line of its output."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+# Two jobs over one input into one output; the first attempt fails in the middle of the second, behind a checkpoint.
+STAGE = """
+import os
+from runner import sdk
+
+with sdk.stage() as stage:
+    for turn in ("one", "two"):
+        with stage.lines("text", to="out") as job:
+            for line in job:
+                if turn == "two" and job.line_offset == 35 and os.path.exists("fails"):
+                    raise sdk.Transient("asked to fail")
+                job.write(turn.encode() + b" " + line)
+"""
+LINES = [f"line {number}\n" for number in range(100)]
+WHOLE = "".join(f"{turn} {line}" for turn in ("one", "two") for line in LINES)
+
+
+@pytest.fixture
+def stopped(bench):
+    """A bench whose stage stopped behind its checkpoint at line 30 of its second job."""
+    bench.write("stage.py", STAGE)
+    bench.write("in.txt", "".join(LINES))
+    bench.write("fails", "")
+    stage = {"name": "a", "processor": "stage.py", "inputs": {"text": "in.txt"}, "outputs": {"out": "out.txt"}}
+    bench.define({**stage, "checkpoint": {"everyLines": 10}})
+    assert bench.run().returncode == 75
+    (bench.root / "fails").unlink()
+    assert json.loads(bench.read("state/progress_a.json"))["job"] == 1
+    return bench
+
+
+def digits(content: bytes, field: str) -> list[int]:
+    """Where the digits of a field's value are."""
+    found = re.search(rb'"%b": *([0-9]+)' % field.encode(), content)
+    assert found is not None
+    return list(range(*found.span(1)))
+
+
+@pytest.mark.parametrize("field", ["job", "lineOffset", "byteOffset", "length"])
+def test_a_flipped_bit_of_a_checkpoint_loses_no_line(stopped, field) -> None:
+    content = stopped.read("state/progress_a.json")
+    position = digits(content, field)[-1]
+    stopped.write(
+        "state/progress_a.json", content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+    )
+    done = stopped.succeed()
+    assert stopped.read("out.txt").decode() == WHOLE
+    assert "progress_a.json: is damaged" in done.stderr
+    assert stopped.run("verify", "--outputs").returncode == 0
+    assert stopped.succeed().stderr.count("warning") == 0
+
+
+def test_a_sound_checkpoint_is_gone_on_from_and_its_offsets_are_on_record(stopped) -> None:
+    reached = json.loads(stopped.read("state/progress_a.json"))
+    stopped.succeed()
+    assert stopped.read("out.txt").decode() == WHOLE
+    first, second = (record["data"] for record in stopped.records("attempt.started"))
+    assert "resumedFrom" not in first
+    assert second["resumedFrom"] == {
+        "job": 1, "lineOffset": reached["lineOffset"], "byteOffset": reached["byteOffset"],
+        "outputs": {"out": reached["outputs"]["out"]["length"]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("byteOffset", 10**6), ("byteOffset", 12), ("lineOffset", 500), ("job", -1)],
+    ids=["behind the end", "inside a line", "more lines than bytes", "no number"],
+)  # fmt: skip
+def test_a_checkpoint_without_checksum_must_be_plausible(stopped, field, value) -> None:
+    """As the SDK of 0.1 wrote them."""
+    reached = json.loads(stopped.read("state/progress_a.json"))
+    del reached["checksum"]
+    stopped.write("state/progress_a.json", json.dumps({**reached, field: value}))
+    stopped.run()
+    stopped.succeed()
+    assert stopped.read("out.txt").decode() == WHOLE
+
+
+def test_a_checkpoint_without_checksum_is_gone_on_from(stopped) -> None:
+    reached = json.loads(stopped.read("state/progress_a.json"))
+    del reached["checksum"]
+    stopped.write("state/progress_a.json", json.dumps(reached))
+    stopped.succeed()
+    assert stopped.read("out.txt").decode() == WHOLE
+    assert stopped.records("attempt.started")[1]["data"]["resumedFrom"]["lineOffset"] == reached["lineOffset"]
