@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import syntax_rules
+from code_size import cycles, import_graph, protocols, size_of
 from syntax_rules import (
     long_functions,
     machine_paths,
@@ -113,3 +114,26 @@ def test_machine_paths_are_found_and_ordinary_paths_are_not() -> None:
 def test_code_lines_leave_out_blanks_comments_and_docstrings() -> None:
     source = b'"""Two\nlines."""\n\n# why\nX = (  # here\n    1\n)\n\n\ndef f():\n    "one"\n    return X\n'
     assert syntax_rules.code_lines(source) == {5, 6, 7, 10, 12}
+
+
+def test_size_counts_files_code_tokens_and_small_files(tmp_path) -> None:
+    (tmp_path / "a.py").write_text('"""Doc."""\n# why\nX = [1,\n     2]\n')
+    (tmp_path / "b.py").write_text("x = 1\n" * 40)
+    (tmp_path / "__init__.py").write_text("")
+    assert size_of(sorted(tmp_path.iterdir())) == (3, 42, 7 + 3 * 40, 1)
+
+
+def test_cycles_are_found_through_types_and_functions_too() -> None:
+    texts = {
+        "p": "",
+        "p.a": "if TYPE_CHECKING:\n    from p.b import B",
+        "p.b": "def f():\n    import p.c",
+        "p.c": "from p import a",
+        "p.d": "from p import a",
+    }
+    graph = import_graph({name: ast.parse(text) for name, text in texts.items()})
+    assert cycles(graph) == [{"p.a", "p.b", "p.c"}]
+
+
+def test_protocols_are_listed_by_module() -> None:
+    assert protocols({"p.a": ast.parse("class A(Protocol[T]): ...\nclass B: ...")}) == {"p.a.A"}

@@ -29,6 +29,9 @@ WRITING_FLAGS = frozenset("O_APPEND O_CREAT O_RDWR O_TRUNC O_WRONLY".split())
 STARTING_CALLS = frozenset("fork forkpty popen posix_spawn posix_spawnp system".split())
 STARTING_PREFIXES = ("exec", "spawn")
 STARTING_MODULES = frozenset("_posixsubprocess multiprocessing pty subprocess".split())
+LAYOUT = frozenset(
+    getattr(tokenize, name) for name in "COMMENT NL NEWLINE INDENT DEDENT ENCODING ENDMARKER".split()
+)  # tokens that are no code
 STREAMS = frozenset("stdin stdout stderr __stdin__ __stdout__ __stderr__".split())
 
 
@@ -192,13 +195,9 @@ def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
 
 def code_lines(source: bytes) -> set[int]:
     """The numbers of the lines that hold code: no blank ones, no comments, no docstrings."""
-    layout = {
-        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
-        tokenize.ENDMARKER,
-    }  # fmt: skip
     lines: set[int] = set()
     for token in tokenize.tokenize(io.BytesIO(source).readline):
-        if token.type not in layout:
+        if token.type not in LAYOUT:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
