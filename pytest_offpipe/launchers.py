@@ -37,9 +37,6 @@ class StageLauncher(Launcher):
     alter: Alter
     ended: Callable[[], None] | None = None
 
-    def prepare(self, launch: Launch) -> None:
-        """Nothing: how it is changed is known when it is submitted. So no stage of a check is forked beforehand."""
-
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""
         super().submit(self.alter(launch))

@@ -29,13 +29,6 @@ class Capacity(Value):
     memory_mib: float
     jobs: int
 
-    def counted(self, running: Iterable[int], leaving: Iterable[int]) -> set[int]:
-        """Return which of the launches that run count: not those that are as good as over, as many as may run at once.
-
-        So there are never more than twice as many, however long the kernel takes to end them.
-        """
-        return set(running) - set(sorted(leaving)[: self.jobs])
-
     def admit(self, running: Iterable[Needs], candidate: Needs) -> bool:
         """Whether `candidate` may start beside what runs. Alone it always may; without cpus it counts as 1.
 

@@ -100,7 +100,6 @@ MAY_WRITE = {
     "contain.child": "opens the log and the output that a stage gets as stderr and stdout",
     "contain.namespaces": "maps user ids, in files of /proc",
     "contain.zygote": "opens the standard streams of a stage",
-    "contain.farewell": "makes and opens a FIFO in a file system of its own, which keeps nothing",
     "contain.isolate": "tries to open the memory of a process, which must fail",
 }
 MAY_START_PROCESSES = {
@@ -126,8 +125,8 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(185, 16_093, 151_684, 34),
-    "pytest_offpipe": Size(51, 4_142, 39_488, 11),
+    "runner": Size(182, 15_819, 149_367, 34),
+    "pytest_offpipe": Size(51, 4_141, 39_476, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {

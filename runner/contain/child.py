@@ -57,14 +57,12 @@ class Forked(BaseException):
 
 
 def fork_stage(
-    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, zygote: Zygote | None,
-    gate: int | None = None,
-) -> tuple[int, int]:  # fmt: skip
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, zygote: Zygote | None
+) -> tuple[int, int]:
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
-    What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. With a
-    `gate`, the reading end of a pipe, the child opens nothing of the stage's before a byte comes there; end-of-file
-    ends it. Raises OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
+    What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
+    OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
     """
     report, failure = os.pipe()
     launcher = os.getpid()
@@ -78,13 +76,13 @@ def fork_stage(
         if pid != 0:
             os.close(failure)
     if pid == 0:
-        _become(request, tree, number, isolation, launcher, failure, zygote, gate)
+        _become(request, tree, number, isolation, launcher, failure, zygote)
     return pid, report
 
 
 def _become(
     request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, launcher: int, failure: int,
-    zygote: Zygote | None, gate: int | None,
+    zygote: Zygote | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
     tried = [b"preparing its process"]
@@ -94,10 +92,8 @@ def _become(
         tried[0] = b"entering its isolation"
         isolation.enter_stage()
         tried[0] = b"becoming an interpreter"
-        script = zygote.become(request, (failure,) if gate is None else (failure, gate)) if zygote else None
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what comes to one that waits ends it, and is not its stage's
-        if gate is not None:
-            _wait(gate)
+        script = zygote.become(request, failure) if zygote else None
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _connect(request, tried)
         _limit(request, tried)
         tried[0] = b"entering " + request["cwd"]
@@ -128,13 +124,6 @@ def _told(error: BaseException, tried: bytes) -> bytes:
     code = error.errno or 0 if isinstance(error, OSError) else 0
     text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
     return b"%d %s%s" % (code, tried, text)
-
-
-def _wait(gate: int) -> None:
-    """Until the launcher lets us through; end where it will not, or is gone."""
-    if not os.read(gate, 1):
-        os._exit(0)
-    os.close(gate)
 
 
 def _connect(request: Request, tried: list[bytes]) -> None:

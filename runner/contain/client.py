@@ -38,10 +38,6 @@ class Launcher:
     `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
     it may become another one with the first report (see namespaces). `layers` is the isolation that was reached, or
     `refusal` why it was not, known then. Use as a context manager, or call `close`.
-
-    `leaving`: ids of launches that have said that they end with 0. Their exits are still to be heard, and may be
-    others: who said it may be killed, or be a stage that says so of itself or another one, and works on. Only how many
-    work at a time may depend on it.
     """
 
     def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
@@ -51,12 +47,10 @@ class Launcher:
         self.level = level
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
-        self.leaving: set[int] = set()
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
         self._encoding = Encoding()
-        self._prepared: Launch | None = None  # that was told of, and not submitted yet
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -105,7 +99,7 @@ class Launcher:
         return self._replies
 
     def load(self, modules: Collection[str]) -> None:
-        """Have a warm launcher load what its stages will import, once. To be called before any `prepare` or `submit`.
+        """Have a warm launcher load what its stages will import, once. To be called before any `submit`.
 
         Later a stage could have put something in the place of these files, so what comes later is left to the stages.
         One that was refused has its `refusal`.
@@ -115,22 +109,9 @@ class Launcher:
             self._loaded |= more
             self._ask("settle", sorted(more))
 
-    def prepare(self, launch: Launch) -> None:
-        """Tell which launch is likely to be submitted next, as it is now; a Python stage may start sooner then.
-
-        Raises what `submit` does. Who changes what is submitted passes nothing on.
-        """
-        if self._warm is not None and launch.script is not None and launch is not self._prepared:
-            self._ask("prepare", self._encoding.encode(launch))
-            self._prepared = launch
-
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""
-        if launch is self._prepared:
-            self._ask("launch", None)
-            self._prepared = None
-        else:
-            self._ask("launch", self._encoding.encode(launch))
+        self._ask("launch", self._encoding.encode(launch))
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""
@@ -156,10 +137,7 @@ class Launcher:
         heard: list[Asked | Exit] = []
         for kind, content in self._frames():
             if kind == "exit":
-                heard.append(ended := Exit(*content))
-                self.leaving.discard(ended.id)
-            elif kind == "leaving":
-                self.leaving.update(content)
+                heard.append(Exit(*content))
             elif kind == "asked":
                 heard.append(Asked(*content))
             elif kind == "ready":

@@ -28,7 +28,7 @@ from os import _exit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 else:
     import _signal as signal
@@ -65,13 +65,10 @@ class Ending:
         self._filters = list(_warnings.filters)
         self._keepers = [id(vars(sys.modules[name])) for name in KEEPERS if name in sys.modules]
 
-    def leave(
-        self, ended: object, main: object, streams: Sequence[int], farewell: Callable[[], None] | None = None
-    ) -> None:
+    def leave(self, ended: object, main: object, streams: Sequence[int]) -> None:
         """Runs in a *stage*: end it as a program is ended, by SystemExit or None; return where that is not known to do.
 
-        `main` is its module, and `streams` are the identities of the standard ones that it was given; `farewell` is
-        called by one that succeeds.
+        `main` is its module, and `streams` are the identities of the standard ones that it was given.
         """
         blocked = None
         try:
@@ -83,8 +80,6 @@ class Ending:
                 _flush()  # also where a handler has printed meanwhile
                 if _block_all() and self._shows_nothing(streams, main):  # nor does what a handler has made meanwhile
                     _flush()
-                    if status == 0 and farewell is not None:
-                        farewell()
                     _exit(status)
         except BaseException:  # noqa: BLE001 - the interpreter comes to it once more
             pass

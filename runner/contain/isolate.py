@@ -54,11 +54,10 @@ class Isolation:
             self._show_memory()
 
 
-def isolate(level: str, runner: int, descriptors: tuple[int, ...], *, warm: bool = False) -> Isolation:
+def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
     """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError for what is missing.
 
-    `runner` is the process that started this one, `descriptors` are those that only the launcher may keep. Of a `warm`
-    one stages may be forks.
+    `runner` is the process that started this one, `descriptors` are those that only the launcher may keep.
     """
     layers = {"level": level}
     if level == SCAN:
@@ -72,10 +71,6 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...], *, warm: bool
         if level == KERNEL:
             process, namespaces = enter_namespaces(runner, descriptors)
             layers |= namespaces
-            if warm:
-                from runner.contain.farewell import make_fifo  # a cold launcher can do without
-
-                make_fifo()
         witness = _Witness(descriptors) if level == FILTER else None
         layers["privileges"] = drop_privileges()
         landlock = _landlock(layers)

@@ -4,11 +4,10 @@ What `program` runs. Requests come on descriptor 0, reports go out on descriptor
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
 and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("prepare", child.Request);
-("launch", another one, or None for the one prepared last); ("terminate" or "kill", None): to all.
+Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("launch", child.Request);
+("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
-("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text);
-("leaving", ids of launches), see client.Launcher.
+("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
 """
 
@@ -19,10 +18,10 @@ import select
 import sys
 import time
 
-from runner.contain.child import BLOCKED
+from runner.contain.child import BLOCKED, fork_stage
 from runner.contain.isolate import isolate
 from runner.contain.notify import Watch
-from runner.contain.start import Starter
+from runner.contain.spawn import Spawner
 from runner.contain.started import Started
 from runner.contain.tag import open_tags
 from runner.contain.tree import has_ended, open_tree
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from runner.contain.child import Request
     from runner.contain.isolate import Isolation
     from runner.contain.started import Report
+    from runner.contain.tag import Tags
     from runner.contain.tree import ProcessTree, SessionTree
     from runner.contain.zygote import Zygote
 else:
@@ -52,13 +52,17 @@ class Service:
     """
 
     def __init__(
-        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, isolation: Isolation,
-        starter: Starter,
+        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, tags: Tags | None,
+        isolation: Isolation, zygote: Zygote | None,
     ) -> None:  # fmt: skip
         """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
         self._tree = tree
         self._isolation = isolation
-        self._starter = starter
+        self._zygote = zygote
+        # A warm launcher, whose forks are to be new interpreters, has no threads.
+        can_spawn = tree.takes_all and zygote is None
+        self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
+        self._base: dict[bytes, bytes] = {}  # of an environment, as it came last
         self._watch = Watch(isolation.listener, tree) if isolation.listener else None
         self._running: dict[int, Started] = {}  # main process -> stage
         self._ended: dict[int, Started] = {}  # key in the tree -> a stage that may have left something
@@ -74,9 +78,6 @@ class Service:
         self._poll.register(self._wakeup, select.POLLIN)
         if isolation.listener:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
-        self._farewells = starter.let_bid_farewell()
-        if self._farewells:
-            self._poll.register(self._farewells.descriptor, select.POLLIN)
 
     def serve(self) -> None:
         """Until the runner is gone and nothing of any stage is left."""
@@ -89,9 +90,6 @@ class Service:
                 self._watch.answer(
                     {one.key: one.tally for each in (self._ended, self._running) for one in each.values()}
                 )
-            # Whoever ended may have said farewell since that look.
-            if self._farewells and (self._farewells.descriptor in events or self._wakeup in events):
-                self._tell_of_leaving(self._farewells.heard())
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()
@@ -109,7 +107,6 @@ class Service:
 
     def end_everything(self) -> None:
         """After a crash of the loop: leave nothing behind, then end."""
-        self._starter.prefork.dismiss()
         running = {pid: stage.key for pid, stage in self._running.items()}
         self._tree.send(running, signal.SIGKILL)
         try:
@@ -137,11 +134,9 @@ class Service:
             if self._closing:
                 return  # meanwhile: whatever began now would go on
             if verb == "launch":
-                self._launch(self._starter.taken(content))
-            elif verb == "prepare":
-                self._starter.prepare(content)
+                self._launch(content)
             elif verb in ("load", "settle"):
-                self._starter.load(content, settle=verb == "settle")
+                self._load(content, settle=verb == "settle")
             else:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
@@ -150,17 +145,41 @@ class Service:
         if not self._closing:
             self._closing = True
             self._wire.close()
-            self._starter.prefork.dismiss()
             self._stop(signal.SIGKILL)
 
+    def _load(self, modules: list[str], *, settle: bool) -> None:
+        """Have a warm launcher load what stages will import; `settle`: these are all."""
+        if self._zygote is not None:
+            self._zygote.load(modules)
+            if settle:
+                self._zygote.settle()
+
     def _launch(self, request: Request) -> None:
+        """Raises Forked in the child of a zygote."""
         started = time.monotonic()
+        self._base = request.setdefault("base", self._base)
         try:
-            pid, key, report = self._starter.start(request)
+            pid, key, report = self._start(request)
         except OSError as error:
             self.tell("exit", Started.never(request, b"%d starting a process" % (error.errno or 0)))
             return
         self._running[pid] = Started(request, key, report, started)
+
+    def _start(self, request: Request) -> tuple[int, int, int | None]:
+        """Start one stage; returns its process, its key and, where that may still fail, what fork_stage does.
+
+        A Python stage is a fork of a launcher that is warm; in one that is not, a program is started without a fork
+        where that can be had and goes well. All else is a fork that executes the program. Raises OSError when there is
+        no descriptor or process.
+        """
+        if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
+            return *spawned, None
+        zygote = self._zygote
+        if zygote is not None and not zygote.takes(request):
+            zygote = None
+        number = self._tree.begin()
+        pid, report = fork_stage(request, self._tree, number, self._isolation, zygote)
+        return pid, self._tree.key(number, pid), report
 
     def _stop(self, number: int) -> None:
         self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
@@ -191,19 +210,6 @@ class Service:
             if stage.tally.due is not None and stage.tally.due <= now:
                 self.tell("asked", (stage.id, stage.tally.new()))
 
-    def _tell_of_leaving(self, heard: set[int]) -> None:
-        """Tell once which stages are as good as over; where one left a process or asked for a network there is more."""
-        said = (one for one in self._running.values() if one.id in heard)
-        over = [one for one in said if not (one.leaving or one.sent or one.tally.has_calls)]
-        if over and not self._tree.has_others(self._mains()):
-            for one in over:
-                one.leaving = True
-            self.tell("leaving", tuple(one.id for one in over))
-
-    def _mains(self) -> set[int]:
-        """The main processes that have not ended, and what waits to be one."""
-        return self._running.keys() | self._starter.prefork.processes
-
     def _reap(self) -> None:
         """Take in every process that ended; report the stages of which nothing is left."""
         childless = False
@@ -219,17 +225,16 @@ class Service:
                 stage = self._running.pop(pid)
                 self._ended[stage.key] = stage
                 stage.end(status, usage, time.monotonic())
-            else:
-                self._starter.prefork.reaped(pid)
         if self._ended and not self._sweep(childless=childless):
             for stage in self._ended.values():
-                self._starter.over(stage.key)
+                if self._spawner is not None:
+                    self._spawner.over(stage.key)
                 self.tell("exit", stage.as_report())
             self._ended.clear()
 
     def _sweep(self, *, childless: bool) -> bool:
         """Kill what ended stages left; False when that is nothing."""
-        found = self._tree.kill_left(self._mains(), self._ended, childless=childless)
+        found = self._tree.kill_left(self._running, self._ended, childless=childless)
         for pid, key in found.items():
             self._ended[key].left.add(pid)
         return bool(found)
@@ -254,10 +259,10 @@ def _take_descriptors() -> tuple[int, int]:
     return requests, replies
 
 
-def _isolated(level: str, runner: int, descriptors: tuple[int, int], *, warm: bool) -> Isolation:
+def _isolated(level: str, runner: int, descriptors: tuple[int, int]) -> Isolation:
     """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
     try:
-        return isolate(level, runner, descriptors, warm=warm)
+        return isolate(level, runner, descriptors)
     except RefusedError as error:
         os.write(descriptors[1], START + frame("refused", error.args))
         os._exit(0)
@@ -283,12 +288,11 @@ def main(zygote: Zygote | None) -> NoReturn:
         os.setsid()
     level, runner = sys.argv[1], int(sys.argv[2])
     descriptors = _take_descriptors()
-    isolation = _isolated(level, runner, descriptors, warm=zygote is not None)
+    isolation = _isolated(level, runner, descriptors)
     tags = open_tags(isolation.layers) if level != SCAN else None
     tree = open_tree(tags, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
-    starter = Starter(tree, tags, isolation, zygote)
-    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, isolation, starter)
+    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, tags, isolation, zygote)
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr

@@ -43,11 +43,6 @@ class Tally:
         self._told: list[Key] = []
         self._probing: dict[tuple[int, int | None], dict[int, int]] = {}  # process -> family -> probes still to come
 
-    @property
-    def has_calls(self) -> bool:
-        """Whether a network was asked for."""
-        return bool(self._untold or self._told)
-
     def add(self, call: Call) -> None:
         """Count one call."""
         key: Key = (_program(call.pid), call.family_name, self._is_probe(call))

@@ -18,7 +18,6 @@ from runner.contain.ending import BLOCK, EVERY, SET, mask
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import defaultdict
-    from collections.abc import Callable
     from functools import partial
     from types import CodeType, TracebackType
     from typing import Any
@@ -41,7 +40,6 @@ class Script:
     def __init__(self, path: str) -> None:
         self.path = path
         self.streams: list[int] = []  # the standard ones, by identity: they are to end with their last user
-        self.farewell: Callable[[], None] | None = None  # see ending
         self.ending: Ending | None = None  # None also where the end has to come without one call of ours
         self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
         self.main: Any = None  # the module, and what it holds
@@ -65,11 +63,6 @@ class Script:
         elif self._is_new and content is not None:
             self._is_new = False
             self._code = _compiled(content, self.path) if _is_simple(content) else None
-
-    @property
-    def seen(self) -> tuple[bytes | None, str | None]:
-        """What looked_at found last."""
-        return self._content, self._directory
 
     def begin(self) -> None:
         """Runs in the *child*: make the module. One frozen before the fork would keep cycles of the stage alive."""
@@ -118,7 +111,7 @@ class Script:
         try:
             if exits:
                 if self.ending is not None:
-                    self.ending.leave(ended, self.main, self.streams, self.farewell)
+                    self.ending.leave(ended, self.main, self.streams)
                 return ended
             assert ended is not None
             return self._disowned(ended)  # not by a name here: its traceback has this frame, and it would never end

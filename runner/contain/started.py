@@ -30,8 +30,7 @@ class Started:
     """
 
     __slots__ = (
-        "deadline", "grace", "id", "key", "leaving", "left", "outcome", "report", "sent", "started", "tally",
-        "timed_out",
+        "deadline", "grace", "id", "key", "left", "outcome", "report", "sent", "started", "tally", "timed_out",
     )  # fmt: skip
 
     def __init__(self, request: Request, key: int, report: int | None, started: float) -> None:
@@ -43,7 +42,6 @@ class Started:
         self.report = report
         self.sent = False
         self.timed_out = False
-        self.leaving = False  # it bade farewell, and that was told
         self.left: set[int] = set()
         self.tally = Tally()
         self.outcome: tuple[int | float | str | None, ...] = ()

@@ -95,9 +95,9 @@ class ProcessTree:
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
         """SIGKILL what launches that ended (keys) left; returns those processes, each with the key of who left it.
 
-        `running` are the main processes of others, and what waits to be one. To be called until it returns nothing:
-        what forks while it is killed shows up as a child of ours next time. `childless`: wait(2) has just said that
-        there is no child at all, which costs nothing to look through.
+        `running` are the main processes of others. To be called until it returns nothing: what forks while it is killed
+        shows up as a child of ours next time. `childless`: wait(2) has just said that there is no child at all, which
+        costs nothing to look through.
         """
         if childless or not ended:
             return {}
@@ -110,10 +110,6 @@ class ProcessTree:
         found = left | {pid: key for pid, (_, key) in members.items()}
         guess = next(iter(ended))
         return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
-
-    def has_others(self, known: Collection[int]) -> bool:
-        """Whether we have children that are none of `known`: orphans of a stage, which has ended or still works."""
-        return not self._child_numbers().issubset(known)
 
     def _tag(self, pid: int) -> int | None:
         return None if self._tags is None else self._tags.of(pid)
@@ -174,10 +170,6 @@ class SessionTree:
             _send(-main, number) or _send(main, number)  # before its setsid it has no group
             if number != signal.SIGKILL:
                 _send(-main, signal.SIGCONT)
-
-    def has_others(self, known: Collection[int]) -> bool:  # noqa: ARG002 - who left is no child of ours
-        """As for ProcessTree, which cannot be told; but nobody asks where there is no namespace."""
-        return True
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours
         """SIGKILL the groups of `ended`; returns those not yet empty.

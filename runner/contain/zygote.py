@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.contain.child import Request
-    from runner.contain.farewell import Farewells
 else:
     import _signal as signal
 
@@ -77,7 +76,6 @@ class Zygote:
         self._showing: dict[str, Any] | None = None  # the one of these that is in sys.modules
         self._hidden: list[tuple[Any, str, Any]] = []  # packages, and what of them these stages have not imported
         self._ending: Ending | None = None
-        self.farewells: Farewells | None = None  # by which stages can bid them
         self._handled: tuple[int, ...] = ()  # signals that stages are not to find as they are here
         self._scripts: dict[bytes, Script] = {}
         self._script: Script | None = None  # of the last fork
@@ -164,12 +162,6 @@ class Zygote:
         for package, name, _ in self._hidden:
             delattr(package, name)
 
-    @property
-    def seen(self) -> tuple[bytes | None, str | None]:
-        """What looked_at found of the program of the last fork."""
-        assert self._script is not None
-        return self._script.seen
-
     def settle(self) -> None:
         """Load nothing more from here on, and make all that is the same for most stages; once."""
         if self._ending is not None:
@@ -221,16 +213,16 @@ class Zygote:
             return True
         return heeded(request["base"] | request["env"]) == self._heeded
 
-    def become(self, request: Request, kept: Iterable[int]) -> Script:
+    def become(self, request: Request, kept: int) -> Script:
         """Runs in the *child*, isolated: make it what a new interpreter is that has run nothing yet.
 
-        Of the launcher's descriptors those that are `kept` stay open.
+        Of the launcher's descriptors only the one that is `kept` stays open.
         """
         looks = "gc" in request["preload"]
         if self._starts_frozen != looks:  # what is frozen in every interpreter could not be told from ours any more
             (gc.unfreeze if looks else gc.freeze)()
         gc.enable()
-        self._close_all_but((0, 1, 2, *kept))
+        self._close_all_but((0, 1, 2, kept))
         signal.set_wakeup_fd(-1)
         for number in self._handled:
             signal.signal(number, signal.SIG_DFL)
@@ -247,7 +239,6 @@ class Zygote:
         sys.argv[:] = sys.orig_argv[2:]
         sys.path_importer_cache[script.path] = None  # no archive or directory to run
         script.ending = self._ending
-        script.farewell = None if self.farewells is None else self.farewells.of(request["id"])
         return script
 
     def enter(self, request: Request, script: Script) -> None:

@@ -96,8 +96,6 @@ class Executor:
         self._heed_interrupts()
         self._wake_sleepers()
         self._start_ready()
-        if self._ahead is not None and not self._stopping.has_begun:
-            self._launcher.prepare(self._ahead[1])  # what can be done for the next stage before there is room
         return bool(self._running or self._sleeping or not self._committer.is_idle)
 
     def _hear(self) -> list[tuple[Job, Exit]]:
@@ -133,9 +131,7 @@ class Executor:
             self._heed_interrupts()
 
     def _admits(self, stage: Stage) -> bool:
-        capacity = self._policy.capacity
-        beside = [self._running[one].stage.resources for one in capacity.counted(self._running, self._launcher.leaving)]
-        return capacity.admit(beside, stage.resources)
+        return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _settled_without_running(self, stage: Stage) -> bool:
         if by := blocking(self._graph, stage.name, self.results):

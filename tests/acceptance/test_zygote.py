@@ -19,18 +19,7 @@ from runner.contain.zygote import PURE
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 
-UNPREPARED = """
-import sys
-from runner import cli
-from runner.contain.client import Launcher
-Launcher.prepare = lambda launcher, launch: None
-sys.exit(cli.main(sys.argv[sys.argv.index("runner") + 1 :]))
-"""
-WAYS = {  # freshInterpreter, and what stands before the command of the run
-    "fresh": (True, ()),
-    "forked": (False, (sys.executable, "-c", UNPREPARED)),
-    "forked beforehand": (False, ()),
-}
+WAYS = {"fresh": True, "forked": False}  # freshInterpreter
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,7 +35,7 @@ def ways(tmp_path_factory):
     """Every probe in every way: {probe: (how it ended, its log)} by way."""
     found = {}
     root = tmp_path_factory.mktemp("zygote") / "root"
-    for way, (fresh, command) in WAYS.items():
+    for way, fresh in WAYS.items():
         root.mkdir()  # at the same place, as paths are printed
         bench = PipelineBench(root)
         bench.write("helper.py", "WHO = 'the helper'\n")
@@ -60,7 +49,7 @@ def ways(tmp_path_factory):
             ),
             defaults={"retry": {"attempts": 1}},
         )  # fmt: skip
-        done = bench.run("-k", "-j1", command=command)
+        done = bench.run("-k", "-j1")
         assert done.returncode == 1, done.stderr
         found[way] = ends_of(root)
         bench.close()
@@ -79,10 +68,9 @@ def ends_of(root):
     return found
 
 
-@pytest.mark.parametrize("way", ["forked", "forked beforehand"])
 @pytest.mark.parametrize("probe", PROBES)
-def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(ways, probe, way):
-    (forked, forked_log), (fresh, fresh_log) = ways[way][probe], ways["fresh"][probe]
+def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(ways, probe):
+    (forked, forked_log), (fresh, fresh_log) = ways["forked"][probe], ways["fresh"][probe]
     lines = [log.decode("utf-8", "backslashreplace").splitlines() for log in (fresh_log, forked_log)]
     assert forked_log == fresh_log, "\n".join(difflib.unified_diff(*lines, "fresh", "forked", lineterm=""))
     assert forked == fresh
@@ -134,36 +122,6 @@ def test_what_a_module_imports_in_c_is_loaded_for_nobody_else(tmp_path):
     assert found[0] == found[1]
 
 
-BESIDE = """
-import os, pathlib, time
-def beside():
-    for one in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = one.read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            continue  # it has just ended
-        if parent == str(os.getppid()) and one.parent.name != str(os.getpid()):
-            return True
-end = time.monotonic() + 60
-while not beside():
-    assert time.monotonic() < end, "nobody has been forked beforehand"
-    time.sleep(0.001)
-pathlib.Path("second.py").write_text(pathlib.Path("edited.py").read_text())
-pathlib.Path(os.environ["PIPELINE_OUTPUT_OUT"]).touch()
-"""
-
-
-def test_the_next_stage_is_forked_while_one_works_and_an_edit_meanwhile_is_seen(tmp_path):
-    bench = PipelineBench(tmp_path)
-    bench.write("first.py", BESIDE)
-    bench.write("second.py", WRITES + "out.write_text('old')\n")
-    bench.write("edited.py", WRITES + "out.write_text('new')\n")
-    names = ("first", "second")
-    bench.define(*({"name": name, "processor": f"{name}.py", "outputs": {"out": name}} for name in names))
-    assert bench.run("-j1").returncode == 0
-    assert bench.read("second") == b"new"
-
-
 SHOWS_ENVIRONMENT = """
 import json, os, sys
 if os.environ["PIPELINE_STAGE"] == "fails" and os.environ["PIPELINE_ATTEMPT"] == "1":
@@ -172,11 +130,11 @@ json.dump(dict(os.environ), open(os.environ["PIPELINE_OUTPUT_OUT"], "w"))
 """
 
 
-def test_no_stage_gets_the_environment_of_one_that_was_prepared_before_a_retry(tmp_path):
+def test_no_stage_gets_the_environment_of_another(tmp_path):
     """Of environments with the same names only what is other goes to the launcher, so it has to know which was last."""
     bench = PipelineBench(tmp_path)
     bench.write("shows.py", SHOWS_ENVIRONMENT)
-    enforced = {"resources": {"memoryMiB": 500, "enforce": True}}  # no fork, so no process can wait for it
+    enforced = {"resources": {"memoryMiB": 500, "enforce": True}}  # no fork
     own = {"fails": {"MODE": "a"}, "other": {"ONLY_OTHER": "1"}, "third": {"MODE": "b"}, "fourth": {"MODE": "c"}}
     bench.define(
         *(

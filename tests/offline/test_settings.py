@@ -13,8 +13,6 @@ import pytest
 from harmless_lives import lives
 from pipeline_bench import shell
 
-from runner.contain.farewell import FIFO
-
 USERS = pytest.mark.parametrize("user", ["root", "unprivileged"])
 # What access(2) and the mode say may be written to, of the machine's own: nothing is opened.
 WRITABLE = """
@@ -30,8 +28,6 @@ def is_writable(place):
     return not os.path.islink(place) and os.lstat(place).st_mode & 0o222 and os.access(place, os.W_OK)
 print(*filter(is_writable, places()), sep="\\n")
 """
-PLACE = os.path.dirname(os.fsdecode(FIFO))
-TRIES = f"ls {PLACE}; rm -f {PLACE}/*; mkdir {PLACE}/more"
 
 
 @pytest.fixture
@@ -99,13 +95,3 @@ def test_namespaces_of_a_stages_own_may_have_a_proc_where_the_user_is_not_root(b
             assert (bench.run().returncode == 0) == (user != "root")
             return
     pytest.skip("no such namespace can be made here")
-
-
-@USERS
-def test_nobody_adds_or_removes_anything_where_stages_bid_farewell(bench, user):
-    bench.write("tries.py", f"import subprocess\nsubprocess.run(['sh', '-c', {TRIES!r}])\n")
-    bench.define({"name": "tries", "processor": "tries.py", "stdout": "out", "outputs": {"out": "out"}})
-    bench.succeed()
-    assert bench.read("out") == b"farewells\n"
-    (log,) = bench.root.glob("state/logs/*/tries.1.log")
-    assert log.read_text().count("Read-only file system") == 2

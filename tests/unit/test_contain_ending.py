@@ -33,7 +33,7 @@ try:
     exec(program, main.__dict__)
 except SystemExit as error:
     ended = error
-ending.leave(ended, main, streams, main.__dict__.get("farewell"))
+ending.leave(ended, main, streams)
 os.write(2, b"not at once")
 os._exit(0)
 """
@@ -164,31 +164,6 @@ def test_no_builtin_is_looked_up_where_a_program_may_have_put_another():
         codes += [each for each in one.co_consts if isinstance(each, types.CodeType)]
     asked_at_once = {"frozenset", "list"}  # by Ending itself, in the launcher
     assert names & vars(builtins).keys() <= vars(ending_module).keys() | asked_at_once
-
-
-UNBLOCKS = """
-import _thread, collections, functools, os, signal
-left, trips = {times}, collections.defaultdict(functools.partial(_thread.interrupt_main, signal.SIGURG))
-mask = signal.pthread_sigmask
-def handler(*_):  # lets the signal through again, and one comes
-    global left
-    mask(signal.SIG_UNBLOCK, [signal.SIGURG])
-    if left:
-        left -= 1
-        trips[left]
-def farewell():
-    os.write(2, b"blocked" if signal.SIGURG in mask(signal.SIG_BLOCK, ()) else b"let through")
-signal.signal(signal.SIGURG, handler)
-trips["first"]  # no call, behind which it would be handled here
-"""
-
-
-@pytest.mark.parametrize(("times", "said"), [(0, "blocked"), (100_000, "not at once")])
-def test_signals_that_a_handler_lets_through_again_are_blocked_when_nothing_is_looked_at_any_more(
-    tmp_path, times, said
-):
-    """Else what their handlers print would be lost; where they do it again and again that is left to the interpreter."""
-    assert ended(tmp_path, UNBLOCKS.replace("{times}", str(times))) == (0, said)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with 3.12")

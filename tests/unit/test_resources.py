@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,10 +51,3 @@ def test_what_was_admitted_never_passes_the_capacity(capacity, queue):
         assert len(running) <= capacity.jobs
         assert sum(1 if needs.cpus is None else needs.cpus for needs in running) <= capacity.cpus + 1e-6
         assert sum(needs.memory_mib or 0 for needs in running) <= capacity.memory_mib
-
-
-@pytest.mark.parametrize(("jobs", "leaving", "counted"), [
-    (1, [], {3, 4, 5}), (1, [4], {3, 5}), (1, [4, 3], {4, 5}), (2, [5, 3], {4}), (2, [3, 4, 5], {5}),
-])  # fmt: skip
-def test_of_those_that_leave_as_many_do_not_count_as_may_run(jobs, leaving, counted):
-    assert Capacity(1, 1, jobs).counted([3, 4, 5], set(leaving)) == counted
