@@ -1,4 +1,4 @@
-"""The launcher that the runs of one spec's checks have in common, one after the other: to start it is most of a run.
+"""The launcher of runs in this process. The checks of a spec use one after the other: to start it takes most of a run.
 
 It ends with the last check of its spec, with a run that was broken off, and with this process.
 """
@@ -29,66 +29,48 @@ _LINKS = ("root", "ns/cgroup", "ns/ipc", "ns/user", "ns/uts")
 
 
 class StageLauncher(Launcher):
-    """A launcher that changes what it is asked to start, by `alter`, and calls `ended` when an attempt has ended.
+    """A launcher that changes what it starts by `alter`, and calls `ended` when an attempt has ended.
 
-    That is before anything of what the attempt left is removed.
+    That is before anything is removed that the attempt left. With a `pool`, a run that closes it gives it back there,
+    unless something that it started has not ended.
     """
 
     alter: Alter
     ended: Callable[[], None] | None = None
+    pool: Launchers | None = None
+    started_in: tuple[object, Mapping[str, str] | None] = (None, None)
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._running: set[int] = set()
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""
+        self._running.add(launch.id)
         super().submit(self.alter(launch))
 
     def receive(self) -> list[Asked | Exit]:
-        """Hear of exits."""
-        heard = super().receive()
-        if self.ended and any(isinstance(one, Exit) for one in heard):
+        """Return the reports since the last call."""
+        reports = super().receive()
+        exits = [report.id for report in reports if isinstance(report, Exit)]
+        self._running.difference_update(exits)
+        if exits and self.ended:
             self.ended()
-        return heard
+        return reports
 
     def instead(self, level: str, missing: Mapping[str, str]) -> Self:
         """Start one at another level that changes the same."""
         launcher = super().instead(level, missing)
-        launcher.alter, launcher.ended = self.alter, self.ended
-        return launcher
-
-
-class LentLauncher(StageLauncher):
-    """One that goes back to `lender` when a run closes it, if all that it was asked for is over; else it ends."""
-
-    lender: Launchers
-    born: object  # in which circumstances
-    warm: Mapping[str, str] | None
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._awaited: set[int] = set()
-
-    def submit(self, launch: Launch) -> None:
-        """Ask for one start, of which an exit is to be heard."""
-        self._awaited.add(launch.id)
-        super().submit(launch)
-
-    def receive(self) -> list[Asked | Exit]:
-        """Hear of exits: nothing is left of such a stage."""
-        heard = super().receive()
-        self._awaited.difference_update(one.id for one in heard if isinstance(one, Exit))
-        return heard
-
-    def instead(self, level: str, missing: Mapping[str, str]) -> Self:
-        """Start one at another level that is lent as this one is."""
-        launcher = super().instead(level, missing)
-        launcher.lender, launcher.born, launcher.warm = self.lender, self.born, self.warm
+        launcher.alter, launcher.ended, launcher.pool = self.alter, self.ended, self.pool
+        launcher.started_in = self.started_in
         return launcher
 
     def close(self) -> None:
-        """Give it back, or end it. May be called again."""
-        if self._awaited or not self.layers:
+        """Give it back to its pool, or end it. May be called again."""
+        if self.pool is None or self._running or not self.layers:
             self.end()
         else:
-            self.lender.take_back(self)
+            self.pool.take_back(self)
 
     def end(self) -> None:
         """End it."""
@@ -96,15 +78,15 @@ class LentLauncher(StageLauncher):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it lives and has nothing to say, while it is asked for nothing: it would tell of its end.
+        """Whether it lives and reports nothing while it is idle: the end would be such a report.
 
-        What the runner started may be gone a moment before the process that it had stages started by.
+        The child may have ended a moment before the process that starts stages.
         """
         if has_ended(self._child):
             return False
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        return not self.layers or not poll.poll(0)
+        return not poll.poll(0)
 
 
 def start(warm: Mapping[str, str] | None) -> StageLauncher:
@@ -113,43 +95,34 @@ def start(warm: Mapping[str, str] | None) -> StageLauncher:
 
 
 class Launchers:
-    """Lends a launcher to one run at a time; what it has is for the circumstances that it was started in."""
+    """Keeps the launcher of one run for the next; a new one is started where stages would inherit something else."""
 
     def __init__(self) -> None:
-        self._resting: LentLauncher | None = None
-
-    def begin(self, warm: Mapping[str, str] | None) -> None:
-        """Let a launcher get ready for a run that is to come soon; `warm` is as in Launcher.start."""
-        if self._resting is None and (now := circumstances()) is not None:
-            self._resting = self._started(warm, now)
+        self._idle: StageLauncher | None = None
 
     def lend(self, warm: Mapping[str, str] | None) -> StageLauncher:
-        """Return the launcher that rests, if it is what would be started now; else one is started."""
-        now, launcher = circumstances(), self._resting
-        self._resting = None
+        """Return the idle launcher, if it is what would be started now, else a new one; `warm` as in Launcher.start."""
+        now, launcher = circumstances(), self._idle
+        self._idle = None
         if launcher is not None:
-            if launcher.born == now and warm in (None, launcher.warm) and launcher.is_usable:
+            before, loaded = launcher.started_in
+            if before == now and warm in (None, loaded) and launcher.is_usable:
                 return launcher
             launcher.end()
-        return start(warm) if now is None else self._started(warm, now)
+        launcher = start(warm)
+        if now is not None:
+            launcher.pool, launcher.started_in = self, (now, warm)
+        return launcher
 
-    def take_back(self, launcher: LentLauncher) -> None:
-        """Keep a launcher for the next run; one is enough."""
-        if self._resting is None:
-            self._resting = launcher
-        elif self._resting is not launcher:
-            launcher.end()
+    def take_back(self, launcher: StageLauncher) -> None:
+        """Keep a launcher for the next run."""
+        self._idle = launcher
 
     def close(self) -> None:
-        """End what rests."""
-        if self._resting is not None:
-            self._resting.end()
-            self._resting = None
-
-    def _started(self, warm: Mapping[str, str] | None, now: object) -> LentLauncher:
-        launcher = start_guarded(LentLauncher, warm)
-        launcher.lender, launcher.born, launcher.warm = self, now, warm
-        return launcher
+        """End the idle launcher."""
+        if self._idle is not None:
+            self._idle.end()
+            self._idle = None
 
 
 def circumstances() -> object | None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import RunReport
     from pytest_offpipe.specs import OffpipeSpec
 
-PROCESS = os.getpid()  # that pytest was started as, or a worker of pytest-xdist; others may fork it for each test
 OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
     ("--offpipe-spec", "append", None, "collect the checks of this pipeline spec (may be given several times)"),

@@ -12,7 +12,6 @@ from pytest_offpipe.launchers import start
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from runner import api
-from runner.api.stepwise import StepwiseRun
 from runner.api.surroundings import warmth
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
@@ -92,24 +91,6 @@ def run_sandbox(
     return _reported(
         sandbox, options, plugin, lambda: api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
     )
-
-
-class SandboxRun:
-    """One run of a sandbox's spec, whose stages are run when they are asked for; it is open until `close`."""
-
-    def __init__(self, sandbox: Sandbox, launchers: Launchers) -> None:
-        self._sandbox = sandbox
-        self._options = api.Options()
-        self._plugin = _Plugin(Around(sandbox.home, sandbox.temporary), launchers)
-        self._run = StepwiseRun(sandbox.spec, self._options, (self._plugin,))
-
-    def stage(self, name: str) -> RunReport:
-        """Run a stage, and tell how it ended, as run_sandbox does."""
-        return _reported(self._sandbox, self._options, self._plugin, lambda: self._run.run(name))
-
-    def close(self) -> None:
-        """End the run."""
-        self._run.close()
 
 
 def _reported(

@@ -1,9 +1,7 @@
 """The undisturbed run of each stage, made exactly once in a test session, whichever worker is first to need it.
 
 All workers share one sandbox of the spec, and a record on disk for each stage that was run in it, behind a file lock.
-A process that has no workers beside it makes all of that in one run, open from its first stage to `close`; workers make
-a run of each stage, since none of them may keep the others from theirs.
-A worker that dies leaves an unfinished run of that sandbox, which the next one to need it goes on with.
+Each stage has a run of its own. A worker that dies leaves an unfinished one, with which the next worker goes on.
 """
 
 from __future__ import annotations
@@ -12,22 +10,22 @@ import os
 import pickle
 import re
 import time
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
+from filelock import FileLock
+
 from pytest_offpipe import measuring
 from pytest_offpipe.launchers import Launchers
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.running import Around, SandboxRun, run_sandbox
+from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
 from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
 from runner.api.programs import program_faults
-from runner.api.surroundings import warmth
 from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.paths import StatePaths
@@ -81,11 +79,8 @@ class Undisturbed:
 class SharedRun:
     """The stages of one spec in the sandbox that all workers share."""
 
-    def __init__(self, spec: Spec, base: Path, inputs: str | None, *, alone: bool = False) -> None:
-        """`base` is a directory that all workers of this session have in common, and no other session.
-
-        `alone`: there are no workers, only this process.
-        """
+    def __init__(self, spec: Spec, base: Path, inputs: str | None) -> None:
+        """`base` is a directory that all workers of this session have in common, and no other session."""
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
@@ -94,8 +89,6 @@ class SharedRun:
         self._known: dict[str, Undisturbed] = {}
         self._sandbox: Sandbox | None = None
         self._laid: Spec | None = None
-        self._alone = alone
-        self._open: SandboxRun | None = None
 
     @property
     def graph(self) -> Graph:
@@ -132,35 +125,13 @@ class SharedRun:
             self._laid = load_spec(self.sandbox().spec)
         return self._laid
 
-    def get_ready(self) -> None:
-        """Let a launcher be started while all else is looked at; where it cannot be, the run that needs it tells."""
-        with suppress(OffpipeError):
-            self.launchers.begin(warmth(self.spec))
-
-    def end_run(self) -> None:
-        """End the run that is open, if there is one: what it leaves is for others to look at, or to go on with."""
-        run, self._open = self._open, None
-        if run is not None:
-            with self.held():
-                run.close()
-
     def close(self) -> None:
-        """Leave nothing open, and no process behind; what is asked for afterwards is made all the same."""
-        try:
-            self.end_run()
-        finally:
-            self.launchers.close()
+        """End the launcher that is kept for the next run."""
+        self.launchers.close()
 
     def held(self) -> AbstractContextManager[object]:
-        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder.
-
-        Nobody is there to be kept out where there are no workers: loading filelock would take longer than a check.
-        """
+        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if self._alone:
-            return nullcontext()
-        from filelock import FileLock
-
         return FileLock(self.directory / "lock", is_singleton=True)
 
     def _laid_out(self) -> Sandbox:
@@ -199,7 +170,7 @@ class SharedRun:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage, sandbox, spec)
-        report = self._run_stage(sandbox, stage.name)
+        report = self._run_in(sandbox, stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         declared = [*outputs, *_of_runner(spec)]
         found = changes(before, _snapshot(sandbox, spec), declared)
@@ -240,18 +211,11 @@ class SharedRun:
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
         sandbox = self.sandbox()
-        self.end_run()
         with self.held():
-            return self._run_in(sandbox, Options())
+            return self._run_in(sandbox)
 
-    def _run_stage(self, sandbox: Sandbox, name: str) -> RunReport:
-        if not self._alone:
-            return self._run_in(sandbox, Options(stages=(name,)))
-        if self._open is None:
-            self._open = SandboxRun(sandbox, self.launchers)
-        return self._open.stage(name)
-
-    def _run_in(self, sandbox: Sandbox, options: Options) -> RunReport:
+    def _run_in(self, sandbox: Sandbox, *stages: str) -> RunReport:
+        options = Options(stages=stages, durability="process")  # nothing of it outlives the session
         return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
 
 

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import pytest
 
-from pytest_offpipe.checks.case import RUNS, is_alone
+from pytest_offpipe.checks.case import RUNS
 from pytest_offpipe.collect import shared_directory
 from pytest_offpipe.settings import SETTINGS, read_settings
 from pytest_offpipe.shared import SharedRun
@@ -42,7 +42,7 @@ def shared_report(
         if key not in runs:
             loaded = load_given(spec, config, scratch) if is_own else load_spec(str(spec.path))
             base = shared_directory(config, factory) / own
-            runs[key] = SharedRun(loaded, base, inputs, alone=is_alone(config))
+            runs[key] = SharedRun(loaded, base, inputs)
         # Each test has it as it was, whatever others did to theirs.
         with closing(runs[key]):  # whose test may wait for children of its own
             reports[key] = pickle.dumps(runs[key].report())

@@ -125,8 +125,8 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(182, 15_819, 149_367, 34),
-    "pytest_offpipe": Size(51, 4_141, 39_476, 11),
+    "runner": Size(181, 15_651, 147_806, 34),
+    "pytest_offpipe": Size(51, 4_079, 38_841, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {
@@ -136,10 +136,7 @@ STILL_IN_CYCLES = {
     "runner.display": ("live", "news", "progress"),
     "runner.sdk": ("context", "job"),
     "runner.spec": ("effective", "model"),
-    "pytest_offpipe": (
-        *("auditing", "checks", "checks.case", "collect", "confined", "disks", "lab", "planning", "plugin", "session"),
-        *("specs", "viewing"),
-    ),
+    "pytest_offpipe": (*("checks", "checks.case", "collect", "confined", "disks", "lab", "session"),),
 }
 PROTOCOLS = {
     "runner.clock.Clock": "the system's, and the one of a test",

@@ -23,7 +23,6 @@ def run_check(case: Case) -> None:
     module = import_module(f"pytest_offpipe.checks.{name}")
     check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
     waited = set(case.shared.waited)
-    case.shared.get_ready()
     try:
         check(case)
         case.clean()

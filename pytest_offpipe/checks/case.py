@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_offpipe.failure import CheckFailedError, Finding
-from pytest_offpipe.plugin import PROCESS
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.session import UNMADE
 from pytest_offpipe.settings import SETTINGS
@@ -32,7 +31,7 @@ RUNS = pytest.StashKey[dict[str, SharedRun]]()
 
 
 def end_runs(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec left open, and running, for each other."""
+    """End what the checks of a spec keep running for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
         runs[spec.path].close()
@@ -43,11 +42,6 @@ def held_where(config: pytest.Config, path: str) -> AbstractContextManager[objec
     runs = config.stash.get(RUNS, {}).values()
     shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
     return next(shared, nullcontext())
-
-
-def is_alone(config: pytest.Config) -> bool:
-    """Whether this process runs all tests of the session: it is no worker and no fork made for some of them."""
-    return os.getpid() == PROCESS and not hasattr(config, "workerinput")
 
 
 class Case:
@@ -62,7 +56,7 @@ class Case:
         self._stage = stage
         runs = item.config.stash.setdefault(RUNS, {})
         if spec.path not in runs:
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs, alone=is_alone(item.config))
+            runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
         self.shared = runs[spec.path]
         subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks

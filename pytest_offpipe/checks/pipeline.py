@@ -17,7 +17,7 @@ from runner.api.verifying import verify
 from runner.contain.scan import Scan, merged
 from runner.decide.plan import Run
 from runner.display.reasons import reasons_line
-from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError, OffpipeError
+from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,13 +124,8 @@ def _flip(logs: list[Path], chance: random.Random) -> str:
 
 
 def _require_all_ran(case: Case) -> None:
-    """Skip what is about a run of the whole pipeline, or fail, when a stage failed. That run has ended then."""
-    stages = case.shared.all()
-    try:
-        case.shared.end_run()
-    except OffpipeError as error:
-        case.fail(_IN_A_COPY, "a run that comes to its end", case.in_users_words(str(error)))
-    for name, found in stages.items():
+    """Skip what is about a run of the whole pipeline, or fail, when a stage failed."""
+    for name, found in case.shared.all().items():
         if found.succeeded:
             continue
         case.skip_if_told(found.blocked or name)
