@@ -26,8 +26,8 @@ from pytest_offpipe.snapshot import Snapshot, changes, snapshot
 from runner import results
 from runner.api import Options
 from runner.api.programs import program_faults
-from runner.decide.noop import record_path
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.noop import record_path
 from runner.paths import StatePaths
 from runner.spec.effective import effective_spec
 from runner.spec.graph import select

@@ -8,9 +8,8 @@ import os
 import sys
 from errno import ENOMEM
 
-from runner.decide.noop import is_plain
 from runner.glance import imported_by, plain_run, python_processors
-from runner.quick import answer
+from runner.noop import answer, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ LEAVES = (
     "values",
 )
 POLICY = ("retry", "resources")
-ROOMS = ("spec", "decide", "contain", "record")
+ROOMS = ("spec", "decide", "plan", "contain", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # A key is a module or a room of runner/, and the longest that fits counts; what it may import are modules or rooms.
     "__init__": (),
@@ -75,17 +75,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "retry": ("errors", "hashing"),
     "resources": ("errors", "values"),
     "spec": (*LEAVES, "spec"),
-    "decide": (*LEAVES, "spec", "decide"),
+    "decide": (*LEAVES, "spec", "decide", "plan"),
     "contain": (*LEAVES, "contain"),
     "contain.scan": (*LEAVES, "contain", "decide.imports"),
     "record": (*LEAVES, "record"),
     "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *POLICY, *ROOMS, "executor"),
-    "api": (*LEAVES, *POLICY, *ROOMS, "executor", "api"),
+    "api": (*LEAVES, *POLICY, *ROOMS, "executor", "noop", "api"),
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
-    "quick": (*LEAVES, "decide.noop", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("errors", "glance", "quick", "cli", "decide.noop", "contain.ahead", "contain.warmth"),
+    "noop": (*LEAVES, "plan.dependencies", "record.noop", "record.others", "record.spelling"),
+    "plan": (*LEAVES, "spec", "plan"),
+    "__main__": ("errors", "glance", "noop", "cli", "contain.ahead", "contain.warmth"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
@@ -104,7 +105,6 @@ MAY_WRITE = {
 }
 MAY_START_PROCESSES = {
     "contain": "starting programs is what the room is for",
-    "decide.noop": "forks itself, to look at many files with two processors",
 }
 MAY_USE_TERMINAL = {
     "display": "the terminal",
@@ -125,8 +125,8 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(181, 15_651, 147_806, 34),
-    "pytest_offpipe": Size(51, 4_079, 38_841, 11),
+    "runner": Size(181, 15_583, 147_452, 35),
+    "pytest_offpipe": Size(51, 4_079, 38_839, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import runner
 from runner import results
 from runner.canonical import canonical
-from runner.decide.noop import record_path
 from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.levels import NONE
+from runner.noop import LONGEST_SPEC, record_path
 from runner.paths import upward
 from runner.record import files
 from runner.record.again import sync_again, write_again
@@ -25,7 +25,7 @@ from runner.record.spelling import END, RECOVERED, RESUMED, START, STOPPED, draw
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from runner.api.options import Options
     from runner.api.session import Session
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 _DONE = (results.SUCCEEDED, results.SKIPPED)
-LONGEST_SPEC = 1 << 20  # bytes of one that is written with every run that has nothing to do
 
 
 def new_run_id(
@@ -215,24 +214,6 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
         raise
 
 
-def lasting_part(
-    spec: Spec, stages: Sequence[str], layers: Mapping[str, str], key_id: str | None, longest_spec: int
-) -> dict[str, object]:
-    """Return what record 0 says that is the same for every run of this kind: what is run, and how."""
-    return {
-        **_spec_part(spec, longest_spec),
-        "stages": list(stages),
-        "isolation": dict(layers),
-        "keyId": key_id,
-        "interpreter": os.path.basename(sys.executable),
-    }
-
-
-def versions(system: str) -> dict[str, str]:
-    """Return what ran it: the releases of offpipe and Python, and of the kernel as it is given."""
-    return {"offpipe": runner.__version__, "python": sys.version.partition(" ")[0], "system": system}
-
-
 def _spec_part(spec: Spec, longest: int) -> dict[str, object]:
     """Return what record 0 says of the spec: the effective one, if it is not too long, and its digest.
 
@@ -249,7 +230,7 @@ def _opening(
 ) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, with which versions.
 
-    That of a run with nothing to do is put together in quick, too, of bytes (see remember).
+    `runner.noop` makes the same for a run that needs no plan.
     """
     from pwd import getpwuid
 
@@ -259,13 +240,21 @@ def _opening(
         user = ""
     position: Position = session.head.position
     return {
-        **lasting_part(session.spec, options.stages, layers, seal.id, longest_spec),
+        **_spec_part(session.spec, longest_spec),
+        "stages": list(options.stages),
+        "isolation": dict(layers),
+        "keyId": seal.id,
+        "interpreter": os.path.basename(sys.executable),
         "user": user,
         "uid": os.getuid(),
         "host": os.uname().nodename,
         "bootId": _boot_id(),
         "argv": list(options.argv),
-        "versions": versions(os.uname().release),
+        "versions": {
+            "offpipe": runner.__version__,
+            "python": sys.version.partition(" ")[0],
+            "system": os.uname().release,
+        },
         "ledgerHead": position.hash,
     }
 

@@ -10,9 +10,9 @@ from runner.contain.scan import Scan, merged
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
-from runner.decide.noop import is_damaged, is_plain, record_path
 from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
+from runner.noop import conditions_now, is_damaged, is_plain, record_path
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
@@ -71,7 +71,7 @@ class Session:
         self._record = record_path(spec_path, options.workspace)
         if writes and not is_plain():
             record = read_usable(self._record, MOST_CACHE, self._note)
-            if record is not None and is_damaged(record):
+            if record is not None and is_damaged(record, conditions_now(spec_path, options.workspace)):
                 self._note(self._record, DAMAGED)
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
         declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.contain.warmth import sdk_path_here, warm_here
-from runner.decide.noop import is_plain
+from runner.noop import is_plain
 
 if TYPE_CHECKING:
     from runner.api.options import Options

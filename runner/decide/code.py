@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from runner.decide.digests import DigestCache, Signature
     from runner.decide.imports import CodeFiles
     from runner.decide.interpreter import Interpreter
-    from runner.decide.looked import Looked
     from runner.decide.targets import Banned, Bans
+    from runner.plan.dependencies import Dependencies
     from runner.spec.model import Spec, Stage
 
 SECTION = "imports"  # of the cache file
@@ -96,12 +96,12 @@ class CodeReader:
             self._spec, self._cache, self._declared, self._parsed, self._interpreter, self._scan, self._warn
         )
 
-    def look_back(self, looked: Looked) -> None:
+    def look_back(self, dependencies: Dependencies) -> None:
         """Tell every file and directory that decided what code the stages consist of."""
         for directory in self._finder.listed:
-            looked.listed(directory)
+            dependencies.listed(directory)
         for path in self._sighted.paths():
-            looked.add(path)
+            dependencies.add(path)
 
     @property
     def dirty(self) -> bool:

@@ -20,8 +20,8 @@ from runner.values import Record, made
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
     from runner.decide.digests import DigestCache, Signature
-    from runner.decide.looked import Looked
     from runner.marker import OutputIdentity
+    from runner.plan.dependencies import Dependencies
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -58,13 +58,13 @@ class Examiner:
         self._trees: set[str] = set()
         self.imports: set[str] = set()  # see StageCode.standard, of all that were examined
 
-    def look_back(self, looked: Looked) -> None:
+    def look_back(self, dependencies: Dependencies) -> None:
         """Tell everything that was looked at so far."""
-        looked.files |= self._watched
+        dependencies.files |= self._watched
         for top in self._trees:
-            looked.tree(top)
-        self._resolver.look_back(looked)
-        self._code.look_back(looked)
+            dependencies.tree(top)
+        self._resolver.look_back(dependencies)
+        self._code.look_back(dependencies)
 
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
         """Return the fingerprint of a stage as everything is now; `skip_inputs` are left out (not made yet).

@@ -16,7 +16,7 @@ from runner.spec.globs import compile_glob, is_glob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.decide.looked import Looked
+    from runner.plan.dependencies import Dependencies
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -86,15 +86,15 @@ class InputResolver:
             return "hidden files are never matched"
         return f'there is no directory "{directory}"'
 
-    def look_back(self, looked: Looked) -> None:
+    def look_back(self, dependencies: Dependencies) -> None:
         """Tell every place that was looked at, but for the files that were found."""
         for directory, entries in self._listings.items():
-            looked.listed(directory)
+            dependencies.listed(directory)
             for entry in entries:
                 if entry.is_symlink():  # a directory does not change when what its links lead to does
-                    looked.add(entry.path)
+                    dependencies.add(entry.path)
         for path in self._probed:
-            looked.add(path)
+            dependencies.add(path)
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
         roots = {self._spec.root: False, self._spec.workspace: True}

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
 
-from runner import api, glance, quick
-from runner.api.remember import SHORT_SPEC
+from runner import api, glance
+from runner import noop as quick
 from runner.cli.parser import VERBS
-from runner.decide.noop import MAGIC
 from runner.decide.plan import Skip
 from runner.errors import OffpipeError, StateError
+from runner.noop import MAGIC, SHORT_SPEC
 
 PATIENCE = 20.0
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
@@ -474,3 +475,36 @@ def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
     bench.succeed()
     assert "nothing to do" in bench.succeed().stdout
     assert len(list((tmp_path / ".offpipe").iterdir())) == 1
+
+
+def forged(bench, number, field):
+    """Put another field into the record, with a right checksum."""
+    path = bench.root / ".offpipe/noop-spec.json"
+    conditions = quick.conditions_now(str(bench.spec), None)
+    start = len(MAGIC) + len(conditions) + 8
+    fields = path.read_bytes()[start:].split(b"\0")
+    fields[number] = field
+    body = b"\0".join(fields)
+    path.write_bytes(MAGIC + conditions + b"%08x" % zlib.crc32(body) + body)
+
+
+FORGERIES = {
+    "a state directory that is none": (0, b"/nowhere"),
+    "a locks directory that is a file": (1, b"/dev/null"),
+    "another pipeline": (2, b"other"),
+    "more stages than any": (3, b"9" * 5000),
+    "another spec": (4, b"0" * 64),
+    "a run that is none": (6, b"none"),
+    "a run outside": (6, b"../none"),
+    "a state that is no number": (7, b"x"),
+    "more paths than there are": (10, b"999999999"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_record_leads_to_a_full_run_and_an_intact_log(fresh, forgery):
+    forged(fresh, *FORGERIES[forgery])
+    assert quick.answer([str(fresh.spec), "-q"]) is None
+    done = fresh.succeed()
+    assert "nothing to do" in done.stdout and "Traceback" not in done.stderr
+    assert fresh.succeed("verify").returncode == 0

@@ -1,0 +1,331 @@
+"""A run with nothing to do: what its plan depended on, how all of that was, and the answer when nothing has changed.
+
+The no-op record lists every path that the plan depended on. While all of them are as they were, a run needs no plan:
+it writes its audit log, its metrics and its line of the ledger, and ends. Such a run is mostly the start of its
+interpreter, so this module loads built-in modules only, and leaves everything unusual, faults included, to a full run.
+
+Whoever can write to the workspace can write the record. So it holds paths, digests and ids only, each checked before it
+is used, and record 0 of the log is made afresh. Losing the record costs time only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+import zlib
+from _operator import attrgetter
+from itertools import repeat
+
+from runner import __version__
+from runner.glance import plain_run
+from runner.hashing import sha256_of
+from runner.paths import OWN_DIRECTORY, StatePaths, is_name
+from runner.record.noop import PlainLedger, take_back, write_log
+from runner.record.others import has_leftovers, is_held
+from runner.record.spelling import KEY_VARIABLE, drawn_run_id
+from runner.settled import is_settled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from runner.plan.dependencies import Dependencies
+
+    Look = Callable[[Any], os.stat_result]
+    Signed = Callable[[os.stat_result], tuple[int, ...]]
+
+PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, this one neither
+MAGIC = b"offpipe noop 3\n"
+SHORT_SPEC = 1 << 12  # characters of a spec that record 0 repeats; of a longer one it names the run that has it
+LONGEST_SPEC = 1 << 20  # bytes of a spec that any record 0 of a run with nothing to do holds
+LARGEST = 1 << 29  # bytes of a record
+SPEC, SPEC_IN, NO_SPEC = b"spec", b"specIn", b""  # how record 0 has the spec, beside its digest
+_FAMILY = b"offpipe noop "
+_HEX = 64
+_BODY = len(MAGIC) + _HEX + 8  # where it begins: behind the digest of the conditions and a checksum
+_FIXED = 14  # fields before the paths
+_LONGEST_NAME = 200  # bytes of a spec's name that a file name can repeat
+_FIRST = 4 * LONGEST_SPEC  # bytes at the beginning of a log in which its record 0 is
+_signature: Signed = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
+_kind: Signed = attrgetter("st_mode", "st_ino")
+_LOOKS: tuple[tuple[Look, Signed], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
+
+
+def is_plain() -> bool:
+    """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
+    return os.environ.get(PLAIN_VARIABLE) == "1"
+
+
+def answer(words: Sequence[str]) -> int | None:
+    """Return 0 when these words ask for a run that has nothing to do, with that recorded and printed; None else.
+
+    Raises StateError when the disk refuses the record.
+    """
+    began = time.monotonic()
+    plain = None if is_plain() else plain_run(words)
+    if plain is None:
+        return None
+    spec, workspace, durable, quiet, *_ = plain  # where nothing runs, the other options change nothing
+    try:
+        for descriptor in (0, 1, 2):
+            os.fstat(descriptor)
+        record = decode(_read(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
+        if record is None or not record.is_current() or not _is_plain_and_alone(record.paths):
+            return None
+        ended = _recorded(record, words, began, durable=durable)
+    except (OSError, ValueError):
+        return None
+    if not quiet:
+        run, head = ended
+        text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
+        try:
+            os.write(1, text.encode())
+        except OSError:
+            pass  # the terminal is gone: that never fails a run
+    return 0
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+
+
+class Record:
+    """What a plan that found everything up to date depended on, and what a run needs that finds it so again.
+
+    `looks` are the paths by how they are looked at (see `_LOOKS`; the last ones must be absent), `states` a hash over
+    how each of them was. `holder` is the run in whose record 0 the spec with the digest `spec_sha256` is.
+    """
+
+    __slots__ = ("holder", "looks", "paths", "pipeline", "spec_form", "spec_sha256", "stages", "states")
+
+    def __init__(
+        self, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str],
+        looks: list[list[bytes]], states: list[bytes],
+    ) -> None:  # fmt: skip
+        self.paths = paths
+        self.pipeline = pipeline
+        self.stages = stages
+        self.spec_sha256, self.spec_form, self.holder = spec
+        self.looks = looks
+        self.states = states
+
+    def is_current(self) -> bool:
+        """Whether every path is as it was."""
+        if any(map(os.access, self.looks[-1], repeat(os.F_OK))):
+            return False
+        try:
+            return [_state(_signatures(way, paths)) for way, paths in enumerate(self.looks[:-1])] == self.states
+        except (OSError, ValueError):
+            return False
+
+    def encode(self, conditions: bytes) -> bytes:
+        """Return the bytes of the file, for `conditions_now`."""
+        body = b"\0".join([
+            os.fsencode(self.paths.state_dir), os.fsencode(self.paths.locks_dir), self.pipeline.encode(),
+            b"%d" % self.stages, self.spec_sha256.encode(), self.spec_form, self.holder.encode(), *self.states,
+            *(b"%d" % len(paths) for paths in self.looks), *(path for paths in self.looks for path in paths),
+        ])  # fmt: skip
+        return MAGIC + conditions + _checksum(body) + body
+
+
+def decode(content: bytes, conditions: bytes) -> Record | None:
+    """Return the record in the bytes of a file; None for other conditions, and where anything is wrong with it."""
+    body = content[_BODY:]
+    if content[:_BODY] != MAGIC + conditions + _checksum(body):
+        return None
+    fields = body.split(b"\0")
+    state, locks, pipeline, stages, sha256, form, holder, *rest = fields[:_FIXED]
+    states, counts = rest[: len(_LOOKS)], list(map(_count, rest[len(_LOOKS) :]))
+    looks, at = [], _FIXED
+    for count in counts:
+        looks.append(fields[at : at + count])
+        at += count
+    names = pipeline.decode(), holder.decode()
+    is_sound = (
+        at == len(fields)
+        and state[:1] == locks[:1] == b"/"
+        and len(sha256) == _HEX
+        and sha256.isalnum()
+        and form in (SPEC, SPEC_IN, NO_SPEC)
+        and all(map(is_name, names))
+    )
+    if not is_sound:
+        return None
+    paths = StatePaths(os.fsdecode(state), os.fsdecode(locks))
+    return Record(paths, names[0], _count(stages), (sha256.decode(), form, names[1]), looks, states)
+
+
+def is_damaged(content: bytes, conditions: bytes) -> bool:
+    """Whether the bytes of a file are no record at all, rather than one of another interpreter or release."""
+    if not content.startswith(MAGIC):
+        return not content.startswith(_FAMILY)
+    is_ours = content[len(MAGIC) : len(MAGIC) + _HEX] == conditions
+    return is_ours and content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
+
+
+def record_of(
+    dependencies: Dependencies, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str], began: int
+) -> Record | None:
+    """Return the record of a plan that began at `began` (time.time_ns), each of its `dependencies` looked at again.
+
+    `spec` is its digest, how record 0 has it, and the run that holds it. None when a path changed since, or so shortly
+    before that a later change might not show in its time stamps (racily clean).
+    """
+    looks: list[list[bytes]] = []
+    states: list[bytes] = []
+    try:
+        for way, chosen in enumerate(dependencies.by_look()):
+            looks.append(sorted(map(os.fsencode, chosen)))
+            if way == len(_LOOKS):
+                break
+            signatures = _signatures(way, looks[-1])
+            racy = (changed for changed, modified, *_ in signatures if not is_settled(modified, changed, began))
+            if _LOOKS[way][1] is _signature and any(racy):
+                return None
+            states.append(_state(signatures))
+    except (OSError, ValueError):
+        return None
+    record = Record(paths, pipeline, stages, spec, looks, states)
+    return record if record.is_current() else None
+
+
+def record_path(spec: str, workspace: str | None) -> str:
+    """Return where the record of a spec is: beside it, or below the workspace."""
+    directory, name = os.path.split(os.path.abspath(spec))
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{zlib.crc32(os.fsencode(name)):08x}"
+    return os.path.join(os.path.abspath(workspace) if workspace else directory, OWN_DIRECTORY, f"noop-{name}")
+
+
+def conditions_now(spec: str, workspace: str | None) -> bytes:
+    """Return a digest of what else a plan depends on: release, interpreter and its path, two variables, the spec."""
+    env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    names = [entry.rpartition("/")[2] for entry in sys.path]
+    installed = sys.path[names.index(archive) :] if archive in names else sys.path  # before it is what started this
+    around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
+    return sha256_of(
+        repr((around, os.path.abspath(spec), workspace or "")).encode("utf-8", "backslashreplace")
+    ).encode()
+
+
+def _signatures(way: int, paths: Iterable[bytes]) -> list[tuple[int, ...]]:
+    look, signed = _LOOKS[way]
+    return list(map(signed, map(look, paths)))
+
+
+def _state(signatures: list[tuple[int, ...]]) -> bytes:
+    """Return a hash over how paths are. Python's hash of integers has no seed, and is quick: 64 bits, 15 ns a path."""
+    return b"%d" % hash(tuple(signatures))
+
+
+def _checksum(body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body)
+
+
+def _count(text: bytes) -> int:
+    if len(text) > 9 or not text.isdigit():
+        raise ValueError(text[:20])
+    return int(text)
+
+
+def _read(path: str, most: int, *, whole: bool = True) -> bytes:
+    """Return a file of ours, or its first `most` bytes; ValueError for anything but a regular file, or a larger one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or (whole and status.st_size > most):
+            raise ValueError(path)
+        return os.read(descriptor, min(most, status.st_size))
+    finally:
+        os.close(descriptor)
+
+
+# ---- what such a run writes ------------------------------------------------------------------------------------------
+
+
+def _is_plain_and_alone(paths: StatePaths) -> bool:
+    """Whether records are hashed without a key, and no other run is at work, or has left something."""
+    if KEY_VARIABLE in os.environ or is_held(paths.pipeline_lock, paths.state_dir, doubtful=True):
+        return False
+    return not has_leftovers(paths, doubtful=True)
+
+
+def _recorded(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
+    """Record the run; return its id and the ledger's new head. OSError or ValueError where the full path has to.
+
+    Raises StateError when the disk refuses, with nothing left of the run: what an fsync failed on is not tried again.
+    """
+    paths, name = record.paths, _text(record.pipeline)
+    ledger = PlainLedger(paths.ledger, name)
+    try:
+        opening = _opening(record, words, ledger.head)
+        run = drawn_run_id(time.time(), os.urandom)
+        if os.path.lexists(paths.audit(run)):
+            raise ValueError(run)
+        seconds = time.monotonic() - began
+        digest = write_log(paths, run, opening, name, record.stages, seconds, durable=durable)
+        try:
+            return run, ledger.append(run, digest, durable=durable)
+        except BaseException:
+            take_back(paths, run)
+            raise
+    finally:
+        ledger.close()
+
+
+def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
+    """Return the payload of record 0 as canonical JSON; `api.journal` does the same for a run that was planned."""
+    from pwd import getpwuid
+
+    uid, system = os.getuid(), os.uname()
+    try:
+        user = getpwuid(uid).pw_name
+    except KeyError:
+        user = ""
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        boot_id = file.read().strip()
+    release = {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release}
+    parts = {
+        "argv": b"[%b]" % b",".join(_text(word) for word in ("offpipe", *words)),
+        "bootId": _text(boot_id.decode()),
+        "host": _text(system.nodename),
+        "interpreter": _text(os.path.basename(sys.executable)),
+        "isolation": b'{"level":"none"}',
+        "keyId": b"null",
+        "ledgerHead": _text(head),
+        "pipeline": _text(record.pipeline),
+        **_spec_part(record),
+        "stages": b"[]",
+        "uid": b"%d" % uid,
+        "user": _text(user),
+        "versions": b"{%b}" % b",".join(_text(name) + b":" + _text(text) for name, text in release.items()),
+    }
+    return b"{%b}" % b",".join(_text(name) + b":" + part for name, part in parts.items())
+
+
+def _spec_part(record: Record) -> dict[str, bytes]:
+    """Return what record 0 says of the spec: its digest, and a short spec itself, copied from the run that holds it.
+
+    ValueError where that run has another one.
+    """
+    from _json import scanstring
+
+    named = {"specSha256": _text(record.spec_sha256)}
+    first = _read(record.paths.audit(record.holder), _FIRST, whole=False).decode("utf-8", "surrogateescape")
+    if f'"specSha256":"{record.spec_sha256}"' not in first:
+        raise ValueError(record.holder)
+    if record.spec_form != SPEC:
+        return {"specIn": _text(record.holder), **named} if record.spec_form == SPEC_IN else named
+    text = scanstring(first, first.index(',"spec":"') + len(',"spec":"'), True)[0]
+    if sha256_of(text.encode("utf-8", "backslashreplace")) != record.spec_sha256:
+        raise ValueError(record.holder)
+    return {"spec": _text(text), **named}
+
+
+def _text(text: str) -> bytes:
+    """Return a string as canonical JSON (see runner.canonical)."""
+    from _json import encode_basestring
+
+    return encode_basestring(text).encode("utf-8", "backslashreplace")

@@ -1,0 +1,154 @@
+"""The no-op record: what is read from its bytes, and when everything counts as unchanged."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import pytest
+
+from runner.noop import MAGIC, SPEC, conditions_now, decode, is_damaged, record_of, record_path
+from runner.paths import StatePaths
+from runner.plan.dependencies import Dependencies
+from runner.settled import COARSE_NS, TICK_NS
+
+CONDITIONS = b"c" * 64
+DIGEST = "d" * 64
+PATHS = StatePaths("/state", "/locks")
+
+
+@pytest.fixture
+def dependencies(tmp_path):
+    for name in ("file", "entry", "tree/one", "way/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = Dependencies()
+    found.add(str(tmp_path / "file"))
+    found.add(str(tmp_path / "gone"))
+    found.entries.add(str(tmp_path / "entry"))
+    found.tree(str(tmp_path / "tree"))
+    found.listed(str(tmp_path / "nowhere"))
+    found.ways.add(str(tmp_path / "way"))
+    return found
+
+
+def later():
+    return time.time_ns() + 2 * COARSE_NS
+
+
+def made(dependencies, began=None):
+    return record_of(dependencies, PATHS, "p", 3, (DIGEST, SPEC, "run"), began or later())
+
+
+def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
+    found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
+    assert (found.paths.state_dir, found.paths.locks_dir) == ("/state", "/locks")
+    assert (found.pipeline, found.stages, found.spec_sha256, found.holder) == ("p", 3, DIGEST, "run")
+    assert found.is_current()
+    (tmp_path / "way/y").write_text("x")
+    assert found.is_current(), "of a way only the kind counts"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda top: (top / "file").write_text("y"),
+        lambda top: (top / "file").unlink(),
+        lambda top: (top / "file").chmod(0o755),
+        lambda top: (top / "entry").write_text("y"),
+        lambda top: (top / "tree/two").write_text("y"),
+        lambda top: (top / "tree/one").write_text("y"),
+        lambda top: (top / "gone").write_text("y"),
+        lambda top: (top / "gone").symlink_to("entry"),
+        lambda top: (top / "nowhere").mkdir(),
+        lambda top: (top / "way").rename(top / "away"),
+        lambda top: ((top / "way").rename(top / "away"), (top / "way").symlink_to("away")),
+    ],
+)
+def test_every_change_shows(dependencies, tmp_path, change):
+    found = made(dependencies)
+    change(tmp_path)
+    assert not found.is_current()
+
+
+def test_what_changed_since_the_plan_or_just_before_is_not_recorded(dependencies, tmp_path):
+    newest = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one"))
+    assert made(dependencies, began=newest) is None
+    assert made(dependencies, began=newest + TICK_NS // 2) is None
+    assert made(dependencies) is not None
+
+
+def test_what_is_gone_or_came_since_is_not_recorded(dependencies, tmp_path):
+    (tmp_path / "gone").write_text("y")
+    assert made(dependencies) is None
+    (tmp_path / "gone").unlink()
+    (tmp_path / "entry").unlink()
+    assert made(dependencies) is None
+
+
+def test_names_of_any_bytes_are_looked_at(dependencies, tmp_path):
+    for name in (b"\xff\n", "\u00e4 b".encode()):
+        (tmp_path / os.fsdecode(name)).write_text("x")
+        dependencies.entries.add(str(tmp_path / os.fsdecode(name)))
+    found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
+    assert found.is_current()
+    (tmp_path / os.fsdecode(b"\xff\n")).write_text("y")
+    assert not found.is_current()
+
+
+def test_of_damaged_bytes_nothing_is_read(dependencies):
+    content = made(dependencies).encode(CONDITIONS)
+    for at in range(0, len(content), 7):
+        assert decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], CONDITIONS) is None
+    for length in range(0, len(content), 11):
+        assert decode(content[:length], CONDITIONS) is None
+    assert decode(content + b"x", CONDITIONS) is None
+    assert decode(MAGIC, CONDITIONS) is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"pipeline": "../p"}, {"pipeline": 'p"'}, {"stages": -1}, {"stages": 10**9}, {"holder": "a/b"}, {"holder": ""},
+        {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"spec_form": b"other"}, {"paths": StatePaths("state", "/l")},
+        {"paths": StatePaths("/state", "")}, {"looks": [[], [], []]}, {"states": [b"1", b"2"]},
+    ],
+    ids="-".join,
+)  # fmt: skip
+def test_a_forged_record_with_a_field_that_no_run_writes_is_none(dependencies, field):
+    """Whoever writes it computes the checksum too."""
+    found = made(dependencies)
+    for name, value in field.items():
+        setattr(found, name, value)
+    try:
+        read = decode(found.encode(CONDITIONS), CONDITIONS)
+    except ValueError:
+        read = None
+    assert read is None
+
+
+def test_a_record_of_another_release_or_interpreter_is_no_damage(dependencies):
+    content = made(dependencies).encode(CONDITIONS)
+    assert not is_damaged(content, CONDITIONS)
+    assert is_damaged(content[:-1], CONDITIONS)
+    assert is_damaged(b"", CONDITIONS)
+    other = content.replace(MAGIC, b"offpipe noop 2\n")
+    assert decode(other, CONDITIONS) is None and not is_damaged(other, CONDITIONS)
+    assert decode(content, b"x" * 64) is None and not is_damaged(content[:-1], b"x" * 64)
+
+
+def test_the_conditions_are_the_interpreter_its_path_two_variables_and_the_spec(monkeypatch):
+    before = conditions_now("spec.json", None)
+    assert conditions_now("spec.json", None) == before
+    assert before not in (conditions_now("spec.json", "w"), conditions_now("other.json", None))
+    monkeypatch.setenv("PATH", "/other")
+    assert conditions_now("spec.json", None) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "path", [*sys.path, "/more"])
+    assert conditions_now("spec.json", None) != before
+
+
+def test_the_record_is_beside_the_spec_or_below_the_workspace():
+    assert record_path("/a/spec.json", None) == "/a/.offpipe/noop-spec.json"
+    assert record_path("/a/spec.json", "w") == os.path.abspath("w/.offpipe/noop-spec.json")
