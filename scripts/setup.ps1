@@ -32,8 +32,7 @@ function Test-Python([string] $Program) {
 }
 
 function Get-Stamp {
-    $text = (Get-Content -Raw (Join-Path $Checkout 'pyproject.toml')) +
-        (Get-Content -Raw (Join-Path $Checkout 'scripts/offpipe_build.py')) + $Checkout
+    $text = (Get-Content -Raw (Join-Path $Checkout 'pyproject.toml')) + $Checkout
     $bytes = [Text.Encoding]::UTF8.GetBytes($text)
     $digest = [Security.Cryptography.SHA256]::Create().ComputeHash($bytes)
     return 'offpipe-' + [BitConverter]::ToString($digest).Replace('-', '').Substring(0, 16).ToLower()

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BASH = shutil.which("bash")
-TOOLS = ["cat", "cksum", "df", "dirname", "flock", "grep", "mkdir", "rm", "sed", "sleep", "tail", "tr"]
+TOOLS = ["cat", "cksum", "dirname", "flock", "mkdir", "rm", "tr"]
 
 pytestmark = pytest.mark.skipif(BASH is None, reason="no bash here")
 
@@ -25,7 +24,9 @@ printf '%s\\n' "$*" >>"$ASKED"
 case "$*" in
   *version_info*) echo "${{NEW_ENOUGH:-True}}" ;;
   *ensurepip.version*) exit "${{WITHOUT_ENSUREPIP:-0}}" ;;
-  *'-m venv'*) mkdir -p "${{!#}}/bin" && cat "$0" >"${{!#}}/bin/python" && "{chmod}" +x "${{!#}}/bin/python" ;;
+  *'-m venv'*)
+    [ -z "${{VENV_FAILS:-}}" ] || exit 1
+    mkdir -p "${{!#}}/bin" && cat "$0" >"${{!#}}/bin/python" && "{chmod}" +x "${{!#}}/bin/python" ;;
   *'-m pip install'*) echo "${{PIP_SAYS:-}}"; exit "${{PIP_FAILS:-0}}" ;;
 esac
 """
@@ -40,7 +41,7 @@ class Machine:
         self.asked = place / "asked"
         (self.checkout / "scripts").mkdir(parents=True)
         self.tools.mkdir()
-        for name in ("pyproject.toml", "scripts/setup.sh", "scripts/offpipe_build.py"):
+        for name in ("pyproject.toml", "scripts/setup.sh"):
             shutil.copy(ROOT / name, self.checkout / name)
         for tool in TOOLS:
             found = shutil.which(tool)
@@ -121,16 +122,16 @@ def test_python_without_ensurepip_is_passed_over_when_another_has_it(machine) ->
 @pytest.mark.parametrize(
     ("settings", "fact", "hint"),
     [
-        ({"NEW_ENOUGH": "False"}, "error: no Python 3.11 or newer found", "apt-get install python3 python3-venv"),
-        ({"WITHOUT_ENSUREPIP": "1"}, "python3 cannot make virtual environments", "apt-get install python3-venv"),
-        ({"OFFPIPE_PYTHON": "/nonesuch"}, "error: OFFPIPE_PYTHON=/nonesuch: not a Python 3.11 or newer", "name one"),
+        ({"NEW_ENOUGH": "False"}, "error: no Python 3.11 or newer", "apt-get install python3 python3-venv"),
+        ({"WITHOUT_ENSUREPIP": "1"}, "that can make virtual environments", "apt-get install python3 python3-venv"),
+        ({"OFFPIPE_PYTHON": "/nonesuch"}, "error: no Python 3.11 or newer", "OFFPIPE_PYTHON=/path/to/python3"),
         ({"OFFPIPE_WHEELS": "nonesuch"}, "error: OFFPIPE_WHEELS=nonesuch: no such directory", "CONTRIBUTING.md"),
         (
             {"PIP_FAILS": "1", "PIP_SAYS": "no matching"},
             "no matching\nerror: cannot install into",
             "OFFPIPE_WHEELS=DIR",
         ),
-        ({"PIP_FAILS": "1", "PIP_SAYS": "No space left on device"}, "no space left on device\n", "make room"),
+        ({"VENV_FAILS": "1"}, "error: cannot make", "is there room"),
     ],
 )
 def test_says_what_is_missing_and_what_to_do(machine, settings, fact, hint) -> None:
@@ -162,9 +163,6 @@ def test_venv_that_does_not_run_or_was_moved_is_made_again(machine, tmp_path) ->
     machine.add_python()
     machine.set_up()
     (machine.checkout / ".venv" / "bin" / "python").unlink()
-    assert "making .venv again" in machine.set_up()[2]
-    (machine.checkout / ".venv" / "pyvenv.cfg").write_text(
-        f"command = {sys.executable} -m venv {machine.checkout}/.venv\n"
-    )
+    assert "making .venv with" in machine.set_up()[2]
     machine.checkout = machine.checkout.rename(tmp_path / "moved")
-    assert "making .venv again" in machine.set_up()[2]
+    assert "making .venv with" in machine.set_up()[2]

@@ -121,7 +121,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
     "runner": Size(110, 10_700, 106_000, 8),
     "pytest_offpipe": Size(38, 3_200, 31_000, 8),
     "benchmarks": Size(25, 1_581, 15_250, 5),
-    "scripts": Size(7, 827, 8_023, 0),
+    "scripts": Size(0, 0, 0, 0),
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {

@@ -1,4 +1,4 @@
-"""kill -9 at one state-changing call after the other: the next run ends as if undisturbed (scripts/crash_sweep.py).
+"""kill -9 at one state-changing call after the other: the next run ends as if undisturbed (crash_sweep.py).
 
 A seeded choice of the positions, first and last among them; OFFPIPE_SWEEP=all takes every one, which takes long.
 """
@@ -184,7 +184,13 @@ def test_the_sweep_finds_a_runner_that(fault, pipeline, directory, tmp_path):
 
 
 def test_the_command_tells_each_position_that_fails_and_a_summary(pipeline, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts/crash_sweep.py"), str(pipeline.spec), "--workspace", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(ROOT / "tests/support/crash_sweep.py"),
+        str(pipeline.spec),
+        "--workspace",
+        str(tmp_path),
+    ]
     done = subprocess.run([*command, "--every", "60"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 failed" in done.stdout.splitlines()[-1]

@@ -66,7 +66,7 @@ def _start(argv: list[str], *, reads: bool) -> None:
     libc.prctl(PR_SET_NO_NEW_PRIVS, word(1), word(0), word(0), word(0))
     if libc.syscall(word(SECCOMP[machine]), word(1), word(0), ctypes.c_char_p(program)):
         raise OSError(ctypes.get_errno(), "seccomp")
-    os.execvp(argv[0], argv)  # noqa: S606 - what this program is for
+    os.execvp(argv[0], argv)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
+from call_tracer import PATIENCE, Call, Traced, trace
+from crash_checks import Place, Seen
 
-from call_tracer import PATIENCE, Call, Traced, trace  # noqa: E402 - found by the line above
-from crash_checks import Place, Seen  # noqa: E402 - behind the path
+from runner.errors import EXIT_OK, EXIT_PENDING
 
-from runner.errors import EXIT_OK, EXIT_PENDING  # noqa: E402 - behind the path
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Kills runs of a pipeline at one state-changing system call after the other, and looks whether the next run mends it.
 
-    python scripts/crash_sweep.py SPEC [--who all|runner|launcher|stage] [--every K] [--scenario first|again|noop]
+    python tests/support/crash_sweep.py SPEC [--who all|runner|launcher|stage] [--every K] [--scenario first|again|noop]
 
 The pipeline runs in workspaces of its own below a temporary directory; its inputs are read where they are, and nothing
 of yours is written. A line for each position that fails, then a summary; exit code 1 when there was a failure.
@@ -19,13 +19,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "scripts")]
+from call_tracer import WHO, Call, why_not
+from crash_kills import Kill, Sweep
 
-from call_tracer import WHO, Call, why_not  # noqa: E402 - found by the line above
-from crash_kills import Kill, Sweep  # noqa: E402 - behind the path
-
-from runner.errors import OffpipeError  # noqa: E402 - behind the path
+from runner.errors import OffpipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +49,7 @@ def kills(calls: Sequence[Call], asked: argparse.Namespace) -> Iterator[Kill]:
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python scripts/crash_sweep.py", description=__doc__, allow_abbrev=False,
+        prog="python tests/support/crash_sweep.py", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("spec", metavar="SPEC")
