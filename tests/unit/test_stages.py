@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import resource
 import signal
 import sys
 import sysconfig
@@ -42,16 +40,6 @@ def test_upper_is_the_same_however_rare_the_letters_beyond_ascii_are(tmp_path, p
     content = (MIXED + b"plain text\n" * plain) * 100
     expected = content.decode(errors="surrogateescape").upper().encode(errors="surrogateescape")
     assert finished(bench_for(tmp_path, [content]), UPPER) == expected
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells of the malloc of glibc")
-def test_upper_is_not_given_its_memory_anew_for_every_block(tmp_path):
-    content = "reads lines über größere Wälder, un été à la façade du café, 日本 наука\n".encode() * 200_000
-    bench = bench_for(tmp_path, [content], every_lines=10_000)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
-    finished(bench, UPPER)
-    faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
-    assert faults < len(content) / resource.getpagesize()  # else each flush is given pages of its own
 
 
 def test_upper_case_looks_at_one_letter_at_a_time(tmp_path):
