@@ -1,0 +1,22 @@
+"""Exit codes, places of faults, `--json` and files on disk are as recorded; tests/support/golden.py says more."""
+
+from __future__ import annotations
+
+import difflib
+
+import golden
+import pytest
+
+SHOWN = 60  # lines of a difference
+
+
+@pytest.mark.parametrize("subject", golden.SUBJECTS)
+def test_behaves_as_recorded(subject, tmp_path):
+    kept, now = golden.path_of(subject).read_text(), golden.text_of(subject, tmp_path)
+    if now != kept:
+        difference = difflib.unified_diff(kept.splitlines(), now.splitlines(), "recorded", "now", lineterm="", n=4)
+        pytest.fail("\n".join([f"{subject} differs", *list(difference)[:SHOWN]]), pytrace=False)
+
+
+def test_every_golden_file_has_a_subject():
+    assert {path.stem for path in golden.KEPT.glob("*.jsonl")} == golden.SUBJECTS.keys()

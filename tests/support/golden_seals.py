@@ -1,0 +1,66 @@
+"""Hashes a state directory's records anew, so that only what the records say is wrong, and no hash.
+
+Written from docs/audit.md alone: `record` in the chain of its file, logs tied to the ledger and the ledger to logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from golden_tokens import canonical
+
+LEDGER = "audit_ledger.jsonl"
+ZEROS = "0" * 64
+
+Files = dict[str, bytes]
+Record = dict[str, object]
+
+
+def parsed(content: bytes) -> list[Record]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def joined(records: list[Record]) -> bytes:
+    return b"".join(canonical(record) + b"\n" for record in records)
+
+
+def chained(records: list[Record]) -> list[Record]:
+    """The records with right `prev` and `hash`."""
+    prev, found = ZEROS, []
+    for record in records:
+        body = {name: value for name, value in record.items() if name != "hash"} | {"prev": prev}
+        prev = hashlib.sha256(b"offpipe audit record v1\n" + canonical(body)).hexdigest()
+        found.append({**body, "hash": prev})
+    return found
+
+
+def sealed(files: Files) -> Files:
+    """All logs and the ledger with right hashes, and each naming the other's as before."""
+    files, heads, ledger = dict(files), {}, []
+    for record in parsed(files[LEDGER]):
+        log, data = f"audit_{record.get('run')}.jsonl", record.get("data")
+        if log in files and isinstance(data, dict):
+            records = chained([with_head(one, heads) for one in parsed(files[log])])
+            files[log] = joined(records)
+            number = data.get("logSeq")
+            if isinstance(number, int) and number < len(records):
+                data["logHash"] = records[number]["hash"]
+        ledger = chained([*ledger, record])
+        heads[record.get("hash")] = ledger[-1]["hash"]
+    return {**files, LEDGER: joined(ledger)}
+
+
+def with_head(record: Record, heads: dict[object, object]) -> Record:
+    """A record whose `ledgerHead` follows what the ledger's record is now called."""
+    data = record.get("data")
+    if isinstance(data, dict) and data.get("ledgerHead") in heads:
+        return {**record, "data": {**data, "ledgerHead": heads[data["ledgerHead"]]}}
+    return record
+
+
+def marker(body: Record) -> bytes:
+    """A completion marker with a right checksum."""
+    text = canonical({name: value for name, value in body.items() if name != "checksum"})
+    checksum = hashlib.sha256(b"offpipe marker v1\n" + text).hexdigest()
+    return b'%b,"checksum":"%b"}\n' % (text[:-1], checksum.encode())

@@ -1,0 +1,156 @@
+"""Broken specs, made systematically from docs/spec-v1.schema.json and a spec that uses every field of it.
+
+Each case is a spec, or the bytes of a spec file. Nothing here knows how offpipe reads one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from golden_calls import ROOT, Call, answers, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA = ROOT / "docs" / "spec-v1.schema.json"
+INVALID = ROOT / "pipelines" / "invalid"
+VALUES = {"null": None, "true": True, "7": 7, "7.5": 7.5, '"text"': "text", "[]": [], "{}": {}}
+
+At = tuple[str | int, ...]
+Spec = dict[str, object]
+
+RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9, "jitter": 0.5,
+         "retryExitCodes": [75, "SIGKILL"], "retryOnTimeout": True, "maxTotalSeconds": 60}  # fmt: skip
+SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
+          "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
+          "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}}  # fmt: skip
+FIRST = {"name": "first", "$schema": "x", "description": "one", "processor": "run.sh", "args": ["{inputs.text}", "b"],
+         "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"}, "needs": [], "params": {"p": 1},
+         "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"}, **SHARED}  # fmt: skip
+SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
+          "outputs": ["out/second.txt"]}  # fmt: skip
+FULL: Spec = {
+    "$schema": "x", "specVersion": 1, "name": "full", "description": "every field", "root": ".", "stateDir": "st",
+    "locksDir": "lk", "processorIdentity": "content",
+    "offline": {"bannedImports": ["a.b"], "allowImports": ["http"], "onAttempt": "record"},
+    "defaults": SHARED, "stages": [FIRST, SECOND],
+}  # fmt: skip
+
+
+def changed(at: At, value: object) -> Spec:
+    """FULL with another value at `at`; the class `Missing` for none."""
+    spec = json.loads(json.dumps(FULL))  # which takes apart what FULL has twice
+    inner: object = spec
+    for step in at[:-1]:
+        inner = inner[step]  # type: ignore[index]
+    if value is Missing:
+        del inner[at[-1]]  # type: ignore[attr-defined]
+    else:
+        inner[at[-1]] = value  # type: ignore[index]
+    return spec
+
+
+class Missing:
+    """Stands for no value at all."""
+
+
+# ---- from the schema -------------------------------------------------------------------------------------------------
+
+
+def records(schema: dict, value: object, at: At = ()) -> Iterator[tuple[At, dict, dict]]:
+    """Every object with known fields: where it is in FULL, its schema, and what FULL has there."""
+    if isinstance(value, list):
+        for index, member in enumerate(value[:1]):  # the second stage is there for what goes between stages
+            yield from records(schema.get("items", {}), member, (*at, index))
+    elif isinstance(value, dict) and "properties" in schema:
+        lacking = schema["properties"].keys() - value.keys() - {"command"}
+        assert not lacking, f"FULL has no {lacking} at {at}"
+        yield at, schema, value
+        for name, field in schema["properties"].items():
+            yield from records(field, value.get(name), (*at, name))
+
+
+def by_schema() -> Iterator[tuple[str, Spec]]:
+    for at, schema, value in records(json.loads(SCHEMA.read_bytes()), FULL):
+        shown = pointer(at)
+        yield f"{shown}: unknown field", changed((*at, "zzz"), 1)
+        yield f"{shown}: near a field", changed((*at, f"{next(iter(value))}s"), 1)
+        yield f"{shown}: x- field", changed((*at, "x-own"), {"a": [None]})
+        for name in value:
+            yield f"{pointer((*at, name))}: missing", changed((*at, name), Missing)
+        for kind, other in VALUES.items():
+            yield f"{shown}: every field is {kind}", changed(at, dict.fromkeys(value, other)) if at else all_of(other)
+        for name, field in schema["properties"].items():
+            for kind, other in odd_values(field):
+                yield f"{pointer((*at, name))}: {kind}", changed((*at, name), other)
+
+
+def all_of(value: object) -> Spec:
+    return {name: FULL["stages"] if name == "stages" else value for name in FULL}
+
+
+def odd_values(field: dict) -> Iterator[tuple[str, object]]:
+    """Values at, and beyond, each bound that a field's schema has."""
+    for one in field.get("anyOf", [field]):
+        for bound, step in (("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)):
+            if bound in one:
+                yield f"beyond {bound}", one[bound] + step
+        if "minimum" in one:
+            yield "at minimum", one["minimum"]
+        if one.get("type") == "integer":
+            yield "whole float", 3.0
+            yield "as text", "3"
+        if "enum" in one or "const" in one:
+            yield "nearly one of them", f"{one.get('const', one.get('enum', [''])[0])}x"
+        yield from odd_texts(one)
+        if one.get("type") == "array":
+            yield "odd members", [None, 7, "", "ok", "a\0b", "a b", ["x"]]
+        if "additionalProperties" in one and "properties" not in one:
+            yield "odd members", {"": 1, "a b": "x", "ok": "x", "7up": None, "PIPELINE_X": "x", "nul": "a\0b"}
+
+
+def odd_texts(one: dict) -> Iterator[tuple[str, object]]:
+    if one.get("type") == "string":
+        yield from (("empty", ""), ("a number as text", "7"), ("control character", "a\nb"), ("NUL", "a\0b"))
+        yield from (("not ASCII", "ü"), ("space", "a b"), ("very long", "n" * 5000), ("101 long", "n" * 101))
+
+
+def pointer(at: At) -> str:
+    return "#" + "".join(f"/{step}" for step in at)
+
+
+# ---- the record ------------------------------------------------------------------------------------------------------
+
+
+def record(place: Path) -> list[dict[str, object]]:
+    """What `plan` says of each spec, and `validate` and `graph` of those in pipelines/invalid."""
+    from golden_cross import across_stages, odd_files
+
+    cases = [*by_schema(), *across_stages()]
+    named, calls = [], []
+    for number, (name, spec) in enumerate([*cases, *odd_files()]):
+        directory = place / str(number)
+        directory.mkdir()
+        lay_out(directory)
+        content = spec if isinstance(spec, bytes) else json.dumps(spec).encode()
+        (directory / "spec.json").write_bytes(content)
+        named.append(name)
+        calls.append(Call(["plan", "--json", "spec.json"], str(directory)))
+    for path in sorted(INVALID.glob("*.json")):
+        for verb in (["plan", "--json"], ["validate"], ["graph"]):
+            named.append(f"{path.name}: {verb[0]}")
+            calls.append(Call([*verb, f"pipelines/invalid/{path.name}"], str(ROOT)))
+    return [{"case": name, **outcome(answer)} for name, answer in zip(named, answers(calls), strict=True)]
+
+
+def lay_out(directory: Path) -> None:
+    """What the stages of FULL and of the other specs read."""
+    (directory / "in.txt").write_text("a\n")
+    (directory / "run.sh").write_text("#!/bin/sh\n")
+    (directory / "run.sh").chmod(0o755)
+    (directory / "plain.sh").write_text("#!/bin/sh\n")
+    (directory / "dir").mkdir()
+    (directory / "link").symlink_to("dir")
+    (directory / "out-link").symlink_to("/tmp")

@@ -1,0 +1,27 @@
+"""How golden files are spelled: a case a line, or indented where a value is too long for a line."""
+
+from __future__ import annotations
+
+import json
+
+WIDTH = 120
+
+
+def spelled(cases: list[object]) -> str:
+    return "".join(f"{lines(case)}\n" for case in cases)
+
+
+def lines(value: object, indent: str = "", before: int = 0) -> str:
+    """A JSON value on one line if it fits, else one line for each member; `before` is the width of what stands left."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or not value or len(indent) + before + len(flat) <= WIDTH:
+        return flat
+    deeper = f"{indent} "
+    if isinstance(value, list):
+        members = [lines(one, deeper) for one in value]
+    else:
+        names = {name: f"{json.dumps(name, ensure_ascii=False)}: " for name in value}
+        members = [names[name] + lines(one, deeper, len(names[name])) for name, one in value.items()]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    inside = f",\n{deeper}".join(members)
+    return f"{start}\n{deeper}{inside}\n{indent}{end}"

@@ -1,0 +1,183 @@
+"""A state directory damaged in a few hundred ways: which file, line and field `verify` names, and what runs do.
+
+The directory is made by the code at hand; that of a killed run is the one that 0.1 left in tests/formats/v1.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from golden_calls import ROOT, Answer, Call, Program, outcome
+from golden_damage import damages, damages_of_killed
+from golden_seals import LEDGER, Files, parsed
+from golden_stories import ASKS, LINES, ONE, define, shell
+from golden_story import Story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KILLED = ROOT / "tests" / "formats" / "v1" / "killed" / "state"
+JUDGE = '[ -e good ] || exit 3; cp "$1" "$0"'
+
+
+def make(place: Path) -> Story:
+    """Two runs with every event there is, and one with nothing to do; nothing is wrong with it."""
+    story = Story(place / "made")
+    story.write("in.txt", LINES)
+    story.write("asks.py", ASKS)
+    asks = {"name": "asks", "processor": "asks.py", "inputs": ["in.txt"], "outputs": {"out": "out/asks.txt"}}
+    stages = [
+        shell("sort", 'sort "$1" >"$0"', "in.txt", "out/sort.txt"),
+        {**asks, "offline": {"onAttempt": "record"}, "needs": ["sort"]},
+        shell("judge", JUDGE, "out/asks.txt", "out/judge.txt"),
+        shell("tree", 'mkdir "$0" && cp "$1" "$0/copy"', "out/judge.txt", "out/tree/"),
+    ]
+    define(story, *stages, offline={"allowImports": ["socket"]})
+    run(story, 1, "--run-id=one")
+    with (story.root / "state/audit_one.jsonl").open("ab") as torn:
+        torn.write(b'{"data":{"attempt":1')
+    story.write("good", "")
+    run(story, 0, "-f")
+    story.write("in.txt", LINES.replace("line 2", "line two"))
+    run(story, 0, "--run-id=two")
+    run(story, 0, "--run-id=three")
+    return story
+
+
+def run(story: Story, code: int, *words: str) -> None:
+    with story.running("run", "spec.json", "-q", *words, *ONE) as process:
+        _, err = process.communicate()
+    assert process.returncode == code, err
+
+
+def record(place: Path) -> list[dict[str, object]]:
+    with Program() as program:
+        story = make(place)
+        found = [
+            verified(program, place / f"a{number}", *case)
+            for number, case in enumerate(damages(read(story.root / "state")))
+        ]
+        killed = list(damages_of_killed(read(KILLED)))
+        found += [
+            verified(program, place / f"k{number}", f"killed: {name}", files)
+            for number, (name, files) in enumerate(killed)
+        ]
+        found += with_outputs(program, story)
+        found += odd_kinds(program, story)
+        run(story, 0)
+        return [*found, *mended_by_runs(program, story)]
+
+
+def read(state: Path) -> Files:
+    return {
+        path.name: path.read_bytes() for path in sorted(state.iterdir()) if path.is_file() and path.name != "files.json"
+    }
+
+
+def verified(program: Program, directory: Path, name: str, files: Files) -> dict[str, object]:
+    (directory / "state").mkdir(parents=True)
+    for file, content in files.items():
+        (directory / "state" / file).write_bytes(content)
+    found = {"case": name, **findings(program.answer(Call(["verify", "--json", "state"], str(directory))))}
+    shutil.rmtree(directory)
+    return found
+
+
+def findings(answer: Answer) -> dict[str, object]:
+    """Exit code and places, as `FILE:LINE:FIELD`."""
+    value, shown = answer.json(), outcome(answer)
+    if not isinstance(value, dict) or "damage" not in value:
+        return shown
+    found = sorted(value["damage"], key=lambda one: one["file"])  # files come in no order
+    shown["damage"] = [":".join(str(one[part]) for part in ("file", "line", "field")) for one in found]
+    shown |= {
+        "more": value["moreDamage"],
+        "incomplete": files_of(value["incomplete"]),
+        "notes": files_of(value["notes"]),
+    }
+    return {name: one for name, one in shown.items() if one or name == "exit"}
+
+
+def files_of(remarks: list[dict[str, object]]) -> list[object]:
+    return sorted(one["file"] for one in remarks)
+
+
+def with_outputs(program: Program, story: Story) -> Iterator[dict[str, object]]:
+    """Outputs changed behind the runner's back, and heads that are expected."""
+
+    def ask(name: str, *words: str) -> dict[str, object]:
+        return {
+            "case": name,
+            **findings(program.answer(Call(["verify", "--json", *words, "spec.json"], str(story.root)))),
+        }
+
+    heads = [record["hash"] for record in parsed((story.root / "state" / LEDGER).read_bytes())]
+    for name, head in (
+        ("last", heads[-1]),
+        ("older", heads[0]),
+        ("unknown", "a" * 64),
+        ("upper case", heads[-1].upper()),
+    ):
+        yield ask(f"the {name} head is expected", "--expect-head", head)
+    for run_id in ("one", "three", "nobody"):
+        yield ask(f"only run {run_id}", "--run", run_id)
+    yield ask("outputs as they were", "--outputs")
+    output = story.root / "out/sort.txt"
+    before = output.stat()
+    output.write_bytes(output.read_bytes().replace(b"line", b"LINE"))
+    os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
+    yield ask("an output edited, its time restored", "--outputs")
+    yield ask("an output edited, not looked at")
+    output.unlink()
+    yield ask("an output removed", "--outputs")
+    output.symlink_to("asks.txt")
+    yield ask("an output that is a link", "--outputs")
+    (story.root / "out/tree/more").write_text("x")
+    yield ask("a file more in a directory", "--outputs")
+
+
+def odd_kinds(program: Program, story: Story) -> Iterator[dict[str, object]]:
+    """Something else in the place of a state file: what `verify` and `plan` say."""
+    for name in (LEDGER, "audit_two.jsonl", "metrics_two.json", "stage_sort.json", "files.json"):
+        path = story.root / "state" / name
+        kept = path.read_bytes()
+        for kind, make in {
+            "FIFO": os.mkfifo,
+            "directory": os.mkdir,
+            "link": lambda at: os.symlink("nowhere", at),
+        }.items():
+            path.unlink()
+            make(path)
+            for verb in ("verify", "plan"):
+                answer = program.answer(Call([verb, "--json", "spec.json"], str(story.root)))
+                yield {"case": f"{name} is a {kind}: {verb}", **findings(answer)}
+            path.rmdir() if kind == "directory" else path.unlink()
+            path.write_bytes(kept)
+
+
+def mended_by_runs(program: Program, story: Story) -> Iterator[dict[str, object]]:
+    """What a run, and the one behind it, make of what can be lost, and of a ledger and a log that cannot."""
+    other_marker = (story.root / "state/stage_tree.json").read_bytes()
+    for name in ("state/stage_sort.json", "state/progress_sort.json", "state/files.json", ".offpipe/noop-spec.json",
+                 "locks/pipeline.lock", "state/audit_two.jsonl", f"state/{LEDGER}"):  # fmt: skip
+        for what, content in {
+            "empty": b"",
+            "no JSON": b"\xff{",
+            "of another stage": other_marker,
+            "a FIFO": None,
+        }.items():
+            path = story.root / name
+            kept = path.read_bytes() if path.exists() else None
+            path.unlink(missing_ok=True)
+            os.mkfifo(path) if content is None else path.write_bytes(content)
+            for time in ("first", "second"):
+                answer = program.answer(Call(["run", "--json", *ONE, "spec.json"], str(story.root)))
+                stages = (answer.json() or {}).get("stages", {})
+                ran = [stage for stage, result in stages.items() if result["status"] != "skipped"]
+                yield {"case": f"{name} is {what}: {time} run", **outcome(answer), "ran": ran}
+            if LEDGER in name or not path.exists():
+                path.unlink(missing_ok=True)
+                path.write_bytes(kept) if kept is not None else None
