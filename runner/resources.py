@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
-
-from runner.values import Value
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from runner.spec.model import Resources
+
 TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
 
 
-class Needs(Protocol):
-    """What a stage says that it needs (spec.model.Resources)."""
-
-    @property
-    def cpus(self) -> float | None: ...
-    @property
-    def memory_mib(self) -> int | None: ...
-
-
-class Capacity(Value):
+class Capacity(NamedTuple):
     """What there is to give: cpus, MiB of memory, and how many stages at once (`-j`)."""
 
     cpus: float
     memory_mib: float
     jobs: int
 
-    def admit(self, running: Iterable[Needs], candidate: Needs) -> bool:
+    def admit(self, running: Iterable[Resources], candidate: Resources) -> bool:
         """Whether `candidate` may start beside what runs. Alone it always may; without cpus it counts as 1.
 
         A stage that says nothing of memory counts as none: what it takes is unknown, and must not stop others.

@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner.hashing import hasher
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-
-class RetryPolicy(Protocol):
-    """What the spec says about retries (spec.model.Retry)."""
-
-    @property
-    def delays(self) -> float | tuple[float, ...]: ...
-    @property
-    def multiplier(self) -> float: ...
-    @property
-    def max_delay_seconds(self) -> float: ...
-    @property
-    def jitter(self) -> float: ...
-    @property
-    def retry_exit_codes(self) -> Collection[int]: ...
-    @property
-    def retry_signals(self) -> Collection[int]: ...
-    @property
-    def max_total_seconds(self) -> float | None: ...
+    from runner.spec.model import Retry
 
 
 def is_retryable(
-    retry: RetryPolicy,
-    *,
-    code: int | None,
-    signal: int | None,
-    timed_out: bool,
-    sent: bool,
-    retry_on_timeout: bool,
+    retry: Retry, *, code: int | None, signal: int | None, timed_out: bool, sent: bool, retry_on_timeout: bool
 ) -> bool:
     """Whether an attempt that ended so may be tried again.
 
@@ -51,7 +26,7 @@ def is_retryable(
     return code in retry.retry_exit_codes if signal is None else signal in retry.retry_signals
 
 
-def delay_before(retry: RetryPolicy, attempt: int, seed: str) -> float:
+def delay_before(retry: Retry, attempt: int, seed: str) -> float:
     """Seconds to wait before attempt 2, 3, ...: drawn evenly from `[(1 - jitter) * d, d]`, the same for the same seed.
 
     With jitter 1 that is "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015),
@@ -62,12 +37,12 @@ def delay_before(retry: RetryPolicy, attempt: int, seed: str) -> float:
     return _longest(retry, attempt) * (1.0 - retry.jitter * fraction)
 
 
-def may_start(retry: RetryPolicy, *, elapsed: float, delay: float) -> bool:
+def may_start(retry: Retry, *, elapsed: float, delay: float) -> bool:
     """Whether an attempt after `delay` still begins within `maxTotalSeconds`; `elapsed` counts from the first start."""
     return retry.max_total_seconds is None or elapsed + delay <= retry.max_total_seconds
 
 
-def _longest(retry: RetryPolicy, attempt: int) -> float:
+def _longest(retry: Retry, attempt: int) -> float:
     """The delay before jitter: `delay * multiplier ** n`, or the n-th of a list whose last value repeats."""
     before = attempt - 2
     if isinstance(retry.delays, tuple):

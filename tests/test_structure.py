@@ -72,8 +72,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "results": LEAVES,
     "settled": (),
     "values": (),
-    "retry": ("errors", "hashing"),
-    "resources": ("errors", "values"),
+    "retry": ("errors", "hashing", "spec.model"),
+    "resources": ("errors", "spec.model"),
     "spec": (*LEAVES, "spec"),
     "decide": (*LEAVES, "spec", "decide", "plan"),
     "contain": (*LEAVES, "contain"),
@@ -144,7 +144,7 @@ PROTOCOLS = {
     "runner.api.running.Listener": "the display's, and none",
 }
 STILL_PROTOCOLS = {  # with one implementation each
-    *("runner.decide.code.Scan", "runner.decide.targets.Bans", "runner.retry.RetryPolicy", "runner.resources.Needs"),
+    *("runner.decide.code.Scan", "runner.decide.targets.Bans"),
     "runner.contain.enforcement.Resources",
 }
 

@@ -1,28 +1,18 @@
 """The policy of retries, without a clock."""
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.retry import delay_before, is_retryable, may_start
+from runner.spec.model import Retry
 
-
-@dataclass
-class Policy:
-    delays: float | tuple[float, ...] = 1.0
-    multiplier: float = 2.0
-    max_delay_seconds: float = 60.0
-    jitter: float = 1.0
-    retry_exit_codes: frozenset[int] = frozenset({75})
-    retry_signals: frozenset[int] = frozenset({9})
-    max_total_seconds: float | None = None
+POLICY = Retry(retry_signals=frozenset({9}))
 
 
 def retryable(*, code=None, signal=None, timed_out=False, sent=False, retry_on_timeout=False):
     return is_retryable(
-        Policy(), code=code, signal=signal, timed_out=timed_out, sent=sent, retry_on_timeout=retry_on_timeout
+        POLICY, code=code, signal=signal, timed_out=timed_out, sent=sent, retry_on_timeout=retry_on_timeout
     )
 
 
@@ -46,18 +36,18 @@ def test_time_outs_are_retried_when_asked_for_whatever_the_program_answered():
 
 
 def test_delays_grow_up_to_the_maximum():
-    policy = Policy(delays=0.5, max_delay_seconds=3.0, jitter=0.0)
+    policy = Retry(delays=0.5, max_delay_seconds=3.0, jitter=0.0)
     assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 5, 1000)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
 def test_the_last_of_a_list_repeats_and_is_capped_too():
-    policy = Policy(delays=(1.0, 5.0, 100.0), jitter=0.0)
+    policy = Retry(delays=(1.0, 5.0, 100.0), jitter=0.0)
     assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 9)] == [1.0, 5.0, 60.0, 60.0]
 
 
 def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
-    assert delay_before(Policy(max_delay_seconds=90.0, multiplier=10.0, jitter=0.0), 1000, "s") == 90.0
-    assert delay_before(Policy(delays=0.0, multiplier=10.0), 1000, "s") == 0.0
+    assert delay_before(Retry(max_delay_seconds=90.0, multiplier=10.0, jitter=0.0), 1000, "s") == 90.0
+    assert delay_before(Retry(delays=0.0, multiplier=10.0), 1000, "s") == 0.0
 
 
 @given(
@@ -69,8 +59,8 @@ def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
     seed=st.text(),
 )
 def test_delay_lies_between_its_bounds_and_depends_on_nothing_else(delay, multiplier, cap, jitter, attempt, seed):
-    policy = Policy(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=jitter)
-    longest = delay_before(Policy(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, "")
+    policy = Retry(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=jitter)
+    longest = delay_before(Retry(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, "")
     drawn = delay_before(policy, attempt, seed)
     assert (1 - jitter) * longest * (1 - 1e-12) <= drawn <= longest
     assert longest <= cap
@@ -78,15 +68,15 @@ def test_delay_lies_between_its_bounds_and_depends_on_nothing_else(delay, multip
 
 
 def test_draws_fill_the_whole_range_evenly():
-    drawn = [delay_before(Policy(), 2, f"run/stage-{number}") for number in range(4000)]
+    drawn = [delay_before(Retry(), 2, f"run/stage-{number}") for number in range(4000)]
     quarters = [sum(low <= value < low + 0.25 for value in drawn) for low in (0.0, 0.25, 0.5, 0.75)]
     assert all(850 < quarter < 1150 for quarter in quarters)
 
 
 @pytest.mark.parametrize(("elapsed", "delay", "starts"), [(9.0, 1.0, True), (9.0, 1.001, False), (11.0, 0.0, False)])
 def test_no_attempt_starts_after_the_total(elapsed, delay, starts):
-    assert may_start(Policy(max_total_seconds=10.0), elapsed=elapsed, delay=delay) is starts
+    assert may_start(Retry(max_total_seconds=10.0), elapsed=elapsed, delay=delay) is starts
 
 
 def test_without_a_total_any_attempt_may_start():
-    assert may_start(Policy(), elapsed=1e9, delay=1e9)
+    assert may_start(Retry(), elapsed=1e9, delay=1e9)
