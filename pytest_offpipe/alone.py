@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.sandbox import code_of, lay_out
 from runner.decide.inputs import InputResolver
-from runner.spec.effective import effective_spec
+from runner.spec.model import effective_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

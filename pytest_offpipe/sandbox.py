@@ -138,7 +138,7 @@ class Source:
     def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
         """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
         if self._inputs is not None:
-            smaller = self.spec.replace(root=self._inputs, workspace=self._inputs)
+            smaller = self.spec._replace(root=self._inputs, workspace=self._inputs)
             try:
                 yield from self._matches(build_graph(smaller), stage, name)
             except InputError:

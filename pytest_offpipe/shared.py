@@ -29,9 +29,9 @@ from runner.api.programs import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
 from runner.paths import StatePaths
-from runner.spec.effective import effective_spec
 from runner.spec.graph import select
 from runner.spec.load import load_spec
+from runner.spec.model import effective_spec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

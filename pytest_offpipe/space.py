@@ -11,8 +11,8 @@ from pytest_offpipe.giving import lay_inputs
 from pytest_offpipe.sandbox import Source, discard, lay_out
 from pytest_offpipe.snapshot import snapshot
 from runner.errors import Fault, InputError, UsageError
-from runner.spec.effective import effective_spec
 from runner.spec.graph import build_graph
+from runner.spec.model import effective_spec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

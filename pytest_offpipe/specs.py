@@ -97,7 +97,7 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
     if isinstance(given.get("root", ""), str):
         content["root"] = os.path.relpath(home.parent / given.get("root", ""), scratch)
     written.write_text(json.dumps(content, indent=1, default=os.fspath), encoding="utf-8")
-    return load_spec(str(written)).replace(path=str(home))
+    return load_spec(str(written))._replace(path=str(home))
 
 
 def find_stage(spec: Spec, name: str) -> Stage:

@@ -125,7 +125,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(181, 15_583, 147_452, 35),
+    "runner": Size(175, 15_383, 145_740, 35),
     "pytest_offpipe": Size(51, 4_079, 38_839, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
@@ -135,7 +135,6 @@ STILL_IN_CYCLES = {
     "runner.decide": ("modules", "targets", "sources", "syntax"),
     "runner.display": ("live", "news", "progress"),
     "runner.sdk": ("context", "job"),
-    "runner.spec": ("effective", "model"),
     "pytest_offpipe": (*("checks", "checks.case", "collect", "confined", "disks", "lab", "session"),),
 }
 PROTOCOLS = {

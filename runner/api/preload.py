@@ -33,7 +33,6 @@ NEEDED = (
     "runner.record.recovery",
     "runner.record.removal",
     "runner.resources",
-    "runner.spec.effective",
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
 THREADS = ("queue", "threading")  # by which outputs are made durable

@@ -12,7 +12,7 @@ from runner.hashing import sha256_of
 from runner.plan.dependencies import Dependencies
 from runner.record import files
 from runner.record.seal import PLAIN
-from runner.spec.index import parents
+from runner.spec.locations import parents
 
 if TYPE_CHECKING:
     from runner.api.session import Session

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.record.state import read_marker
-from runner.spec.index import parents
+from runner.spec.locations import parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

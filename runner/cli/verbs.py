@@ -176,7 +176,7 @@ def doctor(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: A
 
 def schema(asked: Invocation, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Print the JSON Schema."""
-    from runner.spec.schema import schema_text
+    from runner.spec.fields import schema_text
 
     stdout.write(schema_text())
     return EXIT_OK

@@ -1,37 +1,22 @@
-"""From walked JSON to values: defaults are merged, lists get names, paths one spelling. Touches no disk."""
+"""From walked JSON to values: defaults are merged, paths in lists get names, and all paths one spelling. Pure."""
 
 from __future__ import annotations
 
-import os.path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from runner.spec.fields import CHECKPOINT, LABEL, OFFLINE, RESOURCES, RETRY, STAGE
+from runner.spec.checks import check_glob, check_stem, check_variable
+from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, STAGE
 from runner.spec.kinds import Finding
-from runner.spec.locations import from_root, normal
+from runner.spec.locations import from_root, normal, stem
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Stage
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
-    Json = Mapping[str, object]
+    Json = Mapping[str, Any]  # the walk has checked each field's type; a cast for each again would slow every load
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
-
-
-Built = TypeVar("Built")
-
-
-class _Section(Generic[Built]):
-    """One of retry, checkpoint, resources: the defaults for all stages, and the value of those that say no more."""
-
-    def __init__(self, defaults: Json, name: str, build: Callable[[Json], Built]) -> None:
-        self._build = build
-        self.defaults = cast("Json", defaults.get(name, {}))
-        self._shared = build(self.defaults)
-
-    def of(self, given: Json | None) -> Built:
-        return self._shared if given is None else self._build({**self.defaults, **given})
 
 
 class StageBuilder:
@@ -40,117 +25,95 @@ class StageBuilder:
     def __init__(self, defaults: Json, offline: Json, root: str, findings: list[Finding]) -> None:
         self._root = root
         self._findings = findings
-        self._defaults = defaults
+        self._defaults = {**STAGE.defaults, **defaults}
         self._on_attempt = offline.get("onAttempt", OFFLINE.defaults["onAttempt"])
-        self._retry = _Section(defaults, "retry", build_retry)
-        self._checkpoint = _Section(defaults, "checkpoint", build_checkpoint)
-        self._resources = _Section(defaults, "resources", build_resources)
-        self._env = cast("dict[str, str]", defaults.get("env", {}))
-        self._timeout = defaults.get("timeoutSeconds")
-        self._fresh = defaults.get("freshInterpreter", STAGE.defaults["freshInterpreter"])
-        self._retries_timeout = self._retry_on_timeout({})
+        # Stages that say nothing of a section share its value.
+        self._sections = {name: build(defaults.get(name, {})) for name, build in _SECTIONS.items()}
+        self._retry_on_timeout = _retry_on_timeout(self._defaults)
 
     def build(self, index: int, given: Json) -> Stage:
-        # The walk has seen that each field has its type; to say it again in a cast a field would slow every load.
-        get = cast("Callable[..., Any]", given.get)
+        own = {**self._defaults, **given}
         says_timeout = "retry" in given or "retryOnTimeout" in given
         return Stage(
             index=index,
-            name=get("name", ""),
-            outputs=self._paths(index, "outputs", get("outputs"), normal),
-            inputs=self._paths(index, "inputs", get("inputs"), self._from_root),
-            processor=self._processor(get("processor")),
-            args=tuple(get("args", ())),
-            command=tuple(get("command")) if "command" in given else None,
-            needs=tuple(get("needs", ())),
-            params=dict(get("params", ())),
-            env={**self._env, **get("env", {})},
-            stdin=get("stdin"),
-            stdout=get("stdout"),
-            retry=self._retry.of(get("retry")),
-            checkpoint=self._checkpoint.of(get("checkpoint")),
-            resources=self._resources.of(get("resources")),
-            timeout_seconds=get("timeoutSeconds", self._timeout),
-            retry_on_timeout=self._retry_on_timeout(given) if says_timeout else self._retries_timeout,
-            fresh_interpreter=get("freshInterpreter", self._fresh),
-            on_attempt=get("offline", {}).get("onAttempt", self._on_attempt),
-            description=get("description", ""),
+            name=own.get("name", ""),
+            outputs=self._paths(index, "outputs", own.get("outputs", {})),
+            inputs=self._paths(index, "inputs", own["inputs"]),
+            processor=self._processor(own.get("processor")),
+            args=tuple(own["args"]),
+            command=tuple(own["command"]) if "command" in own else None,
+            needs=tuple(own["needs"]),
+            params=dict(own["params"]),
+            env={**self._defaults.get("env", {}), **own.get("env", {})},
+            stdin=own.get("stdin"),
+            stdout=own.get("stdout"),
+            retry=self._section("retry", given),
+            checkpoint=self._section("checkpoint", given),
+            resources=self._section("resources", given),
+            timeout_seconds=own.get("timeoutSeconds"),
+            retry_on_timeout=_retry_on_timeout(given, self._defaults) if says_timeout else self._retry_on_timeout,
+            fresh_interpreter=own["freshInterpreter"],
+            on_attempt=given.get("offline", {}).get("onAttempt", self._on_attempt),
+            description=own["description"],
             extensions=extensions(given),
         )
 
-    def _from_root(self, path: str) -> str:
-        return from_root(path, self._root)
+    def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
+        if name not in given:
+            return self._sections[name]
+        return _SECTIONS[name]({**self._defaults.get(name, {}), **given[name]})
 
     def _processor(self, written: str | None) -> str | None:
-        if written is None or written.startswith(READY_MADE):
-            return written
-        return from_root(written, self._root)
+        return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
 
-    def _retry_on_timeout(self, given: Json) -> bool:
-        """What stands nearest to the stage holds: the stage, its retry, the defaults, their retry."""
-        for place in (given, _section(given, "retry"), self._defaults, self._retry.defaults):
-            if "retryOnTimeout" in place:
-                return cast(bool, place["retryOnTimeout"])
-        return cast(bool, RETRY.defaults["retryOnTimeout"])
-
-    def _paths(self, index: int, field: str, given: object, spell: Callable[[str], str]) -> dict[str, str]:
-        if isinstance(given, dict):
-            return {name: spell(path) for name, path in given.items()}
-        named: dict[str, str] = {}
-        for position, path in enumerate(cast("list[str]", given or ())):
-            name = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
-            at = ("stages", index, field, position)
-            hint = f'give names: "{field}": {{"NAME": "{path}"}}'
-            if LABEL.check(name):
-                self._findings.append(Finding(at, f'"{name}", the stem of the path, can be no name', hint))
-            elif name in named:
-                self._findings.append(Finding(at, f'two paths have the stem "{name}", which is their name', hint))
-            else:
-                named[name] = spell(path)
-        return named
+    def _paths(self, index: int, field: str, given: dict[str, str] | list[str]) -> dict[str, str]:
+        """Return inputs or outputs by name, in their one spelling; those in a list are named by their stems."""
+        paths: dict[str, str] = {}
+        variables: dict[str, str] = {}
+        for step, written in given.items() if isinstance(given, dict) else enumerate(given):
+            name = step if isinstance(step, str) else stem(written)
+            path = from_root(written, self._root) if field == "inputs" else normal(written)
+            flaws = [*check_stem(name, field, written, paths)] if name is not step else []
+            if not flaws:
+                paths[name] = path
+                flaws = [*check_variable(name, variables), *(check_glob(written, path) if field == "inputs" else ())]
+            self._findings += [Finding(("stages", index, field, step), *flaw) for flaw in flaws]
+        return paths
 
 
-def build_retry(given: Json) -> Retry:
-    """Return the policy that `given`, defaults included in it by key, stands for."""
-    merged = {**RETRY.defaults, **given}
-    delays = cast("float | list[float]", merged["delaySeconds"])
-    codes = cast("list[int | str]", merged["retryExitCodes"])
+def _retry(given: Json) -> Retry:
+    own = {**RETRY.defaults, **given}
+    delays, codes = own["delaySeconds"], own["retryExitCodes"]
     longest = max(delays) if isinstance(delays, list) else delays
     return Retry(
-        attempts=cast(int, merged["attempts"]),
+        attempts=own["attempts"],
         delays=tuple(delays) if isinstance(delays, list) else delays,
-        multiplier=cast(float, merged["multiplier"]),
+        multiplier=own["multiplier"],
         # A delay that was asked for is not cut by a limit that was not.
-        max_delay_seconds=cast(float, merged.get("maxDelaySeconds", max(60.0, longest))),
-        jitter=cast(float, merged["jitter"]),
+        max_delay_seconds=own.get("maxDelaySeconds", max(60.0, longest)),
+        jitter=own["jitter"],
         retry_exit_codes=frozenset(code for code in codes if isinstance(code, int)),
         retry_signals=frozenset(int(getattr(signal, code)) for code in codes if isinstance(code, str)),
-        max_total_seconds=cast("float | None", merged.get("maxTotalSeconds")),
+        max_total_seconds=own.get("maxTotalSeconds"),
     )
 
 
-def build_checkpoint(given: Json) -> Checkpoint:
-    merged = {**CHECKPOINT.defaults, **given}
-    return Checkpoint(
-        every_lines=cast("int | None", merged.get("everyLines")),
-        every_seconds=cast("float | None", merged.get("everySeconds")),
-    )
+_SECTIONS: dict[str, Callable[[Json], Any]] = {
+    "retry": _retry,
+    "checkpoint": lambda given: Checkpoint(**CHECKPOINT.values(given)),
+    "resources": lambda given: Resources(**RESOURCES.values(given)),
+}
 
 
-def build_resources(given: Json) -> Resources:
-    merged = {**RESOURCES.defaults, **given}
-    return Resources(
-        cpus=cast("float | None", merged.get("cpus")),
-        memory_mib=cast("int | None", merged.get("memoryMiB")),
-        io_concurrency=cast("int | None", merged.get("ioConcurrency")),
-        enforce=cast(bool, merged["enforce"]),
-    )
+def _retry_on_timeout(*places: Json) -> bool:
+    """Return what stands nearest to the stage: the stage, its retry, the defaults, their retry."""
+    for place in places:
+        for section in (place, place.get("retry", {})):
+            if "retryOnTimeout" in section:
+                return bool(section["retryOnTimeout"])
+    return bool(RETRY.defaults["retryOnTimeout"])
 
 
 def extensions(given: Json) -> dict[str, object]:
     """Return the user's own keys, which begin with `x-`."""
-    return {key: value for key, value in given.items() if key.startswith("x-")}
-
-
-def _section(given: Json, name: str) -> Json:
-    return cast("Json", given.get(name, {}))
+    return {key: member for key, member in given.items() if key.startswith("x-")}

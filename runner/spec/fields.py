@@ -1,12 +1,13 @@
-"""The table of fields: the one place that says what a spec may hold, in which range, and what holds without it.
+"""The table of fields: what a spec may hold, in which range, and the defaults.
 
-The walk, the defaults, the hints for unknown names and the JSON Schema all read it.
+The walk, the defaults, the effective spec, the hints for unknown names and the JSON Schema all read it.
 """
 
 from __future__ import annotations
 
-from runner.spec.kinds import Anything, Boolean, Choice, Number, Text
-from runner.spec.shapes import Field, ListOf, MapOf, OneOf, Record
+import json
+
+from runner.spec.kinds import Anything, Boolean, Choice, Field, ListOf, MapOf, Number, OneOf, Record, Text
 
 SPEC_VERSION = 1
 DAY = 86_400
@@ -132,3 +133,21 @@ SPEC = Record(
         "stages": Field(ListOf(STAGE, least=1), "The stages, in any order.", required=True),
     }
 )
+
+
+def json_schema() -> dict[str, object]:
+    """Return the JSON Schema of a spec, draft 2020-12, for editors and other tools.
+
+    It checks each value by itself. Only loading checks what names refer to and where paths lead. To JSON Schema 3.0 is
+    an integer; a spec has to write 3.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "offpipe pipeline, version 1",
+        **SPEC.schema(),
+    }
+
+
+def schema_text() -> str:
+    """Return the schema as the text that `schema` prints and docs/spec-v1.schema.json holds."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=True) + "\n"

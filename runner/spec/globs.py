@@ -1,12 +1,21 @@
 """Globs over relative paths: `*`, `?`, `[...]` stay within one name, `**` crosses directories, nothing hidden matches.
 
-A leaf, pure: whether a file literally named like the pattern wins is for those to say who know which files there are.
+Pure. Whether a file that is literally named like a pattern comes first, only those can say who know the files; for
+outputs `OutputIndex` does.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from runner.spec.locations import parents, starting_with
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.spec.model import Stage
 
 _MAGIC = re.compile(r"[*?]|\[(?!!\])!?[^/][^\]/]*\]")
 _NOT_HIDDEN = r"(?!\.)"
@@ -95,3 +104,55 @@ def _wildcard_expression(wildcard: str) -> str:
     except re.error:
         escaped = re.escape(members)  # a range such as [z-a]: its characters, since no file lies between
     return f"(?!/)[{'^' if negated else ''}{escaped}]"
+
+
+class OutputIndex:
+    """All outputs of a pipeline, and which of them an input means. `producers`: output path -> (stage, output name).
+
+    The first to declare an output is its producer. Outputs are kept sorted, so that a glob or a directory looks only at
+    those that begin with its literal prefix.
+    """
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self.producers: dict[str, tuple[str, str]] = {}
+        for stage in stages:
+            for name, path in stage.outputs.items():
+                self.producers.setdefault(path, (stage.name, name))
+        self._sorted = sorted(self.producers)
+        self._directories = {path for path in self._sorted if path.endswith("/")}
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def matches(self, pattern: str) -> tuple[str, ...]:
+        """Return the outputs that an input means: itself, before anything else, or what lies in, over or matches it."""
+        if pattern in self.producers:
+            return (pattern,)
+        found = self._known.get(pattern)
+        if found is None:
+            found = self._known[pattern] = tuple(self._matches(pattern))
+        return found
+
+    def _matches(self, pattern: str) -> Iterator[str]:
+        if is_glob(pattern):
+            prefix = literal_prefix(pattern)
+            # Outputs over the literal part are not among those that begin with it, except the one that just is it.
+            yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
+            for path in starting_with(self._sorted, prefix):
+                if self._may_match(path, pattern):
+                    yield path
+        else:
+            yield from self._enclosing(pattern)
+            if pattern.endswith("/"):
+                yield from starting_with(self._sorted, pattern)
+
+    def _may_match(self, path: str, pattern: str) -> bool:
+        """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
+        if path in self._directories and compile_glob_above(pattern).match(path):
+            return True
+        matches = compile_glob(pattern).match
+        if pattern.endswith("/"):
+            return any(matches(f"{parent}/") for parent in parents(path))
+        return path not in self._directories and matches(path) is not None
+
+    def _enclosing(self, path: str) -> Iterator[str]:
+        if self._directories:
+            yield from (parent + "/" for parent in parents(path) if parent + "/" in self._directories)

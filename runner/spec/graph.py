@@ -6,12 +6,11 @@ Every walk is iterative and linear in stages and edges, since a chain may have 1
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.spec.index import OutputIndex
+from runner.spec.globs import OutputIndex
 from runner.spec.words import did_you_mean, show
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
 
-class Graph(Value):
+class Graph(NamedTuple):
     """Stages in the order they can run in, and what leads to what.
 
     `upstream` and `downstream`: stage -> its direct neighbours, in spec order. `feeds`: stage -> input -> the

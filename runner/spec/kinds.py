@@ -1,59 +1,61 @@
-"""Kinds of JSON values: what a field takes. Each one checks a value and describes itself as JSON Schema.
+"""Kinds of JSON values: what a field may hold. Each kind checks a value and describes itself as JSON Schema.
 
-A check builds nothing while all is well, because a spec is walked on every run; findings carry the way to the value
-as keys and indices, and each level puts its own in front.
+Every run walks the whole spec, so a check builds nothing while all is well. A finding holds the keys and indices that
+lead to its value; each level puts its own in front.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.words import did_you_mean, noun_of, show
-from runner.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Schema = dict[str, object]
 
 DEEPEST = 64
 _MANY = 12
+_SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
 
 
-class Finding(Value):
-    """One thing wrong: the keys and indices that lead to it, the fact, and what to do about it."""
+class Finding(NamedTuple):
+    """A fault of a spec: the keys and indices that lead to it, the fact, and what to do about it."""
 
     at: tuple[str | int, ...]
     what: str
     hint: str = ""
 
-    def below(self, step: str | int) -> Finding:
-        return Finding((step, *self.at), self.what, self.hint)
+
+def below(step: str | int, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings of a member as those of the value that holds it."""
+    return [Finding((step, *at), what, hint) for at, what, hint in findings]
 
 
 class Kind:
-    """What a value may be. `noun` names it in messages ("a string")."""
+    """What a value may be. `noun` names it in messages ("a string"); `types` are those that JSON gives it."""
 
     noun = "a value"
+    types: tuple[type, ...] = ()
 
     def takes(self, value: object) -> bool:
         """Whether the value is of the right JSON type, whatever its content."""
-        raise NotImplementedError
+        return isinstance(value, self.types) and isinstance(value, bool) == (bool in self.types)
 
     def check(self, value: object) -> Sequence[Finding]:
         raise NotImplementedError
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> Schema:
         raise NotImplementedError
 
-    def wrong_type(self, value: object) -> list[Finding]:
-        return [Finding((), f"must be {self.noun}, not {noun_of(value)}")]
+    def wrong_type(self, value: object, hint: str = "") -> Sequence[Finding]:
+        return [Finding((), f"must be {self.noun}, not {noun_of(value)}", hint)]
 
 
 class Anything(Kind):
     """Whatever the user likes, in at most `DEEPEST` levels, since encoders recurse."""
-
-    def takes(self, value: object) -> bool:  # noqa: ARG002 - any value will do
-        return True
 
     def check(self, value: object) -> Sequence[Finding]:
         level = [value] if isinstance(value, (dict, list)) else []
@@ -64,7 +66,7 @@ class Anything(Kind):
             level = [child for child in inner if isinstance(child, (dict, list))]
         return [Finding((), f"is nested more than {DEEPEST} levels deep")]
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> Schema:
         return {}
 
 
@@ -72,14 +74,12 @@ class Boolean(Kind):
     """True or false."""
 
     noun = "true or false"
-
-    def takes(self, value: object) -> bool:
-        return value is True or value is False
+    types = (bool,)
 
     def check(self, value: object) -> Sequence[Finding]:
         return () if value is True or value is False else self.wrong_type(value)
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> Schema:
         return {"type": "boolean"}
 
 
@@ -87,27 +87,22 @@ class Number(Kind):
     """A number in a range; `whole` takes no 3.0, `above` excludes the minimum itself, `unit` follows the maximum."""
 
     def __init__(self, least: float, most: float, *, whole: bool = False, above: bool = False, unit: str = "") -> None:
-        self.least = least
-        self.most = most
-        self.above = above
+        self.least, self.most = least, most
+        self.whole, self.above = whole, above
         self.unit = unit
-        self.whole = whole
         self.noun = "a whole number" if whole else "a number"
-
-    def takes(self, value: object) -> bool:
-        return value.__class__ is int or (value.__class__ is float and not self.whole)
+        self.types = (int,) if whole else (int, float)
 
     def check(self, value: object) -> Sequence[Finding]:
         if not self.takes(value):
-            hint = f"write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
-            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
+            return self.wrong_type(value, f"write {value:.0f}" if isinstance(value, float) and value % 1 == 0 else "")
         assert isinstance(value, (int, float))
         if self.least <= value <= self.most and not (self.above and value == self.least):
             return ()
         lower = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
         return [Finding((), f"{show(value)} is out of range", f"{lower}, at most {self.most:,}{self.unit}")]
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> Schema:
         bound = "exclusiveMinimum" if self.above else "minimum"
         return {"type": "integer" if self.whole else "number", bound: self.least, "maximum": self.most}
 
@@ -119,25 +114,21 @@ class Text(Kind):
     """
 
     noun = "a string"
+    types = (str,)
 
     def __init__(
         self, pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0
     ) -> None:
-        self.pattern = pattern
-        self.rule = rule
+        self.pattern, self.rule = pattern, rule
         self.forbidden = forbidden
         self.empty = empty
         self.longest = longest
         self._matches = re.compile(pattern).fullmatch if pattern else None
         self._forbids = re.compile(forbidden).search if forbidden else None
 
-    def takes(self, value: object) -> bool:
-        return isinstance(value, str)
-
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, str):
-            hint = f'write "{show(value)}"' if isinstance(value, (int, float)) else ""
-            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
+            return self.wrong_type(value, f'write "{show(value)}"' if isinstance(value, (int, float)) else "")
         if not value and not self.empty:
             return [Finding((), "is empty")]
         if self.longest and len(value) > self.longest:
@@ -148,17 +139,17 @@ class Text(Kind):
             return [Finding((), f"{show(value)} holds a control character")]
         return ()
 
-    def schema(self) -> dict[str, object]:
-        found: dict[str, object] = {"type": "string"}
+    def schema(self) -> Schema:
+        schema: Schema = {"type": "string"}
         if self.pattern:
-            found["pattern"] = f"^{self.pattern}$"
+            schema["pattern"] = f"^{self.pattern}$"
         elif not self.empty:
-            found["minLength"] = 1
+            schema["minLength"] = 1
         if self.longest:
-            found["maxLength"] = self.longest
+            schema["maxLength"] = self.longest
         if self.forbidden:
-            found["not"] = {"pattern": self.forbidden}
-        return found
+            schema["not"] = {"pattern": self.forbidden}
+        return schema
 
 
 class Choice(Kind):
@@ -166,20 +157,153 @@ class Choice(Kind):
 
     def __init__(self, *values: str | int) -> None:
         self.values = values
+        self.types = (type(values[0]),)
         shown = ", ".join(map(show, values))
         self.noun = "a known name" if len(values) > _MANY else f"one of {shown}" if len(values) > 1 else shown
 
-    def takes(self, value: object) -> bool:
-        return value.__class__ is self.values[0].__class__
-
     def check(self, value: object) -> Sequence[Finding]:
         if not self.takes(value):
-            hint = next((f"write {show(one)}" for one in self.values if str(one) == str(value).removesuffix(".0")), "")
-            return [finding.replace(hint=hint) for finding in self.wrong_type(value)]
+            hints = (f"write {show(known)}" for known in self.values if str(known) == str(value).removesuffix(".0"))
+            return self.wrong_type(value, next(hints, ""))
         if value in self.values:
             return ()
         hint = did_you_mean(value, self.values) if isinstance(value, str) else ""
         return [Finding((), f"must be {self.noun}, not {show(value)}", hint)]
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> Schema:
         return {"const": self.values[0]} if len(self.values) == 1 else {"enum": list(self.values)}
+
+
+class ListOf(Kind):
+    """An array whose members are all of one kind."""
+
+    noun = "an array"
+    types = (list,)
+
+    def __init__(self, member: Kind, *, least: int = 0) -> None:
+        self.member = member
+        self.least = least
+
+    def check(self, value: object) -> Sequence[Finding]:
+        if not isinstance(value, list):
+            return self.wrong_type(value)
+        if len(value) < self.least:
+            return [Finding((), "is empty")]
+        findings: list[Finding] = []
+        for index, member in enumerate(value):
+            if faults := self.member.check(member):
+                findings += below(index, faults)
+        return findings
+
+    def schema(self) -> Schema:
+        schema: Schema = {"type": "array", "items": self.member.schema()}
+        return {**schema, "minItems": self.least} if self.least else schema
+
+
+class MapOf(Kind):
+    """An object whose keys are the user's, each matching `key`, and whose values are all of one kind."""
+
+    noun = "an object"
+    types = (dict,)
+
+    def __init__(self, key: Text, value: Kind, *, least: int = 0) -> None:
+        self.key = key
+        self.value = value
+        self.least = least
+
+    def check(self, value: object) -> Sequence[Finding]:
+        if not isinstance(value, dict):
+            return self.wrong_type(value)
+        if len(value) < self.least:
+            return [Finding((), "is empty")]
+        findings: list[Finding] = []
+        for key, member in value.items():
+            if faults := self.key.check(key):
+                findings += [Finding((key,), f"the name {fault.what}", fault.hint) for fault in faults]
+            elif faults := self.value.check(member):
+                findings += below(key, faults)
+        return findings
+
+    def schema(self) -> Schema:
+        schema: Schema = {"type": "object", "additionalProperties": self.value.schema()}
+        if self.key.pattern or not self.key.empty:
+            schema["propertyNames"] = self.key.schema()
+        return {**schema, "minProperties": self.least} if self.least else schema
+
+
+class OneOf(Kind):
+    """A value of one of several kinds, which differ in their JSON type."""
+
+    def __init__(self, *kinds: Kind) -> None:
+        self.kinds = kinds
+        self.noun = " or ".join(kind.noun for kind in kinds)
+
+    def check(self, value: object) -> Sequence[Finding]:
+        kind = next((kind for kind in self.kinds if kind.takes(value)), None)
+        if kind is None:
+            return self.wrong_type(value)
+        findings = kind.check(value)
+        if findings and isinstance(value, str) and value.isdecimal() and any(kind.takes(0) for kind in self.kinds):
+            return [fault._replace(hint="a number has no quotes") for fault in findings]
+        return findings
+
+    def schema(self) -> Schema:
+        return {"anyOf": [kind.schema() for kind in self.kinds]}
+
+
+class Field(NamedTuple):
+    """One known key of a record: what it takes, a line for the reference, and what holds without it (None: nothing)."""
+
+    kind: Kind
+    meaning: str
+    default: object = None
+    required: bool = False
+
+
+class Record(Kind):
+    """An object with known keys; `x-` keys are the user's. `names`: the name of a field in Python -> in the spec."""
+
+    noun = "an object"
+    types = (dict,)
+
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        self.fields = dict(fields)
+        self.names = {_SECOND_WORD.sub(r"_\1", name).lower(): name for name in fields}
+        self.defaults = {name: field.default for name, field in fields.items() if field.default is not None}
+        self._checks = {name: field.kind.check for name, field in fields.items()}
+        self._required = [name for name, field in fields.items() if field.required]
+
+    def check(self, value: object) -> Sequence[Finding]:
+        if not isinstance(value, dict):
+            return self.wrong_type(value)
+        findings: list[Finding] = []
+        checks = self._checks
+        for key, member in value.items():
+            check = checks.get(key)
+            if check is None:
+                findings += self._unknown(key, member)
+            elif faults := check(member):
+                findings += below(key, faults)
+        findings += [Finding((), f'"{name}" is missing') for name in self._required if name not in value]
+        return findings
+
+    def values(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Return each field by its name in Python, with its default where it is not given."""
+        return {name: given.get(field, self.defaults.get(field)) for name, field in self.names.items()}
+
+    def _unknown(self, key: str, value: object) -> Sequence[Finding]:
+        if key.startswith("x-"):
+            return below(key, Anything().check(value))
+        hint = did_you_mean(key, self.fields) or 'keys of your own begin with "x-"'
+        return [Finding((key,), f"no field is called {show(key)}", hint)]
+
+    def schema(self) -> Schema:
+        properties = {}
+        for name, field in self.fields.items():
+            properties[name] = {"description": field.meaning, **field.kind.schema()}
+            if field.default is not None:
+                properties[name]["default"] = field.default
+        schema: Schema = {"type": "object", "properties": properties, "patternProperties": {"^x-": {}}}
+        if self._required:
+            schema["required"] = self._required
+        return {**schema, "additionalProperties": False}

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os.path
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def normal(path: str) -> str:
-    """Return `path` without `//`, `.` and `..` in its middle; what names a directory ends in `/`."""
+    """Return `path` without `//`, `.` and `..` in its middle; a directory's path ends in `/`."""
     if "//" not in path and "/." not in path and path[0] not in "./":
         return path
     is_directory = path.endswith(("/", "/.", "/..")) or path in {".", ".."}
@@ -30,5 +35,27 @@ def is_below(path: str) -> bool:
 
 
 def bare(path: str) -> str:
-    """Return a path without the `/` that says it is a directory."""
+    """Return a path without the `/` that marks a directory."""
     return path.removesuffix("/")
+
+
+def stem(path: str) -> str:
+    """Return the name of an input or output in a list: its file name without a directory and the last extension."""
+    return os.path.splitext(os.path.basename(path.rstrip("/")))[0]
+
+
+def parents(path: str) -> Iterator[str]:
+    """Yield the directories over a relative path, outermost first, without `/`: `a` and `a/b` for `a/b/c`."""
+    plain = bare(path)
+    end = plain.find("/")
+    while end != -1:
+        yield plain[:end]
+        end = plain.find("/", end + 1)
+
+
+def starting_with(ordered: list[str], prefix: str) -> Iterator[str]:
+    """Yield the members of a sorted list that begin with `prefix`."""
+    position = bisect_left(ordered, prefix)
+    while position < len(ordered) and ordered[position].startswith(prefix):
+        yield ordered[position]
+        position += 1

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os.path
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from runner.values import Value, made
+from runner.canonical import canonical
+from runner.results import signal_name
+from runner.spec.fields import RETRY, SPEC, SPEC_VERSION, STAGE
+from runner.spec.kinds import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.paths import StatePaths
 
 READY_MADE = "offpipe:"
 
-PATHS_KEPT = 1024  # of those put together: a stage on its way asks for the same ones many times
+PATHS_KEPT = 1024  # joined paths: a running stage needs the same ones many times
+_NOTHING: dict[str, Any] = {}
 
 OnAttempt = Literal["fail", "record"]
 ProcessorIdentity = Literal["mtime", "content"]
 
 
-class Retry(Value):
+class Retry(NamedTuple):
     """When a failed stage is tried again: `delays` is the first delay, or the list whose last value repeats."""
 
     attempts: int = 1
@@ -32,14 +38,14 @@ class Retry(Value):
     max_total_seconds: float | None = None
 
 
-class Checkpoint(Value):
-    """How often the SDK commits; what is None the SDK decides."""
+class Checkpoint(NamedTuple):
+    """How often the SDK commits; the SDK decides what is None."""
 
     every_lines: int | None = None
     every_seconds: float | None = None
 
 
-class Resources(Value):
+class Resources(NamedTuple):
     """What a stage says it needs; `enforce` has the kernel hold it to `cpus` and `memory_mib`."""
 
     cpus: float | None = None
@@ -48,23 +54,23 @@ class Resources(Value):
     enforce: bool = False
 
 
-class Stage(Value):
+class Stage(NamedTuple):
     """One program with its declared inputs and outputs.
 
     Paths are relative to root and use `/`; a directory's ends in `/`; an input may begin with `../` or be a glob.
     Exactly one of `processor` and `command` is set. `needs` holds names as the spec lists them, not the derived order.
     """
 
-    index: int
+    index: int  # type: ignore[assignment] # hides a method of tuples that no stage needs
     name: str
     outputs: dict[str, str]
-    inputs: dict[str, str] = made(default_factory=dict)
+    inputs: dict[str, str] = _NOTHING
     processor: str | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
-    params: dict[str, object] = made(default_factory=dict)
-    env: dict[str, str] = made(default_factory=dict)
+    params: dict[str, object] = _NOTHING
+    env: dict[str, str] = _NOTHING
     stdin: str | None = None
     stdout: str | None = None
     checkpoint: Checkpoint = Checkpoint()
@@ -75,10 +81,10 @@ class Stage(Value):
     fresh_interpreter: bool = False
     on_attempt: OnAttempt = "fail"
     description: str = ""
-    extensions: dict[str, object] = made(default_factory=dict)
+    extensions: dict[str, object] = _NOTHING
 
 
-class Spec(Value):
+class Spec(NamedTuple):
     """A whole pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as it was given.
 
     `ready_made` is the directory of the stages that come with offpipe.
@@ -96,21 +102,12 @@ class Spec(Value):
     banned_imports: tuple[str, ...] = ()
     allow_imports: tuple[str, ...] = ()
     description: str = ""
-    extensions: dict[str, object] = made(default_factory=dict)
-
-    @property
-    def effective(self) -> dict[str, object]:
-        """The spec as a JSON value, every default applied, all paths relative. Built anew each time it is asked for."""
-        from runner.spec.effective import effective_spec
-
-        return effective_spec(self)
+    extensions: dict[str, object] = _NOTHING
 
     @property
     def canonical(self) -> str:
-        """`effective` in the one spelling that is hashed. It holds floats, so records keep it as text."""
-        from runner.canonical import canonical
-
-        return canonical(self.effective).decode()
+        """The effective spec as canonical text, which is hashed; a record may hold no floats."""
+        return canonical(effective_spec(self)).decode()
 
     def output_path(self, output: str) -> str:
         """Where a run writes `output`; a directory's path loses its `/`."""
@@ -132,3 +129,45 @@ class Spec(Value):
 @lru_cache(PATHS_KEPT)
 def _below(directory: str, path: str) -> str:
     return os.path.normpath(os.path.join(directory, path))
+
+
+def effective_spec(spec: Spec) -> dict[str, object]:
+    """Return the spec as a JSON value: every default applied, all paths relative, so that machines can be compared."""
+    return {
+        **_fields(SPEC, spec, spec.extensions),
+        "specVersion": SPEC_VERSION,
+        "root": os.path.relpath(spec.root, os.path.dirname(spec.path)),
+        "stateDir": os.path.relpath(spec.paths.state_dir, spec.workspace),
+        "locksDir": os.path.relpath(spec.paths.locks_dir, spec.workspace),
+        "offline": {"bannedImports": list(spec.banned_imports), "allowImports": list(spec.allow_imports)},
+        "stages": [_effective_stage(stage) for stage in spec.stages],
+    }
+
+
+def _effective_stage(stage: Stage) -> dict[str, object]:
+    retry = stage.retry
+    signals = [signal_name(number) for number in sorted(retry.retry_signals)]
+    effective = {**_fields(STAGE, stage, stage.extensions), "offline": {"onAttempt": stage.on_attempt}}
+    effective["retry"] = {
+        **_fields(RETRY, retry),
+        "delaySeconds": list(retry.delays) if isinstance(retry.delays, tuple) else retry.delays,
+        "retryExitCodes": [*sorted(retry.retry_exit_codes), *signals],
+    }
+    if stage.command is not None:
+        del effective["args"]
+    return effective
+
+
+def _fields(table: Record, value: Any, extensions: Mapping[str, object] = _NOTHING) -> dict[str, object]:  # noqa: ANN401 - any NamedTuple
+    """Return the members of `value` that are fields of the table, without those that are None or empty text."""
+    fields = {name: member for name, member in extensions.items() if member is not None}
+    for attribute, member in zip(value._fields, value, strict=True):
+        name = table.names.get(attribute)
+        if name is None or member is None or member == "":
+            continue
+        if isinstance(member, tuple):
+            kind = table.fields[name].kind
+            fields[name] = _fields(kind, member) if isinstance(kind, Record) else list(member)
+        else:
+            fields[name] = member
+    return fields

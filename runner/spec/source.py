@@ -1,7 +1,7 @@
-"""From a path to a JSON value: reads a spec's bytes without ever hanging, and parses them strictly.
+"""Strict JSON with places: reads a spec's bytes without ever hanging, and parses them.
 
-What a strict reading objects to but can place (duplicate keys, NaN, numbers too large, half surrogates) comes as
-findings with pointers beside the value, so that it is reported together with all other faults.
+Duplicate keys, NaN, numbers that are too large and half surrogates come as findings with pointers beside the value, so
+that they are reported together with all other faults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from errno import errorcode
 from math import isinf
 
@@ -19,30 +20,30 @@ from runner.spec.kinds import Finding
 from runner.spec.words import did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
+_HALF = "holds half of a surrogate pair, which no file or program can be given"
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
-_FOREIGN_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-)
 
 
 def read_source(path: str) -> bytes:
     """Return the bytes of the regular file at `path`, at most 64 MiB.
 
-    What is no regular file is never opened: opening a FIFO waits, and opening a device can do anything. The descriptor
-    is looked at again, since the path may have been exchanged in between.
+    Anything else is never opened: opening a FIFO waits, and opening a device can have any effect. The open file is
+    checked again, since the path may have been exchanged in between.
     """
     try:
         _require_regular(path, os.stat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb", buffering=0) as file:
+        with open(descriptor, "rb") as file:
             _require_regular(path, os.fstat(descriptor))
-            content = b""
-            while len(content) <= LARGEST and (block := file.read(LARGEST + 1 - len(content))):
-                content = content + block if content else block
+            content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise SpecError(Fault(path, "no such spec file", missing_hint(path))) from error
     except OSError as error:
@@ -51,8 +52,7 @@ def read_source(path: str) -> bytes:
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
         raise SpecError(Fault(show(path), f"cannot read the spec: {error}")) from error
-    if len(content) > LARGEST:
-        raise SpecError(_too_large(path))
+    _require_size(path, len(content))
     return content
 
 
@@ -62,10 +62,10 @@ def missing_hint(path: str) -> str:
     if os.path.lexists(f"{path}.json"):
         return f"did you mean {show(f'{path}.json')}?"
     try:
-        found = sorted(entry for entry in os.listdir(directory or ".") if entry.endswith(".json"))
+        specs = sorted(entry for entry in os.listdir(directory or ".") if entry.endswith(".json"))
     except (OSError, ValueError):
         return ""
-    near = did_you_mean(name if name.endswith(".json") else f"{name}.json", found)
+    near = did_you_mean(name if name.endswith(".json") else f"{name}.json", specs)
     return f"{near} (in {show(directory)})" if near and directory else near
 
 
@@ -89,30 +89,21 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:
-    kinds = {
-        stat.S_IFDIR: "a directory",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
     if not stat.S_ISREG(status.st_mode):
-        what = f"is {kinds.get(stat.S_IFMT(status.st_mode), 'no regular file')}"
+        what = f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}"
         raise SpecError(Fault(path, what, "a spec is a regular file"))
-    if status.st_size > LARGEST:
-        raise SpecError(_too_large(path))
+    _require_size(path, status.st_size)
 
 
-def _too_large(path: str) -> Fault:
-    return Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be")
+def _require_size(path: str, size: int) -> None:
+    if size > LARGEST:
+        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be"))
 
 
 def _decode(path: str, content: bytes) -> str:
     hint = "save the spec as UTF-8"
-    for mark, encoding in _FOREIGN_MARKS:
-        if content.startswith(mark):
-            raise SpecError(Fault(path, f"is {encoding}", hint))
-    if b"\0" in content[:4]:
+    # The mark of UTF-32-LE begins with that of UTF-16-LE.
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) or b"\0" in content[:4]:
         raise SpecError(Fault(path, "is UTF-16 or UTF-32", hint))
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
@@ -127,14 +118,13 @@ class _Repeated(dict[str, object]):
 
     __slots__ = ("repeated",)
 
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        seen: set[str] = set()
-        self.repeated = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value] # None
+    def __init__(self, members: list[tuple[str, object]]) -> None:
+        super().__init__(members)
+        self.repeated = [key for key, count in Counter(key for key, _ in members).items() if count > 1]
 
 
 class _Refused:
-    """Stands where the text has a number that is none of JSON's, or that no number here can hold."""
+    """Stands in the value for what JSON or this program cannot hold."""
 
     __slots__ = ("what",)
 
@@ -149,11 +139,11 @@ def _parse(text: str, *, check_integers: bool) -> tuple[object, list[Finding]]:
         odd.append(refused := _Refused(what))
         return refused
 
-    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(members)
-        if len(found) != len(members):
-            odd.append(found := _Repeated(members))
-        return found
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            odd.append(value := _Repeated(pairs))
+        return value
 
     def real(literal: str) -> object:
         number = float(literal)
@@ -167,39 +157,34 @@ def _parse(text: str, *, check_integers: bool) -> tuple[object, list[Finding]]:
 
     value: object = json.loads(
         text,
-        object_pairs_hook=pairs,
+        object_pairs_hook=members,
         parse_float=real,
         parse_int=integer if check_integers else None,
         parse_constant=lambda literal: refuse(f"{literal} is not JSON"),
     )
     # An escape such as \ud800 is the only way to half a surrogate: unpaired in UTF-8 it would not have been decoded.
-    return value, _place(value) if odd or "\\ud" in text or "\\uD" in text else []
+    return _placed(value) if odd or "\\ud" in text or "\\uD" in text else (value, [])
 
 
-def _place(value: object) -> list[Finding]:
-    """Walk everything, since there is something odd somewhere; iterative, as the depth is the user's.
+def _placed(value: object) -> tuple[object, list[Finding]]:
+    """Walk everything, since there is a fault somewhere; iterative, as the depth is the user's.
 
-    Strings that no program can be given are put out of the value, so that no later check meets them.
+    Strings that no program can be given are replaced in the value, so that no later check meets them.
     """
     findings: list[Finding] = []
-    pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    top: list[object] = [value]
+    pending: list[tuple[tuple[str | int, ...], object]] = [((), top)]
     while pending:
-        at, found = pending.pop()
-        if isinstance(found, _Refused):
-            findings.append(Finding(at, found.what))
-        elif isinstance(found, str):
-            if _HALF_SURROGATE.search(found):
-                findings.append(Finding(at, _HALF))
-        elif isinstance(found, (dict, list)):
-            if isinstance(found, _Repeated):
-                findings.extend(Finding((*at, key), "the key comes more than once") for key in found.repeated)
-            for step, member in list(found.items() if isinstance(found, dict) else enumerate(found)):
+        at, outer = pending.pop()
+        if isinstance(outer, _Refused):
+            findings.append(Finding(at[1:], outer.what))
+        elif isinstance(outer, (dict, list)):
+            if isinstance(outer, _Repeated):
+                findings += [Finding((*at[1:], key), "the key comes more than once") for key in outer.repeated]
+            for step, member in list(outer.items() if isinstance(outer, dict) else enumerate(outer)):
                 if isinstance(step, str) and _HALF_SURROGATE.search(step):
-                    findings.append(Finding((*at, step), _HALF))
-                pending.append(((*at, step), member))
+                    findings.append(Finding((*at[1:], step), _HALF))
                 if isinstance(member, str) and _HALF_SURROGATE.search(member):
-                    found[step] = _Refused(_HALF)
-    return findings
-
-
-_HALF = "holds half of a surrogate pair, which no file or program can be given"
+                    outer[step] = _Refused(_HALF)
+                pending.append(((*at, step), outer[step]))
+    return top[0], findings

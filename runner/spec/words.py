@@ -1,25 +1,23 @@
-"""How faults of a spec speak of values and names. What is slow to import is asked for only once there is a fault."""
+"""How faults of a spec name values, fields and places. Whatever is slow to import waits until there is a fault."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+_NOUNS = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
 _LONGEST = 60
 _LISTED = 8
 
 
 def noun_of(value: object) -> str:
-    """Return what a JSON value is: `a string`, `null`, `true`."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
-    shown = next((name for kind, name in names.items() if isinstance(value, kind)), "something else")
-    return f"{shown} ({show(value)})" if isinstance(value, (str, int, float)) else shown
+    """Return what a JSON value is: `a string ("x")`, `an array`, `null`, `true`."""
+    if value is None or isinstance(value, bool):
+        return show(value)
+    noun = next((noun for kind, noun in _NOUNS.items() if isinstance(value, kind)), "something else")
+    return f"{noun} ({show(value)})" if isinstance(value, (str, int, float)) else noun
 
 
 def show(value: object) -> str:
@@ -34,7 +32,14 @@ def show(value: object) -> str:
     return dumps(value) if value is None or isinstance(value, (bool, int, float)) else noun_of(value)
 
 
-def did_you_mean(name: str, known: Sequence[object] | Mapping[str, object]) -> str:
+def pointer(path: str, at: Sequence[str | int]) -> str:
+    """Return `path#/json/pointer`, or `path` alone for the whole value; unprintable characters are escaped."""
+    tokens = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in at)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in tokens)
+    return f"{path}#{shown}" if shown else path
+
+
+def did_you_mean(name: str, known: Iterable[object]) -> str:
     """Return the hint that names the nearest known name, or all of them when they are few; may be empty.
 
     Spellings that differ by case, `_` and `-` only come first: `retry_exit_codes` is `retryExitCodes`. The order of
@@ -48,9 +53,7 @@ def did_you_mean(name: str, known: Sequence[object] | Mapping[str, object]) -> s
     near = near or get_close_matches(name, candidates, 1) or get_close_matches(plain, candidates, 1)
     if near:
         return f"did you mean {show(near[0])}?"
-    if 0 < len(candidates) <= _LISTED:
-        return "known: " + ", ".join(candidates)
-    return ""
+    return "known: " + ", ".join(candidates) if 0 < len(candidates) <= _LISTED else ""
 
 
 def _plain(name: str) -> str:

@@ -12,8 +12,8 @@ from pytest_offpipe.launchers import circumstances
 from pytest_offpipe.running import Around, run_sandbox
 from pytest_offpipe.sandbox import Source, lay_out
 from runner.api import Options
-from runner.spec.effective import effective_spec
 from runner.spec.load import load_spec
+from runner.spec.model import effective_spec
 
 # Where a stage was started: at level `kernel` its pid namespace, the number of which is given again, and when process 1
 # of it began; at `filter` the process above.

@@ -10,7 +10,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench, await_settled
 
 from runner.errors import OfflineError
-from runner.spec.disk import ready_made_directory
+from runner.spec.load import ready_made_directory
 
 
 @pytest.fixture

@@ -12,6 +12,12 @@ def build(given, defaults=None, offline=None):
     return stage, [finding.at[2:] for finding in findings]
 
 
+def test_a_glob_that_can_match_nothing_is_found_beside_a_path_without_a_name():
+    stage, findings = build({"inputs": ["*.txt", "w/../x*/../a.txt", "b/.c*/d"]})
+    assert stage.inputs == {"a": "a.txt", "d": "b/.c*/d"}
+    assert findings == [("inputs", 0), ("inputs", 1), ("inputs", 2)]
+
+
 def test_the_defaults_of_the_table_are_those_of_the_values():
     assert build({})[0] == Stage(index=0, name="a", outputs={"o": "out/a"})
     assert build({"retry": {}, "checkpoint": {}, "resources": {}})[0].retry == Retry()

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from runner.errors import SpecError, UsageError
-from runner.spec.load import load_spec, pointer
+from runner.spec.load import load_spec
 
 
 @pytest.fixture
@@ -139,11 +139,6 @@ def test_missing_inputs_are_not_looked_for(load):
 def test_loading_writes_nothing(load, tmp_path):
     load(stage())
     assert os.listdir(tmp_path) == ["spec.json"]
-
-
-def test_pointers_are_escaped():
-    assert pointer("s", ()) == "s"
-    assert pointer("s", ("a/b~c", 0, "\n\udc80")) == "s#/a~1b~0c/0/\\n\\udc80"
 
 
 def test_a_path_that_no_file_can_have_is_a_fault_wherever_it_stands(tmp_path):

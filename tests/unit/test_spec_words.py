@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.words import did_you_mean, noun_of, show
+from runner.spec.words import did_you_mean, noun_of, pointer, show
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_shows_values_short_and_printable():
     assert len(show("x" * 1000)) < 70
     assert show(10**5000) == "a very large number"
     assert (noun_of({}), noun_of(None), noun_of(True), noun_of(1.5)) == ("an object", "null", "true", "a number (1.5)")
+
+
+def test_pointers_are_escaped():
+    assert pointer("s", ()) == "s"
+    assert pointer("s", ("a/b~c", 0, "\n\udc80")) == "s#/a~1b~0c/0/\\n\\udc80"

@@ -4,8 +4,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from runner.spec.fields import json_schema, schema_text
 from runner.spec.load import load_spec
-from runner.spec.schema import json_schema, schema_text
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

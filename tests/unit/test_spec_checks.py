@@ -1,11 +1,17 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from runner.errors import SpecError
-from runner.spec.disk import ready_made_directory
-from runner.spec.load import load_spec
+from runner.errors import EXIT_INVALID, SpecError
+from runner.spec.checks import check_names
+from runner.spec.graph import build_graph
+from runner.spec.load import load_spec, ready_made_directory
+from runner.spec.model import Stage
+
+INVALID = Path(__file__).parents[2] / "pipelines" / "invalid"
+SPECS = sorted(INVALID.glob("*.json"))
 
 
 @pytest.fixture
@@ -100,3 +106,25 @@ def test_ready_made_stages_are_found_by_name_only(whats):
 
 def test_a_program_that_another_stage_writes_is_no_output(whats):
     assert "is the processor" in whats("p.py", processor="p.py")["/outputs/o"]
+
+
+def test_there_are_invalid_specs():
+    assert len(SPECS) > 40
+
+
+@pytest.mark.parametrize("path", SPECS, ids=[path.stem for path in SPECS])
+def test_is_refused_for_each_pointer_it_names(path):
+    with pytest.raises(SpecError) as caught:
+        build_graph(load_spec(str(path)))
+    expected = [f"{path}{pointer}" for pointer in json.loads(path.read_text())["x-refused"]]
+    assert sorted(fault.where for fault in caught.value.faults) == sorted(expected), str(caught.value)
+    assert caught.value.exit_code == EXIT_INVALID
+    assert all(fault.what for fault in caught.value.faults)
+
+
+def test_the_names_that_are_known_come_in_the_order_of_the_spec():
+    names = ["e", "b", "h", "a", "g", "c", "f", "d"]  # in a set, their order would change from process to process
+    stages = [Stage(index, name, {"o": name}) for index, name in enumerate(names)]
+    stages.append(Stage(8, "last", {"o": "last"}, needs=("xyzzy",)))
+    (finding,) = (found for found in check_names(stages, {}) if "needs" in found.at)
+    assert finding.hint == "known: " + ", ".join(names)

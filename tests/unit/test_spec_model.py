@@ -6,6 +6,7 @@ import pytest
 
 from runner.canonical import canonical
 from runner.spec.load import load_spec
+from runner.spec.model import effective_spec
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo.json"
 
@@ -31,11 +32,11 @@ def test_the_effective_spec_is_a_spec_with_the_same_meaning(rewrite):
 
     def become_effective(value):
         value.clear()
-        value.update(spec.effective)
+        value.update(effective_spec(spec))
 
     again = rewrite(become_effective)
     assert again.stages == spec.stages
-    assert again.effective == spec.effective
+    assert effective_spec(again) == effective_spec(spec)
     assert again.canonical == spec.canonical
 
 
@@ -63,4 +64,11 @@ def test_no_path_of_the_machine_is_in_it(rewrite, tmp_path):
 
 def test_its_spelling_is_the_one_that_is_hashed_everywhere(rewrite):
     spec = rewrite(lambda value: value.update(description="\u00fc"))
-    assert spec.canonical.encode() == canonical(spec.effective) and "\u00fc" in spec.canonical
+    assert spec.canonical.encode() == canonical(effective_spec(spec)) and "\u00fc" in spec.canonical
+
+
+def test_what_is_not_set_is_not_in_it(rewrite):
+    spec = rewrite(lambda value: value["stages"][0].update({"x-none": None, "x-some": 0}))
+    (stage, *_) = effective_spec(spec)["stages"]
+    assert "x-none" not in stage and stage["x-some"] == 0
+    assert not {"command", "description", "stdin"} & stage.keys()

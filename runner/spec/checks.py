@@ -1,0 +1,354 @@
+"""What a walk of the table cannot check: what names refer to, where outputs lead, what only the disk knows.
+
+Each check yields findings. `given` are the stages as written, for pointers into lists; `faulty` are, for each stage
+with faults, the fields that were left out because of them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from runner.paths import OWN_DIRECTORY, is_partial, variable_name
+from runner.spec.fields import LABEL
+from runner.spec.globs import OutputIndex, hidden_name, is_glob, literal_directory
+from runner.spec.kinds import Finding
+from runner.spec.locations import bare, is_below, parents, starting_with
+from runner.spec.model import READY_MADE
+from runner.spec.placeholders import FIELDS, references
+from runner.spec.words import did_you_mean, show
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from runner.spec.model import Spec, Stage
+
+    Given = Sequence[Mapping[str, object]]
+    Flaw = tuple[str, str] | None  # the fact and a hint
+
+RESERVED = "pipeline"
+LONGEST_NAME = 255  # NAME_MAX of every file system in use
+LONGEST_OUTPUT_NAME = 235  # so that `.partial-<6 hex>.NAME` fits as well, with room for a temporary's own mark
+_ELSEWHERE = "write elsewhere"
+
+
+def _place(given: Given, stage: Stage, field: str, name: str) -> tuple[str | int, ...]:
+    """Return where an input or output is declared: by its name, or by its index if they are a list."""
+    step = list(getattr(stage, field)).index(name) if isinstance(given[stage.index].get(field), list) else name
+    return ("stages", stage.index, field, step)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
+    """Check what names refer to: stages, inputs, outputs, params."""
+    yield from _check_stage_names(stages)
+    names = dict.fromkeys(stage.name for stage in stages)  # in the spec's order, so that hints are the same every time
+    for stage in stages:
+        for position, needed in enumerate(stage.needs):
+            if needed not in names:
+                others = [name for name in names if name != stage.name]
+                at = ("stages", stage.index, "needs", position)
+                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))
+        yield from _check_program(stage, faulty.get(stage.index, ()))
+
+
+def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
+    """Names become files and may meet on file systems without case, so they must differ by more than case."""
+    first: dict[str, Stage] = {}
+    for stage in stages:
+        at = ("stages", stage.index, "name")
+        other = first.setdefault(stage.name.lower(), stage)
+        if stage.name.lower() == RESERVED:
+            yield Finding(at, f'no stage may be called "{stage.name}"', "the name stands for the whole pipeline")
+        elif stage.name and other is not stage:
+            differs = "" if other.name == stage.name else f', differing from "{other.name}" by case only'
+            yield Finding(at, f'a second stage called "{stage.name}"{differs}', f"the first is #/stages/{other.index}")
+
+
+def check_stem(name: str, field: str, written: str, taken: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield why a path in a list cannot have its stem as its name."""
+    hint = f'give names: "{field}": {{"NAME": "{written}"}}'
+    if LABEL.check(name):
+        yield f'"{name}", the stem of the path, can be no name', hint
+    elif name in taken:
+        yield f'two paths have the stem "{name}", which is their name', hint
+
+
+def check_variable(name: str, variables: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield why an input or output cannot be called so; adds to `variables`, those of the names before it."""
+    other = variables.setdefault(variable_name(name), name)
+    if other != name:
+        yield f'"{other}" and "{name}" become the same variable, {variable_name(name)}', "rename one of them"
+
+
+def check_glob(written: str, path: str) -> Iterator[tuple[str, str]]:
+    """Yield why an input can match nothing; `path` is what is `written`, in its one spelling."""
+    if not is_glob(written):
+        return
+    if ".." in written[len(literal_directory(written)) :].split("/"):
+        yield '".." after a wildcard', "say where the files are without it"
+    elif hidden := hidden_name(path):
+        yield f"{show(hidden)} can match nothing", "a glob never matches hidden files"
+
+
+def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
+    at = ("stages", stage.index)
+    if not ("processor" in faulty or "command" in faulty):
+        if (stage.processor is None) == (stage.command is None):
+            what = "neither" if stage.command is None else "both"
+            joint = "nor" if stage.command is None else "and"
+            yield Finding(at, f'has {what} "processor" {joint} "command"', "a stage runs exactly one of them")
+        if stage.args and stage.processor is None:
+            yield Finding((*at, "args"), '"args" are for a processor', 'add them to "command"')
+    for stream, name, field in (("stdin", stage.stdin, "inputs"), ("stdout", stage.stdout, "outputs")):
+        if name is not None and field not in faulty:
+            path = getattr(stage, field).get(name)
+            if path is None:
+                hint = did_you_mean(name, getattr(stage, field))
+                yield Finding((*at, stream), f"no {field[:-1]} named {show(name)}", hint)
+            elif path.endswith("/"):
+                yield Finding((*at, stream), f'"{path}" is a directory', f"{stream} is connected to one file")
+    for field, words in (("command", stage.command or ()), ("args", stage.args)):
+        for position, word in enumerate(words):
+            if "{" in word:
+                yield from _check_word((*at, field, position), word, stage, faulty)
+    if stage.command and not stage.command[0]:
+        yield Finding((*at, "command", 0), "is empty", "the first word names the program")
+
+
+def _check_word(at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
+    for form, name in references(word):
+        field = FIELDS[form]
+        declared: Mapping[str, object] = getattr(stage, field)
+        if field in faulty:
+            continue
+        if name not in declared:
+            hint = did_you_mean(name, declared) or f'declare it in "{field}"'
+            yield Finding(at, f"{{{form}.{name}}}: no {field[:-1]} named {show(name)}", hint)
+        elif form == "params" and "\0" in str(declared[name]):
+            yield Finding(at, f"{{params.{name}}} holds a NUL, which no argument can")
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def check_outputs(spec: Spec, given: Given) -> Iterator[Finding]:
+    """Refuse outputs outside the workspace, doubled or nested ones, and those in the place of something else."""
+    taken = _Taken(spec)
+    first: dict[str, tuple[Stage, str]] = {}  # bare path -> the output that declares it first
+    for stage in spec.stages:
+        for name, path in stage.outputs.items():
+            first.setdefault(bare(path), (stage, name))
+    for stage in spec.stages:
+        for name, path in stage.outputs.items():
+            flaw = _path_flaw(path) or taken.flaw(path) or _meeting(path, stage, name, first)
+            if flaw:
+                yield Finding(_place(given, stage, "outputs", name), *flaw)
+
+
+def check_own_inputs(stages: Sequence[Stage], given: Given) -> Iterator[Finding]:
+    """Refuse outputs that the same stage also reads, and inputs that mean an output but have its final `/` wrong."""
+    index = OutputIndex(stages)
+    for stage in stages:
+        for name, pattern in stage.inputs.items():
+            for path in index.matches(pattern):
+                own = next((output for output, other in stage.outputs.items() if other == path), None)
+                if own is not None:
+                    what = f'"{path}" is also read by this stage, as input "{name}"'
+                    yield Finding(_place(given, stage, "outputs", own), what, _ELSEWHERE)
+            other = bare(pattern) if pattern.endswith("/") else f"{pattern}/"
+            if other in index.producers and pattern not in index.producers:
+                kind = "directory" if other.endswith("/") else "file"
+                what = f'"{pattern}" is a {kind} that stage "{index.producers[other][0]}" writes'
+                yield Finding(_place(given, stage, "inputs", name), what, f'write "{other}"')
+
+
+def _path_flaw(path: str) -> Flaw:
+    if not is_below(path):
+        what = "is the workspace itself" if path == "./" else "is outside the workspace"
+        return f'"{path}" {what}', "outputs are paths below root, or below --workspace DIR"
+    names = bare(path).split("/")
+    if len(path) > LONGEST_OUTPUT_NAME // 4:  # a character takes at most 4 bytes
+        if (size := len(names[-1].encode())) > LONGEST_OUTPUT_NAME:
+            return f"a file name of {size} bytes", f"at most {LONGEST_OUTPUT_NAME}, so that its partial has a name too"
+        if any(len(name.encode()) > LONGEST_NAME for name in names):
+            return "a directory name that is too long", f"at most {LONGEST_NAME} bytes"
+    if is_partial(names[-1]):
+        return f'"{path}" is named like the partial of an output', "choose another name"
+    return None
+
+
+def _meeting(path: str, stage: Stage, name: str, first: Mapping[str, tuple[Stage, str]]) -> Flaw:
+    """Return the flaw of an output that an earlier one equals, or that lies inside any other."""
+    owner, owner_name = first[bare(path)]
+    if owner is not stage or owner_name != name:
+        return f'"{path}" is already an output of {_whose(owner, stage)}', "every output has one stage that writes it"
+    for parent in parents(path):
+        if parent in first:
+            what = f'"{path}" is inside "{parent}", an output of {_whose(first[parent][0], stage)}'
+            return what, "outputs do not contain each other"
+    return None
+
+
+def _whose(owner: Stage, stage: Stage) -> str:
+    return "this stage" if owner is stage else f'stage "{owner.name}"'
+
+
+class _Taken:
+    """The places that are taken, relative to the workspace: state, locks, the spec, processors."""
+
+    def __init__(self, spec: Spec) -> None:
+        beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
+        self._directories = {
+            os.path.relpath(spec.paths.state_dir, spec.workspace): "the state directory",
+            os.path.relpath(spec.paths.locks_dir, spec.workspace): "the locks directory",
+            **dict.fromkeys((OWN_DIRECTORY, os.path.relpath(beside, spec.workspace)), "offpipe's own directory"),
+        }
+        self._starts = tuple(self._directories)
+        files = {spec.path: "the spec"}
+        for stage in spec.stages:
+            if (path := spec.processor_path(stage)) is not None:
+                files.setdefault(path, f'the processor of stage "{stage.name}"')
+        self._files: dict[str, str] = {}
+        for base in {spec.root, spec.workspace}:
+            start = base.rstrip("/") + "/"
+            for path, what in files.items():
+                if path.startswith(start):
+                    self._files.setdefault(path[len(start) :], what)
+        self._ordered = sorted([*self._files, *self._directories])
+
+    def flaw(self, path: str) -> Flaw:
+        plain = bare(path)
+        if plain in self._files:
+            return f'"{path}" is {self._files[plain]}', _ELSEWHERE
+        if plain.startswith(self._starts):
+            for directory, what in self._directories.items():
+                if f"{plain}/".startswith(f"{directory}/"):
+                    return f'"{path}" is in {what}', _ELSEWHERE
+        if path.endswith("/"):
+            for inner in starting_with(self._ordered, path):
+                return f'"{path}" contains {self._files.get(inner) or self._directories[inner]}', _ELSEWHERE
+        return None
+
+
+# ---- the disk --------------------------------------------------------------------------------------------------------
+
+
+def check_disk(spec: Spec, given: Given) -> Iterator[Finding]:
+    """Check root, processors and what stands in the place of outputs; opens nothing.
+
+    Inputs are not looked for: planning a run decides whether they are there.
+    """
+    if not os.path.isdir(spec.root):
+        yield Finding(("root",), f"no such directory: {show(spec.root)}", "root is relative to the spec's directory")
+        return
+    programs: dict[str, Flaw] = {}
+    identities: dict[tuple[int, int], str] = {}  # device and inode -> what must not be written
+    _identify(spec.path, "the spec", identities)
+    for stage in spec.stages:
+        path = spec.processor_path(stage)
+        if path is None:
+            continue
+        if path not in programs:
+            programs[path] = _processor_flaw(path, stage.processor or "")
+            _identify(path, "a processor", identities)
+        if flaw := programs[path]:
+            yield Finding(("stages", stage.index, "processor"), *flaw)
+    directories: dict[str, Flaw] = {}
+    for stage in spec.stages:
+        for name, path in stage.outputs.items():
+            flaw = None
+            for parent in parents(path):
+                if parent not in directories:
+                    directories[parent] = flaw or _directory_flaw(spec.workspace, parent)
+                flaw = directories[parent]
+            if flaw := flaw or _output_flaw(f"{spec.workspace}/{path}", path, identities):
+                yield Finding(_place(given, stage, "outputs", name), *flaw)
+
+
+def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return
+    identities.setdefault((status.st_dev, status.st_ino), what)
+
+
+def _directory_flaw(workspace: str, directory: str) -> Flaw:
+    """Return why no output can be below a directory.
+
+    A link that stays inside is refused too, since two spellings of one output could not be told apart.
+    """
+    full = os.path.join(workspace, directory)
+    try:
+        mode = os.lstat(full).st_mode
+    except OSError:  # not there yet, or below what is not there; a run makes it, or says why it cannot
+        return None
+    if stat.S_ISLNK(mode):
+        real = os.path.relpath(os.path.realpath(full), os.path.realpath(workspace))
+        if real.startswith("../") or real == "..":
+            hint = "write below the workspace, or choose it with --workspace DIR"
+            return f'outside the workspace: "{directory}" is a symbolic link to {show(os.readlink(full))}', hint
+        return f'"{directory}" is a symbolic link', f'write the path that it leads to: "{real}"'
+    if not stat.S_ISDIR(mode):
+        return f'"{directory}" is there and is no directory', "outputs cannot be below it"
+    return None
+
+
+def _output_flaw(full: str, path: str, identities: Mapping[tuple[int, int], str]) -> Flaw:
+    """Return what is wrong with what is now at an output's place: `full` is where, `path` as declared."""
+    try:
+        status = os.stat(bare(full))
+    except (OSError, ValueError):  # most often not there; a link that leads nowhere is replaced
+        return None
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if path.endswith("/"):
+        if os.path.islink(bare(full)):
+            return f'"{path}" is a symbolic link', "a directory output is a directory of its own"
+        return None if is_directory else (f'"{path}" is there and is no directory', "remove it, or leave out the slash")
+    if is_directory:
+        return f'"{path}" is an existing directory', f'a directory output ends in a slash: "{path}/"'
+    what = identities.get((status.st_dev, status.st_ino))
+    return (f'"{path}" is the same file as {what}', _ELSEWHERE) if what else None
+
+
+def _processor_flaw(path: str, written: str) -> Flaw:
+    if written.startswith(READY_MADE) and "/" in written:
+        return f"{show(written)} names no ready-made stage", f"{READY_MADE}NAME is a file name without a directory"
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no such file: {show(written)}", _missing_hint(path, written)
+    except OSError as error:
+        return f"cannot look at {show(written)}: {error.strerror}", ""
+    if not stat.S_ISREG(mode):
+        return f"{show(written)} is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}", "name a program"
+    if path.endswith(".py"):
+        return None if os.access(path, os.R_OK) else (f"{show(written)} is not readable", f"chmod +r {written}")
+    if not os.access(path, os.X_OK):
+        return f"{show(written)} is not executable", f"chmod +x {written}, or name its interpreter in a command"
+    return None
+
+
+def _missing_hint(path: str, written: str) -> str:
+    directory, name = os.path.split(path)
+    try:
+        entries = sorted(entry for entry in os.listdir(directory) if not entry.startswith(("_", ".")))
+    except OSError:
+        entries = []
+    if written.startswith(READY_MADE):  # `uper` and `upper.py` are `stage_upper.py`
+        known = {_short(entry): READY_MADE + entry for entry in entries if entry.endswith(".py")}
+        near = did_you_mean(_short(name), known)
+        meant = [entry for short, entry in known.items() if near == f"did you mean {show(short)}?"]
+        return f"did you mean {show(meant[0])}?" if meant else f"known: {', '.join(known.values())}"
+    near = did_you_mean(name, entries)
+    if near.startswith("did you mean"):
+        return f"{near} (in {show(os.path.dirname(written) or '.')})"
+    return 'processors are relative to root; a program on PATH is a "command"'
+
+
+def _short(ready_made: str) -> str:
+    return ready_made.removeprefix("stage_").removesuffix(".py")
