@@ -51,17 +51,17 @@ decode_record = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, pa
 def check_numbers(value: object) -> None:
     """Raise ValueError for what `decode_record` would not read: a float, or an integer from 2^53 on."""
     waiting = [value]
-    for one in waiting:  # which grows meanwhile
-        if type(one) is str or one is None:  # as nearly all are
+    for member in waiting:  # which grows meanwhile
+        if type(member) is str or member is None:  # as nearly all are
             continue
-        if isinstance(one, int):
-            if not -LARGEST < one < LARGEST:
+        if isinstance(member, int):
+            if not -LARGEST < member < LARGEST:
                 raise ValueError(NO_NUMBER)
-        elif isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, (list, tuple)):
-            waiting.extend(one)
-        elif isinstance(one, float):
+        elif isinstance(member, dict):
+            waiting.extend(member.values())
+        elif isinstance(member, (list, tuple)):
+            waiting.extend(member)
+        elif isinstance(member, float):
             raise ValueError(NO_NUMBER)  # noqa: TRY004 - whoever reads the log would say so
 
 

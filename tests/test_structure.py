@@ -125,7 +125,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(175, 15_383, 145_740, 35),
+    "runner": Size(175, 15_377, 145_683, 33),
     "pytest_offpipe": Size(51, 4_079, 38_839, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there

@@ -1,37 +1,73 @@
-"""From walked JSON to values: defaults are merged, paths in lists get names, and all paths one spelling. Pure."""
+"""From walked JSON to values: defaults are merged, paths in lists get names, and all paths one spelling."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from runner.spec.checks import check_glob, check_stem, check_variable
-from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, STAGE
-from runner.spec.kinds import Finding
-from runner.spec.locations import from_root, normal, stem
-from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Stage
+from runner.paths import StatePaths
+from runner.spec.checks import glob_flaw, stem_flaw, variable_flaw
+from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
+from runner.spec.locations import bare, from_root, is_below, normal, ready_made_directory, stem
+from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
+from runner.spec.words import Finding
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping
 
     Json = Mapping[str, Any]  # the walk has checked each field's type; a cast for each again would slow every load
+    Overrides = Mapping[str, Mapping[str, object]]
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 
-class StageBuilder:
-    """Builds stages from objects that hold only what the table of fields lets pass. Adds to `findings`."""
+class SpecBuilder:
+    """Builds the values of a spec that holds only what the table of fields lets pass. Collects `findings`."""
 
-    def __init__(self, defaults: Json, offline: Json, root: str, findings: list[Finding]) -> None:
-        self._root = root
-        self._findings = findings
-        self._defaults = {**STAGE.defaults, **defaults}
-        self._on_attempt = offline.get("onAttempt", OFFLINE.defaults["onAttempt"])
+    def __init__(self, path: str, given: Json, workspace: str | None = None) -> None:
+        self.findings: list[Finding] = []
+        self._path = path
+        self._given = given
+        self._top = {**SPEC.defaults, **given}
+        directory = os.path.dirname(os.path.abspath(path))
+        self._root = os.path.normpath(os.path.join(directory, self._top["root"]))
+        self._workspace = self._root if workspace is None else os.path.abspath(workspace)
+        self._offline = {**OFFLINE.defaults, **self._top["offline"]}
+        self._defaults = {**STAGE.defaults, **self._top["defaults"]}
         # Stages that say nothing of a section share its value.
-        self._sections = {name: build(defaults.get(name, {})) for name, build in _SECTIONS.items()}
+        self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self._retry_on_timeout = _retry_on_timeout(self._defaults)
+        self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
-    def build(self, index: int, given: Json) -> Stage:
+    def build(self, params: Overrides) -> Spec:
+        """Return the spec; `params` override those of stages."""
+        stages = []
+        for index, given in enumerate(self._top["stages"]):
+            overrides = params.get(given.get("name", ""))
+            own = {**given, "params": {**given.get("params", {}), **overrides}} if overrides else given
+            stages.append(self.build_stage(index, own))
+        return Spec(
+            path=os.path.abspath(self._path),
+            shown=self._path,
+            name=self._top.get("name", ""),
+            root=self._root,
+            workspace=self._workspace,
+            paths=self._state_paths(),
+            stages=tuple(stages),
+            ready_made=ready_made_directory(),
+            processor_identity=self._top["processorIdentity"],
+            banned_imports=tuple(self._offline["bannedImports"]),
+            allow_imports=tuple(self._offline["allowImports"]),
+            description=self._top["description"],
+            extensions=_extensions(self._given),
+        )
+
+    def placed(self, finding: Finding) -> Finding:
+        """Return the finding with an index where an input or output stands in a list."""
+        return finding._replace(at=self._places.get(finding.at, finding.at))
+
+    def build_stage(self, index: int, given: Json) -> Stage:
         own = {**self._defaults, **given}
         says_timeout = "retry" in given or "retryOnTimeout" in given
         return Stage(
@@ -53,9 +89,9 @@ class StageBuilder:
             timeout_seconds=own.get("timeoutSeconds"),
             retry_on_timeout=_retry_on_timeout(given, self._defaults) if says_timeout else self._retry_on_timeout,
             fresh_interpreter=own["freshInterpreter"],
-            on_attempt=given.get("offline", {}).get("onAttempt", self._on_attempt),
+            on_attempt=given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
             description=own["description"],
-            extensions=extensions(given),
+            extensions=_extensions(given),
         )
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
@@ -71,14 +107,32 @@ class StageBuilder:
         paths: dict[str, str] = {}
         variables: dict[str, str] = {}
         for step, written in given.items() if isinstance(given, dict) else enumerate(given):
+            at = ("stages", index, field, step)
             name = step if isinstance(step, str) else stem(written)
-            path = from_root(written, self._root) if field == "inputs" else normal(written)
-            flaws = [*check_stem(name, field, written, paths)] if name is not step else []
-            if not flaws:
-                paths[name] = path
-                flaws = [*check_variable(name, variables), *(check_glob(written, path) if field == "inputs" else ())]
-            self._findings += [Finding(("stages", index, field, step), *flaw) for flaw in flaws]
+            if name is not step:
+                if flaw := stem_flaw(name, field, written, paths):
+                    self.findings.append(Finding(at, *flaw))
+                    continue
+                self._places["stages", index, field, name] = at
+            paths[name] = path = from_root(written, self._root) if field == "inputs" else normal(written)
+            for flaw in (variable_flaw(name, variables), glob_flaw(written, path) if field == "inputs" else None):
+                if flaw:
+                    self.findings.append(Finding(at, *flaw))
         return paths
+
+    def _state_paths(self) -> StatePaths:
+        """State and locks are below the workspace; a state directory of one's own takes the locks along."""
+        default = str(SPEC.defaults["stateDir"])
+        state = bare(normal(self._given.get("stateDir", default)))
+        locks = bare(normal(self._given.get("locksDir", f"{state}/locks" if "stateDir" in self._given else "locks")))
+        for field, directory in (("stateDir", state), ("locksDir", locks)):
+            if not is_below(f"{directory}/"):
+                what = f'"{directory}" is not below the workspace'
+                self.findings.append(Finding((field,), what, f'for example "{default}"'))
+        if f"{locks}/".startswith((f"{state}/tmp/", f"{state}/logs/")):
+            what = f'"{locks}" is where runs keep logs or scratch'
+            self.findings.append(Finding(("locksDir",), what, f'"{state}/locks"'))
+        return StatePaths(os.path.join(self._workspace, state), os.path.join(self._workspace, locks))
 
 
 def _retry(given: Json) -> Retry:
@@ -114,6 +168,6 @@ def _retry_on_timeout(*places: Json) -> bool:
     return bool(RETRY.defaults["retryOnTimeout"])
 
 
-def extensions(given: Json) -> dict[str, object]:
+def _extensions(given: Json) -> dict[str, object]:
     """Return the user's own keys, which begin with `x-`."""
     return {key: member for key, member in given.items() if key.startswith("x-")}

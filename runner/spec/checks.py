@@ -1,7 +1,7 @@
 """What a walk of the table cannot check: what names refer to, where outputs lead, what only the disk knows.
 
-Each check yields findings. `given` are the stages as written, for pointers into lists; `faulty` are, for each stage
-with faults, the fields that were left out because of them.
+A check yields findings; these name inputs and outputs even if the spec has a list. A flaw is what is wrong with a value
+whose place only the caller knows.
 """
 
 from __future__ import annotations
@@ -13,30 +13,22 @@ from typing import TYPE_CHECKING
 from runner.paths import OWN_DIRECTORY, is_partial, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import OutputIndex, hidden_name, is_glob, literal_directory
-from runner.spec.kinds import Finding
 from runner.spec.locations import bare, is_below, parents, starting_with
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import FIELDS, references
-from runner.spec.words import did_you_mean, show
+from runner.spec.words import Finding, did_you_mean, show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
-    Given = Sequence[Mapping[str, object]]
     Flaw = tuple[str, str] | None  # the fact and a hint
 
 RESERVED = "pipeline"
 LONGEST_NAME = 255  # NAME_MAX of every file system in use
 LONGEST_OUTPUT_NAME = 235  # so that `.partial-<6 hex>.NAME` fits as well, with room for a temporary's own mark
 _ELSEWHERE = "write elsewhere"
-
-
-def _place(given: Given, stage: Stage, field: str, name: str) -> tuple[str | int, ...]:
-    """Return where an input or output is declared: by its name, or by its index if they are a list."""
-    step = list(getattr(stage, field)).index(name) if isinstance(given[stage.index].get(field), list) else name
-    return ("stages", stage.index, field, step)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -68,30 +60,30 @@ def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
             yield Finding(at, f'a second stage called "{stage.name}"{differs}', f"the first is #/stages/{other.index}")
 
 
-def check_stem(name: str, field: str, written: str, taken: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield why a path in a list cannot have its stem as its name."""
+def stem_flaw(name: str, field: str, written: str, taken: Collection[str]) -> Flaw:
+    """Return why a path in a list cannot have its stem as its name."""
     hint = f'give names: "{field}": {{"NAME": "{written}"}}'
     if LABEL.check(name):
-        yield f'"{name}", the stem of the path, can be no name', hint
-    elif name in taken:
-        yield f'two paths have the stem "{name}", which is their name', hint
+        return f'"{name}", the stem of the path, can be no name', hint
+    return (f'two paths have the stem "{name}", which is their name', hint) if name in taken else None
 
 
-def check_variable(name: str, variables: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield why an input or output cannot be called so; adds to `variables`, those of the names before it."""
+def variable_flaw(name: str, variables: dict[str, str]) -> Flaw:
+    """Return why an input or output cannot be called so; adds to `variables`, those of the names before it."""
     other = variables.setdefault(variable_name(name), name)
-    if other != name:
-        yield f'"{other}" and "{name}" become the same variable, {variable_name(name)}', "rename one of them"
+    if other == name:
+        return None
+    return f'"{other}" and "{name}" become the same variable, {variable_name(name)}', "rename one of them"
 
 
-def check_glob(written: str, path: str) -> Iterator[tuple[str, str]]:
-    """Yield why an input can match nothing; `path` is what is `written`, in its one spelling."""
-    if not is_glob(written):
-        return
-    if ".." in written[len(literal_directory(written)) :].split("/"):
-        yield '".." after a wildcard', "say where the files are without it"
-    elif hidden := hidden_name(path):
-        yield f"{show(hidden)} can match nothing", "a glob never matches hidden files"
+def glob_flaw(written: str, path: str) -> Flaw:
+    """Return why an input can match nothing; `path` is what is `written`, in its one spelling."""
+    if is_glob(written):
+        if ".." in written[len(literal_directory(written)) :].split("/"):
+            return '".." after a wildcard', "say where the files are without it"
+        if hidden := hidden_name(path):
+            return f"{show(hidden)} can match nothing", "a glob never matches hidden files"
+    return None
 
 
 def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
@@ -114,12 +106,14 @@ def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
     for field, words in (("command", stage.command or ()), ("args", stage.args)):
         for position, word in enumerate(words):
             if "{" in word:
-                yield from _check_word((*at, field, position), word, stage, faulty)
+                yield from _check_placeholders((*at, field, position), word, stage, faulty)
     if stage.command and not stage.command[0]:
         yield Finding((*at, "command", 0), "is empty", "the first word names the program")
 
 
-def _check_word(at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
+def _check_placeholders(
+    at: tuple[str | int, ...], word: str, stage: Stage, faulty: Collection[str]
+) -> Iterator[Finding]:
     for form, name in references(word):
         field = FIELDS[form]
         declared: Mapping[str, object] = getattr(stage, field)
@@ -135,7 +129,7 @@ def _check_word(at: tuple[str | int, ...], word: str, stage: Stage, faulty: Coll
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
-def check_outputs(spec: Spec, given: Given) -> Iterator[Finding]:
+def check_outputs(spec: Spec) -> Iterator[Finding]:
     """Refuse outputs outside the workspace, doubled or nested ones, and those in the place of something else."""
     taken = _Taken(spec)
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the output that declares it first
@@ -146,24 +140,24 @@ def check_outputs(spec: Spec, given: Given) -> Iterator[Finding]:
         for name, path in stage.outputs.items():
             flaw = _path_flaw(path) or taken.flaw(path) or _meeting(path, stage, name, first)
             if flaw:
-                yield Finding(_place(given, stage, "outputs", name), *flaw)
+                yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
 
-def check_own_inputs(stages: Sequence[Stage], given: Given) -> Iterator[Finding]:
+def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that mean an output but have its final `/` wrong."""
     index = OutputIndex(stages)
     for stage in stages:
         for name, pattern in stage.inputs.items():
-            for path in index.matches(pattern):
-                own = next((output for output, other in stage.outputs.items() if other == path), None)
-                if own is not None:
+            for _, path in index.matches(pattern):
+                if path in stage.outputs.values():
+                    own = next(output for output, other in stage.outputs.items() if other == path)
                     what = f'"{path}" is also read by this stage, as input "{name}"'
-                    yield Finding(_place(given, stage, "outputs", own), what, _ELSEWHERE)
+                    yield Finding(("stages", stage.index, "outputs", own), what, _ELSEWHERE)
             other = bare(pattern) if pattern.endswith("/") else f"{pattern}/"
             if other in index.producers and pattern not in index.producers:
                 kind = "directory" if other.endswith("/") else "file"
                 what = f'"{pattern}" is a {kind} that stage "{index.producers[other][0]}" writes'
-                yield Finding(_place(given, stage, "inputs", name), what, f'write "{other}"')
+                yield Finding(("stages", stage.index, "inputs", name), what, f'write "{other}"')
 
 
 def _path_flaw(path: str) -> Flaw:
@@ -237,7 +231,7 @@ class _Taken:
 # ---- the disk --------------------------------------------------------------------------------------------------------
 
 
-def check_disk(spec: Spec, given: Given) -> Iterator[Finding]:
+def check_disk(spec: Spec) -> Iterator[Finding]:
     """Check root, processors and what stands in the place of outputs; opens nothing.
 
     Inputs are not looked for: planning a run decides whether they are there.
@@ -266,7 +260,7 @@ def check_disk(spec: Spec, given: Given) -> Iterator[Finding]:
                     directories[parent] = flaw or _directory_flaw(spec.workspace, parent)
                 flaw = directories[parent]
             if flaw := flaw or _output_flaw(f"{spec.workspace}/{path}", path, identities):
-                yield Finding(_place(given, stage, "outputs", name), *flaw)
+                yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
 
 def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> None:

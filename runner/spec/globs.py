@@ -29,8 +29,8 @@ def is_glob(path: str) -> bool:
 
 def literal_prefix(pattern: str) -> str:
     """The characters before the first wildcard: every match begins with them."""
-    found = _MAGIC.search(pattern)
-    return pattern[: found.start()] if found else pattern
+    wildcard = _MAGIC.search(pattern)
+    return pattern[: wildcard.start()] if wildcard else pattern
 
 
 def literal_directory(pattern: str) -> str:
@@ -120,16 +120,18 @@ class OutputIndex:
                 self.producers.setdefault(path, (stage.name, name))
         self._sorted = sorted(self.producers)
         self._directories = {path for path in self._sorted if path.endswith("/")}
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._known: dict[str, tuple[tuple[str, str], ...]] = {}
 
-    def matches(self, pattern: str) -> tuple[str, ...]:
-        """Return the outputs that an input means: itself, before anything else, or what lies in, over or matches it."""
+    def matches(self, pattern: str) -> tuple[tuple[str, str], ...]:
+        """Return the (producer, path) of each output that an input means.
+
+        That is the output of this very path, or else what lies in, over or matches it.
+        """
         if pattern in self.producers:
-            return (pattern,)
-        found = self._known.get(pattern)
-        if found is None:
-            found = self._known[pattern] = tuple(self._matches(pattern))
-        return found
+            return ((self.producers[pattern][0], pattern),)
+        if pattern not in self._known:
+            self._known[pattern] = tuple((self.producers[path][0], path) for path in self._matches(pattern))
+        return self._known[pattern]
 
     def _matches(self, pattern: str) -> Iterator[str]:
         if is_glob(pattern):

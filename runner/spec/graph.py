@@ -42,25 +42,17 @@ def build_graph(spec: Spec) -> Graph:
     index = OutputIndex(spec.stages)
     position = {stage.name: stage.index for stage in spec.stages}
     upstream: Edges = {}
-    gathered: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
+    followers: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
-    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}  # many stages may read the same many files
     for stage in spec.stages:
-        before = set(stage.needs)
-        found: dict[str, tuple[tuple[str, str], ...]] = {}
-        for name, pattern in stage.inputs.items():
-            if matched := index.matches(pattern):
-                pairs = shared.get(matched)
-                if pairs is None:
-                    pairs = shared[matched] = tuple((index.producers[path][0], path) for path in matched)
-                found[name] = pairs
-                before.update(producer for producer, _ in pairs)
-        if found:
-            feeds[stage.name] = found
+        fed = {name: pairs for name, pattern in stage.inputs.items() if (pairs := index.matches(pattern))}
+        if fed:
+            feeds[stage.name] = fed
+        before = {*stage.needs, *(producer for pairs in fed.values() for producer, _ in pairs)}
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
-        for producer in upstream[stage.name]:
-            gathered[producer].append(stage.name)
-    downstream = {name: tuple(names) for name, names in gathered.items()}
+        for name in upstream[stage.name]:
+            followers[name].append(stage.name)
+    downstream = {name: tuple(names) for name, names in followers.items()}
     order = _order(spec.stages, upstream, downstream)
     if len(order) < len(spec.stages):
         stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
@@ -106,12 +98,12 @@ def _order(stages: Sequence[Stage], upstream: Edges, downstream: Edges) -> tuple
 def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]) -> list[Fault]:
     """Follow from each stuck stage its first stuck upstream: that way ends in a cycle, and each cycle is met once."""
     faults = []
-    seen: set[str] = set()
+    visited: set[str] = set()
     for stage in spec.stages:
         trail: dict[str, int] = {}
         name = stage.name
-        while name in stuck and name not in seen:
-            seen.add(name)
+        while name in stuck and name not in visited:
+            visited.add(name)
             trail[name] = len(trail)
             name = next(before for before in upstream[name] if before in stuck)
         if name in trail:

@@ -9,29 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.spec.words import did_you_mean, noun_of, show
+from runner.spec.words import Finding, below, did_you_mean, noun_of, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     Schema = dict[str, object]
 
 DEEPEST = 64
 _MANY = 12
 _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
-
-
-class Finding(NamedTuple):
-    """A fault of a spec: the keys and indices that lead to it, the fact, and what to do about it."""
-
-    at: tuple[str | int, ...]
-    what: str
-    hint: str = ""
-
-
-def below(step: str | int, findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings of a member as those of the value that holds it."""
-    return [Finding((step, *at), what, hint) for at, what, hint in findings]
 
 
 class Kind:

@@ -5,26 +5,21 @@ All faults are reported at once. A field that fails the walk is left out, and la
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, cast
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.paths import StatePaths
-from runner.spec.build import StageBuilder, extensions
+from runner.spec.build import SpecBuilder
 from runner.spec.checks import check_disk, check_names, check_outputs, check_own_inputs
 from runner.spec.fields import SPEC, STAGE
-from runner.spec.kinds import Finding
-from runner.spec.locations import bare, is_below, normal
-from runner.spec.model import Spec
 from runner.spec.source import parse_source, read_source
 from runner.spec.words import did_you_mean, pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from runner.spec.build import Json
-
-    Overrides = Mapping[str, Mapping[str, object]]
+    from runner.spec.build import Json, Overrides
+    from runner.spec.model import Spec
+    from runner.spec.words import Finding
 
 _NO_OVERRIDES: Overrides = {}
 
@@ -41,27 +36,19 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     findings += [finding for finding in walked if finding.at not in odd]
     if not isinstance(value, dict):
         raise SpecError(*_faults(path, findings))
-    top, faulty = _without_faults(value, walked) if walked else (value, {})
-    spec = _build(path, top, workspace, params, findings)
-    given = top["stages"]
-    findings += check_names(spec.stages, faulty)
-    findings += check_outputs(spec, given)
-    findings += check_own_inputs(spec.stages, given)
+    usable, faulty = _without_faults(value, walked) if walked else (value, {})
+    builder = SpecBuilder(path, usable, workspace)
+    spec = builder.build(params)
+    checked = [*check_names(spec.stages, faulty), *check_outputs(spec), *check_own_inputs(spec.stages)]
+    findings += [*builder.findings, *map(builder.placed, checked)]
     refused = {finding.at for finding in findings}
-    findings += [finding for finding in check_disk(spec, given) if finding.at not in refused]
+    findings += [finding for finding in map(builder.placed, check_disk(spec)) if finding.at not in refused]
     if findings:
         raise SpecError(*_faults(path, findings))
     names = [stage.name for stage in spec.stages]
     if unknown := [name for name in params if name not in names]:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
     return spec
-
-
-def ready_made_directory() -> str:
-    """Return where the stages that come with offpipe are: inside an installed package, or beside it in a checkout."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    installed = os.path.join(package, "stages")
-    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")
 
 
 def _faults(path: str, findings: Sequence[Finding]) -> list[Fault]:
@@ -93,44 +80,3 @@ def _without_faults(value: Json, walked: Sequence[Finding]) -> tuple[Json, dict[
         {key: member for key, member in stage.items() if key not in faulty[index]} for index, stage in enumerate(kept)
     ]
     return top, faulty
-
-
-def _build(path: str, given: Json, workspace: str | None, params: Overrides, findings: list[Finding]) -> Spec:
-    top = {**SPEC.defaults, **given}
-    absolute = os.path.abspath(path)
-    root = os.path.normpath(os.path.join(os.path.dirname(absolute), top["root"]))
-    base = root if workspace is None else os.path.abspath(workspace)
-    builder = StageBuilder(top["defaults"], top["offline"], root, findings)
-    stages = []
-    for index, stage in enumerate(top["stages"]):
-        overrides = params.get(stage.get("name", ""))
-        own = {**stage, "params": {**stage.get("params", {}), **overrides}} if overrides else stage
-        stages.append(builder.build(index, own))
-    return Spec(
-        path=absolute,
-        shown=path,
-        name=top.get("name", ""),
-        root=root,
-        workspace=base,
-        paths=_state_paths(given, base, findings),
-        stages=tuple(stages),
-        ready_made=ready_made_directory(),
-        processor_identity=top["processorIdentity"],
-        banned_imports=tuple(top["offline"].get("bannedImports", ())),
-        allow_imports=tuple(top["offline"].get("allowImports", ())),
-        description=top["description"],
-        extensions=extensions(given),
-    )
-
-
-def _state_paths(given: Json, workspace: str, findings: list[Finding]) -> StatePaths:
-    """State and locks are below the workspace; a state directory of one's own takes the locks along."""
-    default = str(SPEC.defaults["stateDir"])
-    state = bare(normal(given.get("stateDir", default)))
-    locks = bare(normal(given.get("locksDir", f"{state}/locks" if "stateDir" in given else "locks")))
-    for field, directory in (("stateDir", state), ("locksDir", locks)):
-        if not is_below(f"{directory}/"):
-            findings.append(Finding((field,), f'"{directory}" is not below the workspace', f'for example "{default}"'))
-    if f"{locks}/".startswith((f"{state}/tmp/", f"{state}/logs/")):
-        findings.append(Finding(("locksDir",), f'"{locks}" is where runs keep logs or scratch', f'"{state}/locks"'))
-    return StatePaths(os.path.join(workspace, state), os.path.join(workspace, locks))

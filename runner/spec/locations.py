@@ -1,4 +1,4 @@
-"""Paths as a spec writes them, brought to one spelling. Pure: text only, so `..` is taken by its letters."""
+"""Paths as a spec writes them, brought to one spelling. That is text only: `..` is taken by its letters."""
 
 from __future__ import annotations
 
@@ -59,3 +59,10 @@ def starting_with(ordered: list[str], prefix: str) -> Iterator[str]:
     while position < len(ordered) and ordered[position].startswith(prefix):
         yield ordered[position]
         position += 1
+
+
+def ready_made_directory() -> str:
+    """Return where the stages that come with offpipe are: inside an installed package, or beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "stages")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")

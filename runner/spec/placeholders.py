@@ -22,7 +22,7 @@ _PLACEHOLDER = re.compile(r"\{(?:(inputs|list|outputs|params)\.([A-Za-z][A-Za-z0
 @lru_cache(WORDS_KEPT)
 def references(word: str) -> tuple[tuple[str, str], ...]:
     """Return the (form, name) of each placeholder in `word` that names something: `("inputs", "text")`."""
-    return tuple((found[1], found[2]) for found in _PLACEHOLDER.finditer(word) if found[1])
+    return tuple((match[1], match[2]) for match in _PLACEHOLDER.finditer(word) if match[1])
 
 
 def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ def expand(
     an input of several files stands inside a longer word. Names are known to be declared: the spec was checked.
     """
 
-    def fill(found: re.Match[str]) -> str:
-        form, name = found[1], found[2]
+    def fill(match: re.Match[str]) -> str:
+        form, name = match[1], match[2]
         if form is None:
             return python
         if form == "list":
@@ -68,7 +68,7 @@ def expand(
         if form == "params":
             return spell_param(params[name])
         if len(inputs[name]) != 1:
-            what = f'"{found.string}" needs one file, and {{inputs.{name}}} is {len(inputs[name])} files'
+            what = f'"{match.string}" needs one file, and {{inputs.{name}}} is {len(inputs[name])} files'
             hint = f"make {{inputs.{name}}} a word of its own, or use {{list.{name}}}, a file that lists them"
             raise InputError(Fault("", what, hint))
         return inputs[name][0]

@@ -1,4 +1,4 @@
-"""What a valid spec says that is likely to mean something else: nothing is refused for it. Pure."""
+"""Warnings: what a valid spec says that is likely to mean something else. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHAPE = re.compile(r"\{([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
 def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
-    """Yield a fault for each word that a shell would take apart, or that is nearly a placeholder, or one where none is.
+    """Yield a warning for each word that only a shell understands, placeholder that is none, and output like a glob.
 
-    And for each output that looks like a glob. `spec` is where the stages are from.
+    `stages` are those of `spec` to look at.
     """
     for stage in stages:
         yield from _taken_literally(f"{spec.shown}#/stages/{stage.index}", stage)
@@ -59,11 +59,11 @@ def _shells_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:
 
 
 def _near_placeholders(where: str, word: str, stage: Stage) -> Iterator[Fault]:
-    for found in _SHAPE.finditer(word):
-        form, name = found[1], found[2]
+    for match in _SHAPE.finditer(word):
+        form, name = match[1], match[2]
         if form in FIELDS:
             continue
         for near, field in FIELDS.items():
             if form.lower().rstrip("s") == near.rstrip("s") and name in getattr(stage, field):
-                what = f"{found[0]} is no placeholder, and passed on as it is"
+                what = f"{match[0]} is no placeholder, and passed on as it is"
                 yield Fault(where, what, f"did you mean {{{near}.{name}}}?")

@@ -16,8 +16,7 @@ from errno import errorcode
 from math import isinf
 
 from runner.errors import Fault, SpecError, raise_refusal
-from runner.spec.kinds import Finding
-from runner.spec.words import did_you_mean, show
+from runner.spec.words import Finding, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
 _KINDS = {

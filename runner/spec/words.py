@@ -1,8 +1,8 @@
-"""How faults of a spec name values, fields and places. Whatever is slow to import waits until there is a fault."""
+"""Findings, and how they name values, fields and places. Whatever is slow to import waits until there is a fault."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -10,6 +10,19 @@ if TYPE_CHECKING:
 _NOUNS = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
 _LONGEST = 60
 _LISTED = 8
+
+
+class Finding(NamedTuple):
+    """A fault of a spec: the keys and indices that lead to it, the fact, and what to do about it."""
+
+    at: tuple[str | int, ...]
+    what: str
+    hint: str = ""
+
+
+def below(step: str | int, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings of a member as those of the value that holds it."""
+    return [Finding((step, *at), what, hint) for at, what, hint in findings]
 
 
 def noun_of(value: object) -> str:

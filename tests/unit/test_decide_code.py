@@ -10,7 +10,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench, await_settled
 
 from runner.errors import OfflineError
-from runner.spec.load import ready_made_directory
+from runner.spec.locations import ready_made_directory
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenev
     if where == "below root":
         directory = bench.root / ".venv/lib/stages"
         shutil.copytree(ready_made_directory(), directory)
-        monkeypatch.setattr("runner.spec.load.ready_made_directory", lambda: str(directory))
+        monkeypatch.setattr("runner.spec.build.ready_made_directory", lambda: str(directory))
     bench.define({"name": "a", "processor": "offpipe:stage_copy.py", "inputs": {"text": "spec.json"},
                   "outputs": {"text": "out.txt"}})  # fmt: skip
     assert list(code(bench)["files"]) == ["offpipe:stage_copy.py"]

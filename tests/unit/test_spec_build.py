@@ -1,21 +1,31 @@
 import signal
 
-from runner.spec.build import StageBuilder
+from runner.spec.build import SpecBuilder
 from runner.spec.model import Checkpoint, Resources, Retry, Stage
+from runner.spec.words import Finding
 
 OUTPUT = {"name": "a", "outputs": {"o": "out/a"}}
 
 
 def build(given, defaults=None, offline=None):
-    findings = []
-    stage = StageBuilder(defaults or {}, offline or {}, "/pipeline", findings).build(0, {**OUTPUT, **given})
-    return stage, [finding.at[2:] for finding in findings]
+    builder = SpecBuilder("/pipeline/spec.json", {"defaults": defaults or {}, "offline": offline or {}})
+    stage = builder.build_stage(0, {**OUTPUT, **given})
+    return stage, [finding.at[2:] for finding in builder.findings]
 
 
 def test_a_glob_that_can_match_nothing_is_found_beside_a_path_without_a_name():
     stage, findings = build({"inputs": ["*.txt", "w/../x*/../a.txt", "b/.c*/d"]})
     assert stage.inputs == {"a": "a.txt", "d": "b/.c*/d"}
     assert findings == [("inputs", 0), ("inputs", 1), ("inputs", 2)]
+
+
+def test_a_finding_of_a_path_in_a_list_is_placed_by_its_index():
+    builder = SpecBuilder("/pipeline/spec.json", {})
+    builder.build_stage(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["*", "out/o", "out/p"]})
+    for field, name, step in (("outputs", "p", 2), ("outputs", "q", "q"), ("inputs", "i", "i")):
+        finding = Finding(("stages", 0, field, name), "what")
+        assert builder.placed(finding).at == ("stages", 0, field, step)
+    assert builder.placed(Finding(("root",), "what")).at == ("root",)
 
 
 def test_the_defaults_of_the_table_are_those_of_the_values():

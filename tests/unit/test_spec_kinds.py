@@ -6,14 +6,12 @@ from runner.spec.kinds import (
     Boolean,
     Choice,
     Field,
-    Finding,
     ListOf,
     MapOf,
     Number,
     OneOf,
     Record,
     Text,
-    below,
 )
 
 RECORD = Record(
@@ -84,10 +82,6 @@ def test_depth_is_limited_without_recursion():
     assert "levels deep" in Anything().check(value)[0].what
     while value:  # taken apart by hand: an interpreter may recurse when it frees such a thing
         value = value.pop()
-
-
-def test_findings_grow_towards_the_top():
-    assert below("a", [Finding((1,), "x", "y")]) == [Finding(("a", 1), "x", "y")]
 
 
 @pytest.mark.parametrize(("kind", "value", "what", "hint"), [

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.words import did_you_mean, noun_of, pointer, show
+from runner.spec.words import Finding, below, did_you_mean, noun_of, pointer, show
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,7 @@ def test_shows_values_short_and_printable():
 def test_pointers_are_escaped():
     assert pointer("s", ()) == "s"
     assert pointer("s", ("a/b~c", 0, "\n\udc80")) == "s#/a~1b~0c/0/\\n\\udc80"
+
+
+def test_findings_grow_towards_the_top():
+    assert below("a", [Finding((1,), "x", "y")]) == [Finding(("a", 1), "x", "y")]
