@@ -8,8 +8,7 @@ import os
 import sys
 from errno import ENOMEM
 
-from runner.glance import imported_by, plain_run, python_processors
-from runner.noop import answer, is_plain
+from runner.noop import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def main(*, ends: bool = False) -> int:
     watched = not _is_on_its_own()
     _forget_where_it_started()
     gc.set_threshold(*RARELY)
-    code = _prepared(sys.argv[1:])
+    code = _performed()
     if not watched:
         _leave(code, before)
     return code
@@ -58,21 +57,6 @@ def _performed() -> int:
     from runner.cli import main as perform
 
     return perform()
-
-
-def _prepared(words: list[str]) -> int:
-    """Perform, and have the launcher get ready meanwhile where a run is asked for that seems to have work for it."""
-    from runner.contain.ahead import begin_ahead, dismiss
-    from runner.contain.warmth import warm_here
-
-    given = plain_run(words)
-    python = python_processors(given[0]) if given is not None and not is_plain() else None
-    if given is not None and python is not None:
-        begin_ahead(warm_here() if python else None, imported_by(given[0], python))
-    try:
-        return _performed()
-    finally:
-        dismiss()
 
 
 def program() -> int:

@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "noop": (*LEAVES, "plan.dependencies", "record.noop", "record.others", "record.spelling"),
     "plan": (*LEAVES, "spec", "plan"),
-    "__main__": ("errors", "glance", "noop", "cli", "contain.ahead", "contain.warmth"),
+    "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
@@ -125,7 +125,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(175, 15_377, 145_683, 33),
+    "runner": Size(173, 15_236, 144_421, 33),
     "pytest_offpipe": Size(51, 4_079, 38_839, 11),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
@@ -144,7 +144,6 @@ PROTOCOLS = {
 }
 STILL_PROTOCOLS = {  # with one implementation each
     *("runner.decide.code.Scan", "runner.decide.targets.Bans"),
-    "runner.contain.enforcement.Resources",
 }
 
 SDK_LOADS = (

@@ -182,10 +182,7 @@ def _run_locked(
 
 
 def _made_launcher(manager: PluginManager, session: Session) -> Launcher:
-    from runner.contain.ahead import dismiss
-
     launcher: Launcher = manager.hook.offpipe_make_launcher(spec=session.spec)
-    dismiss()  # one that was started ahead, where a plugin gives another
     return launcher
 
 

@@ -5,12 +5,12 @@ Python signal handlers may run in between as long as they raise nothing: a frame
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.ahead import take
 from runner.contain.launch import Asked, Encoding, Exit, Launch
 from runner.contain.wire import START, frame, taken
 from runner.errors import Fault, LauncherError, StateError
@@ -20,7 +20,7 @@ from runner.results import signal_name
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any, Self
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
@@ -29,6 +29,7 @@ __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
 NOTHING_MISSING: Mapping[str, str] = {}
 _ROOM = 65536
+DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked in it from its first instruction on, see child.BLOCKED
 PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
 
 
@@ -75,7 +76,7 @@ class Launcher:
         by forking. Raises StateError when there is no process, no descriptor or no interpreter.
         """
         try:
-            program = take(interpreter, level, warm, ["plain"] if plain else [])
+            program = _begin(interpreter, level, warm, ["plain"] if plain else [])
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
         launcher = cls(*program, level, missing)
@@ -239,3 +240,52 @@ class Launcher:
             except ChildProcessError:
                 self._ended = -1
             await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
+
+
+def _begin(
+    interpreter: str, level: str, warm: Mapping[str, str] | None, options: Sequence[str] = ()
+) -> tuple[int, int, int]:
+    """Start the program; return its process, and our ends of the pipes to and from it. OSError leaves nothing open."""
+    ends: list[int] = []
+    try:
+        for _ in range(2):
+            ends += _pipe_above_stdio()
+        words = [level, str(os.getpid()), *options, *(["warm"] if warm is not None else [])]
+        pid = _spawn(interpreter, ends[0], ends[3], words, warm)
+    except OSError:
+        for descriptor in ends:
+            os.close(descriptor)
+        raise
+    os.close(ends[0])
+    os.close(ends[3])
+    os.set_blocking(ends[1], False)
+    os.set_blocking(ends[2], False)
+    return pid, ends[1], ends[2]
+
+
+def _pipe_above_stdio() -> tuple[int, int]:
+    """A pipe that is not on descriptors 0 to 2, even where the runner was started with some of those closed."""
+    low = os.pipe()
+    high: list[int] = []
+    try:
+        high.extend(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low)
+    except OSError:
+        for end in high:
+            os.close(end)
+        raise
+    finally:
+        for end in low:
+            os.close(end)
+    return high[0], high[1]
+
+
+def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:
+    """Start the program, in `warm` or an empty environment; what it says on stderr comes by the replies' pipe."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
+    arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
+    env = dict(warm or {})
+    actions = [(os.POSIX_SPAWN_DUP2, one, to) for one, to in ((requests, 0), (replies, 1), (replies, 2))]
+    try:
+        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF, setsid=True)
+    except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later
+        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF)

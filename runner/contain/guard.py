@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.ahead import BEST
 from runner.contain.client import Launcher
 from runner.errors import Fault, OfflineError
-from runner.levels import FILTER, KERNEL, LEVELS, RefusedError
+from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     L = TypeVar("L", bound=Launcher)
 
 WHERE = "offline guard"
+BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
 _HINT = (
     "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
     "--offline best-effort"

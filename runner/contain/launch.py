@@ -1,7 +1,8 @@
-"""What one start of a stage asks for, how it goes through the launcher's pipe, and how it ended."""
+"""What one start of a stage asks for, its limits, how it goes through the launcher's pipe, and how it ended."""
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,34 @@ from runner.values import Value
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any
+
+
+class Enforced(Value):
+    """Limits of one launch: processors it may use, and bytes of address space (RLIMIT_AS)."""
+
+    affinity: list[int] | None = None
+    address_space: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return what the kernel holds the stage to, as it stands in the audit log and the metrics."""
+        limits = {"affinity": self.affinity, "addressSpaceBytes": self.address_space}
+        return {name: value for name, value in limits.items() if value is not None}
+
+
+NOTHING = Enforced()
+
+
+def enforced(cpus: float | None, memory_mib: int | None, turn: int) -> Enforced:
+    """Return the limits of a stage that has its resources enforced, from what the machine lets this process use.
+
+    `turn` numbers the launches of a run: stages side by side get other processors in turn, not all the first ones.
+    """
+    affinity = None
+    if cpus is not None and hasattr(os, "sched_getaffinity"):
+        there = sorted(os.sched_getaffinity(0))
+        count = min(len(there), max(1, math.ceil(cpus)))
+        affinity = sorted(there[(turn * count + offset) % len(there)] for offset in range(count))
+    return Enforced(affinity, memory_mib << 20 if memory_mib else None)
 
 
 class Launch(Value):

@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.contain.enforcement import enforced
-from runner.contain.launch import Launch
+from runner.contain.launch import NOTHING, Launch, enforced
 from runner.decide.fingerprint import Fingerprint
 from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
@@ -151,7 +150,8 @@ class Attempts:
         argv, job.program = self._setting.command(job, inputs, environment)
         stdout = job.partials[stage.stdout] if stage.stdout else None
         self._launched += 1
-        job.limits = enforced(stage.resources, self._launched)
+        needs = stage.resources
+        job.limits = enforced(needs.cpus, needs.memory_mib, self._launched) if needs.enforce else NOTHING
         job.opening = self._opening(job)
         return Launch(
             self._launched, argv, environment, self._spec.root,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from runner.contain.enforcement import NOTHING, Enforced
+from runner.contain.launch import NOTHING, Enforced
 from runner.errors import Fault
 from runner.results import SUCCEEDED, StageResult
 from runner.values import Record, Value, made
