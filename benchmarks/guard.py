@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from benchmarks.bounds import Bound, added
 from benchmarks.table import Table
 from benchmarks.timing import Sample, Usage, interleave, note
-from runner.contain.client import Launcher
-from runner.contain.launch import Launch
 from runner.levels import FILTER, KERNEL, SCAN
+from runner.sandbox.client import Launcher
+from runner.sandbox.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 from runner.cli import main as run
-from runner.contain.client import Launcher
 from runner.executor.attempts import Attempts
 from runner.executor.loop import Executor
 from runner.executor.publishing import Publisher
 from runner.record import files
 from runner.record.audit import AuditLog
+from runner.sandbox.client import Launcher
 
 REST = "start and end of the run"
 PARTS = {

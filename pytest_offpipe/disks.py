@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.running import Around
     from pytest_offpipe.sandbox import Sandbox
     from runner.api import Options
-    from runner.contain.launch import Launch
+    from runner.sandbox.launch import Launch
     from runner.spec.model import Stage
 
 ROOMY = 1 << 40  # bytes; one without bounds would not tell how much of it is in use

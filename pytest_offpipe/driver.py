@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.running import run_sandbox
 from pytest_offpipe.tmpfs import mount_disk, resize_disk
-from runner.contain import calls
-from runner.contain.calls import MS_REC, MS_SLAVE, mount
-from runner.contain.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
 from runner.levels import RefusedError
+from runner.sandbox import syscalls
+from runner.sandbox.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
+from runner.sandbox.syscalls import MS_REC, MS_SLAVE, mount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def main(host_name: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")  # which is nobody else's then
     os.dup2(2, 1)
     try:
-        calls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         _enter(host_name)
     except RefusedError as error:
         _answer(answers, (False, error))
@@ -72,7 +72,7 @@ def _enter(host_name: str) -> None:
     mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
     if host_name:
         name = host_name.encode()
-        calls.function("host name", f"sethostname({host_name})", "sethostname", name, ctypes.c_size_t(len(name)))
+        syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, ctypes.c_size_t(len(name)))
 
 
 # ---- what it is asked to call ----

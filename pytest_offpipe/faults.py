@@ -13,7 +13,7 @@ from pytest_offpipe import shim
 from runner.sdk.context import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
-    from runner.contain.launch import Launch
+    from runner.sandbox.launch import Launch
 
 IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
 DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks

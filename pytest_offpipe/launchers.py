@@ -10,15 +10,15 @@ import select
 import threading
 from typing import TYPE_CHECKING, Any
 
-from runner.contain.client import Exit, Launcher
-from runner.contain.guard import start_guarded
-from runner.contain.tree import has_ended
+from runner.sandbox.client import Exit, Launcher
+from runner.sandbox.guard import start_guarded
+from runner.sandbox.process_tree import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
-    from runner.contain.launch import Asked, Launch
+    from runner.sandbox.launch import Asked, Launch
 
     Alter = Callable[[Launch], Launch]
 

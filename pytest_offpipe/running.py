@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pytest_offpipe.launchers import Alter, Launchers
     from pytest_offpipe.sandbox import Sandbox
     from runner.clock import Clock
-    from runner.contain.client import Launcher
-    from runner.contain.launch import Launch
     from runner.results import RunResult
+    from runner.sandbox.client import Launcher
+    from runner.sandbox.launch import Launch
     from runner.spec.model import Spec, Stage
 
 

@@ -126,9 +126,9 @@ class SpecSession:
 
 
 def _isolation() -> str:
-    from runner.contain.client import Launcher
-    from runner.contain.guard import settle, start_guarded
     from runner.errors import OffpipeError
+    from runner.sandbox.client import Launcher
+    from runner.sandbox.guard import settle, start_guarded
 
     try:
         with settle(start_guarded(Launcher), strict=False) as launcher:

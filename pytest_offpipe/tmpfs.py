@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from runner.contain.calls import MS_NODEV, MS_NOSUID, MS_REMOUNT, mount
+from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, mount
 
 TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs, as a user's TMPDIR may be: it renames what it made there
 NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log

@@ -12,7 +12,7 @@ from pytest_offpipe.below import files_below
 from pytest_offpipe.running import Around
 from pytest_offpipe.sandbox import discard
 from runner.api import Options
-from runner.contain.warmth import HEEDED
+from runner.sandbox.warmth import HEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.sandbox import Sandbox
     from pytest_offpipe.trial import Bench
-    from runner.contain.launch import Launch
+    from runner.sandbox.launch import Launch
     from runner.spec.model import Stage
 
 HOST_NAME = "offpipe-elsewhere"

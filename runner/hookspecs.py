@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from runner.contain.client import Launcher
     from runner.record.checkpoints import Progress
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
+    from runner.sandbox.client import Launcher
     from runner.spec.model import Spec, Stage
 
 hookspec = pluggy.HookspecMarker("offpipe")

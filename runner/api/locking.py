@@ -15,8 +15,8 @@ from runner.record.others import is_held
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runner.contain.client import Launcher
     from runner.paths import StatePaths
+    from runner.sandbox.client import Launcher
     from runner.spec.model import Spec
 
 

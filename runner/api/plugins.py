@@ -8,8 +8,8 @@ import pluggy
 
 from runner import hookspecs
 from runner.api.surroundings import warmth
-from runner.contain.client import Launcher
-from runner.contain.guard import start_guarded
+from runner.sandbox.client import Launcher
+from runner.sandbox.guard import start_guarded
 
 if TYPE_CHECKING:
     from runner.spec.model import Spec

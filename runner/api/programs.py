@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.lookup import find_program, interpreter_of, may_be_made, missing_program, stage_path
 from runner.errors import Fault
+from runner.sandbox.programs import find_program, interpreter_of, may_be_made, missing_program, stage_path
 from runner.spec.placeholders import expand, references
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
 
 def doctor() -> dict[str, dict[str, str] | RefusedError]:
     """Try the offline guard's levels on this machine: the layers of each, or what could not be had."""
-    from runner.contain.guard import survey
+    from runner.sandbox.guard import survey
 
     return survey()
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.clock import Clock
-    from runner.contain.client import Launcher
     from runner.decide.plan import Plan
     from runner.errors import Fault
     from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
     from runner.record.open_run import OpenRun
+    from runner.sandbox.client import Launcher
 
 
 class Listener(Protocol):
@@ -193,7 +193,7 @@ def _run_holding(
     """Take the lock and do it all. `early` is the launcher, where it was started already."""
     from runner.api.locking import held_lock, holder
     from runner.api.preload import preload
-    from runner.contain.guard import settle
+    from runner.sandbox.guard import settle
 
     spec = session.spec
     wait = 0.0 if plan is not None and plan.is_noop else options.wait

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from runner.contain.warmth import sdk_path_here, warm_here
 from runner.noop import is_plain
+from runner.sandbox.warmth import sdk_path_here, warm_here
 
 if TYPE_CHECKING:
     from runner.api.options import Options
-    from runner.contain.client import Launcher
     from runner.executor.job import Policy, Surroundings
+    from runner.sandbox.client import Launcher
     from runner.spec.model import Spec
 
 

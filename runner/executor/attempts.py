@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.contain.launch import NOTHING, Launch, enforced
 from runner.decide.fingerprint import Fingerprint
 from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
@@ -23,18 +22,19 @@ from runner.record.locks import StageLock
 from runner.record.scratch import ScratchPool
 from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, FINISHED, NETWORK, SKIPPED
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
+from runner.sandbox.launch import NOTHING, Launch, enforced
 from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.contain.client import Exit
     from runner.decide.fingerprint import Examiner
     from runner.decide.plan import Planner
     from runner.executor.publishing import Publisher
     from runner.marker import Marker, OutputIdentity
     from runner.record.audit import AuditLog
     from runner.record.checkpoints import Progress
+    from runner.sandbox.client import Exit
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers

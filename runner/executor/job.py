@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from runner.contain.launch import NOTHING, Enforced
 from runner.errors import Fault
 from runner.results import SUCCEEDED, StageResult
+from runner.sandbox.launch import NOTHING, Enforced
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from runner.contain.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
-from runner.contain.lookup import find_program, missing_program
 from runner.errors import Fault, InputError, SpecError
 from runner.record import files
 from runner.record.state import write_stage_file
+from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
+from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs
 
 if TYPE_CHECKING:

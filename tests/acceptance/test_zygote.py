@@ -13,7 +13,7 @@ import pytest
 from pipeline_bench import ROOT, PipelineBench
 from zygote_probes import PROBES
 
-from runner.contain.zygote import PURE
+from runner.sandbox.zygote import PURE
 
 # What differs from run to run either way: addresses, long numbers, the run's own directory of logs and scratch.
 VARYING = re.compile(rb"0x[0-9a-f]+|\d{5,}|\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -84,8 +84,8 @@ def test_probes_are_forked(tmp_path):
     stage = {"name": "a", "processor": "show.py", "outputs": {"out": "a"}}
     bench.define(stage, {**stage, "name": "b", "outputs": {"out": "b"}, "freshInterpreter": True})
     bench.succeed()
-    assert b"/contain/program.py" in bench.read("a")
-    assert b"/contain/program.py" not in bench.read("b")
+    assert b"/sandbox/program.py" in bench.read("a")
+    assert b"/sandbox/program.py" not in bench.read("b")
 
 
 def test_also_where_the_interpreter_is_spelled_in_another_way(tmp_path):
@@ -95,7 +95,7 @@ def test_also_where_the_interpreter_is_spelled_in_another_way(tmp_path):
     directory, name = os.path.split(sys.executable)
     spelled = f"{directory}/../{os.path.basename(directory)}/{name}"
     subprocess.run([spelled, "-m", "runner", "-q", str(bench.spec)], cwd=ROOT, check=True)
-    assert b"/contain/program.py" in bench.read("a")
+    assert b"/sandbox/program.py" in bench.read("a")
 
 
 # ---- stages of one run are strangers to each other ------------------------------------------------------------------
@@ -239,14 +239,14 @@ def test_what_an_interpreter_heeds_only_when_it_starts_gets_a_new_one(tmp_path, 
     bench = PipelineBench(tmp_path)
     source = (
         "import sys\ncommand = open('/proc/self/cmdline').read()\n"
-        f"out.write_text(str({asks}) + str('/contain/' in command))\n"
+        f"out.write_text(str({asks}) + str('/sandbox/' in command))\n"
     )
     assert pair(bench, "out.write_text('x')\n", source, env=env) == f"{said}False"
 
 
 def test_without_caches_every_stage_gets_its_own_interpreter(tmp_path):
     bench = PipelineBench(tmp_path)
-    bench.write("show.py", WRITES + "out.write_text(str('/contain/' in open('/proc/self/cmdline').read()))\n")
+    bench.write("show.py", WRITES + "out.write_text(str('/sandbox/' in open('/proc/self/cmdline').read()))\n")
     bench.define({"name": "a", "processor": "show.py", "outputs": {"out": "a"}})
     bench.succeed(env={"OFFPIPE_PLAIN": "1"})
     assert bench.read("a") == b"False"

@@ -59,7 +59,7 @@ def test_the_exit_code_is_the_programs(bench, ends, raises) -> None:
     codes = codes_of(bench)
     assert codes == dict.fromkeys(codes, CODES[ends]) and len(codes) == PLACES
     where = [bench.read(f"raised{place}") for place in range(PLACES)]
-    assert b"/contain/program.py" in where[0], "it raised, in a fork"
+    assert b"/sandbox/program.py" in where[0], "it raised, in a fork"
     assert len([one for one in where if one]) > 3
     if ends != "fails":  # what is told of a failure can be broken off
         assert all(bench.run("log", name).stdout == "" for name in ("at0", "at1", "at5", "at20", f"at{PLACES - 1}"))

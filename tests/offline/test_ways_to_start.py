@@ -43,7 +43,7 @@ print(json.dumps({
 # Told by a forked one alone that it may not use other processors than it already may: all the same, a fork.
 RUN = """
 import os, select, signal, sys
-from runner.contain.client import Launch, Launcher
+from runner.sandbox.client import Launch, Launcher
 probe, stdin, stdout = sys.argv[1:4]
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])

@@ -8,7 +8,7 @@ from checked_stage import CheckedStage
 
 from pytest_offpipe.confined import Confined
 from pytest_offpipe.driver import PAGE, make_room, mount_small
-from runner.contain.guard import survey
+from runner.sandbox.guard import survey
 
 
 @pytest.fixture

@@ -120,14 +120,14 @@ def test_level_at_which_nobody_is_seen_is_no_proof(project, strict, monkeypatch)
     project.spec()
     project.pytester.makeconftest("""
         import pytest
-        from runner.contain import guard
+        from runner.sandbox import guard
         from runner.levels import SCAN
 
         @pytest.fixture(autouse=True)
         def elsewhere(monkeypatch):
             from pytest_offpipe import launchers
             monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
-            monkeypatch.setattr("runner.contain.guard.sys.platform", "darwin")
+            monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
     """)
     result = project.pytest("it.json", "-rs", "-k", "offline", *(["--offpipe-strict"] if strict else []))
     result.assert_outcomes(failed=int(strict), skipped=int(not strict))

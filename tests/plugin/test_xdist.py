@@ -138,7 +138,7 @@ def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
         def elsewhere(monkeypatch):
             from pytest_offpipe import launchers
             monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
-            monkeypatch.setattr("runner.contain.guard.sys.platform", "darwin")
+            monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
     """)
     result = project.pytest_process("one.json", "two.json", "-n", "2", timeout=PATIENCE)
     result.assert_outcomes(skipped=2)

@@ -1,0 +1,152 @@
+"""The child of a launch: from the fork to the first instruction of the stage's program.
+
+Loaded by the launcher program only. Every step is a plain system call, but for a Python stage that is run by a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn, TypedDict
+
+    from runner.sandbox.isolate import Isolation
+    from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.script import Script
+    from runner.sandbox.zygote import Zygote
+
+    class Request(TypedDict):
+        """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
+
+        The environment is `base`, in which the values of `env` are others. The pipe has a base only where it is another
+        one than that of the launch before.
+        """
+
+        id: int
+        program: bytes
+        argv: list[bytes]
+        env: dict[bytes, bytes]
+        base: dict[bytes, bytes]
+        cwd: bytes
+        stdin: bytes | None
+        stdout: bytes | None
+        log: bytes
+        timeout: float | None
+        grace: float
+        affinity: list[int] | None
+        address_space: int | None
+        script: bytes | None
+        preload: tuple[str, ...]
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+# What the launcher is deaf to, and a stage is not: blocked in the launcher, and neither handled nor ignored there, so
+# that one which comes between the fork and the stage's own mask stays pending, and ends the stage then.
+BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+
+
+class Forked(BaseException):
+    """Raised in a child that is to run `script` in this interpreter."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self.script = script
+
+
+def fork_stage(
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, zygote: Zygote | None
+) -> tuple[int, int]:
+    """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
+
+    What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
+    OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
+    """
+    report, failure = os.pipe()
+    launcher = os.getpid()
+    pid = -1
+    try:
+        pid = os.fork() if zygote is None else zygote.fork(request)
+    except OSError:
+        os.close(report)
+        raise
+    finally:
+        if pid != 0:
+            os.close(failure)
+    if pid == 0:
+        _become(request, tree, number, isolation, launcher, failure, zygote)
+    return pid, report
+
+
+def _become(
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, launcher: int, failure: int,
+    zygote: Zygote | None,
+) -> NoReturn:  # fmt: skip
+    """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
+    tried = [b"preparing its process"]
+    try:
+        os.setsid()
+        tree.enter_stage(launcher, number)
+        tried[0] = b"entering its isolation"
+        isolation.enter_stage()
+        tried[0] = b"becoming an interpreter"
+        script = zygote.become(request, failure) if zygote else None
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _connect(request, tried)
+        _limit(request, tried)
+        tried[0] = b"entering " + request["cwd"]
+        os.chdir(request["cwd"])
+        if zygote is not None and script is not None:
+            tried[0] = b"becoming an interpreter"
+            zygote.enter(request, script)
+            isolation.become_program()
+            os.close(failure)
+            raise Forked(script)
+        tried[0] = b""
+        # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
+        os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
+    except Forked:
+        raise
+    except KeyboardInterrupt:  # as an interpreter ends that does not run its program yet
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(128 + signal.SIGINT)
+    except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
+        try:
+            os.write(failure, _told(error, tried[0]))
+        finally:
+            os._exit(127)
+
+
+def _told(error: BaseException, tried: bytes) -> bytes:
+    code = error.errno or 0 if isinstance(error, OSError) else 0
+    text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
+    return b"%d %s%s" % (code, tried, text)
+
+
+def _connect(request: Request, tried: list[bytes]) -> None:
+    stdin, stdout, log = request["stdin"] or b"/dev/null", request["stdout"], request["log"]
+    append = os.O_WRONLY | os.O_APPEND
+    _open(stdin, os.O_RDONLY, (0,), tried)
+    _open(log, append, (2,) if stdout else (1, 2), tried)
+    if stdout:
+        _open(stdout, append, (1,), tried)
+
+
+def _open(path: bytes, flags: int, numbers: tuple[int, ...], tried: list[bytes]) -> None:
+    tried[0] = b"opening " + path
+    descriptor = os.open(path, flags)
+    for number in numbers:
+        os.dup2(descriptor, number)
+    os.close(descriptor)
+
+
+def _limit(request: Request, tried: list[bytes]) -> None:
+    if request["affinity"] is not None and hasattr(os, "sched_setaffinity"):
+        tried[0] = b"setting affinity"
+        os.sched_setaffinity(0, request["affinity"])
+    if request["address_space"] is not None:
+        tried[0] = b"setting RLIMIT_AS"
+        resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))

@@ -1,0 +1,67 @@
+"""Which level the offline guard reaches: each is tried in a launcher of its own, and less than asked for is refused."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault, OfflineError
+from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
+from runner.sandbox.client import Launcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeVar
+
+    L = TypeVar("L", bound=Launcher)
+
+WHERE = "offline guard"
+BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
+_HINT = (
+    "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
+    "--offline best-effort"
+)
+
+
+def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
+    """Start a launcher of a `kind` at the best level that a system may have. Arguments and errors: Launcher.start."""
+    return kind.start(BEST, warm=warm)
+
+
+def settle(launcher: Launcher, *, strict: bool) -> Launcher:
+    """Return the launcher once it is ready, or one at the next level that can be had; its `layers` tell why.
+
+    Raises OfflineError when `strict` and less than `filter` is reached on Linux. No launcher is left by what it raises.
+    """
+    refused: dict[str, RefusedError] = {}
+    try:
+        launcher.await_ready()
+        while launcher.refusal is not None:
+            refused[launcher.level] = launcher.refusal
+            launcher.close()
+            missing = {level: f"none: {refusal}" for level, refusal in refused.items()}
+            launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1], missing)
+            launcher.await_ready()
+        if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
+            why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
+            raise OfflineError(
+                Fault(
+                    WHERE,
+                    f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}",
+                    _HINT,
+                )
+            )
+    except BaseException:
+        launcher.close()
+        raise
+    return launcher
+
+
+def survey() -> dict[str, dict[str, str] | RefusedError]:
+    """Try `kernel` and `filter`, whatever this system is: the layers of each, or what could not be had."""
+    found: dict[str, dict[str, str] | RefusedError] = {}
+    for level in (KERNEL, FILTER):
+        with Launcher.start(level) as launcher:
+            launcher.await_ready()
+            found[level] = launcher.refusal or launcher.layers
+    return found

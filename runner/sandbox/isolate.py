@@ -1,0 +1,150 @@
+"""The launcher isolates itself, once, so that a stage costs next to nothing extra: the layers of a level, in order.
+
+Loaded by the launcher program only. Each level is for a process of its own: what was entered cannot be left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runner.levels import FILTER, KERNEL, SCAN, RefusedError
+from runner.sandbox import syscalls
+from runner.sandbox.bpf import AF_NETLINK, SOCK_STREAM
+from runner.sandbox.landlock import Landlock
+from runner.sandbox.namespaces import enter_namespaces
+from runner.sandbox.privileges import drop_privileges, hide_memory, showing_memory
+from runner.sandbox.seccomp import Listener, install
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no reason for a lower level
+REFUSED, OPENED, UNCLEAR = 0, 1, 2  # how the probe ends
+
+
+class Isolation:
+    """What was reached: `layers` for the record, the `listener` for the loop, and what each child still has to do."""
+
+    def __init__(
+        self, layers: dict[str, str], listener: Listener | None, landlock: Landlock | None, process: int | None = None
+    ) -> None:
+        self.layers = layers
+        self.process = process  # the launcher's number outside its pid namespace, if it has one
+        self.listener = listener
+        self._landlock = landlock
+        self._show_memory = None if layers["level"] == SCAN else showing_memory()
+
+    def enter_stage(self) -> None:
+        """Runs in the *child*, also in one that never calls exec: nobody answers his own calls."""
+        if self.listener is not None:
+            os.close(self.listener.descriptor)
+        if self._landlock is not None:
+            self._landlock.enter_stage()
+
+    def enter_thread(self) -> None:
+        """Runs in a *thread* of the launcher, from which a program inherits what `enter_stage` gives a child."""
+        if self._landlock is not None:
+            self._landlock.enter()
+
+    def become_program(self) -> None:
+        """Runs in a *child* that never calls exec, after `enter_stage`: as after one, its memory is its own to see."""
+        if self._show_memory is not None:
+            self._show_memory()
+
+
+def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
+    """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError for what is missing.
+
+    `runner` is the process that started this one, `descriptors` are those that only the launcher may keep.
+    """
+    layers = {"level": level}
+    if level == SCAN:
+        return Isolation(layers, None, None)
+    if not syscalls.machine():
+        raise RefusedError("seccomp", f"no filter for {os.uname().machine}", 0)
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            raise RefusedError("/proc", "/proc is that of another pid namespace", 0)
+        process = None
+        if level == KERNEL:
+            process, namespaces = enter_namespaces(runner, descriptors)
+            layers |= namespaces
+        witness = _Witness(descriptors) if level == FILTER else None
+        layers["privileges"] = drop_privileges()
+        landlock = _landlock(layers)
+        listener, layers["attempts"] = install()
+        hide_memory()
+        layers["seccomp"] = _verified_filter()
+        isolation = Isolation(layers, listener, landlock, process)
+        if witness is not None:
+            layers["memory"] = witness.verified(isolation)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
+        raise RefusedError("isolation", f"opening {error.filename}", error.errno or 0) from error
+    return isolation
+
+
+def _landlock(layers: dict[str, str]) -> Landlock | None:
+    try:
+        landlock = Landlock()
+    except RefusedError as error:
+        layers["landlock"] = f"none: {error}"
+        return None
+    layers["landlock"] = landlock.layer
+    return landlock
+
+
+def _verified_filter() -> str:
+    """Ask /proc and the filter itself; RefusedError when it is not there."""
+    status = syscalls.own_status()
+    if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
+        raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
+    try:
+        syscalls.call("seccomp", "socket", AF_NETLINK, SOCK_STREAM, 0)
+    except RefusedError as error:
+        if error.number == errno.EAFNOSUPPORT:
+            return "filter"
+    raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
+
+
+class _Witness:
+    """A process of the same user outside, which no stage may be able to write into: asked by trying."""
+
+    def __init__(self, descriptors: tuple[int, ...]) -> None:
+        waits, self._holds = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                for descriptor in (*descriptors, self._holds):
+                    os.close(descriptor)
+                os.read(waits, 1)
+            finally:
+                os._exit(0)
+        os.close(waits)
+
+    def verified(self, isolation: Isolation) -> str:
+        """RefusedError when a child that did what a stage does can open the witness's memory for writing."""
+        child = os.fork()
+        if child == 0:
+            self._try(isolation)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(self._holds)
+        os.waitpid(self._pid, 0)
+        if code == REFUSED:
+            return "closed"
+        what = "can be opened for writing" if code == OPENED else f"was not to be told: the probe ended with {code}"
+        raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)
+
+    def _try(self, isolation: Isolation) -> NoReturn:
+        code = UNCLEAR
+        try:
+            isolation.enter_stage()
+            os.open(f"/proc/{self._pid}/mem", os.O_RDWR)
+            code = OPENED
+        except PermissionError:
+            code = REFUSED
+        finally:
+            os._exit(code)

@@ -1,0 +1,72 @@
+"""Landlock: each stage gets a domain of its own, from which it can neither signal nor look into what is outside.
+
+Loaded by the launcher program only. Constants: linux/landlock.h; what each version of the interface (ABI) can do:
+landlock(7). Entered by each stage and not by the launcher, so that the launcher too is outside.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from runner.levels import RefusedError
+from runner.sandbox import syscalls
+
+CREATE_RULESET_VERSION = 1
+RULE_PATH_BENEATH = 1
+FS_MAKE_SOCK, FS_REFER = 1 << 9, 1 << 13
+NET_BIND_TCP, NET_CONNECT_TCP = 1, 2
+SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1, 2
+LAYER = "landlock"
+
+
+class Landlock:
+    """A rule set, made once; `layer` says what it covers."""
+
+    def __init__(self) -> None:
+        """RefusedError when this kernel has no Landlock, or one whose domains would break renames (before ABI 2)."""
+        abi = syscalls.call(LAYER, "landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
+        if abi < 2:
+            raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
+        self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
+        fields = handled(abi)
+        attributes = syscalls.address(struct.pack(f"={len(fields)}Q", *fields))
+        self._ruleset = syscalls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
+        if abi < 4:
+            self._allow_renames()
+        self._restrict = syscalls.prepared(LAYER, "landlock_restrict_self", self._ruleset, 0)
+
+    def _allow_renames(self) -> None:
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        beneath = syscalls.address(struct.pack("=Qi", FS_REFER, root))  # struct landlock_path_beneath_attr
+        syscalls.call(LAYER, "landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
+        os.close(root)
+
+    def enter(self) -> None:
+        """This thread, and all that it starts, enters a domain for good. RefusedError when the kernel will not."""
+        self._restrict()
+
+    def enter_stage(self) -> None:
+        """Runs in the *child*: the same, and nothing is left of the rule set."""
+        self._restrict()
+        os.close(self._ruleset)
+
+
+def handled(abi: int) -> tuple[int, ...]:
+    """The struct landlock_ruleset_attr that this version of the interface knows: file system, network, scopes.
+
+    A domain must restrict something; file-system rights only where there is nothing else, because they forbid mounts.
+    """
+    if abi < 4:
+        return (FS_MAKE_SOCK | FS_REFER,)
+    network = NET_BIND_TCP | NET_CONNECT_TCP
+    return (0, network) if abi < 6 else (0, network, SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL)
+
+
+def _covered(abi: int) -> list[str]:
+    covered = ["memory of other processes"]
+    if abi >= 4:
+        covered.append("TCP")
+    if abi >= 6:
+        covered += ["signals", "abstract sockets"]
+    return covered

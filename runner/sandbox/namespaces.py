@@ -1,0 +1,180 @@
+"""Level `kernel`: the launcher moves into user, network, pid and mount namespaces of its own.
+
+For programs of one thread, as the launcher is: unshare(CLONE_NEWUSER) fails in a process with more.
+Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
+there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
+only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
+when the runner dies, inner when outer dies, and everything else in the namespace when inner ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+
+from runner.levels import RefusedError
+from runner.sandbox import syscalls
+from runner.sandbox.settings import protect_settings
+from runner.sandbox.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+# linux/sched.h
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+
+OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
+NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
+CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
+
+
+def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
+    """Return, in the *inner* process only, its own number outside, and what was reached: a layer for each namespace.
+
+    `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError with
+    what could not be had.
+    """
+    outside = _namespaces()
+    layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
+    syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != runner:
+        os._exit(1)  # it died before the line above
+    lives, holds = os.pipe()
+    inner = os.fork()
+    if inner:
+        _wait_outside(inner, (*descriptors, lives))
+    os.close(holds)
+    syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    _end_without_outer(lives)
+    process = int(os.readlink("/proc/self"))  # the old /proc still tells
+    _own_mounts()
+    layers["kernelSettings"] = protect_settings()
+    return process, layers | _verified(outside)
+
+
+def unshare(flags: int, shown: str) -> str:
+    """Enter these at once, a user namespace among them, with the maps that make this the same user as before.
+
+    Returns what is mapped; raises RefusedError, which tells the call as `shown`.
+    """
+    privileged = _may_map_all()
+    pid = os.getpid()
+    ready, tell = os.pipe()
+    answer, say = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        try:
+            os.close(tell)
+            os.read(ready, 1)
+            os.write(say, _write_maps(pid, privileged=privileged))
+        finally:
+            os._exit(0)
+    os.close(ready)
+    os.close(say)
+    try:
+        syscalls.function("namespaces", shown, "unshare", flags)
+    finally:
+        os.close(tell)
+        failure = os.read(answer, 4096)
+        os.close(answer)
+        os.waitpid(writer, 0)
+    number, _, tried = failure.decode().partition(" ")
+    if number != "0":  # or nothing, when the writer died
+        raise RefusedError("user namespace", f"writing {tried or 'the maps of ids'}", int(number or 0))
+    return "all ids" if privileged and _ids_outside() > 1 else "own id"
+
+
+def _may_map_all() -> bool:
+    """Whether this process may map ids that are not its own: so root keeps access to the files of every user."""
+    effective = int(syscalls.own_status()["CapEff"], 16)
+    return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
+
+
+def _ids_outside() -> int:
+    """How many there are to map: in a user namespace that somebody else made it may be one."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return sum(int(line.split()[2]) for line in file)
+
+
+def _write_maps(pid: int, *, privileged: bool) -> bytes:
+    """Runs in the *writer*: every id stays what it is outside. `0 `, or the errno and the file that refused."""
+    if privileged:
+        contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
+    else:
+        uid, gid = os.geteuid(), os.getegid()
+        contents = {"setgroups": b"deny", "uid_map": b"%d %d 1" % (uid, uid), "gid_map": b"%d %d 1" % (gid, gid)}
+    for name, content in contents.items():
+        try:
+            descriptor = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
+            os.write(descriptor, content)  # in one piece, user_namespaces(7)
+            os.close(descriptor)
+        except OSError as error:
+            return b"%d %s" % (error.errno or errno.EIO, name.encode())
+    return b"0 "
+
+
+def _same(path: str) -> bytes:
+    """Map each range that there is onto itself."""
+    with open(path, "rb") as file:
+        ranges = [line.split() for line in file]
+    return b"".join(b"%s %s %s\n" % (first, first, count) for first, _, count in ranges)
+
+
+def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
+    """Runs in the *outer* process: end as the inner one ends."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+    def wake(_number: int, _frame: object) -> None:
+        """Whoever wakes what the runner started means the launcher."""
+        try:
+            os.kill(inner, signal.SIGCONT)
+        except ProcessLookupError:
+            pass  # it has ended, and been waited for
+
+    signal.signal(signal.SIGCONT, wake)
+    status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+    if status < 0:
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status if status >= 0 else 70)
+
+
+def _end_without_outer(lives: int) -> None:
+    """Runs in the *inner* process: end if the outer one died before this one asked to be killed by that."""
+    poll = select.poll()
+    poll.register(lives, 0)  # which tells of POLLHUP all the same
+    if poll.poll(0):
+        os._exit(1)
+    os.close(lives)
+
+
+def _own_mounts() -> None:
+    """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
+    syscalls.mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+    syscalls.mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _namespaces() -> dict[str, str]:
+    return {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMES}
+
+
+def _verified(outside: dict[str, str]) -> dict[str, str]:
+    """Ask the new /proc whether all this is so; RefusedError when it is not."""
+    inside = _namespaces()
+    for name in NAMES:
+        if inside[name] == outside[name]:
+            raise RefusedError(f"{name} namespace", f"/proc/self/ns/{name} is still that of the runner", 0)
+    if os.readlink("/proc/self") != "1" or os.getpid() != 1:
+        raise RefusedError("pid namespace", "/proc does not show the launcher as process 1", 0)
+    with open("/proc/net/dev", "rb") as file:
+        interfaces = [line.partition(b":")[0].strip() for line in file if b":" in line]
+    if interfaces != [b"lo"]:
+        raise RefusedError("net namespace", "/proc/net/dev lists more than the loopback", 0)
+    return {f"{name}Namespace": inside[name] for name in NAMES}

@@ -1,0 +1,284 @@
+"""The processes of a launch, whatever they did to get away: signalled, found, killed.
+
+A launch has a key here, by which its processes are told from those of others: the number on its tag, where there are
+tags; else its main process, and parents and sessions tell, or it is a guess.
+
+Loaded by the launcher program only. Two kinds of system: with a subreaper and /proc (Linux), and without.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from runner.sandbox.tag import Tags
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+LOOKS = 1000  # how often SessionTree looks after processes that it killed and cannot wait for
+
+
+def open_tree(tags: Tags | None = None, *, plain: bool) -> ProcessTree | SessionTree:
+    """The best that this system has, or with `plain` what every system has."""
+    prctl = None if plain else getattr(libc, "prctl", None)
+    if prctl is not None and os.path.exists("/proc/self/stat"):
+        return ProcessTree(prctl, tags)
+    return SessionTree()
+
+
+class ProcessTree:
+    """With a subreaper: every descendant of a stage stays below its main process, or comes to the launcher.
+
+    `takes_all`: all orphans come to the launcher, tags tell whose they were, and nothing lives longer than it does. So
+    no stage has to be a subreaper, nor to ask to be killed with the launcher.
+    """
+
+    def __init__(self, prctl: Callable[[int, int], int], tags: Tags | None = None) -> None:
+        self._prctl = prctl
+        self._tags = tags
+        self._launches = 0
+        self.takes_all = False
+        self._list = f"/proc/self/task/{os.getpid()}/children"
+        self._children: int | None = None  # the same, open: a look is one system call while there are none
+
+    def enter_launcher(self, *, dies_with_runner: bool) -> None:
+        """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
+
+        `dies_with_runner`: it is the first process of a pid namespace, and the kernel has been asked to kill it then,
+        which nothing must undo.
+        """
+        self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+        if not dies_with_runner:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGCHLD)
+        self.takes_all = dies_with_runner and self._tags is not None
+
+    def begin(self) -> int:
+        """Return the number of a new launch."""
+        self._launches += 1
+        return self._launches
+
+    def enter_stage(self, launcher: int, number: int) -> None:
+        """Runs in the *child* of the launch `number`: die with the launcher, take in orphans (both outlive exec)."""
+        if not self.takes_all:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+            if os.getppid() != launcher:
+                os._exit(127)  # it died before the first line above
+        if self._tags is not None:
+            self._tags.put_on(number)
+
+    def key(self, number: int, main: int) -> int:
+        """The key of a launch, by its number and its main process."""
+        return number if self._tags is not None else main
+
+    def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
+        """The one of these launches that a process or thread is of. None: of none, or already gone."""
+        if self._tags is None:
+            return _main_of(pid, keys)
+        number = self._tags.of(pid)
+        return number if number in keys else None
+
+    def send(self, launches: Mapping[int, int], number: int) -> None:
+        """Signal every process of launches (main process -> key), stopped ones too.
+
+        All at once, since it takes a look at every process of the machine.
+        """
+        if launches:
+            _signal_all(self._members(launches, launches.values()), launches, number)
+
+    def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
+        """SIGKILL what launches that ended (keys) left; returns those processes, each with the key of who left it.
+
+        `running` are the main processes of others. To be called until it returns nothing: what forks while it is killed
+        shows up as a child of ours next time. `childless`: wait(2) has just said that there is no child at all, which
+        costs nothing to look through.
+        """
+        if childless or not ended:
+            return {}
+        left = {pid: self._tag(pid) for pid in self._child_numbers().difference(running)}
+        left = {pid: key for pid, key in left.items() if key is None or key in ended}
+        if not left:
+            return {}
+        members = self._members(left, left.values())
+        _signal_all(members, left, signal.SIGKILL)
+        found = left | {pid: key for pid, (_, key) in members.items()}
+        guess = next(iter(ended))
+        return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
+
+    def _tag(self, pid: int) -> int | None:
+        return None if self._tags is None else self._tags.of(pid)
+
+    def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
+        """Process -> (group, key of its launch; without tags its session), of those that have not ended."""
+        if self._tags is None:
+            return _below(mains)
+        every = ((pid, key, _status(pid)) for pid in _processes() if (key := self._tags.of(pid)) in keys)
+        return {pid: (status[1], key) for pid, key, status in every if status and key is not None}
+
+    def _child_numbers(self) -> set[int]:
+        """Our children, but for the main processes that a thread of ours started: the filter lets nobody have siblings.
+
+        One small read where the kernel has it (CONFIG_PROC_CHILDREN), else a look at every process.
+        """
+        try:
+            if self._children is None:
+                self._children = os.open(self._list, os.O_RDONLY)
+            found = b""
+            while part := os.pread(self._children, 65536, len(found)):
+                found += part
+            return set(map(int, found.split()))
+        except FileNotFoundError:
+            own = os.getpid()
+            return {pid for pid, (parent, _, _) in _snapshot().items() if parent == own}
+
+
+class SessionTree:
+    """Without a subreaper (macOS): a stage is its session's first process group; who left that group is not found."""
+
+    takes_all = False
+
+    def __init__(self) -> None:
+        self._looks: dict[int, int] = {}
+
+    def enter_launcher(self, *, dies_with_runner: bool) -> None:
+        """Nothing to ask this kernel for."""
+
+    def begin(self) -> int:
+        """A launch has no number here."""
+        return 0
+
+    def enter_stage(self, launcher: int, number: int) -> None:
+        """Runs in the *child*; a launcher that dies is noticed by nobody."""
+
+    def key(self, number: int, main: int) -> int:  # noqa: ARG002 - has no number here
+        """The key of a launch: its main process."""
+        return main
+
+    def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
+        """As for ProcessTree, among children that have not ended; but nobody asks where there is no filter."""
+        return pid if pid in keys else None
+
+    def send(self, launches: Collection[int], number: int) -> None:
+        """Signal the process groups of stages, by their main processes."""
+        for main in launches:
+            _send(-main, number) or _send(main, number)  # before its setsid it has no group
+            if number != signal.SIGKILL:
+                _send(-main, signal.SIGCONT)
+
+    def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours
+        """SIGKILL the groups of `ended`; returns those not yet empty.
+
+        The number of a group that is not empty is not given to anyone else. Whoever inherited its processes
+        waits for them in its own time, so the looking ends.
+        """
+        left = {}
+        for main in ended:
+            looks = self._looks.get(main, 0)
+            if main not in running and looks < LOOKS and _send(-main, signal.SIGKILL):
+                self._looks[main] = looks + 1
+                left[main] = main
+            else:
+                self._looks.pop(main, None)
+        return left
+
+
+def _send(pid: int, number: int) -> bool:
+    """Kill(2); False when there is no such process (or, on macOS, only a zombie)."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _signal_all(members: dict[int, tuple[int, int]], also: Collection[int], number: int) -> None:
+    """Signal each once. SIGKILL goes to whole groups first: a fork sees that or is seen by it (kernel/fork.c).
+
+    Never to the group of the launcher itself, in which a child is until its setsid.
+    """
+    if number == signal.SIGKILL:
+        for group in {group for group, _ in members.values()} - {os.getpgrp()}:
+            _send(-group, number)
+    for pid in members.keys() | also:
+        _send(pid, number)
+    if number != signal.SIGKILL:
+        for pid in members.keys() | also:
+            _send(pid, signal.SIGCONT)
+
+
+def _below(roots: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Process -> (group, session) of the roots that are there, and of all below them or in their sessions."""
+    snapshot = _snapshot()
+    below: dict[int, list[int]] = {}
+    for pid, (parent, _, session) in snapshot.items():
+        below.setdefault(parent, []).append(pid)
+        if session in roots and session != parent:
+            below.setdefault(session, []).append(pid)
+    found: dict[int, tuple[int, int]] = {}
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        if pid in snapshot and pid not in found:
+            found[pid] = snapshot[pid][1:]
+            waiting.extend(below.get(pid, ()))
+    return found
+
+
+def has_ended(child: int) -> bool:
+    """Whether a child has ended, whether or not somebody has waited for it."""
+    if not hasattr(os, "waitid"):  # macOS before 3.13
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _main_of(pid: int, mains: Collection[int]) -> int | None:
+    """The main process above this process or thread: by its session, else by its parents.
+
+    Main processes take in their orphans, so who has no main above him was left by one that ended. None: nobody's, or
+    already gone.
+    """
+    while pid > 1 and pid not in mains:
+        found = _status(pid)
+        if found is None:
+            return None  # it ended while it asked
+        parent, _, session = found
+        if session in mains:
+            return session
+        pid = parent
+    if pid in mains:
+        return pid
+    return next((main for main in mains if has_ended(main)), None)
+
+
+def _processes() -> Iterable[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _snapshot() -> dict[int, tuple[int, int, int]]:
+    """Every process that has not ended -> (parent, group, session)."""
+    every = ((pid, _status(pid)) for pid in _processes())
+    return {pid: status for pid, status in every if status}
+
+
+def _status(pid: int) -> tuple[int, int, int] | None:
+    """(parent, group, session), None for a process that ended; proc(5), stat fields 4 to 6.
+
+    Of a process whose first thread has ended that thread is a zombie, and the others go on (field 20 counts all).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split(None, 18)
+    except OSError:
+        return None
+    if len(fields) < 18 or (fields[0] == b"Z" and int(fields[17]) < 2):
+        return None
+    return int(fields[1]), int(fields[2]), int(fields[3])

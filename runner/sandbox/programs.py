@@ -1,0 +1,86 @@
+"""Where the program that a stage starts is, and what to say when it is nowhere, before anything is started."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault
+from runner.sandbox.environment import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_SHELLS_WORK = re.compile(r"[\s<>|&;$*?`]")
+_SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
+
+
+def stage_path(env: dict[str, str], interpreter: str) -> str:
+    """Return the PATH of a stage whose spec says `env`; `interpreter` is that of Python stages."""
+    return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
+
+
+def find_program(word: str, path: str, cwd: str) -> str | None:
+    """The absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
+
+    As execvp does, an empty or relative entry of `path` means below `cwd`.
+    """
+    return next((candidate for candidate in candidates(word, path, cwd) if _is_program(candidate)), None)
+
+
+def candidates(word: str, path: str, cwd: str) -> Iterator[str]:
+    """The places where `find_program` looks, in order."""
+    for directory in [""] if "/" in word else path.split(":"):
+        yield os.path.join(cwd, directory, word)
+
+
+def _is_program(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
+    except (OSError, ValueError):
+        return False
+
+
+def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str) -> Fault:
+    """Word that `word` is no program along `path`, the stage's; `outer_path` is that of whoever runs this."""
+    if _SHELLS_WORK.search(word):
+        words = ", ".join(f'"{one}"' for one in word.split()[:2])
+        hint = f'no shell is involved: write [{words}, ...], a word each, or name the shell, ["sh", "-c", ...]'
+        return Fault(where, f'no program "{word}"', hint)
+    elsewhere = find_program(word, outer_path, cwd)
+    if elsewhere is not None:
+        directory = os.path.dirname(elsewhere)
+        hint = f'stages do not see your shell\'s PATH; add to the stage: "env": {{"PATH": "{directory}:{path}"}}'
+        return Fault(where, f'program "{word}" is only on the PATH of your shell, as {elsewhere}', hint)
+    if "/" in word:
+        return Fault(where, f'"{word}" is no program', "it is relative to root, and must be executable")
+    return Fault(where, f'no program "{word}" on the stage\'s PATH', f"PATH is {path}")
+
+
+def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> bool:
+    """Whether one of the `outputs`, absolute paths, is where the program would be found, or a directory above that."""
+    for candidate in candidates(word, path, cwd):
+        above = os.path.normpath(candidate)
+        while above != os.path.dirname(above):
+            if above in outputs:
+                return True
+            above = os.path.dirname(above)
+    return False
+
+
+def interpreter_of(program: str) -> str | None:
+    """Return the interpreter that the `#!` line of a program names, None for a program without one."""
+    try:
+        descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        first = os.read(descriptor, _SHEBANG_LENGTH).partition(b"\n")[0]
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    words = first[2:].split(maxsplit=1)
+    return os.fsdecode(words[0]) if first.startswith(b"#!") and words else None

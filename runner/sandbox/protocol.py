@@ -1,0 +1,87 @@
+"""The launcher's ends of its two pipes: requests come by one, reports go by the other, and it waits for neither."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runner.sandbox.started import Report
+
+START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
+
+
+class Wire:
+    """What has come, and what has still to go; `poll` is told when to wait for room."""
+
+    def __init__(self, requests: int, replies: int, poll: select.poll) -> None:
+        self.requests = requests
+        self._replies = replies
+        self._poll = poll
+        self._received = bytearray()
+        self._queue = bytearray(START)
+        self._waiting_for_room = False
+        for descriptor in (requests, replies):
+            os.set_blocking(descriptor, False)
+        poll.register(requests, select.POLLIN)
+
+    def receive(self) -> list[tuple[str, Any]] | None:
+        """Return the requests that are there; None when there will be no more."""
+        try:
+            data = os.read(self.requests, 65536)
+        except BlockingIOError:
+            return []
+        if not data:
+            return None
+        self._received += data
+        return taken(self._received)
+
+    def close(self) -> None:
+        """Take no more requests."""
+        self._poll.unregister(self.requests)
+
+    def tell(self, kind: str, content: Report) -> bool:
+        """Queue one report; False as `flush`."""
+        self._queue += frame(kind, content)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what the pipe takes now, the rest when poll says that there is room; False when nobody will read it."""
+        read = True
+        try:
+            while self._queue:
+                del self._queue[: os.write(self._replies, self._queue)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._queue.clear()
+            read = False
+        if bool(self._queue) != self._waiting_for_room:
+            self._waiting_for_room = bool(self._queue)
+            if self._waiting_for_room:
+                self._poll.register(self._replies, select.POLLOUT)
+            else:
+                self._poll.unregister(self._replies)
+        return read
+
+
+def frame(kind: str, content: Any) -> bytes:  # noqa: ANN401 - whatever marshal takes
+    """Return one message as it goes over a pipe: its length in 4 bytes, then the tuple as marshal has it."""
+    encoded = marshal.dumps((kind, content))
+    return len(encoded).to_bytes(4, "big") + encoded
+
+
+def taken(received: bytearray) -> list[tuple[str, Any]]:
+    """Take the messages that are there whole off the front of what came over a pipe."""
+    found = []
+    while len(received) >= 4:
+        end = 4 + int.from_bytes(received[:4], "big")
+        if len(received) < end:
+            break
+        found.append(marshal.loads(memoryview(received)[4:end]))  # noqa: S302 - written by our own other end
+        del received[:end]
+    return found

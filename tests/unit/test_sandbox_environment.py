@@ -1,0 +1,169 @@
+"""A stage's environment, its program, and the limits of both."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.sandbox.environment import (
+    LARGEST_ARGUMENTS,
+    LARGEST_STRING,
+    LARGEST_TOGETHER,
+    LARGEST_VALUE,
+    argument_bytes,
+    argument_fault,
+    contract_variables,
+    stage_environment,
+)
+
+
+def environment(**changes):
+    fields = {
+        "interpreter": "/venv/bin/python",
+        "outer_home": "/home/me",
+        "scratch": "/w/state/tmp/r/s.1",
+        "package_parent": None,
+        "spec_env": {},
+        "cpus": None,
+        "contract": {"PIPELINE_NAME": "demo"},
+    }
+    return stage_environment(**(fields | changes))
+
+
+def contract(**changes):
+    fields = {
+        "stage_file": "/w/state/tmp/r/s.1.json",
+        "pipeline": "demo",
+        "run_id": "r",
+        "stage": "s",
+        "attempt": 2,
+        "key": "ab" * 32,
+        "params": {},
+        "inputs": {},
+        "outputs": {},
+        "progress": "/w/state/progress_s.json",
+        "offline": "none",
+        "cpus": None,
+        "memory_mib": None,
+        "io_concurrency": None,
+    }
+    return contract_variables(**(fields | changes))
+
+
+def test_nothing_but_what_is_promised_is_in_the_environment():
+    assert environment() == {
+        "PATH": "/venv/bin:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": "/home/me",
+        "TMPDIR": "/w/state/tmp/r/s.1",
+        "PIPELINE_NAME": "demo",
+    }
+
+
+def test_home_is_the_scratch_directory_where_there_is_none():
+    assert environment(outer_home=None)["HOME"] == environment(outer_home="")["HOME"] == "/w/state/tmp/r/s.1"
+
+
+def test_the_specs_env_wins():
+    wanted = {"PATH": "/opt", "LANG": "C", "TZ": "CET", "HOME": "/h", "OMP_NUM_THREADS": "7", "X": ""}
+    found = environment(spec_env=wanted, cpus=2)
+    assert found.items() >= wanted.items() and found["MKL_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.25, "1"), (1, "1"), (1.5, "2"), (4.0, "4")])
+def test_thread_counts_follow_cpus(cpus, threads):
+    found = environment(cpus=cpus)
+    names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+    assert [found[f"{name}_NUM_THREADS"] for name in names] == [threads] * 4
+
+
+def test_pythonpath_of_the_spec_comes_before_ours():
+    assert environment(package_parent="/src")["PYTHONPATH"] == "/src"
+    assert environment(package_parent="/src", spec_env={"PYTHONPATH": "/lib"})["PYTHONPATH"] == "/lib:/src"
+    assert "PYTHONPATH" not in environment()
+
+
+def test_contract_names_everything_by_variable_and_as_json():
+    found = contract(
+        params={"a": [1, None]},
+        inputs={"text": ["/r/a", "/r/b"], "word-list": ["/r/w"]},
+        outputs={"out": "/w/.partial-000000.o"},
+        cpus=1.5,
+        memory_mib=512,
+        io_concurrency=2,
+    )
+    assert found["PIPELINE_INPUT_TEXT"] == "/r/a\n/r/b" and found["PIPELINE_INPUT_WORD_LIST"] == "/r/w"
+    assert found["PIPELINE_OUTPUT_OUT"] == "/w/.partial-000000.o"
+    assert json.loads(found["PIPELINE_PARAMS"]) == {"a": [1, None]}
+    assert json.loads(found["PIPELINE_INPUTS"]) == {"text": ["/r/a", "/r/b"], "word-list": ["/r/w"]}
+    assert json.loads(found["PIPELINE_OUTPUTS"]) == {"out": "/w/.partial-000000.o"}
+    assert (found["PIPELINE_ATTEMPT"], found["PIPELINE_OFFLINE"], found["PIPELINE_KEY"]) == ("2", "none", "ab" * 32)
+    hints = [found[f"PIPELINE_{name}"] for name in ("CPUS", "MEMORY_MIB", "IO_CONCURRENCY")]
+    assert hints == ["1.5", "512", "2"]
+
+
+def test_hints_that_were_not_given_are_not_there():
+    assert not {"PIPELINE_CPUS", "PIPELINE_MEMORY_MIB", "PIPELINE_IO_CONCURRENCY"} & contract().keys()
+
+
+def test_a_value_over_64_kib_is_left_out_alone():
+    fits, too_long = "x" * LARGEST_VALUE, "\u00fc" * (LARGEST_VALUE // 2 + 1)
+    found = contract(inputs={"fits": [fits], "long": [too_long]})
+    assert found["PIPELINE_INPUT_FITS"] == fits and "PIPELINE_INPUT_LONG" not in found
+    assert "PIPELINE_INPUTS" not in found and found["PIPELINE_STAGE_FILE"]
+
+
+@given(st.lists(st.integers(0, LARGEST_VALUE + 10), max_size=30))
+def test_all_together_stay_within_512_kib_and_the_largest_go_first(sizes):
+    inputs = {f"i{number}": ["x" * size] for number, size in enumerate(sizes)}
+    found = contract(inputs=inputs)
+    assert sum(len(name) + len(value) + 2 for name, value in found.items()) <= LARGEST_TOGETHER
+    assert "PIPELINE_STAGE_FILE" in found
+    values = {f"PIPELINE_INPUT_I{number}": size for number, size in enumerate(sizes) if size <= LARGEST_VALUE}
+    left_out = [size for name, size in values.items() if name not in found]
+    kept = [size for name, size in values.items() if name in found]
+    assert not left_out or min(left_out) >= max(kept, default=0)
+
+
+def test_any_text_in_params_can_be_an_environment():
+    os.fsencode(contract(params={"x": "\ud800\0"})["PIPELINE_PARAMS"])
+
+
+def starts(argv, env):
+    try:
+        return subprocess.run(argv, env=env, check=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own numbers")
+def test_what_is_let_through_does_start_and_what_is_refused_would_not():
+    arg_max = os.sysconf("SC_ARG_MAX")
+    limit = min(arg_max, LARGEST_ARGUMENTS)
+    word = "x" * 100_000
+    fits = ["/bin/true"]
+    while argument_fault([*fits, word], {}, arg_max=arg_max, where="w") is None:
+        fits.append(word)
+    fits += ["y"] * ((limit - 4096 - argument_bytes(fits, {})) // 10)
+    assert argument_fault(fits, {}, arg_max=arg_max, where="w") is None and starts(fits, {})
+    fits += ["y"] * 410
+    fault = argument_fault(fits, {}, arg_max=arg_max, where="w")
+    assert fault is not None and "{list.NAME}" in fault.hint and not starts(fits, {})
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own numbers")
+def test_single_strings_have_their_own_limit():
+    for extra, good in ((0, True), (1, False)):
+        argv = ["/bin/true", "x" * (LARGEST_STRING - 1 + extra)]
+        assert (argument_fault(argv, {}, arg_max=1 << 24, where="w") is None) is good is starts(argv, {})
+        env = {"A": "x" * (LARGEST_STRING - 3 + extra)}
+        assert (argument_fault(["/bin/true"], env, arg_max=1 << 24, where="w") is None) is good
+        assert starts(["/bin/true"], env) is good
+        wide = "\u65e5" * ((LARGEST_STRING - 1) // 3 + 2 * extra)  # fewer characters than the next word, and more bytes
+        argv = ["/bin/true", wide, "x" * (len(wide) + 1)]
+        assert (argument_fault(argv, {}, arg_max=1 << 24, where="w") is None) is good is starts(argv, {})

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import errno
+import sys
+
+import pytest
+
+from runner.errors import EXIT_OFFLINE, OfflineError, OffpipeError
+from runner.levels import RefusedError
+from runner.sandbox import guard
+from runner.sandbox.guard import settle
+
+DENIED = RefusedError("namespaces", "unshare(user)", errno.EPERM)
+CLOSED = RefusedError("seccomp", "seccomp", errno.EINVAL)
+
+
+class Machine:
+    """Where launchers are started: each level is there, or refused, or makes its launcher die."""
+
+    def __init__(self, **levels: RefusedError | OffpipeError | None) -> None:
+        self.levels = levels
+        self.started: list[FakeLauncher] = []
+
+    def start(
+        self, level: str, *, missing: dict[str, str] | None = None, warm: dict[str, str] | None = None
+    ) -> FakeLauncher:
+        self.started.append(FakeLauncher(self, level, self.levels.get(level), missing or {}, warm))
+        return self.started[-1]
+
+
+class FakeLauncher:
+    def __init__(
+        self, machine: Machine, level: str, outcome: RefusedError | OffpipeError | None, missing: dict[str, str],
+        warm: dict[str, str] | None,
+    ) -> None:  # fmt: skip
+        self.level = level
+        self.warm = warm
+        self._machine = machine
+        self.closed = False
+        self.layers: dict[str, str] = {}
+        self.refusal: RefusedError | None = None
+        self._outcome, self._missing = outcome, missing
+
+    def await_ready(self) -> None:
+        if isinstance(self._outcome, OffpipeError):
+            raise self._outcome
+        self.refusal = self._outcome
+        self.layers = {} if self._outcome else {"level": self.level, **self._missing}
+
+    def instead(self, level: str, missing: dict[str, str]) -> FakeLauncher:
+        return self._machine.start(level, missing=missing, warm=self.warm)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def made(**levels: RefusedError | OffpipeError | None) -> Machine:
+        found = Machine(**levels)
+        monkeypatch.setattr(guard, "Launcher", found)
+        return found
+
+    return made
+
+
+def test_the_best_level_that_can_be_had_is_taken(machine) -> None:
+    here = machine()
+    assert settle(here.start("kernel"), strict=True).layers == {"level": "kernel"}
+    assert len(here.started) == 1 and not here.started[0].closed
+
+
+def test_what_could_not_be_had_is_kept_for_the_record(machine) -> None:
+    here = machine(kernel=DENIED)
+    reached = settle(here.start("kernel"), strict=True)
+    assert reached.layers["level"] == "filter" and "unshare(user) failed: EPERM" in reached.layers["kernel"]
+    assert [one.closed for one in here.started] == [True, False]
+
+
+def test_less_than_filter_is_refused_naming_everything_that_failed(machine) -> None:
+    here = machine(kernel=DENIED, filter=CLOSED)
+    with pytest.raises(OfflineError) as caught:
+        settle(here.start("kernel"), strict=True)
+    assert caught.value.exit_code == EXIT_OFFLINE
+    assert "unshare(user) failed: EPERM" in str(caught.value) and "seccomp failed: EINVAL" in str(caught.value)
+    assert "--offline best-effort" in str(caught.value)
+    assert all(one.closed for one in here.started)
+
+
+def test_less_than_filter_is_taken_by_whom_it_is_enough_for(machine) -> None:
+    here = machine(kernel=DENIED, filter=CLOSED)
+    reached = settle(here.start("kernel"), strict=False)
+    assert reached.layers["level"] == "scan" and {"kernel", "filter"} <= reached.layers.keys()
+
+
+def test_a_plugins_launcher_that_does_not_isolate_is_refused_too(machine) -> None:
+    here = machine()
+    with pytest.raises(OfflineError):
+        settle(here.start("scan"), strict=True)
+    assert here.started[0].closed
+
+
+def test_other_systems_have_nothing_better(machine, monkeypatch) -> None:
+    here = machine()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert settle(here.start("scan"), strict=True).layers["level"] == "scan"
+
+
+@pytest.mark.parametrize("dying", ["kernel", "filter"])
+def test_no_launcher_is_left_by_one_that_dies(machine, dying) -> None:
+    here = machine(**{"kernel": DENIED, dying: OffpipeError()})
+    with pytest.raises(OffpipeError):
+        settle(here.start("kernel"), strict=True)
+    assert all(one.closed for one in here.started)

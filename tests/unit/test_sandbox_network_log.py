@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from runner.sandbox import network_log
+from runner.sandbox.network_log import MOST, OTHERS, PROBES, Tally, _program
+from runner.sandbox.seccomp import Call
+
+INET, INET6, STREAM, CLOEXEC = 2, 10, 1, 0o2000000
+
+
+def call(pid: int = 0, family: int = INET, kind: int = STREAM | CLOEXEC) -> Call:
+    return Call(1, pid or os.getpid(), family, kind)
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Each process number is a program of its own."""
+    monkeypatch.setattr(network_log, "_program", lambda pid: f"p{pid}")
+
+
+@pytest.fixture
+def jvm(monkeypatch):
+    monkeypatch.setattr(network_log, "_is_jvm", lambda _process: True)
+
+
+def test_calls_are_counted_by_program_and_family(names) -> None:
+    tally = Tally()
+    for family in (INET, INET, INET6):
+        tally.add(call(7, family))
+    assert tally.rest() == [("p7", "AF_INET", 2, False), ("p7", "AF_INET6", 1, False)]
+    assert tally.rest() == []
+
+
+def test_what_is_new_is_told_once_and_the_rest_at_the_end(names) -> None:
+    tally = Tally()
+    tally.add(call(7))
+    assert tally.due is not None
+    assert tally.new() == [("p7", "AF_INET", 1, False)] and tally.due is None
+    tally.add(call(7))
+    assert tally.due is None, "more of the same is not news"
+    tally.add(call(8))
+    assert tally.due is not None
+    assert tally.new() == [("p8", "AF_INET", 1, False)]
+    assert tally.rest() == [("p7", "AF_INET", 1, False)]
+
+
+@pytest.mark.parametrize("early", [0, 1, 60, 99, 100, 150])
+def test_no_launch_is_told_of_more_than_a_hundred_times(names, early) -> None:
+    tally, told = Tally(), []
+    for number in range(150):
+        tally.add(call(1000 + number))
+        if number < early:
+            told += tally.new()
+    for number in range(150):
+        tally.add(call(1000 + number))
+    told += tally.rest()
+    assert len(told) <= MOST
+    assert sum(calls for _, _, calls, _ in told) == 300, "and none is lost"
+    assert OTHERS[0] in {program for program, *_ in told}
+
+
+def test_a_jvm_that_only_starts_means_nothing_by_it(jvm) -> None:
+    tally = Tally()
+    for family in PROBES:
+        for _ in range(PROBES[family]):
+            tally.add(call(family=family, kind=STREAM))
+    assert {probe for _, _, _, probe in tally.rest()} == {True}
+
+
+@pytest.mark.parametrize("kind", [STREAM, STREAM | CLOEXEC, 2, 3])
+def test_what_a_jvm_asks_for_beyond_that_is_meant(jvm, kind) -> None:
+    tally = Tally()
+    for _ in range(PROBES[INET]):
+        tally.add(call(kind=STREAM))
+    tally.add(call(kind=kind))
+    assert [(calls, probe) for _, _, calls, probe in tally.rest()] == [(2, True), (1, False)]
+
+
+def test_no_other_program_has_probes() -> None:
+    tally = Tally()
+    tally.add(call(kind=STREAM))
+    assert [probe for _, _, _, probe in tally.rest()] == [False]
+
+
+def test_a_caller_is_told_by_the_file_that_it_executes() -> None:
+    assert _program(os.getpid()) == os.path.basename(os.path.realpath(sys.executable))
+    assert _program(0x7FFFFFF0) == "?"

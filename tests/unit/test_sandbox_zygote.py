@@ -1,0 +1,135 @@
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from runner.levels import SCAN
+from runner.sandbox.client import Launcher
+from runner.sandbox.launch import Launch
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+SHOWS = "import sys\nprint(open('/proc/self/cmdline').read().split('\\0')[2].rpartition('/')[2], sys.argv[1:])\n"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Run a script by a warm launcher; how it ended, and what it printed."""
+    (tmp_path / "script.py").write_text(SHOWS)
+
+    def started(
+        *, interpreter=sys.executable, warm=WARM, env=WARM, program=None, script="script.py", level=SCAN, **more
+    ):
+        log = tmp_path / "log"
+        log.write_bytes(b"")
+        path = str(tmp_path / script)
+        argv = [interpreter, "-B", path, "word"]
+        with Launcher.start(level, interpreter=interpreter, warm=warm) as launcher:
+            launcher.await_ready()
+            launcher.load(more.get("preload", ()))
+            launcher.submit(
+                Launch(1, argv, dict(env), str(tmp_path), None, None, str(log), program=program, script=path, **more)
+            )
+            ended = []
+            while not ended:
+                ended = launcher.receive()
+        return ended[0], log.read_text()
+
+    return started
+
+
+def test_a_script_runs_in_a_fork_of_the_launcher(start):
+    ended, said = start()
+    assert (ended.code, said) == (0, "program.py ['word']\n")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PYTHONHASHSEED": "1"}, {"LC_ALL": "C"}, {"LANG": "de_DE.UTF-8"}, {"PYTHONPATH": "/elsewhere"},
+        {"LD_PRELOAD": ""}, {"COVERAGE_RCFILE": "x"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+def test_another_environment_gets_another_interpreter(start, changed):
+    _, said = start(env={**WARM, **changed})
+    assert said == "script.py ['word']\n"
+
+
+def test_another_program_is_started_as_it_is(start):
+    _, said = start(program="/bin/echo")
+    assert said.startswith("-B ")
+
+
+def test_a_cold_launcher_forks_no_stage(start):
+    _, said = start(warm=None)
+    assert said == "script.py ['word']\n"
+
+
+def test_a_script_that_is_gone_is_told_as_the_interpreter_tells_it(start, tmp_path):
+    ended, said = start(script="gone.py")
+    alone = subprocess.run(
+        [sys.executable, "-B", str(tmp_path / "gone.py")], capture_output=True, text=True, check=False
+    )
+    assert (ended.code, said) == (alone.returncode, alone.stderr)
+
+
+def test_where_a_pth_file_starts_threads_the_launcher_starts_cold(start, tmp_path):
+    """It could enter no namespace with them."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    packages = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    line = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    (packages / "threads.pth").write_text(line)
+    ended, said = start(interpreter=str(tmp_path / "venv/bin/python"))
+    assert (ended.code, said) == (0, "script.py ['word']\n")
+
+
+@pytest.mark.parametrize(("imports", "passed_over"), [((), True), (("gc",), False)])
+def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path, imports, passed_over):
+    (tmp_path / "asks.py").write_text(
+        "def main():\n    import gc\n    cycle = []\n    cycle.append(cycle)\n    del cycle\n"
+        "    print(gc.get_freeze_count() > 1000, gc.collect() > 0, gc.isenabled())\nmain()\n"
+    )
+    ended, said = start(script="asks.py", preload=imports)
+    assert (ended.code, said) == (0, f"{passed_over} True True\n")
+
+
+FORKS = """
+import sys
+loaded, importers = frozenset(sys.modules), frozenset(sys.path_importer_cache)
+sys.path.insert(0, {root!r})
+import os, resource
+from runner.sandbox import zygote
+zygote.PURE |= {{"maker", "finder", "asker"}}
+it = zygote.Zygote(loaded, importers)
+it.load(["maker", "finder", "asker"])
+request = {{"base": {{}}, "env": {{}}, "script": b"maker/__init__.py", "preload": {preload!r}}}
+if it.fork(request) == 0:
+    print([name for name in ("maker.made", "finder.found") if name in sys.modules])
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("preload", "expected"),
+    [(("maker",), ["maker.made"]), (("finder",), []), (("asker",), ["finder.found"]), ((), [])],
+    ids=["put there by its package", "found, but not asked for", "found, and asked for", "of another stage"],
+)
+def test_a_module_of_another_name_is_there_for_whom_it_would_be(tmp_path, preload, expected):
+    """As collections.abc is one: put there by collections from Python 3.13.1 on, and before by a file of its own."""
+    for name, source in {
+        "maker": "import sys, json\nsys.modules['maker.made'] = json\n",
+        "finder": "",
+        "finder/found": "import sys, json\nsys.modules['finder.found'] = json\n",
+        "asker": "import finder.found\n",
+    }.items():
+        file = tmp_path / (f"{name}.py" if "/" in name else f"{name}/__init__.py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source)
+    code = FORKS.format(root=str(ROOT), preload=preload)
+    shown = subprocess.run([sys.executable, "-Bc", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (shown.stdout, shown.stderr) == (f"{expected}\n", "")
