@@ -8,34 +8,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_offpipe.auditing import OffpipeAudit as OffpipeAudit
-    from pytest_offpipe.clock import OffpipeClock as OffpipeClock
-    from pytest_offpipe.lab import Offpipe as Offpipe
-    from pytest_offpipe.offline import Attempt as Attempt
-    from pytest_offpipe.offline import LookupRefusedError as LookupRefusedError
-    from pytest_offpipe.offline import NetworkRefusedError as NetworkRefusedError
-    from pytest_offpipe.offline import OffpipeOffline as OffpipeOffline
-    from pytest_offpipe.planning import OffpipeFaults as OffpipeFaults
-    from pytest_offpipe.program import ProgramReport as ProgramReport
+    from pytest_offpipe.fixtures.audit import OffpipeAudit as OffpipeAudit
+    from pytest_offpipe.fixtures.clock import OffpipeClock as OffpipeClock
+    from pytest_offpipe.fixtures.faults import OffpipeFaults as OffpipeFaults
+    from pytest_offpipe.fixtures.lab import Offpipe as Offpipe
+    from pytest_offpipe.fixtures.offline import Attempt as Attempt
+    from pytest_offpipe.fixtures.offline import LookupRefusedError as LookupRefusedError
+    from pytest_offpipe.fixtures.offline import NetworkRefusedError as NetworkRefusedError
+    from pytest_offpipe.fixtures.offline import OffpipeOffline as OffpipeOffline
     from pytest_offpipe.reports import Output as Output
     from pytest_offpipe.reports import Outputs as Outputs
+    from pytest_offpipe.reports import ProgramReport as ProgramReport
     from pytest_offpipe.reports import RunReport as RunReport
     from pytest_offpipe.reports import StageReport as StageReport
     from pytest_offpipe.specs import OffpipeSpec as OffpipeSpec
 
 _HOMES = {
-    "Attempt": "offline",
-    "LookupRefusedError": "offline",
-    "NetworkRefusedError": "offline",
-    "Offpipe": "lab",
-    "OffpipeAudit": "auditing",
-    "OffpipeClock": "clock",
-    "OffpipeFaults": "planning",
-    "OffpipeOffline": "offline",
+    "Attempt": "fixtures.offline",
+    "LookupRefusedError": "fixtures.offline",
+    "NetworkRefusedError": "fixtures.offline",
+    "Offpipe": "fixtures.lab",
+    "OffpipeAudit": "fixtures.audit",
+    "OffpipeClock": "fixtures.clock",
+    "OffpipeFaults": "fixtures.faults",
+    "OffpipeOffline": "fixtures.offline",
     "OffpipeSpec": "specs",
     "Output": "reports",
     "Outputs": "reports",
-    "ProgramReport": "program",
+    "ProgramReport": "reports",
     "RunReport": "reports",
     "StageReport": "reports",
 }

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
+import re
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.checks import AFTER, BEFORE, CHECKS, Case, end_runs, run_check
-from pytest_offpipe.failure import CheckFailedError
-from pytest_offpipe.places import stage_lines
-from pytest_offpipe.session import SHARED
-from pytest_offpipe.settings import SETTINGS, exemptions
-from pytest_offpipe.trees import nothing_taken
+from pytest_offpipe.checks.case import Case, CheckFailedError, run_check
+from pytest_offpipe.inputs import nothing_taken
+from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, exemptions
+from pytest_offpipe.shared import end_runs, shared_directory
 from runner.display.words import printable_lines
 from runner.errors import OffpipeError, UsageError
 from runner.spec.graph import build_graph
@@ -25,6 +24,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.spec.model import Spec, Stage
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_STAGES = b'"stages"'
+
+
+def stage_lines(content: bytes) -> list[int]:
+    """Return the line, from 1, on which each stage of a valid spec begins."""
+    lines: list[int] = []
+    depth, is_stages, line, counted = 0, False, 1, 0
+    for token in _TOKEN.finditer(content):
+        text = token.group()
+        if text in b"}]":
+            depth -= 1
+            is_stages = is_stages and depth >= 2
+        elif text in b"{[":
+            depth += 1
+            if is_stages and depth == 3:
+                line += content.count(b"\n", counted, token.start())
+                counted = token.start()
+                lines.append(line)
+        elif depth == 1 and text == _STAGES:
+            is_stages = True
+    return lines
+
 
 PIPELINE = "pipeline"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -53,12 +76,12 @@ class SpecFile(pytest.Module):
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
         asked = self.config.stash[SETTINGS].checks
-        for check in (one for one in BEFORE if one in asked):
+        for check in (one for one in PIPELINE_CHECKS[:1] if one in asked):
             yield self._item(PIPELINE, check, 1)
         for stage, line in zip(self.spec.stages, lines, strict=True):
-            for check in (one for one in CHECKS if one in asked):
+            for check in (one for one in STAGE_CHECKS if one in asked):
                 yield self._item(stage.name, check, line, stage, exempt[stage.name].get(check, ""))
-        for check in (one for one in AFTER if one in asked):
+        for check in (one for one in PIPELINE_CHECKS[1:] if one in asked):
             yield self._item(PIPELINE, check, 1)
 
     def _require_inputs(self) -> None:
@@ -76,7 +99,7 @@ class SpecFile(pytest.Module):
         def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
             if exempt:
                 pytest.skip(f"the spec skips it: {exempt}")
-            run_check(Case(item, self.spec, stage, check, shared_directory(request.config, tmp_path_factory)))
+            run_check(Case(item, line, self.spec, stage, check, shared_directory(request.config, tmp_path_factory)))
 
         item = SpecItem.from_parent(self, name=f"{subject}[{check}]", callobj=call, line=line, exempt=exempt)
         item.add_marker("offpipe")
@@ -84,16 +107,12 @@ class SpecFile(pytest.Module):
 
 
 class SpecItem(pytest.Function):
-    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check.
-
-    `told_elsewhere`: how many of its seconds are those of other checks.
-    """
+    """One check of one stage, or of the pipeline; `exempt`: why the spec spares the stage that check."""
 
     def __init__(self, *, line: int, exempt: str, **given: Any) -> None:
         super().__init__(**given)
         self.line = line
         self.exempt = exempt
-        self.told_elsewhere = 0.0
 
     @property
     def id(self) -> Any:
@@ -119,13 +138,6 @@ class SpecItem(pytest.Function):
             said = str(error) if isinstance(error, OffpipeError) else f"error: {error}"
             return printable_lines(f"{said}\nhint: {_ELSEWHERE}")
         return super().repr_failure(excinfo, *arguments)
-
-
-def shared_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
-    """Return a directory that the workers of this session share; each has its own base below that of the session."""
-    base = factory.getbasetemp()
-    config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
-    return config.stash[SHARED]
 
 
 def _shown(path: Path) -> str:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_offpipe.auditing import OffpipeAudit
-    from pytest_offpipe.clock import OffpipeClock
-    from pytest_offpipe.lab import Offpipe
-    from pytest_offpipe.offline import OffpipeOffline
-    from pytest_offpipe.onetest import OneTest
-    from pytest_offpipe.planning import OffpipeFaults
+    from pytest_offpipe.fixtures.audit import OffpipeAudit
+    from pytest_offpipe.fixtures.clock import OffpipeClock
+    from pytest_offpipe.fixtures.faults import OffpipeFaults
+    from pytest_offpipe.fixtures.lab import Offpipe
+    from pytest_offpipe.fixtures.offline import OffpipeOffline
+    from pytest_offpipe.fixtures.one_test import OneTest
     from pytest_offpipe.reports import RunReport
     from pytest_offpipe.specs import OffpipeSpec
 
@@ -66,7 +66,7 @@ def _names_spec(argument: str) -> bool:
     path = argument.partition("::")[0]
     if ".json" in path or path.endswith(".py") or not os.path.isfile(path):
         return ".json" in path
-    from pytest_offpipe.arguments import is_spec
+    from pytest_offpipe.session import is_spec
 
     return is_spec(path)
 
@@ -74,7 +74,7 @@ def _names_spec(argument: str) -> bool:
 @pytest.fixture
 def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneTest]:
     """What the fixtures of one test share."""
-    from pytest_offpipe.onetest import one_test
+    from pytest_offpipe.fixtures.one_test import one_test
 
     with one_test(request, tmp_path_factory) as test:
         yield test
@@ -86,7 +86,7 @@ def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
     `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
     this time. `timeoutSeconds` stays real.
     """
-    from pytest_offpipe.clock import OffpipeClock
+    from pytest_offpipe.fixtures.clock import OffpipeClock
 
     _offpipe_test.clock = OffpipeClock()
     return _offpipe_test.clock
@@ -100,7 +100,7 @@ def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
     there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
     Local sockets work, and so does asyncio. Out of reach: a `subprocess` that the test itself starts.
     """
-    from pytest_offpipe.offline import OffpipeOffline, refusing
+    from pytest_offpipe.fixtures.offline import OffpipeOffline, refusing
 
     guard = OffpipeOffline()
     _offpipe_test.offline = guard
@@ -128,7 +128,7 @@ def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
     there. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` lays the copy out
     beforehand. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
     """
-    from pytest_offpipe.lab import Offpipe
+    from pytest_offpipe.fixtures.lab import Offpipe
 
     return Offpipe(_offpipe_test, offpipe_faults)
 
@@ -152,7 +152,7 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
     at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
     `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
     """
-    from pytest_offpipe.planning import faults_of
+    from pytest_offpipe.fixtures.faults import faults_of
 
     spec = request.getfixturevalue("offpipe_spec") if "offpipe_spec" in request.fixturenames else None
     return faults_of(_offpipe_test, spec)
@@ -168,7 +168,7 @@ def offpipe_run(
     """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
     A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. Do not write where it ran.
     """
-    from pytest_offpipe.viewing import shared_report
+    from pytest_offpipe.fixtures.lab import shared_report
 
     return shared_report(request.config, tmp_path_factory, offpipe_spec, _offpipe_test.directory / "specs")
 
@@ -180,6 +180,6 @@ def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
     `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` that these are in it
     in this order; it returns their records.
     """
-    from pytest_offpipe.auditing import OffpipeAudit
+    from pytest_offpipe.fixtures.audit import OffpipeAudit
 
     return OffpipeAudit(_offpipe_test)

@@ -1,16 +1,15 @@
-"""A copy of a pipeline that holds only what its spec declares: inputs, code, and nothing else of the user's files."""
+"""Copies of a pipeline, or of one stage, that hold only what the spec declares: inputs, code, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_offpipe.below import bytes_below
-from pytest_offpipe.copying import copy
 from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.inputs import InputResolver
@@ -18,14 +17,74 @@ from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import is_glob
 from runner.spec.graph import build_graph
 from runner.spec.locations import bare
-from runner.spec.model import READY_MADE
+from runner.spec.model import READY_MADE, effective_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from runner.decide.code import Scan
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
+
+    Relink = Callable[[str], str]
+
+
+def copy(source: str, to: str, relink: Relink | None = None) -> None:
+    """Copy a file or a directory with modes and times; a link is copied as what it leads to.
+
+    A link within a directory stays one: with the same text, or, with `relink`, to the place that this gives for the
+    absolute path which it means. Raises InputError for what cannot be copied.
+    """
+    try:
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        if os.path.isdir(source):
+            _copy_directory(source, to, source, relink)
+        else:
+            shutil.copy2(source, to)
+    except OSError as error:
+        raise InputError(Fault(str(error.filename or source), f"cannot copy it: {error.strerror or error}")) from error
+
+
+def _copy_directory(source: str, to: str, top: str, relink: Relink | None) -> None:
+    os.makedirs(to, exist_ok=True)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            target = os.path.join(to, entry.name)
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                os.symlink(_link_text(entry.path, target, top, relink), target)
+            elif stat.S_ISDIR(mode):
+                _copy_directory(entry.path, target, top, relink)
+            elif stat.S_ISREG(mode):
+                shutil.copy2(entry.path, target)
+            else:
+                what = "is no regular file, directory or link"
+                raise InputError(Fault(entry.path, what, "nothing else can be an input"))
+    shutil.copystat(source, to)
+
+
+def _link_text(link: str, target: str, top: str, relink: Relink | None) -> str:
+    text = os.readlink(link)
+    meant = os.path.normpath(os.path.join(os.path.dirname(link), text))
+    is_inside = f"{meant}/".startswith(f"{top}/")
+    if relink is None or (is_inside and not os.path.isabs(text)):
+        return text
+    if is_inside:
+        return os.path.relpath(meant, os.path.dirname(link))
+    return os.path.relpath(relink(meant), os.path.dirname(target))
+
+
+def files_below(path: str) -> list[str]:
+    """Return the files of a directory and of those in it, links to directories left out; else the path itself."""
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]
+
+
+def bytes_below(path: str) -> int:
+    """Return how many bytes these files hold; of a link its text."""
+    return sum(os.lstat(file).st_size for file in files_below(path))
+
 
 _origins: dict[str, str] = {}  # root of a copy made in this process -> the root that it stands for
 LARGEST = 64 * 1024 * 1024
@@ -239,3 +298,44 @@ def discard(path: Path) -> None:
         if not os.path.lexists(path):
             return
         shutil.rmtree(path, onerror=permit)
+
+
+NOTHING: Mapping[str, Any] = {}
+
+
+def alone(
+    spec: Spec, stage: Stage, files: Mapping[str, str], directory: Path, overrides: Mapping[str, Any] = NOTHING
+) -> Sandbox:
+    """Lay one stage of `spec` out in a new `directory`; what other stages would make is plain input there.
+
+    `files`: where each belongs (an absolute path, as if in the source) -> where it is (`inputs_of`, `code_files`).
+    `overrides` are fields of the stage as in a spec, and replace its own; one that is None is left out.
+    """
+    return lay_out(spec, directory, files, one_stage(spec, stage, overrides))
+
+
+def inputs_of(graph: Graph, stage: Stage) -> dict[str, str]:
+    """Return the files and directories that are a stage's inputs now, for `alone`."""
+    spec, resolver = graph.spec, InputResolver(graph)
+    found = {}
+    for name in stage.inputs:
+        is_made = name in graph.feeds.get(stage.name, {})
+        for file in resolver.resolve(stage, name):
+            belongs = spec.output_path(file.path) if is_made else spec.source_path(file.path)
+            found[belongs] = file.absolute.rstrip("/")
+    return found
+
+
+def code_files(graph: Graph, stage: Stage) -> dict[str, str]:
+    """Return the files that a stage consists of, for `alone`."""
+    return {path: path for path in code_of(graph, [stage])}
+
+
+def one_stage(spec: Spec, stage: Stage, overrides: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Return the spec of a pipeline of one stage, as JSON: it needs no other, and reads what they make as input."""
+    content = effective_spec(spec)
+    stages: list[dict[str, Any]] = content["stages"]  # type: ignore[assignment] # as the effective spec has it
+    own = next(one for one in stages if one["name"] == stage.name)
+    changed = {**own, "needs": [], **overrides}
+    content["stages"] = [{name: value for name, value in changed.items() if value is not None}]
+    return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
@@ -35,6 +36,9 @@ class Settings:
 
 
 SETTINGS = pytest.StashKey[Settings]()
+SHARED = pytest.StashKey[Path]()  # the directory that all workers of the session share, once something is in it
+BORROWED = pytest.StashKey[float]()  # how many seconds of a check are those of the check `run`, see Case.borrowed
+UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept a check from being made
 Number = TypeVar("Number", int, float)
 
 

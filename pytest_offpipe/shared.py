@@ -10,19 +10,22 @@ import os
 import pickle
 import re
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
+import pytest
 from filelock import FileLock
 
 from pytest_offpipe import measuring
-from pytest_offpipe.launchers import Launchers
+from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.runs import Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
-from pytest_offpipe.snapshot import Snapshot, changes, snapshot
+from pytest_offpipe.settings import SHARED
 from runner import results
 from runner.api import Options
 from runner.api.programs import program_faults
@@ -35,12 +38,12 @@ from runner.spec.model import effective_spec
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
 T = TypeVar("T")
+RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
 
 _ANY = StatePaths("", "")
 _KEPT = re.compile("|".join(
@@ -217,6 +220,27 @@ class SharedRun:
     def _run_in(self, sandbox: Sandbox, *stages: str) -> RunReport:
         options = Options(stages=stages, durability="process")  # nothing of it outlives the session
         return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
+
+
+def shared_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that the workers of this session share; each has its own base below that of the session."""
+    base = factory.getbasetemp()
+    config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
+    return config.stash[SHARED]
+
+
+def end_runs(config: pytest.Config, spec: Spec) -> None:
+    """End what the checks of a spec keep running for each other."""
+    runs = config.stash.get(RUNS, {})
+    if spec.path in runs:
+        runs[spec.path].close()
+
+
+def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
+    """Return the lock of the sandbox that `path` is in, if workers share it: while it is held none begins a run."""
+    runs = config.stash.get(RUNS, {}).values()
+    shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
+    return next(shared, nullcontext())
 
 
 def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:

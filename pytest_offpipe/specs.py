@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.arguments import by_ini
-from pytest_offpipe.asked import require_names, require_params, require_path, require_text, told_plainly
-from pytest_offpipe.marked import note_heeded, require_arguments
-from pytest_offpipe.trees import require_some
+from pytest_offpipe.inputs import require_some
+from pytest_offpipe.session import by_ini
+from pytest_offpipe.usage import (
+    note_heeded,
+    require_arguments,
+    require_names,
+    require_params,
+    require_path,
+    require_text,
+    told_plainly,
+)
 from runner.errors import Fault, OffpipeError, UsageError
 from runner.spec.load import load_spec
 from runner.spec.source import parse_source, read_source

@@ -127,7 +127,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
     "runner": Size(174, 15_236, 144_421, 33),
-    "pytest_offpipe": Size(51, 4_079, 38_839, 11),
+    "pytest_offpipe": Size(35, 3_942, 38_214, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {
@@ -136,7 +136,6 @@ STILL_IN_CYCLES = {
     "runner.decide": ("modules", "targets", "sources", "syntax"),
     "runner.display": ("live", "news", "progress"),
     "runner.sdk": ("context", "job"),
-    "pytest_offpipe": (*("checks", "checks.case", "collect", "confined", "disks", "lab", "session"),),
 }
 PROTOCOLS = {
     "runner.clock.Clock": "the system's, and the one of a test",
@@ -281,7 +280,6 @@ def test_an_exception_shrinks_with_its_package(package: str) -> None:
 def test_imports_make_no_cycle() -> None:
     found = {module for cycle in cycles(import_graph(trees("runner", "pytest_offpipe"))) for module in cycle}
     known = {f"{package}.{module}" for package, modules in STILL_IN_CYCLES.items() for module in modules}
-    known.add("pytest_offpipe")
     assert_none(f"{module} is in a cycle of imports" for module in sorted(found - known))
     assert_none(f"{module} is in no cycle any more: remove it" for module in sorted(known - found))
 

@@ -1,55 +1,90 @@
-"""What a check works with: its stage, how that stage does undisturbed, a workspace, and how to say what it found."""
+"""What a check works with: its stage, how that does undisturbed, a workspace, and how it reports a finding."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pytest
 
-from pytest_offpipe.failure import CheckFailedError, Finding
 from pytest_offpipe.sandbox import discard
-from pytest_offpipe.session import UNMADE
-from pytest_offpipe.settings import SETTINGS
-from pytest_offpipe.shared import SharedRun
+from pytest_offpipe.settings import BORROWED, SETTINGS, UNMADE
+from pytest_offpipe.shared import RUNS, SharedRun
 from runner.display.words import printable, printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-    from pytest_offpipe.collect import SpecItem
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.shared import Undisturbed
     from runner.spec.model import Spec, Stage
 
+LOG_LINES = 15
+
+
+class Finding(NamedTuple):
+    """What a check has against a stage; `where` is the place in the spec, `kept` the workspace to look into.
+
+    Its text is one that terminals, JUnit's XML and the channels of xdist take: names and logs may be of any bytes.
+    """
+
+    where: str
+    subject: str
+    done: str
+    expected: str
+    found: str
+    log: str = ""
+    kept: str = ""
+    reproduce: str = ""
+
+    def __str__(self) -> str:
+        rows = [
+            ("done", self.done), ("expected", self.expected), ("found", self.found),
+            ("log", _tail(self.log)), ("kept", self.kept), ("by hand", self.reproduce),
+        ]  # fmt: skip
+        lines = [f"{self.subject}: {(self.found or self.expected).splitlines()[0]}"]
+        for name, text in rows:
+            if text:
+                first, *others = text.splitlines()
+                lines.append(f"  {name + ':':<10}{first}")
+                lines.extend(f"            {other}" for other in others)
+        return "\n".join(map(printable, [*lines, f"{self.where}: {CheckFailedError.__name__}"]))
+
+
+class CheckFailedError(AssertionError):
+    """A check of a spec failed. Survives pickling, as reports of xdist workers must."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding)
+        self.finding = finding
+
+    def __str__(self) -> str:
+        return str(self.finding)
+
+
+def _tail(log: str) -> str:
+    lines = log.rstrip().splitlines()
+    cut = [f"... {len(lines) - LOG_LINES:,} lines before"] if len(lines) > LOG_LINES else []
+    return "\n".join([*cut, *lines[-LOG_LINES:]])
+
+
+MODULES = {
+    "outputs": "run", "retry": "interrupted", "stop": "interrupted",
+    "offline": "pipeline", "skip": "pipeline", "audit": "pipeline",
+}  # fmt: skip
 NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
-RUNS = pytest.StashKey[dict[str, SharedRun]]()
-
-
-def end_runs(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec keep running for each other."""
-    runs = config.stash.get(RUNS, {})
-    if spec.path in runs:
-        runs[spec.path].close()
-
-
-def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
-    """Return the lock of the sandbox that `path` is in, if workers share it: while it is held none begins a run."""
-    runs = config.stash.get(RUNS, {}).values()
-    shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
-    return next(shared, nullcontext())
 
 
 class Case:
     """One check of one stage, or of the whole pipeline."""
 
-    def __init__(self, item: SpecItem, spec: Spec, stage: Stage | None, check: str, base: Path) -> None:
-        """`base` is a directory that all workers of this session share."""
+    def __init__(self, item: pytest.Item, line: int, spec: Spec, stage: Stage | None, check: str, base: Path) -> None:
+        """`line` is that of the spec where the stage begins; `base` a directory that all workers share."""
         self.item = item
+        self._line = line
         self.spec = spec
         self.check = check
         self.settings = item.config.stash[SETTINGS]
@@ -86,7 +121,7 @@ class Case:
         if self._is_told(stage, check):
             pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
 
-    def told_elsewhere(self, waited: Iterable[str]) -> float:
+    def borrowed(self, waited: Iterable[str]) -> float:
         """Return how many of the seconds that this check took are those of others: of `run` of the stages `waited` for.
 
         Each stage is run once for all of its checks, by whichever comes first; its time is that of its `run`.
@@ -141,7 +176,7 @@ class Case:
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
     ) -> NoReturn:
         """Raise what was found; the workspace, if there is one, stays and is named."""
-        where = f"{self.spec.shown}:{self.item.line}"
+        where = f"{self.spec.shown}:{self._line}"
         subject = f"stage {self.stage.name}" if not self.is_pipeline else f"pipeline {self.spec.name}"
         kept = kept or (str(self.directory) if self.directory.exists() else "")
         command = by_hand or self.by_hand
@@ -175,3 +210,15 @@ class Case:
         """Remove the workspace."""
         if os.path.lexists(self.directory):
             discard(self.directory)
+
+
+def run_check(case: Case) -> None:
+    """Make one check; one that passes leaves no workspace. Raises CheckFailedError with what it found, or skips."""
+    module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.check, case.check)}")
+    check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
+    waited = set(case.shared.waited)
+    try:
+        check(case)
+        case.clean()
+    finally:
+        case.item.stash[BORROWED] = case.borrowed(case.shared.waited.keys() - waited)

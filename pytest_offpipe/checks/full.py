@@ -6,14 +6,12 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.below import files_below
-from pytest_offpipe.confined import Confined
-from pytest_offpipe.copying import copy
-from pytest_offpipe.driver import PAGE, make_room, mount_small, run_watched
-from pytest_offpipe.failure import CheckFailedError
-from pytest_offpipe.running import Around
-from pytest_offpipe.tmpfs import NO_SPACE, TEMPORARY
-from pytest_offpipe.trial import SAME, Bench, Budget, ended
+from pytest_offpipe.checks.case import CheckFailedError
+from pytest_offpipe.checks.trial import SAME, Bench, Budget, ended
+from pytest_offpipe.faults.disks import NO_SPACE, PAGE, TEMPORARY, make_room, mount_small, run_watched
+from pytest_offpipe.faults.namespace import Confined
+from pytest_offpipe.runs import Around
+from pytest_offpipe.sandbox import copy, files_below
 from runner import results
 from runner.api import Options
 from runner.levels import RefusedError
@@ -21,8 +19,8 @@ from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.checks.trial import Trial
     from pytest_offpipe.reports import StageReport
-    from pytest_offpipe.trial import Trial
 
 OTHER_DISK = os.strerror(errno.EXDEV)
 MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again

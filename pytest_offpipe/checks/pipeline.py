@@ -7,10 +7,9 @@ import random
 import shutil
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.copying import copy
-from pytest_offpipe.difference import Sides, difference
-from pytest_offpipe.running import unkeyed
-from pytest_offpipe.sandbox import code_reader
+from pytest_offpipe.compare import Sides, difference
+from pytest_offpipe.runs import unkeyed
+from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
 from runner.api import Options, plan
 from runner.api.verifying import verify

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_offpipe.below import bytes_below
-from pytest_offpipe.faults import Fault
-from pytest_offpipe.trial import Bench, Budget
+from pytest_offpipe.checks.trial import Bench, Budget
+from pytest_offpipe.faults.plan import Fault
+from pytest_offpipe.sandbox import bytes_below
 from runner import results
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.checks.trial import Trial
     from pytest_offpipe.reports import StageReport
-    from pytest_offpipe.trial import Trial
 
 CHECKPOINTS = 16  # there should be about so many
 KILLS = 8  # at most, of those

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from checked_stage import CheckedStage
 
-from pytest_offpipe.confined import Confined
-from pytest_offpipe.driver import PAGE, make_room, mount_small
+from pytest_offpipe.faults.disks import PAGE, make_room, mount_small
+from pytest_offpipe.faults.namespace import Confined
 from runner.sandbox.guard import survey
 
 

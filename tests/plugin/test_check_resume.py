@@ -8,8 +8,8 @@ import sys
 import pytest
 from checked_stage import SLOW, TOO_FAST, CheckedStage
 
-from pytest_offpipe import shim
 from pytest_offpipe.checks.resume import KILLS, at_checkpoints
+from pytest_offpipe.faults import shim
 
 NUMBERED = """
     from runner import sdk

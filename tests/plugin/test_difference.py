@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pytest_offpipe.difference import Sides, difference
+from pytest_offpipe.compare import Sides, difference
 
 SIDES = Sides("before", "afterwards")
 

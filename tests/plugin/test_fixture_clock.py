@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_offpipe.clock import OffpipeClock
+from pytest_offpipe.fixtures.clock import OffpipeClock
 
 
 def test_time_passes_by_sleeps_and_by_advance_alone() -> None:

@@ -8,8 +8,7 @@ import os
 import pytest
 from spec_project import SpecProject
 
-from pytest_offpipe.launchers import circumstances
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.runs import Around, circumstances, run_sandbox
 from pytest_offpipe.sandbox import Source, lay_out
 from runner.api import Options
 from runner.spec.load import load_spec
@@ -20,7 +19,7 @@ from runner.spec.model import effective_spec
 WHERE = "echo $(readlink /proc/self/ns/pid) $(cut -d' ' -f22 /proc/1/stat) $PPID >>{}/where"
 SHARED = """
     import os, signal
-    from pytest_offpipe import launchers
+    from pytest_offpipe import runs as launchers
 
     launchers.circumstances = os.getpid  # on this machine others may mount what they like meanwhile
 

@@ -136,7 +136,7 @@ def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
 
         @pytest.fixture(autouse=True)
         def elsewhere(monkeypatch):
-            from pytest_offpipe import launchers
+            from pytest_offpipe import runs as launchers
             monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
             monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
     """)

@@ -3,7 +3,6 @@
 import json
 import textwrap
 
-import pytest_offpipe.checks.outputs
 import pytest_offpipe.checks.pipeline
 import pytest_offpipe.checks.run
 import pytest_offpipe.collect  # noqa: F401 - loaded once, and not by each run of pytest in this process

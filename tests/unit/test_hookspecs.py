@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pipeline_bench import PipelineBench, shell, wait_for
 
-from pytest_offpipe.launchers import StageLauncher, start_guarded
+from pytest_offpipe.runs import StageLauncher, start_guarded
 from runner.api import Options, run
 from runner.api.surroundings import warmth
 from runner.errors import Fault, UsageError

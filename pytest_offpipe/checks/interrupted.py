@@ -1,18 +1,48 @@
-"""`stop`: asked to end in mid-work, it does so within the grace, not with 0, and the next run gives the same bytes."""
+"""`retry` and `stop`: an attempt that is made to end early, and the same bytes afterwards."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_offpipe.faults import Fault
-from pytest_offpipe.shim import GRACE
-from pytest_offpipe.trial import Bench, Budget
+from pytest_offpipe.checks.trial import Bench, Budget, at_once
+from pytest_offpipe.faults.plan import Fault
+from pytest_offpipe.faults.shim import GRACE
 from runner import results
+from runner.errors import EXIT_RETRYABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_offpipe.checks.case import Case
+    from pytest_offpipe.checks.trial import Trial
     from pytest_offpipe.reports import StageReport
-    from pytest_offpipe.trial import Trial
+    from runner.spec.model import Stage
+
+
+def check_retry(case: Case) -> None:
+    """Have two attempts follow each other in one run, the first of them ended by us, on either side of its work."""
+    code = min(case.stage.retry.retry_exit_codes, default=EXIT_RETRYABLE)
+    bench = Bench(case, {"retry": _retrying(case.stage, code)})
+    for when in ("before", "after"):
+        fault = Fault("exit", case.stage.name, {"code": code, "when": when})
+        trial = bench.trial(when)
+        report = trial.run(fault)
+        what = "before it did anything" if when == "before" else "when its work was done"
+        done = f"made an attempt exit with {code} {what}, and let it be retried"
+        if not fault.fired:  # it failed by itself, as it does not undisturbed
+            done = f"ran it, to have it exit with {code} {what}"
+        trial.require_same(report, done, "after a retry")
+        if not fault.fired:  # right bytes prove nothing of a retry that there was not
+            case.unmade(f"nothing tells that it was made to exit with {code} {what}")
+        trial.close()
+    bench.close()
+
+
+def _retrying(stage: Stage, code: int) -> Mapping[str, Any]:
+    """Return the stage's own policy with an attempt more, which is ours, and this code."""
+    policy = at_once(stage, stage.retry.attempts + 1)
+    return {**policy, "retryExitCodes": [code, *(one for one in policy["retryExitCodes"] if one != code)]}
+
 
 _PARTS = (0.5, 0.25, 0.1)  # of its usual time, since it began to read: a short one may be done when half is over
 _DONE = "sent TERM to it in mid-work"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_offpipe import shim
+from pytest_offpipe.faults import shim
 from runner.sdk.context import FAULTS_VARIABLE
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Trials of a stage: it alone, from nothing, with something done to it, held against how it does undisturbed."""
+"""Trials of a stage: it alone, from nothing, with something done to it, compared with how it does undisturbed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_offpipe.alone import alone, code_files, inputs_of
-from pytest_offpipe.difference import Sides, difference
-from pytest_offpipe.faults import Injector
-from pytest_offpipe.running import Around, run_sandbox
+from pytest_offpipe.compare import Sides, difference
+from pytest_offpipe.faults.plan import Injector
+from pytest_offpipe.runs import Around, run_sandbox
+from pytest_offpipe.sandbox import alone, code_files, inputs_of
 from pytest_offpipe.settings import volatile
 from runner import results
 from runner.api import Options
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_offpipe.checks.case import Case
-    from pytest_offpipe.faults import Fault
+    from pytest_offpipe.faults.plan import Fault
     from pytest_offpipe.reports import RunReport, StageReport
     from pytest_offpipe.sandbox import Sandbox
     from runner.spec.model import Stage

@@ -1,0 +1,1 @@
+"""What tests and checks do to stages: faults by a plan, and disks that are full."""

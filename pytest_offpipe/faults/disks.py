@@ -1,0 +1,203 @@
+"""Disks in memory that are full for a stage: a process in its own namespaces mounts them, and runs the stage there.
+
+The check `full` has a small disk. For the fixture, the sandbox's root, with TMPDIR in it, is on a disk that shrinks
+while one stage runs. State and locks have disks on top, so that the runner's files and the stage's log have room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_offpipe.faults.namespace import Confined
+from pytest_offpipe.faults.plan import DISK_FULL
+from pytest_offpipe.runs import run_sandbox
+from pytest_offpipe.sandbox import discard
+from runner.hookspecs import hookimpl
+from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, mount
+from runner.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_offpipe.faults.plan import Fault, Injector
+    from pytest_offpipe.fixtures.clock import OffpipeClock
+    from pytest_offpipe.reports import RunReport
+    from pytest_offpipe.runs import Around
+    from pytest_offpipe.sandbox import Sandbox
+    from runner.api import Options
+    from runner.sandbox.launch import Launch
+    from runner.spec.model import Stage
+
+TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs, as a user's TMPDIR may be: it renames what it made there
+ROOMY = 1 << 40  # bytes; a disk without bounds would not tell how much of it is in use
+BALLAST = ".ballast"
+BETWEEN_LOOKS = 0.0005  # seconds
+PAGE = os.sysconf("SC_PAGE_SIZE")
+NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
+
+
+def mount_disk(place: str, size: int | None = None) -> None:
+    """Mount an empty disk of so many bytes, 0 for no bounds; by default of what the system gives one (tmpfs(5))."""
+    _mount(f"mounting a tmpfs at {place}", place, size, 0)
+
+
+def resize_disk(place: str, size: int) -> None:
+    """Let the disk at `place` have so many bytes from now on; 0 for no bounds."""
+    _mount(f"changing the size of the tmpfs at {place}", place, size, MS_REMOUNT)
+
+
+def _mount(shown: str, place: str, size: int | None, flags: int) -> None:
+    options = b"mode=0700" if size is None else b"size=%d,mode=0700" % size
+    mount(shown, b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
+
+
+def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
+    """Mount a disk at `path` with so many pages free for files, and others on top of it, with room, at `roomy`."""
+    mount_disk(path, (pages + 1) * PAGE)
+    for directory in roomy:
+        os.makedirs(directory, exist_ok=True)
+        mount_disk(directory)
+    with open(os.path.join(path, BALLAST), "wb") as ballast:
+        os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
+
+
+class Watch:
+    """Looks at a disk until it ends, for whether it is full.
+
+    A stage may remove at once what it could not finish, so that looking when it has ended is too late. On a busy
+    machine this thread may be too late as well: `look` is called when an attempt has ended, and its partials are there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._was_full = False
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+
+    def look(self) -> None:
+        """Look now."""
+        self._was_full = self._was_full or self._is_full()
+
+    def end(self) -> bool:
+        """Look no more; return whether the disk was seen to be full."""
+        self._is_over.set()
+        self._watcher.join()
+        return self._was_full or self._is_full()
+
+    def _watch(self) -> None:
+        while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
+            self.look()
+
+    def _is_full(self) -> bool:
+        return not os.statvfs(self._path).f_bfree
+
+
+def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
+    """Return the report of a run, and whether the disk at `path` was seen to be full meanwhile."""
+    watch, was_full = Watch(path), False
+    around.ended = watch.look
+    try:
+        report = run_sandbox(sandbox, around, options)
+    finally:
+        was_full = watch.end()
+    return report, was_full
+
+
+def make_room(path: str) -> None:
+    """Remove the ballast, and the bound of the disk at `path`."""
+    os.unlink(os.path.join(path, BALLAST))
+    resize_disk(path, 0)
+
+
+class Told(NamedTuple):
+    """What a run there leaves: its report, the plans of each fault, and the clock."""
+
+    report: RunReport
+    plans: list[list[str]]
+    clock: OffpipeClock | None
+
+
+def run_on_own_disk(
+    sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None
+) -> Told:
+    """Run a sandbox so that DISK_FULL faults of `injector` come about; what it made lies in the sandbox afterwards.
+
+    Raises RefusedError where no disk can be mounted.
+    """
+    root = Path(sandbox.root)
+    before, after = (root.with_name(f"{root.name}.{name}") for name in ("before", "after"))
+    paths = load_spec(sandbox.spec).paths
+    with Confined() as confined:
+        root.rename(before)
+        root.mkdir()
+        try:
+            confined.call(_mount_all, (str(root), paths.state_dir, paths.locks_dir))
+            confined.call(_copy, str(before), str(root))
+            told = confined.call(_run, sandbox, around, options, injector, clock)
+            confined.call(_copy, str(root), str(after))
+        except BaseException:
+            discard(root)
+            before.rename(root)
+            raise
+    discard(root)
+    after.rename(root)
+    discard(before)
+    return told
+
+
+# ---- what is called in there ----
+
+
+def _mount_all(places: tuple[str, ...]) -> None:
+    for place in places:
+        os.makedirs(place, exist_ok=True)
+        mount_disk(place, ROOMY)
+
+
+def _copy(source: str, to: str) -> None:
+    shutil.copytree(source, to, symlinks=True, dirs_exist_ok=True)
+
+
+def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> Told:
+    disk = _FaultyDisk(sandbox.root, injector)
+    around.alter = disk.alter
+    around.temporary = os.path.join(sandbox.root, TEMPORARY)
+    report = run_sandbox(sandbox, around, options, (disk,), clock)
+    discard(Path(around.temporary))
+    return Told(report, [fault.plans for fault in injector.faults], clock)
+
+
+class _FaultyDisk:
+    """Makes the disk small before the attempt that a fault is for, and roomy again after it."""
+
+    def __init__(self, root: str, injector: Injector) -> None:
+        self._root = root
+        self._injector = injector
+        self._filled: dict[str, tuple[Fault, Watch, str]] = {}  # stage -> who looks at the disk, and the stage's log
+
+    def alter(self, launch: Launch) -> Launch:
+        """Do to a start what its fault wants; if that is a full disk, leave so much of it."""
+        stage = launch.env["PIPELINE_STAGE"]
+        fault = self._injector.due(stage)
+        changed = self._injector(launch)
+        if fault is not None and fault.kind == DISK_FULL:
+            disk = os.statvfs(self._root)
+            pages = int(str(fault.arguments["afterBytes"])) // disk.f_frsize
+            resize_disk(self._root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize)
+            self._filled[stage] = fault, Watch(self._root), launch.log
+        return changed
+
+    @hookimpl
+    def offpipe_attempt_finished(self, stage: Stage) -> None:
+        """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
+        if stage.name in self._filled:
+            fault, watch, log = self._filled.pop(stage.name)
+            if watch.end() or NO_SPACE.encode() in Path(log).read_bytes():
+                Path(f"{fault.plans[-1]}.fired").touch()
+            resize_disk(self._root, ROOMY)
