@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.sandbox import Source, copy
-from pytest_offpipe.usage import refuse, require_text
+from pytest_offpipe.usage import require
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
 from runner.spec.load import load_spec
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from runner.spec.model import Spec, Stage
 
@@ -34,7 +34,7 @@ def lay_inputs(spec: Spec, stage: Stage, given: Inputs, scratch: Path) -> dict[s
 
     What is no file yet is written below `scratch`. Raises UsageError for what no input of the stage can take.
     """
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for name, content in given.items():
         if name not in stage.inputs:
             what = f'stage {stage.name} has no input "{name}"'
@@ -42,12 +42,11 @@ def lay_inputs(spec: Spec, stage: Stage, given: Inputs, scratch: Path) -> dict[s
         where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
         declared = stage.inputs[name]
         if isinstance(content, Mapping) and declared.endswith("/"):
-            found[spec.source_path(declared)] = str(lay_tree(content, scratch / name, where))
+            places[spec.source_path(declared)] = str(lay_tree(content, scratch / name, where))
             continue
-        pieces = _pieces(declared, content, where)
-        for number, (path, piece) in enumerate(pieces.items()):
-            found[spec.source_path(path)] = _placed(piece, scratch / f"{name}.{number}", where)
-    return found
+        for number, (path, piece) in enumerate(_pieces(declared, content, where).items()):
+            places[spec.source_path(path)] = _placed(piece, scratch / f"{name}.{number}", where)
+    return places
 
 
 def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs") -> Path:
@@ -63,58 +62,54 @@ def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs
 
 def _pieces(declared: str, given: Content | Mapping[str, Content], where: str) -> dict[str, Content]:
     """Return the declared paths of files (or of a directory that is given whole), and what each is to hold."""
-    if not isinstance(given, bytes | str | os.PathLike | Mapping):
-        refuse(where, given, 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}')
+    kinds = bytes, str, os.PathLike, Mapping
+    require(where, given, kinds, 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}')
     if is_glob(declared):
         return _matching(declared, given, where)
     if isinstance(given, Mapping):
-        raise _refused(where, f"{declared} is one file, and takes one content")
+        raise UsageError(Fault(where, f"{declared} is one file, and takes one content"))
     is_directory = not isinstance(given, bytes | str) and os.path.isdir(given)
     if declared.endswith("/") and not is_directory:
-        raise _refused(where, f"{declared} is a directory", 'give it as {"name": content}, or as the Path of one')
+        hint = 'give it as {"name": content}, or as the Path of one'
+        raise UsageError(Fault(where, f"{declared} is a directory", hint))
     if is_directory and not declared.endswith("/"):
-        raise _refused(where, f"{declared} is a file, and {os.fspath(given)!r} a directory")
+        raise UsageError(Fault(where, f"{declared} is a file, and {os.fspath(given)!r} a directory"))
     return {declared: given}
 
 
 def _matching(pattern: str, given: Content | Mapping[str, Content], where: str) -> dict[str, Content]:
     """Return what a glob is to match."""
-    top = literal_directory(pattern)
+    top, matches = literal_directory(pattern), compile_glob(pattern).match
+    named: dict[str, Content]
     if isinstance(given, Mapping):
         named = {_relative(name, where): content for name, content in given.items()}
     elif not isinstance(given, bytes | str) and os.path.isdir(given):
-        files = (path for path in sorted(Path(given).rglob("*")) if path.is_file())
-        named = {str(path.relative_to(given)): path for path in files}
-        named = {name: path for name, path in named.items() if compile_glob(pattern).match(os.path.join(top, name))}
+        files = {str(path.relative_to(given)): path for path in sorted(Path(given).rglob("*")) if path.is_file()}
+        named = {name: path for name, path in files.items() if matches(os.path.join(top, name))}
     else:
         own = "" if isinstance(given, bytes | str) else os.path.basename(given)
-        fits = own and compile_glob(pattern).match(os.path.join(top, own))
-        named = {own if fits else os.path.relpath(_filled(pattern), top or "."): given}
+        if not own or not matches(os.path.join(top, own)):
+            filled = pattern
+            for wildcard, filling in _WILDCARDS:  # a path that it matches, if one is to be had so simply
+                filled = filled.replace(wildcard, filling)
+            own = os.path.relpath(_CHOICE.sub(r"\1", filled), top or ".")
+        named = {own: given}
     found = {os.path.join(top, name): content for name, content in named.items()}
-    odd = next((path for path in found if not compile_glob(pattern).match(path)), None)
-    if odd is not None:
-        raise _refused(
-            where, f"{odd} does not match {pattern}", f'give it as {{"name": content}}, below {top or "root"}'
-        )
+    for path in found:
+        if not matches(path):
+            hint = f'give it as {{"name": content}}, below {top or "root"}'
+            raise UsageError(Fault(where, f"{path} does not match {pattern}", hint))
     if not found:
-        raise _refused(where, f"nothing that is given matches {pattern}")
+        raise UsageError(Fault(where, f"nothing that is given matches {pattern}"))
     return found
-
-
-def _filled(pattern: str) -> str:
-    """Return a path that a glob matches, if one is to be had so simply."""
-    for wildcard, filling in _WILDCARDS:
-        pattern = pattern.replace(wildcard, filling)
-    return _CHOICE.sub(r"\1", pattern)
 
 
 def _placed(content: Content, scratch: Path, where: str) -> str:
     """Return where a content is: in a file of its own, if it was in none."""
-    if not isinstance(content, bytes | str | os.PathLike):
-        refuse(where, content, "bytes, text, or the Path of a file")
+    require(where, content, (bytes, str, os.PathLike), "bytes, text, or the Path of a file")
     if not isinstance(content, bytes | str):
         if not os.path.exists(content):
-            raise _refused(where, f"{os.fspath(content)}: no such file")
+            raise UsageError(Fault(where, f"{os.fspath(content)}: no such file"))
         return os.path.abspath(content)
     scratch.parent.mkdir(parents=True, exist_ok=True)
     scratch.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -122,36 +117,31 @@ def _placed(content: Content, scratch: Path, where: str) -> str:
 
 
 def _relative(name: str, where: str) -> str:
-    require_text(where, name, "the path of a file")
+    require(where, name, str, "the path of a file")
     plain = os.path.normpath(name)
     if os.path.isabs(plain) or plain.startswith("..") or plain == ".":
-        raise _refused(where, f'"{name}" is no path below it')
+        raise UsageError(Fault(where, f'"{name}" is no path below it'))
     return plain
 
 
-def _refused(where: str, what: str, hint: str = "") -> UsageError:
-    return UsageError(Fault(where, what, hint))
-
-
-def takes(spec: Spec, tree: str) -> set[str]:
-    """Return what of a tree a spec takes: absolute paths of files, and of directories that are inputs as a whole."""
+def taken_from(spec: Spec, tree: str) -> set[str]:
+    """Return what a spec takes from a tree: absolute paths of files, and of directories that are inputs as a whole."""
     source, top = Source(spec, tree), os.path.normpath(tree)  # as the places in it are spelled: not `below/../small`
-    found: set[str] = set()
+    places: set[str] = set()
     for stage in spec.stages:
         for name in stage.inputs:
             try:
-                places = [place for _, place in source.input_files(stage, name)]
+                places.update(place for _, place in source.input_files(stage, name))
             except InputError:  # neither there nor in the source, as a run will tell
                 continue
-            found.update(place for place in places if f"{place}/".startswith(f"{top}/"))
-    return found
+    return {place for place in places if f"{place}/".startswith(f"{top}/")}
 
 
 def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
     """Whether one of `specs` (paths) takes anything of a tree; one that is not valid may, and is told elsewhere."""
     for path in specs:
         try:
-            if takes(load_spec(path), tree):
+            if taken_from(load_spec(path), tree):
                 return True
         except OffpipeError:
             return True
@@ -160,7 +150,7 @@ def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
 
 def require_some(spec: Spec, tree: str, where: str) -> None:
     """Raise UsageError for a tree, given as `where`, of which a spec takes nothing."""
-    if not takes(spec, tree):
+    if not taken_from(spec, tree):
         raise UsageError(nothing_taken(spec, tree, where))
 
 
@@ -173,11 +163,11 @@ def nothing_taken(spec: Spec, tree: str, where: str) -> Fault:
 
 def require_each(spec: Spec, names: Iterable[str], tree: str) -> None:
     """Raise UsageError for each of the paths `names` in a tree that no input takes."""
-    taken = takes(spec, tree)
+    taken = taken_from(spec, tree)
     faults = []
     for name in names:
         place = os.path.normpath(os.path.join(tree, name))
-        if not any(f"{place}/".startswith(f"{one}/") for one in taken):
+        if not any(f"{place}/".startswith(f"{path}/") for path in taken):
             faults.append(Fault("inputs", f'no input of {spec.shown} is taken from "{name}"', _hint(spec, name)))
     if faults:
         raise UsageError(*faults)
@@ -194,8 +184,8 @@ def _hint(spec: Spec, name: str) -> str:
     return did_you_mean(name, list(declared.values()))
 
 
-def _declared(spec: Spec) -> Iterator[tuple[str, str]]:
-    """Yield name and path of each input that no stage makes."""
+def _declared(spec: Spec) -> list[tuple[str, str]]:
+    """Return name and path of each input that no stage makes."""
     outputs = {path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()}
-    for stage in spec.stages:
-        yield from ((name, path) for name, path in stage.inputs.items() if path.rstrip("/") not in outputs)
+    inputs = (pair for stage in spec.stages for pair in stage.inputs.items())
+    return [(name, path) for name, path in inputs if path.rstrip("/") not in outputs]

@@ -59,6 +59,11 @@ def read_settings(config: pytest.Config) -> Settings:
     )  # fmt: skip
 
 
+def settings_of(config: pytest.Config) -> Settings:
+    """Return the settings that this session was begun with; read now, where no spec is collected."""
+    return config.stash.get(SETTINGS, None) or read_settings(config)
+
+
 def _given(config: pytest.Config, name: str) -> _Given:
     option = config.getoption(name)
     if option is not None:

@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
@@ -24,7 +25,7 @@ from pytest_offpipe import measuring
 from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import Around, Launchers, run_sandbox
-from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, stands_for_its_origin
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED
 from runner import results
 from runner.api import Options
@@ -88,10 +89,8 @@ class SharedRun:
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.source = Source(spec, inputs)
         self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
-        self.launchers = Launchers()  # of this process; they rest between runs, until somebody closes them
+        self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
-        self._sandbox: Sandbox | None = None
-        self._laid: Spec | None = None
 
     @property
     def graph(self) -> Graph:
@@ -115,18 +114,25 @@ class SharedRun:
         """Return how all stages did, in their order."""
         return {stage.name: self.stage(stage.name) for stage in self.graph.order}
 
+    @cached_property
     def sandbox(self) -> Sandbox:
-        """Return the sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
-        if self._sandbox is None:
-            with self.held():
-                self._sandbox = self._laid_out()
-        return self._sandbox
+        """The sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
+        directory, note = self.directory / "run", self.directory / "laid-out"
+        with self.held():
+            if not note.exists():
+                unfinished = self.directory / "run.unfinished"
+                for left in (unfinished, directory):  # by a worker that died
+                    discard(left)
+                made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
+                unfinished.rename(directory)
+                spec, root = (os.path.normpath(directory / os.path.relpath(path, unfinished)) for path in made[1:3])
+                _write(note, made._replace(directory=directory, spec=spec, root=root))
+            return _read(note, Sandbox)
 
+    @cached_property
     def laid(self) -> Spec:
-        """Return the spec of the sandbox, as it was laid out."""
-        if self._laid is None:
-            self._laid = load_spec(self.sandbox().spec)
-        return self._laid
+        """The spec of the sandbox, as it was laid out."""
+        return load_spec(self.sandbox.spec)
 
     def close(self) -> None:
         """End the launcher that is kept for the next run."""
@@ -137,29 +143,14 @@ class SharedRun:
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / "lock", is_singleton=True)
 
-    def _laid_out(self) -> Sandbox:
-        directory = self.directory / "run"
-        note = self.directory / "laid-out"
-        if not note.exists():
-            unfinished = self.directory / "run.unfinished"
-            for left in (unfinished, directory):  # by a worker that died
-                discard(left)
-            made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
-            unfinished.rename(directory)
-            spec, root = (os.path.relpath(path, unfinished) for path in (made.spec, made.root))
-            place = {"spec": str(directory / spec), "root": os.path.normpath(directory / root)}
-            _write(note, replace(made, directory=directory, **place))
-        return stands_for_its_origin(_read(note, Sandbox))
-
     def _recorded(self, stage: Stage) -> Undisturbed:
         record = self.directory / f"{stage.name}.record"
         with self.held():
             if not record.exists():
                 began = time.monotonic()
-                found = self._run(stage)
-                found.seconds = time.monotonic() - began
-                _write(record, found)
-                return found
+                undisturbed = self._run(stage)
+                undisturbed.seconds = time.monotonic() - began
+                _write(record, undisturbed)
             return _read(record, Undisturbed)
 
     def _run(self, stage: Stage) -> Undisturbed:
@@ -167,69 +158,77 @@ class SharedRun:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
-            sandbox, spec = self.sandbox(), self.laid()
+            sandbox, spec = self.sandbox, self.laid
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
-        before = self._before(stage, sandbox, spec)
-        report = self._run_in(sandbox, stage.name)
+        before = self._before(stage)
+        report = self._run_in_sandbox(stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        declared = [*outputs, *_of_runner(spec)]
-        found = changes(before, _snapshot(sandbox, spec), declared)
         own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
-        found = [one for one in found if not (one[1].startswith(own) and "/" not in one[1].removeprefix(own))]
-        ended = report.stages.get(stage.name)
-        return Undisturbed(
-            ended, report.run_id, report.error, "", tuple(found), time.time(), report.isolation.get("level", "")
+        changed = tuple(
+            (what, path)
+            for what, path in changes(before, self._snapshot(), [*outputs, *_of_runner(spec)])
+            if not (path.startswith(own) and "/" not in path.removeprefix(own))
         )
+        level = report.isolation.get("level", "")
+        ended = report.stages.get(stage.name)
+        return Undisturbed(ended, report.run_id, report.error, "", changed, time.time(), level)
 
-    def _before(self, stage: Stage, sandbox: Sandbox, spec: Spec) -> Snapshot:
+    def _before(self, stage: Stage) -> Snapshot:
         """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
         note = self.directory / f"{stage.name}.before"
-        if note.exists():
-            found: Snapshot = _read(note, dict)
-        else:
-            found = _snapshot(sandbox, spec)
-            _write(note, found)
-        return found
+        if not note.exists():
+            _write(note, self._snapshot())
+        before: Snapshot = _read(note, dict)
+        return before
+
+    def _snapshot(self) -> Snapshot:
+        """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of it."""
+        record, directory = os.path.dirname(record_path(self.laid.path, None)), self.sandbox.directory
+        return snapshot((str(directory),), {*_of_runner(self.laid), record, str(directory / measuring.DATA)})
 
     def report(self) -> RunReport:
         """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
-        found = self.all()
-        stages = {name: one.report for name, one in found.items() if one.report is not None}
-        runs = tuple(dict.fromkeys(one.run for one in found.values() if one.run is not None))
-        errors = [one.error for one in found.values() if one.error]
-        if errors:
-            return RunReport(EXIT_STAGE_FAILED, None, results.FAILED, stages, self.spec.path, "", "", errors[0])
-        if all(one.succeeded for one in found.values()):
+        all_stages = self.all().values()
+        stages = {ended.name: ended for stage in all_stages if (ended := stage.report) is not None}
+        runs = tuple(dict.fromkeys(stage.run for stage in all_stages if stage.run is not None))
+        if all(stage.succeeded for stage in all_stages):
             last = self.again()
             return replace(last, stages=stages, earlier=tuple(run for run in runs if run != last.run_id))
-        sandbox = self.sandbox()
-        state = self.laid().paths.state_dir
-        return RunReport(
-            EXIT_STAGE_FAILED, None, results.FAILED, stages, sandbox.spec, sandbox.root, state, earlier=runs
-        )
+        failed = EXIT_STAGE_FAILED, None, results.FAILED, stages
+        for stage in all_stages:
+            if stage.error:
+                return RunReport(*failed, self.spec.path, "", "", stage.error)
+        sandbox = self.sandbox
+        return RunReport(*failed, sandbox.spec, sandbox.root, self.laid.paths.state_dir, earlier=runs)
 
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
-        sandbox = self.sandbox()
         with self.held():
-            return self._run_in(sandbox)
+            return self._run_in_sandbox()
 
-    def _run_in(self, sandbox: Sandbox, *stages: str) -> RunReport:
+    def _run_in_sandbox(self, *stages: str) -> RunReport:
         options = Options(stages=stages, durability="process")  # nothing of it outlives the session
-        return run_sandbox(sandbox, Around(sandbox.home, sandbox.temporary), options, launchers=self.launchers)
+        around = Around(self.sandbox.home, self.sandbox.temporary)
+        return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
 
 
-def shared_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
-    """Return a directory that the workers of this session share; each has its own base below that of the session."""
-    base = factory.getbasetemp()
-    config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
-    return config.stash[SHARED]
+def shared_run(
+    config: pytest.Config, factory: pytest.TempPathFactory, spec: Spec, inputs: str | None, own: str = ""
+) -> SharedRun:
+    """Return what this process has of a spec's shared run; `own` tells specs apart that were changed by tests."""
+    runs = config.stash.setdefault(RUNS, {})
+    key = f"{spec.path}{own}"
+    if key not in runs:
+        base = factory.getbasetemp()  # each worker has its own, below that of the session
+        config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
+        runs[key] = SharedRun(spec, config.stash[SHARED] / own, inputs)
+    return runs[key]
 
 
-def end_runs(config: pytest.Config, spec: Spec) -> None:
+def close_run(config: pytest.Config, spec: Spec) -> None:
     """End what the checks of a spec keep running for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
@@ -237,25 +236,17 @@ def end_runs(config: pytest.Config, spec: Spec) -> None:
 
 
 def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
-    """Return the lock of the sandbox that `path` is in, if workers share it: while it is held none begins a run."""
+    """Return the lock of the shared sandbox that `path` is in, if it is in one: no run begins there meanwhile."""
     runs = config.stash.get(RUNS, {}).values()
-    shared = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
-    return next(shared, nullcontext())
-
-
-def _snapshot(sandbox: Sandbox, spec: Spec) -> Snapshot:
-    """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of the tree."""
-    record = os.path.dirname(record_path(spec.path, None))
-    ours = frozenset((*_of_runner(spec), record, str(sandbox.directory / measuring.DATA)))
-    return snapshot((str(sandbox.directory),), ours)
+    locks = (run.held() for run in runs if Path(os.path.abspath(path)).is_relative_to(run.directory))
+    return next(locks, nullcontext())
 
 
 def _of_runner(spec: Spec) -> list[str]:
     """Return what the runner keeps, as docs/on-disk.md has it; a stage may have put something beside it."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
-    kept = [os.path.join(state, name) for name in names if _KEPT.match(name)]
-    return [spec.paths.locks_dir, *kept]
+    return [spec.paths.locks_dir, *(os.path.join(state, name) for name in names if _KEPT.match(name))]
 
 
 def _write(path: Path, value: object) -> None:

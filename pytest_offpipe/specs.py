@@ -14,13 +14,13 @@ import pytest
 from pytest_offpipe.inputs import require_some
 from pytest_offpipe.session import by_ini
 from pytest_offpipe.usage import (
+    ends_at_caller,
     note_heeded,
+    require,
     require_arguments,
     require_names,
     require_params,
-    require_path,
-    require_text,
-    told_plainly,
+    shown_path,
 )
 from runner.errors import Fault, OffpipeError, UsageError
 from runner.spec.load import load_spec
@@ -46,7 +46,7 @@ class OffpipeSpec(dict[str, Any]):
     @classmethod
     def read(cls, path: Path) -> OffpipeSpec:
         """Return a copy of a spec. Raises SpecError for one that is not valid."""
-        shown = _shown(str(path))
+        shown = shown_path(path)
         load_spec(shown)
         value, _ = parse_source(shown, read_source(shown))
         assert isinstance(value, dict)
@@ -54,14 +54,14 @@ class OffpipeSpec(dict[str, Any]):
         made.path = path
         return made
 
-    @told_plainly
+    @ends_at_caller
     def stage(self, name: str) -> dict[str, Any]:
         """Return a stage, to be changed. Raises UsageError when there is none of that name."""
         stages: list[dict[str, Any]] = self["stages"]
         require_names([name], [one["name"] for one in stages], str(self.path))
         return next(one for one in stages if one["name"] == name)
 
-    @told_plainly
+    @ends_at_caller
     def set_params(self, params: Mapping[str, Mapping[str, Any]]) -> None:
         """Give stages other params: {stage: {key: value}}."""
         require_params("params", params)
@@ -76,7 +76,7 @@ Given = str | os.PathLike[str] | Mapping[str, Any]
 
 def find(path: str | os.PathLike[str], config: pytest.Config) -> Path:
     """Return the file or directory that a test means by `path`. UsageError when there is none."""
-    require_path("a path", path, "text, or a Path")
+    require("a path", path, (str, os.PathLike), "text, or a Path")
     places = [base / path for base in (config.rootpath, config.invocation_params.dir)]
     for place in places:
         if place.exists():
@@ -94,8 +94,8 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
     A dict is written to `scratch`. Its relative paths go by its `path`, and by the rootdir when it has none.
     """
     if not isinstance(given, Mapping):
-        require_path("spec", given, "a path, a dict, or what offpipe_spec gives")
-        return load_spec(_shown(str(find(given, config))))
+        require("spec", given, (str, os.PathLike), "a path, a dict, or what offpipe_spec gives")
+        return load_spec(shown_path(find(given, config)))
     name = str(given.get("name", "spec"))
     home = given.path if isinstance(given, OffpipeSpec) else config.rootpath / f"{name}.json"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
 
 def find_stage(spec: Spec, name: str) -> Stage:
     """Return a stage of a spec. UsageError when there is none of that name."""
-    require_text("name", name, "the name of a stage")
+    require("name", name, str, "the name of a stage")
     require_names([name], [stage.name for stage in spec.stages], spec.shown)
     return next(stage for stage in spec.stages if stage.name == name)
 
@@ -138,11 +138,11 @@ def _marked(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     inputs: str | os.PathLike[str] | None = None,
 ) -> OffpipeSpec:
-    require_path(f"{FIXTURE} path", path, "the path of a spec")
+    require(f"{FIXTURE} path", path, (str, os.PathLike), "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
     spec.set_params({} if params is None else params)
     if inputs is not None:
-        require_path(f"{FIXTURE} inputs", inputs, "a directory of inputs")
+        require(f"{FIXTURE} inputs", inputs, (str, os.PathLike), "a directory of inputs")
         spec.inputs = find(inputs, config)
         require_some(load_spec(str(spec.path)), str(spec.inputs), f"{FIXTURE} inputs")
     return spec
@@ -167,9 +167,3 @@ class SpecParameters:
             root = str(self._config.rootpath)
             names = [os.path.relpath(path, root) if path.startswith(f"{root}/") else path for path in self._specs]
             metafunc.parametrize(FIXTURE, self._specs, indirect=True, ids=names)
-
-
-def _shown(path: str) -> str:
-    """Return a path as messages have it: from the current directory, if it lies below."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative

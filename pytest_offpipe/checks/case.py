@@ -11,18 +11,22 @@ import pytest
 
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.settings import BORROWED, SETTINGS, UNMADE
-from pytest_offpipe.shared import RUNS, SharedRun
 from runner.display.words import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from pytest_offpipe.reports import StageReport
-    from pytest_offpipe.shared import Undisturbed
+    from pytest_offpipe.shared import SharedRun, Undisturbed
     from runner.spec.model import Spec, Stage
 
 LOG_LINES = 15
+MODULES = {
+    "outputs": "run", "retry": "interrupted", "stop": "interrupted", "resume": "interrupted",
+    "offline": "pipeline", "skip": "pipeline", "audit": "pipeline",
+}  # fmt: skip
+NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
+RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 
 
 class Finding(NamedTuple):
@@ -41,16 +45,16 @@ class Finding(NamedTuple):
     reproduce: str = ""
 
     def __str__(self) -> str:
-        rows = [
-            ("done", self.done), ("expected", self.expected), ("found", self.found),
-            ("log", _tail(self.log)), ("kept", self.kept), ("by hand", self.reproduce),
-        ]  # fmt: skip
+        rows = {
+            "done": self.done, "expected": self.expected, "found": self.found,
+            "log": _tail(self.log), "kept": self.kept, "by hand": self.reproduce,
+        }  # fmt: skip
         lines = [f"{self.subject}: {(self.found or self.expected).splitlines()[0]}"]
-        for name, text in rows:
-            if text:
-                first, *others = text.splitlines()
-                lines.append(f"  {name + ':':<10}{first}")
-                lines.extend(f"            {other}" for other in others)
+        for name, text in rows.items():
+            label = f"{name}:"
+            for line in text.splitlines():
+                lines.append(f"  {label:<10}{line}")
+                label = ""
         return "\n".join(map(printable, [*lines, f"{self.where}: {CheckFailedError.__name__}"]))
 
 
@@ -71,36 +75,25 @@ def _tail(log: str) -> str:
     return "\n".join([*cut, *lines[-LOG_LINES:]])
 
 
-MODULES = {
-    "outputs": "run", "retry": "interrupted", "stop": "interrupted",
-    "offline": "pipeline", "skip": "pipeline", "audit": "pipeline",
-}  # fmt: skip
-NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
-
-
 class Case:
-    """One check of one stage, or of the whole pipeline."""
+    """One check of one stage, or of the whole pipeline; `line` is that of the spec where the stage begins."""
 
-    def __init__(self, item: pytest.Item, line: int, spec: Spec, stage: Stage | None, check: str, base: Path) -> None:
-        """`line` is that of the spec where the stage begins; `base` a directory that all workers share."""
+    def __init__(self, item: pytest.Item, line: int, shared: SharedRun, stage: Stage | None, check: str) -> None:
         self.item = item
-        self._line = line
-        self.spec = spec
+        self.line = line
+        self.shared = shared
         self.check = check
         self.settings = item.config.stash[SETTINGS]
+        self.is_pipeline = stage is None
         self._stage = stage
-        runs = item.config.stash.setdefault(RUNS, {})
-        if spec.path not in runs:
-            runs[spec.path] = SharedRun(spec, base, self.settings.inputs)
-        self.shared = runs[spec.path]
-        subject = stage.name if stage else "pipeline"
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
-        self.directory = self.shared.directory / ".".join(filter(None, (subject, check, worker)))
+        subject = stage.name if stage else "pipeline"
+        self.directory = shared.directory / ".".join(filter(None, (subject, check, worker)))
 
     @property
-    def is_pipeline(self) -> bool:
-        """Whether it is about the pipeline as a whole."""
-        return self._stage is None
+    def spec(self) -> Spec:
+        """The spec, as the user has it."""
+        return self.shared.spec
 
     @property
     def stage(self) -> Stage:
@@ -110,55 +103,48 @@ class Case:
 
     def undisturbed(self) -> StageReport:
         """Return how the stage does when nothing is done to it; fails, or skips, when it does not succeed."""
-        found = self.shared.stage(self.stage.name)
-        if found.succeeded and found.report:
-            return found.report
-        self.skip_if_told(found.blocked or self.stage.name)
-        return self.fail_undisturbed(found)
+        undisturbed = self.shared.stage(self.stage.name)
+        if undisturbed.succeeded and undisturbed.report:
+            return undisturbed.report
+        self.skip_if_reported(undisturbed.blocked or self.stage.name)
+        return self.fail_undisturbed(undisturbed)
 
-    def skip_if_told(self, stage: str, check: str = "run", why: str = "") -> None:
-        """Skip when the check of a stage that fails is made in this session as well: it tells of the failure."""
-        if self._is_told(stage, check):
+    def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
+        """Skip when the check of a stage that fails is made in this session as well: it reports the failure."""
+        if self._is_made(stage, check):
             pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
 
     def borrowed(self, waited: Iterable[str]) -> float:
-        """Return how many of the seconds that this check took are those of others: of `run` of the stages `waited` for.
+        """Return how many of the seconds that this check took are those of `run` of the stages `waited` for.
 
         Each stage is run once for all of its checks, by whichever comes first; its time is that of its `run`.
         """
-        others = sum(self.shared.waited[stage] for stage in waited if self._is_told(stage))
+        others = sum(self.shared.waited[stage] for stage in waited if self._is_made(stage))
         is_run = self.check == "run" and not self.is_pipeline
         return others - (self.shared.seconds(self.stage.name) if is_run else 0.0)
 
-    def _is_told(self, stage: str, check: str = "run") -> bool:
-        told, path = f"{stage}[{check}]", self.item.path
-        items = (one for one in self.item.session.items if one.name == told and one.path == path)
-        return any(not getattr(one, "exempt", "") for one in items)
+    def _is_made(self, stage: str, check: str = "run") -> bool:
+        name, path = f"{stage}[{check}]", self.item.path
+        items = (item for item in self.item.session.items if item.name == name and item.path == path)
+        return any(not getattr(item, "exempt", "") for item in items)
 
-    def fail_undisturbed(self, found: Undisturbed) -> NoReturn:
+    def fail_undisturbed(self, undisturbed: Undisturbed) -> NoReturn:
         """Fail since the stage does not succeed by itself."""
-        report, kept = found.report, str(self.shared.directory / "run")
-        if found.blocked:
-            cause = self.shared.stage(found.blocked)
-            said = cause.error or (cause.report.error if cause.report else "")
-            self.fail(
-                "run it in a copy that holds only what the spec declares", "what it needs is made",
-                f"{found.blocked} failed\n{self.in_users_words(said)}", log=cause.report.log if cause.report else "",
-                kept=kept,
-            )  # fmt: skip
-        said = found.error or (report.error if report else "") or "it did not succeed"
-        # Nobody else writes in there, so it has spoilt them itself, whatever the runner may guess.
-        spoilt = [
-            f"the stage itself has {what}: {self.shown(path)}" for what, path in found.changes if what != "written"
-        ]
-        self.fail(
-            "run it in a copy that holds only what the spec declares", "exit 0, and every declared output",
-            "\n".join([self.in_users_words(said), *spoilt]), log=report.log if report else "", kept=kept,
-        )  # fmt: skip
+        blocked = undisturbed.blocked
+        cause = self.shared.stage(blocked) if blocked else undisturbed
+        log, error = (cause.report.log, cause.report.error) if cause.report else ("", "")
+        error = self.in_users_words(cause.error or error or ("" if blocked else "it did not succeed"))
+        if blocked:
+            expected, lines = "what it needs is made", [f"{blocked} failed", error]
+        else:  # Nobody else writes in there, so it has spoilt them itself, whatever the runner may guess.
+            spoilt = [(what, path) for what, path in cause.changes if what != "written"]
+            lines = [error, *(f"the stage itself has {what}: {self.shown(path)}" for what, path in spoilt)]
+            expected = "exit 0, and every declared output"
+        self.fail(RUN_IN_A_COPY, expected, "\n".join(lines), log=log, kept=str(self.shared.directory / "run"))
 
     def shown(self, path: str) -> str:
         """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR; in one line."""
-        sandbox = self.shared.sandbox()
+        sandbox = self.shared.sandbox
         if path.startswith(f"{sandbox.home}/"):
             path = f"$HOME{path.removeprefix(sandbox.home)}"
         elif path.startswith(f"{sandbox.temporary}/"):
@@ -167,21 +153,21 @@ class Case:
             path = os.path.relpath(path, sandbox.root)
         return printable(path)
 
-    def in_users_words(self, said: str) -> str:
+    def in_users_words(self, text: str) -> str:
         """Return what the runner said of the shared sandbox, said of the spec itself."""
-        directory = self.shared.directory / "run"
-        return said.replace(self.shared.sandbox().spec, self.spec.shown) if directory.exists() else said
+        is_laid_out = (self.shared.directory / "run").exists()
+        return text.replace(self.shared.sandbox.spec, self.spec.shown) if is_laid_out else text
 
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
     ) -> NoReturn:
         """Raise what was found; the workspace, if there is one, stays and is named."""
-        where = f"{self.spec.shown}:{self._line}"
-        subject = f"stage {self.stage.name}" if not self.is_pipeline else f"pipeline {self.spec.name}"
+        subject = f"pipeline {self.spec.name}" if self.is_pipeline else f"stage {self.stage.name}"
         kept = kept or (str(self.directory) if self.directory.exists() else "")
-        command = by_hand or self.by_hand
-        found = found.removeprefix("error: ")
-        raise CheckFailedError(Finding(where, f"{subject} [{self.check}]", done, expected, found, log, kept, command))
+        raise CheckFailedError(Finding(
+            f"{self.spec.shown}:{self.line}", f"{subject} [{self.check}]", done, expected,
+            found.removeprefix("error: "), log, kept, by_hand or self.by_hand,
+        ))  # fmt: skip
 
     @property
     def by_hand(self) -> str:
@@ -192,7 +178,7 @@ class Case:
         return shlex.join(words)
 
     def note(self, text: str) -> None:
-        """Tell more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        """Add more about a check than that it passed: a section of its report, and a property in JUnit's."""
         text = printable_lines(text)
         self.item.add_report_section("call", "offpipe", text)
         self.item.user_properties.append((NOTE, text))
@@ -208,8 +194,7 @@ class Case:
 
     def clean(self) -> None:
         """Remove the workspace."""
-        if os.path.lexists(self.directory):
-            discard(self.directory)
+        discard(self.directory)
 
 
 def run_check(case: Case) -> None:

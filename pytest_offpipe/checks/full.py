@@ -29,9 +29,7 @@ MEMORY = 8  # what part of the memory outputs may take, which are there twice wh
 def check_full(case: Case) -> None:
     """Run it where about half of its outputs fit; then make room, and run it again."""
     bench = Bench(case)
-    seconds = bench.undisturbed.seconds
-    if not Budget(case.settings.budget).allows(2 * seconds):
-        case.unmade(f"two runs of {seconds:.0f} s do not fit into the {case.settings.budget:g} s of --offpipe-budget")
+    Budget(case).require(2, bench.undisturbed.seconds)
     pages = sum(map(_pages, bench.undisturbed.outputs.paths.values()))
     if not pages:
         case.unmade("its outputs are empty, so there is nothing that a full disk could refuse")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from typing import TYPE_CHECKING
@@ -19,11 +18,7 @@ from runner.display.reasons import reasons_line
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from pytest_offpipe.checks.case import Case
-    from pytest_offpipe.reports import RunReport
     from runner.errors import Fault
     from runner.spec.model import Spec
 
@@ -32,28 +27,25 @@ _IN_A_COPY = "run every stage in a copy that holds only what the spec declares"
 
 def check_offline(case: Case) -> None:
     """Scan the code of all stages, then look for attempts in the run of each."""
-    held = "\n".join(str(fault) for fault in _scanned(case.spec))
-    if held:
-        case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", held)
-    asked, levels = [], set()
-    for name, found in case.shared.all().items():
-        if found.report is None:
-            continue
-        levels.add(found.isolation)
-        network = [calls for attempt in found.report.attempts for calls in attempt.network if not calls.is_probe]
-        if network:
-            asked.append(f"{name}: {results.network_text(network)}")
-    if asked:
-        case.fail(_IN_A_COPY, "no stage asks for a network", "\n".join(asked))
+    if faults := "\n".join(map(str, _scanned(case.spec))):
+        case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", faults)
+    attempts, levels = [], set()
+    for name, undisturbed in case.shared.all().items():
+        if undisturbed.report is not None:
+            levels.add(undisturbed.isolation)
+            calls = [calls for attempt in undisturbed.report.attempts for calls in attempt.network]
+            if network := [one for one in calls if not one.is_probe]:
+                attempts.append(f"{name}: {results.network_text(network)}")
+    if attempts:
+        case.fail(_IN_A_COPY, "no stage asks for a network", "\n".join(attempts))
     _require_all_ran(case)
     if not levels <= {"kernel", "filter"}:
-        case.unmade(
-            f"the offline guard reaches only level {', '.join(sorted(levels))} here, where nobody is seen asking"
-        )
+        reached = ", ".join(sorted(levels))
+        case.unmade(f"the offline guard reaches only level {reached} here, where nobody is seen asking")
 
 
-def _scanned(spec: Spec) -> Iterator[Fault]:
-    """Yield what is held against the code of stages, and what cannot be parsed. What is missing is `run`'s to tell."""
+def _scanned(spec: Spec) -> list[Fault]:
+    """Return the faults that the scan finds, and what cannot be parsed. What is missing is `run`'s to report."""
     reader = code_reader(spec, Scan(spec.root, spec.banned_imports, spec.allow_imports))
     faults: list[Fault] = []
     for stage in spec.stages:
@@ -63,70 +55,62 @@ def _scanned(spec: Spec) -> Iterator[Fault]:
             faults += error.faults
         except InputError:
             continue
-    yield from merged(faults)
+    return list(merged(faults))
 
 
 def check_skip(case: Case) -> None:
     """Run the whole pipeline once more: nothing runs, and no byte changes."""
     _require_all_ran(case)
-    spec, outputs = case.shared.laid(), case.directory / "before"
+    spec, outputs = case.shared.laid, case.directory / "before"
     declared = sorted({path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()})
     with unkeyed(), case.shared.held():
         for path in declared:
             copy(spec.output_path(path), str(outputs / path))
-        planned = plan(spec.path, Options()).plan.decisions
+        decisions = plan(spec.path, Options()).plan.decisions
         report = case.shared.again()
-    why = {name: reasons_line(one.reasons, full=False) for name, one in planned.items() if isinstance(one, Run)}
-    ran = [f"{name} ran again: {why.get(name, 'what it needs did')}" for name in _ran(report)]
+    ran = []
+    for name in (name for name, stage in report.stages.items() if stage.status != results.SKIPPED):
+        decision = decisions.get(name)
+        why = reasons_line(decision.reasons, full=False) if isinstance(decision, Run) else "what it needs did"
+        ran.append(f"{name} ran again: {why}")
     if ran or report.exit_code != EXIT_OK:
         case.fail("ran it once more", "every stage is up to date", "\n".join(ran) or report.error)
     for path in declared:
-        found = difference(path, str(outputs / path), spec.output_path(path), Sides("before", "after"))
-        if found:
-            case.fail("ran it once more", "no byte changes", found)
-
-
-def _ran(report: RunReport) -> list[str]:
-    return [name for name, stage in report.stages.items() if stage.status != results.SKIPPED]
+        if text := difference(path, str(outputs / path), spec.output_path(path), Sides("before", "after")):
+            case.fail("ran it once more", "no byte changes", text)
 
 
 def check_audit(case: Case) -> None:
     """Verify the chain of records, and see that one flipped bit of it is noticed."""
     _require_all_ran(case)
-    spec = case.shared.laid()
-    copied = case.directory / "state"
+    spec, copied = case.shared.laid, case.directory / "state"
     with unkeyed(), case.shared.held():
         verified = verify(spec.path, Options(), outputs=True)
         if verified.exit_code != EXIT_OK:
-            faults = [f"{one.place}: {one.what}" for one in verified.damage]
-            faults += [f"{one.file}: {one.what}" for one in verified.incomplete]
-            said = "\n".join(faults) or str(verified.fault())
-            case.fail("verified the record of its runs", "an intact chain", said)
+            faults = [f"{damage.place}: {damage.what}" for damage in verified.damage]
+            faults += [f"{gap.file}: {gap.what}" for gap in verified.incomplete]
+            text = "\n".join(faults) or str(verified.fault())
+            case.fail("verified the record of its runs", "an intact chain", text)
         case.clean()
-        case.directory.mkdir(parents=True)
         shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))
-    flipped = _flip(sorted(copied.glob("audit_*.jsonl")), random.Random(case.settings.seed))
+    chance = random.Random(case.settings.seed)
+    log = chance.choice(sorted(copied.glob("audit_*.jsonl")))
+    content = bytearray(log.read_bytes())
+    at = chance.randrange(len(content))
+    content[at] ^= 1 << chance.randrange(8)
+    log.write_bytes(content)
     with unkeyed():
-        found = verify(str(copied), Options())
-    if found.exit_code != EXIT_DAMAGED:
-        case.fail(f"flipped one bit: {flipped}", "verify finds it", f"exit {found.exit_code}")
-
-
-def _flip(logs: list[Path], chance: random.Random) -> str:
-    log = chance.choice(logs)
-    with open(log, "r+b") as file:
-        content = file.read()
-        at = chance.randrange(len(content))
-        file.seek(at)
-        file.write(bytes([content[at] ^ 1 << chance.randrange(8)]))
-    return f"byte {at:,} of {os.path.basename(log)}"
+        verified = verify(str(copied), Options())
+    if verified.exit_code != EXIT_DAMAGED:
+        done = f"flipped one bit: byte {at:,} of {log.name}"
+        case.fail(done, "verify finds it", f"exit {verified.exit_code}")
 
 
 def _require_all_ran(case: Case) -> None:
     """Skip what is about a run of the whole pipeline, or fail, when a stage failed."""
-    for name, found in case.shared.all().items():
-        if found.succeeded:
-            continue
-        case.skip_if_told(found.blocked or name)
-        said = case.in_users_words(found.error) or f"{found.blocked or name} failed"
-        case.fail(_IN_A_COPY, "every stage succeeds", said)
+    for name, undisturbed in case.shared.all().items():
+        if not undisturbed.succeeded:
+            cause = undisturbed.blocked or name
+            case.skip_if_reported(cause)
+            text = case.in_users_words(undisturbed.error) or f"{cause} failed"
+            case.fail(_IN_A_COPY, "every stage succeeds", text)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
 from signal import Signals
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.plan import Injector
 from pytest_offpipe.runs import Around, run_sandbox
-from pytest_offpipe.sandbox import alone, code_files, inputs_of
+from pytest_offpipe.sandbox import Source, discard, inputs_of, lay_out, one_stage
 from pytest_offpipe.settings import volatile
 from runner import results
 from runner.api import Options
 from runner.hookspecs import hookimpl
-from runner.spec.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pytest_offpipe.checks.case import Case
     from pytest_offpipe.faults.plan import Fault
@@ -44,45 +43,46 @@ def here(function: Callable[..., Any], *arguments: object) -> Any:
 class Bench:
     """The stage of a check, how it does undisturbed, and what a trial begins with.
 
-    Raises, as the check, what Case.undisturbed does when there is nothing to hold trials against.
+    Raises, as the check, what Case.undisturbed does when there is nothing to compare trials with.
     """
 
     def __init__(self, case: Case, overrides: Mapping[str, Any] = NOTHING) -> None:
-        """`overrides` are fields of the stage in every trial; `inputs` and `files` are as `alone` takes them."""
+        """`overrides` are fields of the stage in every trial."""
         self.case = case
         self.undisturbed = case.undisturbed()
         self.volatile = volatile(case.spec, case.stage)
-        self.spec = case.shared.laid()
-        self.stage = next(one for one in self.spec.stages if one.name == case.stage.name)
+        self.spec = case.shared.laid
+        self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
-        if self.stage.timeout_seconds is not None:
-            limit = min(limit, self.stage.timeout_seconds)
         retry = at_once(self.stage, self.stage.retry.attempts)
+        limit = min(limit, self.stage.timeout_seconds or limit)
         self.overrides: dict[str, Any] = {"timeoutSeconds": limit, "retry": retry, **overrides}
-        graph = build_graph(self.spec)
-        self.inputs = inputs_of(graph, self.stage)
-        self.files = self.inputs | code_files(graph, self.stage)
+        source = Source(self.spec)
+        self.inputs = inputs_of(source.graph, self.stage)
+        self._files = self.inputs | source.code_of(self.stage)
         case.clean()  # what a session that was killed left
+
+    def lay(self, directory: Path, overrides: Mapping[str, Any]) -> Sandbox:
+        """Lay the stage out alone, with what other stages made as plain input."""
+        content = one_stage(self.spec, self.stage, overrides)
+        return lay_out(self.spec, directory, self._files, content, origin=self.case.shared.sandbox.origin)
 
     def trial(self, name: str, overrides: Mapping[str, Any] | None = None) -> Trial:
         """Return a new sandbox of the stage, with a state directory, home and temporary directory of its own.
 
         Nothing is shared between trials: what a stage left where it should not is to show up in the one that made it.
         """
-        given = self.overrides if overrides is None else overrides
-        return Trial(self, alone(self.spec, self.stage, self.files, self.case.directory / name, given))
+        return Trial(self, self.lay(self.case.directory / name, self.overrides if overrides is None else overrides))
 
     def compare(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
         """Return how outputs (name -> path) differ from the undisturbed ones, which of a volatile stage nothing can.
 
         `call` makes calls where these paths mean something.
         """
-        if self.volatile:
-            return None
-        for name, path in self.undisturbed.outputs.paths.items():
-            found = call(difference, name, path, outputs[name], Sides("undisturbed", when))
-            if found:
-                return str(found)
+        if not self.volatile:
+            for name, path in self.undisturbed.outputs.paths.items():
+                if text := call(difference, name, path, outputs[name], Sides("undisturbed", when)):
+                    return str(text)
         return None
 
     def changed(self, outputs: Mapping[str, str], when: str, call: Call = here) -> str | None:
@@ -91,18 +91,18 @@ class Bench:
         They are what `repeat` is about: skips where that is made as well, else fails with them. The launcher is another
         one than that of the undisturbed run, as it is of `full`: forks of one interpreter have one order of hashes.
         """
-        found = self.compare(outputs, when, call)
-        if found:
+        text = self.compare(outputs, when, call)
+        if text:
             await_moment(self.case.shared.stage(self.stage.name).ended + LATER)
             plain = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
             control = self.trial("control", plain)
             report = control.run(is_apart=True)
             anyway = self.compare(report.outputs.paths, "once more") if report.status == results.SUCCEEDED else None
             if anyway:
-                self.case.skip_if_told(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
+                self.case.skip_if_reported(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
                 control.fail("ran it once more, with nothing done to it", SAME, anyway, report)
             control.close()
-        return found
+        return text
 
     def close(self) -> None:
         """Say of a volatile stage that passed how little that means."""
@@ -110,28 +110,27 @@ class Bench:
             self.case.note(f"compared existence only, since its bytes are said to be volatile: {self.volatile}")
 
 
-@dataclass(slots=True)
-class Trial:
+class Trial(NamedTuple):
     """One sandbox, in which the stage may be run several times."""
 
     bench: Bench
     sandbox: Sandbox
 
     def run(self, *faults: Fault, is_apart: bool = False) -> StageReport:
-        """Run the stage, with these faults, and tell how it ended. Fails the check when it cannot even begin.
+        """Run the stage, with these faults, and return how it ended. Fails the check when it cannot even begin.
 
         `is_apart`: by a launcher of its own.
         """
         around = Around(self.sandbox.home, self.sandbox.temporary)
         if faults:
             around.alter = Injector(self.sandbox.directory / "faults", list(faults))
-        ends = EndsWithFault(faults)
-        options, launchers = Options(durability="process"), None if is_apart else self.bench.case.shared.launchers
-        return self.of_stage(run_sandbox(self.sandbox, around, options, (ends,), launchers=launchers))
+        launchers = None if is_apart else self.bench.case.shared.launchers
+        options = Options(durability="process")
+        return self.of_stage(run_sandbox(self.sandbox, around, options, (EndsWithFault(faults),), launchers=launchers))
 
     def of_stage(self, report: RunReport) -> StageReport:
         """Return the part of a run's report that is about the stage."""
-        name = self.bench.case.stage.name
+        name = self.bench.stage.name
         if name not in report.stages:
             self.bench.case.fail("ran it alone, in a copy of what it declares", "that it runs", report.error)
         return report.stages[name]
@@ -140,13 +139,12 @@ class Trial:
         """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed; `call` as in compare."""
         if report.status != results.SUCCEEDED:
             self.fail(done, f"exit 0, and {SAME}", ended(report), report)
-        found = self.bench.changed(report.outputs.paths, when, call)
-        if found:
-            self.fail(done, SAME, found, report)
+        if text := self.bench.changed(report.outputs.paths, when, call):
+            self.fail(done, SAME, text, report)
 
     def close(self) -> None:
         """Remove it, after it showed nothing."""
-        self.sandbox.remove()
+        discard(self.sandbox.directory)
 
     def fail(self, done: str, expected: str, found: str, report: StageReport) -> NoReturn:
         """Fail the check; its sandbox stays, and is named."""
@@ -171,18 +169,25 @@ class EndsWithFault:
 class Budget:
     """The seconds that a check may take. Times are of the monotonic clock."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, case: Case) -> None:
+        self._case = case
         self._began = time.monotonic()
 
     def allows(self, seconds: float) -> bool:
         """Whether so many more fit in."""
-        return time.monotonic() - self._began + seconds <= self.seconds
+        return time.monotonic() - self._began + seconds <= self._case.settings.budget
+
+    def require(self, runs: int, seconds: float) -> None:
+        """Leave the check unmade if so many runs do not fit in."""
+        if not self.allows(runs * seconds):
+            limit = self._case.settings.budget
+            self._case.unmade(f"{runs} runs of {seconds:.0f} s do not fit into the {limit:g} s of --offpipe-budget")
 
 
 def at_once(stage: Stage, attempts: int) -> Mapping[str, Any]:
     """Return the stage's own policy of retries with so many `attempts`, and no delay between them."""
-    codes = [*sorted(stage.retry.retry_exit_codes), *(Signals(one).name for one in sorted(stage.retry.retry_signals))]
+    signals = (Signals(number).name for number in sorted(stage.retry.retry_signals))
+    codes = [*sorted(stage.retry.retry_exit_codes), *signals]
     return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": codes}
 
 

@@ -40,18 +40,13 @@ class Fault:
         return sum(self.notes("fired"))
 
     def notes(self, what: str) -> list[bool]:
-        """Return for each attempt whether the shim, or the SDK, has told `what`."""
+        """Return for each attempt whether the shim, or the SDK, has noted `what`."""
         return [os.path.exists(f"{plan}.{what}") for plan in self.plans]
 
     @property
     def checkpoints(self) -> int:
         """How many checkpoints the attempts came to, together."""
-        found = (Path(plan).parent.glob(f"{Path(plan).name}.checkpoint-*") for plan in self.plans)
-        return sum(1 for each in found for _ in each)
-
-    def __str__(self) -> str:
-        told = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
-        return f"{self.kind} of {self.stage} ({told})" if told else f"{self.kind} of {self.stage}"
+        return sum(len(list(Path(plan).parent.glob(f"{Path(plan).name}.checkpoint-*"))) for plan in self.plans)
 
 
 class Injector:
@@ -64,7 +59,7 @@ class Injector:
 
     def due(self, stage: str) -> Fault | None:
         """Return the fault that is for the stage's next attempt."""
-        return next((one for one in self.faults if one.stage == stage and one.fired < one.times), None)
+        return next((fault for fault in self.faults if fault.stage == stage and fault.fired < fault.times), None)
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead."""
@@ -73,10 +68,10 @@ class Injector:
             return launch
         self._directory.mkdir(parents=True, exist_ok=True)
         plan = str(self._directory / f"{len(list(self._directory.iterdir()))}.json")
-        told = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
-        content = {"kind": fault.kind, **fault.arguments, "partials": list(told["outputs"].values())}
+        stage_file = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
+        content = {"kind": fault.kind, **fault.arguments, "partials": list(stage_file["outputs"].values())}
         if "afterSeconds" in fault.arguments:
-            content["inputs"] = [path for paths in told["inputs"].values() for path in paths]
+            content["inputs"] = [path for paths in stage_file["inputs"].values() for path in paths]
         Path(plan).write_text(json.dumps(content))
         fault.plans.append(plan)
         if fault.kind == DISK_FULL:

@@ -37,7 +37,7 @@ class Isolation:
         self._show_memory = None if layers["level"] == SCAN else showing_memory()
 
     def enter_stage(self) -> None:
-        """Runs in the *child*, also in one that never calls exec: nobody answers his own syscalls."""
+        """Runs in the *child*, also in one that never calls exec: nobody answers his own calls."""
         if self.listener is not None:
             os.close(self.listener.descriptor)
         if self._landlock is not None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from checked_stage import SLOW, TOO_FAST, CheckedStage
 
-from pytest_offpipe.checks.resume import KILLS, at_checkpoints
+from pytest_offpipe.checks.interrupted import KILLS, at_checkpoints
 from pytest_offpipe.faults import shim
 
 NUMBERED = """
