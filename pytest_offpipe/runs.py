@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
+from pytest_offpipe.sandbox import discard
 from runner import api
 from runner.api.surroundings import warmth
 from runner.errors import OffpipeError
@@ -66,7 +67,8 @@ class Around:
             env["HOME"] = self.home
         if env["TMPDIR"] == scratch:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
-            os.makedirs(env["TMPDIR"], exist_ok=True)
+            discard(env["TMPDIR"])  # of an earlier run in this sandbox
+            os.makedirs(env["TMPDIR"])
         changed = launch.replace(env=env | self.variables)
         return self.alter(changed) if self.alter else changed
 

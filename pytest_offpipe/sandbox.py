@@ -66,7 +66,7 @@ class Source:
         """`inputs`: a tree with the same relative paths; an input that has files in there is taken from there only."""
         self.spec = spec
         self.graph = build_graph(spec)
-        self._smaller = build_graph(spec.replace(root=inputs, workspace=inputs)) if inputs is not None else None
+        self._smaller = build_graph(spec._replace(root=inputs, workspace=inputs)) if inputs is not None else None
         self._reader: CodeReader | None = None
 
     def present(self) -> Files:

@@ -158,7 +158,7 @@ class SharedRun:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
-            sandbox, spec = self.sandbox, self.laid
+            spec = self.laid
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
@@ -166,12 +166,7 @@ class SharedRun:
         before = self._before(stage)
         report = self._run_in_sandbox(stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        own = f"{sandbox.temporary}/{stage.name}."  # and the number of an attempt: its TMPDIR, which is made for it
-        changed = tuple(
-            (what, path)
-            for what, path in changes(before, self._snapshot(), [*outputs, *_of_runner(spec)])
-            if not (path.startswith(own) and "/" not in path.removeprefix(own))
-        )
+        changed = tuple(changes(before, self._snapshot(), [*outputs, *_of_runner(spec)]))
         level = report.isolation.get("level", "")
         ended = report.stages.get(stage.name)
         return Undisturbed(ended, report.run_id, report.error, "", changed, time.time(), level)
@@ -185,9 +180,10 @@ class SharedRun:
         return before
 
     def _snapshot(self) -> Snapshot:
-        """All of the sandbox: its tree, HOME and TMPDIRs, and what lies beside them where `../` leads out of it."""
+        """All of the sandbox but TMPDIRs: its tree, HOME, and what lies beside them where `../` leads out of it."""
         record, directory = os.path.dirname(record_path(self.laid.path, None)), self.sandbox.directory
-        return snapshot((str(directory),), {*_of_runner(self.laid), record, str(directory / measuring.DATA)})
+        ours = {record, str(directory / measuring.DATA), self.sandbox.temporary, *_of_runner(self.laid)}
+        return snapshot((str(directory),), ours)
 
     def report(self) -> RunReport:
         """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""

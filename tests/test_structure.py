@@ -127,7 +127,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
     "runner": Size(174, 15_236, 144_421, 33),
-    "pytest_offpipe": Size(35, 3_711, 36_172, 1),
+    "pytest_offpipe": Size(35, 3_707, 36_140, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {

@@ -143,12 +143,10 @@ class Case:
         self.fail(RUN_IN_A_COPY, expected, "\n".join(lines), log=log, kept=str(self.shared.directory / "run"))
 
     def shown(self, path: str) -> str:
-        """Return a path of the shared sandbox as it is for a stage: from its root, $HOME or $TMPDIR; in one line."""
+        """Return a path of the shared sandbox as it is for a stage: from its root, or $HOME; in one line."""
         sandbox = self.shared.sandbox
         if path.startswith(f"{sandbox.home}/"):
             path = f"$HOME{path.removeprefix(sandbox.home)}"
-        elif path.startswith(f"{sandbox.temporary}/"):
-            path = f"$TMPDIR/{path.removeprefix(sandbox.temporary + '/').partition('/')[2]}"
         else:
             path = os.path.relpath(path, sandbox.root)
         return printable(path)

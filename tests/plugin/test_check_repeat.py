@@ -105,6 +105,10 @@ def test_finds_what_a_run_left_for_one_in_the_same_place(stage):
     )
 
 
+def test_each_attempt_begins_with_an_empty_tmpdir(stage):
+    stage.shell('test -z "$(ls -A $TMPDIR)"; cp "$i" $TMPDIR/left; cp "$i" "$o"').passes("repeat")
+
+
 def test_goes_on_in_a_plainer_directory_with_a_stage_that_spaces_break(stage):
     result = stage.shell('cat $i > "$o"').passes("repeat", "-rP")
     result.stdout.fnmatch_lines(['it fails below a directory that is called "else where/*'])
