@@ -156,8 +156,8 @@ class RunReport:
         from runner.record.audit import read_records
 
         runs = (*self.earlier, *([self.run_id] if self.run_id else []))
-        logs = (os.path.join(self.state_dir, f"audit_{run}.jsonl") for run in runs)
-        return [record for log in logs for record in read_records(log)]
+        logs = (f"{self.state_dir}/audit_{run}.jsonl" for run in runs)
+        return [{**record} for log in logs for record in read_records(log)]
 
 
 def _exit_code(result: StageResult) -> int:

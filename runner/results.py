@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runner.errors import Fault
-    from runner.marker import OutputIdentity
+    from runner.record.markers import OutputIdentity
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 

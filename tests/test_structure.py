@@ -47,7 +47,6 @@ LEAVES = (
     "hashing",
     "interrupts",
     "levels",
-    "marker",
     "processes",
     "results",
     "settled",
@@ -67,7 +66,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "hashing": (),
     "interrupts": LEAVES,
     "levels": LEAVES,
-    "marker": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
     "settled": (),
@@ -92,6 +90,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
     "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
+    "results": ("record.markers",),  # what a stage has made
+    **dict.fromkeys(("decide.fingerprint", "decide.plan"), ("record.markers",)),  # what is compared with
 }
 MAY_WRITE = {
     "record.files": "the only writer",
@@ -126,8 +126,8 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(174, 15_236, 144_421, 33),
-    "pytest_offpipe": Size(35, 3_707, 36_140, 1),
+    "runner": Size(169, 15_225, 143_776, 29),
+    "pytest_offpipe": Size(35, 3_707, 36_132, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import results
 from runner.api.session import Session
 from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records
-from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, COMMIT, ENDINGS, FINISHED, NETWORK, OPENINGS
+from runner.record.events import (
+    AttemptFinished,
+    AttemptStarted,
+    NetworkAsked,
+    RunEnded,
+    RunOpened,
+    StageCommit,
+    StageFinished,
+    decode,
+)
 from runner.results import NetworkCalls, network_text
 from runner.values import Record, made
 
@@ -17,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.api.options import Options
+    from runner.record.audit import Record as AuditRecord
+    from runner.record.events import Event
 
 _RUNS_LOOKED_AT = 8  # of those that are open, the newest; each of them is read whole
 _FAILED = "failed with "
@@ -57,22 +68,25 @@ class Part(Record):
 def last_part(session: Session, run: str) -> Part:
     """Return what the log of a run says of its newest part."""
     part = Part()
-    for record in _records(session, run):
-        event, data = record["ev"], record["data"]
-        if not isinstance(data, dict):
-            continue
-        if event in OPENINGS:
-            part = Part(began=str(record["ts"]))
-        elif event in ENDINGS:
-            part.ended = str(record["ts"])
-        elif event == ATTEMPT_STARTED:
-            part.working[str(data.get("stage"))] = (data.get("attempt"), str(record["ts"]))
-        elif event == ATTEMPT_FINISHED:
-            part.working.pop(str(data.get("stage")), None)
-        elif event == NETWORK:
-            part.refused.append(Refused(str(data.get("stage")), _calls(data), str(data.get("action"))))
-        elif event == FINISHED:
-            _take_end(part, str(data.get("stage")), data)
+    for record, event in events_of(_records(session, run)):
+        time = record["ts"]
+        match event:
+            case RunOpened():
+                part = Part(began=time)
+            case RunEnded():
+                part.ended = time
+            case AttemptStarted():
+                part.working[event.stage] = (event.attempt, time)
+            case AttemptFinished():
+                part.working.pop(event.stage, None)
+            case NetworkAsked():
+                part.refused.append(Refused(event.stage, _calls(event), event.action))
+            case StageFinished(status=results.FAILED):
+                part.failed[event.stage] = _plainly(event)
+            case StageFinished(status=results.BLOCKED):
+                part.unstarted.append(event.stage)
+            case StageFinished(status=results.INTERRUPTED):
+                part.interrupted.append(event.stage)
     return part
 
 
@@ -83,15 +97,11 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     """
     found: dict[str, Failure] = {}
     for run in session.head.open_runs[-_RUNS_LOOKED_AT:]:
-        for record in _records(session, run):
-            data = record["data"]
-            if not isinstance(data, dict):
-                continue
-            stage = str(data.get("stage"))
-            if record["ev"] == COMMIT:
-                found.pop(stage, None)
-            elif record["ev"] == FINISHED and data.get("status") == results.FAILED:
-                found[stage] = Failure(run, str(record["ts"]), _plainly(data))
+        for record, event in events_of(_records(session, run)):
+            if isinstance(event, StageCommit):
+                found.pop(event.stage, None)
+            elif isinstance(event, StageFinished) and event.status == results.FAILED:
+                found[event.stage] = Failure(run, record["ts"], _plainly(event))
     pending = set(stages)
     return {stage: one for stage, one in found.items() if stage in pending and not _was_complete(session, stage, one)}
 
@@ -101,14 +111,23 @@ def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[s
     session = Session(spec_path, options)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal) if run is None else None
-    chosen = run or (str(last["run"]) if last else None)
+    chosen = run or (last["run"] if last else None)
     if chosen is None or not os.path.exists(paths.audit(chosen)):
         raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
-    for record in read_records(paths.audit(chosen), session.seal):
-        yield f"{record['ts']} {record['ev']} {_subject(record)}".rstrip()
+    for record, event in events_of(read_records(paths.audit(chosen), session.seal)):
+        yield f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
 
 
-def _records(session: Session, run: str) -> Iterator[dict[str, object]]:
+def events_of(records: Iterable[AuditRecord]) -> Iterator[tuple[AuditRecord, Event | None]]:
+    """Yield each record with its event, None where it has another shape."""
+    for record in records:
+        try:
+            yield record, decode(record["ev"], record["data"])
+        except ValueError:
+            yield record, None
+
+
+def _records(session: Session, run: str) -> Iterator[AuditRecord]:
     """Yield the records of a run, as far as they are intact: whoever builds upon them says what is damaged."""
     try:
         yield from read_records(session.spec.paths.audit(run), session.seal)
@@ -116,19 +135,9 @@ def _records(session: Session, run: str) -> Iterator[dict[str, object]]:
         return
 
 
-def _take_end(part: Part, stage: str, data: dict[str, object]) -> None:
-    status = data.get("status")
-    if status == results.FAILED:
-        part.failed[stage] = _plainly(data)
-    elif status == results.BLOCKED:
-        part.unstarted.append(stage)
-    elif status == results.INTERRUPTED:
-        part.interrupted.append(stage)
-
-
-def _plainly(data: dict[str, object]) -> str:
+def _plainly(event: StageFinished) -> str:
     """Return why a stage failed, as it reads behind the word `failed`: `exit 3`."""
-    return str(data.get("why", "")).removeprefix(_FAILED)
+    return event.why.removeprefix(_FAILED)
 
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
@@ -142,20 +151,14 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return False
 
 
-def _calls(data: dict[str, object]) -> NetworkCalls:
-    count = data.get("count")
-    return NetworkCalls(
-        str(data.get("program")), str(data.get("family")), count if isinstance(count, int) else 1, is_probe=False
-    )
+def _calls(event: NetworkAsked) -> NetworkCalls:
+    return NetworkCalls(event.program, event.family, event.count, is_probe=False)
 
 
-def _subject(record: dict[str, object]) -> str:
-    data = record["data"]
-    if not isinstance(data, dict):
-        return ""
+def _subject(data: dict[str, Any], event: Event | None) -> str:
     shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    if record["ev"] == NETWORK:
-        shown += [network_text([_calls(data)]), str(data.get("action"))]
-    elif data.get("why"):
+    if isinstance(event, NetworkAsked):
+        shown += [network_text([_calls(event)]), event.action]
+    elif shown and data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]
     return " ".join(shown)

@@ -17,8 +17,9 @@ from runner.noop import LONGEST_SPEC, record_path
 from runner.paths import upward
 from runner.record import files
 from runner.record.again import sync_again, write_again
-from runner.record.audit import AuditLog, Position, last_record
-from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.audit import AuditLog, Position, last_record, position_of
+from runner.record.events import CLOSED, NOOP, OPENED, Recovered, RunEnded, encode
+from runner.record.ledger import Ledger
 from runner.record.noop import take_back, write_log
 from runner.record.seal import PLAIN
 from runner.record.spelling import END, RECOVERED, RESUMED, START, STOPPED, drawn_run_id, stamp
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.api.session import Session
     from runner.paths import StatePaths
-    from runner.record.open_run import OpenRun
+    from runner.record.ledger import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
     from runner.spec.model import Spec
@@ -85,7 +86,7 @@ class Journal:
         before = journal._before.get("isolation")
         journal._layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
         opening = _opening(session, options, layers, log.seal)
-        torn: dict[str, object] = {"tornBytes": mine.torn_bytes}
+        torn = encode(Recovered(mine.torn_bytes))
         if mine.torn_bytes and journal.resumed:
             log.append(RECOVERED, torn)
         position = log.append(RESUMED if journal.resumed else START, opening, sync=journal.durable)
@@ -117,9 +118,8 @@ class Journal:
             files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
         counts = _counts(stages)
         event = END if status == results.SUCCEEDED else STOPPED
-        data: dict[str, object] = {"status": status, "stages": counts, "metricsSha256": sha256}
-        data |= {"records": self.log.last.seq + 2, **self.log.outputs.totals()}
-        position = self.log.append(event, data, sync=self.durable)
+        ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
+        position = self.log.append(event, encode(ended), sync=self.durable)
         self.log.close()
         if status != results.SUCCEEDED:
             return self._ledger.head()
@@ -183,8 +183,8 @@ def close_ended(session: Session, *, durable: bool) -> None:
         if record is not None and record["ev"] == END:
             if durable:
                 sync_again(paths.audit(run))  # the run may have been killed before it could
-            position = Position(int(str(record["seq"])), str(record["hash"]))
-            Ledger(paths.ledger, session.spec.name, stamp, session.seal).append(CLOSED, run, position, sync=durable)
+            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
+            ledger.append(CLOSED, run, position_of(record), sync=durable)
     session.head = session.read_head()
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from runner.api.journal import Journal, new_run_id
 from runner.errors import StateError
-from runner.record.audit import last_record
-from runner.record.open_run import OpenRun
+from runner.record.audit import last_record, position_of
+from runner.record.ledger import OpenRun
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def _is_as_recovered(session: Session, run: OpenRun) -> bool:
         record = last_record(path, session.seal, torn=False)
     except StateError:
         return False
-    if record is None or run.last is None:
-        return False
-    return (record["run"], record["seq"], record["hash"]) == (run.run, run.last.seq, run.last.hash)
+    return record is not None and record["run"] == run.run and position_of(record) == run.last
 
 
 def new_run(paths: StatePaths, recovered: list[OpenRun]) -> OpenRun:

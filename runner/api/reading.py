@@ -7,36 +7,34 @@ from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.api.history import Part, last_failures, last_part
+from runner.api.history import Part, events_of, last_failures, last_part
 from runner.api.session import Session, untold
 from runner.api.strays import undeclared
 from runner.decide.plan import Run, Skip
-from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
-from runner.record.audit import last_record, read_records
-from runner.record.ledger import CLOSED, NOOP
+from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
+from runner.record.audit import last_record, read_records, tail
+from runner.record.events import CLOSED, NOOP, AttemptStarted
 from runner.record.locks import is_current, read_holder
 from runner.record.others import is_held
-from runner.record.shapes import is_attempt
-from runner.record.spelling import ATTEMPT_STARTED, ENDINGS
+from runner.record.spelling import ENDINGS
 from runner.record.state import read_metrics
 from runner.spec.graph import select
 from runner.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from runner.api.history import Failure
     from runner.api.options import Options
     from runner.decide.plan import Decision, Plan
     from runner.levels import RefusedError
-    from runner.marker import Marker
     from runner.record.checkpoints import Progress
+    from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
     Warn = Callable[[Fault], None]  # hears of state files that count as missing, and of what may be meant otherwise
 
-_BLOCK = 1 << 16
 _LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
 
 
@@ -148,7 +146,7 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
     session = Session(spec_path, options, warn=warn)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal)
-    run = str(last["run"]) if last else None
+    run = last["run"] if last else None
     planned = _planned(session)
     incomplete = [
         Incomplete(stage.name, one.line_offset, one.byte_offset, planned.fits.get(stage.name))
@@ -158,8 +156,8 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
     return Status(
         planned,
         run,
-        str(last["ev"]) if last else None,
-        str(last["ts"]) if last else None,
+        last["ev"] if last else None,
+        last["ts"] if last else None,
         _last_success(paths.ledger),
         session.head.open_runs,
         last_part(session, run) if run else Part(),
@@ -216,10 +214,9 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
     runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
     for one in runs:
         number = 0
-        for record in read_records(paths.audit(one), session.seal):
-            data = record["data"]
-            if record["ev"] == ATTEMPT_STARTED and isinstance(data, dict) and data.get("stage") == stage:
-                number = data["attempt"] if is_attempt(data) and attempt in (None, data["attempt"]) else number
+        for _, event in events_of(read_records(paths.audit(one), session.seal)):
+            if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
+                number = event.attempt
         if number:
             return paths.log(one, stage, number)
     select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
@@ -233,7 +230,7 @@ def _last_success(ledger: str) -> tuple[str, str] | None:
     Looked for from the ledger's end on, and its hashes are left alone, so that it takes no longer the more runs came
     before; a record that is damaged is passed over.
     """
-    for line in _last_lines(ledger):
+    for line in tail(ledger, _LOOKED_AT):
         if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
             try:
                 record = loads(line)
@@ -241,22 +238,3 @@ def _last_success(ledger: str) -> tuple[str, str] | None:
             except (ValueError, KeyError, TypeError):
                 continue
     return None
-
-
-def _last_lines(path: str) -> Iterator[bytes]:
-    """Yield the lines at the end of a file, the last one first."""
-    try:
-        with open(path, "rb") as file:
-            start = file.seek(0, os.SEEK_END)
-            lowest, rest = max(0, start - _LOOKED_AT), b""
-            while start > lowest:
-                end, start = start, max(lowest, start - _BLOCK)
-                file.seek(start)
-                rest, *lines = (file.read(end - start) + rest).split(b"\n")  # what comes before the first is cut off
-                yield from reversed(lines)
-            if start == 0:
-                yield rest
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error

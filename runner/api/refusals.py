@@ -9,7 +9,8 @@ from runner.api.journal import Journal
 from runner.decide.plan import Skip
 from runner.errors import Fault, InputError, SpecError, UsageError
 from runner.record.audit import last_record
-from runner.record.state import read_marker, read_metrics
+from runner.record.markers import read_marker
+from runner.record.state import read_metrics
 
 if TYPE_CHECKING:
     from runner.api.options import Options

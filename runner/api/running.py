@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
-    from runner.record.open_run import OpenRun
+    from runner.record.ledger import OpenRun
     from runner.sandbox.client import Launcher
 
 

@@ -16,9 +16,10 @@ from runner.noop import conditions_now, is_damaged, is_plain, record_path
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
+from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.spelling import KEY_VARIABLE
-from runner.record.state import read_marker, read_metrics
+from runner.record.state import read_metrics
 from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.api.options import Options
-    from runner.marker import Marker, OutputIdentity
     from runner.paths import StatePaths
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
+    from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
     from runner.record.unusable import Note
     from runner.spec.model import Spec, Stage

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.record.state import read_marker
+from runner.record.markers import read_marker
 from runner.spec.locations import parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.api.session import Session
-    from runner.marker import Marker
+    from runner.record.markers import Marker
 
 _SHOWN = 3  # paths in a warning
 

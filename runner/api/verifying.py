@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.api.session import read_seal, refuse_other_pipeline
 from runner.decide.digests import DigestCache, digest_tree
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, InputError, StateError, UsageError
-from runner.marker import Marker
 from runner.record import files
-from runner.record.findings import Damage, Findings
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.spelling import KEY_VARIABLE
 from runner.record.verify import LEDGER, Verification
+from runner.record.verify_state import Damage, Findings
 from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
     from runner.api.options import Options
-    from runner.marker import OutputIdentity
-    from runner.record.findings import Remark
-    from runner.record.markers import Markers
+    from runner.record.markers import OutputIdentity
     from runner.record.seal import Seal
+    from runner.record.verify_state import Remark
     from runner.spec.model import Spec
 
 _OURS = ("audit_", "stage_", "metrics_")
@@ -145,33 +143,19 @@ def _seal_beside(directory: str) -> Seal:
 
 
 def _check_outputs(spec: Spec, verification: Verification, findings: Findings) -> int:
-    """Read every output whose marker stands, and compare it with its commit; return how many there were.
-
-    An output belongs to the newest commit that made its path. What an open run had committed may still be under its
-    partial's name, so it is left to the next run.
-    """
-    markers, count = verification.markers, 0
-    owners: dict[str, tuple[tuple[int, int], str]] = {}
-    standing: dict[str, dict[str, OutputIdentity]] = {}
-    for stage, found in markers.found.items():
-        if found.fits and found.latest[0] == found.place:
-            standing[stage] = _outputs_of(markers, stage)
-            for identity in standing[stage].values():
-                owners[identity.path] = max(owners.get(identity.path, ((-1, -1), "")), (found.place, stage))
-    for declared in spec.stages:
-        for identity in standing.get(declared.name, {}).values():
-            if identity.path not in declared.outputs.values() or owners[identity.path][1] != declared.name:
+    """Read every output whose marker stands, and compare it with its commit; return how many there were."""
+    made, count = verification.markers.outputs(), 0
+    for stage in spec.stages:
+        for declared in stage.outputs.values():
+            maker, identity = made.get(declared, ("", None))
+            if maker != stage.name or identity is None:
                 continue
             count += 1
-            wrong = _fault_of(spec.output_path(identity.path), identity)
-            if wrong is not None and markers.still_stands(declared.name):
-                findings.damaged(os.path.relpath(spec.output_path(identity.path)), 0, *wrong)
+            path = spec.output_path(declared)
+            wrong = _fault_of(path, identity)
+            if wrong is not None and verification.markers.still_stands(stage.name):
+                findings.damaged(os.path.relpath(path), 0, *wrong)
     return count
-
-
-def _outputs_of(markers: Markers, stage: str) -> dict[str, OutputIdentity]:
-    marker = Marker.decode(markers.content(stage))
-    return marker.outputs if marker is not None else {}
 
 
 def _fault_of(path: str, identity: OutputIdentity) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from runner.display.decisions import plan_json, plan_lines
 from runner.display.extent import outgrown_text
 from runner.display.summary import fault_json
 from runner.display.words import counted, printable
-from runner.record.ledger import CLOSED, NOOP
+from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
 from runner.results import network_text
 

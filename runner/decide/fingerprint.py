@@ -20,8 +20,8 @@ from runner.values import Record, made
 if TYPE_CHECKING:
     from runner.decide.code import CodeReader, StageCode
     from runner.decide.digests import DigestCache, Signature
-    from runner.marker import OutputIdentity
     from runner.plan.dependencies import Dependencies
+    from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 

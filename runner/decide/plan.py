@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from runner.decide.digests import DigestCache
-    from runner.marker import Marker, OutputIdentity
+    from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 

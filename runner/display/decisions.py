@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from runner.decide.plan import Decision
-    from runner.marker import Marker
     from runner.record.checkpoints import Progress
+    from runner.record.markers import Marker
 
     Failures = Mapping[str, tuple[str, str, str]]  # stage -> the run in which it failed last, when, and why
 

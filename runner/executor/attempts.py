@@ -16,8 +16,8 @@ from runner.executor.publishing import real_identities
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
-from runner.record.audit import payload
 from runner.record.checkpoints import read_progress
+from runner.record.events import AttemptStarted, NetworkAsked, StageFinished, StageSkipped, encode
 from runner.record.locks import StageLock
 from runner.record.scratch import ScratchPool
 from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, FINISHED, NETWORK, SKIPPED
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from runner.decide.fingerprint import Examiner
     from runner.decide.plan import Planner
     from runner.executor.publishing import Publisher
-    from runner.marker import Marker, OutputIdentity
     from runner.record.audit import AuditLog
-    from runner.record.checkpoints import Progress
+    from runner.record.markers import Marker, OutputIdentity
     from runner.sandbox.client import Exit
     from runner.spec.model import Spec, Stage
 
@@ -115,7 +114,7 @@ class Attempts:
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
         self.partials.forget(stage)
-        self.log.append(SKIPPED, {"stage": stage.name, "key": key})
+        self.log.append(SKIPPED, encode(StageSkipped(stage.name, key)))
 
     # ---- before ----
 
@@ -165,19 +164,21 @@ class Attempts:
 
         The record comes first: it says whose the partials are that are renamed then.
         """
-        checkpoint = self.partials.checkpoint(job)
-        self.log.append(ATTEMPT_STARTED, self._opening(job, checkpoint.progress) if checkpoint else job.opening)
+        assert job.opening is not None
+        checkpoint, opening = self.partials.checkpoint(job), job.opening
+        if checkpoint:
+            opening = opening._replace(resumed_from=checkpoint.progress.as_record())
+        self.log.append(ATTEMPT_STARTED, encode(opening))
         self.partials.hand_over(job, checkpoint)
 
     @staticmethod
-    def _opening(job: Job, resumed: Progress | None = None) -> bytes:
+    def _opening(job: Job) -> AttemptStarted:
         stage, job.shown = job.stage, [reason.as_json() for reason in job.reasons[:REASONS_KEPT]]
-        return payload({
-            "stage": stage.name, "attempt": job.number, "key": job.fingerprint.key, "tag": job.tag,
-            "program": job.program, "outputs": stage.outputs, "delayMicros": round(job.delay * 1e6),
-            "reasons": job.shown, "enforced": job.limits.as_json(),
-            **({"resumedFrom": resumed.as_record()} if resumed else {}),
-        })  # fmt: skip
+        return AttemptStarted(
+            stage=stage.name, attempt=job.number, key=job.fingerprint.key, tag=job.tag,
+            program=job.program, outputs=stage.outputs, delay_micros=round(job.delay * 1e6),
+            reasons=job.shown, enforced=job.limits.as_json(),
+        )  # fmt: skip
 
     # ---- during and after ----
 
@@ -185,10 +186,9 @@ class Attempts:
         """Record which networks the running attempt asked for, and what that does to the stage; return the calls."""
         calls = [NetworkCalls(*fields) for fields in asked]
         for one in calls:
-            self.log.append(NETWORK, {
-                "stage": job.stage.name, "attempt": job.number, "program": one.program, "family": one.family,
-                "count": one.calls, "action": "fail" if job.fails_by(one) else "record",
-            })  # fmt: skip
+            action = "fail" if job.fails_by(one) else "record"
+            event = NetworkAsked(job.stage.name, job.number, one.program, one.family, one.calls, action)
+            self.log.append(NETWORK, encode(event))
             job.network.append(one)
         return calls
 
@@ -279,7 +279,7 @@ class Attempts:
         """Record how a stage ended, where no commit or skip says it already."""
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
-            self.log.append(FINISHED, {"stage": result.name, "status": result.status, "why": what})
+            self.log.append(FINISHED, encode(StageFinished(result.name, result.status, what)))
 
     def _make_directory(self, path: str) -> None:
         if path not in self._made_directories:

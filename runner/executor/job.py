@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runner.decide.plan import Reason
     from runner.errors import OffpipeError
     from runner.executor.publishing import Commit
+    from runner.record.events import AttemptStarted
     from runner.record.locks import StageLock
     from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
@@ -43,7 +44,7 @@ class Job(Record):
     partials: dict[str, str] = made(default_factory=dict)  # of the present attempt, per output
     limits: Enforced = NOTHING
     shown: list[list[object]] = made(default_factory=list)  # the reasons, as records have them
-    opening: bytes = b""  # the payload of the record that the attempt starts
+    opening: AttemptStarted | None = None  # the record of the attempt that was laid out
     has_checkpoint: bool = False  # as of the end of the present attempt
     commit: Commit | None = None  # of the attempt that succeeded
     network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from runner.decide.digests import digest_tree, signature
 from runner.decide.fingerprint import KEY_VERSION, Fingerprint
 from runner.errors import Fault, InputError, OutputError, StateError
-from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
+from runner.record.events import StageCommit, encode
 from runner.record.found import DIRECTORY, FILE, inode_at, kind_at, wanted_kind
+from runner.record.markers import Marker, OutputIdentity, write_marker
 from runner.record.spelling import COMMIT
-from runner.record.state import gone, write_marker
+from runner.record.state import gone
 from runner.values import Value
 
 if TYPE_CHECKING:
@@ -97,18 +98,18 @@ class Publisher:
         for name, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
                 outputs[name] = self._identity(stage.outputs[name], partial)
-        data: dict[str, object] = {
-            "stage": stage.name,
-            "key": fingerprint.key,
-            "keyVersion": KEY_VERSION,
-            "components": fingerprint.spelled.decode(),
-            "tag": tag,
-            "program": program,
-            "outputs": {name: identity.as_record() for name, identity in outputs.items()},
-            "reasons": reasons,
-            "replaces": [before.run, before.audit_seq] if before else None,
-        }
-        position = self._log.append(COMMIT, data)
+        event = StageCommit(
+            stage.name,
+            fingerprint.key,
+            KEY_VERSION,
+            fingerprint.spelled.decode(),
+            tag,
+            program,
+            outputs={name: identity.as_record() for name, identity in outputs.items()},
+            reasons=reasons,
+            replaces=[before.run, before.audit_seq] if before else None,
+        )
+        position = self._log.append(COMMIT, encode(event))
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
             reasons,

@@ -2,24 +2,26 @@
 
 `hash` = SHA-256, or HMAC-SHA-256, over a domain tag and the record without `hash` (`record.seal`). The log of a run and
 the ledger over all runs share this format. A log is only ever appended to; what a crash tore off the last line is cut
-back, and said. Those who read without the key of a keyed log check its form alone.
+back. Readers without the key of a keyed log check its form alone.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from itertools import islice
 from json import loads
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from runner.canonical import canonical, check_numbers, decode_record
 from runner.errors import Fault, StateError
+from runner.paths import is_name
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
+from runner.record.events import CommittedOutputs
 from runner.record.lines import LONGEST
-from runner.record.outputs import CommittedOutputs
 from runner.record.seal import PLAIN
-from runner.record.shapes import is_record
-from runner.record.spelling import COMMIT, GENESIS, spell
+from runner.record.spelling import COMMIT, GENESIS, VERSION, spell
 from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:
@@ -28,8 +30,35 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
 
 DAMAGED = "the record is damaged"
-_TAIL = 1 << 16
+_BLOCK = 1 << 16
 _BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
+_HASH = re.compile(r"[0-9a-f]{64}").fullmatch
+_HASH_MEMBER = len(',"hash":""') + 64
+_OTHERWISE = "is spelled in another way: keys, white space, escapes or numbers"
+_KINDS = {str: "text", int: "whole number", dict: "object"}
+
+
+class Record(TypedDict):
+    """One record, as a line of a log holds it."""
+
+    data: dict[str, Any]
+    ev: str
+    hash: str
+    prev: str
+    run: str
+    seq: int
+    ts: str
+    v: int
+
+
+_FIELDS = {"data": dict, "ev": str, "hash": str, "prev": str, "run": str, "seq": int, "ts": str, "v": int}
+
+
+class Flaw(NamedTuple):
+    """What is wrong with a line, in which field of the record; "": in the line."""
+
+    field: str
+    what: str
 
 
 class Position(NamedTuple):
@@ -39,41 +68,108 @@ class Position(NamedTuple):
     hash: str
 
 
+BEGIN = Position(-1, GENESIS)  # of a log without a record
+
+# ---- one line --------------------------------------------------------------------------------------------------------
+
+
 def encode_record(
-    seq: int, run: str, stamp: str, event: str, data: dict[str, object], prev: str, seal: Seal = PLAIN
+    seq: int, run: str, stamp: str, event: str, data: Mapping[str, object], prev: str, seal: Seal = PLAIN
 ) -> tuple[bytes, str]:
     """Return a record's line and its hash.
 
-    ValueError for a payload that whoever reads it would call damaged: a log cannot be mended once that is in it.
+    ValueError for a payload that every reader would call damaged: a log cannot be mended once that is in it.
     """
-    return spell(payload(data), event, run, seq, stamp, prev, seal.hash)
-
-
-def payload(data: Mapping[str, object]) -> bytes:
-    """Return the data of a record as it is spelled, to be appended when there is no time to lose."""
     check_numbers(data)
-    return canonical(data)
+    return spell(canonical(data), event, run, seq, stamp, prev, seal.hash)
 
 
-def parse_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> dict[str, object] | None:
-    """Return the record on a whole line, or None when it is damaged: no record, not canonical, or of another hash.
+def parse(line: bytes) -> Record | Flaw:
+    """Return the record on a whole line, or what keeps it from being one. `check` compares it with its hash."""
+    if not line:
+        return Flaw("", "the line is longer than any record")
+    try:
+        value = decode_record(line.decode())
+    except UnicodeDecodeError:
+        return Flaw("", "the line is not UTF-8")
+    except RecursionError:
+        return Flaw("", "the line is nested deeper than any record")
+    except MemoryError:
+        return Flaw("", "the line takes more memory than there is")
+    except ValueError as error:
+        return Flaw("", f"the line is not the JSON of a record: {error}")
+    if not isinstance(value, dict):
+        return Flaw("", "the line holds no JSON object")
+    return _misshapen(value) or value  # type: ignore[return-value] # JSON that was checked
+
+
+def _misshapen(value: dict[str, object]) -> Flaw | None:
+    for name, kind in _FIELDS.items():
+        if name not in value:
+            return Flaw(name, "is missing")
+        if type(value[name]) is not kind:
+            return Flaw(name, f"is no {_KINDS[kind]}")
+    if len(value) > len(_FIELDS):
+        return Flaw(f'"{next(name for name in value if name not in _FIELDS)[:100]}"', "is no field of a record")
+    for name in ("hash", "prev"):
+        if not _HASH(str(value[name])):
+            return Flaw(name, "is not 64 hex digits")
+    return None
+
+
+def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Flaw]]:
+    """Return the hash that fits a record, and what is wrong with its line: spelling, version, hash.
+
+    Without a `seal`, as when nobody gave the key, the hash that it claims will do.
+    """
+    claimed = record["hash"]
+    try:
+        whole = canonical(record) + b"\n"
+    except RecursionError:
+        return claimed, [Flaw("data", "is nested deeper than that of any record")]
+    flaws = [] if whole == line else [Flaw(_differing(record, line), _OTHERWISE)]
+    at = whole.rindex(b',"hash":"')
+    computed = claimed if seal is None else seal.hash(whole[:at] + whole[at + _HASH_MEMBER : -1])
+    if record["v"] != VERSION:
+        flaws.append(Flaw("v", f"is {record['v']}, where {VERSION} is to be"))
+    elif computed != claimed:
+        flaws.append(Flaw("hash", "does not fit the record: one of the two was changed"))
+    return computed, flaws
+
+
+def _differing(record: Record, line: bytes) -> str:
+    """Return the field in which the spelling of a line departs from the canonical one."""
+    at = 1
+    for name, value in sorted(record.items()):
+        member = canonical({name: value})[1:-1]
+        if line[at : at + len(member)] != member:
+            return name
+        at += len(member) + 1
+    return "v"
+
+
+def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> Record | None:
+    """Return the record on a whole line, or None when it is damaged.
 
     `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
     """
-    try:
-        record: dict[str, Any] = decode_record(line.decode())
-        if not is_record(record):
-            return None
-        claimed = record.pop("hash")
-        body = canonical(record)
-        whole = canonical({**record, "hash": claimed}) + b"\n"
-    except (ValueError, RecursionError):
+    record = parse(line)
+    if isinstance(record, Flaw) or not is_name(record["run"]):
         return None
-    fitting = seal.of(record["data"].get("keyId", key_id))
-    if whole != line or (fitting is not None and fitting.hash(body) != claimed):
-        return None
-    record["hash"] = claimed
-    return record
+    return None if check(record, line, seal.of(record["data"].get("keyId", key_id)))[1] else record
+
+
+def key_id_of(record: Record, before: str | None = None) -> str | None:
+    """Return the id of the key that a record says it is keyed with; one that does not say is as those `before` it."""
+    found = record["data"].get("keyId", before)
+    return found if found is None else str(found)
+
+
+def position_of(record: Record) -> Position:
+    return Position(record["seq"], record["hash"])
+
+
+# ---- appending -------------------------------------------------------------------------------------------------------
 
 
 class AuditLog:
@@ -90,27 +186,27 @@ class AuditLog:
         self.path = path
         self.run = run
         self._stamp = stamp
-        self.last = last or Position(-1, GENESIS)
+        self.last = last or BEGIN
         self.seal = seal
         self.outputs = outputs or CommittedOutputs()
         self._descriptor = files.open_append(path, new=last is None)
         opened = os.fstat(self._descriptor)
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
 
-    def append(self, event: str, data: dict[str, object] | bytes, *, sync: bool = False) -> Position:
-        """Append one record in one write; with `sync` it is durable when this returns. Bytes are a `payload`.
+    def append(self, event: str, data: Mapping[str, Any], *, sync: bool = False) -> Position:
+        """Append one record in one write; with `sync` it is durable when this returns.
 
         StateError when the log is not at its path: what follows would be on no record, and may meet another run.
         """
         if not self.is_in_place():
             raise gone(self.path)
-        seq, content = self.last.seq + 1, data if isinstance(data, bytes) else payload(data)
-        line, digest = spell(content, event, self.run, seq, self._stamp(), self.last.hash, self.seal.hash)
+        seq = self.last.seq + 1
+        line, digest = encode_record(seq, self.run, self._stamp(), event, data, self.last.hash, self.seal)
         files.append(self._descriptor, line, self.path)
         self.size += len(line)
         self.last = Position(seq, digest)
         if event == COMMIT:
-            self.outputs.note(loads(content) if isinstance(data, bytes) else data)
+            self.outputs.note(data["stage"], data["outputs"])
         if sync:
             self.sync()
         return self.last
@@ -134,7 +230,7 @@ class AuditLog:
         files.sync_descriptor(self._descriptor, self.path)
 
     def flushed(self, size: int, error: Exception | None) -> None:
-        """Hear of the end of a `flush` that began at this size; with an error, take back what is not durable, raise."""
+        """Take note of the end of a `flush` that began at this size; with an error, take back what is not durable."""
         if error is not None:
             take_back(self.path, self._durable)
             raise error
@@ -145,37 +241,97 @@ class AuditLog:
         os.close(self._descriptor)
 
 
-def read_records(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_records(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
     """Yield the intact records of a log from its start; a line that is torn or damaged ends them.
 
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
     key_id = None
-    for line in _lines(path):
-        record = parse_record(line, seal, key_id)
+    for line in lines_of(path):
+        record = intact_record(line, seal, key_id)
         if record is None or _leaves_key(record, key_id):
             _refuse_newer_line(line, path)
             return
-        refuse_newer(record, path)
         key_id = key_id_of(record, key_id)
         yield record
 
 
-def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[dict[str, object]]:
+def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
     """Yield every record of a log whose torn last line was cut; StateError at the first that the chain does not bear.
 
-    For those who act on what a log tells: what stands behind a damaged line must not be lost in silence.
+    For those who act on what a log says: what stands behind a damaged line must not be lost in silence.
     """
-    last, key_id = Position(-1, GENESIS), None
-    for number, line in enumerate(_lines(path), 1):
-        record, last = _follow(line, last, path, seal, key_id, number)
+    last, key_id = BEGIN, None
+    for number, line in enumerate(lines_of(path), 1):
+        record = _follow(line, last, path, seal, key_id, number)
         if number > 1 and key_id is None and key_id_of(record) is not None:
             raise damaged(path, number, "the record is keyed, after records that are not")
-        key_id = key_id_of(record, key_id)
+        last, key_id = position_of(record), key_id_of(record, key_id)
         yield record
 
 
-def _lines(path: str) -> Iterator[bytes]:
+def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record | None:
+    """Return the last record of a log, or None when there is none; a torn line is passed over, or None unless `torn`.
+
+    Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to it.
+    """
+    ends = tail(path)
+    rest, lines = next(ends, b""), list(islice(ends, 2))
+    if not lines or (rest and not torn):
+        return None
+    record, key_id = None, _key_id_at(path)
+    for line in reversed(lines):
+        last = position_of(record) if record else BEGIN if len(lines) == 1 else None
+        record = _follow(line + b"\n", last, path, seal, key_id)
+        key_id = key_id_of(record, key_id)
+    return record
+
+
+def tail(path: str, most: int | None = None) -> Iterator[bytes]:
+    """Yield what follows the last line end of a log, b"" unless its last line is torn, then its lines, the last first.
+
+    Without their line ends; nothing where there is no log; of the last `most` bytes. StateError when it cannot be read.
+    """
+    try:
+        with open(files.open_regular(path), "rb") as log:
+            start, rest, block = log.seek(0, os.SEEK_END), b"", _BLOCK
+            lowest = max(0, start - most) if most else 0
+            while start > lowest and len(rest) <= LONGEST:
+                end, start = start, max(lowest, start - block)
+                log.seek(start)
+                rest, *lines = (log.read(end - start) + rest).split(b"\n")  # what comes before the first is cut off
+                yield from reversed(lines)
+                block = _BLOCK if lines else 2 * block
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
+    if start > lowest:
+        raise damaged(path, 0, "ends with a longer line than any run writes")
+    if start == 0:
+        yield rest
+
+
+def cut_torn_line(path: str) -> int:
+    """Cut what follows the last line end of a log, and return how many bytes that were."""
+    torn = len(next(tail(path), b""))
+    if torn:
+        with files.naming(path, "read"):
+            size = os.stat(path).st_size
+        files.truncate(path, size - torn)
+    return torn
+
+
+def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
+    """Return the error of those who will not build upon line `number` of a log, or, 0, upon what it ends with."""
+    hint = "restore it from a copy, or move the state directory away to start anew"
+    return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
+
+
+def lines_of(path: str) -> Iterator[bytes]:
     """Yield the lines of a log, none where there is no log. StateError when it cannot be read."""
     try:
         with open(files.open_regular(path), "rb") as log:
@@ -186,39 +342,7 @@ def _lines(path: str) -> Iterator[bytes]:
         raise StateError.from_os(error, path, "read") from error
 
 
-def cut_torn_line(path: str) -> int:
-    """Cut what follows the last line end of a log, and return how many bytes that were."""
-    _, whole, size = _last_lines(path)
-    if whole != size:
-        files.truncate(path, whole)
-    return size - whole
-
-
-def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> dict[str, object] | None:
-    """Return the last record of a log, or None when there is none; a torn line is passed over, or None unless `torn`.
-
-    Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to what
-    nobody can vouch for.
-    """
-    lines, whole, size = _last_lines(path)
-    if not lines or (whole != size and not torn):
-        return None
-    key_id = _key_id_at(path)
-    before = Position(-1, GENESIS)
-    if len(lines) > 1:
-        record, before = _follow(lines[0], None, path, seal, key_id)
-        key_id = key_id_of(record, key_id)
-    return _follow(lines[-1], before, path, seal, key_id)[0]
-
-
-def key_id_of(record: dict[str, object], before: str | None = None) -> str | None:
-    """Return the id of the key that a record says it is keyed with; one that does not say is as those `before` it."""
-    data = record.get("data")
-    found = data.get("keyId", before) if isinstance(data, dict) else before
-    return found if found is None else str(found)
-
-
-def _leaves_key(record: dict[str, object], key_id: str | None) -> bool:
+def _leaves_key(record: Record, key_id: str | None) -> bool:
     """Whether a record is not keyed as those before it, under `key_id`: without that key anybody can make one."""
     return key_id is not None and key_id_of(record, key_id) != key_id
 
@@ -226,67 +350,27 @@ def _leaves_key(record: dict[str, object], key_id: str | None) -> bool:
 def _key_id_at(path: str) -> str | None:
     """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
-        try:
-            begin = log.read(len(_BEGIN))
-            record = loads(begin + log.readline(LONGEST)) if begin == _BEGIN else None
-        except (ValueError, RecursionError):
-            return None
+        begin = log.read(len(_BEGIN))
+        record = parse(begin + log.readline(LONGEST)) if begin == _BEGIN else None
     return key_id_of(record) if isinstance(record, dict) else None
 
 
-def _follow(
-    line: bytes, last: Position | None, path: str, seal: Seal, key_id: str | None, number: int = 0
-) -> tuple[dict[str, object], Position]:
-    """Return the record on a line and its position; StateError when it is not intact, or does not follow `last`.
+def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: str | None, number: int = 0) -> Record:
+    """Return the record on a line; StateError when it is not intact, or does not follow `last`, None: any.
 
     `number` is the line's, or 0 for one of the last lines, which is counted when it must be named.
     """
-    record = parse_record(line, seal, key_id)
+    record = intact_record(line, seal, key_id)
     if record is None:
         _refuse_newer_line(line, path)
-        raise _damaged(line, path, number, DAMAGED)
-    refuse_newer(record, path)
-    if _leaves_key(record, key_id):
-        raise _damaged(line, path, number, f"the record is not keyed with {key_id}, as those before it")
-    if last is not None and (record["seq"], record.get("prev")) != (last.seq + 1, last.hash):
-        raise _damaged(line, path, number, "the record does not follow the one before it")
-    return record, Position(int(str(record["seq"])), str(record["hash"]))
-
-
-def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
-    """Return the error of those who will not build upon line `number` of a log, or, 0, upon what it ends with."""
-    hint = "restore it from a copy, or move the state directory away to start anew"
-    return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
-
-
-def _damaged(line: bytes, path: str, number: int, what: str) -> StateError:
-    if not number:
-        with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
-            number = max(at for at, one in enumerate(log, 1) if one == line)
-    return damaged(path, number, what)
-
-
-def _last_lines(path: str) -> tuple[list[bytes], int, int]:
-    """Return the last two lines that have their line ends (or fewer), the offset behind them, and the file's size."""
-    try:
-        with open(files.open_regular(path), "rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            span = _TAIL
-            while span <= 2 * LONGEST:
-                start = max(0, size - span)
-                log.seek(start)
-                tail = log.read(size - start)
-                end = tail.rfind(b"\n") + 1
-                begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
-                before = tail.rfind(b"\n", 0, max(0, begin - 1)) + 1
-                if start == 0 or before:
-                    return [line for line in (tail[before:begin], tail[begin:end]) if line], start + end, size
-                span *= 4
-        raise damaged(path, 0, "ends with a longer line than any run writes")
-    except FileNotFoundError:
-        return [], 0, 0
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
+        what = DAMAGED
+    elif _leaves_key(record, key_id):
+        what = f"the record is not keyed with {key_id}, as those before it"
+    elif last is not None and (record["seq"], record["prev"]) != (last.seq + 1, last.hash):
+        what = "the record does not follow the one before it"
+    else:
+        return record
+    raise damaged(path, number or max(at for at, other in enumerate(lines_of(path), 1) if other == line), what)
 
 
 def _refuse_newer_line(line: bytes, path: str) -> None:

@@ -8,45 +8,66 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.errors import StateError
 from runner.record import files
 from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.audit import (
+    BEGIN,
     Position,
     cut_torn_line,
     damaged,
     encode_record,
+    intact_record,
     key_id_of,
     last_record,
-    parse_record,
+    lines_of,
+    position_of,
 )
+from runner.record.events import CLOSED, OPENED, LedgerEntry, decode, encode
 from runner.record.seal import PLAIN
-from runner.record.shapes import is_head
-from runner.record.spelling import GENESIS
 from runner.record.state import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from runner.record.events import CommittedOutputs
     from runner.record.seal import Seal
 
-OPENED, CLOSED, NOOP = "opened", "closed", "noop"
+
+class LedgerHead(NamedTuple):
+    """The last record of the ledger: its position, pipeline, the runs still open, oldest first, and its key."""
+
+    position: Position = BEGIN
+    pipeline: str = ""
+    open_runs: tuple[str, ...] = ()
+    key_id: str | None = None
 
 
-class LedgerHead:
-    """The last record of the ledger: its position, pipeline, key, and the runs still open, oldest first."""
+class OpenRun(NamedTuple):
+    """A run that has not succeeded yet: the end of its log, attempts that each stage had, how many torn bytes were cut.
 
-    __slots__ = ("key_id", "open_runs", "pipeline", "position")
+    `selected` are the stages that it was asked for by name, in all of its parts; empty: all. `outputs` and `key_id` are
+    its log's. `tags` are of the attempts of all open runs: stage -> tag -> key.
+    """
 
-    def __init__(
-        self, position: Position, pipeline: str, open_runs: tuple[str, ...], key_id: str | None = None
-    ) -> None:
-        self.position = position
-        self.pipeline = pipeline
-        self.open_runs = open_runs
-        self.key_id = key_id
+    run: str
+    last: Position | None
+    attempts: dict[str, int]
+    torn_bytes: int
+    selected: tuple[str, ...] = ()
+    outputs: CommittedOutputs | None = None
+    key_id: str | None = None
+    tags: Mapping[str, dict[str, str]] = {}
+
+    def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what `selected` is once it goes on with the stages `named`."""
+        return named if self.last is None else together(self.selected, named)
+
+
+def together(some: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the stages that two parts of a run were asked for; none stands for all."""
+    return tuple(dict.fromkeys((*some, *more))) if some and more else ()
 
 
 def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
@@ -54,7 +75,16 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    head = _head(last_record(path, seal), path)
+    record = last_record(path, seal)
+    head = LedgerHead()
+    if record is not None:
+        try:
+            entry = decode(record["ev"], record["data"])
+        except ValueError:
+            entry = None
+        if not isinstance(entry, LedgerEntry):
+            raise damaged(path, record["seq"] + 1)
+        head = LedgerHead(position_of(record), entry.pipeline, tuple(entry.open), key_id_of(record))
     if seal.id is not None and head.key_id is None:  # not once the first keyed record is in it
         _refuse_keyed_before(path)
     return head
@@ -91,12 +121,9 @@ class Ledger:
             if event == CLOSED and run not in head.open_runs:
                 raise gone(self.path)
             open_runs = open_after(head.open_runs, event, run)
-            data: dict[str, object] = {
-                "pipeline": self.pipeline, "open": list(open_runs), "logSeq": log.seq, "logHash": log.hash,
-                "keyId": self._seal.id,
-            }  # fmt: skip
-            seq = head.position.seq + 1
-            line, digest = encode_record(seq, run, self._stamp(), event, data, head.position.hash, self._seal)
+            entry = LedgerEntry(self.pipeline, open_runs, log.seq, log.hash, self._seal.id)
+            seq, prev = head.position.seq + 1, head.position.hash
+            line, digest = encode_record(seq, run, self._stamp(), event, encode(entry), prev, self._seal)
             before = os.fstat(descriptor).st_size
             if sync:  # who wrote the last lines may have been killed, or hindered by the disk, before they were on it
                 write_again(self.path, max(0, before - PAGE))
@@ -115,12 +142,11 @@ def refuse_untold(path: str, run: str, beginnings: Mapping[int, str], log: str, 
     """
     if seal.id is None:
         return
-    found: dict[str, object] = {}
-    with files.naming(path, "read"), open(files.open_regular(path), "rb") as ledger:
-        for line in ledger:
-            if b'"ev":"opened"' in line and (record := parse_record(line, seal)) and record["run"] == run:
-                found = cast("dict[str, object]", record["data"])
-    if beginnings.get(cast("int", found.get("logSeq"))) != found.get("logHash", ""):
+    said: dict[str, Any] = {}
+    for line in lines_of(path):
+        if b'"ev":"opened"' in line and (record := intact_record(line, seal)) and record["run"] == run:
+            said = record["data"]
+    if beginnings.get(said.get("logSeq", -1)) != said.get("logHash", ""):
         raise damaged(log, 1, "the log is not the one that the ledger knows")
 
 
@@ -132,25 +158,6 @@ def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, .
 
 def _refuse_keyed_before(path: str) -> None:
     """Raise StateError for a ledger with a keyed record that others follow, which anybody can have made."""
-    try:
-        with open(files.open_regular(path), "rb") as ledger:
-            for number, line in enumerate(ledger, 1):
-                if b'"keyId":"' in line and line.endswith(b"\n"):
-                    raise damaged(path, number + 1, "the record is not keyed, as those before it")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError.from_os(error, path, "read") from error
-
-
-def _head(record: dict[str, object] | None, path: str) -> LedgerHead:
-    if record is None:
-        return LedgerHead(Position(-1, GENESIS), "", ())
-    data = record["data"]
-    assert isinstance(data, dict)
-    if not is_head(data):
-        raise damaged(path, int(str(record["seq"])) + 1)
-    return LedgerHead(
-        Position(int(str(record["seq"])), str(record["hash"])), data["pipeline"], tuple(data["open"]),
-        key_id_of(record),
-    )  # fmt: skip
+    for number, line in enumerate(lines_of(path), 1):
+        if b'"keyId":"' in line and line.endswith(b"\n"):
+            raise damaged(path, number + 1, "the record is not keyed, as those before it")

@@ -11,6 +11,7 @@ from runner.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 LONGEST = 128 << 20  # of a line, in bytes; a spec has at most 64 MiB
 _BUFFER = 1 << 16
@@ -91,7 +92,10 @@ class Lines:
         """Whether the file is longer by now than what was read."""
         return os.fstat(self._file.fileno()).st_size > self._file.tell()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _skip(self) -> None:

@@ -1,154 +1,161 @@
-"""Completion markers held against the commits that they stand for.
-
-The checksum in a marker tells a torn file from a whole one; who edits it can compute it anew. So a marker is to be,
-byte for byte, what its record in the audit log says.
-"""
+"""Completion markers: what a stage made, for which key, and why it ran; replaced whole, and checked when read."""
 
 from __future__ import annotations
 
-import os
-from json import loads
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from runner.canonical import canonical, parsed
 from runner.hashing import sha256_of
-from runner.marker import OutputIdentity, is_written_here
-from runner.record.lines import NotRegularError, read_plain
-from runner.record.recovery import marker_of
-from runner.record.state import refuse_newer
-from runner.record.unusable import MOST_MARKER
+from runner.record import files
+from runner.record.state import decode_object
+from runner.record.unusable import DAMAGED, MOST_MARKER, read_usable, unheard
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
-    from runner.record.findings import Findings
+    from runner.paths import StatePaths
+    from runner.record.unusable import Note
+
+VERSION = 1
+_TYPES = {"stage": str, "key": str, "keyVersion": int, "components": dict, "run": str, "auditSeq": int, "reasons": list}
+_REASON_LENGTH = 4  # component, what, old, new
 
 
-class Found:
-    """A marker as it is on disk: digest, the record that it names, and what the logs say of it so far.
+class OutputIdentity(NamedTuple):
+    """What a published output was, so that a change can be told by `lstat`; times in nanoseconds."""
 
-    `latest` is the newest commit of its stage: (line of the ledger that opened the run, record), run, closed.
-    """
+    path: str
+    size: int
+    sha256: str
+    inode: int
+    mtime_ns: int
 
-    __slots__ = ("fits", "latest", "place", "run", "seq", "sha256")
+    def matches(self, status: os.stat_result) -> bool:
+        """Whether a file with this status is the one that was published, as far as can be told without reading it."""
+        return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
-    def __init__(self, digest: str, run: str, seq: int) -> None:
-        self.sha256 = digest
-        self.run = run
-        self.seq = seq
-        self.fits: bool | None = None
-        self.place = (-1, -1)
-        self.latest: tuple[tuple[int, int], str, bool] = ((-1, -1), "", False)
+    def as_json(self) -> dict[str, object]:
+        """Return the identity as it stands in a marker."""
+        return {
+            "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
+        }  # fmt: skip
+
+    def as_record(self) -> dict[str, object]:
+        """Return the identity as it stands in the audit log, whose integers stay below 2^53."""
+        return {**self.as_json(), "inode": str(self.inode), "mtimeNs": str(self.mtime_ns)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
+        """Return the identity that either of the two spelled; KeyError or ValueError for anything else."""
+        size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
+        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
 
 
-class Markers:
-    """The markers of a state directory, read before its logs, so that none is newer than what they say."""
+class Marker(NamedTuple):
+    """That a stage is complete: for which key, made of what, with which outputs, recorded where, and why it ran."""
 
-    def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
-        """Read them all; with `run` only those that name it count."""
-        self._directory = directory
-        self._findings = findings
-        self.found: dict[str, Found] = {}
-        self._empty: list[str] = []
-        self._unread: dict[str, tuple[bytes, bool]] = {}  # by stage; whether it may be its marker, in part
-        for entry in os.scandir(directory):
-            if entry.name.startswith("stage_") and entry.name.endswith(".json"):
-                self._read(entry.name, run)
+    stage: str
+    key: str
+    key_version: int
+    components: dict[str, object]
+    outputs: dict[str, OutputIdentity]
+    run: str
+    audit_seq: int
+    reasons: list[list[object]]
 
-    def _read(self, name: str, run: str | None) -> None:
-        stage, content = name.removeprefix("stage_").removesuffix(".json"), b""
+    def encode(self) -> bytes:
+        """Return the bytes of the marker file."""
+        body: dict[str, object] = {
+            "v": VERSION,
+            "stage": self.stage,
+            "key": self.key,
+            "keyVersion": self.key_version,
+            "components": self.components,
+            "outputs": {name: identity.as_json() for name, identity in self.outputs.items()},
+            "run": self.run,
+            "auditSeq": self.audit_seq,
+            "reasons": self.reasons,
+        }
+        text = canonical(body)
+        return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
+
+    @classmethod
+    def decode(cls, content: bytes) -> Marker | None:
+        """Return the marker in the bytes of its file, or None when they are damaged."""
+        text, _, checksum = content.rpartition(b',"checksum":"')
+        if checksum != _checksum(text + b"}").encode() + b'"}\n':
+            return None
         try:
-            content = read_plain(f"{self._directory}/{name}", MOST_MARKER)
-            if not content.strip(b"\0"):
-                self._empty.append(name)
-                return
-            value = loads(content)
-            if not is_written_here(value):
-                refuse_newer(value, f"{self._directory}/{name}")
-            named, seq = value["run"], value["auditSeq"]
-            if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage or content[-1:] != b"\n":
-                raise ValueError(named)
-        except FileNotFoundError:
-            return
-        except NotRegularError as error:
-            self._findings.damaged(name, 0, "", str(error))
+            body = cast("dict[str, Any]", parsed(text + b"}"))
+            if body["v"] > VERSION:
+                return None
+            outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
+            if not (_is_sound(body) and _are_sound(body["components"])):
+                return None
+            return cls(
+                body["stage"], body["key"], body["keyVersion"], body["components"], outputs,
+                body["run"], body["auditSeq"], body["reasons"],
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self._unread[stage] = (content, False)
-        else:
-            if run in (None, named):
-                self.found[stage] = Found(sha256_of(content), named, seq)
-
-    def take(self, run: str, seq: int, data: Mapping[str, Any], order: int, *, closed: bool) -> None:
-        """Hear of a commit, in the part of `run` that line `order` of the ledger opened."""
-        marker = self.found.get(data["stage"])
-        if marker is None:
-            if data["stage"] in self._unread and not closed:
-                content, _ = self._unread[data["stage"]]
-                self._unread[data["stage"]] = (content, _is_part_of(content, _expected(run, seq, data)))
-            return
-        if (order, seq) > marker.latest[0]:
-            marker.latest = ((order, seq), run, closed)
-        if (run, seq) == (marker.run, marker.seq):
-            marker.fits = sha256_of(_expected(run, seq, data)) == marker.sha256
-            marker.place = (order, seq)
-
-    def excuse(self, run: str, seq: int) -> None:
-        """Hear that a record is damaged: whether a marker fits it cannot be known, and the damage is told already."""
-        for marker in self.found.values():
-            if (run, seq) == (marker.run, marker.seq):
-                marker.fits = True
-
-    def judge(self, *, crashed: bool) -> None:
-        """Tell what does not fit. `crashed`: a run is open, so that a crash may have left a marker without content."""
-        for name in self._empty:
-            if crashed:
-                self._findings.unfinished(name, "is empty, as a power cut leaves it; the next run writes it anew")
-            else:
-                self._findings.damaged(name, 0, "", "is empty")
-        for stage, (_, torn) in self._unread.items():
-            if torn:
-                self._findings.unfinished(
-                    f"stage_{stage}.json", "is torn, as a power cut leaves it; the next run writes it anew"
-                )
-            else:
-                self._findings.damaged(f"stage_{stage}.json", 0, "", "is not the marker of a stage")
-        for stage, marker in self.found.items():
-            what = _fault_of(marker)
-            if what is not None and self.still_stands(stage):
-                self._findings.damaged(f"stage_{stage}.json", 0, *what)
-
-    def content(self, stage: str) -> bytes:
-        """Return the marker that was read, or nothing when it is not there any more: a run may replace it meanwhile."""
-        try:
-            content = read_plain(f"{self._directory}/stage_{stage}.json", MOST_MARKER)
-        except (OSError, NotRegularError):
-            return b""
-        return content if sha256_of(content) == self.found[stage].sha256 else b""
-
-    def still_stands(self, stage: str) -> bool:
-        """Whether the marker is still the one that was read."""
-        return bool(self.content(stage))
+            return None
 
 
-def _expected(run: str, seq: int, data: Mapping[str, Any]) -> bytes:
-    """Return the marker that a commit stands for; TypeError and the like when it is none."""
-    if not isinstance(data["reasons"], list):
-        raise TypeError(data["reasons"])
-    outputs = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
-    return marker_of(run, seq, data, outputs).encode()
+def write_marker(paths: StatePaths, marker: Marker) -> None:
+    """Replace the marker of a stage; the caller makes it durable before the run ends."""
+    temporary = f"{paths.temporary}/stage_{marker.stage}.json"
+    files.replace(paths.marker(marker.stage), marker.encode(), temporary=temporary)
 
 
-def _is_part_of(content: bytes, whole: bytes) -> bool:
-    """Whether a file that was never synced, and is to hold `whole`, can be left so: cut off, with blocks of zeros."""
-    return len(content) <= len(whole) and all(one in (0, other) for one, other in zip(content, whole, strict=False))
+def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
+    """Return the marker of a stage, or None when there is none or `note` is told why (its stage then runs again)."""
+    path = paths.marker(stage)
+    content = read_usable(path, MOST_MARKER, note)
+    if content is None:
+        return None
+    marker = Marker.decode(content)
+    if marker is None:
+        decode_object(content, path)  # what this release cannot check may be the work of a newer one: refuse that
+        note(path, DAMAGED)
+    elif marker.stage != stage:
+        note(path, f'is the marker of the stage "{marker.stage}"')
+        return None
+    return marker
 
 
-def _fault_of(marker: Found) -> tuple[str, str] | None:
-    """Return field and fault of a marker that no run can have left."""
-    if marker.fits is None:
-        return "auditSeq", f"names record {marker.seq} of the run {marker.run[:100]}, which is no commit of this stage"
-    if not marker.fits:
-        return "", f"is not what record {marker.seq} of audit_{marker.run}.jsonl says: it was changed"
-    (order, seq), run, closed = marker.latest
-    if closed and (order, seq) > marker.place:
-        return "auditSeq", f"is older than record {seq} of audit_{run}.jsonl, a later commit: it was put back"
-    return None
+def _is_sound(body: dict[str, object]) -> bool:
+    """Whether the fields are of the types that readers go by: who edits a marker can compute its checksum anew."""
+    reasons = body["reasons"]
+    return all(type(body[name]) is kind for name, kind in _TYPES.items()) and all(
+        isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in cast("list[object]", reasons)
+    )
+
+
+def _are_sound(components: dict[str, object]) -> bool:
+    """Whether those components that are taken apart can be; all others are compared and shown, whatever they hold."""
+    inputs, code = components.get("inputs", {}), components.get("code", {})
+    if not isinstance(inputs, dict) or not isinstance(code, dict):
+        return False
+    return (
+        all(_is_pairs(files) for files in inputs.values())
+        and all(isinstance(code.get(name, {}), dict) for name in ("files", "packages"))
+        and _is_strings(code.get("absent", []))
+    )
+
+
+def _is_pairs(files: object) -> bool:
+    return isinstance(files, list) and all(_is_strings(one) and len(one) == 2 for one in files)
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def is_written_here(value: Mapping[str, object]) -> bool:
+    """Whether the checksum in a marker's JSON value fits, or would, were its `v` ours: then only that was changed."""
+    body = {name: one for name, one in value.items() if name != "checksum"} | {"v": VERSION}
+    return _checksum(canonical(body)) == value.get("checksum")
+
+
+def _checksum(text: bytes) -> str:
+    return sha256_of(b"offpipe marker v1\n" + text)

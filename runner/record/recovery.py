@@ -7,29 +7,27 @@ death, each output is found under its real path (done), or under its partial's n
 from __future__ import annotations
 
 import os
-from json import loads
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.marker import Marker, OutputIdentity
 from runner.paths import partial_path, upward
 from runner.record import files
 from runner.record.again import sync_again, sync_or_discard
-from runner.record.audit import Position, cut_torn_line, damaged, key_id_of, last_record, read_chain
+from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
-from runner.record.ledger import refuse_untold
-from runner.record.open_run import OpenRun, together
-from runner.record.outputs import CommittedOutputs
+from runner.record.events import AttemptStarted, CommittedOutputs, NetworkAsked, RunOpened, StageCommit, decode
+from runner.record.ledger import OpenRun, refuse_untold, together
+from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
-from runner.record.shapes import is_attempt, is_commit, is_opening
-from runner.record.spelling import ATTEMPT_STARTED, COMMIT, END, NETWORK, OPENINGS, RESUMED, START, STOPPED
-from runner.record.state import read_marker, write_marker
+from runner.record.spelling import END, START, STOPPED
 from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.paths import StatePaths
+    from runner.record.audit import Position, Record
+    from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
 
 
@@ -110,12 +108,6 @@ def _empty_temporary(paths: StatePaths) -> None:
         files.discard(dead)
 
 
-_FITS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    COMMIT: is_commit, ATTEMPT_STARTED: is_attempt, START: is_opening, RESUMED: is_opening,
-    NETWORK: lambda data: isinstance(data.get("stage"), str),
-}  # fmt: skip
-
-
 class _Told:
     """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
 
@@ -126,7 +118,7 @@ class _Told:
         self.died = True  # without a word
         self.outputs = CommittedOutputs()
         self.key_id: str | None = None
-        self.commits: dict[str, tuple[int, dict[str, object]]] = {}
+        self.commits: dict[str, tuple[int, StageCommit]] = {}
         self.unsynced: set[str] = set()
         self.started: dict[str, set[str]] = {}
         self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
@@ -138,33 +130,34 @@ class _Told:
         self.beginnings: dict[int, str] = {}
         for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
-            self.last = Position(int(str(record["seq"])), str(record["hash"]))
-            data, fits = cast("dict[str, Any]", record["data"]), _FITS.get(str(record["ev"]))
-            if fits is not None and not fits(data):
-                raise damaged(log, number)
-            if "replaces" in data:
-                before = data["replaces"]
-                self.lineage[str(record["run"]), self.last.seq] = before and (before[0], before[1])
-            self._note(str(record["ev"]), data)
+            self.last = position_of(record)
+            try:
+                self._note(record, self.last)
+            except ValueError as error:
+                raise damaged(log, number) from error
 
-    def _note(self, event: str, data: dict[str, Any]) -> None:
-        if event == COMMIT:
-            self.outputs.note(data)
-            self.commits[data["stage"]] = (self.last.seq if self.last else 0, data)
-            self.unsynced.add(data["stage"])
-        elif event == ATTEMPT_STARTED:
-            self.attempts[data["stage"]] = data["attempt"]
-            self.tags.setdefault(data["stage"], {})[str(data.get("tag"))] = str(data.get("key"))
-            self.started.setdefault(data["stage"], set()).update(data["outputs"].values())
-            self.asked.discard(data["stage"])
-        elif event == NETWORK and data.get("action") == "fail":
-            self.asked.add(data["stage"])
-        elif event in OPENINGS:
-            named = tuple(data.get("stages", ()))
-            self.selected = named if event == START else together(self.selected, named)
-            self.beginnings.update([self.last] if self.last else ())
+    def _note(self, record: Record, place: Position) -> None:
+        event = decode(record["ev"], record["data"])
+        if isinstance(event, StageCommit):
+            self.outputs.note(event.stage, event.outputs)
+            self.commits[event.stage] = (place.seq, event)
+            self.unsynced.add(event.stage)
+            if "replaces" in record["data"]:
+                before = event.replaces
+                self.lineage[record["run"], place.seq] = (before[0], before[1]) if before else None
+        elif isinstance(event, AttemptStarted):
+            self.attempts[event.stage] = event.attempt
+            self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
+            self.started.setdefault(event.stage, set()).update(event.outputs.values())
+            self.asked.discard(event.stage)
+        elif isinstance(event, NetworkAsked) and event.action == "fail":
+            self.asked.add(event.stage)
+        elif isinstance(event, RunOpened):
+            named = tuple(event.stages or ())
+            self.selected = named if record["ev"] == START else together(self.selected, named)
+            self.beginnings[place.seq] = place.hash
             self.died = True
-        elif event == STOPPED:  # written after everything was made durable
+        elif record["ev"] == STOPPED:  # written after everything was made durable
             self.unsynced.clear()
             self.died = False
 
@@ -183,13 +176,11 @@ def _read_run(paths: StatePaths, run: str, seal: Seal, *, durable: bool) -> _Tol
 
 def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now, *, durable: bool) -> None:
     renamed: dict[str, None] = {}
-    for stage, (seq, data) in told.commits.items():
+    for stage, (seq, commit) in told.commits.items():
         anew = durable and stage in told.unsynced
-        if redo(paths, workspace, (run, seq), data, now, anew=anew) and anew:
-            outputs = data["outputs"]
-            assert isinstance(outputs, dict)
+        if redo(paths, workspace, (run, seq), commit, now, anew=anew) and anew:
             renamed[paths.marker(stage)] = None
-            real = [os.path.join(workspace, identity["path"].rstrip("/")) for identity in outputs.values()]
+            real = [os.path.join(workspace, one["path"].rstrip("/")) for one in commit.outputs.values()]
             for path in real:  # a run without durability has left that to us
                 sync_or_discard(path)
             renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
@@ -222,9 +213,7 @@ def _sweep(
             files.discard(partial)
 
 
-def redo(
-    paths: StatePaths, workspace: str, place: Place, data: Mapping[str, object], now: Now, *, anew: bool = False
-) -> bool:
+def redo(paths: StatePaths, workspace: str, place: Place, commit: StageCommit, now: Now, *, anew: bool = False) -> bool:
     """Bring one committed stage to its end: rename what is still partial, write the marker that is lost.
 
     `anew`: write it in any case, for the disk may have refused the one that is there.
@@ -232,9 +221,7 @@ def redo(
     False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
     there is a later commit of the stage, or a file of somebody else's in the way.
     """
-    stage, outputs = str(data["stage"]), data["outputs"]
-    assert isinstance(outputs, dict)
-    identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
+    stage, identities = commit.stage, commit.identities()
     marker = read_marker(paths, stage)  # first: one of a newer release ends it
     if now.is_overtaken(place, marker):
         return False
@@ -243,7 +230,7 @@ def redo(
         real = os.path.join(workspace, identity.path.rstrip("/"))
         if is_identical(real, identity):
             continue
-        partial = partial_path(real, str(data["tag"]))
+        partial = partial_path(real, commit.tag)
         if not is_identical(partial, identity):
             return False
         if not now.may_replace(real, identity.path, marker):
@@ -257,21 +244,11 @@ def redo(
         files.publish(partial, real)
     if anew or marker is None or (marker.run, marker.audit_seq) != place:
         files.make_directories(paths.temporary)
-        write_marker(paths, marker_of(*place, data, identities))
+        write_marker(paths, commit.marker(*place))
     progress = read_progress(paths.progress(stage))
-    if progress is not None and progress.key == data["key"]:  # with another key it is that of a later attempt
+    if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
         files.discard(paths.progress(stage))
     return True
-
-
-def marker_of(run: str, seq: int, data: Mapping[str, object], outputs: dict[str, OutputIdentity]) -> Marker:
-    """Return the marker that a `stage.commit` record stands for."""
-    reasons = data["reasons"]
-    assert isinstance(reasons, list)
-    version = int(str(data["keyVersion"]))
-    return Marker(
-        str(data["stage"]), str(data["key"]), version, loads(str(data["components"])), outputs, run, seq, reasons
-    )
 
 
 def is_identical(path: str, identity: OutputIdentity) -> bool:

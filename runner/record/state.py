@@ -1,4 +1,4 @@
-"""State files: completion markers and metrics, replaced whole and checked when read; and what a stage is told by."""
+"""State files: the metrics of a run, replaced whole and checked when read; the stage file; newer releases' files."""
 
 from __future__ import annotations
 
@@ -7,38 +7,15 @@ from typing import TYPE_CHECKING
 from runner.canonical import LARGEST, canonical, parsed, spelled
 from runner.errors import Fault, StateError
 from runner.hashing import sha256_of
-from runner.marker import Marker
 from runner.record import files
 from runner.record.spelling import VERSION
-from runner.record.unusable import DAMAGED, MOST_MARKER, MOST_METRICS, read_usable, unheard
+from runner.record.unusable import DAMAGED, MOST_METRICS, read_usable, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
     from runner.record.unusable import Note
-
-
-def write_marker(paths: StatePaths, marker: Marker) -> None:
-    """Replace the marker of a stage; the caller makes it durable before the run ends."""
-    temporary = f"{paths.temporary}/stage_{marker.stage}.json"
-    files.replace(paths.marker(marker.stage), marker.encode(), temporary=temporary)
-
-
-def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
-    """Return the marker of a stage, or None when there is none or `note` is told why (its stage then runs again)."""
-    path = paths.marker(stage)
-    content = read_usable(path, MOST_MARKER, note)
-    if content is None:
-        return None
-    marker = Marker.decode(content)
-    if marker is None:
-        _object(content, path)  # what this release cannot check may be the work of a newer one: refuse that
-        note(path, DAMAGED)
-    elif marker.stage != stage:
-        note(path, f'is the marker of the stage "{marker.stage}"')
-        return None
-    return marker
 
 
 def write_metrics(
@@ -59,13 +36,13 @@ def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str,
     content = read_usable(path, MOST_METRICS, note)
     if content is None:
         return {}
-    metrics = _object(content, path)
+    metrics = decode_object(content, path)
     if metrics is None:
         note(path, DAMAGED)
     return metrics or {}
 
 
-def _object(content: bytes, path: str) -> dict[str, object] | None:
+def decode_object(content: bytes, path: str) -> dict[str, object] | None:
     """Return the JSON object that a state file holds, or None when it is damaged; StateError for a newer `v`."""
     try:
         value = parsed(content)

@@ -1,7 +1,7 @@
 """The whole record of a state directory, checked in one pass along the ledger. Writes nothing, takes no lock.
 
-Of the ledger only open runs, and 24 bytes a record, are kept in memory; of a log what its commits add up to. A run
-may go on meanwhile: markers are read before the logs, and the ledger is looked at again before a log is called unknown.
+Of the ledger only open runs, and three numbers a record, are kept in memory; of a log what its commits add up to. A run
+may go on meanwhile: markers are read before the logs, and the ledger is read on before a log is called unknown.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.paths import is_name
-from runner.record.chain import Chain, lost_its_end
-from runner.record.findings import Findings
-from runner.record.ledger import CLOSED, NOOP, OPENED, open_after
+from runner.record.events import CLOSED, NOOP, OPENED
+from runner.record.ledger import open_after
 from runner.record.lines import Lines, NotRegularError
-from runner.record.markers import Markers
-from runner.record.runlog import Reference, RunLog
-from runner.record.seen import Seen
 from runner.record.spelling import GENESIS
+from runner.record.verify_log import Chain, Reference, RunLog, lost_its_end
+from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
-    from runner.record.chain import Record
+    from runner.record.audit import Record
     from runner.record.seal import Seal
 
 LEDGER = "audit_ledger.jsonl"
@@ -30,7 +28,11 @@ _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 
 
 class Verification:
-    """The check of one state directory, and what it found."""
+    """The check of one state directory, and what it found.
+
+    `head` is the hash of the ledger's last record, that of none when there is no ledger; `has_ledger`: whether it has a
+    record, however it looks. `keyed_from`: its first keyed line. `known`: whether the run that was asked for is there.
+    """
 
     def __init__(self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None) -> None:
         """`run`: of the logs only this one's; the ledger is always checked whole."""
@@ -41,31 +43,29 @@ class Verification:
         self.keyed_from: int | None = None
         self.known = False
         self.markers = Markers(directory, self.findings, run)
+        self.expected_line = 0
         self._directory = directory
         self._seal = seal
         self._only = run
         self._expected = expect_head
-        self.expected_line = 0
-        self._heads = Seen()
-        self._heads.add(GENESIS)
-        self._ended = Seen()
-        self._vague = Seen()
-        self._specs = Seen()
-        self._unread = Seen()
+        # Very many records may come: of texts that come again only `hash` is kept.
+        self._heads = {hash(GENESIS)}
+        self._ended: set[int] = set()
+        self._specs: set[int] = set()  # run and digest of specs that logs hold
+        self._vague: set[int] = set()  # runs on damaged lines of the ledger
+        self._unread: set[int] = set()  # runs whose record 0 is damaged
         self._open: dict[str, list[Reference]] = {}
-        self._claimed: tuple[str, ...] | None = ()
+        self._claimed: tuple[str, ...] | None = ()  # what is open, as the last record says
         self._doubt = False
         self._chain = Chain(LEDGER, None, seal, self.findings)
         self._lines: Lines | None = None
 
     @property
     def head(self) -> str:
-        """The hash of the ledger's last record; that of none when there is no ledger."""
         return self._chain.last.hash
 
     @property
     def has_ledger(self) -> bool:
-        """Whether there is a ledger with a record, however it looks."""
         return self._chain.line > 0
 
     @property
@@ -81,11 +81,11 @@ class Verification:
             pass
         except NotRegularError as error:
             self.findings.damaged(LEDGER, 0, "", str(error))
-        try:
+        if self._lines is None:
             self._check_files()
-        finally:
-            if self._lines is not None:
-                self._lines.close()
+        else:
+            with self._lines:
+                self._check_files()
 
     def _check_files(self) -> None:
         self._take_ledger()
@@ -95,7 +95,8 @@ class Verification:
             self._check_open(run, opened)
         self._check_unknown()
         self.markers.judge(crashed=bool(self._open))
-        if not self.has_ledger and self.findings.damage and not self._is_named_as_damaged(LEDGER):
+        damage = self.findings.damage
+        if not self.has_ledger and damage and all(one.file != LEDGER for one in damage):
             self.findings.damaged(LEDGER, 0, "", "is missing" if self._lines is None else "is empty")
         self._check_head()
         self.records += self._chain.line
@@ -112,45 +113,45 @@ class Verification:
             else:
                 self._claimed = None
                 if (found := _NAMED.match(line)) is not None:  # what it said of this run cannot be known
-                    self._vague.add(found[1].decode())
-            if self._chain.last.hash == self._expected:
+                    self._vague.add(hash(found[1].decode()))
+            if self.head == self._expected:
                 self.expected_line = self._chain.line
 
     def _take(self, record: Record) -> None:
-        chain, event, run, data = self._chain, record["ev"], record["run"], record["data"]
+        chain, event, run = self._chain, record["ev"], record["run"]
         if self.keyed_from is None and chain.key_id is not None:
             self.keyed_from = chain.line
-        reference = self._judge(record)
-        self._claimed = tuple(data["open"]) if _is_open_list(data.get("open")) else None
-        self._heads.add(record["hash"])
+        reference = self._judge(record) if chain.intact else None
+        match record["data"]:
+            case {"open": list(claimed)} if all(isinstance(name, str) for name in claimed):
+                self._claimed = tuple(claimed)
+            case _:
+                self._claimed = None
+        self._heads.add(hash(record["hash"]))
         if not is_name(run):
             return
         if event == OPENED:
-            if run not in self._open and run in self._ended:
+            if run not in self._open and hash(run) in self._ended:
                 chain.damaged("run", f"{run} is opened again, though it was closed before")
             self._open.setdefault(run, []).extend([reference] if reference else [])
         elif event in {CLOSED, NOOP}:
             opened = self._open.pop(run, None)
             if event == CLOSED and opened is None and not self._doubt:
                 chain.damaged("run", f"{run} is closed, and was not open")
-            if not self._ended.add(run):
+            if hash(run) in self._ended:
                 chain.damaged("run", f"{run} is here once more: it was closed before")
+            self._ended.add(hash(run))
             self._check_ended(run, opened or [], reference, event)
 
     def _judge(self, record: Record) -> Reference | None:
         """Check what a record of the ledger says; return what it refers to, when that can be relied on."""
         chain, data, event, run = self._chain, record["data"], record["ev"], record["run"]
-        if not chain.intact:
-            return None
         if event not in {OPENED, CLOSED, NOOP}:
             chain.damaged("ev", "is none of opened, closed, noop")
         if not is_name(run) or run.lower() == "ledger":
             chain.damaged("run", "is no name of a run")
-        if (
-            chain.sound
-            and self._claimed is not None
-            and data.get("open") != list(open_after(self._claimed, event, run))
-        ):
+        before = self._claimed if chain.sound else None
+        if before is not None and data.get("open") != list(open_after(before, event, run)):
             chain.damaged("data.open", "does not follow from the record before")
         pipeline = data.get("pipeline")
         if not isinstance(pipeline, str) or self.pipeline not in {"", pipeline}:
@@ -164,101 +165,95 @@ class Verification:
         return Reference(chain.line, seq, digest)
 
     def _check_rest(self, rest: bytes) -> None:
-        if not rest:
-            return
         if lost_its_end(rest):
             self.findings.damaged(LEDGER, self._chain.line + 1, "", "the line has no line end")
-        else:
+        elif rest:
             what = f"its last {len(rest)} bytes are the beginning of a line; the next run cuts them off"
             self.findings.unfinished(LEDGER, what)
 
     # ---- the logs ----
 
-    def _log(self, run: str, opened: list[Reference], end: Reference | None) -> tuple[RunLog, bool]:
+    def _log(self, run: str, opened: list[Reference], end: Reference | None) -> RunLog | None:
+        """Check the log of a run, and return what it says; None for none, or something else in its place."""
         heads = None if self._doubt else self._heads
         log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
-        there = log.check()
+        is_there = log.check()
         self._check_spec(log)
         self.runs += 1
         self.records += log.records
         self.known = self.known or run == self._only
         self.unchecked = self.unchecked or log.chain.unchecked
         key_id = log.chain.key_id
-        if key_id is not None and key_id != self._chain.key_id and log.chain.unchecked is None:
+        if key_id is not None and key_id != self.key_id and log.chain.unchecked is None:
             self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
-        return log, there
+        return log if is_there else None
 
     def _check_spec(self, log: RunLog) -> None:
-        """Check that the spec of a run is where record 0 says, unless what is wrong there is told as that."""
+        """Check that the spec of a run is where record 0 says, unless what is wrong there is reported as that."""
         if log.spec is None:
-            self._unread.add(log.run)
+            self._unread.add(hash(log.run))
             return
-        holder, digest = log.spec
-        place = f"{holder} {digest}"
+        holder = log.spec[0]
         if log.has_spec:
-            self._specs.add(place)
+            self._specs.add(hash(log.spec))
             return
-        is_unknown = self._only is not None or self._doubt or holder in self._unread
-        if holder and not is_unknown and place not in self._specs:
+        is_unknown = self._only is not None or self._doubt or hash(holder) in self._unread
+        if holder and not is_unknown and hash(log.spec) not in self._specs:
             self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
-
-    def _is_named_as_damaged(self, name: str) -> bool:
-        return any(one.file == name for one in self.findings.damage)
 
     def _is_asked_for(self, run: str) -> bool:
         return self._only in (None, run)
 
-    def _missing(self, log: RunLog, line: int) -> None:
-        if not os.path.lexists(f"{self._directory}/{log.name}"):  # else it is told what is there
-            self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
+    def _missing(self, run: str, line: int) -> None:
+        name = f"audit_{run}.jsonl"
+        if not os.path.lexists(f"{self._directory}/{name}"):  # else it is reported what is there
+            self.findings.damaged(name, 0, "", f"is missing, and line {line} of the ledger names it")
 
     def _check_ended(self, run: str, opened: list[Reference], end: Reference | None, event: str) -> None:
         if not self._is_asked_for(run):
             return
-        log, there = self._log(run, opened, end)
-        if not there:
-            self._missing(log, self._chain.line)
+        log = self._log(run, opened, end)
+        if log is None:
+            self._missing(run, self._chain.line)
         elif event == NOOP and end is not None and (log.worked or log.records != 2):
-            self.findings.damaged(
-                log.name, 0, "", f"does not tell of a run without work, as line {end.line} of the ledger"
-            )
+            what = f"does not tell of a run without work, as line {end.line} of the ledger"
+            self.findings.damaged(log.name, 0, "", what)
 
     def _check_open(self, run: str, opened: list[Reference]) -> None:
         if not self._is_asked_for(run):
             return
-        log, there = self._log(run, opened, None)
-        if not there:
-            self._missing(log, opened[-1].line if opened else self._chain.line)
+        log = self._log(run, opened, None)
+        if log is None:
+            self._missing(run, opened[-1].line if opened else self._chain.line)
         elif log.ended:
-            self.findings.unfinished(
-                log.name, "the run ended, and was killed before the ledger knew; or its end was cut"
-            )
+            what = "the run ended, and was killed before the ledger knew; or its end was cut"
+            self.findings.unfinished(log.name, what)
         else:
             torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
             what = f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it"
             self.findings.unfinished(log.name, what)
 
     def _check_unknown(self) -> None:
-        """Check the logs that the ledger does not name: what a kill leaves before the ledger is told, or forgeries."""
+        """Check the logs that the ledger does not name: what a kill leaves before its line is written, or forgeries."""
         for entry in os.scandir(self._directory):
             found = _LOG.fullmatch(entry.name)
             run = found[1] if found else "ledger"
             if run == "ledger" or not self._is_asked_for(run) or self._is_named(run):
                 continue
-            self._take_ledger()  # it may have been told meanwhile
+            self._take_ledger()  # it may have grown meanwhile
             if self._is_named(run):
                 continue
-            if not is_name(run):
+            if is_name(run):
+                self._judge_unknown(run)
+            else:
                 self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
-                continue
-            self._judge_unknown(run)
 
     def _is_named(self, run: str) -> bool:
-        return run in self._ended or run in self._open or run in self._vague
+        return run in self._open or hash(run) in self._ended or hash(run) in self._vague
 
     def _judge_unknown(self, run: str) -> None:
-        log, there = self._log(run, [], None)
-        if not there:
+        log = self._log(run, [], None)
+        if log is None:
             return
         if log.worked or (log.ended and log.records != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
@@ -283,7 +278,3 @@ class Verification:
             what = f"the head expected is that of line {line}; {more} {'record was' if more == 1 else 'records were'}"
             what += f" appended since, the head is {self.head}"
         self.findings.damaged(LEDGER, chain.line, "hash", what)
-
-
-def _is_open_list(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)

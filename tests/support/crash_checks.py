@@ -18,9 +18,9 @@ from runner.api.verifying import verify
 from runner.canonical import canonical
 from runner.decide.plan import Skip
 from runner.errors import OffpipeError
-from runner.marker import Marker
 from runner.paths import is_partial
 from runner.record.checkpoints import read_progress
+from runner.record.markers import Marker
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Place:
         found = {}
         for stage in self.spec.stages:
             progress = read_progress(self.spec.paths.progress(stage.name))
-            if progress is not None and progress.line_offset:
+            if progress and progress.line_offset:
                 found[stage.name] = (progress.key, progress.line_offset)
         return found
 

@@ -12,8 +12,7 @@ from pipeline_bench import PipelineBench
 from runner.api.options import Options
 from runner.api.session import Session
 from runner.decide.fingerprint import KEY_VERSION
-from runner.marker import Marker, OutputIdentity
-from runner.record.state import write_marker
+from runner.record.markers import Marker, OutputIdentity, write_marker
 from runner.settled import TICK_NS
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ import pytest
 from runner.api.open_runs import new_run, run_to_go_on
 from runner.api.options import Options
 from runner.paths import StatePaths
-from runner.record.open_run import OpenRun
+from runner.record.ledger import OpenRun
 
 
 def open_run(run, *selected):

@@ -10,7 +10,8 @@ from pipeline_bench import PipelineBench, shell
 from runner.api.options import Options
 from runner.api.reading import status
 from runner.record.audit import Position
-from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.events import CLOSED, NOOP, OPENED
+from runner.record.ledger import Ledger
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from runner.record.audit import (
     Position,
     cut_torn_line,
     encode_record,
+    intact_record,
     last_record,
-    parse_record,
-    payload,
     read_records,
 )
 from runner.record.seal import PLAIN
@@ -78,22 +77,13 @@ def test_nor_is_it_read_however_well_it_is_hashed(spelled):
     line, claimed = encode_record(0, "r", stamp(), "e", {"n": 12345}, GENESIS)
     changed = line.replace(b"12345", spelled)
     body = changed.replace(b'"hash":"%b",' % claimed.encode(), b"").rstrip(b"\n")
-    assert parse_record(changed.replace(claimed.encode(), PLAIN.hash(body).encode())) is None
+    assert intact_record(changed.replace(claimed.encode(), PLAIN.hash(body).encode())) is None
 
 
 def test_the_domain_tag_keeps_a_record_apart_from_any_other_hash():
     import hashlib
 
     assert PLAIN.hash(b"{}") != hashlib.sha256(b"{}").hexdigest()
-
-
-def test_a_payload_that_was_spelled_before_makes_the_same_record(path, log):
-    data = {"z": [None, True, -7], "a": {"\udcff": "ü"}}
-    log.append("e", data)
-    log.append("e", payload(data))
-    one, other = read_records(path)
-    assert (one["data"], other["data"]) == (data, data)
-    assert (other["seq"], other["prev"]) == (1, one["hash"])
 
 
 def test_a_log_goes_on_where_it_ended(path, log):
@@ -114,10 +104,10 @@ LINE, _ = encode_record(0, "r", stamp(), "e", {"n": 1, "t": "x"}, GENESIS)
 
 
 def test_a_flipped_bit_anywhere_is_noticed():
-    assert parse_record(LINE) is not None
+    assert intact_record(LINE) is not None
     for at in range(len(LINE)):
         damaged = LINE[:at] + bytes([LINE[at] ^ 1]) + LINE[at + 1 :]
-        assert parse_record(damaged) is None, at
+        assert intact_record(damaged) is None, at
 
 
 @pytest.mark.parametrize(
@@ -126,7 +116,7 @@ def test_a_flipped_bit_anywhere_is_noticed():
      LINE.replace(b'"x"', b'"\\u0078"'), b"[]\n", b"\n", b"", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\n"],
 )  # fmt: skip
 def test_another_spelling_of_the_same_record_is_damage(line):
-    assert parse_record(line) is None
+    assert intact_record(line) is None
 
 
 @pytest.mark.parametrize("torn", [b"{", LINE[:-1], b"\x00" * 5000, b"x" * 300_000])

@@ -1,43 +1,92 @@
-"""A marker that is no marker: torn by a power cut while its run is open, damaged in every other case."""
+"""A marker is believed whole or not at all."""
+
+import json
 
 import pytest
 
-from runner.canonical import canonical
-from runner.record.findings import Findings
-from runner.record.markers import Markers
-from runner.record.recovery import marker_of
+from runner.record.markers import Marker, OutputIdentity
 
-COMMIT = {
-    "stage": "a", "key": "k", "keyVersion": 1, "components": canonical({"x": "y" * 9000}).decode(), "tag": "abcdef",
-    "program": "/p", "outputs": {}, "reasons": [],
-}  # fmt: skip
-WHOLE = marker_of("r", 1, COMMIT, {}).encode()
+IDENTITY = OutputIdentity("out.txt", 5, "0" * 64, 2**63 + 1, 1_700_000_000_123_456_789)
+MARKER = Marker("a", "k" * 64, 1, {"params": {"x": 1.5, "n": "\udce9"}, "inputs": {}}, {"out": IDENTITY}, "run", 7,
+                [["marker", "no completed run", None, None]])  # fmt: skip
 
 
-def judged(tmp_path, content, *, closed=False):
-    (tmp_path / "stage_a.json").write_bytes(content)
-    findings = Findings()
-    markers = Markers(str(tmp_path), findings, None)
-    markers.take("r", 1, COMMIT, 0, closed=closed)
-    markers.judge(crashed=not closed)
-    return len(findings.damage), len(findings.incomplete)
+def test_it_reads_back_as_it_was_written():
+    assert Marker.decode(MARKER.encode()) == MARKER
 
 
-@pytest.mark.parametrize("length", [0, 1, 4096, len(WHOLE) - 1])
-def test_one_that_was_cut_off_is_incomplete_while_its_run_is_open(tmp_path, length):
-    assert judged(tmp_path, WHOLE[:length]) == (0, 1)
-    assert judged(tmp_path, WHOLE[:length], closed=True) == (1, 0)
+def test_it_is_one_json_object_on_one_line():
+    content = MARKER.encode()
+    assert json.loads(content)["v"] == 1
+    assert content.count(b"\n") == 1 and content.endswith(b"}\n")
 
 
-def test_so_is_one_of_which_a_block_was_never_written(tmp_path):
-    assert judged(tmp_path, b"\0" * 4096 + WHOLE[4096:]) == (0, 1)
-    assert judged(tmp_path, WHOLE[:4096] + b"\0" * 4096 + WHOLE[8192:]) == (0, 1)
+def test_a_flipped_bit_anywhere_is_noticed():
+    content = MARKER.encode()
+    for at in range(len(content)):
+        for bit in (1, 0x80):
+            damaged = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
+            assert Marker.decode(damaged) is None, (at, bit)
 
 
-@pytest.mark.parametrize("content", [WHOLE[:-1] + b"]", WHOLE + b"}", WHOLE[:50] + b"#" + WHOLE[51:60], b"null"])
-def test_anything_else_is_damage(tmp_path, content):
-    assert judged(tmp_path, content) == (1, 0)
+def test_a_part_of_it_is_none():
+    content = MARKER.encode()
+    assert [at for at in range(len(content)) if Marker.decode(content[:at]) is not None] == []
+    assert Marker.decode(content + b"\n") is None
+    assert Marker.decode(content * 2) is None
 
 
-def test_a_whole_one_is_fine(tmp_path):
-    assert judged(tmp_path, WHOLE) == (0, 0)
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\x00" * 500, b"[" * 100_000, b'{"v":1}\n'])
+def test_nor_is_anything_else(content):
+    assert Marker.decode(content) is None
+
+
+def sealed(body):
+    from runner.canonical import canonical
+    from runner.record.markers import _checksum
+
+    text = canonical(body)
+    return text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e400"])
+def test_a_number_that_has_no_spelling_is_damage(number):
+    text = MARKER.encode().partition(b',"checksum"')[0].replace(b"1.5", number) + b"}"
+    from runner.record.markers import _checksum
+
+    assert Marker.decode(text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"v": 2}, {"v": "1"}, {"v": None}, {"outputs": []}, {"outputs": {"out": {}}}, {"outputs": {"out": 5}},
+               {"outputs": {"out": {"path": "x", "size": "big", "sha256": "", "inode": 1, "mtimeNs": 1}}},
+               {"stage": None}, {"run": 5}, {"auditSeq": "1"}, {"reasons": ["x"]}, {"reasons": [["a", "b"]]},
+               {"components": [[]]}, {"components": {"inputs": []}}, {"components": {"inputs": {"in": [["x"]]}}},
+               {"components": {"code": 5}}, {"components": {"code": {"files": [1]}}},
+               {"components": {"code": {"absent": [[]]}}}],
+)  # fmt: skip
+def test_a_sound_checksum_over_something_else_is_not_enough(change):
+    body = json.loads(MARKER.encode())
+    del body["checksum"]
+    assert Marker.decode(sealed(body)) == MARKER
+    assert Marker.decode(sealed({**body, **change})) is None
+
+
+@pytest.mark.parametrize("spelled", [IDENTITY.as_json(), IDENTITY.as_record()])
+def test_an_identity_reads_back_from_marker_and_record(spelled):
+    assert OutputIdentity.from_json(json.loads(json.dumps(spelled))) == IDENTITY
+
+
+def test_a_record_holds_no_integer_that_a_reader_could_round():
+    assert all(not isinstance(value, int) or value < 2**53 for value in IDENTITY.as_record().values())
+
+
+def test_an_identity_matches_the_file_that_it_was_taken_of_and_no_other(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"12345")
+    status = path.stat()
+    identity = OutputIdentity("out.txt", 5, "0" * 64, status.st_ino, status.st_mtime_ns)
+    path.rename(tmp_path / "renamed")
+    assert identity.matches((tmp_path / "renamed").stat())
+    for field in ("size", "inode", "mtime_ns"):
+        assert not identity._replace(**{field: getattr(identity, field) + 1}).matches(status)

@@ -5,7 +5,8 @@ import pytest
 from runner.errors import StateError
 from runner.paths import StatePaths
 from runner.record.audit import Position, read_records
-from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger, read_head
+from runner.record.events import CLOSED, NOOP, OPENED
+from runner.record.ledger import Ledger, read_head
 from runner.record.noop import PlainLedger, write_log
 from runner.record.spelling import stamp
 

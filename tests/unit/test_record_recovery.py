@@ -8,12 +8,11 @@ import pytest
 
 from runner.canonical import canonical
 from runner.errors import EXIT_STATE, StateError
-from runner.marker import OutputIdentity
 from runner.paths import StatePaths, partial_path, partial_tag
 from runner.record import files
 from runner.record.audit import AuditLog
+from runner.record.markers import OutputIdentity, read_marker, write_marker
 from runner.record.recovery import is_identical, recover
-from runner.record.state import read_marker, write_marker
 
 files.prepare_to_exchange()
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}

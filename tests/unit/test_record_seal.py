@@ -8,7 +8,8 @@ import pytest
 
 from runner.errors import EXIT_INVALID, EXIT_STATE, OffpipeError, StateError, UsageError
 from runner.record.audit import AuditLog, Position, encode_record, last_record, read_chain, read_records
-from runner.record.ledger import OPENED, Ledger, read_head
+from runner.record.events import OPENED
+from runner.record.ledger import Ledger, read_head
 from runner.record.seal import PLAIN, Seal, read_key_file, warning_about
 from runner.record.spelling import GENESIS
 

@@ -5,14 +5,14 @@ import pytest
 
 from runner.canonical import canonical
 from runner.record import spelling
-from runner.record.audit import parse_record
+from runner.record.audit import intact_record
 from runner.record.spelling import GENESIS, hash_plainly, spell, stamp
 
 
 def test_a_record_is_spelled_as_canonical_json_and_reads_as_one():
     line, digest = spell(b'{"a":1}', "run.start", "r", 0, stamp(), GENESIS, hash_plainly)
     assert line == canonical(json.loads(line)) + b"\n"
-    record = parse_record(line)
+    record = intact_record(line)
     assert record is not None
     assert (record["data"], record["hash"], record["prev"]) == ({"a": 1}, digest, "0" * 64)
 

@@ -6,9 +6,9 @@ import os
 import pytest
 
 from runner.errors import EXIT_STATE, StateError
-from runner.marker import Marker, OutputIdentity
 from runner.paths import StatePaths
-from runner.record import state
+from runner.record import markers, state
+from runner.record.markers import Marker, OutputIdentity
 
 
 @pytest.fixture
@@ -28,31 +28,31 @@ def put(path, content):
 
 
 def test_a_marker_reads_back_and_leaves_no_temporary_file(paths):
-    state.write_marker(paths, marker())
-    assert state.read_marker(paths, "a") == marker()
+    markers.write_marker(paths, marker())
+    assert markers.read_marker(paths, "a") == marker()
     assert os.listdir(paths.temporary) == []
 
 
 def test_no_marker_is_none(paths):
-    assert state.read_marker(paths, "a") is None
+    assert markers.read_marker(paths, "a") is None
 
 
 def test_a_damaged_marker_is_none_and_told(paths):
-    state.write_marker(paths, marker())
+    markers.write_marker(paths, marker())
     with open(paths.marker("a"), "rb") as file:
         content = file.read()
     for damaged in (b"", content[:-1], content.replace(b'"k"', b'"x"'), b"\x00" * len(content)):
         put(paths.marker("a"), damaged)
         told = {}
-        assert state.read_marker(paths, "a", told.__setitem__) is None
+        assert markers.read_marker(paths, "a", told.__setitem__) is None
         assert told == {paths.marker("a"): "is damaged"}
 
 
 def test_the_marker_of_another_stage_is_none_and_told(paths):
-    state.write_marker(paths, marker("b"))
+    markers.write_marker(paths, marker("b"))
     os.rename(paths.marker("b"), paths.marker("a"))
     told = {}
-    assert state.read_marker(paths, "a", told.__setitem__) is None
+    assert markers.read_marker(paths, "a", told.__setitem__) is None
     assert told == {paths.marker("a"): 'is the marker of the stage "b"'}
 
 
@@ -60,7 +60,7 @@ def test_the_marker_of_another_stage_is_none_and_told(paths):
 def test_a_newer_marker_is_refused_and_named(paths, content):
     put(paths.marker("a"), content)
     with pytest.raises(StateError, match="newer release") as caught:
-        state.read_marker(paths, "a")
+        markers.read_marker(paths, "a")
     assert (caught.value.exit_code, paths.marker("a") in str(caught.value)) == (EXIT_STATE, True)
 
 
@@ -107,7 +107,7 @@ def test_a_stage_file_has_a_version_of_its_own(paths, tmp_path):
 def test_state_files_get_the_umasks_mode(paths):
     before = os.umask(0o027)
     try:
-        state.write_marker(paths, marker())
+        markers.write_marker(paths, marker())
     finally:
         os.umask(before)
     assert os.stat(paths.marker("a")).st_mode & 0o777 == 0o640

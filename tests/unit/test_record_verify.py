@@ -11,9 +11,10 @@ from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import PipelineBench
 
 from runner.canonical import canonical
-from runner.marker import Marker
 from runner.record.audit import Position
-from runner.record.ledger import OPENED, Ledger
+from runner.record.events import OPENED, decode
+from runner.record.ledger import Ledger
+from runner.record.markers import Marker
 from runner.record.seal import PLAIN
 from runner.record.spelling import GENESIS
 
@@ -243,13 +244,10 @@ def test_an_edited_marker_is_named_though_its_checksum_is_right(state, stage):
         assert [one[0] for one in state.damage()] == [path.name]
 
 
-def test_an_older_marker_that_was_put_back_is_named(state, story):
+def test_an_older_marker_that_was_put_back_is_named(state):
     record = next(one for one in state.records(FIRST) if one["ev"] == "stage.commit")
-    from runner.marker import OutputIdentity
-    from runner.record.recovery import marker_of
-
-    outputs = {name: OutputIdentity.from_json(one) for name, one in record["data"]["outputs"].items()}
-    state.file("stage_a.json").write_bytes(marker_of("first", record["seq"], record["data"], outputs).encode())
+    commit = decode(record["ev"], record["data"])
+    state.file("stage_a.json").write_bytes(commit.marker("first", record["seq"]).encode())
     assert state.damage() == [("stage_a.json", 0, "auditSeq")]
 
 

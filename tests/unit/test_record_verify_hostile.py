@@ -13,9 +13,10 @@ from audit_bench import LEDGER, State, chained
 
 from runner.paths import StatePaths
 from runner.record.audit import AuditLog
-from runner.record.findings import KEPT
-from runner.record.ledger import CLOSED, NOOP, OPENED, Ledger
+from runner.record.events import CLOSED, NOOP, OPENED, RunEnded, encode
+from runner.record.ledger import Ledger
 from runner.record.state import write_metrics
+from runner.record.verify_state import KEPT
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG, METRICS, MARKER = "audit_r.jsonl", "metrics_r.json", "stage_a.json"
@@ -37,8 +38,8 @@ def make_run(directory, run="r", events=3, size=0):
     for n in range(events):
         log.append("stage.skipped", {"stage": f"stage{n % 50}", "key": f"{n:064x}", "x": "y" * size})
     sha256 = write_metrics(paths, run, {"v": 1}, sync=False)
-    data = {"records": log.last.seq + 2, "metricsSha256": sha256, **log.outputs.totals()}
-    ledger.append(CLOSED, run, log.append("run.end", data), sync=False)
+    end = RunEnded("succeeded", {}, sha256, log.last.seq + 2, *log.outputs.totals())
+    ledger.append(CLOSED, run, log.append("run.end", encode(end)), sync=False)
     log.close()
 
 
@@ -201,7 +202,7 @@ def test_many_runs_take_16_bytes_each(tmp_path):
             log = AuditLog(str(directory / f"audit_{run}.jsonl"), run, stamp)
             paths = StatePaths(str(directory), "")
             sha256 = write_metrics(paths, run, {}, sync=False)
-            end = {"records": 2, "metricsSha256": sha256, **log.outputs.totals()}
+            end = encode(RunEnded("succeeded", {}, sha256, 2, *log.outputs.totals()))
             head = ledger.head() if number == 0 else head  # noqa: F821 - of the round before
             log.append("run.start", {"ledgerHead": head, "keyId": None})
             last = log.append("run.end", end)

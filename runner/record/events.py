@@ -1,0 +1,271 @@
+"""What the records of logs and ledger say: one type an event, which is written, read and checked here.
+
+Whoever can write to the state directory can chain records of their own: a hash that fits only shows who computed it
+last. So `decode` checks whatever is acted upon or becomes part of a path. A field that it does not check is what the
+record has there, None if it has none: earlier releases wrote fewer.
+"""
+
+from __future__ import annotations
+
+from json import loads
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.canonical import digest
+from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative
+from runner.record.markers import Marker, OutputIdentity
+from runner.record.spelling import (
+    ATTEMPT_FINISHED,
+    ATTEMPT_STARTED,
+    COMMIT,
+    END,
+    FINISHED,
+    NETWORK,
+    RECOVERED,
+    RESUMED,
+    SKIPPED,
+    START,
+    STOPPED,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
+_TAG_DIGITS = frozenset("0123456789abcdef")
+
+
+class RunOpened(NamedTuple):
+    """A run begins or goes on: what readers need of it. The journal writes more (`api.journal`)."""
+
+    stages: Sequence[str] | None  # asked for by name
+    ledger_head: str
+    spec: str | None
+    spec_sha256: str
+    spec_in: str | None
+
+
+class RunEnded(NamedTuple):
+    """A run stops, or succeeds: this seals what came before. `stages`: how many of each status."""
+
+    status: str
+    stages: Mapping[str, int]
+    metrics_sha256: str
+    records: int
+    outputs: int
+    outputs_sha256: str
+
+
+class Recovered(NamedTuple):
+    """A run goes on behind a line that was torn."""
+
+    torn_bytes: int
+
+
+class AttemptStarted(NamedTuple):
+    """An attempt starts; its partials have `tag` in their names. `outputs`: name -> path."""
+
+    stage: str
+    attempt: int
+    key: str
+    tag: str
+    program: str
+    outputs: Mapping[str, str]
+    delay_micros: int
+    reasons: list[list[object]]
+    enforced: Mapping[str, object]
+    resumed_from: Mapping[str, object] | None = None  # the checkpoint, if there is one (see `checkpoints.Progress`)
+
+
+class AttemptFinished(NamedTuple):
+    """An attempt ended; how, `results.AttemptResult` spells."""
+
+    stage: str
+
+
+class NetworkAsked(NamedTuple):
+    """A program of a stage asked for a network; `action` is what that does to the stage, `fail` or `record`."""
+
+    stage: str
+    attempt: int
+    program: str
+    family: str
+    count: int  # type: ignore[assignment] # that of a tuple is of no use here
+    action: str
+
+
+class StageCommit(NamedTuple):
+    """The redo record of a stage: all that its outputs and its marker are made from.
+
+    `components` is JSON as text, for it may hold floats. `replaces`: the commit, [run, record], whose marker goes.
+    """
+
+    stage: str
+    key: str
+    key_version: int
+    components: str
+    tag: str
+    program: str
+    outputs: Mapping[str, Mapping[str, Any]]
+    reasons: list[list[object]]
+    replaces: Sequence[Any] | None
+
+    def identities(self) -> dict[str, OutputIdentity]:
+        """Return what each output was, by name."""
+        return {name: OutputIdentity.from_json(value) for name, value in self.outputs.items()}
+
+    def marker(self, run: str, seq: int) -> Marker:
+        """Return the marker that this commit stands for, as record `seq` of `run`."""
+        made, components = self.identities(), loads(self.components)
+        return Marker(self.stage, self.key, self.key_version, components, made, run, seq, self.reasons)
+
+
+class StageSkipped(NamedTuple):
+    """A stage is up to date."""
+
+    stage: str
+    key: str
+
+
+class StageFinished(NamedTuple):
+    """A stage ended without a commit."""
+
+    stage: str
+    status: str
+    why: str
+
+
+class LedgerEntry(NamedTuple):
+    """A line of the ledger: `open` are the runs that have not succeeded; `log_seq` and `log_hash` a record of a log."""
+
+    pipeline: str
+    open: Sequence[str]
+    log_seq: int
+    log_hash: str
+    key_id: str | None
+
+
+Event = (
+    RunOpened | RunEnded | Recovered | AttemptStarted | AttemptFinished | NetworkAsked
+    | StageCommit | StageSkipped | StageFinished | LedgerEntry
+)  # fmt: skip
+_TYPES: dict[str, type[Event]] = {
+    START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, RECOVERED: Recovered,
+    ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAsked,
+    COMMIT: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
+    OPENED: LedgerEntry, CLOSED: LedgerEntry, NOOP: LedgerEntry,
+}  # fmt: skip
+
+
+def _spelled(field: str) -> str:
+    first, *others = field.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+_NAMES = {kind: tuple(map(_spelled, kind._fields)) for kind in _TYPES.values()}
+
+
+def encode(event: Event) -> dict[str, object]:
+    """Return the payload of an event's record; an optional field that is None is left out."""
+    return {
+        name: value
+        for name, field, value in zip(_NAMES[type(event)], event._fields, event, strict=True)
+        if value is not None or field not in event._field_defaults
+    }
+
+
+def decode(event: str, data: Mapping[str, Any]) -> Event | None:
+    """Return an event from name and payload, None for one without a type; ValueError for one of another shape."""
+    kind = _TYPES.get(event)
+    if kind is None:
+        return None
+    if kind in _SHAPES and not _SHAPES[kind](data):
+        raise ValueError(event)
+    return kind._make(map(data.get, _NAMES[kind]))
+
+
+class CommittedOutputs:
+    """What the commits of one log add up to, those of earlier parts of a run included; its last record seals it."""
+
+    __slots__ = ("_outputs",)
+
+    def __init__(self) -> None:
+        self._outputs: dict[str, dict[str, str]] = {}
+
+    def note(self, stage: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take one more commit of a stage into account."""
+        self._outputs.pop(stage, None)  # so that the newest commit of a path is the last
+        self._outputs[stage] = {str(one["path"]): str(one["sha256"]) for one in outputs.values()}
+
+    def totals(self) -> tuple[int, str]:
+        """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""
+        made = {path: sha256 for outputs in self._outputs.values() for path, sha256 in outputs.items()}
+        return len(made), digest(made)
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def _is_opening(data: Mapping[str, Any]) -> bool:
+    return _are_names(data.get("stages", []))
+
+
+def _is_attempt(data: Mapping[str, Any]) -> bool:
+    outputs, number = data.get("outputs"), data.get("attempt")
+    return (
+        is_name(data.get("stage"))
+        and type(number) is int
+        and number >= 0
+        and isinstance(outputs, dict)
+        and all(map(is_relative, outputs.values()))
+    )
+
+
+def _is_commit(data: Mapping[str, Any]) -> bool:
+    try:
+        identities = [OutputIdentity.from_json(value) for value in data["outputs"].values()]
+        tag = data["tag"]
+        return (
+            is_name(data["stage"])
+            and all(is_relative(identity.path) for identity in identities)
+            and _are_text(tag, data["key"])
+            and len(tag) == PARTIAL_TAG_LENGTH
+            and _TAG_DIGITS.issuperset(tag)
+            and type(data["keyVersion"]) is int
+            and isinstance(data["reasons"], list)
+            and _is_place(data.get("replaces"))
+            and isinstance(loads(data["components"]), dict)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _is_entry(data: Mapping[str, Any]) -> bool:
+    return isinstance(data.get("pipeline"), str) and _are_names(data.get("open"))
+
+
+def _are_text(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, list) and all(map(is_name, values))
+
+
+def _is_place(value: object) -> bool:
+    """Whether a value names a commit, as [run, record], or none."""
+    return value is None or (
+        isinstance(value, list) and len(value) == len(("run", "seq")) and is_name(value[0]) and type(value[1]) is int
+    )
+
+
+_SHAPES: dict[type[Event], Callable[[Mapping[str, Any]], bool]] = {
+    RunOpened: _is_opening,
+    AttemptStarted: _is_attempt,
+    AttemptFinished: lambda data: is_name(data.get("stage")),
+    NetworkAsked: lambda data: (
+        type(data.get("count")) is int and _are_text(*map(data.get, ("stage", "program", "family", "action")))
+    ),
+    StageCommit: _is_commit,
+    StageFinished: lambda data: _are_text(*map(data.get, ("stage", "status", "why"))),
+    LedgerEntry: _is_entry,
+}

@@ -1,0 +1,312 @@
+"""One pass along the log of a run: each line by itself, against the one before, and against what the ledger says.
+
+After damage the chain is taken up again where it can be, so that each fault is reported once and none hides another.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.canonical import canonical
+from runner.hashing import sha256_of
+from runner.record.audit import BEGIN, Flaw, Position, check, key_id_of, parse, position_of
+from runner.record.events import CommittedOutputs, RunEnded, RunOpened, StageCommit, decode
+from runner.record.lines import Lines, NotRegularError, read_plain
+from runner.record.spelling import COMMIT, END, ENDINGS, GENESIS, OPENINGS, RECOVERED, RESUMED, START, STOPPED, VERSION
+from runner.record.state import refuse_newer
+from runner.record.unusable import MOST_METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from runner.record.audit import Record
+    from runner.record.seal import Seal
+    from runner.record.verify_state import Findings, Markers
+
+_LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
+_PARSED = 16 << 20  # of a line that cannot be one of ours: so much is looked at to say what is wrong with it
+
+
+class Chain:
+    """The chain of one file: `take` each line; `last` is the newest record.
+
+    `intact`: that record says what was written; `sound`: it is also in its place, and nothing else was found. `run` is
+    what every record must name, None in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a
+    key that nobody gave, so that hashes were left alone.
+    """
+
+    def __init__(self, name: str, run: str | None, seal: Seal, findings: Findings) -> None:
+        self.name = name
+        self.line = 0
+        self.last = BEGIN
+        self.intact = self.sound = True
+        self.key_id: str | None = None
+        self.unchecked: str | None = None
+        self._run = run
+        self._seal = seal
+        self._findings = findings
+        self._accepted: set[str] | None = {GENESIS}  # what the next `prev` may be; None: anything
+
+    def damaged(self, field: str, what: str) -> None:
+        """Note damage on the present line."""
+        self.sound = False
+        self._findings.damaged(self.name, self.line, field, what)
+
+    def take(self, line: bytes) -> Record | None:
+        """Return the record on the next line if it can be understood and is not behind its place, `sound` or not."""
+        self.line += 1
+        self.intact = self.sound = True
+        record = parse(line)
+        if isinstance(record, Flaw):
+            self.damaged(*record)
+            self.intact = False
+            found = _LAST_HASH.match(line) if len(line) < _PARSED else None
+            self.last = Position(self.last.seq + 1, found[1].decode() if found else "")
+            self._accepted = {self.last.hash} if found else None
+            return None
+        seal = self._seal_of(record)
+        if record["v"] != VERSION:
+            self._refuse_newer(record, seal)
+        computed, flaws = check(record, line, seal)
+        for flaw in flaws:
+            self.damaged(*flaw)
+        self.intact = self.sound
+        if self._run not in (None, record["run"]):
+            self.intact = False
+            self.damaged("run", f'is "{record["run"][:100]}", in the log of {self._run}')
+        return record if self._follows(record, {record["hash"], computed}) else None
+
+    def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
+        """Raise StateError for a newer release's record, hashed in another way, but not where only `v` was changed."""
+        body = {**record, "v": VERSION}
+        del body["hash"]
+        if seal is None or seal.hash(canonical(body)) != record["hash"]:
+            refuse_newer(record, f"{self.name}:{self.line}")
+
+    def _seal_of(self, record: Record) -> Seal | None:
+        """Return how the record is hashed; None without its key. That is damage when another was given, once a file."""
+        before, self.key_id = self.key_id, key_id_of(record, self.key_id)
+        seal = self._seal.of(self.key_id)
+        if self.line > 1 and before != self.key_id and (self._run is not None or before is not None):
+            self.damaged("data.keyId", f"is {_key(self.key_id)}, after records {_key(before)}")
+        elif seal is None and self._seal.id is not None and self.unchecked is None:
+            self.damaged("data.keyId", f"is {_key(self.key_id)}, and the key given is {self._seal.id}")
+        if seal is None:
+            self.unchecked = self.key_id
+        return seal
+
+    def _follows(self, record: Record, hashes: set[str]) -> bool:
+        """Check number and `prev`; False for a record that is here once more, or behind its place."""
+        seq, expected = record["seq"], self.last.seq + 1
+        if seq < expected:
+            self.damaged("seq", f"is {seq}, where {expected} is to be: the record is here again, or moved")
+            return False
+        if seq > expected:
+            gone = f"record {expected} is" if seq == expected + 1 else f"records {expected} to {seq - 1} are"
+            self.damaged("seq", f"is {seq}, where {expected} is to be: {gone} missing, or moved")
+            self._accepted = None
+        elif self._accepted is not None and record["prev"] not in self._accepted:
+            self.damaged("prev", "is not the hash of the record before")
+        self.last = position_of(record)
+        self._accepted = hashes if self.sound or self._accepted is None else hashes | self._accepted
+        return True
+
+
+def lost_its_end(rest: bytes) -> bool:
+    """Whether what stands behind the last line end is a whole record and one byte more.
+
+    No crash leaves that, only the beginning of a line: the line end was changed.
+    """
+    line = rest[:-1] + b"\n"
+    record = parse(line) if len(line) <= _PARSED else None
+    return isinstance(record, dict) and not check(record, line, None)[1]
+
+
+class Reference(NamedTuple):
+    """What a line of the ledger says of a log: the record that it refers to."""
+
+    line: int
+    seq: int
+    hash: str
+
+
+class RunLog:
+    """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
+
+    `heads` are the hashes of the ledger so far (`hash` of each), None when they are in doubt.
+    After `check` it has the number of records, whether the run `worked` and `ended`, and the ledger head of record 0;
+    and which run has the spec, with its digest, as record 0 says: "" for a very long one, None where that is not sound.
+    """
+
+    def __init__(
+        self, directory: str, run: str, opened: list[Reference], end: Reference | None, seal: Seal,
+        findings: Findings, markers: Markers, heads: Container[int] | None,
+    ) -> None:  # fmt: skip
+        self.run = run
+        self.name = f"audit_{run}.jsonl"
+        self.records = 0
+        self.first_head = ""
+        self.spec: tuple[str, str] | None = None
+        self.has_spec = False
+        self.ended = False
+        self.worked = False
+        self.rest = 0
+        self.chain = Chain(self.name, run, seal, findings)
+        self._directory = directory
+        self._opened = {one.seq: one for one in opened}
+        self._end = end
+        self._order = 0
+        self._findings = findings
+        self._markers = markers
+        self._heads = heads
+        self._outputs = CommittedOutputs()
+        self._event = ""
+        self._metrics: str | None = None
+        self._doubt = False
+
+    def check(self) -> bool:
+        """Read the log to its end; False when there is none, or something else in its place."""
+        try:
+            lines = Lines(f"{self._directory}/{self.name}")
+        except FileNotFoundError:
+            return False
+        except NotRegularError as error:
+            self._findings.damaged(self.name, 0, "", str(error))
+            return False
+        with lines:
+            for line in lines:
+                record = self.chain.take(line)
+                self.records += 1
+                self._doubt = self._doubt or not self.chain.sound
+                if record is None:
+                    self._event, self._metrics = "", None
+                    self._markers.excuse(self.run, self.chain.last.seq)
+                else:
+                    self._take(record)
+            self._check_rest(lines.rest)
+            self._check_references()
+            if self._metrics is not None:
+                self._check_metrics(lines)
+        return True
+
+    def _take(self, record: Record) -> None:
+        event = record["ev"]
+        self._check_order(record)
+        self._event, self._metrics = event, None
+        self.worked = self.worked or event not in {START, RESUMED, RECOVERED, END}
+        self.ended = self.ended or event == END
+        if (reference := self._opened.pop(record["seq"], None)) is not None:
+            self._refer(record, reference)
+        if event == COMMIT and not self.chain.intact:
+            self._markers.excuse(self.run, record["seq"])
+        elif event in {COMMIT, *OPENINGS, *ENDINGS}:
+            self._take_event(record)
+
+    def _check_order(self, record: Record) -> None:
+        event, before = record["ev"], self._event
+        if event == START and self.chain.line > 1:
+            self.chain.damaged("ev", "is run.start, which only record 0 is")
+        elif self.chain.line == 1 and event != START and record["seq"] == 0:
+            self.chain.damaged("ev", "is not run.start, which record 0 always is")
+        elif before == END:
+            self.chain.damaged("ev", "comes after run.end, which is always the last")
+        elif before == STOPPED and event not in {RESUMED, RECOVERED}:
+            self.chain.damaged("ev", "comes after run.stopped, where a run can only be resumed")
+
+    def _refer(self, record: Record, reference: Reference) -> None:
+        self._order = reference.line
+        if record["hash"] != reference.hash and self.chain.sound:
+            self.chain.damaged("hash", f"is another one in line {reference.line} of the ledger: the log was rewritten")
+        elif record["ev"] not in OPENINGS and self.chain.sound:
+            self.chain.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
+
+    def _take_event(self, record: Record) -> None:
+        seq = record["seq"]
+        try:
+            event = decode(record["ev"], record["data"])
+        except ValueError:
+            event = None
+            if self.chain.intact:
+                self.chain.damaged("data", f"is not that of {record['ev']}")
+        if isinstance(event, RunOpened):
+            self._take_opening(event, is_first=record["ev"] == START)
+        elif isinstance(event, RunEnded) and not self._doubt:
+            self._take_end(event, seq + 1)
+        elif isinstance(event, StageCommit):
+            self._outputs.note(event.stage, event.outputs)
+            self._markers.take(self.run, seq, event, self._order, closed=self._end is not None)
+
+    def _take_opening(self, event: RunOpened, *, is_first: bool) -> None:
+        if is_first:
+            self.first_head = str(event.ledger_head)
+        if self.chain.sound and self._heads is not None and hash(str(event.ledger_head)) not in self._heads:
+            self.chain.damaged("data.ledgerHead", "is no record of the ledger")
+        if not self.chain.sound:
+            return
+        has_spec = isinstance(event.spec, str)
+        if has_spec and sha256_of(str(event.spec).encode("utf-8", "backslashreplace")) != event.spec_sha256:
+            self.chain.damaged("data.specSha256", "is not that of the spec beside it")
+        elif is_first:
+            self.has_spec = has_spec
+            holder = self.run if has_spec else "" if event.spec_in is None else str(event.spec_in)
+            self.spec = holder, str(event.spec_sha256)
+
+    def _take_end(self, event: RunEnded, records: int) -> None:
+        self._metrics = str(event.metrics_sha256)
+        if event.records != records:
+            self.chain.damaged("data.records", f"is not {records}, as many as there are up to here")
+        outputs, sha256 = self._outputs.totals()
+        for field, said, value in (
+            ("outputs", event.outputs, outputs),
+            ("outputsSha256", event.outputs_sha256, sha256),
+        ):
+            if said != value:
+                self.chain.damaged(f"data.{field}", "is not what the commits of this log add up to")
+
+    # ---- the end ----
+
+    def _check_rest(self, rest: bytes) -> None:
+        self.rest = len(rest)
+        if rest and (self._end is not None or lost_its_end(rest)):
+            self._findings.damaged(self.name, self.chain.line + 1, "", "the line has no line end")
+
+    def _check_references(self) -> None:
+        last, end = self.chain.last, self._end
+        for missing in self._opened.values():
+            what = f"ends with record {last.seq}, line {missing.line} of the ledger refers to record {missing.seq}"
+            self._findings.damaged(self.name, self.chain.line, "seq", what)
+        if end is None:
+            return
+        if self._event != END:
+            field, what = (
+                "ev",
+                f"the log does not end with run.end, though line {end.line} of the ledger closes the run",
+            )
+        elif last.seq != end.seq:
+            field = "seq"
+            what = f"ends with record {last.seq}, line {end.line} of the ledger closes it at record {end.seq}"
+        elif last.hash != end.hash:
+            field, what = "hash", f"is another one in line {end.line} of the ledger: the log was rewritten"
+        else:
+            return
+        self._findings.damaged(self.name, self.chain.line, field, what)
+
+    def _check_metrics(self, lines: Lines) -> None:
+        """Compare the metrics with the last record; a run that goes on meanwhile replaces them."""
+        name = f"metrics_{self.run}.json"
+        where = f"line {self.chain.line} of {self.name}"
+        try:
+            content = read_plain(f"{self._directory}/{name}", MOST_METRICS)
+        except FileNotFoundError:
+            self._findings.damaged(name, 0, "", f"is missing, and {where} names it")
+        except NotRegularError as error:
+            self._findings.damaged(name, 0, "", str(error))
+        else:
+            if sha256_of(content) != self._metrics and not lines.grown():
+                what = f"is not what {where} names (data.metricsSha256): it was changed"
+                self._findings.damaged(name, 0, "", what)
+
+
+def _key(key_id: str | None) -> str:
+    return "not keyed" if key_id is None else f"keyed with {key_id[:64]}"

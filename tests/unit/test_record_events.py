@@ -1,0 +1,155 @@
+"""Records that somebody chained by hand: what is acted on, or becomes part of a path, is looked at before."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import StateError
+from runner.paths import StatePaths
+from runner.record.audit import AuditLog, encode_record, intact_record
+from runner.record.events import (
+    AttemptFinished,
+    AttemptStarted,
+    LedgerEntry,
+    NetworkAsked,
+    Recovered,
+    RunEnded,
+    StageCommit,
+    StageFinished,
+    StageSkipped,
+    decode,
+    encode,
+)
+from runner.record.ledger import read_head
+from runner.record.recovery import recover
+from runner.record.spelling import GENESIS
+
+HEAD = {"pipeline": "p", "open": ["r"], "logSeq": 0, "logHash": "h", "keyId": None}
+OPENING = {"stages": ["a"]}
+ATTEMPT = {"stage": "a", "attempt": 1, "outputs": {"out": "out/a.txt"}}
+OUTPUT = {"path": "out/a.txt", "size": 1, "sha256": "0", "inode": "2", "mtimeNs": "3"}
+COMMIT = {"stage": "a", "key": "k", "keyVersion": 1, "components": "{}", "tag": "0000aa", "reasons": [],
+          "outputs": {"out": OUTPUT}}  # fmt: skip
+ASKED = {"stage": "a", "program": "curl", "family": "AF_INET", "count": 1, "action": "fail"}
+SOUND = {
+    "opened": HEAD,
+    "run.start": OPENING,
+    "attempt.started": ATTEMPT,
+    "stage.commit": COMMIT,
+    "offline.attempt": ASKED,
+    "stage.finished": {"stage": "a", "status": "failed", "why": "exit 1"},
+}
+NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by those who act on it
+NO_NAMES = ["", ".", "../../x", "a/b", "a\0", "-x", "a" * 101, "é", None, 5, ["a"]]
+NO_PATHS = ["", "/etc/passwd", "../x", "a/../../x", "a\0", None, 5, ["a"]]
+EVERY = {
+    "attempt.finished": AttemptFinished("a"),
+    "attempt.started": AttemptStarted("a", 1, "k", "0000aa", "/p", {"out": "o"}, 5, [["x", "y", None, 1]], {}),
+    "offline.attempt": NetworkAsked("a", 1, "curl", "AF_INET", 3, "fail"),
+    "recovered": Recovered(7),
+    "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
+    "stage.commit": StageCommit("a", "k", 1, "{}", "0000aa", "/p", {"out": OUTPUT}, [], ["r", 3]),
+    "stage.finished": StageFinished("a", "failed", "exit 1"),
+    "stage.skipped": StageSkipped("a", "k"),
+    "closed": LedgerEntry("p", ["r"], 3, "h", None),
+}
+
+
+def fits(event, data):
+    try:
+        return decode(event, data) is not None
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_event_reads_back_as_it_was_written(name):
+    assert decode(name, encode(EVERY[name])) == EVERY[name]
+
+
+def test_fields_are_spelled_as_the_other_state_files_spell_theirs():
+    assert list(encode(EVERY["stage.commit"])) == [
+        "stage", "key", "keyVersion", "components", "tag", "program", "outputs", "reasons", "replaces",
+    ]  # fmt: skip
+    assert list(encode(EVERY["run.stopped"])) == [
+        "status", "stages", "metricsSha256", "records", "outputs", "outputsSha256",
+    ]  # fmt: skip
+
+
+def test_an_event_of_another_release_is_none():
+    assert decode("stage.renamed", {"stage": "../x"}) is None
+
+
+@pytest.mark.parametrize("event", SOUND)
+def test_what_runs_write_fits_and_nothing_may_be_missing_or_of_another_kind(event):
+    sound = SOUND[event]
+    assert fits(event, sound)
+    for name in sound.keys() - NOT_NEEDED.get(event, set()):
+        assert not fits(event, {key: value for key, value in sound.items() if key != name}), name
+        assert not fits(event, {**sound, name: 1.5}), name
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_becomes_part_of_a_path_is_a_name(name):
+    assert not fits("closed", {**HEAD, "open": [name]})
+    assert not fits("run.resumed", {"stages": [name]})
+    assert not fits("attempt.started", {**ATTEMPT, "stage": name})
+    assert not fits("attempt.finished", {"stage": name})
+    assert not fits("stage.commit", {**COMMIT, "stage": name})
+    assert not fits("stage.commit", {**COMMIT, "replaces": [name, 1]})
+    line, _ = encode_record(0, name if isinstance(name, str) else "", "t", "e", {}, GENESIS)
+    assert intact_record(line) is None
+
+
+@pytest.mark.parametrize("path", NO_PATHS)
+def test_no_path_leads_out_of_the_workspace(path):
+    assert not fits("attempt.started", {**ATTEMPT, "outputs": {"out": path}})
+    if isinstance(path, str):
+        assert not fits("stage.commit", {**COMMIT, "outputs": {"out": {**OUTPUT, "path": path}}})
+
+
+@pytest.mark.parametrize("tag", ["", "0000a", "0000AA", "../../", "0000aa0", 5])
+def test_a_tag_is_six_hex_digits(tag):
+    assert not fits("stage.commit", {**COMMIT, "tag": tag})
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), inner),
+    max_leaves=8,
+)
+
+
+@given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), values), event=st.sampled_from([*SOUND]))
+def test_nothing_else_fits_or_stops_the_question(value, event):
+    assert not fits(event, value) or SOUND[event].keys() - NOT_NEEDED.get(event, set()) <= value.keys()
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [("stage.commit", {**COMMIT, "stage": "../x"}), ("attempt.started", {}), ("run.start", {"stages": 5}),
+     ("stage.commit", {**COMMIT, "components": "[" * 100_000}), ("offline.attempt", {"action": "fail"})],
+)  # fmt: skip
+def test_recovery_refuses_a_record_of_another_shape_and_names_its_line(tmp_path, event, data):
+    paths = StatePaths(str(tmp_path / "state"), str(tmp_path / "locks"))
+    (tmp_path / "state").mkdir()
+    log = AuditLog(paths.audit("r"), "r", lambda: "t")
+    log.append("run.start", {})
+    log.append(event, data)
+    log.close()
+    before = (tmp_path / "state/audit_r.jsonl").read_bytes()
+    with pytest.raises(StateError, match=r"audit_r\.jsonl:2: the record is damaged\nhint: restore it"):
+        recover(paths, str(tmp_path), ("r",), {}, durable=False)
+    assert (tmp_path / "state/audit_r.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("data", [{}, {"pipeline": "p", "open": ["../x"]}, {"pipeline": 5, "open": []}])
+def test_so_does_who_reads_the_head_of_the_ledger(tmp_path, data):
+    log = AuditLog(str(tmp_path / "ledger"), "r", lambda: "t")
+    log.append("opened", data)
+    log.close()
+    with pytest.raises(StateError, match="ledger:1: the record is damaged"):
+        read_head(str(tmp_path / "ledger"))
+    assert json.loads((tmp_path / "ledger").read_bytes())["data"] == data

@@ -1,0 +1,39 @@
+"""A marker that is no marker: torn by a power cut while its run is open, damaged in every other case."""
+
+import pytest
+
+from runner.canonical import canonical
+from runner.record.events import StageCommit
+from runner.record.verify_state import Findings, Markers
+
+COMMIT = StageCommit("a", "k", 1, canonical({"x": "y" * 9000}).decode(), "abcdef", "/p", {}, [], None)
+WHOLE = COMMIT.marker("r", 1).encode()
+
+
+def judged(tmp_path, content, *, closed=False):
+    (tmp_path / "stage_a.json").write_bytes(content)
+    findings = Findings()
+    markers = Markers(str(tmp_path), findings, None)
+    markers.take("r", 1, COMMIT, 0, closed=closed)
+    markers.judge(crashed=not closed)
+    return len(findings.damage), len(findings.incomplete)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4096, len(WHOLE) - 1])
+def test_one_that_was_cut_off_is_incomplete_while_its_run_is_open(tmp_path, length):
+    assert judged(tmp_path, WHOLE[:length]) == (0, 1)
+    assert judged(tmp_path, WHOLE[:length], closed=True) == (1, 0)
+
+
+def test_so_is_one_of_which_a_block_was_never_written(tmp_path):
+    assert judged(tmp_path, b"\0" * 4096 + WHOLE[4096:]) == (0, 1)
+    assert judged(tmp_path, WHOLE[:4096] + b"\0" * 4096 + WHOLE[8192:]) == (0, 1)
+
+
+@pytest.mark.parametrize("content", [WHOLE[:-1] + b"]", WHOLE + b"}", WHOLE[:50] + b"#" + WHOLE[51:60], b"null"])
+def test_anything_else_is_damage(tmp_path, content):
+    assert judged(tmp_path, content) == (1, 0)
+
+
+def test_a_whole_one_is_fine(tmp_path):
+    assert judged(tmp_path, WHOLE) == (0, 0)
