@@ -6,6 +6,7 @@ A leaf that the SDK loads too: strings and `os.path` only, no `pathlib`.
 from __future__ import annotations
 
 import os.path
+import stat
 
 OWN_DIRECTORY = ".offpipe"  # beside the spec, or below the workspace that a run is given
 PARTIAL_PREFIX = ".partial-"
@@ -13,6 +14,15 @@ PARTIAL_TAG_LENGTH = 6
 _LONGEST_NAME = 100
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _LETTERS | frozenset("._-")
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
 
 
 class StatePaths:
@@ -73,6 +83,11 @@ class StatePaths:
 
     def stage_lock(self, stage: str) -> str:
         return f"{self.locks_dir}/{stage}.lock"
+
+
+def kind_of(mode: int) -> str:
+    """Return what a file of this `st_mode` is, in words: "a FIFO"."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def partial_tag(run: str, key: str, attempt: int) -> str:

@@ -18,11 +18,11 @@ from runner.paths import upward
 from runner.record import files
 from runner.record.again import sync_again, write_again
 from runner.record.audit import AuditLog, Position, last_record, position_of
-from runner.record.events import CLOSED, NOOP, OPENED, Recovered, RunEnded, encode
+from runner.record.events import CLOSED, NOOP, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
 from runner.record.ledger import Ledger
 from runner.record.noop import take_back, write_log
 from runner.record.seal import PLAIN
-from runner.record.spelling import END, RECOVERED, RESUMED, START, STOPPED, drawn_run_id, stamp
+from runner.record.spelling import END, START, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Journal:
         before = journal._before.get("isolation")
         journal._layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
         opening = _opening(session, options, layers, log.seal)
-        torn = encode(Recovered(mine.torn_bytes))
+        torn = Recovered(mine.torn_bytes)
         if mine.torn_bytes and journal.resumed:
             log.append(RECOVERED, torn)
         position = log.append(RESUMED if journal.resumed else START, opening, sync=journal.durable)
@@ -119,7 +119,7 @@ class Journal:
         counts = _counts(stages)
         event = END if status == results.SUCCEEDED else STOPPED
         ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
-        position = self.log.append(event, encode(ended), sync=self.durable)
+        position = self.log.append(event, ended, sync=self.durable)
         self.log.close()
         if status != results.SUCCEEDED:
             return self._ledger.head()

@@ -13,10 +13,9 @@ from runner.api.strays import undeclared
 from runner.decide.plan import Run, Skip
 from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
 from runner.record.audit import last_record, read_records, tail
-from runner.record.events import CLOSED, NOOP, AttemptStarted
+from runner.record.events import CLOSED, ENDINGS, NOOP, AttemptStarted
 from runner.record.locks import is_current, read_holder
 from runner.record.others import is_held
-from runner.record.spelling import ENDINGS
 from runner.record.state import read_metrics
 from runner.spec.graph import select
 from runner.values import Value

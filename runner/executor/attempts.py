@@ -17,10 +17,19 @@ from runner.executor.setting import Setting
 from runner.paths import partial_tag
 from runner.record import files
 from runner.record.checkpoints import read_progress
-from runner.record.events import AttemptStarted, NetworkAsked, StageFinished, StageSkipped, encode
+from runner.record.events import (
+    ATTEMPT_FINISHED,
+    ATTEMPT_STARTED,
+    FINISHED,
+    NETWORK,
+    SKIPPED,
+    AttemptStarted,
+    NetworkAsked,
+    StageFinished,
+    StageSkipped,
+)
 from runner.record.locks import StageLock
 from runner.record.scratch import ScratchPool
-from runner.record.spelling import ATTEMPT_FINISHED, ATTEMPT_STARTED, FINISHED, NETWORK, SKIPPED
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
 from runner.sandbox.launch import NOTHING, Launch, enforced
 from runner.spec.placeholders import list_inputs
@@ -114,7 +123,7 @@ class Attempts:
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
         self.partials.forget(stage)
-        self.log.append(SKIPPED, encode(StageSkipped(stage.name, key)))
+        self.log.append(SKIPPED, StageSkipped(stage.name, key))
 
     # ---- before ----
 
@@ -168,7 +177,7 @@ class Attempts:
         checkpoint, opening = self.partials.checkpoint(job), job.opening
         if checkpoint:
             opening = opening._replace(resumed_from=checkpoint.progress.as_record())
-        self.log.append(ATTEMPT_STARTED, encode(opening))
+        self.log.append(ATTEMPT_STARTED, opening)
         self.partials.hand_over(job, checkpoint)
 
     @staticmethod
@@ -188,7 +197,7 @@ class Attempts:
         for one in calls:
             action = "fail" if job.fails_by(one) else "record"
             event = NetworkAsked(job.stage.name, job.number, one.program, one.family, one.calls, action)
-            self.log.append(NETWORK, encode(event))
+            self.log.append(NETWORK, event)
             job.network.append(one)
         return calls
 
@@ -279,7 +288,7 @@ class Attempts:
         """Record how a stage ended, where no commit or skip says it already."""
         if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
-            self.log.append(FINISHED, encode(StageFinished(result.name, result.status, what)))
+            self.log.append(FINISHED, StageFinished(result.name, result.status, what))
 
     def _make_directory(self, path: str) -> None:
         if path not in self._made_directories:

@@ -17,10 +17,9 @@ from runner.errors import Fault, InputError, OutputError, StateError
 from runner.paths import partial_path, upward, variable_name
 from runner.record import files
 from runner.record.again import sync_or_discard
-from runner.record.events import StageCommit, encode
+from runner.record.events import COMMIT, StageCommit
 from runner.record.found import DIRECTORY, FILE, inode_at, kind_at, wanted_kind
 from runner.record.markers import Marker, OutputIdentity, write_marker
-from runner.record.spelling import COMMIT
 from runner.record.state import gone
 from runner.values import Value
 
@@ -98,7 +97,7 @@ class Publisher:
         for name, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
                 outputs[name] = self._identity(stage.outputs[name], partial)
-        event = StageCommit(
+        data = StageCommit(
             stage.name,
             fingerprint.key,
             KEY_VERSION,
@@ -109,7 +108,7 @@ class Publisher:
             reasons=reasons,
             replaces=[before.run, before.audit_seq] if before else None,
         )
-        position = self._log.append(COMMIT, encode(event))
+        position = self._log.append(COMMIT, data)
         marker = Marker(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
             reasons,

@@ -18,15 +18,16 @@ from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
-from runner.record.events import CommittedOutputs
-from runner.record.lines import LONGEST
+from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
-from runner.record.spelling import COMMIT, GENESIS, VERSION, spell
+from runner.record.spelling import GENESIS, VERSION, spell
 from runner.record.state import gone, refuse_newer
+from runner.record.unusable import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from runner.record.events import Event
     from runner.record.seal import Seal
 
 DAMAGED = "the record is damaged"
@@ -74,14 +75,15 @@ BEGIN = Position(-1, GENESIS)  # of a log without a record
 
 
 def encode_record(
-    seq: int, run: str, stamp: str, event: str, data: Mapping[str, object], prev: str, seal: Seal = PLAIN
+    seq: int, run: str, stamp: str, event: str, data: Event | Mapping[str, object], prev: str, seal: Seal = PLAIN
 ) -> tuple[bytes, str]:
-    """Return a record's line and its hash.
+    """Return a record's line and its hash; `data` is the event, or its payload.
 
     ValueError for a payload that every reader would call damaged: a log cannot be mended once that is in it.
     """
-    check_numbers(data)
-    return spell(canonical(data), event, run, seq, stamp, prev, seal.hash)
+    payload = encode(data) if isinstance(data, tuple) else data
+    check_numbers(payload)
+    return spell(canonical(payload), event, run, seq, stamp, prev, seal.hash)
 
 
 def parse(line: bytes) -> Record | Flaw:
@@ -90,14 +92,8 @@ def parse(line: bytes) -> Record | Flaw:
         return Flaw("", "the line is longer than any record")
     try:
         value = decode_record(line.decode())
-    except UnicodeDecodeError:
-        return Flaw("", "the line is not UTF-8")
-    except RecursionError:
-        return Flaw("", "the line is nested deeper than any record")
-    except MemoryError:
-        return Flaw("", "the line takes more memory than there is")
-    except ValueError as error:
-        return Flaw("", f"the line is not the JSON of a record: {error}")
+    except (ValueError, RecursionError, MemoryError) as error:
+        return Flaw("", f"the line is not the JSON of a record: {str(error) or 'no memory'}")
     if not isinstance(value, dict):
         return Flaw("", "the line holds no JSON object")
     return _misshapen(value) or value  # type: ignore[return-value] # JSON that was checked
@@ -193,8 +189,8 @@ class AuditLog:
         opened = os.fstat(self._descriptor)
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
 
-    def append(self, event: str, data: Mapping[str, Any], *, sync: bool = False) -> Position:
-        """Append one record in one write; with `sync` it is durable when this returns.
+    def append(self, event: str, data: Event | Mapping[str, object], *, sync: bool = False) -> Position:
+        """Append one record of an event, or its payload, in one write; with `sync` it is durable when this returns.
 
         StateError when the log is not at its path: what follows would be on no record, and may meet another run.
         """
@@ -205,8 +201,8 @@ class AuditLog:
         files.append(self._descriptor, line, self.path)
         self.size += len(line)
         self.last = Position(seq, digest)
-        if event == COMMIT:
-            self.outputs.note(data["stage"], data["outputs"])
+        if isinstance(data, StageCommit):
+            self.outputs.note(data)
         if sync:
             self.sync()
         return self.last

@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import digest
 from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative
 from runner.record.markers import Marker, OutputIdentity
-from runner.record.spelling import (
-    ATTEMPT_FINISHED,
-    ATTEMPT_STARTED,
-    COMMIT,
-    END,
-    FINISHED,
-    NETWORK,
-    RECOVERED,
-    RESUMED,
-    SKIPPED,
-    START,
-    STOPPED,
-)
+from runner.record.spelling import END, START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+RESUMED, STOPPED, RECOVERED = "run.resumed", "run.stopped", "recovered"
+COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
+ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
+OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # of a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
 _TAG_DIGITS = frozenset("0123456789abcdef")
 
@@ -191,10 +183,10 @@ class CommittedOutputs:
     def __init__(self) -> None:
         self._outputs: dict[str, dict[str, str]] = {}
 
-    def note(self, stage: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take one more commit of a stage into account."""
-        self._outputs.pop(stage, None)  # so that the newest commit of a path is the last
-        self._outputs[stage] = {str(one["path"]): str(one["sha256"]) for one in outputs.values()}
+    def note(self, commit: StageCommit) -> None:
+        """Take one more commit into account."""
+        self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last
+        self._outputs[commit.stage] = {str(one["path"]): str(one["sha256"]) for one in commit.outputs.values()}
 
     def totals(self) -> tuple[int, str]:
         """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""

@@ -24,7 +24,7 @@ from runner.record.audit import (
     lines_of,
     position_of,
 )
-from runner.record.events import CLOSED, OPENED, LedgerEntry, decode, encode
+from runner.record.events import CLOSED, OPENED, LedgerEntry, decode
 from runner.record.seal import PLAIN
 from runner.record.state import gone
 
@@ -123,7 +123,7 @@ class Ledger:
             open_runs = open_after(head.open_runs, event, run)
             entry = LedgerEntry(self.pipeline, open_runs, log.seq, log.hash, self._seal.id)
             seq, prev = head.position.seq + 1, head.position.hash
-            line, digest = encode_record(seq, run, self._stamp(), event, encode(entry), prev, self._seal)
+            line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             before = os.fstat(descriptor).st_size
             if sync:  # who wrote the last lines may have been killed, or hindered by the disk, before they were on it
                 write_again(self.path, max(0, before - PAGE))

@@ -15,11 +15,19 @@ from runner.record import files
 from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
-from runner.record.events import AttemptStarted, CommittedOutputs, NetworkAsked, RunOpened, StageCommit, decode
+from runner.record.events import (
+    STOPPED,
+    AttemptStarted,
+    CommittedOutputs,
+    NetworkAsked,
+    RunOpened,
+    StageCommit,
+    decode,
+)
 from runner.record.ledger import OpenRun, refuse_untold, together
 from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
-from runner.record.spelling import END, START, STOPPED
+from runner.record.spelling import END, START
 from runner.values import Value
 
 if TYPE_CHECKING:
@@ -139,7 +147,7 @@ class _Told:
     def _note(self, record: Record, place: Position) -> None:
         event = decode(record["ev"], record["data"])
         if isinstance(event, StageCommit):
-            self.outputs.note(event.stage, event.outputs)
+            self.outputs.note(event)
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
             if "replaces" in record["data"]:

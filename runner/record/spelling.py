@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 VERSION = 1
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 DOMAIN = b"offpipe audit record v1\n"
-# The events of a run, and those of them that begin a part of it or end one.
-START, RESUMED, STOPPED, END, RECOVERED = "run.start", "run.resumed", "run.stopped", "run.end", "recovered"
-COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
-ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
-OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)
+START, END = "run.start", "run.end"  # the first record of a run, and the last of one that succeeded
 GENESIS = "0" * 64  # what the first record names as the hash of the one before
 
 _spelled: dict[int, str] = {}  # the present second

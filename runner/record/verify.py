@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from runner.paths import is_name
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import open_after
-from runner.record.lines import Lines, NotRegularError
 from runner.record.spelling import GENESIS
+from runner.record.unusable import Lines, NotRegularError
 from runner.record.verify_log import Chain, Reference, RunLog, lost_its_end
 from runner.record.verify_state import Findings, Markers
 
@@ -57,7 +57,7 @@ class Verification:
         self._open: dict[str, list[Reference]] = {}
         self._claimed: tuple[str, ...] | None = ()  # what is open, as the last record says
         self._doubt = False
-        self._chain = Chain(LEDGER, None, seal, self.findings)
+        self._chain = Chain(LEDGER, "", seal, self.findings)
         self._lines: Lines | None = None
 
     @property
@@ -173,89 +173,73 @@ class Verification:
 
     # ---- the logs ----
 
-    def _log(self, run: str, opened: list[Reference], end: Reference | None) -> RunLog | None:
-        """Check the log of a run, and return what it says; None for none, or something else in its place."""
+    def _check_log(self, run: str, opened: list[Reference], end: Reference | None, line: int = 0) -> RunLog | None:
+        """Check the log of a run, which this line of the ledger names; None for none, or one that was not asked for."""
+        if self._only not in (None, run):
+            return None
         heads = None if self._doubt else self._heads
         log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
         is_there = log.check()
         self._check_spec(log)
         self.runs += 1
-        self.records += log.records
+        self.records += log.line
         self.known = self.known or run == self._only
-        self.unchecked = self.unchecked or log.chain.unchecked
-        key_id = log.chain.key_id
-        if key_id is not None and key_id != self.key_id and log.chain.unchecked is None:
+        self.unchecked = self.unchecked or log.unchecked
+        if log.key_id is not None and log.key_id != self.key_id and log.unchecked is None:
             self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
+        if (
+            line and not is_there and not os.path.lexists(f"{self._directory}/{log.name}")
+        ):  # else it is reported what is there
+            self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
         return log if is_there else None
 
     def _check_spec(self, log: RunLog) -> None:
         """Check that the spec of a run is where record 0 says, unless what is wrong there is reported as that."""
         if log.spec is None:
             self._unread.add(hash(log.run))
-            return
-        holder = log.spec[0]
-        if log.has_spec:
+        elif log.has_spec:
             self._specs.add(hash(log.spec))
-            return
-        is_unknown = self._only is not None or self._doubt or hash(holder) in self._unread
-        if holder and not is_unknown and hash(log.spec) not in self._specs:
-            self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
-
-    def _is_asked_for(self, run: str) -> bool:
-        return self._only in (None, run)
-
-    def _missing(self, run: str, line: int) -> None:
-        name = f"audit_{run}.jsonl"
-        if not os.path.lexists(f"{self._directory}/{name}"):  # else it is reported what is there
-            self.findings.damaged(name, 0, "", f"is missing, and line {line} of the ledger names it")
+        elif hash(log.spec) not in self._specs:
+            is_unknown = self._only is not None or self._doubt or hash(log.spec[0]) in self._unread
+            if log.spec[0] and not is_unknown:
+                self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
 
     def _check_ended(self, run: str, opened: list[Reference], end: Reference | None, event: str) -> None:
-        if not self._is_asked_for(run):
-            return
-        log = self._log(run, opened, end)
-        if log is None:
-            self._missing(run, self._chain.line)
-        elif event == NOOP and end is not None and (log.worked or log.records != 2):
+        log = self._check_log(run, opened, end, self._chain.line)
+        if log is not None and event == NOOP and end is not None and (log.worked or log.line != 2):
             what = f"does not tell of a run without work, as line {end.line} of the ledger"
             self.findings.damaged(log.name, 0, "", what)
 
     def _check_open(self, run: str, opened: list[Reference]) -> None:
-        if not self._is_asked_for(run):
-            return
-        log = self._log(run, opened, None)
+        log = self._check_log(run, opened, None, opened[-1].line if opened else self._chain.line)
         if log is None:
-            self._missing(run, opened[-1].line if opened else self._chain.line)
-        elif log.ended:
+            return
+        torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
+        what = f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it"
+        if log.ended:
             what = "the run ended, and was killed before the ledger knew; or its end was cut"
-            self.findings.unfinished(log.name, what)
-        else:
-            torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
-            what = f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it"
-            self.findings.unfinished(log.name, what)
+        self.findings.unfinished(log.name, what)
 
     def _check_unknown(self) -> None:
         """Check the logs that the ledger does not name: what a kill leaves before its line is written, or forgeries."""
         for entry in os.scandir(self._directory):
             found = _LOG.fullmatch(entry.name)
             run = found[1] if found else "ledger"
-            if run == "ledger" or not self._is_asked_for(run) or self._is_named(run):
+            if run == "ledger" or self._only not in (None, run) or self._is_named(run):
                 continue
             self._take_ledger()  # it may have grown meanwhile
             if self._is_named(run):
                 continue
-            if is_name(run):
-                self._judge_unknown(run)
-            else:
+            if not is_name(run):
                 self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
+            elif (log := self._check_log(run, [], None)) is not None:
+                self._judge_unknown(log)
 
     def _is_named(self, run: str) -> bool:
         return run in self._open or hash(run) in self._ended or hash(run) in self._vague
 
-    def _judge_unknown(self, run: str) -> None:
-        log = self._log(run, [], None)
-        if log is None:
-            return
-        if log.worked or (log.ended and log.records != 2):
+    def _judge_unknown(self, log: RunLog) -> None:
+        if log.worked or (log.ended and log.line != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.head:
             what = "its run is just beginning or ended before it began, or the ledger's last line was cut off"

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.hashing import sha256_of
+from runner.record import events
 from runner.record.audit import BEGIN, Flaw, Position, check, key_id_of, parse, position_of
-from runner.record.events import CommittedOutputs, RunEnded, RunOpened, StageCommit, decode
-from runner.record.lines import Lines, NotRegularError, read_plain
-from runner.record.spelling import COMMIT, END, ENDINGS, GENESIS, OPENINGS, RECOVERED, RESUMED, START, STOPPED, VERSION
+from runner.record.spelling import END, GENESIS, START, VERSION
 from runner.record.state import refuse_newer
-from runner.record.unusable import MOST_METRICS
+from runner.record.unusable import MOST_METRICS, Lines, NotRegularError, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -32,18 +31,18 @@ class Chain:
     """The chain of one file: `take` each line; `last` is the newest record.
 
     `intact`: that record says what was written; `sound`: it is also in its place, and nothing else was found. `run` is
-    what every record must name, None in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a
+    what every record must name, "" in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a
     key that nobody gave, so that hashes were left alone.
     """
 
-    def __init__(self, name: str, run: str | None, seal: Seal, findings: Findings) -> None:
+    def __init__(self, name: str, run: str, seal: Seal, findings: Findings) -> None:
         self.name = name
+        self.run = run
         self.line = 0
         self.last = BEGIN
         self.intact = self.sound = True
         self.key_id: str | None = None
         self.unchecked: str | None = None
-        self._run = run
         self._seal = seal
         self._findings = findings
         self._accepted: set[str] | None = {GENESIS}  # what the next `prev` may be; None: anything
@@ -72,9 +71,9 @@ class Chain:
         for flaw in flaws:
             self.damaged(*flaw)
         self.intact = self.sound
-        if self._run not in (None, record["run"]):
+        if self.run not in ("", record["run"]):
             self.intact = False
-            self.damaged("run", f'is "{record["run"][:100]}", in the log of {self._run}')
+            self.damaged("run", f'is "{record["run"][:100]}", in the log of {self.run}')
         return record if self._follows(record, {record["hash"], computed}) else None
 
     def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
@@ -88,7 +87,7 @@ class Chain:
         """Return how the record is hashed; None without its key. That is damage when another was given, once a file."""
         before, self.key_id = self.key_id, key_id_of(record, self.key_id)
         seal = self._seal.of(self.key_id)
-        if self.line > 1 and before != self.key_id and (self._run is not None or before is not None):
+        if self.line > 1 and before != self.key_id and (self.run or before is not None):
             self.damaged("data.keyId", f"is {_key(self.key_id)}, after records {_key(before)}")
         elif seal is None and self._seal.id is not None and self.unchecked is None:
             self.damaged("data.keyId", f"is {_key(self.key_id)}, and the key given is {self._seal.id}")
@@ -131,38 +130,32 @@ class Reference(NamedTuple):
     hash: str
 
 
-class RunLog:
+class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
     `heads` are the hashes of the ledger so far (`hash` of each), None when they are in doubt.
-    After `check` it has the number of records, whether the run `worked` and `ended`, and the ledger head of record 0;
-    and which run has the spec, with its digest, as record 0 says: "" for a very long one, None where that is not sound.
+    After `check` it knows whether the run `worked` and `ended`, how long the `rest` behind the last line is, the ledger
+    head of record 0, and which run has the spec, with its digest: "" for a very long one, None where that is not sound.
     """
 
     def __init__(
         self, directory: str, run: str, opened: list[Reference], end: Reference | None, seal: Seal,
         findings: Findings, markers: Markers, heads: Container[int] | None,
     ) -> None:  # fmt: skip
-        self.run = run
-        self.name = f"audit_{run}.jsonl"
-        self.records = 0
+        super().__init__(f"audit_{run}.jsonl", run, seal, findings)
         self.first_head = ""
         self.spec: tuple[str, str] | None = None
-        self.has_spec = False
-        self.ended = False
-        self.worked = False
+        self.has_spec = self.ended = self.worked = False
         self.rest = 0
-        self.chain = Chain(self.name, run, seal, findings)
         self._directory = directory
         self._opened = {one.seq: one for one in opened}
         self._end = end
-        self._order = 0
-        self._findings = findings
+        self._order = 0  # the line of the ledger that opened the present part of the run
         self._markers = markers
         self._heads = heads
-        self._outputs = CommittedOutputs()
-        self._event = ""
-        self._metrics: str | None = None
+        self._outputs = events.CommittedOutputs()
+        self._event = ""  # of the record before
+        self._metrics: str | None = None  # the digest in it
         self._doubt = False
 
     def check(self) -> bool:
@@ -176,136 +169,120 @@ class RunLog:
             return False
         with lines:
             for line in lines:
-                record = self.chain.take(line)
-                self.records += 1
-                self._doubt = self._doubt or not self.chain.sound
-                if record is None:
-                    self._event, self._metrics = "", None
-                    self._markers.excuse(self.run, self.chain.last.seq)
-                else:
-                    self._take(record)
-            self._check_rest(lines.rest)
+                self._take(self.take(line))
+            self.rest = len(lines.rest)
+            if self.rest and (self._end is not None or lost_its_end(lines.rest)):
+                self._findings.damaged(self.name, self.line + 1, "", "the line has no line end")
             self._check_references()
             if self._metrics is not None:
                 self._check_metrics(lines)
         return True
 
-    def _take(self, record: Record) -> None:
-        event = record["ev"]
-        self._check_order(record)
-        self._event, self._metrics = event, None
-        self.worked = self.worked or event not in {START, RESUMED, RECOVERED, END}
-        self.ended = self.ended or event == END
+    def _take(self, record: Record | None) -> None:
+        self._doubt = self._doubt or not self.sound
+        before, self._event, self._metrics = self._event, "" if record is None else record["ev"], None
+        if record is None:
+            self._markers.excuse(self.run, self.last.seq)
+            return
+        self._check_order(record, before)
+        self.worked = self.worked or self._event not in {START, events.RESUMED, events.RECOVERED, END}
+        self.ended = self.ended or self._event == END
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._refer(record, reference)
-        if event == COMMIT and not self.chain.intact:
+        if self._event == events.COMMIT and not self.intact:
             self._markers.excuse(self.run, record["seq"])
-        elif event in {COMMIT, *OPENINGS, *ENDINGS}:
+        elif self._event in {events.COMMIT, *events.OPENINGS, *events.ENDINGS}:
             self._take_event(record)
 
-    def _check_order(self, record: Record) -> None:
-        event, before = record["ev"], self._event
-        if event == START and self.chain.line > 1:
-            self.chain.damaged("ev", "is run.start, which only record 0 is")
-        elif self.chain.line == 1 and event != START and record["seq"] == 0:
-            self.chain.damaged("ev", "is not run.start, which record 0 always is")
+    def _check_order(self, record: Record, before: str) -> None:
+        event = record["ev"]
+        if event == START and self.line > 1:
+            self.damaged("ev", "is run.start, which only record 0 is")
+        elif self.line == 1 and event != START and record["seq"] == 0:
+            self.damaged("ev", "is not run.start, which record 0 always is")
         elif before == END:
-            self.chain.damaged("ev", "comes after run.end, which is always the last")
-        elif before == STOPPED and event not in {RESUMED, RECOVERED}:
-            self.chain.damaged("ev", "comes after run.stopped, where a run can only be resumed")
+            self.damaged("ev", "comes after run.end, which is always the last")
+        elif before == events.STOPPED and event not in {events.RESUMED, events.RECOVERED}:
+            self.damaged("ev", "comes after run.stopped, where a run can only be resumed")
 
     def _refer(self, record: Record, reference: Reference) -> None:
         self._order = reference.line
-        if record["hash"] != reference.hash and self.chain.sound:
-            self.chain.damaged("hash", f"is another one in line {reference.line} of the ledger: the log was rewritten")
-        elif record["ev"] not in OPENINGS and self.chain.sound:
-            self.chain.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
+        if record["hash"] != reference.hash and self.sound:
+            self.damaged("hash", f"is another one in line {reference.line} of the ledger: the log was rewritten")
+        elif record["ev"] not in events.OPENINGS and self.sound:
+            self.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
 
     def _take_event(self, record: Record) -> None:
-        seq = record["seq"]
+        seq, event = record["seq"], None
         try:
-            event = decode(record["ev"], record["data"])
+            event = events.decode(record["ev"], record["data"])
         except ValueError:
-            event = None
-            if self.chain.intact:
-                self.chain.damaged("data", f"is not that of {record['ev']}")
-        if isinstance(event, RunOpened):
+            if self.intact:
+                self.damaged("data", f"is not that of {record['ev']}")
+        if isinstance(event, events.RunOpened):
             self._take_opening(event, is_first=record["ev"] == START)
-        elif isinstance(event, RunEnded) and not self._doubt:
+        elif isinstance(event, events.RunEnded) and not self._doubt:
             self._take_end(event, seq + 1)
-        elif isinstance(event, StageCommit):
-            self._outputs.note(event.stage, event.outputs)
+        elif isinstance(event, events.StageCommit):
+            self._outputs.note(event)
             self._markers.take(self.run, seq, event, self._order, closed=self._end is not None)
 
-    def _take_opening(self, event: RunOpened, *, is_first: bool) -> None:
+    def _take_opening(self, event: events.RunOpened, *, is_first: bool) -> None:
+        head, has_spec = str(event.ledger_head), isinstance(event.spec, str)
         if is_first:
-            self.first_head = str(event.ledger_head)
-        if self.chain.sound and self._heads is not None and hash(str(event.ledger_head)) not in self._heads:
-            self.chain.damaged("data.ledgerHead", "is no record of the ledger")
-        if not self.chain.sound:
+            self.first_head = head
+        if self.sound and self._heads is not None and hash(head) not in self._heads:
+            self.damaged("data.ledgerHead", "is no record of the ledger")
+        if not self.sound:
             return
-        has_spec = isinstance(event.spec, str)
         if has_spec and sha256_of(str(event.spec).encode("utf-8", "backslashreplace")) != event.spec_sha256:
-            self.chain.damaged("data.specSha256", "is not that of the spec beside it")
+            self.damaged("data.specSha256", "is not that of the spec beside it")
         elif is_first:
             self.has_spec = has_spec
             holder = self.run if has_spec else "" if event.spec_in is None else str(event.spec_in)
             self.spec = holder, str(event.spec_sha256)
 
-    def _take_end(self, event: RunEnded, records: int) -> None:
+    def _take_end(self, event: events.RunEnded, records: int) -> None:
         self._metrics = str(event.metrics_sha256)
-        if event.records != records:
-            self.chain.damaged("data.records", f"is not {records}, as many as there are up to here")
         outputs, sha256 = self._outputs.totals()
-        for field, said, value in (
-            ("outputs", event.outputs, outputs),
-            ("outputsSha256", event.outputs_sha256, sha256),
-        ):
-            if said != value:
-                self.chain.damaged(f"data.{field}", "is not what the commits of this log add up to")
-
-    # ---- the end ----
-
-    def _check_rest(self, rest: bytes) -> None:
-        self.rest = len(rest)
-        if rest and (self._end is not None or lost_its_end(rest)):
-            self._findings.damaged(self.name, self.chain.line + 1, "", "the line has no line end")
+        if event.records != records:
+            self.damaged("data.records", f"is not {records}, as many as there are up to here")
+        if event.outputs != outputs:
+            self.damaged("data.outputs", f"is not {outputs}, as many as the commits of this log add up to")
+        if event.outputs_sha256 != sha256:
+            self.damaged("data.outputsSha256", "is not that of the outputs that this log commits")
 
     def _check_references(self) -> None:
-        last, end = self.chain.last, self._end
+        last, end, fault = self.last, self._end, None
         for missing in self._opened.values():
             what = f"ends with record {last.seq}, line {missing.line} of the ledger refers to record {missing.seq}"
-            self._findings.damaged(self.name, self.chain.line, "seq", what)
+            self._findings.damaged(self.name, self.line, "seq", what)
         if end is None:
             return
+        where = f"line {end.line} of the ledger"
         if self._event != END:
-            field, what = (
-                "ev",
-                f"the log does not end with run.end, though line {end.line} of the ledger closes the run",
-            )
+            fault = "ev", f"the log does not end with run.end, though {where} closes the run"
         elif last.seq != end.seq:
-            field = "seq"
-            what = f"ends with record {last.seq}, line {end.line} of the ledger closes it at record {end.seq}"
+            fault = "seq", f"ends with record {last.seq}, {where} closes it at record {end.seq}"
         elif last.hash != end.hash:
-            field, what = "hash", f"is another one in line {end.line} of the ledger: the log was rewritten"
-        else:
-            return
-        self._findings.damaged(self.name, self.chain.line, field, what)
+            fault = "hash", f"is another one in {where}: the log was rewritten"
+        if fault:
+            self._findings.damaged(self.name, self.line, *fault)
 
     def _check_metrics(self, lines: Lines) -> None:
         """Compare the metrics with the last record; a run that goes on meanwhile replaces them."""
-        name = f"metrics_{self.run}.json"
-        where = f"line {self.chain.line} of {self.name}"
+        where, name = f"line {self.line} of {self.name}", f"metrics_{self.run}.json"
         try:
             content = read_plain(f"{self._directory}/{name}", MOST_METRICS)
         except FileNotFoundError:
-            self._findings.damaged(name, 0, "", f"is missing, and {where} names it")
+            what = f"is missing, and {where} names it"
         except NotRegularError as error:
-            self._findings.damaged(name, 0, "", str(error))
+            what = str(error)
         else:
-            if sha256_of(content) != self._metrics and not lines.grown():
-                what = f"is not what {where} names (data.metricsSha256): it was changed"
-                self._findings.damaged(name, 0, "", what)
+            if sha256_of(content) == self._metrics or lines.grown():
+                return
+            what = f"is not what {where} names (data.metricsSha256): it was changed"
+        self._findings.damaged(name, 0, "", what)
 
 
 def _key(key_id: str | None) -> str:

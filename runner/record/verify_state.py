@@ -12,10 +12,9 @@ from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.hashing import sha256_of
-from runner.record.lines import NotRegularError, read_plain
 from runner.record.markers import Marker, is_written_here
 from runner.record.state import refuse_newer
-from runner.record.unusable import MOST_MARKER
+from runner.record.unusable import MOST_MARKER, NotRegularError, read_plain
 
 if TYPE_CHECKING:
     from runner.record.events import StageCommit

@@ -138,7 +138,7 @@ RENAMES = f"""\
             os.mkdir(partial_path(real, tag)) if os.path.isdir(real) else os.link(real, partial_path(real, tag))
         files.publish = lambda partial, _real: files.discard(partial)
 {COMMITS}"""
-REDOES = '    stage, outputs = str(data["stage"])'
+REDOES = "    stage, identities = commit.stage"
 FAULTS = {
     # file, what stands there, what is put in its place, where to kill, what the sweep says
     "renames before the commit is recorded": (
@@ -158,7 +158,7 @@ FAULTS = {
         Kill(2, name="rename", part="state/progress_split"), "did not go on from it",
     ),
     "takes a torn line for a whole one": (  # that of a run which the ledger knows: the 2nd of the log
-        "record/audit.py", "    if whole != size:", "    if False:",
+        "record/audit.py", "    if torn:", "    if False:",
         Kill(2, torn=True, name="write", part="state/audit_2"), "the next run fails",
     ),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import StateError
@@ -122,6 +122,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(value=st.dictionaries(st.sampled_from([*HEAD, *COMMIT, *ASKED]), values), event=st.sampled_from([*SOUND]))
 def test_nothing_else_fits_or_stops_the_question(value, event):
     assert not fits(event, value) or SOUND[event].keys() - NOT_NEEDED.get(event, set()) <= value.keys()
