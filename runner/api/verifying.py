@@ -36,18 +36,18 @@ class Verified(NamedTuple):
     """
 
     directory: str
-    pipeline: str
-    head: str | None
-    key_id: str | None
-    keyed_from: int | None
-    unchecked: str | None
-    runs: int
-    records: int
-    outputs: int | None
-    damage: tuple[Damage, ...]
-    hidden: int
-    incomplete: tuple[Remark, ...]
-    notes: tuple[Remark, ...]
+    pipeline: str = ""
+    head: str | None = None
+    key_id: str | None = None
+    keyed_from: int | None = None
+    unchecked: str | None = None
+    runs: int = 0
+    records: int = 0
+    outputs: int | None = None
+    damage: tuple[Damage, ...] = ()
+    hidden: int = 0
+    incomplete: tuple[Remark, ...] = ()
+    notes: tuple[Remark, ...] = ()
     expected_line: int | None = None
 
     @property
@@ -84,7 +84,8 @@ def verify(
     directory = target if spec is None else spec.paths.state_dir
     shown = os.path.relpath(directory) if spec is not None else target
     if not os.path.lexists(directory):
-        return _nothing(shown, expect_head)
+        gone = Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected")
+        return Verified(shown, damage=() if expect_head is None else (gone,))
     seal = read_seal(spec) if spec is not None else _seal_beside(directory)
     with files.naming(directory, "read"):
         verification = Verification(directory, seal, run, expect_head)
@@ -101,24 +102,14 @@ def verify(
 def _verified(shown: str, verification: Verification, hashed: int | None, outputs: Findings) -> Verified:
     found, below = verification.findings, f"{shown.rstrip('/')}/"
     damage = [one._replace(file=below + one.file) for one in found.damage]
-    incomplete, notes = (
-        tuple(one._replace(file=below + one.file) for one in some) for some in (found.incomplete, found.notes)
-    )
+    incomplete = tuple(one._replace(file=below + one.file) for one in found.incomplete)
+    notes = tuple(one._replace(file=below + one.file) for one in found.notes)
     return Verified(
         shown, verification.pipeline, verification.head if verification.has_ledger else None, verification.key_id,
         verification.keyed_from, verification.unchecked, verification.runs, verification.records, hashed,
         (*damage, *outputs.damage), found.hidden + outputs.hidden, incomplete, notes,
         verification.expected_line or None,
     )  # fmt: skip
-
-
-def _nothing(shown: str, expect_head: str | None) -> Verified:
-    damage = (
-        ()
-        if expect_head is None
-        else (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
-    )
-    return Verified(shown, "", None, None, None, None, 0, 0, None, damage, 0, (), ())
 
 
 def _require_state(directory: str, *, outputs: bool) -> None:
@@ -129,11 +120,8 @@ def _require_state(directory: str, *, outputs: bool) -> None:
         if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return
     below = os.path.join(directory, "state")
-    hint = (
-        f"did you mean {below}?"
-        if os.path.lexists(os.path.join(below, LEDGER))
-        else "name a spec, or its state directory"
-    )
+    is_there = os.path.lexists(os.path.join(below, LEDGER))
+    hint = f"did you mean {below}?" if is_there else "name a spec, or its state directory"
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
