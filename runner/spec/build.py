@@ -37,7 +37,6 @@ class SpecBuilder:
         self._defaults = {**STAGE.defaults, **self._top["defaults"]}
         # Stages that say nothing of a section share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
-        self._retry_on_timeout = _retry_on_timeout(self._defaults)
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides) -> Spec:
@@ -69,7 +68,6 @@ class SpecBuilder:
 
     def build_stage(self, index: int, given: Json) -> Stage:
         own = {**self._defaults, **given}
-        says_timeout = "retry" in given or "retryOnTimeout" in given
         return Stage(
             index=index,
             name=own.get("name", ""),
@@ -87,7 +85,7 @@ class SpecBuilder:
             checkpoint=self._section("checkpoint", given),
             resources=self._section("resources", given),
             timeout_seconds=own.get("timeoutSeconds"),
-            retry_on_timeout=_retry_on_timeout(given, self._defaults) if says_timeout else self._retry_on_timeout,
+            retry_on_timeout=_retry_on_timeout(given, self._defaults),
             fresh_interpreter=own["freshInterpreter"],
             on_attempt=given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
             description=own["description"],
@@ -113,7 +111,7 @@ class SpecBuilder:
                 if flaw := stem_flaw(name, field, written, paths):
                     self.findings.append(Finding(at, *flaw))
                     continue
-                self._places["stages", index, field, name] = at
+                self._places["stages", index, field, name] = ("stages", index, field, len(paths))
             paths[name] = path = from_root(written, self._root) if field == "inputs" else normal(written)
             for flaw in (variable_flaw(name, variables), glob_flaw(written, path) if field == "inputs" else None):
                 if flaw:
