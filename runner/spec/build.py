@@ -111,7 +111,7 @@ class SpecBuilder:
                 if flaw := stem_flaw(name, field, written, paths):
                     self.findings.append(Finding(at, *flaw))
                     continue
-                self._places["stages", index, field, name] = ("stages", index, field, len(paths))
+                self._places["stages", index, field, name] = at
             paths[name] = path = from_root(written, self._root) if field == "inputs" else normal(written)
             for flaw in (variable_flaw(name, variables), glob_flaw(written, path) if field == "inputs" else None):
                 if flaw:

@@ -19,10 +19,10 @@ def test_a_glob_that_can_match_nothing_is_found_beside_a_path_without_a_name():
     assert findings == [("inputs", 0), ("inputs", 1), ("inputs", 2)]
 
 
-def test_a_finding_of_a_path_in_a_list_is_placed_by_its_index():
+def test_a_path_in_a_list_is_placed_by_its_own_index_after_one_without_a_name():
     builder = SpecBuilder("/pipeline/spec.json", {})
-    builder.build_stage(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["out/o", "out/p"]})
-    for field, name, step in (("outputs", "p", 1), ("outputs", "q", "q"), ("inputs", "i", "i")):
+    builder.build_stage(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["*", "out/o", "out/p"]})
+    for field, name, step in (("outputs", "p", 2), ("outputs", "q", "q"), ("inputs", "i", "i")):
         finding = Finding(("stages", 0, field, name), "what")
         assert builder.placed(finding).at == ("stages", 0, field, step)
     assert builder.placed(Finding(("root",), "what")).at == ("root",)
