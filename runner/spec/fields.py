@@ -144,7 +144,7 @@ def json_schema() -> dict[str, object]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "offpipe pipeline, version 1",
-        **SPEC.schema(),
+        **SPEC.schema,
     }
 
 

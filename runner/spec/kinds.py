@@ -14,27 +14,23 @@ from runner.spec.words import Finding, below, did_you_mean, noun_of, show
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Schema = dict[str, object]
-
 DEEPEST = 64
 _MANY = 12
 _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
 
 
 class Kind:
-    """What a value may be. `noun` names it in messages ("a string"); `types` are those that JSON gives it."""
+    """What a value may be: by its `noun` in messages ("a string"), the `types` that JSON gives it, and JSON Schema."""
 
     noun = "a value"
     types: tuple[type, ...] = ()
+    schema: Mapping[str, object] = {}
 
     def takes(self, value: object) -> bool:
         """Whether the value is of the right JSON type, whatever its content."""
         return isinstance(value, self.types) and isinstance(value, bool) == (bool in self.types)
 
     def check(self, value: object) -> Sequence[Finding]:
-        raise NotImplementedError
-
-    def schema(self) -> Schema:
         raise NotImplementedError
 
     def wrong_type(self, value: object, hint: str = "") -> Sequence[Finding]:
@@ -53,21 +49,16 @@ class Anything(Kind):
             level = [child for child in inner if isinstance(child, (dict, list))]
         return [Finding((), f"is nested more than {DEEPEST} levels deep")]
 
-    def schema(self) -> Schema:
-        return {}
-
 
 class Boolean(Kind):
     """True or false."""
 
     noun = "true or false"
     types = (bool,)
+    schema: Mapping[str, object] = {"type": "boolean"}
 
     def check(self, value: object) -> Sequence[Finding]:
         return () if value is True or value is False else self.wrong_type(value)
-
-    def schema(self) -> Schema:
-        return {"type": "boolean"}
 
 
 class Number(Kind):
@@ -75,10 +66,12 @@ class Number(Kind):
 
     def __init__(self, least: float, most: float, *, whole: bool = False, above: bool = False, unit: str = "") -> None:
         self.least, self.most = least, most
-        self.whole, self.above = whole, above
+        self.above = above
         self.unit = unit
         self.noun = "a whole number" if whole else "a number"
         self.types = (int,) if whole else (int, float)
+        bound = "exclusiveMinimum" if above else "minimum"
+        self.schema = {"type": "integer" if whole else "number", bound: least, "maximum": most}
 
     def check(self, value: object) -> Sequence[Finding]:
         if not self.takes(value):
@@ -88,10 +81,6 @@ class Number(Kind):
             return ()
         lower = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
         return [Finding((), f"{show(value)} is out of range", f"{lower}, at most {self.most:,}{self.unit}")]
-
-    def schema(self) -> Schema:
-        bound = "exclusiveMinimum" if self.above else "minimum"
-        return {"type": "integer" if self.whole else "number", bound: self.least, "maximum": self.most}
 
 
 class Text(Kind):
@@ -106,12 +95,21 @@ class Text(Kind):
     def __init__(
         self, pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0
     ) -> None:
-        self.pattern, self.rule = pattern, rule
-        self.forbidden = forbidden
+        self.rule = rule
         self.empty = empty
         self.longest = longest
         self._matches = re.compile(pattern).fullmatch if pattern else None
         self._forbids = re.compile(forbidden).search if forbidden else None
+        schema: dict[str, object] = {"type": "string"}
+        if pattern:
+            schema["pattern"] = f"^{pattern}$"
+        elif not empty:
+            schema["minLength"] = 1
+        if longest:
+            schema["maxLength"] = longest
+        if forbidden:
+            schema["not"] = {"pattern": forbidden}
+        self.schema = schema
 
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, str):
@@ -126,18 +124,6 @@ class Text(Kind):
             return [Finding((), f"{show(value)} holds a control character")]
         return ()
 
-    def schema(self) -> Schema:
-        schema: Schema = {"type": "string"}
-        if self.pattern:
-            schema["pattern"] = f"^{self.pattern}$"
-        elif not self.empty:
-            schema["minLength"] = 1
-        if self.longest:
-            schema["maxLength"] = self.longest
-        if self.forbidden:
-            schema["not"] = {"pattern": self.forbidden}
-        return schema
-
 
 class Choice(Kind):
     """One of a few values of the same type."""
@@ -145,6 +131,7 @@ class Choice(Kind):
     def __init__(self, *values: str | int) -> None:
         self.values = values
         self.types = (type(values[0]),)
+        self.schema = {"const": values[0]} if len(values) == 1 else {"enum": list(values)}
         shown = ", ".join(map(show, values))
         self.noun = "a known name" if len(values) > _MANY else f"one of {shown}" if len(values) > 1 else shown
 
@@ -157,9 +144,6 @@ class Choice(Kind):
         hint = did_you_mean(value, self.values) if isinstance(value, str) else ""
         return [Finding((), f"must be {self.noun}, not {show(value)}", hint)]
 
-    def schema(self) -> Schema:
-        return {"const": self.values[0]} if len(self.values) == 1 else {"enum": list(self.values)}
-
 
 class ListOf(Kind):
     """An array whose members are all of one kind."""
@@ -170,6 +154,7 @@ class ListOf(Kind):
     def __init__(self, member: Kind, *, least: int = 0) -> None:
         self.member = member
         self.least = least
+        self.schema = {"type": "array", "items": member.schema, **({"minItems": least} if least else {})}
 
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, list):
@@ -182,10 +167,6 @@ class ListOf(Kind):
                 findings += below(index, faults)
         return findings
 
-    def schema(self) -> Schema:
-        schema: Schema = {"type": "array", "items": self.member.schema()}
-        return {**schema, "minItems": self.least} if self.least else schema
-
 
 class MapOf(Kind):
     """An object whose keys are the user's, each matching `key`, and whose values are all of one kind."""
@@ -197,6 +178,9 @@ class MapOf(Kind):
         self.key = key
         self.value = value
         self.least = least
+        names = {"propertyNames": key.schema} if key.schema != {"type": "string"} else {}
+        more = {"minProperties": least} if least else {}
+        self.schema = {"type": "object", "additionalProperties": value.schema, **names, **more}
 
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, dict):
@@ -211,12 +195,6 @@ class MapOf(Kind):
                 findings += below(key, faults)
         return findings
 
-    def schema(self) -> Schema:
-        schema: Schema = {"type": "object", "additionalProperties": self.value.schema()}
-        if self.key.pattern or not self.key.empty:
-            schema["propertyNames"] = self.key.schema()
-        return {**schema, "minProperties": self.least} if self.least else schema
-
 
 class OneOf(Kind):
     """A value of one of several kinds, which differ in their JSON type."""
@@ -224,6 +202,7 @@ class OneOf(Kind):
     def __init__(self, *kinds: Kind) -> None:
         self.kinds = kinds
         self.noun = " or ".join(kind.noun for kind in kinds)
+        self.schema = {"anyOf": [kind.schema for kind in kinds]}
 
     def check(self, value: object) -> Sequence[Finding]:
         kind = next((kind for kind in self.kinds if kind.takes(value)), None)
@@ -233,9 +212,6 @@ class OneOf(Kind):
         if findings and isinstance(value, str) and value.isdecimal() and any(kind.takes(0) for kind in self.kinds):
             return [fault._replace(hint="a number has no quotes") for fault in findings]
         return findings
-
-    def schema(self) -> Schema:
-        return {"anyOf": [kind.schema() for kind in self.kinds]}
 
 
 class Field(NamedTuple):
@@ -259,6 +235,13 @@ class Record(Kind):
         self.defaults = {name: field.default for name, field in fields.items() if field.default is not None}
         self._checks = {name: field.kind.check for name, field in fields.items()}
         self._required = [name for name, field in fields.items() if field.required]
+        self.schema = {
+            "type": "object",
+            "properties": {name: _property(field) for name, field in fields.items()},
+            "patternProperties": {"^x-": {}},
+            **({"required": self._required} if self._required else {}),
+            "additionalProperties": False,
+        }
 
     def check(self, value: object) -> Sequence[Finding]:
         if not isinstance(value, dict):
@@ -284,13 +267,7 @@ class Record(Kind):
         hint = did_you_mean(key, self.fields) or 'keys of your own begin with "x-"'
         return [Finding((key,), f"no field is called {show(key)}", hint)]
 
-    def schema(self) -> Schema:
-        properties = {}
-        for name, field in self.fields.items():
-            properties[name] = {"description": field.meaning, **field.kind.schema()}
-            if field.default is not None:
-                properties[name]["default"] = field.default
-        schema: Schema = {"type": "object", "properties": properties, "patternProperties": {"^x-": {}}}
-        if self._required:
-            schema["required"] = self._required
-        return {**schema, "additionalProperties": False}
+
+def _property(field: Field) -> Mapping[str, object]:
+    default = {} if field.default is None else {"default": field.default}
+    return {"description": field.meaning, **field.kind.schema, **default}

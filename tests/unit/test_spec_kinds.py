@@ -123,7 +123,7 @@ def test_keys_of_the_users_own_may_hold_anything():
 
 def test_only_what_has_a_default_is_among_the_defaults():
     assert RECORD.defaults == {"on": False}
-    assert RECORD.schema()["required"] == ["size"]
+    assert RECORD.schema["required"] == ["size"]
 
 
 @pytest.mark.parametrize(("kinds", "hint"), [
