@@ -72,12 +72,7 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
     """Return the JSON value and what a strict reading objects to; SpecError when there is no value to speak of."""
     text = _decode(path, content)
     try:
-        try:
-            return _parse(text, check_integers=False)
-        except json.JSONDecodeError:
-            raise
-        except ValueError:  # an integer beyond the interpreter's limit of digits; read again, slower, to place it
-            return _parse(text, check_integers=True)
+        return _parse(text)
     except json.JSONDecodeError as error:
         what, hint = error.msg[:1].lower() + error.msg[1:], _SYNTAX_HINT
         if not text.strip():
@@ -131,7 +126,7 @@ class _Refused:
         self.what = what
 
 
-def _parse(text: str, *, check_integers: bool) -> tuple[object, list[Finding]]:
+def _parse(text: str) -> tuple[object, list[Finding]]:
     odd: list[object] = []
 
     def refuse(what: str) -> _Refused:
@@ -151,14 +146,14 @@ def _parse(text: str, *, check_integers: bool) -> tuple[object, list[Finding]]:
     def integer(literal: str) -> object:
         try:
             return int(literal)
-        except ValueError:
+        except ValueError:  # beyond the interpreter's limit of digits
             return refuse("the number is too large")
 
     value: object = json.loads(
         text,
         object_pairs_hook=members,
         parse_float=real,
-        parse_int=integer if check_integers else None,
+        parse_int=integer,
         parse_constant=lambda literal: refuse(f"{literal} is not JSON"),
     )
     # An escape such as \ud800 is the only way to half a surrogate: unpaired in UTF-8 it would not have been decoded.
