@@ -15,7 +15,7 @@ from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import open_after
 from runner.record.spelling import GENESIS
 from runner.record.unusable import Lines, NotRegularError
-from runner.record.verify_log import Chain, Reference, RunLog, lost_its_end
+from runner.record.verify_log import Chain, Reference, RunLog, key_words, lost_its_end
 from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Verification:
         if type(seq) is not int or not isinstance(digest, str):
             chain.damaged("data.logSeq", "and logHash name no record")
             return None
-        return Reference(chain.line, seq, digest)
+        return Reference(chain.line, seq, digest, chain.key_id)
 
     def _check_rest(self, rest: bytes) -> None:
         if lost_its_end(rest):
@@ -185,13 +185,16 @@ class Verification:
         self.records += log.line
         self.known = self.known or run == self._only
         self.unchecked = self.unchecked or log.unchecked
-        if log.key_id is not None and log.key_id != self.key_id and log.unchecked is None:
-            self.findings.damaged(log.name, 1, "data.keyId", "is keyed, and the ledger is not, or with another key")
-        if (
-            line and not is_there and not os.path.lexists(f"{self._directory}/{log.name}")
-        ):  # else it is reported what is there
+        for line_there, _, _, key_id in (*opened, *([end] if end else ())):
+            if log.key_id not in (None, key_id):  # anybody can write the id of a key
+                what = f"is {key_words(log.key_id)}, and line {line_there} of the ledger is {key_words(key_id)}"
+                self.findings.damaged(log.name, 1, "data.keyId", what)
+                break
+        if is_there:
+            return log
+        if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # else it is reported what is there
             self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
-        return log if is_there else None
+        return None
 
     def _check_spec(self, log: RunLog) -> None:
         """Check that the spec of a run is where record 0 says, unless what is wrong there is reported as that."""

@@ -88,9 +88,9 @@ class Chain:
         before, self.key_id = self.key_id, key_id_of(record, self.key_id)
         seal = self._seal.of(self.key_id)
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
-            self.damaged("data.keyId", f"is {_key(self.key_id)}, after records {_key(before)}")
+            self.damaged("data.keyId", f"is {key_words(self.key_id)}, after records {key_words(before)}")
         elif seal is None and self._seal.id is not None and self.unchecked is None:
-            self.damaged("data.keyId", f"is {_key(self.key_id)}, and the key given is {self._seal.id}")
+            self.damaged("data.keyId", f"is {key_words(self.key_id)}, and the key given is {self._seal.id}")
         if seal is None:
             self.unchecked = self.key_id
         return seal
@@ -123,11 +123,12 @@ def lost_its_end(rest: bytes) -> bool:
 
 
 class Reference(NamedTuple):
-    """What a line of the ledger says of a log: the record that it refers to."""
+    """What a line of the ledger says of a log: the record that it refers to; and the id of its own key."""
 
     line: int
     seq: int
     hash: str
+    key_id: str | None
 
 
 class RunLog(Chain):
@@ -285,5 +286,5 @@ class RunLog(Chain):
         self._findings.damaged(name, 0, "", what)
 
 
-def _key(key_id: str | None) -> str:
+def key_words(key_id: str | None) -> str:
     return "not keyed" if key_id is None else f"keyed with {key_id[:64]}"
