@@ -20,7 +20,6 @@ from runner.record.again import sync_or_discard
 from runner.record.events import COMMIT, StageCommit
 from runner.record.found import DIRECTORY, FILE, inode_at, kind_at, wanted_kind
 from runner.record.markers import Marker, OutputIdentity, write_marker
-from runner.record.state import gone
 from runner.values import Value
 
 if TYPE_CHECKING:
@@ -118,11 +117,10 @@ class Publisher:
     def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
         """Rename what was committed, whose record is durable now, and write the marker.
 
-        StateError when the log was taken away while that was waited for: another run may have begun anew. OutputError
-        when an output was, and none is renamed: the stage is then to run again, which the next run knows as well.
+        StateError when the log was taken away or changed while that was waited for: another run may have begun anew.
+        OutputError when an output was, and none is renamed: the stage is then to run again, as the next run knows too.
         """
-        if not self._log.is_in_place():
-            raise gone(self._log.path)
+        self._log.refuse_changed()
         outputs = commit.marker.outputs
         for _ in self._finished(commit.marker.stage, {name: one.path for name, one in outputs.items()}, commit.tag):
             pass

@@ -192,10 +192,9 @@ class AuditLog:
     def append(self, event: str, data: Event | Mapping[str, object], *, sync: bool = False) -> Position:
         """Append one record of an event, or its payload, in one write; with `sync` it is durable when this returns.
 
-        StateError when the log is not at its path: what follows would be on no record, and may meet another run.
+        StateError when somebody else changed the log: what follows would be on no record, or meet another run.
         """
-        if not self.is_in_place():
-            raise gone(self.path)
+        self.refuse_changed()
         seq = self.last.seq + 1
         line, digest = encode_record(seq, self.run, self._stamp(), event, data, self.last.hash, self.seal)
         files.append(self._descriptor, line, self.path)
@@ -207,15 +206,24 @@ class AuditLog:
             self.sync()
         return self.last
 
+    def refuse_changed(self) -> None:
+        """Raise StateError unless the log at its path is the one that is written, and as long as it was written."""
+        size = self._size_at_path()
+        if size != self.size:
+            raise gone(self.path, "removed or replaced" if size is None else "cut" if size < self.size else "extended")
+
     def is_in_place(self) -> bool:
         """Whether the log that is written is the one at its path."""
+        return self._size_at_path() is not None
+
+    def _size_at_path(self) -> int | None:
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return None
         except OSError as error:
             raise StateError.from_os(error, self.path, "append to") from error
-        return (status.st_dev, status.st_ino) == self._file
+        return status.st_size if (status.st_dev, status.st_ino) == self._file else None
 
     def sync(self) -> None:
         """Make every record so far durable, or take back those that are not."""

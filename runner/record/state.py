@@ -62,9 +62,9 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
 
 
-def gone(path: str) -> StateError:
+def gone(path: str, how: str = "removed or replaced") -> StateError:
     """Return the error of a run whose log or ledger is no longer what it wrote to."""
-    return StateError(Fault(path, "was removed or replaced while the run was at work", "leave it alone and run again"))
+    return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))
 
 
 def write_stage_file(path: str, told: dict[str, object]) -> None:
