@@ -8,7 +8,7 @@ import os
 import pytest
 
 from runner.errors import StateError
-from runner.record.found import inode_at, kind_at, wanted_kind
+from runner.executor.publishing import inode_at, kind_at, wanted_kind
 
 
 def test_names_what_is_there(tmp_path):
