@@ -104,7 +104,7 @@ class Publisher:
             fingerprint.spelled.decode(),
             tag,
             program,
-            outputs={name: identity.as_record() for name, identity in outputs.items()},
+            outputs=outputs,
             reasons=reasons,
             replaces=[before.run, before.audit_seq] if before else None,
         )

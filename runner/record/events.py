@@ -7,6 +7,7 @@ record has there, None if it has none: earlier releases wrote fewer.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,18 +98,14 @@ class StageCommit(NamedTuple):
     components: str
     tag: str
     program: str
-    outputs: Mapping[str, Mapping[str, Any]]
+    outputs: Mapping[str, OutputIdentity]
     reasons: list[list[object]]
     replaces: Sequence[Any] | None
 
-    def identities(self) -> dict[str, OutputIdentity]:
-        """Return what each output was, by name."""
-        return {name: OutputIdentity.from_json(value) for name, value in self.outputs.items()}
-
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
-        made, components = self.identities(), loads(self.components)
-        return Marker(self.stage, self.key, self.key_version, components, made, run, seq, self.reasons)
+        components, outputs = _loaded(self.components), dict(self.outputs)
+        return Marker(self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons)
 
 
 class StageSkipped(NamedTuple):
@@ -158,11 +155,14 @@ _NAMES = {kind: tuple(map(_spelled, kind._fields)) for kind in _TYPES.values()}
 
 def encode(event: Event) -> dict[str, object]:
     """Return the payload of an event's record; an optional field that is None is left out."""
-    return {
+    payload: dict[str, object] = {
         name: value
         for name, field, value in zip(_NAMES[type(event)], event._fields, event, strict=True)
         if value is not None or field not in event._field_defaults
     }
+    if isinstance(event, StageCommit):
+        payload["outputs"] = {name: one.as_record() for name, one in event.outputs.items()}
+    return payload
 
 
 def decode(event: str, data: Mapping[str, Any]) -> Event | None:
@@ -172,7 +172,8 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
         return None
     if kind in _SHAPES and not _SHAPES[kind](data):
         raise ValueError(event)
-    return kind._make(map(data.get, _NAMES[kind]))
+    decoded = kind._make(map(data.get, _NAMES[kind]))
+    return decoded._replace(outputs=_identities(data)) if isinstance(decoded, StageCommit) else decoded
 
 
 class CommittedOutputs:
@@ -186,7 +187,7 @@ class CommittedOutputs:
     def note(self, commit: StageCommit) -> None:
         """Take one more commit into account."""
         self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last
-        self._outputs[commit.stage] = {str(one["path"]): str(one["sha256"]) for one in commit.outputs.values()}
+        self._outputs[commit.stage] = {one.path: one.sha256 for one in commit.outputs.values()}
 
     def totals(self) -> tuple[int, str]:
         """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""
@@ -214,21 +215,34 @@ def _is_attempt(data: Mapping[str, Any]) -> bool:
 
 def _is_commit(data: Mapping[str, Any]) -> bool:
     try:
-        identities = [OutputIdentity.from_json(value) for value in data["outputs"].values()]
         tag = data["tag"]
         return (
             is_name(data["stage"])
-            and all(is_relative(identity.path) for identity in identities)
             and _are_text(tag, data["key"])
             and len(tag) == PARTIAL_TAG_LENGTH
             and _TAG_DIGITS.issuperset(tag)
             and type(data["keyVersion"]) is int
             and isinstance(data["reasons"], list)
             and _is_place(data.get("replaces"))
-            and isinstance(loads(data["components"]), dict)
+            and isinstance(_loaded(data["components"]), dict)
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
+
+
+@lru_cache(maxsize=1)  # the marker of a commit is made as soon as that is checked
+def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
+    return loads(components)
+
+
+def _identities(data: Mapping[str, Any]) -> dict[str, OutputIdentity]:
+    try:
+        made = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(data["stage"]) from error
+    if not all(is_relative(one.path) for one in made.values()):
+        raise ValueError(data["stage"])
+    return made
 
 
 def _is_entry(data: Mapping[str, Any]) -> bool:

@@ -188,7 +188,7 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now
         anew = durable and stage in told.unsynced
         if redo(paths, workspace, (run, seq), commit, now, anew=anew) and anew:
             renamed[paths.marker(stage)] = None
-            real = [os.path.join(workspace, one["path"].rstrip("/")) for one in commit.outputs.values()]
+            real = [os.path.join(workspace, one.path.rstrip("/")) for one in commit.outputs.values()]
             for path in real:  # a run without durability has left that to us
                 sync_or_discard(path)
             renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
@@ -229,12 +229,12 @@ def redo(paths: StatePaths, workspace: str, place: Place, commit: StageCommit, n
     False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
     there is a later commit of the stage, or a file of somebody else's in the way.
     """
-    stage, identities = commit.stage, commit.identities()
+    stage = commit.stage
     marker = read_marker(paths, stage)  # first: one of a newer release ends it
     if now.is_overtaken(place, marker):
         return False
     waiting: list[tuple[str, str]] = []
-    for identity in identities.values():
+    for identity in commit.outputs.values():
         real = os.path.join(workspace, identity.path.rstrip("/"))
         if is_identical(real, identity):
             continue

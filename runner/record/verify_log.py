@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from runner.record.verify_state import Findings, Markers
 
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
+_IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # what a run without work records, or one that dies early
+_CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # of a line that cannot be one of ours: so much is looked at to say what is wrong with it
 
 
@@ -186,13 +188,13 @@ class RunLog(Chain):
             self._markers.excuse(self.run, self.last.seq)
             return
         self._check_order(record, before)
-        self.worked = self.worked or self._event not in {START, events.RESUMED, events.RECOVERED, END}
+        self.worked = self.worked or self._event not in _IDLE
         self.ended = self.ended or self._event == END
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._refer(record, reference)
         if self._event == events.COMMIT and not self.intact:
             self._markers.excuse(self.run, record["seq"])
-        elif self._event in {events.COMMIT, *events.OPENINGS, *events.ENDINGS}:
+        elif self._event in _CHECKED:
             self._take_event(record)
 
     def _check_order(self, record: Record, before: str) -> None:

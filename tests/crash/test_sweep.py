@@ -138,7 +138,7 @@ RENAMES = f"""\
             os.mkdir(partial_path(real, tag)) if os.path.isdir(real) else os.link(real, partial_path(real, tag))
         files.publish = lambda partial, _real: files.discard(partial)
 {COMMITS}"""
-REDOES = "    stage, identities = commit.stage"
+REDOES = "    stage = commit.stage"
 FAULTS = {
     # file, what stands there, what is put in its place, where to kill, what the sweep says
     "renames before the commit is recorded": (

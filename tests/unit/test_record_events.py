@@ -23,6 +23,7 @@ from runner.record.events import (
     encode,
 )
 from runner.record.ledger import read_head
+from runner.record.markers import OutputIdentity
 from runner.record.recovery import recover
 from runner.record.spelling import GENESIS
 
@@ -50,7 +51,9 @@ EVERY = {
     "offline.attempt": NetworkAsked("a", 1, "curl", "AF_INET", 3, "fail"),
     "recovered": Recovered(7),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
-    "stage.commit": StageCommit("a", "k", 1, "{}", "0000aa", "/p", {"out": OUTPUT}, [], ["r", 3]),
+    "stage.commit": StageCommit(
+        "a", "k", 1, "{}", "0000aa", "/p", {"out": OutputIdentity.from_json(OUTPUT)}, [], ["r", 3]
+    ),
     "stage.finished": StageFinished("a", "failed", "exit 1"),
     "stage.skipped": StageSkipped("a", "k"),
     "closed": LedgerEntry("p", ["r"], 3, "h", None),
