@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from runner.cli import main as run
+from runner.cli.main import main as run
 from runner.executor.attempts import Attempts
 from runner.executor.loop import Executor
 from runner.executor.publishing import Publisher
@@ -85,7 +85,7 @@ def main() -> int:
     stopwatch.put_on()
     code = run(sys.argv[2:])
     stopwatch.stop()
-    Path(sys.argv[1]).write_text(json.dumps(stopwatch.taken), encoding="utf-8")
+    Path(sys.argv[1]).write_text(json.dumps(stopwatch.taken), "utf-8")
     return code
 
 

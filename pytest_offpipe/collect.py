@@ -14,7 +14,7 @@ from pytest_offpipe.inputs import nothing_taken
 from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, exemptions
 from pytest_offpipe.shared import close_run, shared_run
 from pytest_offpipe.usage import shown_path
-from runner.display.words import printable_lines
+from runner.display.text import printable_lines
 from runner.errors import OffpipeError, UsageError
 from runner.spec.graph import build_graph
 from runner.spec.load import load_spec

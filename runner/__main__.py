@@ -8,11 +8,14 @@ import os
 import sys
 from errno import ENOMEM
 
+from runner.arguments import plain_arguments
 from runner.noop import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
+    from runner.arguments import Arguments
 else:
     import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
 
@@ -27,14 +30,15 @@ def main(*, ends: bool = False) -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a run hears signals there is nothing to tell, nor to lose
+    arguments = plain_arguments(sys.argv[1:])
     try:
-        code = answer(sys.argv[1:])
+        code = answer(arguments) if arguments else None
     except Exception as error:
         from runner.errors import OffpipeError
 
         if not isinstance(error, OffpipeError):
             raise
-        from runner.cli import report
+        from runner.cli.main import report
 
         return report(error)
     if code is not None:
@@ -42,21 +46,21 @@ def main(*, ends: bool = False) -> int:
             os._exit(code)  # nothing is left to be written; taking an interpreter down takes as long as 1,000 stages
         return code
     if not ends:
-        return _performed()
+        return _performed(arguments)
     before = frozenset(sys.modules)
     watched = not _is_on_its_own()
     _forget_where_it_started()
     gc.set_threshold(*RARELY)
-    code = _performed()
+    code = _performed(arguments)
     if not watched:
         _leave(code, before)
     return code
 
 
-def _performed() -> int:
-    from runner.cli import main as perform
+def _performed(arguments: Arguments | None) -> int:
+    from runner.cli.main import main as perform
 
-    return perform()
+    return perform(sys.argv[1:], arguments)
 
 
 def program() -> int:
@@ -97,7 +101,7 @@ def _leave(code: int, before: frozenset[str]) -> None:
 
     A plugin may have left a file open, or a thread that works. `before`: the modules that were loaded at the start.
     """
-    from runner.cli import flushed
+    from runner.display.streams import flushed
 
     names = {name.partition(".")[0] for name in sys.modules.keys() - before}
     threading = sys.modules.get("threading")

@@ -19,7 +19,6 @@ from _operator import attrgetter
 from itertools import repeat
 
 from runner import __version__
-from runner.glance import plain_run
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.record.noop import PlainLedger, take_back, write_log
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from runner.arguments import Arguments
     from runner.plan.dependencies import Dependencies
 
     Look = Callable[[Any], os.stat_result]
@@ -59,26 +59,25 @@ def is_plain() -> bool:
     return os.environ.get(PLAIN_VARIABLE) == "1"
 
 
-def answer(words: Sequence[str]) -> int | None:
-    """Return 0 when these words ask for a run that has nothing to do, with that recorded and printed; None else.
+def answer(arguments: Arguments) -> int | None:
+    """Return 0 when the run that is asked for has nothing to do, with that recorded and printed; None else.
 
     Raises StateError when the disk refuses the record.
     """
     began = time.monotonic()
-    plain = None if is_plain() else plain_run(words)
-    if plain is None:
+    if is_plain():
         return None
-    spec, workspace, durable, quiet, *_ = plain  # where nothing runs, the other options change nothing
+    spec, workspace = arguments.spec, arguments.workspace
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
         record = decode(_read(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or not _is_plain_and_alone(record.paths):
             return None
-        ended = _recorded(record, words, began, durable=durable)
+        ended = _recorded(record, arguments, began)
     except (OSError, ValueError):
         return None
-    if not quiet:
+    if not arguments.quiet:
         run, head = ended
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
         try:
@@ -252,15 +251,15 @@ def _is_plain_and_alone(paths: StatePaths) -> bool:
     return not has_leftovers(paths, doubtful=True)
 
 
-def _recorded(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
+def _recorded(record: Record, arguments: Arguments, began: float) -> tuple[str, str]:
     """Record the run; return its id and the ledger's new head. OSError or ValueError where the full path has to.
 
     Raises StateError when the disk refuses, with nothing left of the run: what an fsync failed on is not tried again.
     """
-    paths, name = record.paths, _text(record.pipeline)
+    paths, name, durable = record.paths, _text(record.pipeline), arguments.durability == "full"
     ledger = PlainLedger(paths.ledger, name)
     try:
-        opening = _opening(record, words, ledger.head)
+        opening = _opening(record, arguments.words, ledger.head)
         run = drawn_run_id(time.time(), os.urandom)
         if os.path.lexists(paths.audit(run)):
             raise ValueError(run)

@@ -38,12 +38,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
 LEAVES = (
+    "arguments",
     "clock",
     "errors",
     "paths",
     "hookspecs",
     "canonical",
-    "glance",
     "hashing",
     "interrupts",
     "levels",
@@ -60,9 +60,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),  # this one and the next are loaded in every stage
     "paths": (),
     "hookspecs": LEAVES,  # and types, below
+    "arguments": (),
     "canonical": LEAVES,
     "clock": (),
-    "glance": (),
     "hashing": (),
     "interrupts": LEAVES,
     "levels": LEAVES,
@@ -85,11 +85,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "noop": (*LEAVES, "plan.dependencies", "record.noop", "record.others", "record.spelling"),
     "plan": (*LEAVES, "spec", "plan"),
-    "__main__": ("errors", "noop", "cli"),
+    "__main__": ("arguments", "errors", "noop", "cli", "display.streams"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
     "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
+    "display.plan_text": ("api.reading",),  # the plan, and what was explained
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(("decide.fingerprint", "decide.plan"), ("record.markers",)),  # what is compared with
 }
@@ -126,7 +127,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(167, 15_162, 143_352, 28),
+    "runner": Size(158, 14_879, 141_242, 25),
     "pytest_offpipe": Size(35, 3_707, 36_132, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
@@ -134,7 +135,6 @@ STILL_IN_CYCLES = {
     "runner.api": ("session", "strays"),
     "runner.sandbox": ("child", "zygote"),
     "runner.decide": ("modules", "targets", "sources", "syntax"),
-    "runner.display": ("live", "news", "progress"),
     "runner.sdk": ("context", "job"),
 }
 PROTOCOLS = {

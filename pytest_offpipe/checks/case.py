@@ -11,7 +11,7 @@ import pytest
 
 from pytest_offpipe.sandbox import discard
 from pytest_offpipe.settings import BORROWED, SETTINGS, UNMADE
-from runner.display.words import printable, printable_lines
+from runner.display.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

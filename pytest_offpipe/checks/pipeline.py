@@ -14,7 +14,7 @@ from runner.api import Options, plan
 from runner.api.verifying import verify
 from runner.contain.scan import Scan, merged
 from runner.decide.plan import Run
-from runner.display.reasons import reasons_line
+from runner.display.plan_text import reasons_line
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 
 if TYPE_CHECKING:

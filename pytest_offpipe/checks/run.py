@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from runner.display.words import printable
+from runner.display.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

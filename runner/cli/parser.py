@@ -1,113 +1,237 @@
-"""From the words of the command line to a verb and its options. Knows no pipeline, and reads no file."""
+"""From the words of the command line to `Arguments`: the verbs, the options that each has, and their help."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
+import re
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NoReturn
 
-from runner.cli.help import EPILOGUES
-from runner.cli.invocation import Invocation
-from runner.cli.options import OF_VERBS
-from runner.cli.table import PROGRAM, VERBS
+from runner.arguments import Arguments, HelpRequested
 from runner.errors import Fault, UsageError
+from runner.levels import BEST_EFFORT, STRICT
+from runner.paths import is_name
 
+TYPE_CHECKING = False  # `typing` takes as long to load as half of argparse
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, NoReturn
 
-    from runner.display.streams import Stream
-
+PROGRAM = "offpipe"
 WIDTH = 79
 _STAGES_HINT = "name stages behind the spec"
+_USAGE = f"{PROGRAM} SPEC [STAGE ...] [options]\n       {PROGRAM} VERB SPEC [options]"
+_ABOUT = """\
+Run a pipeline: a JSON file of stages. Each stage is a program that turns
+declared inputs into declared outputs. Only what is out of date runs. After an
+interruption, the same command continues where the run stopped."""
+_EPILOG = """\
+`offpipe VERB --help` shows the options of a verb.
+
+examples:
+  offpipe demo.json                  run what is out of date
+  offpipe demo.json sort -j 4        only the stage sort and what it needs
+  offpipe plan demo.json             what would run, and why
+  offpipe explain demo.json upper    everything about one stage
+  offpipe log demo.json upper        what the stage printed
+
+exit codes:
+  0 done, or nothing to do           9 another run holds the lock
+  1 a stage failed                   70 internal error
+  2 usage, or an invalid spec        74 state could not be read or written
+  3 work pending, or incomplete      75 failed, but retrying may help
+  4 the offline guard refused        129, 130, 143 interrupted
+  5 an input is missing              6 damaged"""
 
 
-class HelpShown(Exception):  # noqa: N818 - nothing went wrong
-    """A verb's help was asked for, and is written."""
+VERBS = {  # the words that follow each, what it does, and what its help adds to that
+    "run": (
+        "SPEC [STAGE ...]", "run what is out of date",
+        ("Without STAGE: all stages. `offpipe SPEC` is the same as `offpipe run SPEC`.\n\nexamples:\n"
+         "  offpipe run demo.json sort -j 4 --keep-going\n"
+         "  offpipe run demo.json --param upper.simulateTransient=true\n"
+         "  offpipe run demo.json --param 'upper.mode=\"fast\"'    text needs quotes"),
+    ),
+    "clean": ("SPEC", "remove what the stages made, and their state", "Inputs are never removed."),
+    "plan": (
+        "SPEC [STAGE ...]", "show what a run would do, and why",
+        ("A line a stage: its name, the decision, and why. The decision is run, skip,\n"
+         "blocked, or depends (on what an earlier stage will make)."),
+    ),
+    "status": ("SPEC", "show what is pending, running, and left undone", ""),
+    "explain": ("SPEC STAGE", "show why one stage runs or not, and what made it", ""),
+    "log": ("SPEC [STAGE]", "print a stage's newest log, or without STAGE a run's events", ""),
+    "verify": (
+        "SPEC|DIRECTORY", "check the audit log, metrics, markers and outputs",
+        ("DIRECTORY is a state directory, or a copy of one. A log that was rewritten as a\n"
+         "whole shows only with --expect-head, or with the key in OFFPIPE_AUDIT_KEY_FILE;\n"
+         "see docs/audit.md.\n\n"
+         "exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged"),
+    ),
+    "validate": ("SPEC", "check a spec and its inputs, reporting every fault", ""),
+    "graph": (
+        "SPEC", "print the stages and what each needs",
+        "example:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg",
+    ),
+    "doctor": ("", "show how well this machine can keep stages offline", ""),
+    "schema": ("", "print the JSON Schema of specs", ""),
+}  # fmt: skip
+_WITH_SPEC = "run clean plan status explain log verify validate graph"
 
 
-def parse(words: Sequence[str], stdout: Stream) -> Invocation:
-    """Return what the words ask for. UsageError when they make no sense, HelpShown when it is answered already."""
+def _option(names: str, verbs: str, text: str, **how: object) -> tuple[list[str], list[str], dict[str, Any]]:
+    return names.split(), verbs.split(), {"help": text, **(how or {"action": "store_true"})}
+
+
+def _at_least(least: int, read: Callable[[str], float], what: str) -> Callable[[str], float]:
+    def checked(text: str) -> float:
+        try:
+            number = read(text)
+        except ValueError:
+            number = float("nan")
+        if number >= least:
+            return number
+        raise argparse.ArgumentTypeError(f'"{text}" is not {what}')
+
+    return checked
+
+
+def _run_id(text: str) -> str:
+    if not is_name(text):
+        rule = "letters, digits, `.`, `_`, `-`, at most 100, a letter or digit first"
+        raise argparse.ArgumentTypeError(f'"{text}" is no run id: {rule}')
+    if text.lower() == "ledger":  # its log would be the ledger, also where file names ignore case
+        raise argparse.ArgumentTypeError(f'no run can be called "{text}": that is the list of all runs')
+    return text
+
+
+def _head(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
+        raise argparse.ArgumentTypeError(f'"{text}" is no head: that is 64 hex digits, as a run prints them')
+    return text.lower()
+
+
+_COUNT = _at_least(1, int, "a whole number from 1 on")
+OPTIONS = (  # the spellings of each, the verbs that have it, and what argparse needs to know
+    _option("-n --dry-run", "run clean", "only show what would run, or what would be removed"),
+    _option("-f --force", "run plan", "treat the named stages (or all) as out of date"),
+    _option("-j --jobs", "run", "run at most N stages at once; default: one per processor", metavar="N", type=_COUNT),
+    _option("-k --keep-going", "run", "after a failure, run what does not depend on it"),
+    _option(
+        "--wait", "run", "wait for a lock that another run holds, at most S seconds; without S, forever",
+        metavar="[=S]", type=_at_least(0, float, "a number of seconds"),
+    ),
+    _option(
+        "--param", "run plan status explain validate", "set a parameter of a stage (repeatable)",
+        metavar="STAGE.KEY=JSON", action="append",
+    ),
+    _option("--run-id", "run", "the run's name in the audit log", metavar="ID", type=_run_id),
+    _option(
+        "--durability", "run", "what finished stages survive: full, a power cut (default); process, a crash of offpipe",
+        choices=("full", "process"),
+    ),
+    _option(
+        "--offline", "run", "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
+        choices=(STRICT, BEST_EFFORT),
+    ),
+    _option("--paranoid", "run plan", "hash every file again, without trusting time stamps"),
+    _option("--exit-code", "status", "exit with 3 if a run would have work to do"),
+    _option("--format", "graph", "the language of the graph; default: text", choices=("text", "mermaid", "dot")),
+    _option("--run", "log verify", "only this run; default: log, the last; verify, all", metavar="ID", type=_run_id),
+    _option("--attempt", "log", "this attempt of the stage; default: the last", metavar="N", type=_COUNT),
+    _option("--outputs", "verify", "read the outputs too, and compare them with the record"),
+    _option("--expect-head", "verify", "the ledger must end with this record", metavar="HEX", type=_head),
+    _option("--state", "clean", "also remove the audit logs, metrics and logs"),
+    _option("--pipeline", _WITH_SPEC, "the spec, instead of the argument SPEC", metavar="FILE"),
+    _option("--workspace", _WITH_SPEC, "where everything is written; default: the spec's root", metavar="DIR"),
+    _option("--json", "run plan status verify doctor", "print one JSON object to standard output"),
+    _option("-q --quiet", "run", "print nothing unless something fails"),
+    _option("-v --verbose", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
+)  # fmt: skip
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """Return what the words ask for. Raises UsageError, or HelpRequested."""
     if not words:
         raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
-    place = _place_of_verb(words, stdout)
-    verb = "run" if place is None else words[place]
-    rest = _with_wait([word for index, word in enumerate(words) if index != place])
-    end = rest.index("--") if "--" in rest else len(rest)  # what is behind it is no option, which 3.11 forgets
-    parser = _Parser(verb, stdout)
-    given, extras = parser.parse_known_intermixed_args(rest[:end])
-    if extras:
-        parser.refuse(extras, rest[:end])
-    named = [*([given.spec] if given.spec is not None else []), *given.stages, *rest[end + 1 :]]
-    spec = getattr(given, "pipeline", None)
-    if VERBS[verb].words and spec is None:
+    if words[0] in ("-h", "--help"):
+        _top_parser().print_help()
+    end = words.index("--") if "--" in words else len(words)  # what is behind it is no option
+    # Without its value, argparse would take the next word for that of --wait.
+    options = ["--wait=inf" if word == "--wait" else word for word in words[:end]]
+    places = (i for i, word in enumerate(options) if word in VERBS and _parser_of(word).knows(options[:i]))
+    place = next(places, None)  # of the verb: the first word, or behind options of its own
+    verb = "run" if place is None else options.pop(place)
+    parser = _parser_of(verb)
+    for word in options:
+        if word.partition("=")[2] == "--" or word == "-j--":  # Python 3.11 drops it, and checks no type then
+            parser.error(f'{word.removesuffix("--")}: "--" is no value')
+    given, named = parser.parse_known_args(options)
+    for word in named:
+        if word[:1] == "-" != word:
+            parser.refuse(word, options)
+    named += words[end + 1 :]
+    values = vars(given)
+    spec = values.pop("pipeline", None)
+    if VERBS[verb][0] and spec is None:
         if not named:
             parser.error("no spec given")
         spec = named.pop(0)
-        if getattr(given, "force", False) and not os.path.lexists(spec) and any(map(os.path.isfile, named)):
-            raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
-        if spec in VERBS and not os.path.lexists(spec):
-            what = "no such spec file, but a verb, which only options of its own may stand before"
-            raise UsageError(Fault(spec, what, f"see {PROGRAM} {spec} --help"))
-        if words[0] == spec:
-            _require_spec_or_verb(spec)
-    _check_count(parser, verb, spec or "", named)
-    _refuse_seconds_apart(words, [spec, *named])
-    return Invocation(verb, spec or "", tuple(named), given, (PROGRAM, *words))
+        if not os.path.lexists(spec):
+            _refuse_as_spec(spec, named, is_first=spec == words[0], force=values.get("force", False))
+    _check_stages(parser, verb, spec, named)
+    _check_wait(words, [spec, *named])
+    return Arguments(words, verb=verb, spec=spec or "", stages=tuple(named), **values)
 
 
-def _place_of_verb(words: Sequence[str], stdout: Stream) -> int | None:
-    """Return which of the words is the verb: the first one, or one that only options of its own stand before."""
-    for index, word in enumerate(words):
-        if word in ("--", "-h", "--help"):
-            break
-        if word in VERBS and (index == 0 or _are_options(words[:index], _Parser(word, stdout))):
-            return index
-    return None
+def _top_parser() -> _Parser:
+    """Return a parser with every verb, for the help of the whole program."""
+    parser = _Parser(prog=PROGRAM, usage=_USAGE, description=_ABOUT, epilog=_EPILOG)
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    for name, (_, summary, _) in VERBS.items():
+        verbs.add_parser(name, help=summary)
+    return parser
 
 
-def _are_options(words: Sequence[str], parser: _Parser) -> bool:
-    """Whether these are options that a verb's parser knows, and their values."""
-    try:
-        given, extras = parser.parse_known_args(_with_wait(list(words)))
-    except UsageError:
-        return False
-    return not extras and given.spec is None and not given.stages
+def _parser_of(verb: str) -> _Parser:
+    words, summary, more = VERBS[verb]
+    usage = f"{PROGRAM} {verb} {words} [options]".replace("  ", " ")
+    about = f"{summary[0].upper()}{summary[1:]}."
+    parser = _Parser(prog=f"{PROGRAM} {verb}", usage=usage, description=about, epilog=more)
+    for names, verbs, how in OPTIONS:
+        if verb in verbs:
+            parser.add_argument(*names, default=argparse.SUPPRESS, **how)
+    return parser
 
 
-def _check_count(parser: _Parser, verb: str, spec: str, named: Sequence[str]) -> None:
-    words = VERBS[verb].words
+def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: bool) -> None:
+    """Raise UsageError if something else than a spec seems to be meant by a word that names no file."""
+    if force and any(map(os.path.isfile, named)):
+        raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
+    if spec in VERBS:
+        what = "no such spec file, but a verb, which only options of its own may stand before"
+        raise UsageError(Fault(spec, what, f"see {PROGRAM} {spec} --help"))
+    if is_first:
+        from runner.spec.source import missing_hint
+
+        near = "" if os.path.lexists(f"{spec}.json") else _nearest(spec, VERBS)
+        verb_hint = f'did you mean the verb "{near}"?' if near else ""
+        hint = verb_hint or missing_hint(spec) or f"the verbs are: {', '.join(VERBS)}"
+        raise UsageError(Fault(spec, "no such spec file, and no verb", hint))
+
+
+def _check_stages(parser: _Parser, verb: str, spec: str, named: Sequence[str]) -> None:
+    words = VERBS[verb][0]
     if "..." not in words and len(named) > ("STAGE" in words):
         parser.error(f'unexpected argument "{named[-1]}"')
     if words.endswith(" STAGE") and not named:
         raise UsageError(Fault("", "no stage given", f"{PROGRAM} plan {spec} lists them"))
 
 
-def _require_spec_or_verb(word: str) -> None:
-    """Raise UsageError when the first word is neither a verb nor a file that is there."""
-    if os.path.lexists(word):
-        return
-    from difflib import get_close_matches
-
-    from runner.spec.source import missing_hint
-
-    hint, near = missing_hint(word), get_close_matches(word, VERBS, 1)
-    if near and not os.path.lexists(f"{word}.json"):
-        hint = f'did you mean the verb "{near[0]}"?'
-    if not hint:
-        hint = f"the verbs are: {', '.join(VERBS)}"
-    raise UsageError(Fault(word, "no such spec file, and no verb", hint))
-
-
-def _with_wait(words: list[str]) -> list[str]:
-    """Give a bare `--wait` its value, for ever, or argparse would take the next word for it."""
-    end = words.index("--") if "--" in words else len(words)
-    return ["--wait=inf" if word == "--wait" else word for word in words[:end]] + words[end:]
-
-
-def _refuse_seconds_apart(words: Sequence[str], named: Sequence[str | None]) -> None:
-    """Raise UsageError for a number behind a bare `--wait`, where it was taken for the spec or a stage."""
+def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
+    """Raise UsageError for a number behind a bare `--wait`, which has become the spec or a stage."""
     for word, following in pairwise(words):
         if word == "--wait" and following in named and following.replace(".", "", 1).isdecimal():
             what = f"takes its value joined by =, so {following} is taken for a spec or a stage"
@@ -115,78 +239,52 @@ def _refuse_seconds_apart(words: Sequence[str], named: Sequence[str | None]) -> 
             raise UsageError(Fault("--wait", what, hint))
 
 
-def _options_of(verb: str) -> set[str]:
-    parser = argparse.ArgumentParser(add_help=False)
-    OF_VERBS[verb](parser)
-    return set(parser._option_string_actions)  # noqa: SLF001 - argparse names its options nowhere else
+def _nearest(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, known, 1)), "")
 
 
 class _Parser(argparse.ArgumentParser):
-    """The parser of one verb: complains by UsageError, and writes its help without raising."""
+    """Raises UsageError and HelpRequested, where argparse would print and exit."""
 
-    def __init__(self, verb: str, stdout: Stream) -> None:
-        what = VERBS[verb]
-        more: dict[str, bool] = {"color": False} if sys.version_info >= (3, 14) else {}
-        super().__init__(
-            prog=f"{PROGRAM} {verb}", usage=f"{PROGRAM} {verb} {what.words} [options]".replace("  ", " "),
-            description=f"{what.summary[0].upper()}{what.summary[1:]}.", epilog=EPILOGUES.get(verb), allow_abbrev=False,
-            add_help=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=WIDTH),
-            **more,  # type: ignore[arg-type] # one of its options, which older versions have not
-        )  # fmt: skip
-        self._verb, self._stdout = verb, stdout
-        if what.words:
-            directory = ", or a state directory by itself" if "DIRECTORY" in what.words else ""
-            self.add_argument("spec", metavar="SPEC", nargs="?", help=f"the pipeline: a JSON file{directory}")
-        else:
-            self.set_defaults(spec=None)
-        if "STAGE" in what.words:
-            named = "stages" if "..." in what.words else "the stage"
-            more_help = f"{named} and what they need; default: all" if "..." in what.words else named
-            self.add_argument("stages", metavar="STAGE", nargs="*", help=more_help)
-        else:
-            self.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
-        OF_VERBS[verb](self)
-        self.add_argument("-h", "--help", action="help", help="show this help and exit")
+    def __init__(self, **given: object) -> None:
+        formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=26, width=WIDTH)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **given)  # type: ignore[arg-type]
+        self.color = False  # which Python 3.14 would add
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
-        """Refuse "--" as an option's value: Python 3.11 takes it away, and checks neither type nor choices then."""
-        if action.option_strings and "--" in arg_strings:
-            self.error(f'argument {"/".join(action.option_strings)}: "--" is no value')
-        values: object = super()._get_values(action, arg_strings)
-        return values
+    def knows(self, words: Sequence[str]) -> bool:
+        """Whether these are options of this verb, with their values, and nothing else."""
+        try:
+            return not self.parse_known_args(words)[1]
+        except UsageError:
+            return False
 
-    def print_help(self, file: object = None) -> None:  # noqa: ARG002 - argparse's signature
-        self._stdout.write(self.format_help())
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:  # noqa: ARG002 - argparse's signature
-        raise HelpShown
+    def refuse(self, word: str, words: Sequence[str]) -> NoReturn:
+        """Raise UsageError for an option that this verb does not have."""
+        rest = word[1:]
+        if word not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
+            whole = next(one for one in words if one[:1] == "-" != one[1:2] and one.endswith(rest))
+            self.error(f"-{whole.removesuffix(rest)[-1]}: ignored explicit argument")
+        name = word.partition("=")[0]
+        having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])
+        known = [name for action in self._actions for name in action.option_strings]
+        hint = f"see {self.prog} --help"
+        if having:
+            hint = f"it is one of {PROGRAM} {f', {PROGRAM} '.join(having)}"
+        elif near := _nearest(name, known):
+            hint = f"did you mean {near}?"
+        raise UsageError(Fault("", f"no option {name}", hint))
 
     def error(self, message: str) -> NoReturn:
         where, _, what = message.removeprefix("argument ").partition(": ")
+        hint = f"see {self.prog} --help"
         if what.startswith("ignored explicit argument"):
-            hint = _STAGES_HINT if where.endswith("--force") else f"see {self.prog} --help"
-            raise UsageError(Fault("", f"{where}: takes no value", hint))
-        if where.endswith("--jobs") and what.startswith("expected one"):
+            message = f"{where}: takes no value"
+            hint = _STAGES_HINT if where.startswith("-f") else hint
+        elif where.endswith("--jobs") and what.startswith("expected one"):
             message = f"{where}: expects a number"
-        raise UsageError(Fault("", message, f"see {self.prog} --help"))
+        raise UsageError(Fault("", message, hint))
 
-    def refuse(self, extras: Sequence[str], words: Sequence[str]) -> NoReturn:
-        """Raise UsageError for `extras`, which are no option and no argument; tell which option may be meant."""
-        from difflib import get_close_matches
-
-        rest = extras[0][1:]
-        if extras[0] not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
-            whole = next(word for word in words if word[:1] == "-" != word[1:2] and word[2:].endswith(rest))
-            names = self._option_string_actions[f"-{whole.removesuffix(rest)[-1]}"].option_strings
-            self.error(f"{'/'.join(names)}: ignored explicit argument")
-        word = extras[0].partition("=")[0]
-        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
-        near = get_close_matches(word, known, 1) if word.startswith("--") else []
-        others = [verb for verb in VERBS if verb != self._verb and word in _options_of(verb)]
-        if others:
-            raise UsageError(Fault("", f"no option {word}", f"it is one of {PROGRAM} {f', {PROGRAM} '.join(others)}"))
-        hint = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
-        raise UsageError(
-            Fault("", f"no option {word}" if word.startswith("-") else f'unexpected argument "{word}"', hint)
-        )
+    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002 - argparse's signature
+        raise HelpRequested(self.format_help())

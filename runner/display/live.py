@@ -1,4 +1,4 @@
-"""The live display: a row per running stage at the foot of the terminal, drawn with rich, which only this imports."""
+"""Draws the live display at the foot of a terminal: a row for each running stage. Only this module imports rich."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.live import Live as RichLive
 from rich.text import Text
 
-from runner.display.extent import amounts, extent_of
-from runner.display.words import near_path, printable, seconds, size
+from runner.display.text import near_path, printable, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.display.progress import Hashing, Row, View
     from runner.display.streams import Stream
+    from runner.display.view import Hashing, Row, View
 
 _NAME_LEAST, _NAME_MOST = 8, 28
 _SECONDS = 8
@@ -24,7 +23,7 @@ _HASHING_SHOWN = 0.3
 
 
 class Live:
-    """The rows at the foot of the terminal. What it does not catch its caller does: a display ends no run."""
+    """The rows at the foot of the terminal. The caller catches every exception: a display must not end a run."""
 
     def __init__(self, stderr: Stream) -> None:
         self._console = Console(
@@ -37,8 +36,17 @@ class Live:
         self._column = _NAME_LEAST
         self._live.start()
 
-    def draw(self, view: View, now: float, said: Sequence[tuple[str, bool]]) -> None:
-        """Print the lines that were said since, and below them the rows: as many as fit, then the count of stages."""
+    def draw(self, view: View, now: float, lines: Sequence[tuple[str, bool]]) -> None:
+        """Print new lines (text, and whether it is bad news), and below them the rows."""
+        self._live.update(Text("\n").join(self._rows(view, now)))
+        if lines:
+            above = [Text(text, style="bold red" if bad else "") for text, bad in lines]
+            self._console.print(Text("\n").join(above), soft_wrap=True)  # which draws the rows again, below
+        else:
+            self._live.refresh()
+
+    def _rows(self, view: View, now: float) -> list[Text]:
+        """Return as many rows as fit, then what is being hashed and how many stages are done."""
         rows = list(view.rows.values())
         column = max([_NAME_LEAST, *(cell_len(row.stage) for row in rows), cell_len(view.pipeline)])
         self._column = min(column, _NAME_MOST, max(_NAME_LEAST, self._console.size.width // 2))
@@ -52,12 +60,7 @@ class Live:
         if view.stages:
             cells = [f"{seconds(now - view.began):>{_SECONDS}}", f"{view.ended} of {view.stages} done"]
             lines.append(Text(self._fit(view.pipeline, cells), style="dim"))
-        self._live.update(Text("\n").join(lines))
-        if said:
-            above = [Text(text, style="bold red" if bad else "") for text, bad in said]
-            self._console.print(Text("\n").join(above), soft_wrap=True)  # which draws the rows again, below
-        else:
-            self._live.refresh()
+        return lines
 
     def stop(self) -> None:
         """Remove the rows and show the cursor again."""
@@ -68,9 +71,8 @@ class Live:
         if row.until is not None:
             waiting = f"{max(0.0, row.until - now):>{_SECONDS - 2}.1f} s  until attempt {row.attempt}"
             return Text(self._fit(row.stage, [waiting]), style="yellow")
-        spent = now - row.began
-        done = amounts(extent_of(row.progress, row.partials), row.first, row.input_bytes, spent)
-        return Text(self._fit(row.stage, [f"{seconds(spent):>{_SECONDS}}", *done, *tried]))
+        spent = f"{seconds(now - row.began):>{_SECONDS}}"
+        return Text(self._fit(row.stage, [spent, *row.amounts(now), *tried]))
 
     def _hashing(self, hashing: Hashing) -> Text:
         amount = f"{size(hashing.done)} of {size(hashing.total)}"

@@ -1,4 +1,4 @@
-"""Standard output and error, written to without ever raising: a reader that went away, or a full disk, stops no run."""
+"""Standard output and error, written to without ever raising: a reader that is gone, or a full disk, stops no run."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Stream:
 
     def write(self, text: str) -> int:
         """Write all of `text` now, escaping what the encoding cannot hold, or note why it cannot be."""
-        self.pass_on(text.encode(self.encoding, "backslashreplace"))
+        self.pass_through(text.encode(self.encoding, "backslashreplace"))
         return len(text)
 
-    def pass_on(self, content: bytes) -> None:
+    def pass_through(self, content: bytes) -> None:
         """Write bytes as they are."""
         file = self.file
         if file is None:

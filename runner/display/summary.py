@@ -1,34 +1,87 @@
-"""How a run ended: a short text for people, one JSON object for programs."""
+"""How a run ended, and a stage that failed: text for people, JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.offline import offline_text
-from runner.display.words import seconds
+from runner.display.text import fault_text, listed, near_path, printable, seconds
+from runner.errors import EXIT_RETRYABLE, StateError
+from runner.record.files import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from runner.errors import Fault
     from runner.results import RunResult, StageResult
 
-_AFTER = "not started"  # though blocked by nothing that it needs
-_ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _AFTER, results.INTERRUPTED, results.SKIPPED)
+_NOT_STARTED = "not started"  # because the run stopped first, not because of what it needs
+_ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
+_STAGES_NAMED = 8  # of those that were not started
+_TAIL_LINES = 20
+_TAIL_BYTES = 4096
 
 
 def summary_text(result: RunResult) -> str:
     """Return the summary of a run and the head of the ledger."""
     needing, after = map(len, result.unstarted())
-    counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _AFTER: after}
+    counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _NOT_STARTED: after}
     if result.status == results.SUCCEEDED and counts[results.SKIPPED] == len(result.stages):
         text = f"nothing to do, {counts[results.SKIPPED]} up to date"
     else:
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         text += f" in {seconds(result.seconds)}"
     return f"{result.pipeline}: {text} (run {result.run_id})\n{offline_text(result)}ledger head: {result.head}\n"
+
+
+def unstarted_lines(result: RunResult) -> Iterator[str]:
+    """Yield which stages were never started, and why."""
+    needing, after = result.unstarted()
+    if needing:
+        yield f"blocked by what failed: {listed(needing, _STAGES_NAMED)}"
+    if after:
+        hint = " (-k starts what does not need it)" if result.status == results.FAILED else ""
+        event = "interrupt" if result.status == results.INTERRUPTED else "failure"
+        yield f"not started after the {event}: {listed(after, _STAGES_NAMED)}{hint}"
+
+
+def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> str:
+    """Return what happened to a failed stage, the tail of its log, and where to read on.
+
+    `log_command` is `offpipe log SPEC`, `tries` how many attempts the stage may have.
+    """
+    lines = [fault_text(result.fault)] if result.fault else []
+    code = result.attempts[-1].code if result.attempts and result.exit_code == EXIT_RETRYABLE else None
+    if code and tries == 1 and result.fault and not result.fault.hint:
+        lines.append(f"hint: {code} is retryable: set retry.attempts, or run again")
+    if result.log and result.attempts:
+        tail = list(log_tail(result.log))
+        lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")
+        lines += [f"    {line}" for line in tail]
+        if tail:  # of an empty log it would print nothing
+            lines.append(f"more: {log_command} {result.name}")
+    return "\n".join(lines)
+
+
+def log_tail(path: str) -> Iterator[str]:
+    """Yield the last lines of a log, at most 4 KiB, escaped so that they cannot move the cursor or change colours."""
+    try:
+        with open(open_regular(path), "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            start = max(0, size - _TAIL_BYTES)
+            log.seek(start)
+            lines = log.read(_TAIL_BYTES).split(b"\n")
+    except (OSError, StateError):  # a stage may have put anything in its place, a FIFO for one
+        return
+    if not lines[-1]:
+        lines.pop()
+    if start and len(lines) > 1:
+        del lines[0]  # its beginning is not among the bytes read
+    for line in lines[-_TAIL_LINES:]:
+        yield printable(line.removesuffix(b"\r").decode("utf-8", "backslashreplace"))
 
 
 def run_json(result: RunResult) -> str:
@@ -41,7 +94,7 @@ def run_json(result: RunResult) -> str:
         "seconds": round(result.seconds, 6),
         "ledgerHead": result.head,
         "isolation": result.isolation["level"],
-        "stages": {name: _stage(stage) for name, stage in result.stages.items()},
+        "stages": {name: _stage_json(stage) for name, stage in result.stages.items()},
     })  # fmt: skip
 
 
@@ -60,15 +113,14 @@ def json_text(value: object) -> str:
     return f"{json.dumps(value, indent=2)}\n"
 
 
-def _stage(stage: StageResult) -> dict[str, object]:
+def _stage_json(stage: StageResult) -> dict[str, object]:
+    outputs = stage.outputs.items()
     return {
         "status": stage.status,
         "key": stage.key,
         "seconds": round(stage.seconds, 6),
         "attempts": [attempt.as_metrics() for attempt in stage.attempts],
-        "outputs": {
-            name: {"path": made.path, "size": made.size, "sha256": made.sha256} for name, made in stage.outputs.items()
-        },
+        "outputs": {name: {"path": made.path, "size": made.size, "sha256": made.sha256} for name, made in outputs},
         "error": fault_json(stage.fault) if stage.fault else None,
         "log": stage.log,
     }

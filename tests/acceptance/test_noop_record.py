@@ -12,17 +12,18 @@ import time
 import zlib
 from pathlib import Path
 
+import noop_words as quick
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
 
-from runner import api, glance
-from runner import noop as quick
+from runner import api
+from runner import arguments as glance
 from runner.cli.parser import VERBS
 from runner.decide.plan import Skip
 from runner.errors import OffpipeError, StateError
-from runner.noop import MAGIC, SHORT_SPEC
+from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 
 PATIENCE = 20.0
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"
@@ -480,7 +481,7 @@ def test_a_spec_whose_name_is_as_long_as_can_be_has_one(tmp_path, length):
 def forged(bench, number, field):
     """Put another field into the record, with a right checksum."""
     path = bench.root / ".offpipe/noop-spec.json"
-    conditions = quick.conditions_now(str(bench.spec), None)
+    conditions = conditions_now(str(bench.spec), None)
     start = len(MAGIC) + len(conditions) + 8
     fields = path.read_bytes()[start:].split(b"\0")
     fields[number] = field

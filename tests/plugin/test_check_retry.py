@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from checked_stage import SLOW, CheckedStage
 
-from runner.cli import main
+from runner.cli.main import main
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from spec_project import COPY, SpecProject, ids
 
-from runner.cli import main
+from runner.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -51,9 +51,9 @@ class ForkedRuns:
 
 
 def serve() -> None:
-    from runner import cli
+    import runner.cli.main as cli
     from runner.api import preload, running  # noqa: F401 - what a run imports is there before the first fork
-    from runner.cli import verbs  # noqa: F401
+    from runner.cli import commands  # noqa: F401
 
     preload.preload(SimpleNamespace(stages=()), durable=True, recovers=True)
     log = os.memfd_create("log")

@@ -9,7 +9,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.cli import main
+from runner.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from pipeline_bench import PipelineBench, shell
 
 RUNS = """
 import atexit, sys
-from runner.cli import main
+from runner.cli.main import main
 from runner.executor.loop import Executor
 
 imported, execute = [], Executor.execute

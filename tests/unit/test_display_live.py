@@ -1,4 +1,4 @@
-"""The live display, on pseudo-terminals, and what a run does when the terminal breaks."""
+"""The live display, on pseudo-terminals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import termios
 from pathlib import Path
 
 import pytest
-
-from runner.display.progress import Reporter
-from runner.display.streams import STDERR, Stream
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
@@ -106,29 +103,3 @@ def test_a_terminal_that_goes_away_stops_no_run(spec) -> None:
     os.close(terminal.master)
     assert terminal.go_on().startswith("demo: 1 succeeded in ")
     assert (spec.parent / "out.bin").stat().st_size == 700_000
-
-
-def test_what_breaks_rich_leaves_plain_lines(monkeypatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "rich.live", None)
-    monkeypatch.delitem(sys.modules, "runner.display.live", raising=False)
-    reporter = Reporter(Stream(STDERR), "offpipe log p.json", quiet=False, verbose=False, live=True)
-    reporter.redraw()
-    reporter.line("still said")
-    assert capsys.readouterr().err == "still said\n" and reporter.interval is None
-
-
-def test_who_holds_the_lock_is_said_while_it_is_waited_for(capsys) -> None:
-    holder = {"pid": 12, "host": "here", "run": "r", "since": "2026-01-01T00:00:00Z"}
-    Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=False).waiting(holder)
-    assert capsys.readouterr().err == "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
-
-
-def test_hashing_is_shown_once_it_takes_long(capsys) -> None:
-    now = [0.0]
-    reporter = Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=True, clock=lambda: now[0])
-    drawn = []
-    reporter.redraw = lambda: drawn.append((reporter.view.hashing.path, reporter.view.hashing.done))  # type: ignore[method-assign]
-    for step in range(8):
-        now[0] = step * 0.1
-        reporter.hashed("big", 800, 100)
-    assert drawn[0] == ("big", 600) and len(drawn) <= 3

@@ -56,7 +56,9 @@ def test_less_is_one_and_says_why() -> None:
     (unnamed,) = isolation_warnings({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
     assert "attempts are refused, but cannot be named" in unnamed
     (guessed,) = isolation_warnings({**KERNEL, "processes": "by parents and sessions: RLIMIT_RTTIME is at most 5 here"})
-    assert "may be laid to another: told by parents and sessions: RLIMIT_RTTIME" in guessed
+    assert (
+        "may be recorded for another stage: processes are matched to stages by parents and sessions: RLIMIT" in guessed
+    )
     assert list(isolation_warnings({**KERNEL, "processes": "by tags"})) == []
     (writable,) = isolation_warnings({**KERNEL, "kernelSettings": "writable: mount_setattr failed: ENOSYS"})
     assert "stages can change" in writable and "ENOSYS" in writable

@@ -16,7 +16,7 @@ def test_text_that_the_encoding_cannot_hold_is_escaped(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     stream = Stream(STDOUT)
     stream.write("é \udce9 漢\n")
-    stream.pass_on(b"raw\n")
+    stream.pass_through(b"raw\n")
     assert (raw.getvalue(), stream.failure) == (b"\\xe9 \\udce9 \\u6f22\nraw\n", None)
 
 

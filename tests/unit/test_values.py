@@ -88,7 +88,7 @@ def test_they_are_shown_copied_and_pickled():
 
 
 def test_a_run_loads_no_dataclasses():
-    loads = "import runner.cli.verbs, runner.api.running, runner.api.preload as p, sys"
+    loads = "import runner.cli.commands, runner.api.running, runner.api.preload as p, sys"
     loads += ", types; p.preload(types.SimpleNamespace(stages=()), durable=True, recovers=True)"
     said = subprocess.run(
         [sys.executable, "-c", f"{loads}; print(*sys.modules)"], capture_output=True, text=True, check=True

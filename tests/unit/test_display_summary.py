@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.display.failure import failure_text, log_tail
+from runner.display.summary import failure_text, log_tail
 from runner.errors import Fault
 from runner.results import FAILED, AttemptResult, StageResult
 
@@ -42,5 +42,5 @@ def test_the_block_says_what_where_and_how_to_look_further(tmp_path, monkeypatch
     result.log = str(tmp_path / "s.1.log")
     assert failure_text(result, "offpipe log 'a b.json'") == (
         "error: stage s: failed with exit 3\nhint: look\nlog: s.1.log\n    no such table\n"
-        "more: offpipe log 'a b.json' s\n"
+        "more: offpipe log 'a b.json' s"
     )

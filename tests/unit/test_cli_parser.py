@@ -1,9 +1,8 @@
-"""The edge of the program: what every invocation promises, whatever the verb."""
+"""From the words of the command line to a verb, its spec and its options."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,11 +21,6 @@ def offpipe(*words, cwd=ROOT, **options):
     return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, text=True, timeout=60, check=False, **options)
 
 
-def python(program, *words):
-    command = [sys.executable, "-c", program, *words]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
-
-
 @pytest.fixture
 def spec(tmp_path):
     (tmp_path / "in.txt").write_text("b\na\n")
@@ -35,36 +29,6 @@ def spec(tmp_path):
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
     return path
-
-
-# ---- help, version, words --------------------------------------------------------------------------------------------
-
-
-def test_version_and_help_load_nothing_that_runs_pipelines() -> None:
-    program = (
-        "import sys; from runner.cli import main; main(sys.argv[1:]);"
-        "print(*sorted(sys.modules), sep='\\n', file=sys.stderr)"
-    )
-    for words in (["--version"], ["--help"], ["run", "--help"]):
-        loaded = set(python(program, *words).stderr.split())
-        assert not {"runner.api", "runner.spec", "runner.decide", "rich", "pluggy", "filelock"} & loaded
-
-
-def test_version_and_help_load_no_parser_of_options() -> None:
-    program = (
-        "import sys; from runner.__main__ import main; before = set(sys.modules) - {'runner.cli'};"
-        "code = main(); print(*sorted(set(sys.modules) - before), sep='\\n', file=sys.stderr); sys.exit(code)"
-    )
-    ours = {f"runner.{name}" for name in ("cli", "cli.help", "cli.table", "display", "display.streams", "errors")}
-    for word in ("--version", "--help"):
-        shown = python(program, word)
-        assert shown.returncode == 0 and shown.stdout
-        assert set(shown.stderr.split()) - ours <= {"errno"}
-
-
-def test_version_is_one_line() -> None:
-    shown = offpipe("--version")
-    assert re.fullmatch(r"offpipe \d+\.\d+\.\d+\n", shown.stdout) and shown.returncode == 0
 
 
 @pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS)], ids=lambda words: "".join(words) or "all")
@@ -77,7 +41,7 @@ def test_help_fits_into_80_columns_and_names_only_what_is_there(words) -> None:
 
 def test_help_lists_every_verb() -> None:
     shown = offpipe("--help").stdout
-    assert [verb for verb in VERBS if not re.search(rf"^  {verb}\b", shown, re.MULTILINE)] == []
+    assert [verb for verb in VERBS if not re.search(rf"^ +{verb} ", shown, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("option", ["--work", "--dry", "--par", "--keep", "--js"])
@@ -212,113 +176,6 @@ def test_no_run_is_called_like_the_list_of_all_runs(words, run_id, spec) -> None
 def test_values_that_make_no_sense_are_refused(option, spec) -> None:
     shown = offpipe("run", spec, option)
     assert shown.returncode == 2 and shown.stderr.startswith(f"error: argument {'-j/' if 'jobs' in option else ''}--")
-
-
-# ---- streams ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_run_does_its_work_with_closed_streams(closed, spec) -> None:
-    command = f'"$0" -m runner "$1" {closed}'
-    shown = subprocess.run(
-        ["sh", "-c", command, sys.executable, spec], cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert shown.returncode == 0
-    assert (spec.parent / "out.txt").read_text() == "a\nb\n"
-    recorded = [
-        path for path in spec.parent.rglob("*") if path.is_file() and path.suffix in {".jsonl", ".log", ".json"}
-    ]
-    assert [path for path in recorded if b"started (attempt" in path.read_bytes()] == []
-
-
-def test_a_run_does_its_work_with_full_streams(spec) -> None:
-    with open("/dev/full", "w", encoding="ascii") as full:
-        assert offpipe(spec, stdout=full, stderr=full).returncode == 0
-    assert (spec.parent / "out.txt").read_text() == "a\nb\n"
-
-
-@pytest.mark.parametrize(
-    "words", [["plan"], ["status"], ["graph"], ["validate"], ["schema"], ["--help"], ["--version"]]
-)
-def test_results_that_could_not_be_written_are_an_error(words, spec) -> None:
-    with open("/dev/full", "w", encoding="ascii") as full:
-        shown = offpipe(*words, *([spec] if words[0] in {"plan", "status", "graph", "validate"} else []), stdout=full)
-    assert shown.returncode == 74
-    assert "standard output: cannot write the results: ENOSPC (No space left on device)" in shown.stderr
-    assert "Traceback" not in shown.stderr and "Exception" not in shown.stderr
-
-
-def test_closed_stdout_of_a_read_verb_is_an_error_that_names_it(spec) -> None:
-    command = '"$0" -m runner plan "$1" >&-'
-    shown = subprocess.run(
-        ["sh", "-c", command, sys.executable, spec], cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert shown.returncode == 74 and b"EBADF" in shown.stderr
-
-
-@pytest.mark.parametrize("words", [["graph"], ["--help"], ["plan", "--json"]])
-def test_a_reader_that_has_enough_ends_it_quietly(words, tmp_path) -> None:
-    stages = [{"name": f"s{n}", "command": ["true"], "outputs": {"o": f"out/{n}"}} for n in range(3000)]
-    spec = tmp_path / "p.json"
-    spec.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    try:
-        shown = offpipe(*words, *([] if words == ["--help"] else [spec]), stdout=write_end)
-    finally:
-        os.close(write_end)
-    assert (shown.returncode, shown.stderr) == (0, "")
-
-
-# ---- errors ----------------------------------------------------------------------------------------------------------
-
-
-RAISING = (
-    "import sys; from runner.cli import main, verbs\n"
-    "def raising(*_): raise {error}\n"
-    "verbs.validate = raising; sys.exit(main(sys.argv[1:]))"
-)
-
-
-def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_when_asked() -> None:
-    program = RAISING.format(error="ValueError('odd')").replace("validate", "plan")
-    shown = python(program, "plan", "x.json")
-    assert shown.returncode == 70
-    assert shown.stderr.startswith("error: internal error: ValueError: odd\nhint: this is a bug: please report it")
-    assert "Traceback" not in shown.stderr
-    assert "Traceback" in python(program, "plan", "x.json", "-v").stderr
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "said"),
-    [
-        ("KeyboardInterrupt", 130, "error: interrupted\n"),
-        ("OSError(28, 'x', 'some/file')", 74, "error: some/file: ENOSPC (No space left on device)\n"),
-        ("MemoryError", 74, "error: out of memory\n"),
-        (
-            'RuntimeError("can\'t start new thread")',
-            74,
-            "error: cannot start a thread: EAGAIN (Resource temporarily unavailable)\n",
-        ),
-        ("RecursionError('deep')", 70, "error: internal error: RecursionError: deep\n"),
-    ],
-)
-def test_whatever_is_raised_ends_in_words(error, code, said) -> None:
-    shown = python(RAISING.format(error=error), "validate", "x.json")
-    assert shown.returncode == code and shown.stderr.startswith(said) and "Traceback" not in shown.stderr
-
-
-def test_errors_come_as_json_too_when_asked(tmp_path) -> None:
-    for words in (["run", tmp_path / "no.json", "--json"], ["run", "x", "--json", "--nonsense"]):
-        shown = offpipe(*words)
-        said = json.loads(shown.stdout)
-        assert (shown.returncode, said["status"], said["exitCode"]) == (2, "error", 2)
-        assert set(said["errors"][0]) == {"where", "what", "hint"} and shown.stderr.startswith("error: ")
-
-
-def test_names_in_errors_cannot_play_with_the_terminal(tmp_path) -> None:
-    shown = offpipe("run", tmp_path / "a\x1b[31mb.json")
-    assert shown.returncode == 2 and "\x1b" not in shown.stderr and "a\\x1b[31mb.json" in shown.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The verbs, on small real pipelines."""
+"""The verbs, on small real pipelines, and `--param STAGE.KEY=JSON`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from runner.cli.commands import read_params
+from runner.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
@@ -320,3 +323,72 @@ def test_a_workspace_takes_all_that_is_written(pipeline) -> None:
     for words in (["run"], ["status", "--exit-code"], ["explain", "count"], ["log", "count"], ["clean"]):
         assert pipeline(*words, "--workspace", "elsewhere").returncode == 0
     assert sorted(path.name for path in pipeline.directory.iterdir()) == ["elsewhere", "in.txt", "p.json"]
+
+
+# ---- --param --------------------------------------------------------------------------------------------------------
+
+
+NAMES = ("a", "a.b", "clean", "clean.up")
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "p.json"
+    stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in NAMES]
+    path.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "key"),
+    [("a.b.k", "a.b", "k"), ("a.x.k", "a", "x.k"), ("a.b", "a", "b"), ("a.b.k.l", "a.b", "k.l")],
+)
+def test_the_longest_stage_name_that_fits_counts(name, stage, key, spec) -> None:
+    assert read_params([f"{name}=1"], spec, None) == {stage: {key: 1}}
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ('"x=y"', "x=y"), ("[1, 2.5]", [1, 2.5]), ("null", None)])
+def test_values_are_json(text, value, spec) -> None:
+    assert read_params([f"a.k={text}"], spec, None) == {"a": {"k": value}}
+
+
+@pytest.mark.parametrize("text", ["fast", "", "NaN", '{"a": 1, "a": 2}', "1 2", "'x'", "[" * 100_000])
+def test_values_are_read_as_strictly_as_a_spec(text, spec) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_params([f"a.k={text}"], spec, None)
+    assert caught.value.faults[0].where == "--param a.k"
+
+
+def test_text_without_quotes_is_answered_with_the_quotes(spec) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_params(["a.k=fast"], spec, None)
+    assert caught.value.faults[0].hint.endswith("""--param 'a.k="fast"'""")
+
+
+def test_several_overrides_gather_by_stage(spec) -> None:
+    texts = ["clean.up.mode=1", "clean.mode=2", "clean.other=3"]
+    assert read_params(texts, spec, None) == {"clean.up": {"mode": 1}, "clean": {"mode": 2, "other": 3}}
+
+
+def test_an_unknown_stage_is_answered_with_the_nearest(spec) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_params(["clen.mode=1"], spec, None)
+    assert (caught.value.faults[0].what, caught.value.faults[0].hint) == (
+        'no stage named "clen"',
+        'did you mean "clean"?',
+    )
+
+
+def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> None:
+    names = ["e", "b", "h", "a", "g", "c", "f", "d"]  # in a set, their order would change from process to process
+    stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in names]
+    (tmp_path / "p.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
+    with pytest.raises(UsageError) as caught:
+        read_params(["xyzzy.mode=1"], str(tmp_path / "p.json"), None)
+    assert caught.value.faults[0].hint == "known: " + ", ".join(names)
+
+
+@pytest.mark.parametrize("text", ["clean", "clean=1", "clean.mode", ".mode=1", "clean.=1", ""])
+def test_what_is_not_written_so_is_refused(text, spec) -> None:
+    with pytest.raises(UsageError, match=r"is not STAGE\.KEY=JSON"):
+        read_params([text], spec, None)

@@ -1,11 +1,11 @@
-"""Reasons in words."""
+"""Reasons, and the values in them, in words."""
 
 from __future__ import annotations
 
 import pytest
 
 from runner.decide.plan import Reason
-from runner.display.reasons import reason_text, reasons_line
+from runner.display.plan_text import _value_text, reason_text, reasons_line
 
 OLD, NEW = "3f2a91bc" * 8, "88bc01d2" * 8
 
@@ -47,3 +47,10 @@ def test_a_line_has_three_reasons_and_counts_the_rest() -> None:
     reasons = [Reason("params", str(n), 0, 1) for n in range(5)]
     assert reasons_line(reasons, full=False) == "params.0: 0 -> 1; params.1: 0 -> 1; params.2: 0 -> 1; and 2 more"
     assert reasons_line(reasons, full=True).count(";") == 4
+
+
+def test_digests_and_long_values_are_shortened_unless_asked_in_full() -> None:
+    assert _value_text("3f2a91bc" * 8, full=False) == "3f2a91bc.."
+    assert _value_text("3f2a91bc" * 8, full=True) == "3f2a91bc" * 8
+    assert _value_text(["x" * 100], full=False).endswith("...")
+    assert _value_text(None, full=False) == "none"

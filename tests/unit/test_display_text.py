@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.display.words import counted, fault_text, printable, seconds, size, value_text
+from runner.display.text import counted, fault_text, listed, printable, seconds, size
 from runner.errors import Fault
 
 
@@ -44,8 +44,6 @@ def test_the_place_of_a_fault_stays_on_its_line() -> None:
     assert shown == "error: /a\\nerror: b\\x1b[2J: is odd\n  and so is this\nhint: look\nthere"
 
 
-def test_digests_and_long_values_are_shortened_unless_asked_in_full() -> None:
-    assert value_text("3f2a91bc" * 8, full=False) == "3f2a91bc.."
-    assert value_text("3f2a91bc" * 8, full=True) == "3f2a91bc" * 8
-    assert value_text(["x" * 100], full=False).endswith("...")
-    assert value_text(None, full=False) == "none"
+def test_a_long_list_ends_with_how_many_more_there_are() -> None:
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed([str(number) for number in range(2_000)], 2, "; ") == "0; 1; and 1,998 more"

@@ -1,16 +1,12 @@
-"""How values are spelled for people: times, sizes, counts, digests, and text that cannot play with a terminal."""
+"""Text for people: times, sizes, counts, faults, and nothing that could change what a terminal does."""
 
 from __future__ import annotations
 
-import json
 import os
-import time
 
 from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
-_DIGEST = 64
-_LONGEST = 60
 
 
 def printable(text: str) -> str:
@@ -31,7 +27,7 @@ def fault_text(fault: Fault) -> str:
 
 
 def warning_text(fault: Fault) -> str:
-    """Return the line that tells of something that stops nothing, and one for its hint."""
+    """Return the line of a warning, and one for its hint."""
     hint = f"\nhint: {printable(fault.hint)}" if fault.hint else ""
     return f"warning: {printable(fault.where)}: {printable(fault.what)}{hint}"
 
@@ -64,37 +60,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
-def is_digest(value: object) -> bool:
-    """Whether a value is a SHA-256 in hex."""
-    return isinstance(value, str) and len(value) == _DIGEST and not set(value) - set("0123456789abcdef")
-
-
-def value_text(value: object, *, full: bool) -> str:
-    """Return a value of a spec or marker as it reads in a sentence; not `full`: digests by 8 digits, the rest cut."""
-    if value is None:
-        return "none"
-    if is_digest(value):
-        return str(value) if full else f"{str(value)[:8]}.."
-    text = printable(value) if isinstance(value, str) else as_json(value)
-    return text if full or len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def time_text(value: object) -> object:
-    """Return nanoseconds since 1970, as digits, in ISO 8601 with all of the fraction; anything else as it is."""
-    try:
-        whole, fraction = divmod(int(str(value)), 1_000_000_000)
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{fraction:09}Z"
-    except (ValueError, OverflowError, OSError):
-        return value
-
-
-def as_json(value: object) -> str:
-    """Return a value as one line of JSON in ASCII."""
-    return json.dumps(value, sort_keys=True)
+def listed(texts: list[str], most: int, separator: str = ", ") -> str:
+    """Return the first texts on one line, at most so many, and how many more there are."""
+    more = f"{separator.rstrip()} and {len(texts) - most:,} more"
+    return separator.join(texts[:most]) + (more if len(texts) > most else "")
 
 
 def near_path(path: str) -> str:
-    """Return a path as it is shortest from the current directory, made printable."""
+    """Return the shorter of a path and the way to it from the current directory, made printable."""
     try:
         relative = os.path.relpath(path)
     except OSError:  # the current directory was removed

@@ -1,0 +1,114 @@
+"""The edge of the program: finds the function of a verb, and turns every error into words and an exit code.
+
+Parser and verbs are imported when they are needed: `--version` loads neither, and a plain command line no parser.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from runner.arguments import HelpRequested
+from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
+from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.arguments import Arguments
+
+_INTERRUPTED = 130
+_NO_ROOM = "failed to map segment from shared object"  # as the loader of the system says it
+_REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
+
+
+def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
+    """Do what the command line asks for and return the exit code.
+
+    `argv` is the command line without the program's name, `arguments` what it asks for, if that is known already.
+    """
+    hold_descriptors()
+    words = list(sys.argv[1:] if argv is None else argv)
+    stdout, stderr = Stream(STDOUT), Stream(STDERR)
+    try:
+        arguments = arguments or _read(words)
+        code = _perform(arguments, stdout, stderr)
+    except HelpRequested as requested:
+        code = EXIT_OK
+        stdout.write(str(requested))
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
+        as_json = arguments.json if arguments else "--json" in words
+        return report(error, stdout if as_json else None, trace=arguments is not None and arguments.verbose)
+    if arguments and arguments.verb == "run":
+        return code  # what was done is done, even if nobody could read the results
+    return _check_results(stdout, stderr, code)
+
+
+def _read(words: list[str]) -> Arguments:
+    if words[:1] == ["--version"]:
+        from runner import __version__
+
+        raise HelpRequested(f"offpipe {__version__}\n")
+    from runner.cli.parser import parse
+
+    return parse(words)
+
+
+def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
+    from runner.cli import commands
+
+    code: int = getattr(commands, arguments.verb)(arguments, stdout, stderr)
+    return code
+
+
+def report(error: BaseException, stdout: Stream | None = None, *, trace: bool = False) -> int:
+    """Write what went wrong to stderr, and as JSON to stdout if given; return the exit code."""
+    from runner.display.text import fault_text
+
+    stderr = Stream(STDERR)
+    code, faults = _judge(error)
+    stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
+    if code == EXIT_INTERNAL and trace:
+        import traceback
+
+        stderr.write("".join(traceback.format_exception(error)))
+    if stdout is not None:
+        from runner.display.summary import error_json
+
+        stdout.write(error_json(code, faults))
+    return code
+
+
+def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
+    """Return the exit code of a verb whose results are its purpose; a reader that has had enough is no error."""
+    if stdout.failure in {None, errno.EPIPE}:
+        return code
+    reason = _errno_text(OSError(stdout.failure, None))
+    stderr.write(f"{Fault('standard output', f'cannot write the results: {reason}')}\n")
+    return EXIT_STATE
+
+
+def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
+    """Return the exit code of an error, and what to say about it."""
+    if isinstance(error, OffpipeError):
+        return error.exit_code, error.faults
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED, (Fault("", "interrupted"),)
+    if isinstance(error, OSError):
+        return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
+    if isinstance(error, MemoryError):
+        return EXIT_STATE, (Fault("", "out of memory"),)
+    if isinstance(error, ImportError) and _NO_ROOM in str(error):
+        return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # how Python words this EAGAIN
+        return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)
+
+
+def _errno_text(error: OSError) -> str:
+    if error.errno is None:
+        return str(error)
+    return f"{errno.errorcode.get(error.errno, 'error')} ({os.strerror(error.errno)})"

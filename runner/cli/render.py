@@ -1,0 +1,240 @@
+"""What `status`, `verify` and `graph` print, for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.decide.plan import Plan, Skip
+from runner.display.plan_text import decisions_json, outgrown_text, plan_lines
+from runner.display.summary import fault_json
+from runner.display.text import counted, printable
+from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
+from runner.record.events import CLOSED, NOOP
+from runner.record.locks import describe
+from runner.results import network_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runner.api.history import Part, Refused
+    from runner.api.reading import Incomplete, Status
+    from runner.api.verifying import Verified
+    from runner.decide.plan import Decision
+    from runner.spec.graph import Graph
+
+_MOST_LINES = 20  # about what went wrong in the last run
+_VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
+
+
+def status_lines(status: Status) -> Iterator[str]:
+    """Yield what is known, most important first."""
+    planned = status.planned
+    decisions = planned.plan.decisions
+    pending: dict[str, Decision] = {
+        name: decision for name, decision in decisions.items() if not isinstance(decision, Skip)
+    }
+    if pending:
+        state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
+    elif status.open_runs and status.holder is None:
+        state = "every stage is up to date, but a run is open; the next run has only to end it"
+    else:
+        state = "everything is up to date"
+    yield f"{planned.graph.spec.name}: {state}\n"
+    yield from _run_lines(status)
+    width = max((len(left.stage) for left in status.incomplete), default=0)
+    for left in status.incomplete:
+        yield f"{left.stage:<{width}}  {_checkpoint_text(left)}\n"
+    if pending:
+        yield "pending:\n"
+        shown = planned._replace(plan=Plan(pending, ()), fits={})  # whose checkpoints are listed above
+        yield from (f"  {line}" for line in plan_lines(shown, full=False))
+    for path in status.undeclared:
+        yield f"no stage makes it any more: {printable(path)}\n"
+
+
+def _run_lines(status: Status) -> Iterator[str]:
+    """Yield what is known of earlier runs, and of the run that is at work."""
+    last, success = status.last_run, status.last_success
+    if last is None:
+        yield "last run: none yet\n"
+    else:
+        level = _level(status)
+        guard = f", offline guard: {printable(level)}" if level else ""
+        ended = f", ended {status.part.ended}" if status.part.ended else ""
+        began = status.part.began or status.last_time
+        yield f"last run: {printable(last)}, {_ending(status)}, began {began}{ended}{guard}\n"
+    yield from (f"  {line}\n" for line in _trouble(status.part))
+    if success and success[0] != last:
+        yield f"last success: {success[0]}, ended {success[1]}\n"
+    elif last and not success:
+        yield "last success: none yet\n"
+    if status.holder is not None:
+        yield f"running now: {printable(describe(status.holder))}\n"
+        for stage, (attempt, since) in status.working.items():
+            yield f"  {stage}  attempt {attempt}, since {since}\n"
+    elif status.open_runs:
+        yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
+
+
+def _trouble(part: Part) -> Iterator[str]:
+    """Yield what went wrong in the last run: a line a stage, as many as fit on a page."""
+    lines = [f"{stage}  failed: {printable(why)}" for stage, why in part.failed.items()]
+    lines += [f"{stage}  interrupted" for stage in part.interrupted]
+    for refused in part.refused:
+        then = "which failed the stage" if refused.action == "fail" else "on record"
+        program = printable(network_text([refused.calls]))
+        lines.append(f"{refused.stage}  was refused a network: {program}, {then}")
+    yield from lines[:_MOST_LINES]
+    if len(lines) > _MOST_LINES:
+        yield f"and {len(lines) - _MOST_LINES:,} more"
+    if part.unstarted:
+        yield f"{counted(len(part.unstarted), 'stage')} not started"
+
+
+def _checkpoint_text(left: Incomplete) -> str:
+    if left.fits is False:
+        return outgrown_text(left.line_offset, left.byte_offset)
+    if left.line_offset is not None:
+        return f"incomplete, {counted(left.line_offset, 'line')}"
+    return f"incomplete, {'at a checkpoint' if left.byte_offset is None else counted(left.byte_offset, 'byte')}"
+
+
+def _level(status: Status) -> str | None:
+    """Return how well the last run's stages were kept offline; None if it started none, or was killed."""
+    isolation = status.metrics.get("isolation")
+    return str(isolation["level"]) if isinstance(isolation, dict) and "level" in isolation else None
+
+
+def _ending(status: Status) -> str:
+    """Return how the last run ended; a run that was killed left neither a closing record nor metrics."""
+    endings = {NOOP: "nothing to do", CLOSED: "succeeded"}
+    if status.last_event in endings:
+        return endings[status.last_event]
+    return "running" if status.is_running else printable(str(status.metrics.get("status", "did not end")))
+
+
+def status_json(status: Status) -> dict[str, object]:
+    """Return the status as a JSON value."""
+    planned, part = status.planned, status.part
+    last = {
+        "run": status.last_run,
+        "status": _ending(status),
+        "time": status.last_time,
+        "isolation": _level(status),
+        "began": part.began,
+        "ended": part.ended,
+        "failed": part.failed,
+        "unstarted": part.unstarted,
+        "interrupted": part.interrupted,
+        "networkRefused": [_refused_json(refused) for refused in part.refused],
+    }
+    return {
+        "pipeline": planned.graph.spec.name,
+        "pending": status.is_pending,
+        "lastRun": last if status.last_run else None,
+        "lastSuccess": dict(zip(("run", "time"), status.last_success, strict=True)) if status.last_success else None,
+        "openRuns": list(status.open_runs),
+        "lock": status.holder,
+        "working": [
+            {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
+        ],
+        "incomplete": [
+            {"stage": left.stage, "lineOffset": left.line_offset, "byteOffset": left.byte_offset, "fits": left.fits}
+            for left in status.incomplete
+        ],
+        "stages": decisions_json(planned),
+        "undeclared": list(status.undeclared),
+        "faults": [fault_json(fault) for fault in planned.plan.faults],
+    }
+
+
+def _refused_json(refused: Refused) -> dict[str, object]:
+    calls = refused.calls
+    return {
+        "stage": refused.stage, "program": calls.program, "family": calls.family, "count": calls.calls,
+        "action": refused.action,
+    }  # fmt: skip
+
+
+def verified_lines(verified: Verified) -> Iterator[str]:
+    """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then what is incomplete, then a summary."""
+    for damage in verified.damage:
+        yield f"{printable(damage.place)}: {printable(damage.what)}\n"
+    if verified.hidden:
+        yield f"and {counted(verified.hidden, 'more fault')} of files with very many\n"
+    for words, remarks in (("incomplete", verified.incomplete), ("note", verified.notes)):
+        for remark in remarks:
+            yield f"{words}: {printable(remark.file)}: {printable(remark.what)}\n"
+    yield f"{printable(verified.pipeline or verified.directory)}: {_verdict(verified)}\n"
+    if verified.head:
+        yield f"ledger head: {verified.head}\n"
+
+
+def _verdict(verified: Verified) -> str:
+    if verified.head is None and not verified.damage:
+        return "no run yet"
+    checked = f"{counted(verified.runs, 'run')}, {counted(verified.records, 'record')}"
+    if verified.outputs is not None:
+        checked += f", {counted(verified.outputs, 'output')}"
+    if verified.keyed_from is not None:
+        since = "" if verified.keyed_from == 1 else f" from line {verified.keyed_from} of the ledger on"
+        checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
+    faults = len(verified.damage) + verified.hidden
+    verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
+    return f"{verdict} ({checked})"
+
+
+def verified_json(verified: Verified) -> dict[str, object]:
+    """Return what was found as a JSON value."""
+    return {
+        "status": _VERDICTS[verified.exit_code],
+        "exitCode": verified.exit_code,
+        "directory": verified.directory,
+        "pipeline": verified.pipeline,
+        "ledgerHead": verified.head,
+        "expectedHeadLine": verified.expected_line,
+        "keyId": verified.key_id,
+        "keyedFrom": verified.keyed_from,
+        "runs": verified.runs,
+        "records": verified.records,
+        "outputs": verified.outputs,
+        "damage": [damage._asdict() for damage in verified.damage],
+        "moreDamage": verified.hidden,
+        "incomplete": [remark._asdict() for remark in verified.incomplete],
+        "notes": [remark._asdict() for remark in verified.notes],
+    }
+
+
+def graph_text(graph: Graph) -> Iterator[str]:
+    """Yield a line a stage, in order: its name and what it needs."""
+    width = max((len(stage.name) for stage in graph.order if graph.upstream[stage.name]), default=0)
+    for stage in graph.order:
+        upstream = graph.upstream[stage.name]
+        yield f"{stage.name:<{width}}  <- {', '.join(upstream)}\n" if upstream else f"{stage.name}\n"
+
+
+def graph_mermaid(graph: Graph) -> Iterator[str]:
+    """Yield a Mermaid flowchart. Stages are numbered in it, because names such as `end` are words of Mermaid."""
+    yield "flowchart TD\n"
+    numbers = {stage.name: f"s{stage.index}" for stage in graph.order}
+    for stage in graph.order:
+        yield f'  {numbers[stage.name]}["{stage.name}"]\n'
+    for stage in graph.order:
+        for needed in graph.upstream[stage.name]:
+            yield f"  {numbers[needed]} --> {numbers[stage.name]}\n"
+
+
+def graph_dot(graph: Graph) -> Iterator[str]:
+    """Yield a DOT digraph. Names of stages hold no quote or backslash, so quoting them is enough."""
+    yield f'digraph "{graph.spec.name}" {{\n  rankdir=TB;\n  node [shape=box];\n'
+    for stage in graph.order:
+        yield f'  "{stage.name}";\n'
+    for stage in graph.order:
+        for needed in graph.upstream[stage.name]:
+            yield f'  "{needed}" -> "{stage.name}";\n'
+    yield "}\n"
+
+
+GRAPHS: dict[str, Callable[[Graph], Iterator[str]]] = {
+    "text": graph_text, "mermaid": graph_mermaid, "dot": graph_dot,
+}  # fmt: skip

@@ -1,0 +1,223 @@
+"""Plans, the reasons in them, and the explanation of one stage, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from runner.decide.plan import AGAIN, MODIFIED, Blocked, Depends, Run
+from runner.display.summary import fault_json
+from runner.display.text import counted, listed, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from runner.api.reading import Explained, Planned
+    from runner.decide.plan import Decision
+    from runner.record.markers import Marker
+
+    Reason = Sequence[object]  # component, what, old, new: of a plan, or from a marker
+
+_NAME_COLUMN = 40
+_REASONS_SHOWN = 3
+_LONGEST_VALUE = 60
+_DIGEST = 64
+
+
+def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
+    """Yield a line a stage: its name, the decision, why, how it failed last, and what becomes of its checkpoint."""
+    decisions = planned.plan.decisions
+    width = min(_NAME_COLUMN, max((len(name) for name in decisions), default=0))
+    for name, decision in decisions.items():
+        why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
+        yield f"{name:<{width}}  {_word(decision):<7}  {why}".rstrip() + "\n"
+
+
+def plan_json(planned: Planned) -> dict[str, object]:
+    """Return the plan as a JSON value."""
+    return {
+        "pipeline": planned.graph.spec.name,
+        "stages": decisions_json(planned),
+        "faults": [fault_json(fault) for fault in planned.plan.faults],
+    }
+
+
+def decisions_json(planned: Planned) -> list[dict[str, object]]:
+    """Return the decisions as JSON values, in order."""
+    shown: list[dict[str, object]] = []
+    for name, decision in planned.plan.decisions.items():
+        value: dict[str, object] = {"stage": name, "decision": _word(decision)}
+        if isinstance(decision, Run):
+            value["reasons"] = [reason._asdict() for reason in decision.reasons]
+        elif isinstance(decision, Depends):
+            value["upstream"] = list(decision.upstream)
+        elif isinstance(decision, Blocked):
+            value["by"] = list(decision.by)
+        else:
+            value["key"] = decision.key
+        if name in planned.failures:
+            value["lastFailure"] = planned.failures[name]._asdict()
+        shown.append(value)
+    return shown
+
+
+def explain_lines(explained: Explained) -> Iterator[str]:
+    """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
+    (stage, decision, marker, planned) = explained
+    if isinstance(decision, Run):
+        yield f"{stage.name}: must run\n"
+        yield from (f"  {reason_text(reason, full=True)}\n" for reason in decision.reasons)
+    elif isinstance(decision, Depends | Blocked):
+        yield f"{stage.name}: {_word(decision)}, {_why(decision, planned.plan.decisions, full=True)}\n"
+    else:
+        yield f"{stage.name}: up to date\n"
+    yield from (f"  {text}\n" for text in _history(planned, stage.name))
+    if marker is not None:
+        yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
+        yield from (f"  {reason_text(reason, full=True)}\n" for reason in marker.reasons)
+        yield f"key {marker.key}\n"
+        yield from _recorded(marker)
+
+
+def from_text(line_offset: int | None) -> str:
+    """Return where an attempt that has a checkpoint begins: `from line 1,200,000`."""
+    return f"from line {line_offset:,}" if line_offset else "from a checkpoint"
+
+
+def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
+    """Return what to say of a checkpoint whose key is not its stage's key any more."""
+    extent = ""
+    if line_offset is not None:
+        extent = f" of {counted(line_offset, 'line')}"
+    elif byte_offset is not None:
+        extent = f" of {counted(byte_offset, 'byte')}"
+    return f"checkpoint{extent} does not fit any more: it starts anew"
+
+
+def reasons_line(reasons: Sequence[Reason], *, full: bool) -> str:
+    """Return several reasons on one line; not `full`: the first three, and how many more."""
+    texts = [reason_text(reason, full=False) for reason in reasons]
+    return listed(texts, len(texts) if full else _REASONS_SHOWN, "; ")
+
+
+def reason_text(reason: Reason, *, full: bool) -> str:
+    """Return one difference: `params.mode: fast -> slow`, `code stages/helper.py: 3f2a91bc.. -> 88bc01d2..`."""
+    component, what, old, new = (*reason, None, None)[:4]
+    where = printable(str(what))
+    if component in {"marker", "forced", AGAIN}:
+        return where
+    if component == "outputs" and _is_digest(old):
+        if new is None:
+            return f"output {where}: missing, or of another kind"
+        changed = f"changed on disk, {_change(old, new, full=full)}" if _is_digest(new) else printable(str(new))
+        return f"output {where}: {changed}"
+    if component == "inputs":
+        where = f"input {where.partition(': ')[2]}"
+    elif component in {"code", "key"}:
+        where = f"{component} {where}"
+    else:
+        where = f"{component}.{where}" if what else str(component)
+    if component in {"inputs", "code"} and None in (old, new):
+        return f"{where}: {'new' if old is None else 'gone'}"
+    if component == "code" and what == MODIFIED:
+        old, new = _time_text(old), _time_text(new)
+    return f"{where}: {_change(old, new, full=full)}"
+
+
+def _word(decision: Decision) -> str:
+    """Return `run`, `skip`, `blocked` or `depends`."""
+    return type(decision).__name__.lower()
+
+
+def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -> str:
+    if isinstance(decision, Run):
+        return reasons_line(decision.reasons, full=full)
+    if isinstance(decision, Depends):
+        return f"on what {', '.join(decision.upstream)} will make"
+    if isinstance(decision, Blocked):
+        are_stages = all(name in decisions for name in decision.by)
+        return f"by {', '.join(decision.by)}" if are_stages else printable("; ".join(decision.by))
+    return ""
+
+
+def _history(planned: Planned, stage: str) -> Iterator[str]:
+    """Yield how a stage failed last, if it did, and what a run will do with its checkpoint."""
+    if stage in planned.failures:
+        run, _, why = planned.failures[stage]
+        yield f"failed in run {printable(run)}: {printable(why)}"
+    if stage in planned.fits:
+        progress = planned.checkpoints[stage]
+        fits = planned.fits[stage]
+        lines = progress.line_offset
+        yield f"goes on {from_text(lines)}" if fits else outgrown_text(lines, progress.byte_offset)
+
+
+def _recorded(marker: Marker) -> Iterator[str]:
+    """Yield what a stage was made of, as its marker has it."""
+    components = dict(marker.components)
+    inputs = components.pop("inputs", None)
+    if isinstance(inputs, dict) and inputs:
+        yield "inputs\n"
+        for name, files in inputs.items():
+            yield from (f"  {printable(f'{name}: {path}')}  {sha256}\n" for path, sha256 in files)
+    components.pop("outputs", None)
+    for component, value in components.items():
+        if isinstance(value, dict):
+            lines = list(_parts(component, value))
+            yield from [f"{component}\n", *lines] if lines else []
+        else:
+            yield f"{component} {_value_text(value, full=True)}\n"
+    yield "outputs\n"
+    for name, made in marker.outputs.items():
+        yield f"  {printable(f'{name}: {made.path}')}  {made.sha256}  {counted(made.size, 'byte')}\n"
+
+
+def _parts(component: str, value: Mapping[str, object]) -> Iterator[str]:
+    """Yield the parts of a component, a line each."""
+    for name, part in value.items():
+        if name == "absent" and isinstance(part, list):
+            yield from (f"  {printable(str(of))}  found nowhere: changes of it are not noticed\n" for of in part)
+        elif isinstance(part, dict) and component == "code":
+            prefix = "" if name == "files" else "package "
+            yield from (f"  {prefix}{printable(of)}  {_value_text(own, full=True)}\n" for of, own in part.items())
+        elif part not in (None, [], {}, "") or component == "params":
+            yield f"  {printable(name)}: {_value_text(part, full=True)}\n"
+
+
+def _change(old: object, new: object, *, full: bool) -> str:
+    """Return `old -> new`, spelled so that the two differ."""
+    before, after = _value_text(old, full=full), _value_text(new, full=full)
+    if before == after:
+        before, after = _value_text(old, full=True), _value_text(new, full=True)
+    if before == after:  # 1 and "1"
+        before, after = _as_json(old), _as_json(new)
+    return f"{before} -> {after}"
+
+
+def _value_text(value: object, *, full: bool) -> str:
+    """Return a value of a spec or marker as it reads in a sentence; not `full`: digests by 8 digits, the rest cut."""
+    if value is None:
+        return "none"
+    if _is_digest(value):
+        return str(value) if full else f"{str(value)[:8]}.."
+    text = printable(value) if isinstance(value, str) else _as_json(value)
+    return text if full or len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _is_digest(value: object) -> bool:
+    """Whether a value is a SHA-256 in hex."""
+    return isinstance(value, str) and len(value) == _DIGEST and not set(value) - set("0123456789abcdef")
+
+
+def _time_text(value: object) -> object:
+    """Return nanoseconds since 1970, as digits, in ISO 8601 with all of the fraction; anything else as it is."""
+    try:
+        whole, fraction = divmod(int(str(value)), 1_000_000_000)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{fraction:09}Z"
+    except (ValueError, OverflowError, OSError):
+        return value

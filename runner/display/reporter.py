@@ -1,0 +1,217 @@
+"""Listens to a run and reports it on stderr: a line an event, or above the rows of a live display on a terminal."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from runner import results
+from runner.display.offline import isolation_warnings
+from runner.display.plan_text import from_text, outgrown_text
+from runner.display.summary import failure_text, unstarted_lines
+from runner.display.text import counted, printable, seconds, warning_text
+from runner.display.view import Row, View, checkpoint
+from runner.interrupts import GRACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.display.live import Live
+    from runner.display.streams import Stream
+    from runner.errors import Fault
+    from runner.record.checkpoints import Progress
+    from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
+    from runner.spec.model import Spec, Stage
+
+REDRAW_SECONDS = 0.125
+_HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown
+
+
+class Reporter:
+    """The listener of a run. `quiet` leaves failures only, `verbose` adds the stages that had nothing to do.
+
+    Its methods `offpipe_...` implement hooks.
+    """
+
+    def __init__(
+        self, stderr: Stream, log_command: str, *, quiet: bool, verbose: bool, live: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.view = View(clock())
+        self._log_command = log_command
+        self._quiet = quiet
+        self._verbose = verbose
+        self._clock = clock
+        self._stderr = stderr
+        self._is_live = live
+        self._live: Live | None = None
+        self._lines: list[tuple[str, bool]] = []  # to be printed above the rows
+        self._drawn = float("-inf")
+        self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
+
+    @property
+    def interval(self) -> float | None:
+        """How often the run should call `tick`, in seconds; None for never."""
+        return REDRAW_SECONDS if self._is_live else None
+
+    def hooks(self) -> tuple[object, ...]:
+        """Return what implements the hooks. Loads pluggy, and rich for a live display, while nothing runs yet."""
+        from runner.hookspecs import hookimpl
+
+        for name, method in vars(Reporter).items():
+            if name.startswith("offpipe_"):
+                hookimpl(method)
+        if self._is_live:
+            self.redraw()
+        return (self,)
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def offpipe_run_started(
+        self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str],
+        checkpoints: dict[str, Progress],
+    ) -> None:  # fmt: skip
+        self.view.pipeline, self.view.stages = spec.name, stages
+        self._checkpoints = dict(checkpoints)
+        verb = "goes on" if resumed else "started"
+        self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
+        for warning in isolation_warnings(isolation):
+            self._say(f"warning: {printable(warning)}", bad=True)
+
+    def offpipe_attempt_started(
+        self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
+    ) -> None:
+        if changed is not None:
+            self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
+        old, current = self._checkpoints.pop(stage.name, None), checkpoint(progress)
+        if old is not None and (current is None or current.key != old.key):
+            self._say(f"{stage.name}: {outgrown_text(old.line_offset, old.byte_offset)}")
+        if self._is_live:
+            self.view.rows[stage.name] = Row(
+                stage.name, attempt, self._clock(), progress, partials.values(), input_bytes
+            )
+            self.tick()
+        else:
+            resumed = f", {from_text(current.line_offset)}" if current else ""
+            self._say(f"{stage.name}: started (attempt {attempt}{resumed})")
+
+    def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
+        meant = [call for call in calls if not call.is_probe]
+        if meant:
+            then = "it fails when it ends" if fails else "it goes on"
+            what = f"asked for a network, which was refused, and {then}: {printable(results.network_text(meant))}"
+            self._say(f"{stage.name}: {what}", bad=fails)
+
+    def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
+        if attempt.left_behind and not attempt.sent:
+            left = counted(attempt.left_behind, "process", "processes")
+            self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
+        if next_delay is not None:
+            if row := self.view.rows.get(stage.name):
+                row.attempt, row.until = attempt.number + 1, self._clock() + next_delay
+            self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
+
+    def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
+        self.view.ended += 1
+        self.view.rows.pop(stage.name, None)
+        attempts = result.attempts
+        if result.status == results.FAILED:
+            tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
+            self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
+            self._print(failure_text(result, self._log_command, tries=stage.retry.attempts))
+        elif result.status == results.SUCCEEDED:
+            tried = f" (attempt {attempts[-1].number})" if len(attempts) > 1 else ""
+            self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
+        elif result.status == results.INTERRUPTED:
+            lines = attempts[-1].lines if attempts else None
+            kept = f", {counted(lines, 'line')} kept" if lines else ""
+            self._say(f"{stage.name}: interrupted{kept}", bad=True)
+        elif self._verbose:
+            what = "up to date" if result.status == results.SKIPPED else result.fault.what if result.fault else ""
+            self._say(f"{stage.name}: {printable(what)}")
+
+    def offpipe_run_stopping(self, running: int, again: bool) -> None:
+        if running:
+            then = "killed" if again else f"asked to end, killed if not over in {GRACE:g} s, or by another signal"
+            self._say(f"stopping: {counted(running, 'stage')} {then}")
+
+    def offpipe_run_finished(self, result: RunResult) -> None:
+        for line in unstarted_lines(result):
+            self._say(line)
+        self.close()
+
+    # ---- what is no hook ---------------------------------------------------------------------------------------------
+
+    def hashed(self, path: str, total: int, size: int) -> None:
+        """Count bytes of a file that is being hashed; shown once that takes long."""
+        if not self._is_live:
+            return
+        now, hashing = self._clock(), self.view.hashing
+        if now - hashing.latest > _HASHING_PATIENCE:
+            hashing.began = now
+        if path != hashing.path or hashing.done >= hashing.total:
+            hashing.path, hashing.done = path, 0
+        hashing.done, hashing.total, hashing.latest = hashing.done + size, total, now
+        if now - hashing.began >= _HASHING_PATIENCE:
+            self.tick()
+
+    def waiting(self, holder: dict[str, object]) -> None:
+        """Say who holds the lock that the run waits for."""
+        from runner.record.locks import describe
+
+        self._say(f"waiting for the lock held by {printable(describe(holder))}")
+
+    def warn(self, fault: Fault) -> None:
+        """Report what stops nothing."""
+        self._say(warning_text(fault))
+
+    # ---- the terminal ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Redraw when it is time."""
+        if self._is_live and self._clock() - self._drawn >= REDRAW_SECONDS * 0.9:
+            self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the live display, starting it the first time."""
+        self._drawn = self._clock()
+        try:
+            if self._live is None:
+                from runner.display.live import Live
+
+                self._live = Live(self._stderr)
+            self._live.draw(self.view, self._drawn, self._lines)
+            self._lines.clear()
+        except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines
+            self.close()
+
+    def close(self) -> None:
+        """Take the live display off the terminal, and go on with plain lines."""
+        self._is_live = False
+        live, self._live = self._live, None
+        if live is not None:
+            try:
+                live.stop()
+            except Exception:  # noqa: BLE001 - nothing is left to do for it
+                pass
+        for text, _ in self._lines:
+            self._stderr.write(f"{text}\n")
+        self._lines.clear()
+
+    def _say(self, text: str, *, bad: bool = False) -> None:
+        if not self._quiet:
+            self._print(text, bad=bad)
+
+    def _print(self, text: str, *, bad: bool = False) -> None:
+        """Print what stays, above the rows if there are any. `text` is printable."""
+        if self._live is None:
+            self._stderr.write(f"{text}\n")
+        else:
+            self._lines.append((text, bad))  # with those of the next moment: a thousand stages may end in it
+            self.tick()
+
+
+def live_is_possible(stderr: Stream) -> bool:
+    """Whether stderr is a terminal whose cursor can be moved."""
+    return stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}

@@ -1,0 +1,35 @@
+"""What is reported of a run, and what happens when the terminal breaks."""
+
+from __future__ import annotations
+
+import sys
+
+from runner.display.reporter import Reporter
+from runner.display.streams import STDERR, Stream
+from runner.errors import Fault
+
+
+def test_what_breaks_rich_leaves_plain_lines(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "rich.live", None)
+    monkeypatch.delitem(sys.modules, "runner.display.live", raising=False)
+    reporter = Reporter(Stream(STDERR), "offpipe log p.json", quiet=False, verbose=False, live=True)
+    reporter.redraw()
+    reporter.warn(Fault("here", "still said"))
+    assert capsys.readouterr().err == "warning: here: still said\n" and reporter.interval is None
+
+
+def test_who_holds_the_lock_is_said_while_it_is_waited_for(capsys) -> None:
+    holder = {"pid": 12, "host": "here", "run": "r", "since": "2026-01-01T00:00:00Z"}
+    Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=False).waiting(holder)
+    assert capsys.readouterr().err == "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
+
+
+def test_hashing_is_shown_once_it_takes_long(capsys) -> None:
+    now = [0.0]
+    reporter = Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=True, clock=lambda: now[0])
+    drawn = []
+    reporter.redraw = lambda: drawn.append((reporter.view.hashing.path, reporter.view.hashing.done))  # type: ignore[method-assign]
+    for step in range(8):
+        now[0] = step * 0.1
+        reporter.hashed("big", 800, 100)
+    assert drawn[0] == ("big", 600) and len(drawn) <= 3
