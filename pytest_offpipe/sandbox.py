@@ -9,10 +9,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.inputs import InputResolver
 from runner.errors import Fault, InputError, OffpipeError, UsageError
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.component import CodeReader, declared_paths
 from runner.spec.globs import is_glob
 from runner.spec.graph import build_graph
 from runner.spec.locations import bare
@@ -21,7 +22,7 @@ from runner.spec.model import READY_MADE, effective_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from runner.decide.code import Scan
+    from runner.plan.code.banned import BanList
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -156,10 +157,9 @@ class Source:
         return files
 
 
-def code_reader(spec: Spec, scan: Scan | None = None) -> CodeReader:
-    """Return what reads the code of stages afresh; without a `scan` nothing is held against it."""
-    declared = {path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-    return CodeReader(spec, DigestCache(trust=False), frozenset(declared), scan=scan)
+def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
+    """Return what reads the code of stages afresh; without `bans` nothing is held against it."""
+    return CodeReader(spec, DigestCache(trust=False), declared_paths(spec), ParseCache(), bans)
 
 
 def inputs_of(graph: Graph, stage: Stage) -> Files:

@@ -53,7 +53,7 @@ LEAVES = (
     "values",
 )
 POLICY = ("retry", "resources")
-ROOMS = ("spec", "decide", "plan", "contain", "sandbox", "record")
+ROOMS = ("spec", "decide", "plan", "sandbox", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # A key is a module or a room of runner/, and the longest that fits counts; what it may import are modules or rooms.
     "__init__": (),
@@ -73,10 +73,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "retry": ("errors", "hashing", "spec.model"),
     "resources": ("errors", "spec.model"),
     "spec": (*LEAVES, "spec"),
-    "decide": (*LEAVES, "spec", "decide", "plan"),
+    "decide": (*LEAVES, "spec", "plan", "decide"),
     "sandbox": (*LEAVES, "sandbox"),
-    "contain": (*LEAVES, "contain"),
-    "contain.scan": (*LEAVES, "contain", "decide.imports"),
+    "plan": (*LEAVES, "spec", "plan", "decide.digests"),
+    "plan.code.banned": ("errors",),
+    "plan.code.cache": (),
     "record": (*LEAVES, "record"),
     "sdk": ("canonical", "errors", "paths", "record.files", "sdk"),
     "executor": (*LEAVES, *POLICY, *ROOMS, "executor"),
@@ -84,7 +85,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "decide", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "api", "display", "cli"),
     "noop": (*LEAVES, "plan.dependencies", "record.noop", "record.others", "record.spelling"),
-    "plan": (*LEAVES, "spec", "plan"),
     "__main__": ("arguments", "errors", "noop", "cli", "display.streams"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
@@ -127,14 +127,13 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(158, 14_879, 141_242, 25),
-    "pytest_offpipe": Size(35, 3_707, 36_132, 1),
+    "runner": Size(152, 14_382, 136_273, 21),
+    "pytest_offpipe": Size(35, 3_707, 36_115, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {
     "runner.api": ("session", "strays"),
     "runner.sandbox": ("child", "zygote"),
-    "runner.decide": ("modules", "targets", "sources", "syntax"),
     "runner.sdk": ("context", "job"),
 }
 PROTOCOLS = {
@@ -142,10 +141,6 @@ PROTOCOLS = {
     "runner.executor.job.Ticker": "the display's, and none",
     "runner.api.running.Listener": "the display's, and none",
 }
-STILL_PROTOCOLS = {  # with one implementation each
-    *("runner.decide.code.Scan", "runner.decide.targets.Bans"),
-}
-
 SDK_LOADS = (
     "__future__",
     "runner.errors",
@@ -286,8 +281,8 @@ def test_imports_make_no_cycle() -> None:
 
 def test_a_protocol_has_more_than_one_implementation() -> None:
     found = protocols(trees("runner"))
-    assert_none(sorted(found - {*PROTOCOLS, *STILL_PROTOCOLS}))
-    assert_none(f"{name} is gone: remove it" for name in sorted({*PROTOCOLS, *STILL_PROTOCOLS} - found))
+    assert_none(sorted(found - PROTOCOLS.keys()))
+    assert_none(f"{name} is gone: remove it" for name in sorted(PROTOCOLS.keys() - found))
 
 
 def test_functions_stay_short() -> None:

@@ -12,10 +12,10 @@ from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
 from runner.api import Options, plan
 from runner.api.verifying import verify
-from runner.contain.scan import Scan, merged
 from runner.decide.plan import Run
 from runner.display.plan_text import reasons_line
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
+from runner.plan.code.banned import BanList, merged
 
 if TYPE_CHECKING:
     from pytest_offpipe.checks.case import Case
@@ -46,7 +46,7 @@ def check_offline(case: Case) -> None:
 
 def _scanned(spec: Spec) -> list[Fault]:
     """Return the faults that the scan finds, and what cannot be parsed. What is missing is `run`'s to report."""
-    reader = code_reader(spec, Scan(spec.root, spec.banned_imports, spec.allow_imports))
+    reader = code_reader(spec, BanList(spec.banned_imports, spec.allow_imports))
     faults: list[Fault] = []
     for stage in spec.stages:
         try:

@@ -8,11 +8,9 @@ without work quick, is loaded here for all others.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from runner.decide.distributions import needs_library
 from runner.hashing import quicken
 from runner.record.files import prepare_to_exchange
 
@@ -24,12 +22,11 @@ NEEDED = (
     "errno",
     "json",
     "pwd",  # who runs it is on record
-    "runner.decide.decoding",
-    "runner.decide.syntax",
     "runner.executor.attempts",
     "runner.clock",
     "runner.executor.loop",
     "runner.executor.publishing",
+    "runner.plan.code.parse",
     "runner.record.recovery",
     "runner.record.removal",
     "runner.resources",
@@ -45,5 +42,3 @@ def preload(spec: Spec, *, durable: bool, recovers: bool) -> None:
     quicken()  # nobody knows how much there will be to hash
     if recovers or any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
         prepare_to_exchange()
-    if needs_library(sys.path, sys.meta_path):
-        import_module("importlib.metadata")  # packages are named by their distribution

@@ -6,13 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from runner.contain.scan import Scan, merged
-from runner.decide.code import CodeReader
 from runner.decide.digests import DigestCache
 from runner.decide.fingerprint import Examiner
 from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.noop import conditions_now, is_damaged, is_plain, record_path
+from runner.plan.code.banned import BanList, merged
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.component import CodeReader, declared_paths
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.record.unusable import Note
     from runner.spec.model import Spec, Stage
+
+PARSED = "imports"  # the section of the cache file for what was parsed
 
 
 def untold(fault: Fault) -> None:
@@ -75,9 +78,9 @@ class Session:
             if record is not None and is_damaged(record, conditions_now(spec_path, options.workspace)):
                 self._note(self._record, DAMAGED)
         self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
-        declared = {path for stage in self.spec.stages for path in (*stage.inputs.values(), *stage.outputs.values())}
-        self._scan = Scan(self.spec.root, self.spec.banned_imports, self.spec.allow_imports)
-        self._code = CodeReader(self.spec, self.cache, frozenset(declared), scan=self._scan, warn=self._warn_once)
+        self._declared = declared_paths(self.spec)
+        self._bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
+        self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
         self.planner = Planner(
@@ -132,11 +135,10 @@ class Session:
             self._warn_once(fault)
 
     def _useless_allowances(self) -> Iterator[Fault]:
-        rules = self._scan.rules
         for index, name in enumerate(self.spec.allow_imports):
-            if not rules.is_of_use(name):
+            if not self._bans.is_of_use(name):
                 what = f'nothing bans "{name}"'
-                hint = did_you_mean(name, rules.names)
+                hint = did_you_mean(name, self._bans.names)
                 yield Fault(f"{self.spec.shown}#/offline/allowImports/{index}", what, hint)
 
     def heal(self) -> None:
@@ -174,14 +176,14 @@ class Session:
 
     def new_examiner(self) -> Examiner:
         """Return an examiner that tells how everything is now."""
-        self._code = self._code.renewed()
-        return Examiner(self.graph, self.cache, self._code, self.published)
+        code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self._bans, self._warn_once)
+        return Examiner(self.graph, self.cache, code, self.published)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
-        if not (self.cache.dirty or self._code.dirty) or is_plain():
+        if not (self.cache.dirty or self._parsed.dirty) or is_plain():
             return
-        content, paths = self.cache.dump(self._code.sections()), self.spec.paths
+        content, paths = self.cache.dump({PARSED: self._parsed.dump()}), self.spec.paths
         if len(content) > MOST_CACHE:  # nobody would read it
             return
         try:

@@ -18,8 +18,8 @@ from runner.hashing import sha256_of
 from runner.values import Record, made
 
 if TYPE_CHECKING:
-    from runner.decide.code import CodeReader, StageCode
     from runner.decide.digests import DigestCache, Signature
+    from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.dependencies import Dependencies
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph

@@ -1,1 +1,1 @@
-"""What has to run, and why: decisions as values, made without changing anything."""
+"""Decides which stages run, and why: pure functions of the spec, the files on disk and the markers of earlier runs."""

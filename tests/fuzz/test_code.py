@@ -12,7 +12,7 @@ from fuzz_values import WORDS, junk, mutated, spoilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.decide.sources import ParseCache
+from runner.plan.code.cache import ParseCache
 
 # Little of the standard library: a plan keeps no cache, so that each would parse all of it again.
 NAMES = ("local", "local.x", "keyword", ".local", "..", "a..b", "socket", "a:b", "*", "é", *WORDS)

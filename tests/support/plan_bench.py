@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from typing import TYPE_CHECKING
 
 from pipeline_bench import PipelineBench
@@ -13,11 +12,8 @@ from runner.api.options import Options
 from runner.api.session import Session
 from runner.decide.fingerprint import KEY_VERSION
 from runner.record.markers import Marker, OutputIdentity, write_marker
-from runner.settled import TICK_NS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runner.decide.fingerprint import Fingerprint
     from runner.decide.plan import Decision, Reason
 
@@ -67,10 +63,3 @@ class PlanBench(PipelineBench):
         status = os.stat(path)
         sha256 = hashlib.sha256(content.encode()).hexdigest()
         return OutputIdentity(declared, status.st_size, sha256, status.st_ino, status.st_mtime_ns)
-
-
-def await_settled(place: Path) -> None:
-    """Until a change of anything there would show in its time stamps: they are older than the clock's last tick."""
-    newest = max(path.lstat().st_ctime_ns for path in [place, *place.rglob("*")])
-    while time.time_ns() <= newest + TICK_NS:
-        time.sleep(0.001)  # what is waited for is the clock itself

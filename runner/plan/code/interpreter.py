@@ -1,27 +1,25 @@
-"""The running interpreter as a value: where it finds modules, so that the import walk needs no look at `sys`."""
+"""The running interpreter as a value: where it finds modules, so that the search for imports needs no look at `sys`."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from runner.decide.distributions import distributions, normalised
 from runner.errors import raise_refusal
-from runner.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 
-class Interpreter(Value):
+class Interpreter(NamedTuple):
     """What decides which file an import finds, but for the script's directory and PYTHONPATH.
 
     `standard`: top-level names of the standard library, found before `site`. `fixed`: those loaded, built in or frozen
     before any path is searched, which no file can shadow. `suffixes`: of module files, in the order of the loaders.
-    `redirected`, `namespaces`: what editable installs map to paths by finders of their own, asked last.
-    `distribution(top, path)`: "name version" of what installed a top-level module, "" when unknown.
+    `redirected`, `namespaces`: what editable installs map to paths by finders of their own, which come last.
     """
 
     site: tuple[str, ...]
@@ -31,7 +29,6 @@ class Interpreter(Value):
     suffixes: tuple[str, ...]
     redirected: Mapping[str, str]
     namespaces: Mapping[str, tuple[str, ...]]
-    distribution: Callable[[str, str], str]
 
 
 def running_interpreter() -> Interpreter:
@@ -50,7 +47,6 @@ def running_interpreter() -> Interpreter:
         suffixes=(*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES),
         redirected=redirected,
         namespaces=namespaces,
-        distribution=_distribution,
     )
 
 
@@ -63,7 +59,6 @@ def interpreter_search_path() -> tuple[str, ...]:
     return tuple(dict.fromkeys(entry for entry in sys.path[start:] if os.path.isabs(entry) and entry not in stdlib))
 
 
-@cache
 def _stdlib_directories() -> tuple[str, ...]:
     directory = os.path.dirname(os.__file__)
     return (directory, os.path.join(directory, "lib-dynload"))
@@ -72,7 +67,7 @@ def _stdlib_directories() -> tuple[str, ...]:
 def _editable_installs(finders: Iterable[object]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Read the tables of the finders that editable installs of setuptools and `editables` put on `sys.meta_path`.
 
-    They are not asked for a spec: a finder may build its project when it is.
+    They are not called: a finder may build its project when it is.
     """
     redirected: dict[str, str] = {}
     namespaces: dict[str, tuple[str, ...]] = {}
@@ -91,14 +86,13 @@ def _editable_installs(finders: Iterable[object]) -> tuple[dict[str, str], dict[
 
 
 @cache
-def _distribution(top: str, path: str) -> str:
-    """Return what installed `top`, found at `path`; several distributions of one namespace are all named.
+def distribution(top: str, path: str) -> str:
+    """Return "name version" of what installed the top-level module `top`, found at `path`; "" when unknown.
 
-    A .dist-info of the same name beside the module settles it, without the 50 ms of reading all of them.
+    A .dist-info of the same name beside the module settles it. That saves most plans the import of importlib.metadata.
     """
     directory, _, name = path.rpartition("/")
     site = directory if name.startswith(f"{top}.") else os.path.dirname(directory) if path else ""
-    wanted = normalised(top)
     try:
         names = os.listdir(site) if site else []
     except OSError as error:
@@ -106,6 +100,20 @@ def _distribution(top: str, path: str) -> str:
         names = []
     for name in names:
         project, _, version = name.removesuffix(".dist-info").partition("-")
-        if name.endswith(".dist-info") and version and normalised(project) == wanted:
-            return f"{wanted} {version}"
-    return distributions().get(top, "")
+        if name.endswith(".dist-info") and version and _normalised(project) == _normalised(top):
+            return f"{_normalised(top)} {version}"
+    return ", ".join(sorted(_versions().get(top, ())))
+
+
+@cache
+def _versions() -> dict[str, set[str]]:
+    """Return "name version" of all distributions that hold a top-level module, by its name."""
+    from importlib.metadata import packages_distributions, version
+
+    installed = packages_distributions()
+    return {top: {f"{_normalised(name)} {version(name)}" for name in names} for top, names in installed.items()}
+
+
+def _normalised(name: str) -> str:
+    """Return a distribution's name as all its spellings have it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

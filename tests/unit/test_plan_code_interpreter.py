@@ -5,11 +5,16 @@ import sys
 import types
 import venv
 
-from runner.decide.interpreter import _editable_installs, interpreter_search_path, running_interpreter
-from runner.decide.modules import OUR_DIRECTORIES
+from runner.plan.code.interpreter import (
+    _editable_installs,
+    distribution,
+    interpreter_search_path,
+    running_interpreter,
+)
+from runner.plan.code.modules import OUR_DIRECTORIES
 
 CHECKOUT = os.path.dirname(OUR_DIRECTORIES[0])
-SHOW = "import json; from runner.decide.interpreter import *; print(json.dumps(interpreter_search_path()))"
+SHOW = "import json; from runner.plan.code.interpreter import *; print(json.dumps(interpreter_search_path()))"
 
 
 def test_site_entries_come_with_what_pth_files_add(tmp_path):
@@ -43,10 +48,20 @@ def test_installed_modules_have_the_name_and_version_of_their_distribution():
     import pluggy
     import pytest
 
-    python = running_interpreter()
-    assert python.distribution("pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
-    assert python.distribution("_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
-    assert python.distribution("no_such_module", "") == ""
+    assert distribution("pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
+    assert distribution("_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
+    assert distribution("no_such_module", "") == ""
+
+
+def test_a_package_that_several_distributions_share_has_the_names_of_all(tmp_path):
+    for name in ("one", "Two.Odd"):
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        (tmp_path / f"{name}-1.0.dist-info/METADATA").write_text(f"Name: {name}\nVersion: 1.0\n\n")
+        (tmp_path / f"{name}-1.0.dist-info/top_level.txt").write_text("shared\n")
+    show = "from runner.plan.code.interpreter import *; print(distribution('shared', ''))"
+    environment = {"PYTHONPATH": f"{CHECKOUT}:{tmp_path}", "PATH": os.defpath}
+    shown = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, check=True, text=True)
+    assert shown.stdout == "one 1.0, two-odd 1.0\n"
 
 
 def test_tables_of_editable_finders_are_read(monkeypatch):

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from runner.decide.commands import MODULE, TEXT, Start, processor_start, script_start
 from runner.decide.digests import DigestCache, signature
-from runner.decide.imports import walk_imports
-from runner.decide.interpreter import running_interpreter
-from runner.decide.modules import ModuleFinder
-from runner.decide.sources import ParseCache
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.closure import Closures
+from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
+from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.sources import Sources
 
 
 class Project:
@@ -30,12 +30,12 @@ class Project:
                 file.write(text if isinstance(text, bytes) else textwrap.dedent(text).encode())
         return self
 
-    def finder(self):
-        return ModuleFinder(self.root, self.interpreter, self.cache, self.parsed)
+    def closures(self):
+        return Closures(Sources(self.root, self.cache, self.parsed), self.interpreter)
 
     def walk(self, *names, starts=(), pythonpath=""):
         begin = [*(script_start(os.path.join(self.root, name)) for name in names), *starts]
-        return walk_imports(begin, finder=self.finder(), pythonpath=pythonpath)
+        return self.closures().of(begin, pythonpath)
 
     def found(self, *names, **options):
         return {os.path.relpath(path, self.root) for path in self.walk(*names, **options).files}
@@ -55,7 +55,7 @@ def test_imports_beside_the_processor_are_followed_transitively(project):
         for name, text in (("p.py", b"import a"), ("a.py", b"import b, p"), ("b.py", b"import a"))
     }
     assert code.signatures == {path: signature(os.stat(path)) for path in code.files}
-    assert code.absent == () and code.packages == {}
+    assert code.absent == set() and code.packages == {}
     assert code.chain(f"{project.root}/bin/b.py") == [
         (f"{project.root}/bin/{name}", line) for name, line in (("p.py", 1), ("a.py", 1), ("b.py", 0))
     ]
@@ -104,18 +104,18 @@ def test_relative_imports_are_relative_to_their_package(project):
     assert {os.path.relpath(path, project.root) for path in code.files} == {
         "p.py", "a/__init__.py", "a/x.py", "a/b/__init__.py", "a/b/y.py", "a/z.py", "a/b/c.py", "a/w.py",
     }  # fmt: skip
-    assert code.absent == ("...",)
+    assert code.absent == {"..."}
 
 
 def test_script_has_no_parent_package(project):
     project.write_all({"p.py": "from .a import b", "a.py": ""})
-    assert project.walk("p.py").absent == (".a",)
+    assert project.walk("p.py").absent == {".a"}
 
 
 def test_names_of_a_package_may_be_submodules(project):
     project.write_all({"p.py": "from a import b, c", "a/__init__.py": "c = 1", "a/b.py": "import d", "d.py": ""})
     assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "d.py"}
-    assert project.walk("p.py").absent == ()
+    assert project.walk("p.py").absent == set()
 
 
 def test_star_import_goes_by_a_literal_all(project):
@@ -129,7 +129,7 @@ def test_namespace_package_spans_path_entries(project):
     )
     code = project.walk("bin/p.py", pythonpath="lib:nowhere")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"bin/p.py", "bin/n/one.py", "lib/n/two.py"}
-    assert code.absent == ("n.three",)
+    assert code.absent == {"n.three"}
 
 
 def test_modules_loaded_by_literal_names_are_followed(project):
@@ -157,7 +157,7 @@ def test_pythonpath_is_relative_to_root_and_what_lies_outside_is_not_local(proje
 def test_editable_src_layout_is_local(project):
     """An editable install puts the project's src on `sys.path` by a .pth file, behind the standard library."""
     project.write_all({"stages/p.py": "from pkg import core", "src/pkg/__init__.py": "", "src/pkg/core.py": ""})
-    project.interpreter = project.interpreter.replace(site=(*project.interpreter.site, f"{project.root}/src"))
+    project.interpreter = project.interpreter._replace(site=(*project.interpreter.site, f"{project.root}/src"))
     assert project.found("stages/p.py") == {"stages/p.py", "src/pkg/__init__.py", "src/pkg/core.py"}
 
 
@@ -169,7 +169,7 @@ def test_installed_packages_enter_by_name_and_version(project):
     assert set(code.files) == {f"{project.root}/p.py"}
     assert code.packages["pluggy"] == f"pluggy {pluggy.__version__}"
     assert code.packages["_pytest"] == f"pytest {pytest.__version__}"
-    assert code.absent == ("nowhere",)
+    assert code.absent == {"nowhere"}
 
 
 def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
@@ -183,12 +183,12 @@ def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
 
 
 def test_our_own_packages_and_the_standard_library_stay_out(project):
-    project.interpreter = project.interpreter.replace(site=())  # where another release may lie
+    project.interpreter = project.interpreter._replace(site=())  # where another release may lie
     project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})
     code = project.walk("p.py")
     assert set(code.files) == {f"{project.root}/p.py"}
-    assert code.packages == {} and code.absent == ()
-    assert code.standard == ("concurrent", "concurrent.futures", "json", "os.path", "runner", "runner.sdk")
+    assert code.packages == {} and code.absent == set()
+    assert code.standard == {"concurrent", "concurrent.futures", "json", "os.path", "runner", "runner.sdk"}
 
 
 def test_new_file_that_shadows_another_is_seen_by_the_next_plan(project):
@@ -211,7 +211,7 @@ def test_file_that_shadows_what_a_standard_module_imports_is_seen(project):
     project.write_all({"p.py": "import tempfile", "random.py": "import mine", "mine.py": "", "smtplib.py": ""})
     code = project.walk("p.py")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", "random.py", "mine.py"}
-    assert code.standard == () and code.absent == ()  # which it would not be in an interpreter of others
+    assert code.standard == set() and code.absent == set()  # which it would not be in an interpreter of others
     assert [os.path.basename(path) for path, _ in code.chain(f"{project.root}/mine.py")] == [
         "p.py", "tempfile.py", "random.py", "mine.py",
     ]  # fmt: skip
@@ -238,7 +238,7 @@ def test_extension_modules_enter_by_digest_and_compiled_python_is_refused(projec
 
 def test_syntax_errors_are_all_reported_with_their_places(project):
     project.write_all({"p.py": "import a, b, c", "a.py": "\n)", "b.py": "x = (", "c.py": b"'\xff'"})
-    faults = project.walk("p.py").faults
+    faults = list(project.walk("p.py").faults)
     assert [fault.where.partition(":")[0] for fault in faults] == ["a.py", "b.py", "c.py"]
     assert str(faults[0]).startswith("error: a.py:2: invalid syntax: unmatched ')'\nhint: it must parse with cpython")
     project.write_all({"a.py": "", "b.py": "", "c.py": ""})
@@ -248,11 +248,11 @@ def test_syntax_errors_are_all_reported_with_their_places(project):
 def test_link_to_itself_is_absent(project):
     project.write_all({"p.py": "import a"})
     os.symlink("a.py", f"{project.root}/a.py")
-    assert project.walk("p.py").absent == ("a",)
+    assert project.walk("p.py").absent == {"a"}
 
 
 def test_missing_start_is_absent(project):
-    assert project.walk("gone.py").absent == ("gone.py",)
+    assert project.walk("gone.py").absent == {"gone.py"}
 
 
 def test_module_start_loads_its_parents_and_a_packages_main(project):
@@ -264,8 +264,8 @@ def test_module_start_loads_its_parents_and_a_packages_main(project):
         "c.py",
     }
     assert project.found(starts=[Start(MODULE, "a.b", project.root)]) == {"a/__init__.py", "a/b.py", "c.py"}
-    assert project.walk(starts=[Start(MODULE, "json.tool", project.root)]).standard == ("json.tool",)
-    assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == ("nothing",)
+    assert project.walk(starts=[Start(MODULE, "json.tool", project.root)]).standard == {"json.tool"}
+    assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == {"nothing"}
 
 
 def test_text_start_is_parsed_too(project):
@@ -285,27 +285,27 @@ def test_script_without_suffix_is_parsed_and_an_archive_is_refused(project):
 
 def test_unchanged_code_is_neither_read_nor_parsed_again(project, monkeypatch):
     project.write_all({"p.py": "import a\nimport pkg.b", "a.py": "", "pkg/__init__.py": "", "pkg/b.py": "import a"})
-    before = project.walk("p.py")
+    before = project.walk("p.py").files
     ticks = []
     project.cache = DigestCache.load(project.cache.dump({"imports": project.parsed.dump()}), tick=ticks.append)
     project.parsed = ParseCache(project.cache.sections["imports"])
-    monkeypatch.setattr("runner.decide.modules.parse", None)
-    assert project.walk("p.py") == before
+    monkeypatch.setattr("runner.plan.code.parse.parse", None)
+    assert project.walk("p.py").files == before
     assert ticks == [] and not project.cache.dirty and not project.parsed.dirty
 
 
 def test_stages_that_share_code_share_the_work(project):
     project.write_all({f"bin/p{number}.py": "import shared" for number in range(300)})
     project.write_all({"bin/shared.py": "import other", "bin/other.py": ""})
-    finder = project.finder()
-    stats = []
-    source = finder._read
-    finder._read = lambda path, is_script: stats.append(path) or source(path, is_script)
+    closures = project.closures()
+    read = []
+    source = closures.sources._source
+    closures.sources._source = lambda path, is_script: read.append(path) or source(path, is_script)
     for number in range(300):
-        code = walk_imports([script_start(f"{project.root}/bin/p{number}.py")], finder=finder)
-        assert len(code.files) == 3
-        assert walk_imports([script_start(f"{project.root}/bin/p{number}.py")], finder=finder) is code
-    assert len(stats) == 302
+        starts = [script_start(f"{project.root}/bin/p{number}.py")]
+        assert len(closures.of(starts).files) == 3
+        assert closures.of(starts) is closures.of(starts)
+    assert len(read) == 302
 
 
 def test_chain_of_ten_thousand_modules_needs_no_recursion(project):

@@ -7,9 +7,13 @@ import shutil
 
 import pytest
 from pipeline_bench import shell
-from plan_bench import PlanBench, await_settled
+from plan_bench import PlanBench
 
-from runner.errors import OfflineError
+from runner.decide.digests import DigestCache
+from runner.errors import InputError, OfflineError
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.component import CodeReader
+from runner.spec.load import load_spec
 from runner.spec.locations import ready_made_directory
 
 
@@ -151,24 +155,37 @@ def test_a_placeholder_is_not_the_name_of_a_file(bench):
     assert code(bench) == {"files": {}}
 
 
-def test_code_is_read_once_while_it_stands_and_anew_when_something_changed(bench):
+def test_a_processor_that_vanishes_is_an_unusable_input(bench):
     python(bench)
-    session = bench.session()
-    stage = session.stages[0]
-    first = session.new_examiner().examine(stage)
-    await_settled(bench.root)
-    second = session.new_examiner().examine(stage)  # by a new reader: when the first looked, it had not settled
-    third = session.new_examiner().examine(stage)
-    assert second.components["code"] is third.components["code"]
-    assert first.components["code"] == second.components["code"]
-    bench.write("stages/deeper/__init__.py", "X = 2\n")  # comes before stages/deeper.py
-    assert "stages/deeper/__init__.py" in session.new_examiner().examine(stage).components["code"]["files"]
+    spec = load_spec(str(bench.spec))
+    (bench.root / "stages/p.py").unlink()
+    with pytest.raises(InputError) as caught:
+        CodeReader(spec, DigestCache(), frozenset(), ParseCache()).read(spec.stages[0])
+    assert str(caught.value) == "error: stages/p.py: cannot read it: No such file or directory"
 
 
-def test_without_trust_code_is_read_each_time(bench):
-    python(bench)
-    await_settled(bench.root)
-    session = bench.session(paranoid=True)
-    once, again = (session.new_examiner().examine(session.stages[0]) for _ in range(2))
-    assert once.components["code"] == again.components["code"]
-    assert once.components["code"] is not again.components["code"]
+@pytest.mark.parametrize(
+    ("module", "pythonpath", "said"),
+    [
+        ("part", "", 'src/part is there: "env": {"PYTHONPATH": "src"}'),
+        ("pack.age", "lib", 'a/pack/age.py is there: "env": {"PYTHONPATH": "lib:a"}'),
+        ("top", "lib", 'top.py is there: "env": {"PYTHONPATH": "lib:."}'),
+        ("far", "", "install it for the interpreter"),
+        ("hidden", "", "install it for the interpreter"),
+    ],
+)
+def test_a_module_that_is_found_nowhere_is_told_with_where_it_lies(bench, module, pythonpath, said):
+    for name in (
+        "src/part/of_it.py",
+        "top.py",
+        "a/b/far.py",
+        "a/pack/age.py",
+        "lib/pack/__init__.py",
+        ".venv/hidden.py",
+    ):
+        bench.write(name, "")
+    bench.write("stages/p.py", f"import {module}\n")
+    python(bench, env={"PYTHONPATH": pythonpath} if pythonpath else {})
+    spec, warnings = load_spec(str(bench.spec)), []
+    CodeReader(spec, DigestCache(), frozenset(), ParseCache(), warn=warnings.append).read(spec.stages[0])
+    assert [fault.where for fault in warnings] == ["stages/p.py:1"] and warnings[0].hint.startswith(said)

@@ -3,9 +3,10 @@ import os
 import pytest
 
 from runner.decide.digests import DigestCache
-from runner.decide.interpreter import Interpreter
-from runner.decide.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, ModuleFinder
-from runner.decide.sources import ParseCache
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.interpreter import Interpreter
+from runner.plan.code.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Lookup
+from runner.plan.code.sources import Sources
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def place(tmp_path):
             suffixes=(".so", ".py", ".pyc"),
             redirected={name: f"{tmp_path}/{path}" for name, path in options.get("redirected", {}).items()},
             namespaces={name: (f"{tmp_path}/{path}",) for name, path in options.get("namespaces", {}).items()},
-            distribution=lambda top, path: "",
         )
         ours = (f"{tmp_path}/ours/runner",)
-        finder = ModuleFinder(str(root), interpreter, DigestCache(), ParseCache(), ours)
-        modules, missing = finder.lookup(tuple(f"{tmp_path}/{entry}" for entry in entries)).chain(name)
+        sources = Sources(str(root), DigestCache(), ParseCache())
+        lookup = Lookup(tuple(f"{tmp_path}/{entry}" for entry in entries), sources, interpreter, ours)
+        modules, missing = lookup.chain(name)
         return [
             (module.kind, os.path.relpath(module.path, tmp_path) if module.path else "") for module in modules
         ], missing
@@ -110,17 +111,16 @@ def test_our_own_packages_are_ours_wherever_they_are_found(place):
 
 
 def test_directories_looked_into_are_on_record(place, tmp_path):
-    finder = ModuleFinder(
-        "/", Interpreter((), (), frozenset(), frozenset(), (".py",), {}, {}, lambda *_: ""), None, None
-    )
-    finder.lookup((str(tmp_path), f"{tmp_path}/missing")).chain("a")
-    assert {str(tmp_path), f"{tmp_path}/missing"} <= finder.listed
+    sources = Sources("/", DigestCache(), ParseCache())
+    python = Interpreter((), (), frozenset(), frozenset(), (".py",), {}, {})
+    Lookup((str(tmp_path), f"{tmp_path}/missing"), sources, python).chain("a")
+    assert {str(tmp_path), f"{tmp_path}/missing"} <= sources.paths
 
 
 def test_module_that_took_the_shape_of_a_fifo_is_a_fault(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
-    finder = ModuleFinder(str(tmp_path), None, DigestCache(), ParseCache())
-    source = finder.source(f"{tmp_path}/pipe.py")
+    sources = Sources(str(tmp_path), DigestCache(), ParseCache())
+    source = sources.read(f"{tmp_path}/pipe.py")
     assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO")
     with pytest.raises(FileNotFoundError):
-        finder.source(f"{tmp_path}/gone.py")
+        sources.read(f"{tmp_path}/gone.py")

@@ -7,12 +7,12 @@ import textwrap
 
 import pytest
 
-from runner.decide.commands import MODULE, TEXT, Start, script_start
 from runner.decide.digests import DigestCache
-from runner.decide.imports import walk_imports
-from runner.decide.interpreter import running_interpreter
-from runner.decide.modules import ModuleFinder
-from runner.decide.sources import ParseCache
+from runner.plan.code.cache import ParseCache
+from runner.plan.code.closure import Closures
+from runner.plan.code.commands import MODULE, TEXT, Start, script_start
+from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.sources import Sources
 
 TREE = {
     "bin/p.py": """
@@ -87,8 +87,8 @@ def write(root, files):
 
 
 def walked(root, start, pythonpath=""):
-    finder = ModuleFinder(root, running_interpreter(), DigestCache(), ParseCache())
-    code = walk_imports([start], finder=finder, pythonpath=pythonpath)
+    closures = Closures(Sources(root, DigestCache(), ParseCache()), running_interpreter())
+    code = closures.of([start], pythonpath)
     return {os.path.relpath(path, root) for path in code.files}
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from runner.decide.commands import Start, has_python_shebang, processor_start, python_files_of_command, script_start
+from runner.plan.code.commands import Start, has_python_shebang, processor_start, python_files_of_command, script_start
 
 
 @pytest.fixture

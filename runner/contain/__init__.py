@@ -1,1 +1,0 @@
-"""How a program is started and kept in."""

@@ -1,0 +1,146 @@
+"""The modules that no stage may import, because they reach a network or serve one, and how such an import is told.
+
+docs/offline-guard.md shows the same table, which a test holds. A name stands for all that is below it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# asyncio, multiprocessing and their like have other uses, and are left to the kernel.
+BANNED: dict[str, tuple[str, ...]] = {
+    "sockets": ("socket", "_socket", "socketserver", "ssl", "_ssl", "asyncore", "asynchat"),
+    "the standard library's protocols": (
+        "urllib", "http", "ftplib", "smtplib", "smtpd", "imaplib", "poplib", "nntplib", "telnetlib", "xmlrpc",
+        "wsgiref", "webbrowser", "nis",
+    ),
+    "HTTP and WebSocket": (
+        "requests", "urllib3", "aiohttp", "httpx", "httpcore", "httplib2", "pycurl", "treq", "niquests", "websockets",
+        "websocket", "socketio", "engineio", "socks", "mechanize", "scrapy", "selenium", "playwright",
+    ),
+    "servers and network frameworks": (
+        "twisted", "tornado", "gevent", "eventlet", "uvicorn", "gunicorn", "hypercorn", "waitress", "cherrypy",
+        "pyftpdlib", "aiosmtpd",
+    ),
+    "remote shells and files": ("paramiko", "asyncssh", "fabric", "scp", "pysftp", "smbclient", "smbprotocol", "hdfs"),
+    "calls and messages": (
+        "grpc", "grpclib", "Pyro5", "rpyc", "zmq", "pynng", "pika", "aio_pika", "kafka", "aiokafka", "confluent_kafka",
+        "nats", "paho", "aiomqtt", "stomp", "celery",
+    ),
+    "names and directories": ("dns", "aiodns", "pycares", "ldap", "ldap3", "whois"),
+    "database servers": (
+        "redis", "pymongo", "motor", "psycopg", "psycopg2", "asyncpg", "pg8000", "pymysql", "aiomysql", "MySQLdb",
+        "mysql", "cassandra", "elasticsearch", "opensearchpy", "clickhouse_driver", "clickhouse_connect", "influxdb",
+        "influxdb_client", "pymemcache", "memcache",
+    ),
+    "clouds": (
+        "boto", "boto3", "botocore", "aiobotocore", "aioboto3", "s3fs", "gcsfs", "adlfs", "minio", "azure",
+        "google.cloud", "googleapiclient", "dropbox", "openai", "anthropic",
+    ),
+}  # fmt: skip
+
+ALLOWED = ("urllib.parse",)  # below a banned name, and harmless: it only takes texts apart
+
+_SHOWN_STAGES = 8
+# Of these packages it is a module that does harm, so that is what the hint would allow, and not all of them.
+_OF_MODULES = frozenset({"urllib", "http", "xmlrpc", "wsgiref", "google"})
+
+
+class BanList:
+    """The banned names. The spec comes before the built-in list, and of each the most specific name counts."""
+
+    def __init__(self, banned: Iterable[str] = (), allowed: Iterable[str] = ()) -> None:
+        """`banned` and `allowed` are the spec's; a name that is both is banned."""
+        self._built_in = dict.fromkeys((name for names in BANNED.values() for name in names), True)
+        self._built_in.update(dict.fromkeys(ALLOWED, False))
+        self._spec = {**dict.fromkeys(allowed, False), **dict.fromkeys(banned, True)}
+        self._tops = {name.partition(".")[0] for name in (*self._built_in, *self._spec)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that is banned, in the order of the lists."""
+        return tuple(name for name, is_banned in (*self._built_in.items(), *self._spec.items()) if is_banned)
+
+    def bans(self, name: str) -> bool:
+        """Whether no stage may import a module of this name that comes from elsewhere."""
+        if name.partition(".")[0] not in self._tops:
+            return False
+        by_spec = _most_specific(name, self._spec)
+        return self._spec[by_spec] if by_spec else self._built_in.get(_most_specific(name, self._built_in), False)
+
+    def banned_by_spec(self, name: str) -> str:
+        """Return the name in the spec's list that bans `name`, or "". Only these mean the pipeline's modules too."""
+        by_spec = _most_specific(name, self._spec)
+        return by_spec if by_spec and self._spec[by_spec] else ""
+
+    def is_of_use(self, allowed: str) -> bool:
+        """Whether anything is banned that a name in the spec's list of allowed ones is, is above, or is below."""
+        return any(f"{name}.".startswith(f"{allowed}.") or f"{allowed}.".startswith(f"{name}.") for name in self.names)
+
+    def hint(self, names: Sequence[str]) -> str:
+        """Return what to do about an import of these banned names."""
+        by_spec = dict.fromkeys(filter(None, map(self.banned_by_spec, names)))
+        if by_spec:
+            return f'drop the import, or take {_listed(by_spec)} out of "offline": {{"bannedImports": [...]}}'
+        allowed = _listed(dict.fromkeys(map(_to_allow, names)))
+        return f'drop the import, or allow it (and still have no network): "offline": {{"allowImports": [{allowed}]}}'
+
+
+class BannedImport(Fault):
+    """What one stage imports that it may not. `chain`: the places of the imports that lead there, its own last."""
+
+    __slots__ = ("chain", "stage", "statement")
+
+    def __init__(self, stage: str, statement: str, chain: Sequence[str], hint: str) -> None:
+        self.stage = stage
+        self.statement = statement
+        self.chain = tuple(chain)
+        what = f"{chain[-1]}: {statement}"
+        if len(chain) > 1:
+            what += f"\n  imported by {' -> '.join(chain)}"
+        super().__init__(f"stage {stage} imports a banned module", what, hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (BannedImport, (self.stage, self.statement, self.chain, self.hint))
+
+
+def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Return the faults with one block for each banned import: of the first stage, naming others that share it."""
+    stages: dict[object, list[str]] = {}
+    first: dict[object, Fault] = {}
+    for fault in faults:
+        key: object = (fault.chain[-1], fault.statement) if isinstance(fault, BannedImport) else fault
+        first.setdefault(key, fault)
+        if isinstance(fault, BannedImport):
+            stages.setdefault(key, []).append(fault.stage)
+    return tuple(_with_others(fault, list(dict.fromkeys(stages.get(key, ())))[1:]) for key, fault in first.items())
+
+
+def _with_others(fault: Fault, others: Sequence[str]) -> Fault:
+    if not others:
+        return fault
+    listed = ", ".join(others[:_SHOWN_STAGES]) + (", ..." if len(others) > _SHOWN_STAGES else "")
+    more = "does 1 more stage" if len(others) == 1 else f"do {len(others):,} more stages"
+    return Fault(fault.where, f"{fault.what}\n  and so {more}: {listed}", fault.hint)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _to_allow(name: str) -> str:
+    """Return what to allow so that `name` passes: a module where that is known, of `socket.socket` the first part."""
+    top, _, rest = name.partition(".")
+    return ".".join([top, *rest.split(".")[:1]]) if rest and top in _OF_MODULES else top
+
+
+def _most_specific(name: str, rules: Mapping[str, bool]) -> str:
+    """Return the longest of `rules` that is `name` or above it, or ""."""
+    while name and name not in rules:
+        name = name.rpartition(".")[0]
+    return name

@@ -1,0 +1,97 @@
+"""What files of Python import, kept by the SHA-256 of their content, so that each content is parsed once."""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple, cast
+
+UNUSED_KEPT = 5_000  # parsed files that this run had no use for; the oldest go first
+DEEPEST = 1_000  # levels of a relative import; no package is nested as deep
+RUN_PATH = -1  # no level of an import: the request runs the file whose path is its module
+
+_FORMAT = 4  # of the values that are kept
+
+
+class Request(NamedTuple):
+    """One import: `import MODULE`, or with names `from MODULE import NAMES`.
+
+    `level` counts leading dots, or is RUN_PATH. `deferred`: it stands in a function, so importing the file does not yet
+    run it. `optional`: the file can do without.
+    """
+
+    line: int
+    level: int
+    module: str
+    names: tuple[str, ...] = ()
+    deferred: bool = False
+    optional: bool = False
+
+    def statement(self) -> str:
+        """Return the import as one would write it."""
+        module = "." * self.level + self.module
+        return f"from {module} import {', '.join(self.names)}" if self.names else f"import {module}"
+
+
+class Parsed(NamedTuple):
+    """The requests of one file in order of lines, and the literal `__all__` that `from it import *` goes by."""
+
+    requests: tuple[Request, ...]
+    exports: tuple[str, ...] = ()
+
+
+NOTHING = Parsed(())
+
+
+class ParseCache:
+    """What was parsed, by the SHA-256 of the content; plain JSON values go in and out of the cache file."""
+
+    def __init__(self, value: object = None) -> None:
+        """Take over what `dump` gave. Damaged values, and those for another grammar, count as missing."""
+        self._used: set[str] = set()
+        self._loaded: dict[str, object] = {}
+        self._parsed: dict[str, Parsed] = {}
+        self.dirty = False
+        if isinstance(value, dict) and value.get("python") == _grammar() and isinstance(value.get("files"), dict):
+            self._loaded = value["files"]
+
+    def get(self, sha256: str) -> Parsed | None:
+        parsed = self._parsed.get(sha256)
+        if parsed is None and sha256 in self._loaded:
+            try:
+                parsed = self._parsed[sha256] = _restored(self._loaded[sha256])
+            except (TypeError, ValueError):
+                del self._loaded[sha256]
+        if parsed is not None:
+            self._used.add(sha256)
+        return parsed
+
+    def put(self, sha256: str, parsed: Parsed) -> None:
+        self._parsed[sha256] = parsed
+        self._used.add(sha256)
+        self.dirty = True
+
+    def dump(self) -> dict[str, object]:
+        unused = [sha256 for sha256 in self._loaded if sha256 not in self._used]
+        kept = {sha256: self._loaded[sha256] for sha256 in unused[-UNUSED_KEPT:]}
+        return {"python": _grammar(), "files": {**kept, **{sha256: self._parsed[sha256] for sha256 in self._used}}}
+
+
+def _restored(value: object) -> Parsed:
+    """Return what `dump` wrote for one file. Raises TypeError or ValueError for anything else."""
+    requests, exports = cast("tuple[list[list[object]], list[str]]", value)
+    restored = []
+    for line, level, module, names, deferred, optional in requests:
+        if not (isinstance(line, int) and isinstance(level, int) and level <= DEEPEST and isinstance(module, str)):
+            raise TypeError(value)
+        restored.append(Request(line, level, module, _strings(names), bool(deferred), bool(optional)))
+    return Parsed(tuple(restored), _strings(exports))
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(value)
+    return tuple(value)
+
+
+def _grammar() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}/{_FORMAT}"

@@ -1,0 +1,132 @@
+"""Which Python a processor or the words of a command start: a script, a module after `-m`, the text after `-c`."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.errors import raise_refusal
+from runner.spec.placeholders import references
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+SCRIPT = "script"
+MODULE = "module"
+TEXT = "text"
+
+_PYTHON = re.compile(r"(python|pypy)[0-9.]*[td]?")
+_OPTIONS = re.compile(r"-([^WXcm]*)([WXcm]?)(.*)", re.DOTALL)  # of Python: flags, one with a value, what is attached
+_SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
+_PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but the first are refused later, because nobody can read them
+_WORDS_KEPT = 1024  # most stages of a pipeline have some in common
+
+
+class Start(NamedTuple):
+    """Code that an interpreter begins with: an absolute path, a module's name or a text.
+
+    And what comes first in `sys.path`: "" for nothing, with `-I` or `-P`.
+    """
+
+    kind: str
+    value: str
+    entry: str
+
+
+def script_start(path: str) -> Start:
+    """Return the start of a script; what it imports is looked for beside what it links to, as Python does."""
+    return Start(SCRIPT, path, os.path.dirname(os.path.realpath(path)))
+
+
+def processor_start(path: str) -> Start | None:
+    """Return the start of a processor, or None when it is no Python: neither by its name nor by its shebang."""
+    return script_start(path) if path.endswith(_PYTHON_FILES) or has_python_shebang(path) else None
+
+
+def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...]:
+    """Return the Python that a command's words name, relative to `root`, in order.
+
+    That is what its interpreter starts, then every other word that is a Python file. Words that hold a placeholder but
+    `{python}` name nothing.
+    """
+    starts: dict[tuple[str, str], Start] = {}
+    at = next((index for index, word in enumerate(words) if _is_python(word)), None)
+    start = _started(words[at + 1 :], root) if at is not None else None
+    if start is not None:
+        starts[start.kind, start.value] = start
+    skipped = start.value if start is not None and start.kind != SCRIPT else None
+    others = (word for index, word in enumerate(words) if index != at and word != skipped)
+    for other in python_files_among(others, root):
+        starts.setdefault((other.kind, other.value), other)
+    return tuple(starts.values())
+
+
+def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
+    """Yield the words that are Python files, such as arguments of a processor; a placeholder names none."""
+    for word in words:
+        if "\0" in word or references(word):
+            continue
+        path = os.path.normpath(os.path.join(root, word))
+        if os.path.isfile(path) and (word.endswith(_PYTHON_FILES) or has_python_shebang(path)):
+            yield script_start(path)
+
+
+def has_python_shebang(path: str) -> bool:
+    """Whether the file at `path` begins with a `#!` line that starts Python, directly or by way of env."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            start = os.read(descriptor, _SHEBANG_LENGTH)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise_refusal(error, path)
+        return False
+    line = start.partition(b"\n")[0].decode("utf-8", "replace")
+    words = line[2:].split() if line.startswith("#!") else []
+    if words and os.path.basename(words[0]) == "env":
+        del words[0]
+        while words and (words[0].startswith("-") or "=" in words[0]):
+            option = words.pop(0)
+            if option in {"-u", "--unset", "-C", "--chdir"}:
+                del words[:1]
+            elif option.startswith("-S"):
+                words[:0] = option[2:].split()
+    return bool(words) and _is_python(words[0])
+
+
+@lru_cache(_WORDS_KEPT)
+def _is_python(word: str) -> bool:
+    return word == "{python}" or bool(_PYTHON.fullmatch(os.path.basename(word)))
+
+
+def _started(words: Sequence[str], root: str) -> Start | None:
+    """Return what the interpreter's own arguments make it run, None for standard input or nothing."""
+    pending = iter(words)
+    entry = root
+    for word in pending:
+        if word == "--":
+            return _script(next(pending, ""), root, entry)
+        if not word.startswith("-") or word == "-":
+            return _script(word, root, entry)
+        options = _OPTIONS.fullmatch(word)
+        flags, option, value = options.groups() if options and word[1] != "-" else ("", "", "")
+        if {"I", "P"} & set(flags):
+            entry = ""
+        if (option and not value) or word == "--check-hash-based-pycs":
+            value = next(pending, "")
+        if option in {"c", "m"}:
+            return Start(TEXT if option == "c" else MODULE, value, entry)
+    return None
+
+
+def _script(word: str, root: str, entry: str) -> Start | None:
+    if word in {"", "-"} or ("{" in word and not os.path.exists(os.path.join(root, word))):
+        return None
+    path = os.path.normpath(os.path.join(root, word))
+    if os.path.isdir(path):
+        mains = [os.path.join(path, f"__main__.{suffix}") for suffix in ("py", "pyc")]
+        return Start(SCRIPT, next(filter(os.path.isfile, mains), mains[0]), path)
+    return script_start(path) if entry else Start(SCRIPT, path, "")

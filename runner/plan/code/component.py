@@ -1,0 +1,207 @@
+"""The `code` component of a stage: its processor, what its command names under root, and all that these import."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.plan.code.banned import BannedImport
+from runner.plan.code.closure import MODULE_NAME, Closures
+from runner.plan.code.commands import processor_start, python_files_among, python_files_of_command
+from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.sources import Sources
+from runner.spec.model import READY_MADE
+from runner.spec.placeholders import references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from runner.decide.digests import DigestCache, Signature
+    from runner.plan.code.banned import BanList
+    from runner.plan.code.cache import ParseCache
+    from runner.plan.code.closure import Closure
+    from runner.plan.code.commands import Start
+    from runner.plan.dependencies import Dependencies
+    from runner.spec.model import Spec, Stage
+
+
+class StageCode(NamedTuple):
+    """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python.
+
+    `standard`: modules that its Python imports as soon as it starts, the same for everybody.
+    """
+
+    component: dict[str, object]
+    watched: dict[str, tuple[Signature, str]]
+    is_python: bool
+    standard: tuple[str, ...] = ()
+
+
+def declared_paths(spec: Spec) -> frozenset[str]:
+    """Return the paths of all inputs and outputs, which are no code even where a command names them."""
+    return frozenset(path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values()))
+
+
+class CodeReader:
+    """Reads the code of stages in one look at the disk, each file once."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        cache: DigestCache,
+        declared: frozenset[str],
+        parsed: ParseCache,
+        bans: BanList | None = None,
+        warn: Callable[[Fault], None] | None = None,
+    ) -> None:
+        """Without `bans` nothing is banned. `warn` is called for each import that leads nowhere, for every stage."""
+        self._spec = spec
+        self._cache = cache
+        self._declared = declared
+        self._bans = bans
+        self._warn = warn
+        self._sources = Sources(spec.root, cache, parsed)
+        self._closures = Closures(self._sources, running_interpreter(), bans)
+        self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}
+        self._named: dict[str, str] = {}
+
+    def look_back(self, dependencies: Dependencies) -> None:
+        """Tell every file and directory that decided what code the stages consist of."""
+        for path in self._sources.paths:
+            if "\0" not in path:
+                dependencies.add(path)
+
+    def read(self, stage: Stage) -> StageCode:
+        """Return the code of a stage, which is shared with those that start the same: not to be changed.
+
+        Raises OfflineError for all that is banned or cannot be parsed, InputError for what cannot be read.
+        """
+        pythonpath = stage.env.get("PYTHONPATH", "")
+        same = (stage.processor, stage.command, stage.args, pythonpath)
+        if same not in self._read:
+            starts = self._starts(stage)
+            closure = self._closures.of(starts, pythonpath) if starts else None
+            if closure and (closure.faults or closure.banned):
+                self._refuse(stage, closure)
+            self._read[same] = self._stage_code(stage, closure), closure
+        code, closure = self._read[same]
+        if closure and self._warn:
+            for name in closure.unfound:
+                self._warn(self._unfound(stage, name, closure))
+        return code
+
+    def _starts(self, stage: Stage) -> tuple[Start, ...]:
+        processor, root = self._spec.processor_path(stage), self._spec.root
+        if processor is None:
+            return python_files_of_command(stage.command or (), root)
+        self._sources.paths.add(processor)
+        start = processor_start(processor)
+        return tuple(dict.fromkeys((*((start,) if start else ()), *python_files_among(stage.args, root))))
+
+    def _stage_code(self, stage: Stage, closure: Closure | None) -> StageCode:
+        files: dict[str, str] = {}
+        watched: dict[str, tuple[Signature, str]] = {}
+        component: dict[str, object] = {"files": files}
+        if closure:
+            for path, sha256 in closure.files.items():
+                files[self._key_name(path, stage)] = sha256
+                watched[path] = (closure.signatures[path], sha256)
+            component["packages"] = closure.packages
+            component["absent"] = sorted(closure.absent)
+        for path in self._other_files(stage):
+            if path not in watched:
+                files[self._key_name(path, stage)], watched[path] = self._digest(path)
+        processor = self._spec.processor_path(stage)
+        if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
+            # As text: nanoseconds do not fit into the integers that JSON readers agree on.
+            component["mtimeNs"] = str(watched[processor][0][1])
+        return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
+
+    def _refuse(self, stage: Stage, closure: Closure) -> None:
+        """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""
+        ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
+        faults = list(closure.faults)
+        for banned in closure.banned:
+            if banned.path != ours and self._bans:
+                chain = [
+                    _place(self._sources.shown(path), line) for path, line in closure.chain(banned.path, banned.line)
+                ]
+                faults.append(BannedImport(stage.name, banned.statement, chain, self._bans.hint(banned.names)))
+        if faults:
+            raise OfflineError(*faults)
+
+    def _unfound(self, stage: Stage, name: str, closure: Closure) -> Fault:
+        path, line = closure.unfound[name]
+        where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
+        what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
+        return Fault(where, what, self._how_to_find(name, stage.env.get("PYTHONPATH", "")))
+
+    def _how_to_find(self, name: str, pythonpath: str) -> str:
+        """Return where the module lies if one more entry of PYTHONPATH, root or a directory in it, would find it."""
+        names = sorted(self._sources.names(self._spec.root))
+        entries = [".", *(entry for entry in names if entry[0] != "." and ":" not in entry)]
+        for entry in entries if name[0] != "." else ():
+            path = os.path.normpath(os.path.join(entry, *name.split(".")))
+            package = self._sources.names(os.path.join(self._spec.root, path))
+            shown = path if any(file.endswith(".py") for file in package) else f"{path}.py"
+            if shown == path or os.path.isfile(os.path.join(self._spec.root, shown)):
+                both = json.dumps(":".join(filter(None, (pythonpath, entry))))
+                return f'{shown} is there: "env": {{"PYTHONPATH": {both}}}'
+        return (
+            "install it for the interpreter that runs offpipe, or put it beside the processor, or name its directory, "
+            'relative to root: "env": {"PYTHONPATH": "lib"}'
+        )
+
+    def _other_files(self, stage: Stage) -> Iterator[str]:
+        """Yield the files under root that the processor or the words of a command are, whatever they hold."""
+        processor = self._spec.processor_path(stage)
+        if processor:
+            yield processor
+        yield from filter(None, map(self._named_file, _names_in(stage.command or stage.args)))
+
+    def _named_file(self, name: str) -> str:
+        """Return the path of the file under root that a word names, if it is none that the spec declares, or ""."""
+        if name not in self._named:
+            root = self._spec.root.rstrip("/")
+            path = os.path.normpath(os.path.join(root, name))
+            self._sources.paths.add(path)
+            is_code = path.startswith(f"{root}/") and os.path.isfile(path)
+            self._named[name] = path if is_code and os.path.relpath(path, root) not in self._declared else ""
+        return self._named[name]
+
+    def _digest(self, path: str) -> tuple[str, tuple[Signature, str]]:
+        try:
+            sha256, seen = self._cache.file(path)
+        except OSError as error:
+            raise_refusal(error, path)
+            raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
+        return sha256, (seen, sha256)
+
+    def _key_name(self, path: str, stage: Stage) -> str:
+        """Return how the key names a file: so that a pipeline may be moved as a whole, or have another offpipe."""
+        is_ready_made = _is_ready_made(stage) and path == self._spec.processor_path(stage)
+        return str(stage.processor) if is_ready_made else self._shown(path)
+
+    def _shown(self, path: str) -> str:
+        """Return how a file is named: relative to root; by its name alone if it came with offpipe, elsewhere."""
+        shown = os.path.relpath(path, self._spec.root)
+        if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
+            return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
+        return shown
+
+
+def _is_ready_made(stage: Stage) -> bool:
+    return str(stage.processor).startswith(READY_MADE)
+
+
+def _place(shown: str, line: int) -> str:
+    return f"{shown}:{line}" if line else shown
+
+
+def _names_in(words: Sequence[str]) -> Iterator[str]:
+    """Yield what may be names of files in the words of a command: `--rules=stages/rules.txt` holds one as well."""
+    for word in words:
+        if "\0" not in word and not references(word):
+            yield from (name for name in (word, word.partition("=")[2]) if name)

@@ -1,0 +1,201 @@
+"""What one file of Python imports: its import statements, and the modules that it loads by a literal name.
+
+Nothing is executed. The walk sees what honest authors write; evasion is the sandbox's business. This module imports
+`ast`, so it is itself imported only where something has to be parsed.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from runner.errors import Fault, OfflineError
+from runner.plan.code.cache import DEEPEST, RUN_PATH, Parsed, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
+_LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
+_LOADERS: dict[str, tuple[str, ...]] = {  # functions that import a module by its name, and their parameters
+    "builtins.__import__": _LIKE_STATEMENT,
+    "importlib.__import__": _LIKE_STATEMENT,
+    "importlib.import_module": ("name", "package"),
+    "pkgutil.resolve_name": ("name",),
+    "runpy.run_module": ("mod_name",),
+    "runpy.run_path": ("path_name",),
+}
+_GUARDS = frozenset({"typing.TYPE_CHECKING", "typing_extensions.TYPE_CHECKING"})
+_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+_OF_THE_PLATFORM = frozenset({"version_info", "hexversion", "platform", "implementation"})
+
+
+def parse(content: bytes, shown: str) -> Parsed:
+    """Return what the source `content` imports; its encoding is found as Python does.
+
+    Raises OfflineError with the place as `shown:line` for what is no Python.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
+            found = _Imports(ast.parse(content, shown))
+    except SyntaxError as error:
+        reason = error.msg.removeprefix("invalid syntax: ")
+        raise _refusal(f"{shown}:{error.lineno or 1}", reason) from error
+    except (RecursionError, MemoryError) as error:
+        raise _refusal(shown, "nested too deeply") from error
+    except ValueError as error:  # a NUL byte before Python 3.12; bytes that are not in the file's encoding
+        raise _refusal(shown, str(error)) from error
+    return Parsed(tuple(sorted(found.requests)), tuple(dict.fromkeys(found.exports)))
+
+
+def _refusal(where: str, reason: str) -> OfflineError:
+    hint = _HINT.format(sys.implementation.name, *sys.version_info[:2])
+    return OfflineError(Fault(where, f"invalid syntax: {reason}", hint))
+
+
+class _Imports:
+    """One pass over a tree in the order of the source, without recursion: generated code is nested deeply.
+
+    `flags` are `deferred` and `optional` of the requests that a node makes.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.requests: list[Request] = []
+        self.exports: list[str] = []
+        self._names = {"__import__": "builtins.__import__"}  # what an imported name stands for
+        self._guards_hold = True
+        pending: list[tuple[ast.AST, tuple[bool, bool]]] = [(tree, (False, False))]
+        while pending:
+            node, flags = pending.pop()
+            if isinstance(node, ast.Import):
+                self._add_import(node, flags)
+            elif isinstance(node, ast.ImportFrom):
+                self._add_from(node, flags)
+            elif isinstance(node, ast.Call):
+                self._add_call(node, flags)
+            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                self._add_assignment(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                flags = (True, True)
+            if _can_do_without(node):
+                flags = (flags[0], True)
+            pending += [(child, flags) for child in [*self._live_children(node)][::-1]]
+
+    def _add_import(self, node: ast.Import, flags: tuple[bool, bool]) -> None:
+        for alias in node.names:
+            self.requests.append(Request(node.lineno, 0, alias.name, (), *flags))
+            top = alias.name.partition(".")[0]
+            self._names[alias.asname or top] = alias.name if alias.asname else top
+
+    def _add_from(self, node: ast.ImportFrom, flags: tuple[bool, bool]) -> None:
+        names = tuple(alias.name for alias in node.names)
+        self.requests.append(Request(node.lineno, node.level, node.module or "", names, *flags))
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            self._names[alias.asname or alias.name] = f"{module}.{alias.name}"
+        if "*" in names:  # it may bind TYPE_CHECKING
+            self._names["TYPE_CHECKING"] = f"{module}.TYPE_CHECKING"
+            self._guards_hold = self._guards_hold and self._names["TYPE_CHECKING"] in _GUARDS
+
+    def _add_assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            name = target.id if isinstance(target, ast.Name) else ""
+            if name == "__all__":
+                self.exports += _strings(node.value)
+            elif name == "TYPE_CHECKING":
+                is_false = isinstance(node.value, ast.Constant) and not node.value.value
+                self._names[name] = "typing.TYPE_CHECKING" if is_false else ""
+            elif name and (full := self._full_name(node.value)):
+                self._names[name] = full
+
+    def _add_call(self, call: ast.Call, flags: tuple[bool, bool]) -> None:
+        function = self._full_name(call.func)
+        if function not in _LOADERS:
+            return
+        given = dict(zip(_LOADERS[function], call.args, strict=False))
+        given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+        name = _literal(given.get(_LOADERS[function][0]))
+        if not isinstance(name, str) or not name.strip("."):
+            return
+        names: tuple[str, ...] = ()
+        module = name.lstrip(".")
+        level = len(name) - len(module)
+        if function == "runpy.run_path":
+            level, module = RUN_PATH, name
+        elif function == "pkgutil.resolve_name":  # the longest part that is a module is imported
+            module, colon, _ = name.partition(":")
+            above, _, last = ("", "", "") if colon else module.rpartition(".")
+            module, names = (above, (last,)) if above else (module, ())
+            flags = (flags[0], flags[1] or not colon)
+        elif "level" in _LOADERS[function]:
+            found, names = _literal(given.get("level")), tuple(_strings(given.get("fromlist")))
+            level = min(found, DEEPEST) if isinstance(found, int) else 0
+        elif level and isinstance(package := _literal(given.get("package")), str):
+            level, module = 0, f"{package.rsplit('.', level - 1)[0]}.{module}"
+        elif level and not isinstance(given.get("package"), ast.Name):
+            return
+        self.requests.append(Request(call.lineno, level, module, names, *flags))
+
+    def _live_children(self, node: ast.AST) -> Iterator[ast.AST]:
+        """Yield the children of a node without what is for type checkers only."""
+        if isinstance(node, ast.If) and self._guards_hold:
+            if self._is_guard(node.test):
+                return iter(node.orelse)
+            if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
+                return iter(node.body if self._is_guard(node.test.operand) else ast.iter_child_nodes(node))
+        return ast.iter_child_nodes(node)
+
+    def _is_guard(self, test: ast.expr) -> bool:
+        # What stands before it in `a and TYPE_CHECKING` does run, so only as the first.
+        first = test.values[0] if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else test
+        return self._full_name(first) in _GUARDS
+
+    def _full_name(self, node: ast.AST | None) -> str:
+        """Return what a name or a chain of attributes stands for, as the imports so far have it, or ""."""
+        attributes = ""
+        while isinstance(node, ast.Attribute):
+            attributes = f".{node.attr}{attributes}"
+            node = node.value
+        start = self._names.get(node.id, "") if isinstance(node, ast.Name) else ""
+        return start and start + attributes
+
+
+def _literal(node: ast.expr | None) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _strings(node: ast.expr | None) -> list[str]:
+    """Return the strings written out in a list, a tuple, or a sum of them; the rest of a sum is left out."""
+    if isinstance(node, ast.BinOp):
+        return [*_strings(node.left), *_strings(node.right)]
+    elements = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else ()
+    return [value for element in elements if isinstance(value := _literal(element), str)]
+
+
+def _can_do_without(node: ast.AST) -> bool:
+    """Whether the file goes on where an import inside this statement fails, or makes it on some platforms only."""
+    if isinstance(node, ast.Try | ast.TryStar):
+        return any(_catches(handler.type) for handler in node.handlers)
+    if isinstance(node, ast.With):
+        calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
+        return any(_last_name(call.func) == "suppress" and any(map(_catches, call.args)) for call in calls)
+    if isinstance(node, ast.If):
+        return any(
+            _last_name(part) in _OF_THE_PLATFORM
+            or (isinstance(part, ast.Attribute) and part.attr == "name" and _last_name(part.value) == "os")
+            for part in ast.walk(node.test)
+        )
+    return False
+
+
+def _catches(caught: ast.expr | None) -> bool:
+    if isinstance(caught, ast.Tuple):
+        return any(map(_catches, caught.elts))
+    return caught is None or _last_name(caught) in _IMPORT_ERRORS
+
+
+def _last_name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
