@@ -26,11 +26,6 @@ class Request(NamedTuple):
     deferred: bool = False
     optional: bool = False
 
-    def statement(self) -> str:
-        """Return the import as one would write it."""
-        module = "." * self.level + self.module
-        return f"from {module} import {', '.join(self.names)}" if self.names else f"import {module}"
-
 
 class Parsed(NamedTuple):
     """The requests of one file in order of lines, and the literal `__all__` that `from it import *` goes by."""

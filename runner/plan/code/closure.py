@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from runner.plan.code.banned import BanList
     from runner.plan.code.cache import Parsed
     from runner.plan.code.commands import Start
-    from runner.plan.code.imports import Banned
     from runner.plan.code.interpreter import Interpreter
     from runner.plan.code.sources import Sources
 
@@ -78,7 +77,7 @@ class Closure:
     absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there.
     unfound: those of them that the code needs -> path (or `-c`, "") of what imports it first, and the line there.
     standard: what this code needs of the standard library and of ours as soon as it is imported, with names in them.
-    banned: imports that are held against whoever runs this. faults: of files that cannot be parsed or read.
+    banned: as `Imports` has it. faults: of files that cannot be parsed or read.
     """
 
     def __init__(self, closures: Closures, starts: Sequence[Start], pythonpath: str) -> None:
@@ -88,7 +87,7 @@ class Closure:
         self.absent: set[str] = set()
         self.unfound: dict[str, tuple[str, int]] = {}
         self.standard: set[str] = set()
-        self.banned: dict[Banned, None] = {}
+        self.banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
         self.faults: dict[Fault, None] = {}
         self._importers: dict[str, tuple[str, int]] = {}
         self._closures = closures
@@ -124,7 +123,8 @@ class Closure:
             modules, missing = lookup.chain(start.value)
             if modules and not missing and modules[-1].package:  # `-m package` runs its __main__
                 imports.add(f"{start.value}.__main__")
-            imports.ban((start.value,), MODULE_NAME, 0, f"-m {start.value}")
+            if imports.is_banned(start.value):
+                imports.banned[MODULE_NAME, 0, f"-m {start.value}"] = (start.value,)
         self._follow(lookup, TEXT_NAME if start.kind == TEXT else "", imports)
 
     def _begin_interpreter(self, lookup: Lookup, pythonpath: Sequence[str]) -> None:

@@ -123,12 +123,10 @@ class CodeReader:
         """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""
         ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
         faults = list(closure.faults)
-        for banned in closure.banned:
-            if banned.path != ours and self._bans:
-                chain = [
-                    _place(self._sources.shown(path), line) for path, line in closure.chain(banned.path, banned.line)
-                ]
-                faults.append(BannedImport(stage.name, banned.statement, chain, self._bans.hint(banned.names)))
+        for (path, line, statement), names in closure.banned.items():
+            if path != ours and self._bans:
+                chain = [_place(self._sources.shown(file), at) for file, at in closure.chain(path, line)]
+                faults.append(BannedImport(stage.name, statement, chain, self._bans.hint(names)))
         if faults:
             raise OfflineError(*faults)
 

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.plan.code.cache import RUN_PATH
 from runner.plan.code.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from runner.plan.code.banned import BanList
     from runner.plan.code.cache import Request
     from runner.plan.code.modules import Lookup
     from runner.plan.code.sources import Sources
-
-
-class Banned(NamedTuple):
-    """An import of what is banned, as one would write it; its file (or `-c`, `command`) and line (0: none).
-
-    names: the full names that are banned of those it imports.
-    """
-
-    path: str
-    line: int
-    statement: str
-    names: tuple[str, ...]
 
 
 class Imports:
@@ -35,6 +23,7 @@ class Imports:
     walked: modules to read on with, each with the line. installed: top-level names with their file, "" when unknown.
     absent: names that are found nowhere. unfound: those of them that the module needs, each with the line.
     standard: what it needs of the standard library and of ours as soon as it is imported, with names in them.
+    banned: file (or `-c`, `command`), line (0: none) and statement of what is banned, with the full names that are.
     """
 
     def __init__(self, lookup: Lookup, sources: Sources, bans: BanList | None = None) -> None:
@@ -43,12 +32,12 @@ class Imports:
         self.standard: dict[str, None] = {}
         self.absent: dict[str, None] = {}
         self.unfound: dict[str, int] = {}
-        self.banned: dict[Banned, None] = {}
+        self.banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
         self._lookup = lookup
         self._sources = sources
         self._bans = bans
 
-    def add_all(self, requests: Iterable[Request], module: Module, path: str) -> None:
+    def add_all(self, requests: Sequence[Request], module: Module, path: str) -> None:
         """Take in the requests of a module; `path` is how its file is called where one of them is banned."""
         for request in requests:
             base = _absolute(module, request)
@@ -58,8 +47,11 @@ class Imports:
                 self._miss("." * request.level + request.module, request.line, needed=not request.optional)
             else:
                 self.add(base, request.names, request.line, needed=not request.optional)
-                if module.kind == LOCAL:
-                    self.ban(_full_names(base, request.names), path, request.line, request.statement())
+                names = _full_names(base, request.names) if module.kind == LOCAL else ()
+                banned = [name for name in names if self.is_banned(name)]
+                if banned:
+                    place = (path, request.line, _statement(request, requests))
+                    self.banned[place] = (*self.banned.get(place, ()), *banned)
 
     def add(self, base: str, names: tuple[str, ...] = (), line: int = 0, *, needed: bool = True) -> None:
         """Take in `import base`, or `from base import names`, of which some may be submodules.
@@ -80,13 +72,8 @@ class Imports:
                 elif modules[-1].kind == NAMESPACE:  # which has no attributes that it could be
                     self._miss(absent, line, needed=needed)
 
-    def ban(self, names: Iterable[str], path: str, line: int, statement: str) -> None:
-        """Take in which of these names are banned. A module of the pipeline's own may be called what it likes."""
-        banned = tuple(name for name in names if self._is_banned(name))
-        if banned:
-            self.banned[Banned(path, line, statement, banned)] = None
-
-    def _is_banned(self, name: str) -> bool:
+    def is_banned(self, name: str) -> bool:
+        """Whether a name is banned for this program. A module of the pipeline's own may be called what it likes."""
         if self._bans is None or not self._bans.bans(name):
             return False
         kind = self._lookup.kind(name)
@@ -122,11 +109,17 @@ class Imports:
                 self.walked.setdefault(module, line)
 
 
-def _full_names(base: str, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the full names that an import makes available; which of them are modules is of no interest."""
-    if not names or "*" in names:
-        yield base
-    yield from (f"{base}.{name}" for name in names if name != "*")
+def _full_names(base: str, names: tuple[str, ...]) -> list[str]:
+    """Return the full names that an import makes available; which of them are modules is of no interest."""
+    return [base if name == "*" else f"{base}.{name}" for name in names] or [base]
+
+
+def _statement(request: Request, requests: Sequence[Request]) -> str:
+    """Return a request as one would write it, together with what its line imports beside it."""
+    if request.names:
+        return f"from {'.' * request.level}{request.module} import {', '.join(request.names)}"
+    beside = (other.module for other in requests if other.line == request.line and not other.names)
+    return f"import {', '.join(dict.fromkeys(beside))}"
 
 
 def _absolute(module: Module, request: Request) -> str | None:

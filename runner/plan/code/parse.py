@@ -48,7 +48,7 @@ def parse(content: bytes, shown: str) -> Parsed:
         raise _refusal(shown, "nested too deeply") from error
     except ValueError as error:  # a NUL byte before Python 3.12; bytes that are not in the file's encoding
         raise _refusal(shown, str(error)) from error
-    return Parsed(tuple(sorted(found.requests)), tuple(dict.fromkeys(found.exports)))
+    return Parsed(tuple(sorted(found.requests, key=lambda request: request.line)), tuple(dict.fromkeys(found.exports)))
 
 
 def _refusal(where: str, reason: str) -> OfflineError:
