@@ -9,11 +9,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.decide.digests import DigestCache
-from runner.decide.inputs import InputResolver
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
+from runner.plan.digests import DigestCache
+from runner.plan.inputs import InputResolver
 from runner.spec.globs import is_glob
 from runner.spec.graph import build_graph
 from runner.spec.locations import bare

@@ -12,10 +12,10 @@ from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
 from runner.api import Options, plan
 from runner.api.verifying import verify
-from runner.decide.plan import Run
 from runner.display.plan_text import reasons_line
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
+from runner.plan.planner import Run
 
 if TYPE_CHECKING:
     from pytest_offpipe.checks.case import Case

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.api.history import Part, events_of, last_failures, last_part
 from runner.api.session import Session, untold
 from runner.api.strays import undeclared
-from runner.decide.plan import Run, Skip
 from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
+from runner.plan.planner import Run, Skip
 from runner.record.audit import last_record, read_records, tail
 from runner.record.events import CLOSED, ENDINGS, NOOP, AttemptStarted
 from runner.record.locks import is_current, read_holder
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from runner.api.history import Failure
     from runner.api.options import Options
-    from runner.decide.plan import Decision, Plan
     from runner.levels import RefusedError
+    from runner.plan.planner import Decision, Plan
     from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
     from runner.spec.graph import Graph

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.api.journal import Journal
-from runner.decide.plan import Skip
 from runner.errors import Fault, InputError, SpecError, UsageError
+from runner.plan.planner import Skip
 from runner.record.audit import last_record
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
@@ -15,7 +15,7 @@ from runner.record.state import read_metrics
 if TYPE_CHECKING:
     from runner.api.options import Options
     from runner.api.session import Session
-    from runner.decide.plan import Plan
+    from runner.plan.planner import Plan
 
 
 def refuse(session: Session, options: Options, plan: Plan) -> Plan:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from runner.api.options import Options
     from runner.clock import Clock
-    from runner.decide.plan import Plan
     from runner.errors import Fault
     from runner.executor.attempts import Attempts
     from runner.executor.job import Surroundings, Ticker
     from runner.executor.publishing import Publisher
+    from runner.plan.planner import Plan
     from runner.record.ledger import OpenRun
     from runner.sandbox.client import Launcher
 
@@ -153,7 +153,7 @@ def _nothing_to_do(
 
 def skipped(plan: Plan) -> dict[str, StageResult]:
     """Return a result for each stage that the plan finds up to date."""
-    from runner.decide.plan import Skip
+    from runner.plan.planner import Skip
 
     return {
         name: StageResult(name, results.SKIPPED, key=decision.key)

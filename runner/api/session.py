@@ -6,14 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from runner.decide.digests import DigestCache
-from runner.decide.fingerprint import Examiner
-from runner.decide.plan import NO_RUN, Plan, Planner
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.noop import conditions_now, is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
+from runner.plan.digests import DigestCache
+from runner.plan.fingerprint import Examiner
+from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head

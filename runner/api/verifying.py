@@ -7,8 +7,8 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.api.session import read_seal, refuse_other_pipeline
-from runner.decide.digests import DigestCache, digest_tree
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, InputError, StateError, UsageError
+from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.spelling import KEY_VARIABLE

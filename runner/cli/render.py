@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.decide.plan import Plan, Skip
 from runner.display.plan_text import decisions_json, outgrown_text, plan_lines
 from runner.display.summary import fault_json
 from runner.display.text import counted, printable
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
+from runner.plan.planner import Plan, Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
 from runner.results import network_text
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.api.history import Part, Refused
     from runner.api.reading import Incomplete, Status
     from runner.api.verifying import Verified
-    from runner.decide.plan import Decision
+    from runner.plan.planner import Decision
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run

@@ -6,15 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from runner.decide.plan import AGAIN, MODIFIED, Blocked, Depends, Run
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
+from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.api.reading import Explained, Planned
-    from runner.decide.plan import Decision
+    from runner.plan.planner import Decision
     from runner.record.markers import Marker
 
     Reason = Sequence[object]  # component, what, old, new: of a plan, or from a marker

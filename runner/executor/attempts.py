@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.decide.fingerprint import Fingerprint
-from runner.decide.plan import AGAIN, Reason
 from runner.errors import OffpipeError
 from runner.executor.job import Job, Surroundings
 from runner.executor.partials import Partials
 from runner.executor.publishing import real_identities
 from runner.executor.setting import Setting
 from runner.paths import partial_tag
+from runner.plan.fingerprint import Fingerprint
+from runner.plan.planner import AGAIN, Reason
 from runner.record import files
 from runner.record.checkpoints import read_progress
 from runner.record.events import (
@@ -37,9 +37,9 @@ from runner.spec.placeholders import list_inputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.decide.fingerprint import Examiner
-    from runner.decide.plan import Planner
     from runner.executor.publishing import Publisher
+    from runner.plan.fingerprint import Examiner
+    from runner.plan.planner import Planner
     from runner.record.audit import AuditLog
     from runner.record.markers import Marker, OutputIdentity
     from runner.sandbox.client import Exit

@@ -10,10 +10,10 @@ from runner.sandbox.launch import NOTHING, Enforced
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
-    from runner.decide.fingerprint import Fingerprint
-    from runner.decide.plan import Reason
     from runner.errors import OffpipeError
     from runner.executor.publishing import Commit
+    from runner.plan.fingerprint import Fingerprint
+    from runner.plan.planner import Reason
     from runner.record.events import AttemptStarted
     from runner.record.locks import StageLock
     from runner.resources import Capacity

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.decide.plan import Skip
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.backoff import Backoff
 from runner.executor.committing import Committer
@@ -19,6 +18,7 @@ from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
 from runner.executor.unstarted import blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
+from runner.plan.planner import Skip
 from runner.results import StageResult
 from runner.sandbox.launch import Asked
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.clock import Clock
-    from runner.decide.plan import Plan
     from runner.executor.attempts import Attempts
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
+    from runner.plan.planner import Plan
     from runner.sandbox.client import Exit, Launch, Launcher
     from runner.spec.graph import Graph
     from runner.spec.model import Stage

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from errno import ENAMETOOLONG
 from typing import TYPE_CHECKING
 
-from runner.decide.digests import digest_tree, signature
-from runner.decide.fingerprint import KEY_VERSION, Fingerprint
 from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
 from runner.paths import partial_path, upward, variable_name
+from runner.plan.digests import digest_tree, signature
+from runner.plan.fingerprint import KEY_VERSION, Fingerprint
 from runner.record import files
 from runner.record.again import sync_or_discard
 from runner.record.events import COMMIT, StageCommit
@@ -25,7 +25,7 @@ from runner.values import Value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runner.decide.digests import DigestCache
+    from runner.plan.digests import DigestCache
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 

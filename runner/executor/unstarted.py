@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner import results
-from runner.decide.plan import Skip
 from runner.errors import Fault
+from runner.plan.planner import Skip
 from runner.results import StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from runner.decide.plan import Plan
+    from runner.plan.planner import Plan
     from runner.spec.graph import Graph
 
 GOOD = (results.SUCCEEDED, results.SKIPPED)

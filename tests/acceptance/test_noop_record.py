@@ -21,9 +21,9 @@ from pipeline_bench import ROOT, PipelineBench, shell
 from runner import api
 from runner import arguments as glance
 from runner.cli.parser import VERBS
-from runner.decide.plan import Skip
 from runner.errors import OffpipeError, StateError
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now
+from runner.plan.planner import Skip
 
 PATIENCE = 20.0
 UPPER = "def upper(words):\n    open(words[0], 'w').write(open(words[1]).read().upper())\n"

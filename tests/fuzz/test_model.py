@@ -223,10 +223,10 @@ REDOES = '    stage, outputs = str(data["stage"])'
 FAULTS = {
     # file, what stands there, what is put in its place, what is done before the last run
     "does not know parameters": (
-        "decide/fingerprint.py", '"params": stage.params,', '"params": {},', [Machine.run, lambda m: m.change_param(2)],
+        "plan/fingerprint.py", '"params": stage.params,', '"params": {},', [Machine.run, lambda m: m.change_param(2)],
     ),
     "trusts outputs that were changed": (
-        "decide/plan.py", "if found != identity.sha256:", "if False:",
+        "plan/planner.py", "if found != identity.sha256:", "if False:",
         [Machine.run, lambda m: m.spoil_output("join", 0, "edit")],
     ),
     "does not see what is imported": (
@@ -234,7 +234,7 @@ FAULTS = {
         [Machine.run, lambda m: m.edit_imported_module("m2")],
     ),
     "runs what was made again to the same bytes": (
-        "decide/plan.py", "        found.extend(self._output_reasons(stage, marker))\n",
+        "plan/planner.py", "        found.extend(self._output_reasons(stage, marker))\n",
         '        found.extend(self._output_reasons(stage, marker))\n        found.append(Reason("key", "always"))\n',
         [Machine.run],
     ),

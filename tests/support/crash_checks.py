@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.api import Options, plan
 from runner.api.verifying import verify
 from runner.canonical import canonical
-from runner.decide.plan import Skip
 from runner.errors import OffpipeError
 from runner.paths import is_partial
+from runner.plan.planner import Skip
 from runner.record.checkpoints import read_progress
 from runner.record.markers import Marker
 from runner.spec.load import load_spec

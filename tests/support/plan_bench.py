@@ -10,12 +10,12 @@ from pipeline_bench import PipelineBench
 
 from runner.api.options import Options
 from runner.api.session import Session
-from runner.decide.fingerprint import KEY_VERSION
+from runner.plan.fingerprint import KEY_VERSION
 from runner.record.markers import Marker, OutputIdentity, write_marker
 
 if TYPE_CHECKING:
-    from runner.decide.fingerprint import Fingerprint
-    from runner.decide.plan import Decision, Reason
+    from runner.plan.fingerprint import Fingerprint
+    from runner.plan.planner import Decision, Reason
 
 
 class PlanBench(PipelineBench):

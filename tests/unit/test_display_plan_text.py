@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner.decide.plan import Reason
 from runner.display.plan_text import _value_text, reason_text, reasons_line
+from runner.plan.planner import Reason
 
 OLD, NEW = "3f2a91bc" * 8, "88bc01d2" * 8
 

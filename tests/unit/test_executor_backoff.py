@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runner.decide.fingerprint import Fingerprint
 from runner.errors import EXIT_OFFLINE, EXIT_STAGE_FAILED
 from runner.executor.backoff import Backoff
 from runner.executor.job import Job
+from runner.plan.fingerprint import Fingerprint
 from runner.results import AttemptResult, NetworkCalls
 from runner.spec.model import Stage
 

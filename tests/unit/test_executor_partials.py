@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from runner.decide.fingerprint import Fingerprint
 from runner.executor.job import Job
 from runner.executor.partials import Partials
 from runner.paths import partial_path, partial_tag
+from runner.plan.fingerprint import Fingerprint
 from runner.spec.load import load_spec
 
 KEY = "key"

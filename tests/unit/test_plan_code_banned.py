@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from runner.decide.digests import DigestCache
 from runner.errors import Fault
 from runner.plan.code.banned import ALLOWED, BANNED, BanList, BannedImport, merged
 from runner.plan.code.cache import ParseCache
@@ -17,6 +16,7 @@ from runner.plan.code.closure import Closures
 from runner.plan.code.commands import processor_start, python_files_of_command
 from runner.plan.code.interpreter import running_interpreter
 from runner.plan.code.sources import Sources
+from runner.plan.digests import DigestCache
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from runner.decide.digests import DigestCache, signature
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
 from runner.plan.code.interpreter import running_interpreter
 from runner.plan.code.sources import Sources
+from runner.plan.digests import DigestCache, signature
 
 
 class Project:

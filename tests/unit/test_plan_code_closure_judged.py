@@ -7,12 +7,12 @@ import textwrap
 
 import pytest
 
-from runner.decide.digests import DigestCache
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, script_start
 from runner.plan.code.interpreter import running_interpreter
 from runner.plan.code.sources import Sources
+from runner.plan.digests import DigestCache
 
 TREE = {
     "bin/p.py": """

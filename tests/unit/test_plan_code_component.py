@@ -9,10 +9,10 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.decide.digests import DigestCache
 from runner.errors import InputError, OfflineError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader
+from runner.plan.digests import DigestCache
 from runner.spec.load import load_spec
 from runner.spec.locations import ready_made_directory
 

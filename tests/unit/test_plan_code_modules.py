@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from runner.decide.digests import DigestCache
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.interpreter import Interpreter
 from runner.plan.code.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Lookup
 from runner.plan.code.sources import Sources
+from runner.plan.digests import DigestCache
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from runner.plan.code.sources import unreadable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.decide.digests import Signature
     from runner.plan.code.banned import BanList
     from runner.plan.code.cache import Parsed
     from runner.plan.code.commands import Start
     from runner.plan.code.interpreter import Interpreter
     from runner.plan.code.sources import Sources
+    from runner.plan.digests import Signature
 
 TEXT_NAME = "-c"  # what stands for the path of the text of `python -c`
 MODULE_NAME = "command"  # where a module is named after `-m`

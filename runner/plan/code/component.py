@@ -18,12 +18,12 @@ from runner.spec.placeholders import references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.decide.digests import DigestCache, Signature
     from runner.plan.code.banned import BanList
     from runner.plan.code.cache import ParseCache
     from runner.plan.code.closure import Closure
     from runner.plan.code.commands import Start
     from runner.plan.dependencies import Dependencies
+    from runner.plan.digests import DigestCache, Signature
     from runner.spec.model import Spec, Stage
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.decide.digests import signature
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.plan.code.cache import NOTHING, Parsed
+from runner.plan.digests import signature
 
 if TYPE_CHECKING:
-    from runner.decide.digests import DigestCache, Signature
     from runner.plan.code.cache import ParseCache
+    from runner.plan.digests import DigestCache, Signature
 
 _COMPILED = ".pyc"
 _ARCHIVES = (".zip", ".pyz", ".pyzw")

@@ -11,7 +11,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.canonical import digest
-from runner.decide.digests import DigestCache
+from runner.plan.digests import DigestCache
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import stat
 
 import pytest
 
-from runner.decide.digests import DigestCache, digest_tree, signature
 from runner.errors import InputError
+from runner.plan.digests import DigestCache, digest_tree, signature
 
 
 def make_tree(base):

@@ -8,7 +8,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.decide.plan import Blocked, Depends, Run, Skip, differences
+from runner.plan.planner import Blocked, Depends, Run, Skip, differences
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
-from runner.decide.digests import digest_tree
-from runner.decide.fingerprint import KEY_VERSION, Examiner, Fingerprint
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.plan.digests import digest_tree
+from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from runner.decide.digests import DigestCache
+    from runner.plan.digests import DigestCache
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage

@@ -7,8 +7,8 @@ from zlib import crc32
 
 import pytest
 
-from runner.decide.digests import CHUNK, UNUSED_KEPT, DigestCache, signature
 from runner.errors import InputError
+from runner.plan.digests import CHUNK, UNUSED_KEPT, DigestCache, signature
 
 SECOND = 1_000_000_000
 LATER = 3600 * SECOND

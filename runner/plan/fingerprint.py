@@ -11,16 +11,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
-from runner.decide.digests import digest_tree, signature
-from runner.decide.inputs import InputFile, InputResolver
 from runner.errors import Fault, InputError, raise_refusal
 from runner.hashing import sha256_of
+from runner.plan.digests import digest_tree, signature
+from runner.plan.inputs import InputFile, InputResolver
 from runner.values import Record, made
 
 if TYPE_CHECKING:
-    from runner.decide.digests import DigestCache, Signature
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.dependencies import Dependencies
+    from runner.plan.digests import DigestCache, Signature
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage

@@ -1,1 +1,0 @@
-"""What must run, and why: pure of writes; the dry run and the executor share it."""
