@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
 from runner.paths import partial_path, upward, variable_name
-from runner.plan.digests import digest_tree, signature
+from runner.plan.digests import Signature, digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Fingerprint
 from runner.record import files
 from runner.record.again import sync_or_discard
@@ -199,7 +199,7 @@ def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, declared in stage.outputs.items():
         try:
-            found[name] = signature(os.lstat(spec.output_path(declared)))
+            found[name] = Signature.of(os.lstat(spec.output_path(declared)))
         except OSError:
             found[name] = None
     return found

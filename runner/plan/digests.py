@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.errors import Fault, InputError
 from runner.hashing import hasher
@@ -21,8 +21,6 @@ from runner.values import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-Signature = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
-Entry = tuple[Signature, str]  # with the hex SHA-256 of the content
 
 CHUNK = 1 << 20
 SMALL = 1 << 12  # what a file may grow by without more reads; a chunk's buffer costs more than a small file's hash
@@ -30,18 +28,35 @@ VERSION = 1
 UNUSED_KEPT = 20_000  # entries that this run did not ask for; the oldest go first
 _CHECKSUM = b',"crc32":"'
 
+
+class Signature(NamedTuple):
+    """What tells two states of a file apart without reading it; times in nanoseconds."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Return the signature of the file with this status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+Entry = tuple[Signature, str]  # with the hex SHA-256 of the content
+
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a character device",
-    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a directory",
 }
 
 
-def signature(status: os.stat_result) -> Signature:
-    """Return what tells two states of a file apart without reading it."""
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+def kind_of(mode: int) -> str:
+    """Return what a file is that is no regular one, such as `a FIFO`."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 class DigestCache:
@@ -105,7 +120,7 @@ class DigestCache:
     def known(self, path: str, status: os.stat_result) -> str | None:
         """Return the digest of the file if its signature vouches for it; nothing is read."""
         entry = self._entries.get(path)
-        if entry is None or not self.trust or entry[0] != signature(status):
+        if entry is None or not self.trust or entry[0] != Signature.of(status):
             return None
         self._used.add(path)
         return entry[1]
@@ -118,7 +133,7 @@ class DigestCache:
         status = os.stat(path) if status is None else status
         sha256 = self.known(path, status)
         if sha256 is not None:
-            return sha256, signature(status)
+            return sha256, Signature.of(status)
         return self._hash(path, status, None)
 
     def read(self, path: str, status: os.stat_result | None = None) -> tuple[bytes, str, Signature]:
@@ -137,23 +152,23 @@ class DigestCache:
     def _hash(self, path: str, status: os.stat_result | None, keep: list[bytes] | None) -> tuple[str, Signature]:
         began = self._clock()
         descriptor, signed = _open_regular(path, status)
-        self.reading = (path, signed[0])
+        self.reading = (path, signed.size)
         try:
-            digest = hasher(more=signed[0])
-            wanted = min(CHUNK, signed[0] + SMALL)
+            digest = hasher(more=signed.size)
+            wanted = min(CHUNK, signed.size + SMALL)
             while chunk := os.read(descriptor, wanted):
                 digest.update(chunk)
                 if keep is not None:
                     keep.append(chunk)
                 if self._tick:
                     self._tick(len(chunk))
-                if len(chunk) < wanted and len(chunk) == signed[0]:  # nearly every small file: no call to hear the end
+                if len(chunk) < wanted and len(chunk) == signed.size:  # of nearly every small file: no call for its end
                     break
         finally:
             os.close(descriptor)
         if status is None:
             return digest.hexdigest(), signed
-        if is_settled(signed[1], signed[2], began):
+        if is_settled(signed.mtime, signed.ctime, began):
             self._store(path, signed, digest.hexdigest())
         else:  # hashed again next time, when its time stamps are old enough to tell
             self._entries.pop(path, None)
@@ -187,18 +202,18 @@ def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
     from runner.canonical import digest
 
     base = path.rstrip("/") or "/"
-    signatures = {base: signature(os.stat(base))}
+    signatures = {base: Signature.of(os.stat(base))}
     listed: list[tuple[str, str, int, int, str]] = []
     for entry in _entries_below(base):
         status = entry.stat(follow_symlinks=False)
-        signatures[entry.path] = signature(status)
+        signatures[entry.path] = Signature.of(status)
         kind, content, size = "directory", "", 0
         if stat.S_ISLNK(status.st_mode):
             kind, content = "link", os.readlink(entry.path)
         elif not stat.S_ISDIR(status.st_mode):
             kind = "file"
             content, signatures[entry.path] = cache.file(entry.path, status)
-            size = signatures[entry.path][0]
+            size = signatures[entry.path].size
         mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)  # what a link shows differs between systems
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, mode, size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
@@ -232,14 +247,15 @@ def _open_regular(path: str, status: os.stat_result | None) -> tuple[int, Signat
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor, signature(opened)
+    return descriptor, Signature.of(opened)
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
         shown = path.encode("utf-8", "backslashreplace").decode()
-        raise InputError(Fault(shown, f"is {kind}", "only regular files, directories and links can be read"))
+        raise InputError(
+            Fault(shown, f"is {kind_of(status.st_mode)}", "only regular files, directories and links can be read")
+        )
 
 
 class _OtherVersionError(Exception):
@@ -268,4 +284,4 @@ def _entry(size: object, mtime: object, ctime: object, inode: object, sha256: ob
     numbers = (size, mtime, ctime, inode)
     if not isinstance(sha256, str) or not all(isinstance(number, int) for number in numbers):
         raise TypeError(sha256)
-    return cast(Signature, numbers), sha256
+    return Signature._make(cast("tuple[int, int, int, int]", numbers)), sha256

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, raise_refusal
 from runner.hashing import sha256_of
-from runner.plan.digests import digest_tree, signature
+from runner.plan.digests import Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver
 from runner.values import Record, made
 
 if TYPE_CHECKING:
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.dependencies import Dependencies
-    from runner.plan.digests import DigestCache, Signature
+    from runner.plan.digests import DigestCache
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -109,9 +109,9 @@ class Examiner:
         for path, (seen, sha256) in fingerprint.watched.items():
             try:
                 status = os.stat(path)
-                if signature(status) == seen:
+                if Signature.of(status) == seen:
                     continue
-                if (strict and status.st_mtime_ns != seen[1]) or self._cache.file(path)[0] != sha256:
+                if (strict and status.st_mtime_ns != seen.mtime) or self._cache.file(path)[0] != sha256:
                     return path
             except OSError as error:
                 raise_refusal(error, path)
@@ -138,7 +138,7 @@ class Examiner:
         status = file.status
         known = self._published.get(file.path)
         if known and known.matches(status):
-            seen, sha256 = signature(status), known.sha256
+            seen, sha256 = Signature.of(status), known.sha256
         else:
             try:
                 sha256, seen = self._cache.file(file.absolute, status)

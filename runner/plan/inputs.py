@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_refusal
+from runner.plan.digests import kind_of
 from runner.spec.globs import compile_glob, is_glob
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_KINDS = (
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 class InputFile(NamedTuple):
@@ -212,8 +207,9 @@ def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> In
     if path.endswith("/"):
         raise InputError(Fault(where, f'"{path}" is not a directory', f'write it as "{path.rstrip("/")}"'))
     if not stat.S_ISREG(status.st_mode):
-        kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "no regular file")
-        raise InputError(Fault(where, f'"{path}" is {kind}', "an input is a regular file or a directory"))
+        raise InputError(
+            Fault(where, f'"{path}" is {kind_of(status.st_mode)}', "an input is a regular file or a directory")
+        )
     return InputFile(path, absolute, status)
 
 

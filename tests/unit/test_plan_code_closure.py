@@ -10,7 +10,7 @@ from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
 from runner.plan.code.interpreter import running_interpreter
 from runner.plan.code.sources import Sources
-from runner.plan.digests import DigestCache, signature
+from runner.plan.digests import DigestCache, Signature
 
 
 class Project:
@@ -54,7 +54,7 @@ def test_imports_beside_the_processor_are_followed_transitively(project):
         f"{project.root}/bin/{name}": hashlib.sha256(text).hexdigest()
         for name, text in (("p.py", b"import a"), ("a.py", b"import b, p"), ("b.py", b"import a"))
     }
-    assert code.signatures == {path: signature(os.stat(path)) for path in code.files}
+    assert code.signatures == {path: Signature.of(os.stat(path)) for path in code.files}
     assert code.absent == set() and code.packages == {}
     assert code.chain(f"{project.root}/bin/b.py") == [
         (f"{project.root}/bin/{name}", line) for name, line in (("p.py", 1), ("a.py", 1), ("b.py", 0))

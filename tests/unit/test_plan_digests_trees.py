@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from runner.errors import InputError
-from runner.plan.digests import DigestCache, digest_tree, signature
+from runner.plan.digests import DigestCache, Signature, digest_tree
 
 
 def make_tree(base):
@@ -25,7 +25,7 @@ def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
     assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
     assert (digest.entries, digest.size) == (5, 3)
     assert set(digest.signatures) == {str(one), *(str(path) for path in one.rglob("*"))}
-    assert digest.signatures[str(one / "a")] == signature(os.stat(one / "a"))
+    assert digest.signatures[str(one / "a")] == Signature.of(os.stat(one / "a"))
 
 
 def changed_content(base):

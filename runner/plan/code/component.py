@@ -116,7 +116,7 @@ class CodeReader:
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # As text: nanoseconds do not fit into the integers that JSON readers agree on.
-            component["mtimeNs"] = str(watched[processor][0][1])
+            component["mtimeNs"] = str(watched[processor][0].mtime)
         return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
 
     def _refuse(self, stage: Stage, closure: Closure) -> None:

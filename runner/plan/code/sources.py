@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.plan.code.cache import NOTHING, Parsed
-from runner.plan.digests import signature
+from runner.plan.digests import Signature
 
 if TYPE_CHECKING:
     from runner.plan.code.cache import ParseCache
-    from runner.plan.digests import DigestCache, Signature
+    from runner.plan.digests import DigestCache
 
 _COMPILED = ".pyc"
 _ARCHIVES = (".zip", ".pyz", ".pyzw")
@@ -85,7 +85,7 @@ class Sources:
         return relative.encode("utf-8", "backslashreplace").decode()
 
     def _unread(self, path: str, what: str, hint: str = "") -> Source:
-        return Source("", (0, 0, 0, 0), NOTHING, Fault(self.shown(path), what, hint))
+        return Source("", Signature(0, 0, 0, 0), NOTHING, Fault(self.shown(path), what, hint))
 
     def _source(self, path: str, is_script: bool) -> Source:
         status = os.stat(path)
@@ -97,7 +97,7 @@ class Sources:
         sha256 = self._cache.known(path, status)
         parsed = self._parsed.get(sha256) if sha256 else None
         if sha256 is not None and parsed is not None:
-            return Source(sha256, signature(status), parsed)
+            return Source(sha256, Signature.of(status), parsed)
         content, sha256, signed = self._cache.read(path, status)
         try:
             return Source(sha256, signed, self._parsed_content(content, sha256, self.shown(path)))
