@@ -101,7 +101,7 @@ MAY_WRITE = {
     "sandbox.spawn": "opens a stage's log and output, before it has a process",
     "sandbox.child": "opens the log and the output that a stage gets as stderr and stdout",
     "sandbox.namespaces": "maps user ids, in files of /proc",
-    "sandbox.zygote": "opens the standard streams of a stage",
+    "sandbox.forkserver": "opens the standard streams of a stage",
     "sandbox.isolate": "tries to open the memory of a process, which must fail",
 }
 MAY_START_PROCESSES = {
@@ -110,9 +110,7 @@ MAY_START_PROCESSES = {
 MAY_USE_TERMINAL = {
     "display": "the terminal",
     "sdk": "tells the stage's author on stderr why the stage ends",
-    "sandbox.zygote": "makes the standard streams of a stage",
-    "sandbox.script": "tells the errors of a stage as an interpreter does",
-    "sandbox.ending": "flushes the standard streams of a stage",
+    "sandbox.forkserver": "makes the standard streams of a stage, and tells its errors as an interpreter does",
 }
 STORY = ("spec.load", "spec.graph", "plan.planner", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
@@ -126,13 +124,12 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(151, 14_378, 136_263, 21),
+    "runner": Size(148, 14_003, 132_623, 21),
     "pytest_offpipe": Size(35, 3_707, 36_115, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
 STILL_IN_CYCLES = {
     "runner.api": ("session", "strays"),
-    "runner.sandbox": ("child", "zygote"),
     "runner.sdk": ("context", "job"),
 }
 PROTOCOLS = {

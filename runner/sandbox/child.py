@@ -11,35 +11,12 @@ import resource
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from typing import NoReturn, TypedDict
+    from typing import NoReturn
 
+    from runner.sandbox.forkserver import Program
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, SessionTree
-    from runner.sandbox.script import Script
-    from runner.sandbox.zygote import Zygote
-
-    class Request(TypedDict):
-        """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
-
-        The environment is `base`, in which the values of `env` are others. The pipe has a base only where it is another
-        one than that of the launch before.
-        """
-
-        id: int
-        program: bytes
-        argv: list[bytes]
-        env: dict[bytes, bytes]
-        base: dict[bytes, bytes]
-        cwd: bytes
-        stdin: bytes | None
-        stdout: bytes | None
-        log: bytes
-        timeout: float | None
-        grace: float
-        affinity: list[int] | None
-        address_space: int | None
-        script: bytes | None
-        preload: tuple[str, ...]
+    from runner.sandbox.protocol import Request
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
@@ -49,26 +26,27 @@ BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
 class Forked(BaseException):
-    """Raised in a child that is to run `script` in this interpreter."""
+    """Raised in a child that is to run `program` in this interpreter."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__()
-        self.script = script
+        self.program = program
 
 
 def fork_stage(
-    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, zygote: Zygote | None
-) -> tuple[int, int]:
+    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation,
+    program: Program | None,
+) -> tuple[int, int]:  # fmt: skip
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
 
     What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
-    OSError when there is no descriptor or process; in the child of a `zygote`, Forked.
+    OSError when there is no descriptor or process; in the child that is to run a `program` in this interpreter, Forked.
     """
     report, failure = os.pipe()
     launcher = os.getpid()
     pid = -1
     try:
-        pid = os.fork() if zygote is None else zygote.fork(request)
+        pid = os.fork()
     except OSError:
         os.close(report)
         raise
@@ -76,13 +54,13 @@ def fork_stage(
         if pid != 0:
             os.close(failure)
     if pid == 0:
-        _become(request, tree, number, isolation, launcher, failure, zygote)
+        _become(request, tree, number, isolation, launcher, failure, program)
     return pid, report
 
 
 def _become(
     request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, launcher: int, failure: int,
-    zygote: Zygote | None,
+    program: Program | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
     tried = [b"preparing its process"]
@@ -91,19 +69,17 @@ def _become(
         tree.enter_stage(launcher, number)
         tried[0] = b"entering its isolation"
         isolation.enter_stage()
-        tried[0] = b"becoming an interpreter"
-        script = zygote.become(request, failure) if zygote else None
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _connect(request, tried)
         _limit(request, tried)
         tried[0] = b"entering " + request["cwd"]
         os.chdir(request["cwd"])
-        if zygote is not None and script is not None:
+        if program is not None:
             tried[0] = b"becoming an interpreter"
-            zygote.enter(request, script)
+            program.become(request, failure)
             isolation.become_program()
             os.close(failure)
-            raise Forked(script)
+            raise Forked(program)
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
         os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for

@@ -108,7 +108,7 @@ class Launcher:
         more = set(modules) - self._loaded
         if self._warm is not None and more:
             self._loaded |= more
-            self._ask("settle", sorted(more))
+            self._ask("load", sorted(more))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""

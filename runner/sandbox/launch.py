@@ -105,7 +105,7 @@ class Encoding:
         self._base: dict[str, str] = {}  # the environment that was last sent whole
 
     def encode(self, launch: Launch) -> dict[str, Any]:
-        """Return a launch as child.Request has it. Each has to be sent: the next one may lean on it."""
+        """Return a launch as protocol.Request has it. Each has to be sent: the next one may lean on it."""
         encode = os.fsencode
         base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
         content = {

@@ -4,8 +4,7 @@ What `program` runs. Requests come on descriptor 0, reports go out on descriptor
 tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
 and reaped, then the launcher ends. It never waits for its reader.
 
-Requests: ("load", modules for a zygote), and ("settle", more of them) once these are all; ("launch", child.Request);
-("terminate" or "kill", None): to all.
+Requests: ("load", modules for Python stages); ("launch", protocol.Request); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
 The level that it is told to reach (`isolate`) it enters once, before it is ready.
@@ -33,12 +32,11 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
-    from runner.sandbox.child import Request
+    from runner.sandbox.forkserver import ForkServer
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, SessionTree
-    from runner.sandbox.started import Report
+    from runner.sandbox.protocol import Report, Request
     from runner.sandbox.tag import Tags
-    from runner.sandbox.zygote import Zygote
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
@@ -53,14 +51,14 @@ class Service:
 
     def __init__(
         self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, tags: Tags | None,
-        isolation: Isolation, zygote: Zygote | None,
+        isolation: Isolation, server: ForkServer | None,
     ) -> None:  # fmt: skip
         """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
         self._tree = tree
         self._isolation = isolation
-        self._zygote = zygote
+        self._server = server
         # A warm launcher, whose forks are to be new interpreters, has no threads.
-        can_spawn = tree.takes_all and zygote is None
+        can_spawn = tree.takes_all and server is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
         self._base: dict[bytes, bytes] = {}  # of an environment, as it came last
         self._watch = Watch(isolation.listener, tree) if isolation.listener else None
@@ -125,7 +123,7 @@ class Service:
         return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
 
     def _read_requests(self) -> None:
-        """Raises Forked in the child of a zygote."""
+        """Raises Forked in the child that is a Python stage."""
         requests = self._wire.receive()
         if requests is None:
             self._close()
@@ -135,8 +133,9 @@ class Service:
                 return  # meanwhile: whatever began now would go on
             if verb == "launch":
                 self._launch(content)
-            elif verb in ("load", "settle"):
-                self._load(content, settle=verb == "settle")
+            elif verb == "load":
+                if self._server is not None:
+                    self._server.load(content)
             else:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
@@ -147,15 +146,8 @@ class Service:
             self._wire.close()
             self._stop(signal.SIGKILL)
 
-    def _load(self, modules: list[str], *, settle: bool) -> None:
-        """Have a warm launcher load what stages will import; `settle`: these are all."""
-        if self._zygote is not None:
-            self._zygote.load(modules)
-            if settle:
-                self._zygote.settle()
-
     def _launch(self, request: Request) -> None:
-        """Raises Forked in the child of a zygote."""
+        """Raises Forked in the child that is a Python stage."""
         started = time.monotonic()
         self._base = request.setdefault("base", self._base)
         try:
@@ -174,11 +166,9 @@ class Service:
         """
         if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
             return *spawned, None
-        zygote = self._zygote
-        if zygote is not None and not zygote.takes(request):
-            zygote = None
+        program = None if self._server is None else self._server.program(request)
         number = self._tree.begin()
-        pid, report = fork_stage(request, self._tree, number, self._isolation, zygote)
+        pid, report = fork_stage(request, self._tree, number, self._isolation, program)
         return pid, self._tree.key(number, pid), report
 
     def _stop(self, number: int) -> None:
@@ -277,7 +267,7 @@ def _traceback() -> str:
     return traceback.format_exc()
 
 
-def main(zygote: Zygote | None) -> NoReturn:
+def main(server: ForkServer | None) -> NoReturn:
     """Leave the runner's session, be deaf to what a terminal sends to all, and serve. Raises Forked in a child."""
     signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     for number in signal.valid_signals():
@@ -292,7 +282,7 @@ def main(zygote: Zygote | None) -> NoReturn:
     tags = open_tags(isolation.layers) if level != SCAN else None
     tree = open_tree(tags, plain="plain" in sys.argv[3:])
     tree.enter_launcher(dies_with_runner=level == KERNEL)
-    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, tags, isolation, zygote)
+    service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, tags, isolation, server)
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr

@@ -8,9 +8,33 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
 
-    from runner.sandbox.started import Report
+    Report = tuple[Any, ...] | str
+
+    class Request(TypedDict):
+        """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
+
+        The environment is `base`, in which the values of `env` are others. The pipe has a base only where it is another
+        one than that of the launch before.
+        """
+
+        id: int
+        program: bytes
+        argv: list[bytes]
+        env: dict[bytes, bytes]
+        base: dict[bytes, bytes]
+        cwd: bytes
+        stdin: bytes | None
+        stdout: bytes | None
+        log: bytes
+        timeout: float | None
+        grace: float
+        affinity: list[int] | None
+        address_space: int | None
+        script: bytes | None
+        preload: tuple[str, ...]
+
 
 START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
 

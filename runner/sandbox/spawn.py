@@ -23,9 +23,9 @@ from runner.sandbox.posix_spawn import Attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runner.sandbox.child import Request
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.protocol import Request
     from runner.sandbox.tag import Tags
 
 

@@ -14,11 +14,8 @@ from runner.sandbox.network_log import Tally
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
-    from typing import Any
 
-    from runner.sandbox.child import Request
-
-    Report = tuple[Any, ...] | str
+    from runner.sandbox.protocol import Report, Request
 
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 

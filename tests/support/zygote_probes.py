@@ -14,7 +14,7 @@ print(json.dumps({
     "main": {key: repr(value) for key, value in vars(sys.modules["__main__"]).items() if key.startswith("__")
              and key not in ("__loader__", "__builtins__")},
     "loader": [type(__loader__).__name__, __loader__.name, __loader__.path],
-    "modules": sorted(sys.modules), "flags": str(sys.flags), "cwd": os.getcwd(), "executable": sys.executable,
+    "flags": str(sys.flags), "cwd": os.getcwd(), "executable": sys.executable,
     "prefix": [sys.prefix, sys.exec_prefix, sys.base_prefix], "warnoptions": sys.warnoptions, "x": sys._xoptions,
     "bytecode": sys.dont_write_bytecode, "meta_path": [str(one) for one in sys.meta_path],
     "hooks": [len(sys.path_hooks), sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__],
@@ -41,25 +41,24 @@ PROBES = {
     "imports": """
 import argparse, collections.abc, csv, dataclasses, datetime, decimal, gzip, hashlib, inspect, json, os.path, pathlib
 import random, re, shutil, sqlite3, statistics, subprocess, sys, tempfile, threading, typing, uuid, xml.etree.ElementTree
-print(sorted(sys.modules))
 print(threading.main_thread() is threading.current_thread(), threading.current_thread().ident == threading.get_ident())
 print(threading.main_thread().native_id == threading.get_native_id(), len(threading.enumerate()))
 print(sqlite3.connect(":memory:").execute("select 1 + 1").fetchall(), decimal.getcontext())
 print(tempfile.gettempdir().rpartition("/")[0].rpartition("/")[0], subprocess.run(["true"]).returncode)
 """,
-    "later": "import sys\ndef f():\n    import json\n    return json\nprint('json' in sys.modules); f(); print('json' in sys.modules)\n",
-    "not_pure": "import sys, logging, multiprocessing, asyncio, zoneinfo, locale\nprint(sorted(sys.modules))\n"
+    "later": "import sys\ndef f():\n    import json\n    return json\nf(); print('json' in sys.modules)\n",
+    "not_pure": "import sys, logging, multiprocessing, asyncio, zoneinfo, locale\n"
     "print(multiprocessing.process.ORIGINAL_DIR, locale.getlocale(), locale.setlocale(locale.LC_CTYPE))\n",
     "inner": "import html.parser, importlib.util, collections.abc, tempfile, uuid, zipfile, html.entities\n",  # for the next
     "outer": "import html, importlib, collections\n"
-    "for one in (html, importlib, collections): print(sorted(name for name in vars(one) if name[:2] != '__'))\n",
-    "outer_again": "import html, importlib, importlib.util\nprint(hasattr(html, 'parser'), hasattr(importlib, 'util'))\n",
-    "outer_sdk": "from runner import sdk\nimport runner\nprint(sorted(name for name in vars(runner) if name[:2] != '__'))\n",
-    "array": "import array, sys\nprint(sorted(sys.modules))\n",
-    "sdk": "import sys\nfrom runner import sdk\nprint(sorted(sys.modules), sdk.__file__)\n",
+    "print([callable(one) for one in (html.escape, importlib.import_module, collections.OrderedDict)])\n",
+    "outer_again": "import html, importlib, importlib.util\nprint(hasattr(importlib, 'util'))\n",
+    "outer_sdk": "from runner import sdk\nimport runner\nprint(runner.__file__, runner.sdk is sdk)\n",
+    "array": "import array\nprint(array.array('b', [1]))\n",
+    "sdk": "import sys\nfrom runner import sdk\nprint(sdk.__name__ in sys.modules, sdk.__file__)\n",
     "site": "import sys, site\nprint(site.ENABLE_USER_SITE, site.PREFIXES, site.getsitepackages(), exit, help)\n",
-    "ctypes": "import ctypes, sys\nprint(ctypes.CDLL(None).getpid() > 0, sorted(sys.modules))\n",
-    "local": "import sys, helper\nprint(helper.WHO, helper.__name__, sorted(sys.modules)[:3], sys.modules['helper'] is helper)\n",
+    "ctypes": "import ctypes\nprint(ctypes.CDLL(None).getpid() > 0)\n",
+    "local": "import sys, helper\nprint(helper.WHO, helper.__name__, sys.modules['helper'] is helper)\n",
     "globals": "print(sorted(globals()), __builtins__.__name__, __doc__, __package__, __spec__)\n",
     "docstring": "'''What it says.'''\nfrom __future__ import annotations\nx: int = 1\nprint(__doc__, __annotations__)\n",
     "latin": b"# -*- coding: latin-1 -*-\nprint(ascii('\xe9'))\n",

@@ -86,50 +86,24 @@ def test_where_a_pth_file_starts_threads_the_launcher_starts_cold(start, tmp_pat
     assert (ended.code, said) == (0, "script.py ['word']\n")
 
 
-@pytest.mark.parametrize(("imports", "passed_over"), [((), True), (("gc",), False)])
-def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path, imports, passed_over):
+def test_collections_pass_over_what_was_loaded_before_a_stage(start, tmp_path):
     (tmp_path / "asks.py").write_text(
         "def main():\n    import gc\n    cycle = []\n    cycle.append(cycle)\n    del cycle\n"
         "    print(gc.get_freeze_count() > 1000, gc.collect() > 0, gc.isenabled())\nmain()\n"
     )
-    ended, said = start(script="asks.py", preload=imports)
-    assert (ended.code, said) == (0, f"{passed_over} True True\n")
+    ended, said = start(script="asks.py")
+    assert (ended.code, said) == (0, "True True True\n")
 
 
-FORKS = """
-import sys
-loaded, importers = frozenset(sys.modules), frozenset(sys.path_importer_cache)
-sys.path.insert(0, {root!r})
-import os, resource
-from runner.sandbox import zygote
-zygote.PURE |= {{"maker", "finder", "asker"}}
-it = zygote.Zygote(loaded, importers)
-it.load(["maker", "finder", "asker"])
-request = {{"base": {{}}, "env": {{}}, "script": b"maker/__init__.py", "preload": {preload!r}}}
-if it.fork(request) == 0:
-    print([name for name in ("maker.made", "finder.found") if name in sys.modules])
-    sys.stdout.flush()
-    os._exit(0)
-os.wait()
-"""
+SHOWS_MODULE = SHOWS + "import string\nprint(string.__file__.rpartition('/')[2], hasattr(string, 'mine'))\n"
 
 
-@pytest.mark.parametrize(
-    ("preload", "expected"),
-    [(("maker",), ["maker.made"]), (("finder",), []), (("asker",), ["finder.found"]), ((), [])],
-    ids=["put there by its package", "found, but not asked for", "found, and asked for", "of another stage"],
-)
-def test_a_module_of_another_name_is_there_for_whom_it_would_be(tmp_path, preload, expected):
-    """As collections.abc is one: put there by collections from Python 3.13.1 on, and before by a file of its own."""
-    for name, source in {
-        "maker": "import sys, json\nsys.modules['maker.made'] = json\n",
-        "finder": "",
-        "finder/found": "import sys, json\nsys.modules['finder.found'] = json\n",
-        "asker": "import finder.found\n",
-    }.items():
-        file = tmp_path / (f"{name}.py" if "/" in name else f"{name}/__init__.py")
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(source)
-    code = FORKS.format(root=str(ROOT), preload=preload)
-    shown = subprocess.run([sys.executable, "-Bc", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (shown.stdout, shown.stderr) == (f"{expected}\n", "")
+@pytest.mark.parametrize("name", ["string.py", "string/__init__.py"])
+def test_a_module_beside_the_program_is_not_hidden_by_what_was_loaded(start, tmp_path, name):
+    """So this one gets a new interpreter; a file of that name that cannot be imported is no reason."""
+    (tmp_path / "shows.py").write_text(SHOWS_MODULE)
+    (tmp_path / "string.txt").touch()
+    assert start(script="shows.py", preload=("string",))[1].startswith("program.py ['word']\nstring.py False")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine = True\n")
+    assert start(script="shows.py", preload=("string",))[1] == f"shows.py ['word']\n{name.rpartition('/')[2]} True\n"

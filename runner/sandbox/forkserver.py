@@ -1,0 +1,346 @@
+"""The fork server: the launcher runs Python stages by forks of its own interpreter, which costs them no start.
+
+It was started for this as `python -B`, in what interpreters heed of the environment of its stages. It loads what the
+stages import of the standard library, once. A stage is a fork that becomes a new `__main__`, as `python -B FILE` has
+it, and ends by itself: what was there before the fork is left to the kernel.
+
+The contract (docs/writing-stages.md): a Python stage may find standard modules loaded. `freshInterpreter` switches all
+of this off.
+
+Loaded by the launcher program only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import gc
+import io
+import os
+import sys
+import time
+from _frozen_importlib_external import SourceFileLoader
+from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
+from os import _exit  # a stage may put something else into the place of a function that its end needs
+
+from runner.sandbox.syscalls import close_all_but, libc
+from runner.sandbox.warmth import heeded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections import defaultdict
+    from collections.abc import Iterable
+    from functools import partial
+    from types import CodeType, TracebackType
+    from typing import Any, NoReturn
+
+    from runner.sandbox.protocol import Request
+else:
+    import _signal as signal
+    from _collections import defaultdict  # as collections and functools have them, which load more
+    from _functools import partial
+
+_flush_c = libc.fflush
+EXCEPTHOOK = sys.__excepthook__
+SDK = "runner.sdk"
+MODULES = (".py", ".pyc", ".so")  # how the names of files end that can be imported
+# Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
+MORE_INTERPRETERS = frozenset(
+    ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
+)
+# What may be loaded before a stage: it is the same in every process (`random` seeds itself anew in a fork). Left out
+# are, for example, multiprocessing (keeps the directory) and logging (the time).
+PURE = frozenset(
+    """argparse array ast base64 binascii bisect bz2 calendar cmath collections collections.abc contextlib copy csv
+    dataclasses datetime difflib enum errno fnmatch functools glob graphlib gzip hashlib heapq hmac html
+    html.entities html.parser inspect itertools json keyword linecache locale lzma math mmap numbers operator
+    pathlib pprint queue random re reprlib select selectors shlex shutil signal string stringprep struct
+    subprocess tarfile tempfile textwrap threading time token tokenize tomllib traceback types typing unicodedata
+    urllib.parse uuid warnings weakref zipfile zlib""".split()
+)
+
+
+def leave_threads() -> None:
+    """Begin anew, cold, where a .pth file has started threads: with these no namespace could be entered, or forked."""
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        return  # no Linux: nothing is entered
+    if threads > 1:
+        words = [word for word in sys.argv if word != "warm"]
+        os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
+
+
+class ForkServer:
+    """What the launcher knows of its own interpreter, to make stages of it."""
+
+    def __init__(self, loaded: frozenset[str], importers: frozenset[str]) -> None:
+        """The names in sys.modules, and in sys.path_importer_cache, when nothing of ours was loaded yet."""
+        self._loaded = loaded
+        self._importers = importers - {sys.argv[0]}
+        self._heeded = heeded(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
+        self._is_settled = False
+        self._names: frozenset[str] = frozenset()  # top-level modules that stages may find loaded, and no interpreter
+
+    def load(self, names: Iterable[str]) -> None:
+        """Import what stages will ask for, and nothing more from here on."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        for name in names:
+            if name in PURE or name == SDK:
+                try:
+                    __import__(name)
+                except BaseException:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
+                    continue
+        for name in sys.path_importer_cache.keys() - self._importers:
+            del sys.path_importer_cache[name]
+        self._names = frozenset(name.partition(".")[0] for name in sys.modules.keys() - self._loaded)
+        compile("", "", "exec")  # the first time makes a hundred classes
+        gc.disable()  # there is no garbage in cycles here
+
+    def program(self, request: Request) -> Program | None:
+        """Return the program of a stage, for a fork that comes at once; None where it takes a new interpreter."""
+        path = None if request["script"] is None else os.fsdecode(request["script"])
+        if path is None or request["program"] != os.fsencode(sys.orig_argv[0]):
+            return None
+        if request["address_space"] is not None:  # of which a new interpreter needs its part
+            return None
+        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
+            return None
+        if heeded(request["base"] | request["env"]) != self._heeded:
+            return None
+        self.load(())
+        directory = os.path.dirname(os.path.realpath(path))
+        if self._hides_modules(directory):
+            return None
+        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+        return Program(path, directory)
+
+    def _hides_modules(self, directory: str) -> bool:
+        """Whether a file beside the program stands for a module that the fork would find loaded."""
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            return True
+        modules = (name.partition(".")[0] for name in names if name.endswith(MODULES) or "." not in name)
+        return not self._names.isdisjoint(modules)
+
+
+class Program:
+    """The program of a Python stage, from the fork to the end. All but `__init__` runs in the *child*."""
+
+    def __init__(self, path: str, directory: str) -> None:
+        self._path = path
+        self._directory = directory
+        self._preloaded = frozenset(sys.modules)
+        self._main: Any = None
+        self._is_written = True  # as far as is known
+        self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
+
+    def become(self, request: Request, kept: int) -> None:
+        """Make this process, which is connected and in its directory, what a new interpreter is that runs nothing yet.
+
+        Of the launcher's descriptors only the one that is `kept` stays open.
+        """
+        gc.enable()
+        close_all_but((0, 1, 2, kept))
+        signal.set_wakeup_fd(-1)
+        for handled in signal.valid_signals():
+            if signal.getsignal(handled) is not signal.SIG_DFL:
+                signal.signal(handled, signal.SIG_DFL)
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _replace_environment(request["base"] | request["env"])
+        if threading := sys.modules.get("threading"):
+            threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
+        sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
+        sys.argv[:] = sys.orig_argv[2:]
+        sys.path.insert(0, self._directory)
+        sys.path_importer_cache[self._path] = None  # no archive or directory to run
+        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+            _open_stream(number, stream.encoding, stream.errors)
+        self._main = sys.modules["__main__"] = _new_main(self._path)
+
+    def run(self) -> NoReturn:
+        """Run the program as `__main__`, at the bottom of the stack, then end the process as an interpreter would.
+
+        A handler of the program's that raises once that is over changes nothing. It can do so at each call, and at each
+        jump back, but not between the end of a program that is run as an index, and what is next.
+        """
+        program: Any = defaultdict(partial(exec, self._compiled(), self._main.__dict__))
+        error: BaseException | None = None
+        status, text, is_interrupted = 0, None, False
+        try:
+            program[0]
+        except SystemExit as ended:
+            code: Any = ended.code
+            try:
+                status = 0 if code is None else code & 0xFF
+            except TypeError:
+                status, text = 1, code
+        except KeyboardInterrupt as failed:
+            status, error, is_interrupted = 128 + signal.SIGINT, failed, True
+        except BaseException as failed:  # noqa: BLE001 - whatever the program did not catch
+            status, error = 1, failed
+        try:
+            del program
+            _flush()
+            if error is not None:
+                status = _show(error, status)
+            elif text is not None:
+                _write(f"{text}\n")
+        finally:
+            error = text = None
+            try:
+                self._end()
+            finally:
+                if is_interrupted:
+                    _end_by(signal.SIGINT)
+                if self._is_written:
+                    _exit(status)
+        raise SystemExit(status)  # the interpreter tells what cannot be written
+
+    def _compiled(self) -> CodeType:
+        """Return the program's code. SystemExit, with everything told, when there is none."""
+        try:
+            with open(self._path, "rb") as file:
+                return compile(file.read(), self._path, "exec", dont_inherit=True)
+        except OSError as error:
+            _write(f"{sys.orig_argv[0]}: can't open file {self._path!r}: [Errno {error.errno}] {error.strerror}\n")
+            raise SystemExit(2) from None
+        except BaseException as error:  # noqa: BLE001 - whatever the compiler says
+            sys.excepthook(type(error), error.with_traceback(None), None)
+            raise SystemExit(1) from None
+
+    def _end(self) -> None:
+        """Do what an interpreter does at its end, but to what the program made alone."""
+        try:
+            _run_exit_functions()
+        finally:
+            try:
+                self._release()
+            finally:
+                _flush_everything()
+                self._is_written = _flush()
+
+    def _release(self) -> None:
+        """Let go of what the program's own modules hold: `__del__` and the like run, files are written and closed."""
+        own = [module for name, module in sys.modules.items() if name not in self._preloaded]
+        for names in [getattr(module, "__dict__", {}) for module in (self._main, *reversed(own))]:
+            for name in [*names]:
+                if name[:2] != "__":
+                    names[name] = None
+        self._main = None
+        del own
+        gc.collect()
+
+
+def _replace_environment(env: dict[bytes, bytes]) -> None:
+    """By the calls below `os.environ`, whose own ways take as long as all the rest."""
+    there = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - what os.environ shows too
+    zone = there.get(b"TZ")
+    for name in there:
+        os.unsetenv(name)
+    there.clear()
+    there.update(env)
+    for name, value in env.items():
+        os.putenv(name, value)
+    if env.get(b"TZ") != zone and hasattr(time, "tzset"):
+        time.tzset()
+
+
+def _new_main(path: str) -> Any:  # noqa: ANN401 - a module, whose names are the program's
+    main = type(sys)("__main__")
+    main.__loader__ = SourceFileLoader("__main__", path)
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
+    main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
+    return main
+
+
+def _open_stream(number: int, encoding: str, errors: str | None) -> None:
+    """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
+    name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
+    buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020 - as create_stdio does it
+    buffer.raw.name = f"<{name}>"
+    is_terminal = buffer.raw.isatty()
+    stream: Any = io.TextIOWrapper(
+        buffer, encoding, errors, newline="\n", line_buffering=number == 2 or (is_terminal and number == 1)
+    )
+    stream.mode = mode
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
+def _write(text: str) -> None:
+    """Write to the program's stderr, or where that cannot be to the process's, as PySys_WriteStderr does."""
+    try:
+        sys.stderr.write(text)
+    except Exception:  # noqa: BLE001 - whatever the program has put there
+        os.write(2, text.encode())
+
+
+def _show(error: BaseException, status: int) -> int:
+    """Tell an error as an interpreter does, without our own frame; return the exit code: `status`, or a hook's."""
+    trace = error.__traceback__ and error.__traceback__.tb_next
+    error.__traceback__ = trace
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    if not hasattr(sys, "excepthook"):
+        _write("sys.excepthook is missing\n")
+    hook = getattr(sys, "excepthook", EXCEPTHOOK)
+    try:
+        hook(type(error), error, trace)
+    except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
+        if hook is EXCEPTHOOK:
+            return status  # which raises nothing: a handler did
+        if isinstance(failed, SystemExit):
+            return failed.code if isinstance(failed.code, int) else int(failed.code is not None)
+        failed.__context__ = None  # it is told below
+        _write("Error in sys.excepthook:\n")
+        _display(failed, failed.__traceback__ and failed.__traceback__.tb_next)
+        _write("\nOriginal exception was:\n")
+        _display(error, trace)
+    return status
+
+
+def _display(error: BaseException, trace: TracebackType | None) -> None:
+    EXCEPTHOOK(type(error), error.with_traceback(trace), trace)
+
+
+def _run_exit_functions() -> None:
+    """Wait for threads, then call what was registered for the end."""
+    if threading := sys.modules.get("threading"):
+        threading._shutdown()  # noqa: SLF001 - as the interpreter calls it
+    atexit._run_exitfuncs()  # noqa: SLF001 - as above
+
+
+def _flush() -> bool:
+    """Flush the standard streams, stderr first as flush_io does (Python/pythonrun.c); False where one cannot be."""
+    written = True
+    for stream in (getattr(sys, "stderr", None), getattr(sys, "stdout", None)):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except Exception:  # noqa: BLE001 - whatever the program has put there
+            written = False
+    return written
+
+
+def _flush_everything() -> None:
+    """Flush every file that the program has left open, wherever it holds it, and what C has in its buffers."""
+    for one in gc.get_objects():  # but what was there before the fork
+        if isinstance(one, _IOBase):
+            try:
+                if not one.closed:
+                    one.flush()
+            except Exception:  # noqa: BLE001 - as an interpreter does
+                continue
+    _flush_c(None)
+
+
+def _end_by(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
