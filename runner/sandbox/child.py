@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from runner.sandbox.forkserver import Program
     from runner.sandbox.isolate import Isolation
-    from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.protocol import Request
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
@@ -34,7 +34,7 @@ class Forked(BaseException):
 
 
 def fork_stage(
-    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation,
+    request: Request, tree: ProcessTree, number: int, isolation: Isolation,
     program: Program | None,
 ) -> tuple[int, int]:  # fmt: skip
     """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
@@ -59,7 +59,7 @@ def fork_stage(
 
 
 def _become(
-    request: Request, tree: ProcessTree | SessionTree, number: int, isolation: Isolation, launcher: int, failure: int,
+    request: Request, tree: ProcessTree, number: int, isolation: Isolation, launcher: int, failure: int,
     program: Program | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""

@@ -20,7 +20,7 @@ from runner.sandbox.protocol import START, frame, taken
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from typing import Any, Self
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
@@ -65,18 +65,17 @@ class Launcher:
         level: str = SCAN,
         *,
         interpreter: str = sys.executable,
-        plain: bool = False,
         missing: Mapping[str, str] = NOTHING_MISSING,
         warm: Mapping[str, str] | None = None,
     ) -> Self:
         """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
 
-        `missing` tells which better levels could not be had, and why; it is put to `layers`. `plain`: as on a system
-        without subreapers. `warm`: what interpreters heed of the environment of Python stages, if it is to run these
-        by forking. Raises StateError when there is no process, no descriptor or no interpreter.
+        `missing` tells which better levels could not be had, and why; it is put to `layers`. `warm`: what interpreters
+        heed of the environment of Python stages, if it is to run these by forking. Raises StateError when there is no
+        process, no descriptor or no interpreter.
         """
         try:
-            program = _begin(interpreter, level, warm, ["plain"] if plain else [])
+            program = _begin(interpreter, level, warm)
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
         launcher = cls(*program, level, missing)
@@ -242,15 +241,13 @@ class Launcher:
             await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
-def _begin(
-    interpreter: str, level: str, warm: Mapping[str, str] | None, options: Sequence[str] = ()
-) -> tuple[int, int, int]:
+def _begin(interpreter: str, level: str, warm: Mapping[str, str] | None) -> tuple[int, int, int]:
     """Start the program; return its process, and our ends of the pipes to and from it. OSError leaves nothing open."""
     ends: list[int] = []
     try:
         for _ in range(2):
             ends += _pipe_above_stdio()
-        words = [level, str(os.getpid()), *options, *(["warm"] if warm is not None else [])]
+        words = [level, str(os.getpid()), *(["warm"] if warm is not None else [])]
         pid = _spawn(interpreter, ends[0], ends[3], words, warm)
     except OSError:
         for descriptor in ends:

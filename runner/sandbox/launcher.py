@@ -21,11 +21,10 @@ from runner.levels import KERNEL, SCAN, RefusedError
 from runner.sandbox.child import BLOCKED, fork_stage
 from runner.sandbox.isolate import isolate
 from runner.sandbox.network_log import Watch
-from runner.sandbox.process_tree import has_ended, open_tree
+from runner.sandbox.process_tree import ProcessTree, has_ended, open_tags
 from runner.sandbox.protocol import START, Wire, frame
 from runner.sandbox.spawn import Spawner
 from runner.sandbox.started import Started
-from runner.sandbox.tag import open_tags
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
 if TYPE_CHECKING:
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
 
     from runner.sandbox.forkserver import ForkServer
     from runner.sandbox.isolate import Isolation
-    from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.process_tree import Tags
     from runner.sandbox.protocol import Report, Request
-    from runner.sandbox.tag import Tags
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
@@ -50,7 +48,7 @@ class Service:
     """
 
     def __init__(
-        self, requests: int, replies: int, runner: int, tree: ProcessTree | SessionTree, tags: Tags | None,
+        self, requests: int, replies: int, runner: int, tree: ProcessTree, tags: Tags | None,
         isolation: Isolation, server: ForkServer | None,
     ) -> None:  # fmt: skip
         """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
@@ -280,7 +278,7 @@ def main(server: ForkServer | None) -> NoReturn:
     descriptors = _take_descriptors()
     isolation = _isolated(level, runner, descriptors)
     tags = open_tags(isolation.layers) if level != SCAN else None
-    tree = open_tree(tags, plain="plain" in sys.argv[3:])
+    tree = ProcessTree(tags)
     tree.enter_launcher(dies_with_runner=level == KERNEL)
     service = Service(*descriptors, runner if level != KERNEL else os.getppid(), tree, tags, isolation, server)
     try:

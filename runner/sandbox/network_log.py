@@ -14,7 +14,7 @@ from runner.sandbox.bpf import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.seccomp import Call, Listener
 
     Key = tuple[str, str, bool]  # program, address family, whether it is a probe
@@ -83,7 +83,7 @@ class Tally:
 class Watch:
     """Answers the listener; `poll` on its descriptor tells when."""
 
-    def __init__(self, listener: Listener, tree: ProcessTree | SessionTree) -> None:
+    def __init__(self, listener: Listener, tree: ProcessTree) -> None:
         self._listener = listener
         self._tree = tree
         self.descriptor = listener.descriptor

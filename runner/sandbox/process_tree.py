@@ -1,46 +1,111 @@
 """The processes of a launch, whatever they did to get away: signalled, found, killed.
 
-A launch has a key here, by which its processes are told from those of others: the number on its tag, where there are
-tags; else its main process, and parents and sessions tell, or it is a guess.
+Parents and sessions are what a process makes of them. So each launch has a tag, a number that a process cannot change
+and that all it starts inherits: the hard limit of RLIMIT_RTTIME, set before the stage's program begins. Every clone and
+exec keeps it, whoever's ids the process takes on and whatever namespaces it enters, and the launcher may read it. As a
+limit it is never reached. A filter of the stage's own refuses to set another one; the launcher's cannot, since the next
+launch needs the next number. Hard limits can only be lowered, so each launch has a lower one than the last; those
+between them are nobody's, and the launcher's own while it starts nothing.
 
-Loaded by the launcher program only. Two kinds of system: with a subreaper and /proc (Linux), and without.
+Where there are no tags, the key of a launch is its main process, and parents and sessions tell, or it is a guess.
+
+Loaded by the launcher program only. Needs a subreaper and /proc (Linux); elsewhere it kills the group of a main process
+and finds nothing else. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 
-from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc
+from runner.levels import TAGGED
+from runner.sandbox import bpf, seccomp
+from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Iterable, Mapping
-
-    from runner.sandbox.tag import Tags
+    from collections.abc import Collection, Iterable, Mapping
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-LOOKS = 1000  # how often SessionTree looks after processes that it killed and cannot wait for
+LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
+NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started
 
 
-def open_tree(tags: Tags | None = None, *, plain: bool) -> ProcessTree | SessionTree:
-    """The best that this system has, or with `plain` what every system has."""
-    prctl = None if plain else getattr(libc, "prctl", None)
-    if prctl is not None and os.path.exists("/proc/self/stat"):
-        return ProcessTree(prctl, tags)
-    return SessionTree()
+class Tags:
+    """The tags of one launcher's launches, which are numbered from 1."""
+
+    def __init__(self) -> None:
+        self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
+        self._filter = seccomp.prepared(bpf.assemble_tag_filter(machine()))
+
+    def put_on(self, number: int) -> None:
+        """Runs in the *child*: make this process, and all that comes of it, one of the launch `number`, for good."""
+        self.wear(number)
+        self.fasten()
+
+    def wear(self, number: int) -> None:
+        """What this process starts from now on is of the launch `number`, as it is itself; those before are past."""
+        self._lower(2 * number)
+
+    def shed(self, number: int) -> None:
+        """After `wear`: be of no launch again."""
+        self._lower(2 * number + 1)
+
+    def fasten(self) -> None:
+        """Keep the tag for good: this thread, and all that it starts."""
+        self._filter()
+
+    def _lower(self, distance: int) -> None:
+        resource.setrlimit(bpf.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
+
+    def of(self, pid: int) -> int | None:
+        """The launch that a process or thread is of, ended or not; None when it is of none, or gone."""
+        try:
+            limit = resource.prlimit(pid, bpf.RLIMIT_RTTIME)[1]
+        except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
+            limit = _shown(pid)
+        except OSError:
+            return None
+        number, rest = divmod(self._base - limit, 2)
+        return number if not rest and 0 < number < 1 << (NUMBER_BITS - 1) else None
+
+
+def _shown(pid: int) -> int:
+    """The hard limit as /proc shows it to everybody, or 0."""
+    try:
+        with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
+            fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
+    except OSError:
+        return 0
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+
+
+def open_tags(layers: dict[str, str]) -> Tags | None:
+    """Where the filter is installed: tags, or None where that limit cannot be set as high (inside a stage, or by root).
+
+    Then parents and sessions have to do; `layers` is told.
+    """
+    own = resource.getrlimit(bpf.RLIMIT_RTTIME)
+    try:
+        resource.setrlimit(bpf.RLIMIT_RTTIME, own)
+        reason = "" if own[1] == resource.RLIM_INFINITY else f"RLIMIT_RTTIME is at most {own[1]} here"
+    except (OSError, ValueError):
+        reason = "RLIMIT_RTTIME cannot be set"
+    layers["processes"] = f"by parents and sessions: {reason}" if reason else TAGGED
+    return None if reason else Tags()
 
 
 class ProcessTree:
-    """With a subreaper: every descendant of a stage stays below its main process, or comes to the launcher.
+    """Every descendant of a stage stays below its main process, or comes to the launcher, which are subreapers.
 
     `takes_all`: all orphans come to the launcher, tags tell whose they were, and nothing lives longer than it does. So
     no stage has to be a subreaper, nor to ask to be killed with the launcher.
     """
 
-    def __init__(self, prctl: Callable[[int, int], int], tags: Tags | None = None) -> None:
-        self._prctl = prctl
+    def __init__(self, tags: Tags | None = None) -> None:
+        self._prctl = getattr(libc, "prctl", lambda _option, _value: 0)
         self._tags = tags
         self._launches = 0
         self.takes_all = False
@@ -138,56 +203,6 @@ class ProcessTree:
             return {pid for pid, (parent, _, _) in _snapshot().items() if parent == own}
 
 
-class SessionTree:
-    """Without a subreaper (macOS): a stage is its session's first process group; who left that group is not found."""
-
-    takes_all = False
-
-    def __init__(self) -> None:
-        self._looks: dict[int, int] = {}
-
-    def enter_launcher(self, *, dies_with_runner: bool) -> None:
-        """Nothing to ask this kernel for."""
-
-    def begin(self) -> int:
-        """A launch has no number here."""
-        return 0
-
-    def enter_stage(self, launcher: int, number: int) -> None:
-        """Runs in the *child*; a launcher that dies is noticed by nobody."""
-
-    def key(self, number: int, main: int) -> int:  # noqa: ARG002 - has no number here
-        """The key of a launch: its main process."""
-        return main
-
-    def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
-        """As for ProcessTree, among children that have not ended; but nobody asks where there is no filter."""
-        return pid if pid in keys else None
-
-    def send(self, launches: Collection[int], number: int) -> None:
-        """Signal the process groups of stages, by their main processes."""
-        for main in launches:
-            _send(-main, number) or _send(main, number)  # before its setsid it has no group
-            if number != signal.SIGKILL:
-                _send(-main, signal.SIGCONT)
-
-    def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:  # noqa: ARG002 - who left is no child of ours
-        """SIGKILL the groups of `ended`; returns those not yet empty.
-
-        The number of a group that is not empty is not given to anyone else. Whoever inherited its processes
-        waits for them in its own time, so the looking ends.
-        """
-        left = {}
-        for main in ended:
-            looks = self._looks.get(main, 0)
-            if main not in running and looks < LOOKS and _send(-main, signal.SIGKILL):
-                self._looks[main] = looks + 1
-                left[main] = main
-            else:
-                self._looks.pop(main, None)
-        return left
-
-
 def _send(pid: int, number: int) -> bool:
     """Kill(2); False when there is no such process (or, on macOS, only a zombie)."""
     try:
@@ -215,6 +230,8 @@ def _signal_all(members: dict[int, tuple[int, int]], also: Collection[int], numb
 def _below(roots: Collection[int]) -> dict[int, tuple[int, int]]:
     """Process -> (group, session) of the roots that are there, and of all below them or in their sessions."""
     snapshot = _snapshot()
+    if not snapshot:
+        return {pid: (pid, pid) for pid in roots}
     below: dict[int, list[int]] = {}
     for pid, (parent, _, session) in snapshot.items():
         below.setdefault(parent, []).append(pid)
@@ -260,11 +277,11 @@ def _main_of(pid: int, mains: Collection[int]) -> int | None:
 
 
 def _processes() -> Iterable[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return (int(name) for name in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if name.isdecimal())
 
 
 def _snapshot() -> dict[int, tuple[int, int, int]]:
-    """Every process that has not ended -> (parent, group, session)."""
+    """Every process that has not ended -> (parent, group, session); empty where there is no /proc."""
     every = ((pid, _status(pid)) for pid in _processes())
     return {pid: status for pid, status in every if status}
 

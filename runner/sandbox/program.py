@@ -1,6 +1,6 @@
 """The program that the client starts: it becomes the launcher and, in a fork of a warm one, the code of a stage.
 
-`python -I -S program.py LEVEL RUNNER_PID [plain]` in an empty environment; or with `warm` as stages are started, by
+`python -I -S program.py LEVEL RUNNER_PID` in an empty environment; or with `warm` as stages are started, by
 `python -B`, in what of their environment interpreters heed. It stands at the bottom of the stack of a stage's code,
 which can see it there, and so holds as little as it can.
 """

@@ -24,15 +24,14 @@ from runner.sandbox.posix_spawn import Attributes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.sandbox.isolate import Isolation
-    from runner.sandbox.process_tree import ProcessTree, SessionTree
+    from runner.sandbox.process_tree import ProcessTree, Tags
     from runner.sandbox.protocol import Request
-    from runner.sandbox.tag import Tags
 
 
 class Spawner:
     """Starts programs for one launcher."""
 
-    def __init__(self, tree: ProcessTree | SessionTree, tags: Tags, isolation: Isolation) -> None:
+    def __init__(self, tree: ProcessTree, tags: Tags, isolation: Isolation) -> None:
         self._tree = tree
         self._tags = tags
         self._isolation = isolation

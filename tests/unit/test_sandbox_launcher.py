@@ -57,11 +57,11 @@ class Bench:
         return self.run(sys.executable, "-I", "-S", "-c", textwrap.dedent(code), **fields)
 
 
-@pytest.fixture(params=["tree", "plain", "kernel"] if sys.platform.startswith("linux") else ["plain"])
+@pytest.fixture(params=["tree", "kernel"] if sys.platform.startswith("linux") else ["tree"])
 def bench(request, tmp_path):
     """Promises that hold on every system, and whichever way a program is started."""
     level = KERNEL if request.param == "kernel" else SCAN
-    with Launcher.start(level, plain=request.param == "plain") as launcher:
+    with Launcher.start(level) as launcher:
         launcher.await_ready()
         if launcher.refusal is not None:
             pytest.skip(f"no level {level} here: {launcher.refusal}")

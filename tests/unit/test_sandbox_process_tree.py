@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.sandbox.process_tree import ProcessTree, SessionTree, _below, _main_of, _snapshot, open_tree
+from runner.sandbox.process_tree import ProcessTree, _below, _main_of, _snapshot
 
 
 @pytest.fixture
@@ -21,10 +21,6 @@ def family():
     os.killpg(shell.pid, 9)
     shell.wait()
     shell.stdout.close()
-
-
-def test_plain_is_what_every_system_has():
-    assert isinstance(open_tree(plain=True), SessionTree)
 
 
 def test_snapshot_tells_parent_group_and_session():
@@ -47,15 +43,20 @@ def test_members_are_the_roots_and_all_below_them(family):
     assert _below({0x7FFFFFFF}) == {}
 
 
+def test_without_proc_the_roots_are_all_that_is_known(monkeypatch):
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert _below({7}) == {7: (7, 7)}
+
+
 def test_children_are_found_without_the_kernels_list_of_them(family):
-    tree = ProcessTree(lambda _option, _value: 0)
+    tree = ProcessTree()
     tree._list = "/proc/self/no-such-list"
     found = tree._child_numbers()
     assert family[0] in found and family[1] not in found
 
 
 def test_nothing_is_looked_at_when_wait_says_that_there_is_no_child(monkeypatch):
-    tree = ProcessTree(lambda _option, _value: 0)
+    tree = ProcessTree()
     monkeypatch.setattr(tree, "_child_numbers", lambda: pytest.fail("it looked"))
     assert tree.kill_left((), (1,), childless=True) == {}
 

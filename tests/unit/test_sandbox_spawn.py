@@ -17,8 +17,7 @@ START = """
 import os, signal, sys
 from runner.sandbox.isolate import isolate
 from runner.sandbox.spawn import Spawner
-from runner.sandbox.tag import open_tags
-from runner.sandbox.process_tree import open_tree
+from runner.sandbox.process_tree import ProcessTree, open_tags
 from runner.levels import RefusedError
 try:
     isolation = isolate("kernel", os.getppid(), ())
@@ -28,7 +27,7 @@ except RefusedError as error:
 if isolation.listener is not None:
     os.close(isolation.listener.descriptor)  # nobody answers here
 tags = open_tags(isolation.layers)
-tree = open_tree(tags, plain=False)
+tree = ProcessTree(tags)
 tree.enter_launcher(dies_with_runner=True)
 spawner = Spawner(tree, tags, isolation)
 here = os.fsencode(os.getcwd())

@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 START = """
 import os, resource, subprocess, sys
 from runner.sandbox import syscalls
-from runner.sandbox.tag import Tags, _shown, open_tags
+from runner.sandbox.process_tree import Tags, _shown, open_tags
 syscalls.prctl("test", "no_new_privs", syscalls.PR_SET_NO_NEW_PRIVS, 1)
 tags = open_tags({})
 def tagged(*argv, number=7):
@@ -136,7 +136,8 @@ def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
 
 def test_there_are_none_where_the_limit_cannot_be_set():
     code = """
-        main = tagged(sys.executable, "-c", "from runner.sandbox.tag import open_tags as o; l = {}; print(o(l), l)")
+        inner = "from runner.sandbox.process_tree import open_tags; layers = {}; print(open_tags(layers), layers)"
+        main = tagged(sys.executable, "-c", inner)
         print(main.communicate()[0], end="")
         resource.setrlimit(15, (1 << 40, 1 << 40))
         layers = {}
