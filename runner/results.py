@@ -26,7 +26,7 @@ SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "fail
 class NetworkCalls(NamedTuple):
     """So many calls of socket(2), all refused: `program` is the name of its file, `family` `AF_INET` or such.
 
-    `is_probe`: what a JVM asks for when it starts, without meaning to reach anybody.
+    `is_probe`: a JVM asked for sockets of the internet, as it does when it starts; that fails no stage.
     """
 
     program: str

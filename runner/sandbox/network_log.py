@@ -9,7 +9,6 @@ import os
 import select
 import time
 
-from runner.processes import process_identity
 from runner.sandbox.bpf import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
 
 TYPE_CHECKING = False
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.seccomp import Call, Listener
 
-    Key = tuple[str, str, bool]  # program, address family, whether it is a probe
+    Key = tuple[str, str, bool]  # program, address family, whether a JVM asked for a socket of the internet
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
 
 AT_ONCE = 64  # calls answered before the launcher looks after its other duties
@@ -26,26 +25,22 @@ PATIENCE = 10.0  # seconds in which more of the same may come, to be told of tog
 OTHERS = ("other programs", "any", False)
 NAME_LENGTH = 100
 SOCK_NONBLOCK = os.O_NONBLOCK  # socket(2)
-# What a JVM asks for when it loads its network library, which java.nio.file does too: whether there is IPv4, IPv6 and
-# SO_REUSEPORT (net_util.c and net_util_md.c of OpenJDK). What comes after these, a process asks for in earnest.
-PROBES = {AF_INET: 2, AF_INET6: 1}
 
 
 class Tally:
     """Which networks the processes of one launch asked for, and what of that has been told."""
 
-    __slots__ = ("_probing", "_told", "_untold", "due", "local_sockets")
+    __slots__ = ("_told", "_untold", "due", "local_sockets")
 
     def __init__(self) -> None:
         self.due: float | None = None  # when to tell of what is new
         self.local_sockets = 0  # see launch.Exit
         self._untold: dict[Key, int] = {}
         self._told: list[Key] = []
-        self._probing: dict[tuple[int, int | None], dict[int, int]] = {}  # process -> family -> probes still to come
 
     def add(self, call: Call) -> None:
         """Count one call."""
-        key: Key = (_program(call.pid), call.family_name, self._is_probe(call))
+        key: Key = (_program(call.pid), call.family_name, call.family in (AF_INET, AF_INET6) and _is_jvm(call.pid))
         if key not in self._untold and key not in self._told:
             if len(self._untold) + len(self._told) >= MOST - 1:
                 key = OTHERS
@@ -66,18 +61,9 @@ class Tally:
 
     def _tell(self, keys: list[Key]) -> Network:
         self._told += keys
-        return [(program, family, self._untold.pop((program, family, probe)), probe) for program, family, probe in keys]
-
-    def _is_probe(self, call: Call) -> bool:
-        if call.kind != SOCK_STREAM or call.family not in PROBES:
-            return False
-        process = _process_of(call.pid)
-        if process not in self._probing:
-            self._probing[process] = dict(PROBES) if _is_jvm(process[0]) else {}
-        left = self._probing[process].get(call.family, 0)
-        if left:
-            self._probing[process][call.family] = left - 1
-        return left > 0
+        return [
+            (program, family, self._untold.pop((program, family, is_jvm)), is_jvm) for program, family, is_jvm in keys
+        ]
 
 
 class Watch:
@@ -111,19 +97,10 @@ class Watch:
             launches[key].add(call)
 
 
-def _process_of(thread: int) -> tuple[int, int | None]:
-    """The process that a thread is of, with its start time, since numbers are used again."""
+def _is_jvm(pid: int) -> bool:
+    """Whether it is a JVM, which opens sockets of the internet also for a program that only reads and writes files."""
     try:
-        with open(f"/proc/{thread}/status", "rb", buffering=0) as file:
-            process = int(file.read(4096).partition(b"\nTgid:")[2].split(None, 1)[0])
-        return process, process_identity(process)
-    except (OSError, IndexError):
-        return thread, None
-
-
-def _is_jvm(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/maps", "rb") as file:
+        with open(f"/proc/{pid}/maps", "rb") as file:
             return any(line.rstrip().endswith(b"/libjvm.so") for line in file)
     except OSError:
         return False

@@ -68,5 +68,6 @@ def test_an_attempt_is_on_record_by_program_and_family_and_is_not_tried_again(at
     expected = outcome["programs"][attack]
     assert any(each["program"].startswith(expected) for each in seen), seen
     assert {each["attempt"] for each in seen} == {1} and min(each["count"] for each in seen) > 0
-    assert outcome["ended"][attack] == "failed"
+    assert outcome["ended"][attack] == ("failed" if ATTACKS[attack].fails else "succeeded")
+    assert {each["action"] for each in seen} == {"fail" if ATTACKS[attack].fails else "record"}
     assert outcome["attempts"][attack] == 1

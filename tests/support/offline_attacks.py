@@ -33,6 +33,11 @@ class Attack:
     processor: bool = False  # the runner's own way to run a .py file
     limit: str = ""  # why it is no promise at level `filter`
 
+    @property
+    def fails(self) -> bool:
+        """Whether its stage fails by it, which that of a JVM does not."""
+        return bool(self.families) and self.program != "java"
+
     def words(self) -> set[str]:
         return set(re.findall("@([a-z0-9-]+)@", self.script))
 

@@ -185,7 +185,7 @@ def _stage(ground: Range, attack: Attack) -> dict[str, object]:
     script = ground.script(attack)
     if attack.processor:
         return {**common, "processor": "attack.py", "args": script.split()}
-    ending = f'\n: > "$PIPELINE_OUTPUT_OUT"\nexit {RETRYABLE if attack.families else 0}'
+    ending = f'\n: > "$PIPELINE_OUTPUT_OUT"\nexit {RETRYABLE if attack.fails else 0}'
     return {**common, "command": ["sh", "-c", script + ending]}
 
 
