@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import discard
-from runner import api
+from runner.api.options import Options
+from runner.api.running import run
 from runner.api.surroundings import warmth
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
@@ -203,7 +204,7 @@ class _Plugin:
 
 
 def run_sandbox(
-    sandbox: Sandbox, around: Around, options: api.Options, plugins: tuple[object, ...] = (),
+    sandbox: Sandbox, around: Around, options: Options, plugins: tuple[object, ...] = (),
     clock: Clock | None = None, launchers: Launchers | None = None,
 ) -> RunReport:  # fmt: skip
     """Run a sandbox's spec, and return how it ended, also when it could not begin. KeyboardInterrupt passes through.
@@ -214,7 +215,7 @@ def run_sandbox(
     workspace = options.workspace or sandbox.root
     try:
         with unkeyed(), measured(sandbox) as around.variables:
-            result = api.run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
+            result = run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
         spec = plugin.spec or load_spec(sandbox.spec, workspace=options.workspace)
     except OffpipeError as error:
         state = ""

@@ -45,7 +45,8 @@ def check_full(case: Case) -> None:
         try:
             _fill_and_make_room(disk)
         except CheckFailedError:
-            disk.keep()
+            if case.directory.exists():  # else the check was not made
+                disk.keep()
             raise
     bench.close()
 

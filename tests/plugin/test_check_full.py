@@ -152,6 +152,16 @@ def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
     result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.15 s of --offpipe-budget*"])
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_says_plainly_that_a_disk_was_never_full(stage, strict):
+    stage.shell('test "$(stat -f -c %b "$(dirname "$o")")" != 3 || exit 5; cat "$i" > "$o"')
+    result = stage.check("full", *(["--offpipe-strict"] if strict else []))
+    result.assert_outcomes(failed=int(strict), skipped=int(not strict))
+    result.stdout.fnmatch_lines(["*its disk was never seen to be full, and it failed all the same: *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*Error: *")
+
+
 def test_is_not_made_where_no_namespace_can_be_had(stage):
     stage.shell('cat "$i" > "$o"')
     result = stage.check_denied("full")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+import offline_deny
 from fixture_project import make_project
 
 if TYPE_CHECKING:
@@ -98,3 +100,21 @@ def test_a_full_disk_is_real(pytester: pytest.Pytester, monkeypatch) -> None:
     result.stdout.fnmatch_lines(
         ["  disk_full('clean', after_bytes=10000000): its stage did not run, failed before, or *"]
     )
+
+
+DENIED = """
+    def test_a_disk(offpipe, offpipe_faults):
+        offpipe_faults.disk_full("clean", after_bytes=0)
+        offpipe.stage("specs/small.json", "clean")
+"""
+
+
+def test_a_disk_that_cannot_be_had_is_a_plain_failure_where_checks_are_strict(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(test_denied=DENIED)
+    denied = [sys.executable, offline_deny.__file__, sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    pytester.run(*denied).assert_outcomes(skipped=1)
+    result = pytester.run(*denied, "--offpipe-strict")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["no disk of its own can be mounted here: unshare(*) failed: EPERM *"])
+    result.stdout.no_fnmatch_line("*RefusedError*")
