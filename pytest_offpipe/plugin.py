@@ -159,18 +159,13 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
 
 
 @pytest.fixture
-def offpipe_run(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    offpipe_spec: OffpipeSpec,
-    _offpipe_test: OneTest,
-) -> RunReport:
+def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: OneTest) -> RunReport:
     """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
-    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. Do not write where it ran.
+    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. A test that changes files of it fails.
     """
     from pytest_offpipe.fixtures.lab import shared_report
 
-    return shared_report(request.config, tmp_path_factory, offpipe_spec, _offpipe_test.directory / "specs")
+    return shared_report(_offpipe_test, offpipe_spec)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Alter = Callable[[Launch], Launch]
     Warm = Mapping[str, str] | None
 
+UNSYNCED = Options(durability="process")  # nothing of these runs outlives its session
 _OWN = "/proc/thread-self"
 _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed", b"Mems_allowed")
 _FILES = ("limits", "mountinfo", "cgroup", "oom_score_adj")  # proc(5)

@@ -24,11 +24,10 @@ from filelock import FileLock
 from pytest_offpipe import measuring
 from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.runs import Around, Launchers, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED
 from runner import results
-from runner.api import Options
 from runner.api.programs import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
@@ -166,7 +165,7 @@ class SharedRun:
         before = self._before(stage)
         report = self._run_in_sandbox(stage.name)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        changed = tuple(changes(before, self._snapshot(), [*outputs, *_of_runner(spec)]))
+        changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         level = report.isolation.get("level", "")
         ended = report.stages.get(stage.name)
         return Undisturbed(ended, report.run_id, report.error, "", changed, time.time(), level)
@@ -175,12 +174,12 @@ class SharedRun:
         """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
         note = self.directory / f"{stage.name}.before"
         if not note.exists():
-            _write(note, self._snapshot())
+            _write(note, self.snapshot())
         before: Snapshot = _read(note, dict)
         return before
 
-    def _snapshot(self) -> Snapshot:
-        """All of the sandbox but TMPDIRs: its tree, HOME, and what lies beside them where `../` leads out of it."""
+    def snapshot(self) -> Snapshot:
+        """Return all of the sandbox but TMPDIRs: its tree, HOME, and what is beside them where `../` leads out."""
         record, directory = os.path.dirname(record_path(self.laid.path, None)), self.sandbox.directory
         ours = {record, str(directory / measuring.DATA), self.sandbox.temporary, *_of_runner(self.laid)}
         return snapshot((str(directory),), ours)
@@ -205,9 +204,9 @@ class SharedRun:
         with self.held():
             return self._run_in_sandbox()
 
-    def _run_in_sandbox(self, *stages: str) -> RunReport:
-        options = Options(stages=stages, durability="process")  # nothing of it outlives the session
+    def _run_in_sandbox(self, *stages: str, force: bool = False) -> RunReport:
         around = Around(self.sandbox.home, self.sandbox.temporary)
+        options = UNSYNCED.replace(stages=stages, force=force)
         return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
 
 

@@ -10,10 +10,9 @@ from pytest_offpipe.checks.case import CheckFailedError
 from pytest_offpipe.checks.trial import SAME, Bench, Budget, ended
 from pytest_offpipe.faults.disks import NO_SPACE, PAGE, TEMPORARY, make_room, mount_small, run_watched
 from pytest_offpipe.faults.namespace import Confined
-from pytest_offpipe.runs import Around
+from pytest_offpipe.runs import UNSYNCED, Around
 from pytest_offpipe.sandbox import copy, files_below
 from runner import results
-from runner.api import Options
 from runner.levels import RefusedError
 from runner.spec.load import load_spec
 
@@ -70,7 +69,7 @@ class _Disk:
         TMPDIR is on this disk, too, as it is on the one of a user's outputs: a stage may rename what it has made there.
         """
         around = Around(self.trial.sandbox.home, os.path.join(self.workspace, TEMPORARY))
-        options = Options(workspace=self.workspace, durability="process")
+        options = UNSYNCED.replace(workspace=self.workspace)
         report, was_full = self.call(run_watched, self.workspace, self.trial.sandbox, around, options)
         return self.trial.of_stage(report), was_full
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_offpipe.checks.trial import LATER, SAME, Bench, Budget, Trial, await_moment, ended, here
 from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.namespace import Confined
-from pytest_offpipe.runs import Around, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import copy, discard, files_below
 from runner import results
-from runner.api import Options
 from runner.levels import RefusedError
 from runner.sandbox.warmth import HEEDED
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.checks.trial import Call
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.sandbox import Sandbox
+    from runner.api import Options
     from runner.sandbox.launch import Launch
 
 HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"
@@ -234,7 +234,7 @@ class _Repeats:
         if not is_seeded:
             env.pop(PYTHON_SEED, None)
         alter = Altered(env, fewer_processors() if "processors" in different else None)
-        options = Options(durability="process", run_id="another-run" if "run_id" in different else "the-run")
+        options = UNSYNCED.replace(run_id="another-run" if "run_id" in different else "the-run")
         return Varied(sandbox, Around(home, temporary, alter), options)
 
     def _overrides(self, different: Collection[str]) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.plan import Injector
-from pytest_offpipe.runs import Around, run_sandbox
+from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import Source, discard, inputs_of, lay_out, one_stage
 from pytest_offpipe.settings import volatile
 from runner import results
-from runner.api import Options
 from runner.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -125,8 +124,7 @@ class Trial(NamedTuple):
         if faults:
             around.alter = Injector(self.sandbox.directory / "faults", list(faults))
         launchers = None if is_apart else self.bench.case.shared.launchers
-        options = Options(durability="process")
-        return self.of_stage(run_sandbox(self.sandbox, around, options, (EndsWithFault(faults),), launchers=launchers))
+        return self.of_stage(run_sandbox(self.sandbox, around, UNSYNCED, (EndsWithFault(faults),), launchers=launchers))
 
     def of_stage(self, report: RunReport) -> StageReport:
         """Return the part of a run's report that is about the stage."""

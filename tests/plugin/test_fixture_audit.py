@@ -179,6 +179,39 @@ def test_one_run_is_shared_by_tests_workers_and_checks(pytester: pytest.Pytester
     assert witness.read_text() == "ran\n" * 2
 
 
+CHANGED = r"""
+    import os
+
+    def test_writes(offpipe_run):
+        offpipe_run.stages["clean"].outputs["text"].path.write_text("mine")
+
+    def test_removes(offpipe_run):
+        os.unlink(offpipe_run.stages["gather"].outputs["all"].path)
+
+    def test_looks_only(offpipe_run, tmp_path):
+        assert offpipe_run.stages["sort"].outputs["text"].lines
+        (tmp_path / "mine").write_text("mine")
+"""
+
+
+def test_a_test_that_changes_files_of_the_shared_run_fails(pytester: pytest.Pytester) -> None:
+    make_project(pytester.path)
+    pytester.makepyfile(test_changed=CHANGED)
+    result = pytester.runpytest_subprocess(
+        "-W", "error", "-p", "no:randomly", "--offpipe-spec", "specs/small.json", "--offpipe-checks=audit",
+        "test_changed.py",
+    )  # fmt: skip
+    result.assert_outcomes(passed=3, failed=1, errors=2)  # the check `audit` finds it too
+    result.stdout.fnmatch_lines(
+        [
+            "changed the run that all tests share (offpipe_run):",
+            "  changed: *work/clean.txt",
+            "changed the run that all tests share (offpipe_run):",
+            "  removed: *work/all.csv",
+        ]
+    )
+
+
 BEGINNING = r"""
     import os, sys, threading
     from pathlib import Path
