@@ -120,6 +120,8 @@ def _make_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if item.exempt:
         pytest.skip(f"the spec skips it: {item.exempt}")
     shared = shared_run(item.config, tmp_path_factory, item.spec, item.config.stash[SETTINGS].inputs)
+    if item.stage and getattr(item, "execution_count", 1) > 1:  # by pytest-rerunfailures
+        shared.run_again(item.stage.name)
     run_check(Case(item, item.line, shared, item.stage, item.check))
 
 

@@ -90,6 +90,7 @@ class SharedRun:
         self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
+        self._forced: set[str] = set()
 
     @property
     def graph(self) -> Graph:
@@ -104,6 +105,19 @@ class SharedRun:
                 self._known[stage.name] = self._recorded(stage)
                 self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
+
+    def run_again(self, name: str) -> None:
+        """Have a stage run again when it is next needed, also if it is up to date, without what it left undeclared."""
+        known = self._known
+        again = {name, known[name].blocked or name} if name in known else {name}
+        with self.held():
+            for stage in again | {other for other, undisturbed in known.items() if undisturbed.blocked in again}:
+                for what, path in known[stage].changes if stage in known else ():
+                    if what == "written":
+                        discard(path)
+                (self.directory / f"{stage}.record").unlink(missing_ok=True)
+                known.pop(stage, None)
+                self._forced.add(stage)
 
     def seconds(self, name: str) -> float:
         """Return what the run of a stage took, or 0 while that is not known."""
@@ -163,7 +177,7 @@ class SharedRun:
             programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage)
-        report = self._run_in_sandbox(stage.name)
+        report = self._run_in_sandbox(stage.name, force=stage.name in self._forced)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         level = report.isolation.get("level", "")

@@ -23,6 +23,22 @@ LEDGER = """
         assert commits == ["copy", "sort"]
 """
 
+RERUNS = """
+    from importlib import import_module
+
+    def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures does
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for item.execution_count in (1, 2):
+            reports = import_module("_pytest.runner").runtestprotocol(item, nextitem=nextitem, log=False)
+            if not any(report.failed for report in reports):
+                break
+            item._initrequest()
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+"""
+
 
 @pytest.fixture
 def project(pytester):
@@ -63,3 +79,36 @@ def test_what_a_failed_session_keeps_can_be_gone_on_with(project):
     records = map(json.loads, (kept / "state/audit_ledger.jsonl").read_text().splitlines())
     assert [record["ev"] for record in records] == ["opened", "closed", "opened"]
     assert verify(str(kept / "it.json"), Options()).exit_code == EXIT_PENDING
+
+
+@pytest.mark.parametrize(
+    ("script", "checks"),
+    [
+        ("test -e $flag || { touch $flag; exit 3; }; cp $i $o", "run"),
+        ("test -e $flag || { touch $flag; echo x >junk; }; cp $i $o", "outputs"),
+    ],
+)
+def test_a_check_that_is_rerun_really_runs_its_stage_again(project, script, checks):
+    flag, witness = project.path / "flag", project.path / "witness"
+    first = project.shell(f"flag={flag}; echo ran >>{witness}; {script}", name="first")
+    project.spec(first, project.shell("cp $i $o", name="next", inputs={"text": "out/first.txt"}))
+    project.write("conftest.py", RERUNS)
+    project.checks = checks
+    project.pytest("it.json").assert_outcomes(passed=2)
+    assert witness.read_text() == "ran\nran\n"
+
+
+def test_a_test_that_is_rerun_runs_stages_that_failed_again(project):
+    flag, witness = project.path / "flag", project.path / "witness"
+    script = f"echo ran >>{witness}; test -e {flag} || {{ touch {flag}; exit 3; }}; cp $i $o"
+    project.spec(project.shell("cp $i $o; echo ran >>$HOME/none", name="first"), project.shell(script, name="flaky"))
+    project.write("conftest.py", RERUNS)
+    project.write("test_it.py", """
+        import pytest
+
+        @pytest.mark.offpipe_spec("it.json")
+        def test_it(offpipe_run):
+            assert offpipe_run.exit_code == 0
+    """)  # fmt: skip
+    project.pytest("test_it.py").assert_outcomes(passed=1)
+    assert witness.read_text() == "ran\nran\n"
