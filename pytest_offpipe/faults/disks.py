@@ -41,19 +41,14 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
 
 
-def mount_disk(place: str, size: int | None = None) -> None:
-    """Mount an empty disk of so many bytes, 0 for no bounds; by default of what the system gives one (tmpfs(5))."""
-    _mount(f"mounting a tmpfs at {place}", place, size, 0)
+def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
+    """Mount an empty disk of so many bytes, 0 for no bounds; by default of what the system gives one (tmpfs(5)).
 
-
-def resize_disk(place: str, size: int) -> None:
-    """Let the disk at `place` have so many bytes from now on; 0 for no bounds."""
-    _mount(f"changing the size of the tmpfs at {place}", place, size, MS_REMOUNT)
-
-
-def _mount(shown: str, place: str, size: int | None, flags: int) -> None:
+    With MS_REMOUNT among `flags` the disk that is there has so many bytes from now on.
+    """
     options = b"mode=0700" if size is None else b"size=%d,mode=0700" % size
-    mount(shown, b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
+    what = f"mounting a tmpfs of {size} bytes at {place}"
+    mount(what, b"tmpfs", os.fsencode(place), b"tmpfs", MS_NOSUID | MS_NODEV | flags, options)
 
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
@@ -112,7 +107,7 @@ def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -
 def make_room(path: str) -> None:
     """Remove the ballast, and the bound of the disk at `path`."""
     os.unlink(os.path.join(path, BALLAST))
-    resize_disk(path, 0)
+    mount_disk(path, 0, MS_REMOUNT)
 
 
 class Told(NamedTuple):
@@ -189,7 +184,7 @@ class _FaultyDisk:
         if fault is not None and fault.kind == DISK_FULL:
             disk = os.statvfs(self._root)
             pages = int(str(fault.arguments["afterBytes"])) // disk.f_frsize
-            resize_disk(self._root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize)
+            mount_disk(self._root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize, MS_REMOUNT)
             self._filled[stage] = fault, Watch(self._root), launch.log
         return changed
 
@@ -200,4 +195,4 @@ class _FaultyDisk:
             fault, watch, log = self._filled.pop(stage.name)
             if watch.end() or NO_SPACE.encode() in Path(log).read_bytes():
                 Path(f"{fault.plans[-1]}.fired").touch()
-            resize_disk(self._root, ROOMY)
+            mount_disk(self._root, ROOMY, MS_REMOUNT)
