@@ -23,22 +23,16 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport as StageReport
     from pytest_offpipe.specs import OffpipeSpec as OffpipeSpec
 
-_HOMES = {
-    "Attempt": "fixtures.offline",
-    "LookupRefusedError": "fixtures.offline",
-    "NetworkRefusedError": "fixtures.offline",
-    "Offpipe": "fixtures.lab",
-    "OffpipeAudit": "fixtures.audit",
-    "OffpipeClock": "fixtures.clock",
-    "OffpipeFaults": "fixtures.faults",
-    "OffpipeOffline": "fixtures.offline",
-    "OffpipeSpec": "specs",
-    "Output": "reports",
-    "Outputs": "reports",
-    "ProgramReport": "reports",
-    "RunReport": "reports",
-    "StageReport": "reports",
+_EXPORTS = {
+    "fixtures.audit": "OffpipeAudit",
+    "fixtures.clock": "OffpipeClock",
+    "fixtures.faults": "OffpipeFaults",
+    "fixtures.lab": "Offpipe",
+    "fixtures.offline": "Attempt LookupRefusedError NetworkRefusedError OffpipeOffline",
+    "reports": "Output Outputs ProgramReport RunReport StageReport",
+    "specs": "OffpipeSpec",
 }
+_HOMES = {name: home for home, names in _EXPORTS.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

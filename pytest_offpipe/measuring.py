@@ -32,7 +32,7 @@ def measured(sandbox: Sandbox) -> Iterator[dict[str, str]]:
         return
     directory = sandbox.directory / DATA
     directory.mkdir(parents=True, exist_ok=True)
-    source = [*config["source"], *(_moved(one, sandbox.origin, sandbox.root) for one in config["source"])]
+    source = [*config["source"], *(_moved(path, sandbox.origin, sandbox.root) for path in config["source"])]
     ours = {**config, "source": source, "data_file": str(directory / "data"), "relative_files": False, "parallel": True}
     try:
         yield {**given, CONFIG: base64.b64encode(json.dumps(ours).encode()).decode()}

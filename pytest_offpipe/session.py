@@ -190,7 +190,7 @@ def by_ini(config: pytest.Config) -> list[str]:
     globs = [os.path.join(base, ignored) for ignored in config.getoption("ignore_glob") or ()]
     tops = [os.path.normpath(os.path.join(base, ignored)) for ignored in config.getoption("ignore") or ()]
     return [
-        path for path in matches if not _lies_in(path, tops) and not any(fnmatch.fnmatch(path, one) for one in globs)
+        path for path in matches if not (_lies_in(path, tops) or any(fnmatch.fnmatch(path, name) for name in globs))
     ]
 
 

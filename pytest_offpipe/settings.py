@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from runner.errors import Fault, SpecError
 from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from runner.spec.model import Spec, Stage
 
@@ -42,21 +42,12 @@ UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept 
 Number = TypeVar("Number", int, float)
 
 
-class _Given(NamedTuple):
-    """What was given, and `by` what: the option, else its ini. `is_given` also when it is empty."""
-
-    text: str
-    by: str
-    is_given: bool
-
-
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session. Raises pytest.UsageError for what cannot be."""
-    return Settings(
-        _checks(_given(config, "offpipe_checks")), _inputs(config, _given(config, "offpipe_inputs")),
-        _number(_given(config, "offpipe_seed"), int, "whole number") or _drawn(config),
-        _number(_given(config, "offpipe_budget"), float) or BUDGET, _is_strict(config),
-    )  # fmt: skip
+    seed = _number(*_given(config, "offpipe_seed"), int, "whole number") or _drawn(config)
+    budget = _number(*_given(config, "offpipe_budget"), float, "number") or BUDGET
+    checks = _checks(*_given(config, "offpipe_checks"))
+    return Settings(checks, _inputs(config), seed, budget, _is_strict(config))
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -64,47 +55,48 @@ def settings_of(config: pytest.Config) -> Settings:
     return config.stash.get(SETTINGS, None) or read_settings(config)
 
 
-def _given(config: pytest.Config, name: str) -> _Given:
+def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
+    """Return what was given, None for nothing, and by what: the option, else its ini."""
     option = config.getoption(name)
     if option is not None:
-        return _Given(str(option), f"--{name.replace('_', '-')}", is_given=True)
-    text = str(config.getini(name) or "").strip()
-    return _Given(text, name, is_given=bool(text))
+        return str(option), f"--{name.replace('_', '-')}"
+    return str(config.getini(name) or "").strip() or None, name
 
 
-def _checks(given: _Given) -> tuple[str, ...]:
+def _checks(text: str | None, by: str) -> tuple[str, ...]:
     known = (*STAGE_CHECKS, *PIPELINE_CHECKS)
-    if not given.is_given:
+    if text is None:
         return known
-    checks = tuple(name for name in re.split(r"[\s,]+", given.text) if name)
-    for name in checks or (given.text,):
+    checks = tuple(name for name in re.split(r"[\s,]+", text) if name)
+    for name in checks or (text,):
         if name not in known:
             hint = (did_you_mean(name, known) if checks else "") or f"known are: {', '.join(known)}"
-            raise pytest.UsageError(f'{given.by}: no check named "{name}"\nhint: {hint}')
+            raise pytest.UsageError(f'{by}: no check named "{name}"\nhint: {hint}')
     return checks
 
 
-def _inputs(config: pytest.Config, given: _Given) -> str | None:
-    if not given.is_given:
+def _inputs(config: pytest.Config) -> str | None:
+    text, by = _given(config, "offpipe_inputs")
+    if text is None:
         return None
-    base = config.invocation_params.dir if config.getoption("offpipe_inputs") is not None else config.rootpath
-    path = os.path.join(base, given.text)
-    if not (given.text and os.path.isdir(path)):
-        shown = path if given.text else '""'
-        raise pytest.UsageError(f"{given.by}: {shown}: no such directory")
+    base = config.rootpath if by == "offpipe_inputs" else config.invocation_params.dir
+    path = os.path.join(base, text)
+    if not (text and os.path.isdir(path)):
+        shown = path if text else '""'
+        raise pytest.UsageError(f"{by}: {shown}: no such directory")
     return path
 
 
-def _number(given: _Given, kind: Callable[[str], Number], called: str = "number") -> Number | None:
+def _number(text: str | None, by: str, kind: type[Number], called: str) -> Number | None:
     """Return the number that was given, if one was."""
-    if not given.is_given:
+    if text is None:
         return None
     try:
-        number = kind(given.text)
+        number = kind(text)
     except ValueError:
-        number = kind("-1")
+        number = kind(-1)
     if not 0 < number < 1 << 53:
-        raise pytest.UsageError(f'{given.by}: "{given.text}" is no positive {called}')
+        raise pytest.UsageError(f'{by}: "{text}" is no positive {called}')
     return number
 
 
@@ -117,8 +109,8 @@ def _is_strict(config: pytest.Config) -> bool:
 
 def _drawn(config: pytest.Config) -> int:
     """Draw a seed; a worker has that of the process that controls it."""
-    told = getattr(config, "workerinput", {}).get("offpipe_seed")
-    return told or int.from_bytes(os.urandom(4), "big") + 1
+    seed = getattr(config, "workerinput", {}).get("offpipe_seed")
+    return seed or int.from_bytes(os.urandom(4), "big") + 1
 
 
 def exemptions(spec: Spec, stage: Stage) -> Mapping[str, str]:

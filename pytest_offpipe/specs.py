@@ -58,8 +58,8 @@ class OffpipeSpec(dict[str, Any]):
     def stage(self, name: str) -> dict[str, Any]:
         """Return a stage, to be changed. Raises UsageError when there is none of that name."""
         stages: list[dict[str, Any]] = self["stages"]
-        require_names([name], [one["name"] for one in stages], str(self.path))
-        return next(one for one in stages if one["name"] == name)
+        require_names([name], [stage["name"] for stage in stages], str(self.path))
+        return next(stage for stage in stages if stage["name"] == name)
 
     @ends_at_caller
     def set_params(self, params: Mapping[str, Mapping[str, Any]]) -> None:
@@ -82,7 +82,7 @@ def find(path: str | os.PathLike[str], config: pytest.Config) -> Path:
         if place.exists():
             return Path(os.path.normpath(place))
     parents = list(dict.fromkeys(place.parent for place in places))
-    near = [one.name for parent in parents if parent.is_dir() for one in sorted(parent.iterdir())]
+    near = [entry.name for parent in parents if parent.is_dir() for entry in sorted(parent.iterdir())]
     hint = did_you_mean(os.path.basename(path), near)
     what = f"no such file in {' or '.join(map(str, parents))}"
     raise UsageError(Fault(os.fspath(path), what, hint if hint.startswith("did") else ""))

@@ -34,7 +34,7 @@ def check_offline(case: Case) -> None:
         if undisturbed.report is not None:
             levels.add(undisturbed.isolation)
             calls = [calls for attempt in undisturbed.report.attempts for calls in attempt.network]
-            if network := [one for one in calls if not one.is_probe]:
+            if network := [call for call in calls if not call.is_probe]:
                 attempts.append(f"{name}: {results.network_text(network)}")
     if attempts:
         case.fail(_IN_A_COPY, "no stage asks for a network", "\n".join(attempts))

@@ -110,7 +110,7 @@ def make_room(path: str) -> None:
     mount_disk(path, 0, MS_REMOUNT)
 
 
-class Told(NamedTuple):
+class DiskRun(NamedTuple):
     """What a run there leaves: its report, the plans of each fault, and the clock."""
 
     report: RunReport
@@ -120,7 +120,7 @@ class Told(NamedTuple):
 
 def run_on_own_disk(
     sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None
-) -> Told:
+) -> DiskRun:
     """Run a sandbox so that DISK_FULL faults of `injector` come about; what it made lies in the sandbox afterwards.
 
     Raises RefusedError where no disk can be mounted.
@@ -134,7 +134,7 @@ def run_on_own_disk(
         try:
             confined.call(_mount_all, (str(root), paths.state_dir, paths.locks_dir))
             confined.call(_copy, str(before), str(root))
-            told = confined.call(_run, sandbox, around, options, injector, clock)
+            ended = confined.call(_run, sandbox, around, options, injector, clock)
             confined.call(_copy, str(root), str(after))
         except BaseException:
             discard(root)
@@ -143,7 +143,7 @@ def run_on_own_disk(
     discard(root)
     after.rename(root)
     discard(before)
-    return told
+    return ended
 
 
 # ---- what is called in there ----
@@ -159,13 +159,13 @@ def _copy(source: str, to: str) -> None:
     shutil.copytree(source, to, symlinks=True, dirs_exist_ok=True)
 
 
-def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> Told:
+def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> DiskRun:
     disk = _FaultyDisk(sandbox.root, injector)
     around.alter = disk.alter
     around.temporary = os.path.join(sandbox.root, TEMPORARY)
     report = run_sandbox(sandbox, around, options, (disk,), clock)
     discard(Path(around.temporary))
-    return Told(report, [fault.plans for fault in injector.faults], clock)
+    return DiskRun(report, [fault.plans for fault in injector.faults], clock)
 
 
 class _FaultyDisk:
