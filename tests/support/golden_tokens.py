@@ -1,7 +1,7 @@
-"""Puts stable tokens in the place of what differs from run to run and from machine to machine; all else stays.
+"""Replaces values that differ between runs and machines with stable tokens; all other values stay.
 
-What is equal gets the same token, so that equal stays equal: each hash is named by the record or file that it is of,
-each run and partial by its number. Fields that measure become their type.
+Equal values get equal tokens: a hash is named after its record or file, a run and a partial by number. A field that
+measures something (a time, a size in memory, an inode) becomes the name of its type.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MEASURED = frozenset(
     "launcherStarted uid user host bootId checksum interpreter offpipe python system".split()
 )  # fmt: skip
 WORDED = frozenset(("what", "hint", "why"))
-SPELLED = frozenset(("spec", "components"))  # canonical JSON inside of JSON
+SPELLED = frozenset(("spec", "components"))  # canonical JSON in a string
 FOUND = frozenset(("damage", "incomplete", "notes"))
-WITHOUT_NAMES = frozenset(("marker", "forced", "key"))  # components of reasons that name nothing, and say it in words
+WITHOUT_NAMES = frozenset(("marker", "forced", "key"))  # components of reasons whose `what` is prose
 DRAWN_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 PARTIAL = re.compile(r"\.partial-([0-9a-f]{6})\.")
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -30,22 +30,23 @@ PROGRAMS = ("sh", "sort", "sed", "cp", "true", "wc")
 
 
 class Tokens:
-    """Names what it has met; `python` are the stages in whose keys the interpreter is."""
+    """Remembers which token stands for which value. `python` names the stages whose keys contain the interpreter."""
 
     def __init__(self, root: Path, python: frozenset[str]) -> None:
         self._names: dict[str, str] = {}
         self._specs: set[str] = set()
         self._python = python
-        self._paths = {str(root): "<root>", str(root.parent): "<place>", str(ROOT): "<checkout>"}
+        paths = {str(root): "<root>", str(root.parent): "<place>", str(ROOT): "<checkout>"}
         for program in PROGRAMS:
             found = Path(shutil.which(program, path="/usr/local/bin:/usr/bin:/bin") or program)
             for path in (found, found.parent.resolve() / program, found.resolve()):
-                self._paths[str(path)] = f"<{program}>"
+                paths[str(path)] = f"<{program}>"
         for path in (Path(sys.executable).resolve(), sys.executable):
-            self._paths[str(path)] = "<python>"
+            paths[str(path)] = "<python>"
+        self._longest_first = sorted(paths.items(), key=lambda item: -len(item[0]))
 
     def name(self, value: str, token: str) -> str:
-        """The token of a value: what it was called first, or else this, numbered where another has it."""
+        """The token of a value. A new value gets `token`, with a number if another value has it already."""
         if value not in self._names:
             same = sum(used == token or used.startswith(f"{token} #") for used in self._names.values())
             self._names[value] = f"{token} #{same + 1}" if same else token
@@ -65,16 +66,16 @@ class Tokens:
             self.name(hashlib.sha256(path.read_bytes()).hexdigest(), f"sha256 {self.text(path.name)}")
 
     def text(self, text: str) -> str:
-        """A text with tokens for every path, run and partial in it, or the token of a hash."""
+        """A text with its paths, runs and partials replaced, or the token of a hash."""
         if text in self._names and HEX.fullmatch(text):
             return f"<{self._names[text]}>"
-        for path, token in sorted(self._paths.items(), key=lambda item: -len(item[0])):
+        for path, token in self._longest_first:
             text = text.replace(path, token)
         text = PARTIAL.sub(lambda found: f".partial-{self.name(found[1], 'tag')}.", text)
         return DRAWN_RUN.sub(lambda found: self.name(found[0], "run"), text)
 
     def value(self, value: object, stage: str = "") -> object:
-        """A JSON value with tokens; `stage` is whose key and components it may hold."""
+        """A JSON value with tokens; `stage` is the stage that a key in it belongs to."""
         if isinstance(value, dict):
             stage = value["stage"] if isinstance(value.get("stage"), str) else stage
             shown = {self.text(name): self._field(name, one, stage) for name, one in value.items()}
@@ -113,7 +114,7 @@ class Tokens:
         return self._spelled(name, value, stage) if name in SPELLED else self.text(value)
 
     def _spelled(self, name: str, text: str, stage: str) -> object:
-        """What a text says as JSON, if it is spelled canonically; of a spec that was shown before, only that."""
+        """The JSON value in a text, if its spelling is canonical. A spec that is shown already is not repeated."""
         found = json.loads(text)
         if canonical(found) != text.encode():
             return text

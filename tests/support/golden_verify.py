@@ -1,12 +1,11 @@
-"""A state directory damaged in a few hundred ways: which file, line and field `verify` names, and what runs do.
+"""Damages a state directory in hundreds of ways and records which file, line and field `verify` names.
 
-The directory is made by the code at hand; that of a killed run is the one that 0.1 left in tests/formats/v1.
+The code at hand makes the directory. The one of a killed run is from release 0.1, in tests/formats/v1.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from golden_calls import ROOT, Answer, Call, Program, outcome
@@ -24,7 +23,7 @@ JUDGE = '[ -e good ] || exit 3; cp "$1" "$0"'
 
 
 def make(place: Path) -> Story:
-    """Two runs with every event there is, and one with nothing to do; nothing is wrong with it."""
+    """Make an intact state directory: two runs that together have every event, and one with nothing to do."""
     story = Story(place / "made")
     story.write("in.txt", LINES)
     story.write("asks.py", ASKS)
@@ -56,15 +55,9 @@ def run(story: Story, code: int, *words: str) -> None:
 def record(place: Path) -> list[dict[str, object]]:
     with Program() as program:
         story = make(place)
-        found = [
-            verified(program, place / f"a{number}", *case)
-            for number, case in enumerate(damages(read(story.root / "state")))
-        ]
-        killed = list(damages_of_killed(read(KILLED)))
-        found += [
-            verified(program, place / f"k{number}", f"killed: {name}", files)
-            for number, (name, files) in enumerate(killed)
-        ]
+        copy = Copy(place / "copy", program)
+        found = [copy.verify(name, files) for name, files in damages(read(story.root / "state"))]
+        found += [copy.verify(f"killed: {name}", files) for name, files in damages_of_killed(read(KILLED))]
         found += with_outputs(program, story)
         found += odd_kinds(program, story)
         run(story, 0)
@@ -77,13 +70,22 @@ def read(state: Path) -> Files:
     }
 
 
-def verified(program: Program, directory: Path, name: str, files: Files) -> dict[str, object]:
-    (directory / "state").mkdir(parents=True)
-    for file, content in files.items():
-        (directory / "state" / file).write_bytes(content)
-    found = {"case": name, **findings(program.answer(Call(["verify", "--json", "state"], str(directory))))}
-    shutil.rmtree(directory)
-    return found
+class Copy:
+    """A state directory by itself, which takes one damage after the other."""
+
+    def __init__(self, place: Path, program: Program) -> None:
+        self._place, self._program = place, program
+        self._files: Files = {}
+        (place / "state").mkdir(parents=True)
+
+    def verify(self, case: str, files: Files) -> dict[str, object]:
+        for name in self._files.keys() - files.keys():
+            (self._place / "state" / name).unlink()
+        for name, content in files.items():
+            if self._files.get(name) is not content:
+                (self._place / "state" / name).write_bytes(content)
+        self._files = files
+        return {"case": case, **findings(self._program.answer(Call(["verify", "--json", "state"], str(self._place))))}
 
 
 def findings(answer: Answer) -> dict[str, object]:
@@ -91,56 +93,44 @@ def findings(answer: Answer) -> dict[str, object]:
     value, shown = answer.json(), outcome(answer)
     if not isinstance(value, dict) or "damage" not in value:
         return shown
-    found = sorted(value["damage"], key=lambda one: one["file"])  # files come in no order
-    shown["damage"] = [":".join(str(one[part]) for part in ("file", "line", "field")) for one in found]
-    shown |= {
-        "more": value["moreDamage"],
-        "incomplete": files_of(value["incomplete"]),
-        "notes": files_of(value["notes"]),
-    }
-    return {name: one for name, one in shown.items() if one or name == "exit"}
-
-
-def files_of(remarks: list[dict[str, object]]) -> list[object]:
-    return sorted(one["file"] for one in remarks)
+    faults = sorted(value["damage"], key=lambda fault: fault["file"])  # `verify` lists files in any order
+    shown["damage"] = [":".join(str(fault[part]) for part in ("file", "line", "field")) for fault in faults]
+    shown["more"] = value["moreDamage"]
+    for kind in ("incomplete", "notes"):
+        shown[kind] = sorted(remark["file"] for remark in value[kind])
+    return {name: part for name, part in shown.items() if part or name == "exit"}
 
 
 def with_outputs(program: Program, story: Story) -> Iterator[dict[str, object]]:
-    """Outputs changed behind the runner's back, and heads that are expected."""
+    """Expect heads, select runs, and change outputs."""
 
-    def ask(name: str, *words: str) -> dict[str, object]:
-        return {
-            "case": name,
-            **findings(program.answer(Call(["verify", "--json", *words, "spec.json"], str(story.root)))),
-        }
+    def verify(case: str, *words: str) -> dict[str, object]:
+        call = Call(["verify", "--json", *words, "spec.json"], str(story.root))
+        return {"case": case, **findings(program.answer(call))}
 
     heads = [record["hash"] for record in parsed((story.root / "state" / LEDGER).read_bytes())]
-    for name, head in (
-        ("last", heads[-1]),
-        ("older", heads[0]),
-        ("unknown", "a" * 64),
-        ("upper case", heads[-1].upper()),
-    ):
-        yield ask(f"the {name} head is expected", "--expect-head", head)
+    expected = {"last": heads[-1], "older": heads[0], "unknown": "a" * 64, "upper case": heads[-1].upper()}
+    for name, head in expected.items():
+        yield verify(f"the {name} head is expected", "--expect-head", head)
     for run_id in ("one", "three", "nobody"):
-        yield ask(f"only run {run_id}", "--run", run_id)
-    yield ask("outputs as they were", "--outputs")
+        yield verify(f"only run {run_id}", "--run", run_id)
+    yield verify("outputs as they were", "--outputs")
     output = story.root / "out/sort.txt"
     before = output.stat()
     output.write_bytes(output.read_bytes().replace(b"line", b"LINE"))
     os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
-    yield ask("an output edited, its time restored", "--outputs")
-    yield ask("an output edited, not looked at")
+    yield verify("an output edited, its time restored", "--outputs")
+    yield verify("an output edited, not looked at")
     output.unlink()
-    yield ask("an output removed", "--outputs")
+    yield verify("an output removed", "--outputs")
     output.symlink_to("asks.txt")
-    yield ask("an output that is a link", "--outputs")
+    yield verify("an output that is a link", "--outputs")
     (story.root / "out/tree/more").write_text("x")
-    yield ask("a file more in a directory", "--outputs")
+    yield verify("a file more in a directory", "--outputs")
 
 
 def odd_kinds(program: Program, story: Story) -> Iterator[dict[str, object]]:
-    """Something else in the place of a state file: what `verify` and `plan` say."""
+    """Put a FIFO, a directory or a link in the place of a state file; record what `verify` and `plan` say."""
     for name in (LEDGER, "audit_two.jsonl", "metrics_two.json", "stage_sort.json", "files.json"):
         path = story.root / "state" / name
         kept = path.read_bytes()
@@ -159,7 +149,7 @@ def odd_kinds(program: Program, story: Story) -> Iterator[dict[str, object]]:
 
 
 def mended_by_runs(program: Program, story: Story) -> Iterator[dict[str, object]]:
-    """What a run, and the one behind it, make of what can be lost, and of a ledger and a log that cannot."""
+    """Damage one file at a time and run twice: which warnings or errors there are, and which stages run again."""
     other_marker = (story.root / "state/stage_tree.json").read_bytes()
     for name in ("state/stage_sort.json", "state/progress_sort.json", "state/files.json", ".offpipe/noop-spec.json",
                  "locks/pipeline.lock", "state/audit_two.jsonl", f"state/{LEDGER}"):  # fmt: skip
