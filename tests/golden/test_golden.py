@@ -19,4 +19,4 @@ def test_behaves_as_recorded(subject, tmp_path):
 
 
 def test_every_golden_file_has_a_subject():
-    assert {path.stem for path in golden.KEPT.glob("*.jsonl")} == golden.SUBJECTS.keys()
+    assert {path.stem for path in golden.KEPT.glob("*.json")} == golden.SUBJECTS.keys()

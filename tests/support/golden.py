@@ -1,12 +1,12 @@
-"""What offpipe did at the commit that recorded it, from outside, so that a redesign cannot lose any of it unnoticed.
+"""Records what offpipe does, seen from outside, so that no change of the code can lose a behaviour unnoticed.
 
-    .venv/bin/python tests/support/golden.py             rewrites all files in tests/golden from the code at hand
-    .venv/bin/python tests/support/golden.py specs story_kills      only these
+    .venv/bin/python tests/support/golden.py                        rewrites all files in tests/golden
+    .venv/bin/python tests/support/golden.py specs story_kills      rewrites these two
 
-Look at `git diff tests/golden` behind it: each line is a behaviour that somebody may rely on. What is recorded is exit
-codes, places of faults (file, line, JSON pointer, field, option), `--json`, and what lies on disk. Wording is left out:
-`<words>` stands for it. What differs between machines, runs and Python versions is a token too (see golden_tokens).
-Only the program's public face is used: `python -m runner`, and files.
+Then read `git diff tests/golden`: each changed line is a behaviour that somebody may rely on. The files hold exit
+codes, places of faults (file, line, JSON pointer, field, option), the number of hints, `--json`, and what is on disk.
+They don't hold wording: `<words>` stands for it. Other tokens stand for values that differ between machines, runs and
+Python releases (see golden_tokens). Only the public face is used: `python -m runner`, `runner.cli.main`, and files.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from golden_text import spelled
 
 KEPT = Path(__file__).resolve().parents[1] / "golden"
 SUBJECTS = {
-    "specs": golden_specs.record,  # every fault of a spec
+    "specs": golden_specs.record,  # faults of specs
     "usage": golden_usage.record,  # odd command lines
     "lacking": golden_lacking.record,  # missing programs, modules and inputs; banned imports
-    "damage": golden_verify.record,  # what verify finds, and what runs make of it
+    "damage": golden_verify.record,  # damaged state directories
     "prints": golden_prints.record,  # graph, schema, doctor
     "story_plain": golden_stories.plain,
     "story_failures": golden_stories.failures,
@@ -38,11 +38,11 @@ SUBJECTS = {
 
 
 def path_of(subject: str) -> Path:
-    return KEPT / f"{subject}.jsonl"
+    return KEPT / f"{subject}.json"
 
 
 def text_of(subject: str, place: Path) -> str:
-    """What the code at hand does, spelled as in the golden file; `place` is an empty directory."""
+    """The content of a golden file, from the code at hand. `place` is an empty directory."""
     return spelled(SUBJECTS[subject](place))
 
 

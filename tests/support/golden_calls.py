@@ -30,7 +30,7 @@ OPTION = re.compile(r"(?<!\S)--?[a-zA-Z][\w/-]*")
 
 
 class Call(NamedTuple):
-    """The words behind the program's name, where it is called, and what its environment has besides `environment`."""
+    """A command line without the program's name, the working directory, and variables besides `environment`."""
 
     words: list[str]
     cwd: str
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     err: str
 
     def json(self) -> object:
-        """What stdout has as JSON; None where it is none."""
+        """Standard output as JSON, or None if it is not JSON."""
         try:
             return json.loads(self.out)
         except ValueError:
@@ -51,13 +51,13 @@ class Answer(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A small environment, so that nothing of the caller's shows in what is recorded."""
+    """A small environment: the caller's own must not show in a golden file."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
     return {**kept, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 class Program:
-    """The process that answers calls; a context manager."""
+    """A process that performs calls one after the other; a context manager."""
 
     def __enter__(self) -> Self:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "umask": UMASK}
@@ -68,7 +68,7 @@ class Program:
         self._process.communicate()
 
     def answer(self, call: Call) -> Answer:
-        """What the program answers, with `<cwd>` for the directory that it was called in."""
+        """Perform a call. In the texts `<cwd>` stands for the working directory."""
         self._process.stdin.write(f"{json.dumps(call)}\n")
         self._process.stdin.flush()
         code, *shown = json.loads(self._process.stdout.readline())
@@ -76,13 +76,13 @@ class Program:
 
 
 def answers(calls: list[Call]) -> list[Answer]:
-    """What the program answers to each call, in order."""
+    """Perform calls in order."""
     with Program() as program:
         return [program.answer(call) for call in calls]
 
 
 def outcome(answer: Answer) -> dict[str, object]:
-    """The exit code and, without any wording, what is told of faults: the place of each, and how many have hints."""
+    """The exit code, the place of each error and warning, and the number of hints; no wording."""
     shown: dict[str, object] = {"exit": answer.exit}
     found = FAULT.findall(answer.err)
     for kind in ("error", "warning"):
@@ -100,7 +100,7 @@ def outcome(answer: Answer) -> dict[str, object]:
 
 
 def place_of(text: str) -> str:
-    """The place that a fault begins with; without one the stage, files with lines, or else the option that it names."""
+    """The place at the start of a fault. Without it: stage and `FILE:LINE` in the text, or else the first option."""
     if found := PLACE.match(text):
         return found[1]
     return " ".join(FACTS.findall(text)) or next(iter(OPTION.findall(text)), "")
@@ -117,8 +117,8 @@ def answer(call: Call) -> tuple[int, str, str]:
 
 
 def look(call: Call, *streams: int) -> int:
-    """Answer in this process, which takes a tenth of the time of a fork: these verbs leave nothing behind."""
-    from runner.cli import main
+    """Perform a call in this process, in a tenth of the time of a fork. Fine for verbs that only read."""
+    from runner.cli.main import main
 
     before, kept = dict(os.environ), [os.dup(1), os.dup(2)]
     try:
@@ -134,7 +134,7 @@ def look(call: Call, *streams: int) -> int:
 
 
 def fork(call: Call, *streams: int) -> int:
-    """Be `python -m runner WORDS` in a fork."""
+    """Perform a call as `python -m runner` in a fork."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -164,7 +164,7 @@ def read_all(stream: io.BufferedIOBase) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # what a stage imports is looked for on the path, and these files are nobody's modules
+    sys.path.pop(0)  # stages must not find the modules in tests/support
     replies = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         print(json.dumps(answer(Call(*json.loads(line)))), file=replies, flush=True)

@@ -1,4 +1,4 @@
-"""Broken specs that no schema can tell: faults between stages, between spec and disk, and files that are no JSON."""
+"""Broken specs that a schema cannot find: faults between stages, between spec and disk, and invalid JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Spec = dict[str, object]
 
 
 def stage(name: str, **fields: object) -> dict[str, object]:
-    """A stage that is valid but for `fields`; one that is None is left out."""
+    """A valid stage with some fields replaced, or left out where the value is None."""
     made = {"name": name, "command": ["true"], "outputs": {"o": f"out/{name}"}, **fields}
     return {field: value for field, value in made.items() if value is not None}
 
@@ -23,7 +23,7 @@ def spec(*stages: dict[str, object], **top: object) -> Spec:
 
 
 def chain(*names: str, back: str = "") -> list[dict[str, object]]:
-    """Stages that each read what the one before writes, the first one what `back` writes."""
+    """Stages that each read the output of the stage before; the first reads the output of `back`."""
     before = [back, *names][: len(names)]
     return [
         stage(name, inputs={"i": f"out/{other}"} if other else {}) for name, other in zip(names, before, strict=True)
@@ -160,7 +160,7 @@ DIRECTORIES = (
 
 
 def odd_files() -> Iterator[tuple[str, bytes]]:
-    """What no JSON value could say. Left out: a comma before `}` or `]`, which Python places anew from 3.13 on."""
+    """Files that no JSON value describes. No trailing comma: Python 3.13 reports another column for it."""
     valid = json.dumps(spec(stage("a"))).encode()
     for name, content in {**BYTES, **whole_values(), **encodings(valid)}.items():
         yield f"bytes: {name}", content

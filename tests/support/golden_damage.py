@@ -1,4 +1,4 @@
-"""Damage that can be done to a state directory: each is a name and the files as they are then."""
+"""Ways to damage a state directory: each is a name and the damaged files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from golden_seals import LEDGER, Files, Record, joined, marker, parsed, sealed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REHASHED = frozenset(("hash", "prev", "logHash"))  # which right hashes put right again
+REHASHED = frozenset(("hash", "prev", "logHash"))  # `sealed` would repair these
 
 
 def damages(files: Files) -> Iterator[tuple[str, Files]]:
@@ -45,7 +45,7 @@ def by_line(name: str, files: Files) -> Iterator[tuple[str, Files]]:
 
 
 def by_field(name: str, files: Files, seen: set[str]) -> Iterator[tuple[str, Files]]:
-    """Fields of the first record of each event: changed, and changed or left out with all hashes right."""
+    """Change or drop each field of the first record of each event, mostly with all hashes recomputed."""
     records = parsed(files[name])
     for number, record in enumerate(records):
         if record["ev"] in seen:
@@ -67,7 +67,7 @@ def by_field(name: str, files: Files, seen: set[str]) -> Iterator[tuple[str, Fil
 
 
 def by_spelling(name: str, files: Files) -> Iterator[tuple[str, Files]]:
-    """The second record, spelled in other ways."""
+    """Spell the second record in other ways."""
     lines = files[name].splitlines(keepends=True)
     line, record = lines[1], parsed(lines[1])[0]
     ways = {
@@ -92,7 +92,7 @@ def by_spelling(name: str, files: Files) -> Iterator[tuple[str, Files]]:
 
 
 def by_json(name: str, files: Files) -> Iterator[tuple[str, Files]]:
-    """Fields of a marker or of metrics, a marker also with a right checksum."""
+    """Change or drop each field of a marker or metrics file; recompute a marker's checksum or don't."""
     value = json.loads(files[name])
     for field in value:
         for what in ("changed", "missing"):
@@ -133,7 +133,7 @@ def damages_of_killed(files: Files) -> Iterator[tuple[str, Files]]:
 
 
 def half(content: bytes) -> bytes:
-    """A file cut in the middle of its middle line."""
+    """A file cut in the middle of its middle line, whatever its length in bytes."""
     lines = content.splitlines(keepends=True)
     middle = len(lines) // 2
     return b"".join(lines[:middle]) + lines[middle][: len(lines[middle]) // 2]

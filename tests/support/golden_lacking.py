@@ -1,6 +1,6 @@
-"""Valid specs whose stages lack something: a program, a module, an input; or that import what is banned.
+"""Valid specs whose stages lack a program, a module or an input, or import a banned module.
 
-Each is asked of `validate` and `plan`, and those that `validate` refuses of `run`, of which is also said what it left.
+`validate` and `plan` get all of them. `run` gets those that `validate` refuses; what it leaves on disk is recorded too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LOOKS = (["validate"], ["plan", "--json"])
 RUN = ["run", "--json"]
-LATE = "input: several files in a word"  # which only a run finds out
-FAILS = "\nraise SystemExit(3)\n"  # so that no stage that is let through needs to work
+LATE = "input: several files in a word"  # only a run finds out
+FAILS = "\nraise SystemExit(3)\n"  # a stage need not succeed here
 
 
 def stage(name: str = "one", **fields: object) -> dict[str, object]:
@@ -27,7 +27,7 @@ def stage(name: str = "one", **fields: object) -> dict[str, object]:
 
 
 def python(source: str | bytes, **files: str | bytes) -> dict[str, object]:
-    """A case of one Python stage; `files` are further modules, by name."""
+    """A case with one Python stage and further modules."""
     content = source if isinstance(source, bytes) else source + FAILS
     return {"stages": [stage(command=None, processor="one.py")], "files": {"one.py": content, **files}}
 
@@ -120,7 +120,7 @@ SOURCES: dict[str, str | bytes] = {
 
 
 def modules() -> Iterator[tuple[str, dict[str, object]]]:
-    """More than one file, and what the spec bans and allows."""
+    """Cases with several modules, and with lists of banned and allowed modules."""
     yield "local: banned", python("import near", **{"near.py": "import json\nimport socket\n"})
     yield "local: banned, two steps away", python("import a", **{"a.py": "import b\n", "b.py": "\nimport socket\n"})
     yield "local: syntax", python("import near", **{"near.py": "x = (\n"})
@@ -169,7 +169,7 @@ def record(place: Path) -> list[dict[str, object]]:
 
 
 def ask(asked: list[tuple[str, Path, list[str]]]) -> list[dict[str, object]]:
-    """What each directory's spec is told by each verb; and of a run that was refused, what it left."""
+    """Perform each verb in its directory."""
     calls = [Call([*verb, "spec.json"], str(where)) for _, where, verb in asked]
     return [
         {"case": f"{name}: {verb[0]}", **outcome(answer), **({"left": left(where)} if verb is RUN else {})}
@@ -178,7 +178,7 @@ def ask(asked: list[tuple[str, Path, list[str]]]) -> list[dict[str, object]]:
 
 
 def left(directory: Path) -> list[str]:
-    """What a run left beside the files that were there."""
+    """The names that a run has added to a directory."""
     return sorted({"state", "locks", "out", ".offpipe"} & set(os.listdir(directory)))
 
 

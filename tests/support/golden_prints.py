@@ -1,4 +1,4 @@
-"""What the verbs that draw and describe print: graphs, the JSON Schema, and the shape of what `doctor` says."""
+"""What `graph` and `schema` print, and the fields of `doctor --json`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def drawn(program: Program, path: str, cwd: str, form: str) -> dict[str, object]
 
 
 def without_prose(value: object, *, names: bool = False) -> object:
-    """A JSON Schema without its descriptions; `names`: the keys are those of fields."""
+    """A JSON Schema without descriptions. `names`: the keys are names of fields."""
     if isinstance(value, dict):
         kept = {name: one for name, one in value.items() if names or name not in PROSE}
         return {name: without_prose(one, names=name == "properties") for name, one in kept.items()}
@@ -54,7 +54,7 @@ def without_prose(value: object, *, names: bool = False) -> object:
 
 
 def shape(value: object) -> object:
-    """The levels and what is said of each; not what this machine can reach."""
+    """The field names only: values depend on the machine."""
     assert isinstance(value, dict)
     levels = {level: sorted(found) for level, found in value["levels"].items()}
     return {**dict.fromkeys(value, "<any>"), "levels": levels}

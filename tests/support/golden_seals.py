@@ -1,4 +1,4 @@
-"""Hashes a state directory's records anew, so that only what the records say is wrong, and no hash.
+"""Recomputes all hashes of a state directory, so that a damaged record has the right hash.
 
 Written from docs/audit.md alone: `record` in the chain of its file, logs tied to the ledger and the ledger to logs.
 """
@@ -26,7 +26,7 @@ def joined(records: list[Record]) -> bytes:
 
 
 def chained(records: list[Record]) -> list[Record]:
-    """The records with right `prev` and `hash`."""
+    """The records with `prev` and `hash` recomputed."""
     prev, found = ZEROS, []
     for record in records:
         body = {name: value for name, value in record.items() if name != "hash"} | {"prev": prev}
@@ -36,7 +36,7 @@ def chained(records: list[Record]) -> list[Record]:
 
 
 def sealed(files: Files) -> Files:
-    """All logs and the ledger with right hashes, and each naming the other's as before."""
+    """All logs and the ledger with hashes recomputed, also those that they hold of each other."""
     files, heads, ledger = dict(files), {}, []
     for record in parsed(files[LEDGER]):
         log, data = f"audit_{record.get('run')}.jsonl", record.get("data")
@@ -52,7 +52,7 @@ def sealed(files: Files) -> Files:
 
 
 def with_head(record: Record, heads: dict[object, object]) -> Record:
-    """A record whose `ledgerHead` follows what the ledger's record is now called."""
+    """A record whose `ledgerHead` is replaced by the new hash of the same ledger record."""
     data = record.get("data")
     if isinstance(data, dict) and data.get("ledgerHead") in heads:
         return {**record, "data": {**data, "ledgerHead": heads[data["ledgerHead"]]}}
@@ -60,7 +60,7 @@ def with_head(record: Record, heads: dict[object, object]) -> Record:
 
 
 def marker(body: Record) -> bytes:
-    """A completion marker with a right checksum."""
+    """A completion marker with its checksum recomputed."""
     text = canonical({name: value for name, value in body.items() if name != "checksum"})
     checksum = hashlib.sha256(b"offpipe marker v1\n" + text).hexdigest()
     return b'%b,"checksum":"%b"}\n' % (text[:-1], checksum.encode())

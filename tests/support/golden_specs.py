@@ -1,4 +1,4 @@
-"""Broken specs, made systematically from docs/spec-v1.schema.json and a spec that uses every field of it.
+"""Broken specs, made from docs/spec-v1.schema.json and a spec that uses every field.
 
 Each case is a spec, or the bytes of a spec file. Nothing here knows how offpipe reads one.
 """
@@ -40,8 +40,8 @@ FULL: Spec = {
 
 
 def changed(at: At, value: object) -> Spec:
-    """FULL with another value at `at`; the class `Missing` for none."""
-    spec = json.loads(json.dumps(FULL))  # which takes apart what FULL has twice
+    """FULL with another value at `at`; with `Missing`, without it."""
+    spec = json.loads(json.dumps(FULL))  # a copy in which no object occurs twice
     inner: object = spec
     for step in at[:-1]:
         inner = inner[step]  # type: ignore[index]
@@ -53,16 +53,16 @@ def changed(at: At, value: object) -> Spec:
 
 
 class Missing:
-    """Stands for no value at all."""
+    """Stands for no value."""
 
 
 # ---- from the schema -------------------------------------------------------------------------------------------------
 
 
 def records(schema: dict, value: object, at: At = ()) -> Iterator[tuple[At, dict, dict]]:
-    """Every object with known fields: where it is in FULL, its schema, and what FULL has there."""
+    """Every object with known fields: its place in FULL, its schema and its value."""
     if isinstance(value, list):
-        for index, member in enumerate(value[:1]):  # the second stage is there for what goes between stages
+        for index, member in enumerate(value[:1]):  # the second stage adds no fields
             yield from records(schema.get("items", {}), member, (*at, index))
     elif isinstance(value, dict) and "properties" in schema:
         lacking = schema["properties"].keys() - value.keys() - {"command"}
@@ -92,7 +92,7 @@ def all_of(value: object) -> Spec:
 
 
 def odd_values(field: dict) -> Iterator[tuple[str, object]]:
-    """Values at, and beyond, each bound that a field's schema has."""
+    """Values at the bounds of a field's schema and beyond them."""
     for one in field.get("anyOf", [field]):
         for bound, step in (("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)):
             if bound in one:
@@ -125,7 +125,7 @@ def pointer(at: At) -> str:
 
 
 def record(place: Path) -> list[dict[str, object]]:
-    """What `plan` says of each spec, and `validate` and `graph` of those in pipelines/invalid."""
+    """Run `plan` on each spec, and `validate` and `graph` too on those in pipelines/invalid."""
     from golden_cross import across_stages, odd_files
 
     cases = [*by_schema(), *across_stages()]
@@ -146,7 +146,7 @@ def record(place: Path) -> list[dict[str, object]]:
 
 
 def lay_out(directory: Path) -> None:
-    """What the stages of FULL and of the other specs read."""
+    """Make the files that the specs name."""
     (directory / "in.txt").write_text("a\n")
     (directory / "run.sh").write_text("#!/bin/sh\n")
     (directory / "run.sh").chmod(0o755)

@@ -1,4 +1,4 @@
-"""What lies on disk after a step of a story: every name with its mode, and the content of state files and records."""
+"""The files on disk after a step of a story: names, modes, and the content of state files and records."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from golden_tokens import Tokens, canonical
 if TYPE_CHECKING:
     from pathlib import Path
 
-CACHES = ("files.json", ".offpipe/")  # only that they are there
+CACHES = ("files.json", ".offpipe/")  # their content is not recorded
 KINDS = {stat.S_IFDIR: "d", stat.S_IFREG: "-", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
 
 
 class State:
-    """Looks at a story's directory again and again, and tells of contents only what is new."""
+    """Reads a story's directory after each step. Content that has not changed is not repeated."""
 
     def __init__(self, root: Path, tokens: Tokens) -> None:
         self._root = root
@@ -26,7 +26,7 @@ class State:
         self._tree: list[str] = []
 
     def look(self) -> dict[str, object]:
-        """Return the tree, and of each state file what changed since the last look."""
+        """Return the tree, and the state files that have changed since the last look."""
         for ledger in self._root.rglob("audit_ledger.jsonl"):
             self._tokens.learn(ledger.parent)
         paths = sorted(self._root.rglob("*"), key=self._name)
@@ -50,7 +50,7 @@ class State:
         return kept and path.is_file() and not path.is_symlink() and path.stat().st_size > 0
 
     def _size(self, path: Path) -> str:
-        """The size of what stages wrote, where a link leads."""
+        """The size of an input, output or stage log; the target of a link."""
         if path.is_symlink():
             return f" -> {os.readlink(path)}"
         name = self._name(path)
@@ -69,7 +69,7 @@ class State:
         return shown if content.strip() == compact(value) else {f"<{spelling(content, value)}>": shown}
 
     def _records(self, name: str, content: bytes) -> list[object]:
-        """The records that are new; a line that is no canonical JSON as it is."""
+        """The new records. A line that is not canonical JSON stays as it is."""
         old = self._before.get(name, b"")
         lines = content[len(old) if content.startswith(old) else 0 :].splitlines(keepends=True)
         found: list[object] = [] if content.startswith(old) else ["<from the beginning>"]

@@ -1,4 +1,4 @@
-"""The stories: one of plain runs, one of failures, one of kills, one with a key. Each is a golden file of its own."""
+"""The stories: plain runs, failures, kills, and runs with a key. Each has a golden file of its own."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ with sdk.stage() as stage, stage.lines("text", to="upper") as job:
 SHOUT = "def shout(line, mark):\n    return line.upper().replace(b'\\n', mark.encode() + b'\\n')\n"
 TREE = 'echo made; mkdir -p "$0/below" && sort -u "$1" >"$0/below/sorted" && ln -s below/sorted "$0/link"'
 FLAKY = 'echo "$PIPELINE_ATTEMPT" >&2; [ "$PIPELINE_ATTEMPT" -gt 1 ] || exit 75; sort -r "$1" >"$0"'
-ONE = ("-j1",)  # at a time, so that records come in one order
+ONE = ("-j1",)  # stage at a time: the order of records is fixed
 
 
 def shell(name: str, script: str, source: str, target: str, **fields: object) -> dict[str, object]:
-    """A stage whose script has its output as $0 and its input as $1."""
+    """A stage that runs a script with its output as $0 and its input as $1."""
     command = ["sh", "-c", script, "{outputs.out}", "{inputs.text}"]
     return {"name": name, "command": command, "inputs": {"text": source}, "outputs": {"out": target}, **fields}
 
@@ -114,7 +114,7 @@ FAILING = {
     "directory": 'mkdir "$0"',
 }
 RETRIES = {
-    "later": {"retry": {"attempts": 3, "delaySeconds": [0]}},  # longer ones and other stages would come in any order
+    "later": {"retry": {"attempts": 3, "delaySeconds": [0]}},  # no delay: the order of stages is fixed
     "signal": {"retry": {"attempts": 2, "delaySeconds": 0, "retryExitCodes": ["SIGKILL"]}},
     "slow": {"timeoutSeconds": 0.3, "retry": {"attempts": 2, "delaySeconds": 0, "retryOnTimeout": True}},
 }
@@ -154,7 +154,7 @@ def failing_stages() -> list[dict[str, object]]:
 
 
 def one_after_the_other(stages: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The same with needs, since independent stages that succeed are recorded in any order."""
+    """The same stages as a chain: the order in which independent stages succeed is not fixed."""
     return [stages[0], *({**stage, "needs": [before["name"]]} for before, stage in pairwise(stages))]
 
 
@@ -208,7 +208,7 @@ def kills(place: Path) -> list[dict[str, object]]:
 
 
 def hold(story: Story, program: Program, step: str, *words: str, number: int, beside: bool = False) -> None:
-    """Run until the stage `upper` stands behind its checkpoint, look, and send a signal."""
+    """Run until the stage `upper` is past its checkpoint and waits there; look; send a signal."""
     story.write("hold", "")
     (story.root / "holds").unlink(missing_ok=True)
     with story.running("run", "spec.json", "--json", *words, *ONE) as process:

@@ -1,4 +1,4 @@
-"""A scripted story: a pipeline in a directory, what is done to it step by step, and what each step shows and leaves."""
+"""A scripted story: a pipeline in a directory, and for each step what the program says and leaves on disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MTIME = 1_767_225_600  # of all that a story writes: it is in the keys of processors
-TICK = 0.05  # seconds until a file's time stamps tell all
+MTIME = 1_767_225_600  # of all files of a story, since keys of processors contain it
+TICK = 0.05  # seconds after which offpipe trusts the time stamps of a file
 LOOKS = (["plan", "--json"], ["status", "--json"], ["verify", "--json", "--outputs"], ["log"])
 EVENT = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (\S+)", re.MULTILINE)
 
 
 class Story:
-    """`steps` is what there is to record. `python` names the stages that are Python programs."""
+    """Collects `steps`. `python` names the stages that are Python programs."""
 
     def __init__(self, root: Path, *python: str) -> None:
         root.mkdir()
@@ -49,19 +49,19 @@ class Story:
     # ---- steps ----
 
     def run(self, step: str, *words: str, program: Program, env: dict[str, str] | None = None) -> None:
-        """`python -m runner WORDS`, then what it left, and what the verbs that only look say of it."""
+        """Run `python -m runner WORDS`, then look."""
         with self.running(*words, env=env) as process:
             out, err = process.communicate()
         self.add(step, words, Answer(process.returncode, out, err))
         self.look(program, env)
 
     def note(self, step: str, program: Program) -> None:
-        """What lies there now, and what the verbs that only look say of it."""
+        """Look without a run."""
         self.add(step, ())
         self.look(program)
 
     def call(self, program: Program, step: str, *words: str) -> None:
-        """A verb that starts no stage, and what it left; of what it printed the last word of each line."""
+        """Call another verb. Of the lines that it prints only the last words are kept."""
         answer = program.answer(Call([words[0], "spec.json", *words[1:]], str(self.root)))
         self.add(step, words, answer)
         if answer.json() is None:
@@ -69,7 +69,7 @@ class Story:
             self.steps[-1]["lines"] = sorted(lines) if "--state" in words else lines
 
     def look(self, program: Program, env: dict[str, str] | None = None) -> None:
-        """Have the verbs that only look say what they see, as part of the last step."""
+        """Add to the last step what the reading verbs say."""
         shown = {
             verb[0]: self._shown(program.answer(Call([*verb, "spec.json"], str(self.root), env))) for verb in LOOKS
         }
@@ -78,12 +78,12 @@ class Story:
         self.steps[-1].update(shown)
 
     def add(self, step: str, words: tuple[str, ...], answer: Answer | None = None) -> None:
-        """Note a step: what was said, if a program has ended, and what lies there now."""
+        """Add a step: an answer, if there is one, and the files on disk."""
         state = self._state.look()
         self.steps.append({"step": step, "words": " ".join(words), **(self._shown(answer) if answer else {}), **state})
 
     def _shown(self, answer: Answer) -> dict[str, object]:
-        """What an answer says, with its JSON; and of the events of a run their names."""
+        """An answer without wording; of the events that `log` prints only the names."""
         shown = outcome(answer._replace(err=self._tokens.text(answer.err)))
         if answer.json() is not None:
             return {**shown, "json": self._tokens.value(answer.json())}
@@ -93,7 +93,7 @@ class Story:
 
     @contextmanager
     def running(self, *words: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-        """A run, which is killed at the end of the block if it has not ended."""
+        """Start a run. Kills it at the end of the block if it has not ended."""
         self.settle()
         process = subprocess.Popen(
             [sys.executable, "-m", "runner", *words],
@@ -108,7 +108,7 @@ class Story:
                 self.end(process, signal.SIGKILL)
 
     def end(self, process: subprocess.Popen[str], number: int) -> Answer:
-        """Send a signal to a run, and wait for the end of all that is below it."""
+        """Send a signal to a run, and wait until all its processes have ended."""
         below = descendants(process.pid)
         process.send_signal(number)
         out, err = process.communicate()
@@ -116,6 +116,6 @@ class Story:
         return Answer(process.returncode, out, err)
 
     def settle(self) -> None:
-        """Wait until a write would show in the time stamps of all that is there: a run trusts no younger ones."""
+        """Wait until offpipe trusts the time stamps of all files. Younger files are not in the no-op record."""
         while time.time() - max(path.lstat().st_ctime for path in self.root.rglob("*")) < TICK:
             time.sleep(TICK / 5)

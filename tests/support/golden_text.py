@@ -1,4 +1,4 @@
-"""How golden files are spelled: a case a line, or indented where a value is too long for a line."""
+"""The layout of golden files: one line for a case, or indented lines if it is too long."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ WIDTH = 120
 
 
 def spelled(cases: list[object]) -> str:
-    return "".join(f"{lines(case)}\n" for case in cases)
+    inside = ",\n".join(lines(case) for case in cases)
+    return f"[\n{inside}\n]\n"
 
 
 def lines(value: object, indent: str = "", before: int = 0) -> str:
-    """A JSON value on one line if it fits, else one line for each member; `before` is the width of what stands left."""
+    """A JSON value on one line if it fits, else one line for each member. `before`: the width of its name."""
     flat = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or len(indent) + before + len(flat) <= WIDTH:
         return flat

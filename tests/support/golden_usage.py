@@ -1,4 +1,4 @@
-"""Odd command lines of every verb: what they exit with, and which place each complaint names."""
+"""Odd command lines of every verb: exit codes, and the option or place that each error names."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def record(place: Path) -> list[dict[str, object]]:
 
 
 def shape(answer: Answer) -> dict[str, object]:
-    """What is told of faults, and whether stdout has nothing, JSON with which keys, or text."""
+    """The outcome, and the kind of standard output: the keys of JSON, true for text, false for nothing."""
     value = answer.json()
     printed = sorted(value) if isinstance(value, dict) else bool(answer.out)
     return {**outcome(answer), "stdout": printed}

@@ -71,7 +71,7 @@ def read(state: Path) -> Files:
 
 
 class Copy:
-    """A state directory by itself, which takes one damage after the other."""
+    """A copy of a state directory that is damaged in one way after the other."""
 
     def __init__(self, place: Path, program: Program) -> None:
         self._place, self._program = place, program
@@ -89,7 +89,7 @@ class Copy:
 
 
 def findings(answer: Answer) -> dict[str, object]:
-    """Exit code and places, as `FILE:LINE:FIELD`."""
+    """The outcome, and the place of each damage as `FILE:LINE:FIELD`."""
     value, shown = answer.json(), outcome(answer)
     if not isinstance(value, dict) or "damage" not in value:
         return shown
