@@ -1,4 +1,4 @@
-r"""The one spelling of a JSON value that is hashed: sorted keys, no white space, UTF-8, no NaN.
+r"""Canonical JSON, which is hashed: sorted keys, no white space, UTF-8, no NaN.
 
 A lone surrogate (a file name that is no UTF-8) is kept as its `\udcXX` escape, so that any string has a spelling.
 """
@@ -45,7 +45,7 @@ def _integer(text: str) -> int:
 
 
 decode_record = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_integer).decode
-"""Read the JSON of a record; ValueError for a number that none may hold, for other languages read it as another."""
+"""Decode the JSON of a record; ValueError for a number that other languages would read as another."""
 
 
 def check_numbers(value: object) -> None:

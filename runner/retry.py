@@ -1,4 +1,4 @@
-"""Whether, when and until when a failed attempt is tried again. Pure: no clock, no random state, no sleep."""
+"""Whether and when a failed attempt is tried again. Pure: no clock, no random state, no sleep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def is_retryable(
 ) -> bool:
     """Whether an attempt that ended so may be tried again.
 
-    A time-out is judged as that, whatever the program answered to TERM; otherwise what the runner itself had asked to
-    end (`sent`) is never a failure of the program's own.
+    A time-out counts as a time-out, whatever the program answered to TERM. Otherwise a program that the runner itself
+    ended (`sent`) has not failed.
     """
     if timed_out:
         return retry_on_timeout

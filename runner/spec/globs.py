@@ -1,7 +1,7 @@
 """Globs over relative paths: `*`, `?`, `[...]` stay within one name, `**` crosses directories, nothing hidden matches.
 
-Pure. Whether a file that is literally named like a pattern comes first, only those can say who know the files; for
-outputs `OutputIndex` does.
+Pure. A file that is literally named like a pattern comes before the pattern's matches: `OutputIndex` sees to that for
+outputs, the planner for files on disk.
 """
 
 from __future__ import annotations
