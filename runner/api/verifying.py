@@ -105,8 +105,9 @@ def _verified(shown: str, verification: Verification, hashed: int | None, output
     incomplete = tuple(one._replace(file=below + one.file) for one in found.incomplete)
     notes = tuple(one._replace(file=below + one.file) for one in found.notes)
     return Verified(
-        shown, verification.pipeline, verification.head if verification.has_ledger else None, verification.key_id,
-        verification.keyed_from, verification.unchecked, verification.runs, verification.records, hashed,
+        shown, verification.pipeline, verification.head if verification.ledger.line else None,
+        verification.ledger.key_id, verification.keyed_from, verification.unchecked, verification.runs,
+        verification.records, hashed,
         (*damage, *outputs.damage), found.hidden + outputs.hidden, incomplete, notes,
         verification.expected_line or None,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from runner.paths import is_name
@@ -30,8 +31,8 @@ _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 class Verification:
     """The check of one state directory, and what it found.
 
-    `head` is the hash of the ledger's last record, that of none when there is no ledger; `has_ledger`: whether it has a
-    record, however it looks. `keyed_from`: its first keyed line. `known`: whether the run that was asked for is there.
+    `head` is the hash of the ledger's last record, that of none when there is no ledger; `keyed_from` the first line of
+    the ledger that is keyed. `known`: whether the run that was asked for is there.
     """
 
     def __init__(self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None) -> None:
@@ -57,21 +58,12 @@ class Verification:
         self._open: dict[str, list[Reference]] = {}
         self._claimed: tuple[str, ...] | None = ()  # what is open, as the last record says
         self._doubt = False
-        self._chain = Chain(LEDGER, "", seal, self.findings)
+        self.ledger = Chain(LEDGER, "", seal, self.findings)
         self._lines: Lines | None = None
 
     @property
     def head(self) -> str:
-        return self._chain.last.hash
-
-    @property
-    def has_ledger(self) -> bool:
-        return self._chain.line > 0
-
-    @property
-    def key_id(self) -> str | None:
-        """The id of the key of the ledger's last record."""
-        return self._chain.key_id
+        return self.ledger.last.hash
 
     def check(self) -> None:
         """Check everything. StateError for what cannot be read, or was written by a newer release."""
@@ -81,11 +73,8 @@ class Verification:
             pass
         except NotRegularError as error:
             self.findings.damaged(LEDGER, 0, "", str(error))
-        if self._lines is None:
+        with self._lines or nullcontext():
             self._check_files()
-        else:
-            with self._lines:
-                self._check_files()
 
     def _check_files(self) -> None:
         self._take_ledger()
@@ -96,18 +85,18 @@ class Verification:
         self._check_unknown()
         self.markers.judge(crashed=bool(self._open))
         damage = self.findings.damage
-        if not self.has_ledger and damage and all(one.file != LEDGER for one in damage):
+        if not self.ledger.line and damage and all(one.file != LEDGER for one in damage):
             self.findings.damaged(LEDGER, 0, "", "is missing" if self._lines is None else "is empty")
         self._check_head()
-        self.records += self._chain.line
-        self.unchecked = self.unchecked or self._chain.unchecked
+        self.records += self.ledger.line
+        self.unchecked = self.unchecked or self.ledger.unchecked
 
     # ---- along the ledger ----
 
     def _take_ledger(self) -> None:
         for line in self._lines or ():
-            record = self._chain.take(line)
-            self._doubt = self._doubt or not self._chain.sound
+            record = self.ledger.take(line)
+            self._doubt = self._doubt or not self.ledger.sound
             if record is not None:
                 self._take(record)
             else:
@@ -115,10 +104,10 @@ class Verification:
                 if (found := _NAMED.match(line)) is not None:  # what it said of this run cannot be known
                     self._vague.add(hash(found[1].decode()))
             if self.head == self._expected:
-                self.expected_line = self._chain.line
+                self.expected_line = self.ledger.line
 
     def _take(self, record: Record) -> None:
-        chain, event, run = self._chain, record["ev"], record["run"]
+        chain, event, run = self.ledger, record["ev"], record["run"]
         if self.keyed_from is None and chain.key_id is not None:
             self.keyed_from = chain.line
         reference = self._judge(record) if chain.intact else None
@@ -145,7 +134,7 @@ class Verification:
 
     def _judge(self, record: Record) -> Reference | None:
         """Check what a record of the ledger says; return what it refers to, when that can be relied on."""
-        chain, data, event, run = self._chain, record["data"], record["ev"], record["run"]
+        chain, data, event, run = self.ledger, record["data"], record["ev"], record["run"]
         if event not in {OPENED, CLOSED, NOOP}:
             chain.damaged("ev", "is none of opened, closed, noop")
         if not is_name(run) or run.lower() == "ledger":
@@ -166,7 +155,7 @@ class Verification:
 
     def _check_rest(self, rest: bytes) -> None:
         if lost_its_end(rest):
-            self.findings.damaged(LEDGER, self._chain.line + 1, "", "the line has no line end")
+            self.findings.damaged(LEDGER, self.ledger.line + 1, "", "the line has no line end")
         elif rest:
             what = f"its last {len(rest)} bytes are the beginning of a line; the next run cuts them off"
             self.findings.unfinished(LEDGER, what)
@@ -208,13 +197,13 @@ class Verification:
                 self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
 
     def _check_ended(self, run: str, opened: list[Reference], end: Reference | None, event: str) -> None:
-        log = self._check_log(run, opened, end, self._chain.line)
+        log = self._check_log(run, opened, end, self.ledger.line)
         if log is not None and event == NOOP and end is not None and (log.worked or log.line != 2):
             what = f"does not tell of a run without work, as line {end.line} of the ledger"
             self.findings.damaged(log.name, 0, "", what)
 
     def _check_open(self, run: str, opened: list[Reference]) -> None:
-        log = self._check_log(run, opened, None, opened[-1].line if opened else self._chain.line)
+        log = self._check_log(run, opened, None, opened[-1].line if opened else self.ledger.line)
         if log is None:
             return
         torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
@@ -253,7 +242,7 @@ class Verification:
     # ---- the head ----
 
     def _check_head(self) -> None:
-        chain = self._chain
+        chain = self.ledger
         if self._seal.id is not None and chain.line and chain.key_id is None:
             what = f"is null, and the key given is {self._seal.id}: whoever could write could rewrite it all"
             self.findings.damaged(LEDGER, chain.line, "data.keyId", what)

@@ -193,7 +193,7 @@ def test_100_000_records_take_less_than_3_seconds_and_no_more_memory_than_1_000(
     assert large < small + 2048
 
 
-def test_many_runs_take_16_bytes_each(tmp_path):
+def test_many_runs_take_little_memory(tmp_path):
     def make(directory, runs):
         (directory / "tmp").mkdir(parents=True)
         ledger = Ledger(str(directory / LEDGER), "p", stamp)
