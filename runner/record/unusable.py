@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from runner.errors import StateError
+from runner.errors import StateError, raise_refusal
 from runner.paths import kind_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Note = Callable[[str, str], None]  # is told the path of a file that counts as missing, and what is wrong with it
 
 DAMAGED = "is damaged"
+FILE, DIRECTORY = "a file", "a directory"
 MOST_MARKER = 128 << 20  # bytes; what a spec of 64 MiB can come to
 MOST_PROGRESS = 64 << 20
 MOST_CACHE = 512 << 20  # about two million files
@@ -127,3 +128,26 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def kind_at(path: str) -> str | None:
+    """Return what is there, or None. StateError when the system refused to look, which says nothing of the path."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        raise_refusal(error, path)
+        return None
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return DIRECTORY
+    return "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+
+
+def inode_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what a path leads to, or None."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,12 +1,14 @@
 """A state file that a run can do without: read whole, or counted as missing and told; nothing is waited for."""
 
+import errno
 import os
 import socket
 
 import pytest
 
 from runner.errors import StateError
-from runner.record.unusable import read_usable
+from runner.executor.publishing import wanted_kind
+from runner.record.unusable import inode_at, kind_at, read_usable
 
 
 @pytest.fixture
@@ -73,3 +75,38 @@ def test_a_disk_that_fails_is_no_damage(tmp_path):
     put(tmp_path / "file", b"")
     with pytest.raises(StateError, match="ENOTDIR"):
         read(str(tmp_path / "file/below"))
+
+
+# ---- told without opening it, which a FIFO would hold up -------------------------------------------------------------
+
+
+def test_names_what_is_there(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "fifo")
+    found = {name: kind_at(str(tmp_path / name)) for name in ("file", "link", "fifo", ".", "none", "file/none")}
+    assert found == {
+        "file": "a file", "link": "a symbolic link", "fifo": "no regular file", ".": "a directory", "none": None,
+        "file/none": None,
+    }  # fmt: skip
+
+
+def test_a_slash_asks_for_a_directory(tmp_path):
+    assert wanted_kind("w/out/") == kind_at(str(tmp_path))
+    assert wanted_kind("w/out") == "a file"
+
+
+def test_a_refusal_of_the_system_is_no_absence(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr("os.lstat", refuse)
+    with pytest.raises(StateError, match="cannot read: EIO"):
+        kind_at(str(tmp_path))
+
+
+def test_an_inode_is_that_of_what_a_link_leads_to(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert inode_at(str(tmp_path / "link")) == inode_at(str(tmp_path / "file")) != inode_at(str(tmp_path))
+    assert inode_at(str(tmp_path / "none")) is None
