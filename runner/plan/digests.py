@@ -101,8 +101,6 @@ class DigestCache:
             return empty
         try:
             entries, sections = _decoded(content)
-        except _OtherVersionError:
-            return empty
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
             empty.damaged = True
             return empty
@@ -258,16 +256,15 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         )
 
 
-class _OtherVersionError(Exception):
-    """The cache is another release's: no damage, but of no use here."""
-
-
 def _decoded(content: bytes) -> tuple[dict[str, Entry], dict[str, object]]:
-    """Return what a cache file holds; a flipped bit must not turn into a digest, nor hide an import."""
+    """Return what a cache file holds: nothing of use in another release's. Raises ValueError and such for damage.
+
+    A flipped bit must not turn into a digest, nor hide an import.
+    """
     text, _, checksum = content.rpartition(_CHECKSUM)
     value = json.loads(content)
     if type(value["v"]) is int and value["v"] != VERSION:
-        raise _OtherVersionError
+        return {}, {}
     if checksum != _checksum(text):
         raise ValueError(checksum)
     entries = {path: _entry(*fields) for path, fields in value["files"].items()}

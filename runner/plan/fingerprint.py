@@ -126,27 +126,25 @@ class Examiner:
         return None
 
     def _digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
-        if file.path.endswith("/"):
-            try:
-                tree = digest_tree(file.absolute, self._cache)
-            except OSError as error:
-                raise_refusal(error, file.absolute)
-                raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
-            fingerprint.trees[file.absolute] = tree.sha256
-            fingerprint.input_bytes += tree.size
-            return tree.sha256
-        status = file.status
+        try:
+            if not file.path.endswith("/"):
+                return self._file_digest(file, fingerprint)
+            tree = digest_tree(file.absolute, self._cache)
+        except OSError as error:
+            raise_refusal(error, file.absolute)
+            raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
+        fingerprint.trees[file.absolute] = tree.sha256
+        fingerprint.input_bytes += tree.size
+        return tree.sha256
+
+    def _file_digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
         known = self._published.get(file.path)
-        if known and known.matches(status):
-            seen, sha256 = Signature.of(status), known.sha256
+        if known and known.matches(file.status):
+            sha256, signed = known.sha256, Signature.of(file.status)
         else:
-            try:
-                sha256, seen = self._cache.file(file.absolute, status)
-            except OSError as error:
-                raise_refusal(error, file.absolute)
-                raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
-        fingerprint.watched[file.absolute] = (seen, sha256)
-        fingerprint.input_bytes += status.st_size
+            sha256, signed = self._cache.file(file.absolute, file.status)
+        fingerprint.watched[file.absolute] = (signed, sha256)
+        fingerprint.input_bytes += file.status.st_size
         return sha256
 
 

@@ -123,7 +123,7 @@ class InputResolver:
                 if last and wants_directory and prefix:
                     yield prefix, f"{base}/{prefix}"
                 elif last and not wants_directory:
-                    yield from self._files(base, prefix, None)
+                    yield from self._last(base, prefix, segment, None, wants_directory)
             elif regex is None and not last:
                 pending.append((f"{prefix}{segment}/", index + 1))
             elif not last:
@@ -132,29 +132,21 @@ class InputResolver:
                     for entry in self._visible(base, prefix, regex)
                     if entry.is_dir()
                 )
-            elif wants_directory:
-                yield from self._last_directories(base, prefix, segment, regex)
-            elif regex is None:
-                self._probed.add(f"{base}/{prefix}{segment}")
-                if os.path.isfile(f"{base}/{prefix}{segment}"):
-                    yield prefix + segment, f"{base}/{prefix}{segment}"
             else:
-                yield from self._files(base, prefix, regex)
+                yield from self._last(base, prefix, segment, regex, wants_directory)
 
-    def _last_directories(
-        self, base: str, prefix: str, segment: str, regex: re.Pattern[str] | None
+    def _last(
+        self, base: str, prefix: str, segment: str, regex: re.Pattern[str] | None, wants_directory: bool
     ) -> Iterator[tuple[str, str]]:
-        if regex is not None:
-            names = [entry.name for entry in self._visible(base, prefix, regex) if entry.is_dir()]
+        """Yield what the last segment of a pattern matches: directories or anything else."""
+        if regex is not None or segment == "**":
+            names = [entry.name for entry in self._visible(base, prefix, regex) if entry.is_dir() == wants_directory]
         else:
-            self._probed.add(f"{base}/{prefix}{segment}")
-            names = [segment] if os.path.isdir(f"{base}/{prefix}{segment}") else []
-        yield from ((f"{prefix}{name}/", f"{base}/{prefix}{name}/") for name in names)
-
-    def _files(self, base: str, prefix: str, regex: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
-        for entry in self._visible(base, prefix, regex):
-            if not entry.is_dir():
-                yield prefix + entry.name, f"{base}/{prefix}{entry.name}"
+            path = f"{base}/{prefix}{segment}"
+            self._probed.add(path)
+            names = [segment] if (os.path.isdir(path) if wants_directory else os.path.isfile(path)) else []
+        slash = "/" if wants_directory else ""
+        yield from ((f"{prefix}{name}{slash}", f"{base}/{prefix}{name}{slash}") for name in names)
 
     def _directories(self, base: str, prefix: str) -> Iterator[os.DirEntry[str]]:
         """Yield the directories that `**` goes down into: no hidden ones, and no links, which may lead in a circle."""

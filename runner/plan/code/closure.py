@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import os
-import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, OfflineError
-from runner.plan.code.cache import NOTHING
 from runner.plan.code.commands import SCRIPT, TEXT
 from runner.plan.code.imports import Imports
 from runner.plan.code.interpreter import distribution
@@ -19,12 +15,12 @@ from runner.plan.code.sources import unreadable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.errors import Fault
     from runner.plan.code.banned import BanList
-    from runner.plan.code.cache import Parsed
     from runner.plan.code.commands import Start
     from runner.plan.code.interpreter import Interpreter
     from runner.plan.code.sources import Sources
-    from runner.plan.digests import Signature
+    from runner.plan.digests import Entry
 
 TEXT_NAME = "-c"  # what stands for the path of the text of `python -c`
 MODULE_NAME = "command"  # where a module is named after `-m`
@@ -72,7 +68,7 @@ class Closures:
 class Closure:
     """What starts and their local imports are; shared between the stages that start the same, so not to be changed.
 
-    files: absolute path -> sha256. signatures: of the same files, taken before they were read.
+    files: absolute path -> signature, taken before the file was read, and sha256.
     packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
     absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there.
     unfound: those of them that the code needs -> path (or `-c`, "") of what imports it first, and the line there.
@@ -81,8 +77,7 @@ class Closure:
     """
 
     def __init__(self, closures: Closures, starts: Sequence[Start], pythonpath: str) -> None:
-        self.files: dict[str, str] = {}
-        self.signatures: dict[str, Signature] = {}
+        self.files: dict[str, Entry] = {}
         self.packages: dict[str, str] = {}
         self.absent: set[str] = set()
         self.unfound: dict[str, tuple[str, int]] = {}
@@ -117,7 +112,10 @@ class Closure:
             return
         imports = Imports(lookup, self._sources, self._closures.bans)
         if start.kind == TEXT:
-            imports.add_all(self._parsed_text(start.value).requests, Module("__main__", LOCAL), TEXT_NAME)
+            source = self._sources.text(start.value, TEXT_NAME)
+            if source.fault:
+                self.faults[source.fault] = None
+            imports.add_all(source.parsed.requests, Module("__main__", LOCAL), TEXT_NAME)
         else:
             imports.add(start.value)
             modules, missing = lookup.chain(start.value)
@@ -136,17 +134,6 @@ class Closure:
             modules, _ = lookup.chain(name)
             if modules and modules[0].kind == LOCAL:
                 self._add(lookup, modules[0], "", 0)
-
-    def _parsed_text(self, text: str) -> Parsed:
-        if sys.version_info >= (3, 14):
-            from textwrap import dedent
-
-            text = dedent(text)
-        try:  # an encoding cookie means nothing in such a text, and the mark makes that so
-            return self._sources.text(codecs.BOM_UTF8 + text.encode("utf-8", "surrogateescape"), TEXT_NAME)
-        except OfflineError as error:
-            self.faults.update(dict.fromkeys(error.faults))
-            return NOTHING
 
     def _follow(self, lookup: Lookup, importer: str, imports: Imports) -> None:
         for module, line in imports.walked.items():
@@ -176,6 +163,5 @@ class Closure:
         if importer and module.path not in self.files and module.path != importer:
             self._importers.setdefault(module.path, (importer, line))
         if module.kind == LOCAL:
-            self.files[module.path] = source.sha256
-            self.signatures[module.path] = source.signature
+            self.files[module.path] = (source.signature, source.sha256)
         self._pending.append((lookup, module))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.plan.code.closure import Closure
     from runner.plan.code.commands import Start
     from runner.plan.dependencies import Dependencies
-    from runner.plan.digests import DigestCache, Signature
+    from runner.plan.digests import DigestCache, Entry
     from runner.spec.model import Spec, Stage
 
 
@@ -34,7 +34,7 @@ class StageCode(NamedTuple):
     """
 
     component: dict[str, object]
-    watched: dict[str, tuple[Signature, str]]
+    watched: dict[str, Entry]
     is_python: bool
     standard: tuple[str, ...] = ()
 
@@ -101,18 +101,15 @@ class CodeReader:
         return tuple(dict.fromkeys((*((start,) if start else ()), *python_files_among(stage.args, root))))
 
     def _stage_code(self, stage: Stage, closure: Closure | None) -> StageCode:
-        files: dict[str, str] = {}
-        watched: dict[str, tuple[Signature, str]] = {}
-        component: dict[str, object] = {"files": files}
-        if closure:
-            for path, sha256 in closure.files.items():
-                files[self._key_name(path, stage)] = sha256
-                watched[path] = (closure.signatures[path], sha256)
-            component["packages"] = closure.packages
-            component["absent"] = sorted(closure.absent)
+        watched = dict(closure.files) if closure else {}
         for path in self._other_files(stage):
             if path not in watched:
-                files[self._key_name(path, stage)], watched[path] = self._digest(path)
+                watched[path] = self._digest(path)
+        component: dict[str, object] = {
+            "files": {self._key_name(path, stage): sha256 for path, (_, sha256) in watched.items()}
+        }
+        if closure:
+            component.update(packages=closure.packages, absent=sorted(closure.absent))
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # As text: nanoseconds do not fit into the integers that JSON readers agree on.
@@ -169,13 +166,13 @@ class CodeReader:
             self._named[name] = path if is_code and os.path.relpath(path, root) not in self._declared else ""
         return self._named[name]
 
-    def _digest(self, path: str) -> tuple[str, tuple[Signature, str]]:
+    def _digest(self, path: str) -> Entry:
         try:
-            sha256, seen = self._cache.file(path)
+            sha256, signed = self._cache.file(path)
         except OSError as error:
             raise_refusal(error, path)
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
-        return sha256, (seen, sha256)
+        return signed, sha256
 
     def _key_name(self, path: str, stage: Stage) -> str:
         """Return how the key names a file: so that a pipeline may be moved as a whole, or have another offpipe."""

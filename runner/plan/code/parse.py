@@ -41,13 +41,11 @@ def parse(content: bytes, shown: str) -> Parsed:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
             found = _Imports(ast.parse(content, shown))
-    except SyntaxError as error:
-        reason = error.msg.removeprefix("invalid syntax: ")
-        raise _refusal(f"{shown}:{error.lineno or 1}", reason) from error
+    except (SyntaxError, ValueError) as error:  # ValueError for bytes that are not in the file's encoding
+        where = f"{shown}:{error.lineno or 1}" if isinstance(error, SyntaxError) else shown
+        raise _refusal(where, getattr(error, "msg", str(error)).removeprefix("invalid syntax: ")) from error
     except (RecursionError, MemoryError) as error:
         raise _refusal(shown, "nested too deeply") from error
-    except ValueError as error:  # a NUL byte before Python 3.12; bytes that are not in the file's encoding
-        raise _refusal(shown, str(error)) from error
     return Parsed(tuple(sorted(found.requests, key=lambda request: request.line)), tuple(dict.fromkeys(found.exports)))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.hashing import sha256_of
 from runner.plan.code.cache import NOTHING, Parsed
 from runner.plan.digests import Signature
 
@@ -17,6 +20,7 @@ _COMPILED = ".pyc"
 _ARCHIVES = (".zip", ".pyz", ".pyzw")
 _ARCHIVE_END = b"PK\x05\x06"  # of the central directory; at most a comment of 65,535 bytes stands behind it
 _ARCHIVE_TAIL = 65_535 + 22
+_NONE = Signature(0, 0, 0, 0)
 
 
 class Source(NamedTuple):
@@ -73,11 +77,15 @@ class Sources:
             self._read[path] = source
         return source
 
-    def text(self, content: bytes, shown: str) -> Parsed:
-        """Return what a text imports that is no file. Raises OfflineError as `parse` does."""
-        from runner.hashing import sha256_of
+    def text(self, text: str, shown: str) -> Source:
+        """Read the text of `python -c`."""
+        if sys.version_info >= (3, 14):
+            from textwrap import dedent
 
-        return self._parsed_content(content, sha256_of(content), shown)
+            text = dedent(text)
+        # An encoding cookie means nothing in such a text, and the mark makes that so.
+        content = codecs.BOM_UTF8 + text.encode("utf-8", "surrogateescape")
+        return self._parse(content, sha256_of(content), _NONE, shown)
 
     def shown(self, path: str) -> str:
         """Return the path as errors spell it: relative to root where it lies there."""
@@ -85,7 +93,7 @@ class Sources:
         return relative.encode("utf-8", "backslashreplace").decode()
 
     def _unread(self, path: str, what: str, hint: str = "") -> Source:
-        return Source("", Signature(0, 0, 0, 0), NOTHING, Fault(self.shown(path), what, hint))
+        return Source("", _NONE, NOTHING, Fault(self.shown(path), what, hint))
 
     def _source(self, path: str, is_script: bool) -> Source:
         status = os.stat(path)
@@ -99,21 +107,21 @@ class Sources:
         if sha256 is not None and parsed is not None:
             return Source(sha256, Signature.of(status), parsed)
         content, sha256, signed = self._cache.read(path, status)
-        try:
-            return Source(sha256, signed, self._parsed_content(content, sha256, self.shown(path)))
-        except OfflineError as error:
-            return Source(sha256, signed, NOTHING, error.faults[0])
+        return self._parse(content, sha256, signed, self.shown(path))
 
-    def _parsed_content(self, content: bytes, sha256: str, shown: str) -> Parsed:
+    def _parse(self, content: bytes, sha256: str, signed: Signature, shown: str) -> Source:
         parsed = self._parsed.get(sha256)
         if parsed is None:
             from runner.plan.code.parse import parse
 
             if _ARCHIVE_END in content[-_ARCHIVE_TAIL:]:
-                raise OfflineError(unreadable(shown, "a zip file"))
-            parsed = parse(content, shown)
+                return Source(sha256, signed, NOTHING, unreadable(shown, "a zip file"))
+            try:
+                parsed = parse(content, shown)
+            except OfflineError as error:
+                return Source(sha256, signed, NOTHING, error.faults[0])
             self._parsed.put(sha256, parsed)
-        return parsed
+        return Source(sha256, signed, parsed)
 
 
 def unreadable(shown: str, what: str) -> Fault:
