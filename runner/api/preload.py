@@ -3,7 +3,8 @@
 From the first stage on nothing is imported. Stages may write where imports are looked for first, the working directory
 for one, and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade of
 the installation, or of Python, in that time must not hurt it. So what is imported inside functions, to make runs
-without work quick, is loaded here for all others.
+without work quick, is loaded here for all others. One module may still come later: importlib.metadata, where code that
+was changed meanwhile imports a package by another name than its distribution's.
 """
 
 from __future__ import annotations
