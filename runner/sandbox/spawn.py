@@ -1,6 +1,8 @@
 """A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
 
-Each launch has such a thread (cell) to itself until nothing of it is left. Between that and the program's first
+What the program of a stage could not put up itself (the filter that fastens its tag, its Landlock domain) belongs to a
+thread, and what that starts has it too. So each launch has such a thread, a cell, to itself until nothing of it is
+left: a domain does not keep it from what an earlier launch started there. Between the thread and the program's first
 instruction runs nothing but the C library's code.
 
 Until the kernel has loaded the program the launcher waits (vfork), and keeps no time limit: a file system that does not
@@ -8,24 +10,37 @@ answer holds it up that long. Streams that might wait (a FIFO, a file under a le
 fork, which waits by itself and tells what it failed by.
 
 Loaded by the launcher program only, and used at level `kernel` only: elsewhere code of ours has to run in the stage's
-process, and ask that it is killed with the launcher and given its orphans.
+process, and ask that it is killed with the launcher and given its orphans. Flags: spawn.h of glibc and musl, which have
+them alike.
 """
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import errno
 import os
 import stat
 
 from runner.levels import RefusedError
-from runner.sandbox.cell import Cell
-from runner.sandbox.posix_spawn import Attributes
+from runner.sandbox.syscalls import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import NoReturn
+
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, Tags
     from runner.sandbox.protocol import Request
+else:
+    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+
+SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80
+OWN_SIGNALS = (32, 33, 34)  # of the C library: nptl's, and one more of musl's
+OPAQUE = 1024  # bytes, of which posix_spawnattr_t and posix_spawn_file_actions_t take 336 and 80
+SIGNAL_SET = 128  # bytes of a sigset_t
 
 
 class Spawner:
@@ -96,3 +111,103 @@ def _open_file(path: bytes, flags: int) -> int:
         raise OSError(errno.ENODEV, "is no file")
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+class Cell:
+    """One thread, to which one at a time gives work. It lives as long as the launcher.
+
+    A program that asks to be killed with its parent (PR_SET_PDEATHSIG) would be killed by the end of the thread that
+    started it, prctl(2).
+    """
+
+    def __init__(self, enter: Callable[[], object]) -> None:
+        """Let a new thread enter the walls. Raises what that raises, and RuntimeError where there is no thread."""
+        self._work: Callable[[], int] = lambda: 0
+        self._result = 0
+        self._error: BaseException | None = None
+        self._asked, self._answered = _thread.allocate_lock(), _thread.allocate_lock()
+        self._asked.acquire()
+        self._answered.acquire()
+        _thread.start_new_thread(self._live, (enter,))
+        self._await()
+
+    def run(self, work: Callable[[], int]) -> int:
+        """Let the thread do this work, and wait; returns and raises what that does."""
+        self._work = work
+        self._asked.release()
+        self._await()
+        return self._result
+
+    def _await(self) -> None:
+        self._answered.acquire()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _live(self, enter: Callable[[], object]) -> None:
+        """Runs in the *thread*. No signal is for it: the end of a process that it started would wake it for nothing."""
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            enter()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the one who waits gets it
+            self._error = error
+            self._answered.release()
+            return
+        self._serve()
+
+    def _serve(self) -> NoReturn:
+        while True:
+            self._answered.release()
+            self._asked.acquire()
+            try:
+                self._result = self._work()
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._error = error
+
+
+class Attributes:
+    """How programs are started: in a session of their own, with no signal blocked. This process ignores none.
+
+    By ctypes, since with Python's own posix_spawn a process of which threads have been made leaves two signals ignored.
+    They are the C library's own, which Python has no number for; its posix_spawn ignores them in the child unless told
+    to reset them (glibc's spawni.c, musl's posix_spawn.c), and a program would inherit that.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(OPAQUE)
+        none = ctypes.create_string_buffer(SIGNAL_SET)
+        _check(libc.posix_spawnattr_init(self._buffer))
+        _check(libc.posix_spawnattr_setsigmask(self._buffer, none))
+        _check(libc.posix_spawnattr_setsigdefault(self._buffer, _signals(OWN_SIGNALS)))
+        _check(libc.posix_spawnattr_setflags(self._buffer, ctypes.c_short(SETSIGDEF | SETSIGMASK | SETSID)))
+
+    def spawn(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], streams: Sequence[int]) -> int:
+        """Execute `program` with these as descriptors 0, 1, 2 in a new process, and return that. OSError: not done."""
+        actions = ctypes.create_string_buffer(OPAQUE)
+        _check(libc.posix_spawn_file_actions_init(actions))
+        try:
+            for number, descriptor in enumerate(streams):
+                _check(libc.posix_spawn_file_actions_adddup2(actions, descriptor, number))
+            pid = ctypes.c_int()
+            words, variables = _strings(argv), _strings([b"%s=%s" % pair for pair in env.items()])
+            _check(libc.posix_spawn(ctypes.byref(pid), program, actions, self._buffer, words, variables))
+        finally:
+            libc.posix_spawn_file_actions_destroy(actions)
+        return pid.value
+
+
+def _strings(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """Words as C has them: an array of pointers, ended by NULL. OSError for what C would take for the end of a word."""
+    if b"\0" in b"".join(words):
+        raise OSError(errno.EINVAL, "a word with NUL")
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
+
+
+def _signals(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
+    """A sigset_t, as bits: sigaddset refuses the C library's own. These machines are little-endian."""
+    return ctypes.create_string_buffer(sum(1 << (number - 1) for number in numbers).to_bytes(SIGNAL_SET, "little"))
+
+
+def _check(number: int) -> None:
+    if number:
+        raise OSError(number, os.strerror(number))

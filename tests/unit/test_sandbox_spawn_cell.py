@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from runner.sandbox.cell import Cell
+from runner.sandbox.spawn import Cell
 
 
 def test_it_enters_once_and_does_all_its_work_in_one_thread_that_is_not_ours() -> None:

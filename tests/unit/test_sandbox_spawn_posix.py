@@ -15,7 +15,7 @@ if not sys.platform.startswith("linux"):
 ROOT = Path(__file__).resolve().parents[2]
 START = """
 import os, signal, sys, threading
-from runner.sandbox.posix_spawn import Attributes
+from runner.sandbox.spawn import Attributes
 for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as the launcher does: Python ignores them
     signal.signal(number, signal.SIG_DFL)
 attributes = Attributes()
