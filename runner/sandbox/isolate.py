@@ -10,11 +10,10 @@ import os
 
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 from runner.sandbox import syscalls
-from runner.sandbox.bpf import AF_NETLINK, SOCK_STREAM
 from runner.sandbox.landlock import Landlock
 from runner.sandbox.namespaces import enter_namespaces
 from runner.sandbox.privileges import drop_privileges, hide_memory, showing_memory
-from runner.sandbox.seccomp import Listener, install
+from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import os
 import select
 import time
 
-from runner.sandbox.bpf import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
+from runner.sandbox.seccomp import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

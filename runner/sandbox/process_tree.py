@@ -19,7 +19,7 @@ import os
 import resource
 
 from runner.levels import TAGGED
-from runner.sandbox import bpf, seccomp
+from runner.sandbox import seccomp
 from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class Tags:
 
     def __init__(self) -> None:
         self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
-        self._filter = seccomp.prepared(bpf.assemble_tag_filter(machine()))
+        self._filter = seccomp.prepared(seccomp.assemble_tag_filter(machine()))
 
     def put_on(self, number: int) -> None:
         """Runs in the *child*: make this process, and all that comes of it, one of the launch `number`, for good."""
@@ -58,12 +58,12 @@ class Tags:
         self._filter()
 
     def _lower(self, distance: int) -> None:
-        resource.setrlimit(bpf.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
+        resource.setrlimit(seccomp.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
 
     def of(self, pid: int) -> int | None:
         """The launch that a process or thread is of, ended or not; None when it is of none, or gone."""
         try:
-            limit = resource.prlimit(pid, bpf.RLIMIT_RTTIME)[1]
+            limit = resource.prlimit(pid, seccomp.RLIMIT_RTTIME)[1]
         except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
             limit = _shown(pid)
         except OSError:
@@ -87,9 +87,9 @@ def open_tags(layers: dict[str, str]) -> Tags | None:
 
     Then parents and sessions have to do; `layers` is told.
     """
-    own = resource.getrlimit(bpf.RLIMIT_RTTIME)
+    own = resource.getrlimit(seccomp.RLIMIT_RTTIME)
     try:
-        resource.setrlimit(bpf.RLIMIT_RTTIME, own)
+        resource.setrlimit(seccomp.RLIMIT_RTTIME, own)
         reason = "" if own[1] == resource.RLIM_INFINITY else f"RLIMIT_RTTIME is at most {own[1]} here"
     except (OSError, ValueError):
         reason = "RLIMIT_RTTIME cannot be set"

@@ -8,7 +8,7 @@ import struct
 import pytest
 from bpf_machine import verdict
 
-from runner.sandbox.bpf import (
+from runner.sandbox.seccomp import (
     ALLOW,
     AUDIT_ARCH,
     ERRNO,
