@@ -15,7 +15,7 @@ import select
 
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
-from runner.sandbox.settings import protect_settings
+from runner.sandbox.privileges import protect_settings
 from runner.sandbox.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
 
 TYPE_CHECKING = False
