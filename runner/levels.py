@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-KERNEL = "kernel"  # user, network, pid and mount namespace, seccomp, and Landlock where there is any
+KERNEL = "kernel"  # user, network, pid, ipc and mount namespace, seccomp, and Landlock where there is any
 FILTER = "filter"  # seccomp, and no writing into the memory of a process outside
 SCAN = "scan"  # nothing but the scan of Python sources
 LEVELS = (KERNEL, FILTER, SCAN)

@@ -22,6 +22,7 @@ _LAYERS = (
     ("user ids", "userMap", "mapped: {}; files of other ids show up as nobody's"),
     ("network namespace", "netNamespace", "no interface but a loopback that is down"),
     ("pid namespace", "pidNamespace", "no process outlives a run; none outside is visible"),
+    ("ipc namespace", "ipcNamespace", "no System V IPC and no POSIX queue of a program outside"),
     ("mount namespace", "mntNamespace", "a /proc of the stages' own"),
     ("kernel settings", "kernelSettings", "/sys, control groups and root's /proc/sys are {}"),
     ("seccomp", "seccomp", "no sockets, no io_uring, no way into other namespaces or processes"),

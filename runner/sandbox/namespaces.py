@@ -1,4 +1,4 @@
-"""Level `kernel`: the launcher moves into user, network, pid and mount namespaces of its own.
+"""Level `kernel`: the launcher moves into user, network, pid, ipc and mount namespaces of its own.
 
 For programs of one thread, as the launcher is: unshare(CLONE_NEWUSER) fails in a process with more.
 Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
@@ -26,10 +26,17 @@ else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 # linux/sched.h
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
+    0x20000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 
-OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
-NAMES = ("user", "net", "pid", "mnt")  # as in /proc/self/ns
+OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS
+NAMES = ("user", "net", "pid", "ipc", "mnt")  # as in /proc/self/ns
+QUEUES = b"/dev/mqueue"  # mq_overview(7)
 CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 
 
@@ -156,9 +163,14 @@ def _end_without_outer(lives: int) -> None:
 
 
 def _own_mounts() -> None:
-    """A /proc of this pid namespace; mounts made outside still appear here, none made here appears outside."""
+    """A /proc of this pid namespace, and message queues of this ipc namespace.
+
+    Mounts made outside still appear here, none made here appears outside.
+    """
     syscalls.mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
     syscalls.mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if os.path.ismount(QUEUES):  # the files there are queues outside
+        syscalls.mount("mounting /dev/mqueue", b"mqueue", QUEUES, b"mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def _namespaces() -> dict[str, str]:
