@@ -17,7 +17,7 @@ from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import copy, discard, files_below
 from runner import results
 from runner.levels import RefusedError
-from runner.sandbox.warmth import HEEDED
+from runner.sandbox.forkserver import HEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

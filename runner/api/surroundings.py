@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.noop import is_plain
-from runner.sandbox.warmth import sdk_path_here, warm_here
+from runner.sandbox.environment import sdk_path_here, warm_here
 
 if TYPE_CHECKING:
     from runner.api.options import Options

@@ -1,6 +1,6 @@
 """What a stage's program sees of the world around it, its environment, and the limits of that and of its arguments.
 
-Nothing of the runner's own environment gets in but what is an argument here; all is pure.
+Nothing of the runner's own environment gets in but what is an argument here, and its HOME and `sys.path` (`..._here`).
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.paths import variable_name
-from runner.sandbox.warmth import LOCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 LARGEST_VALUE = 64 * 1024
 LARGEST_TOGETHER = 512 * 1024
@@ -39,7 +40,7 @@ def stage_environment(
 ) -> dict[str, str]:
     """The whole environment of one attempt; `contract` is what `contract_variables` gives.
 
-    `package_parent` is what `warmth.sdk_path` answered. The spec's `env` wins over everything but the contract; a
+    `package_parent` is what `sdk_path_here` answered. The spec's `env` wins over everything but the contract; a
     PYTHONPATH in it comes before ours.
     """
     environment = {
@@ -145,3 +146,48 @@ def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int,
     if size <= limit:
         return None
     return Fault(where, f"a command line of {size:,} bytes is over the system's {limit:,}", hint)
+
+
+def warm_here() -> dict[str, str]:
+    """Return what interpreters heed of `stage_environment`, for stages that this process is to start.
+
+    It is the environment of a launcher that runs Python stages by forking.
+    """
+    home, parent = os.environ.get("HOME"), sdk_path_here()
+    return LOCALE | ({"HOME": home} if home else {}) | ({} if parent is None else {"PYTHONPATH": parent})
+
+
+def sdk_path_here() -> str | None:
+    """Return what stages of this process need on PYTHONPATH to import `runner.sdk`."""
+    parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    library = os.path.dirname(os.__file__)
+    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
+    return sdk_path(
+        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
+        editable=editable_mappings(sys.modules),
+    )  # fmt: skip
+
+
+def sdk_path(
+    package_parent: str,
+    sys_path: Sequence[str],
+    *,
+    standard_library: Iterable[str],
+    editable: Iterable[Mapping[str, str]] = (),
+) -> str | None:
+    """What a stage needs on PYTHONPATH to import `runner.sdk`: `package_parent`, or None when it finds it anyway.
+
+    Anyway = by what `site` adds after the standard library (`standard_library`: the directory of `os`, its zip,
+    lib-dynload). An entry before that is this process's own (its script, PYTHONPATH, pytest). `editable` are the
+    mappings of editable installs, see `editable_mappings`.
+    """
+    if any(mapping.get("runner") == os.path.join(package_parent, "runner") for mapping in editable):
+        return None
+    last = max((index for index, entry in enumerate(sys_path) if entry in set(standard_library)), default=len(sys_path))
+    return None if package_parent in sys_path[last + 1 :] else package_parent
+
+
+def editable_mappings(modules: Mapping[str, object]) -> list[Mapping[str, str]]:
+    """The package -> directory tables of the finders that setuptools' editable installs load (`sys.modules`)."""
+    found = (getattr(module, "MAPPING", None) for name, module in modules.items() if name.startswith("__editable__"))
+    return [mapping for mapping in found if isinstance(mapping, dict)]

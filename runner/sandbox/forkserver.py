@@ -24,13 +24,12 @@ from _io import _IOBase  # io.IOBase without the slow questions of an abstract c
 from os import _exit  # a stage may put something else into the place of a function that its end needs
 
 from runner.sandbox.syscalls import close_all_but, libc
-from runner.sandbox.warmth import heeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections import defaultdict
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from functools import partial
     from types import CodeType, TracebackType
     from typing import Any, NoReturn
@@ -44,6 +43,8 @@ else:
 _flush_c = libc.fflush
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
+# How the names begin of what an interpreter, its libraries or its .pth files heed when it starts.
+HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 MODULES = (".py", ".pyc", ".so")  # how the names of files end that can be imported
 # Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
 MORE_INTERPRETERS = frozenset(
@@ -59,6 +60,12 @@ PURE = frozenset(
     subprocess tarfile tempfile textwrap threading time token tokenize tomllib traceback types typing unicodedata
     urllib.parse uuid warnings weakref zipfile zlib""".split()
 )
+
+
+def heeded(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what of a whole environment an interpreter like this one heeds that starts in it."""
+    looks_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
+    return {name: value for name, value in env.items() if name.startswith(HEEDED) or (name == b"HOME" and looks_home)}
 
 
 def leave_threads() -> None:

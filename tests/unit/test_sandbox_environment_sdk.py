@@ -3,7 +3,7 @@
 import os
 import sys
 
-from runner.sandbox.warmth import editable_mappings, sdk_path
+from runner.sandbox.environment import editable_mappings, sdk_path
 
 STANDARD = ("/usr/lib/python311.zip", "/usr/lib/python3.11", "/usr/lib/python3.11/lib-dynload")
 
