@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.seccomp import Call, Listener
 
-    Key = tuple[str, str, bool]  # program, address family, whether a JVM asked for a socket of the internet
+    Key = tuple[str, str, bool]  # program, address family, whether that fails no stage
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
 
 AT_ONCE = 64  # calls answered before the launcher looks after its other duties
@@ -40,7 +40,8 @@ class Tally:
 
     def add(self, call: Call) -> None:
         """Count one call."""
-        key: Key = (_program(call.pid), call.family_name, call.family in (AF_INET, AF_INET6) and _is_jvm(call.pid))
+        is_internet = not call.way and call.family in (AF_INET, AF_INET6)
+        key: Key = (_program(call.pid), call.family_name, bool(call.way) or (is_internet and _is_jvm(call.pid)))
         if key not in self._untold and key not in self._told:
             if len(self._untold) + len(self._told) >= MOST - 1:
                 key = OTHERS
@@ -90,7 +91,7 @@ class Watch:
         key = self._tree.launch_of(call.pid, launches)
         if key is None:
             return
-        if call.family == AF_UNIX:
+        if call.family == AF_UNIX and not call.way:
             # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
             launches[key].local_sockets += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
         else:

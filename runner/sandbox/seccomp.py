@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Steps = list[tuple[int, int, int, int]]  # struct sock_filter: code, jumps where it holds and where not, operand
 
 LAYER = "seccomp"
+IO_URING, X32, FOREIGN = "io_uring", "x32 call", "32-bit call"  # ways to a socket, as they are told beside families
 SET_MODE_FILTER = 1
 SPEC_ALLOW, NEW_LISTENER, WAIT_KILLABLE_RECV = 1 << 2, 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
 IOCTL_RECV, IOCTL_SEND = 0xC0502100, 0xC0182101
@@ -48,8 +49,7 @@ SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 # Other ways to a socket or to a process that has one. A sandbox without them is told so (ENOSYS), not forbidden
 # (EPERM), where programs have a way to do without.
 REFUSED: dict[str, int] = {
-    "io_uring_setup": errno.ENOSYS,  # opens and uses sockets without any of the calls below
-    "io_uring_enter": errno.ENOSYS,
+    "io_uring_enter": errno.ENOSYS,  # opens and uses sockets without any of the calls below; see also `assemble`
     "io_uring_register": errno.ENOSYS,
     "connect": errno.EACCES,  # for a descriptor that got here all the same
     "bind": errno.EACCES,
@@ -153,15 +153,17 @@ TAG_CHECKED: dict[str, Steps] = {
 def assemble(machine: str, *, listener: bool) -> bytes:
     """Return the filter as an array of `struct sock_filter`; without a `listener` what it would hear of is refused.
 
-    It answers for `socket`: AF_INET and the other network families with NOTIFY, AF_UNIX too (the listener tells
-    them apart), QUIET_FAMILIES with EAFNOSUPPORT. KeyError for a machine that it does not know.
+    It answers with NOTIFY for calls of another architecture, `io_uring_setup`, and `socket` of AF_INET, the other
+    network families and AF_UNIX (the listener tells them apart); for QUIET_FAMILIES with EAFNOSUPPORT. KeyError for a
+    machine that it does not know.
     """
-    numbers = NUMBERS[machine]
-    steps = [*_load(_ARCH), *_unless(AUDIT_ARCH[machine], _error(errno.ENOSYS)), *_load(_NUMBER)]
+    numbers, unknown = NUMBERS[machine], NOTIFY if listener else _error(errno.ENOSYS)
+    steps = [*_load(_ARCH), *_unless(AUDIT_ARCH[machine], unknown), *_load(_NUMBER)]
     if machine == "x86_64":
-        steps += [(_AT_LEAST, 0, 1, X32_BIT), *_give(_error(errno.ENOSYS))]
+        steps += [(_AT_LEAST, 0, 1, X32_BIT), *_give(unknown)]
         first, behind = X32_ONLY
-        steps += [(_AT_LEAST, 0, 2, first), (_AT_LEAST, 1, 0, behind), *_give(_error(errno.ENOSYS))]
+        steps += [(_AT_LEAST, 0, 2, first), (_AT_LEAST, 1, 0, behind), *_give(unknown)]
+    steps += _if(numbers["io_uring_setup"], unknown)
     for name, number in REFUSED.items():
         steps += _if(numbers[name], _error(number))
     asked = [*_argument(0), *_any_of(QUIET_FAMILIES, errno.EAFNOSUPPORT)]
@@ -190,19 +192,23 @@ def unheard_errno(family: int) -> int:
 
 
 class Call:
-    """One call of socket(2) that waits for its answer: by which process or thread, with which arguments."""
+    """One call that waits for its answer: by which process or thread, of socket(2) with which arguments.
 
-    __slots__ = ("family", "id", "kind", "pid")
+    `way` is another way to a socket that was tried, and no call of socket(2).
+    """
 
-    def __init__(self, number: int, pid: int, family: int, kind: int) -> None:
+    __slots__ = ("family", "id", "kind", "pid", "way")
+
+    def __init__(self, number: int, pid: int, family: int, kind: int, way: str = "") -> None:
         self.id = number
         self.pid = pid
         self.family = family
         self.kind = kind
+        self.way = way
 
     @property
     def family_name(self) -> str:
-        return f"AF_{FAMILIES[self.family]}" if self.family < len(FAMILIES) else str(self.family)
+        return self.way or (f"AF_{FAMILIES[self.family]}" if self.family < len(FAMILIES) else str(self.family))
 
 
 class Listener:
@@ -216,12 +222,13 @@ class Listener:
         received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
         if self._ioctl(IOCTL_RECV, received):
             return None  # ENOENT; or EINTR, and poll announces it again
-        number, pid, _, _, _, _, family, kind = struct.unpack_from("=QIIiIQQQ", received)
-        return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF)
+        number, pid, _, call, arch, _, family, kind = struct.unpack_from("=QIIIIQQQ", received)
+        return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF, _way(arch, call))
 
     def refuse(self, call: Call) -> None:
         """Let the call fail with the errno that its program knows how to take."""
-        response = struct.pack("=QqiI", call.id, 0, -unheard_errno(call.family), 0)  # struct seccomp_notif_resp
+        number = errno.ENOSYS if call.way else unheard_errno(call.family)
+        response = struct.pack("=QqiI", call.id, 0, -number, 0)  # struct seccomp_notif_resp
         while self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response))) == errno.EINTR:
             pass  # what has been received is not announced again
 
@@ -233,6 +240,15 @@ class Listener:
         if number not in (errno.ENOENT, errno.EINTR):
             raise OSError(number, f"ioctl {request:#x} of the seccomp listener")
         return number
+
+
+def _way(arch: int, call: int) -> str:
+    """What was tried, by the number of the call; empty for socket(2)."""
+    machine = syscalls.machine()
+    if arch != AUDIT_ARCH[machine]:
+        return FOREIGN
+    known = {NUMBERS[machine]["socket"]: "", NUMBERS[machine]["io_uring_setup"]: IO_URING}
+    return known.get(call, X32)
 
 
 def install() -> tuple[Listener | None, str]:

@@ -70,16 +70,25 @@ def test_other_ways_out_are_refused_with_an_errno(machine, name) -> None:
 def test_foreign_architectures_are_refused_whole(machine) -> None:
     for arch in {I386, ARM, *AUDIT_ARCH.values()} - {AUDIT_ARCH[machine]}:
         for number in (0, 1, 102, NUMBERS[machine]["socket"]):
-            assert ask(machine, number, arch=arch) == ERRNO | errno.ENOSYS
+            assert ask(machine, number, arch=arch) == NOTIFY
+            assert ask(machine, number, arch=arch, listener=False) == ERRNO | errno.ENOSYS
 
 
 def test_the_x32_numbers_are_refused() -> None:
     for number in (0x40000000, 0x40000000 | NUMBERS["x86_64"]["socket"], 0x7FFFFFFF, 0xFFFFFFFF):
-        assert ask("x86_64", number, INET) == ERRNO | errno.ENOSYS
+        assert ask("x86_64", number, INET) == NOTIFY
+        assert ask("x86_64", number, INET, listener=False) == ERRNO | errno.ENOSYS
 
 
 def test_what_old_kernels_take_for_x32_without_its_bit_is_refused() -> None:
-    assert all(ask("x86_64", number) == ERRNO | errno.ENOSYS for number in range(512, 548))
+    assert all(ask("x86_64", number) == NOTIFY for number in range(512, 548))
+    assert all(ask("x86_64", number, listener=False) == ERRNO | errno.ENOSYS for number in range(512, 548))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_io_uring_is_not_there(machine) -> None:
+    assert ask(machine, "io_uring_setup", 8) == NOTIFY
+    assert ask(machine, "io_uring_setup", 8, listener=False) == ERRNO | errno.ENOSYS
     assert ask("x86_64", 511) == ask("x86_64", 548) == ALLOW
 
 
