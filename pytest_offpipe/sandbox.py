@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -81,29 +82,19 @@ class Source:
             processor = self.spec.processor_path(stage)
             if processor and not str(stage.processor).startswith(READY_MADE):
                 code[processor] = processor  # without it, the spec could not even be loaded
-            for found, part in ((inputs, self._inputs_of), (code, self.code_of)):
-                try:
-                    found.update(part(stage))
-                except OffpipeError:
-                    continue
+            with contextlib.suppress(OffpipeError):
+                inputs.update(self._inputs_of([stage]))
+            with contextlib.suppress(OffpipeError):
+                code.update(self.code_of(stage))
         return self._small(inputs) | code
 
-    def files(self, stages: Iterable[Stage]) -> Files:
+    def files(self, stages: Collection[Stage]) -> Files:
         """Return what to copy for `stages`; inputs that other stages make only as far as they lie in the source.
 
         Raises InputError for what is missing, OfflineError for code that cannot be parsed, UsageError for more input
         than a test should copy.
         """
-        inputs: Files = {}
-        faults: list[Fault] = []
-        for stage in stages:
-            try:
-                inputs.update(self._inputs_of(stage))
-            except InputError as error:
-                faults += error.faults
-        if faults:
-            raise InputError(*faults)
-        files = self._small(inputs)
+        files = self._small(self._inputs_of(stages))
         for stage in stages:
             files.update(self.code_of(stage))
         return files
@@ -117,16 +108,16 @@ class Source:
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 
-    def _inputs_of(self, stage: Stage) -> Files:
+    def _inputs_of(self, stages: Iterable[Stage]) -> Files:
         files: Files = {}
         faults: list[Fault] = []
-        for name, pattern in stage.inputs.items():
-            is_fed = name in self.graph.feeds.get(stage.name, {})
-            if not is_fed or is_glob(pattern):
+        for stage in stages:
+            fed = self.graph.feeds.get(stage.name, {})
+            for name in (name for name, pattern in stage.inputs.items() if name not in fed or is_glob(pattern)):
                 try:
                     files.update(self.input_files(stage, name))
                 except InputError as error:
-                    faults.extend(() if is_fed else error.faults)
+                    faults.extend(() if name in fed else error.faults)
         if faults:
             raise InputError(*faults)
         return files
