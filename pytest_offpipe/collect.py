@@ -11,7 +11,7 @@ import pytest
 
 from pytest_offpipe.checks.case import Case, CheckFailedError, run_check
 from pytest_offpipe.inputs import nothing_taken
-from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, exemptions
+from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, extension_of
 from pytest_offpipe.shared import close_run, shared_run
 from pytest_offpipe.usage import shown_path
 from runner.display.text import printable_lines
@@ -48,7 +48,7 @@ class SpecFile(pytest.Module):
             self.spec = load_spec(shown)
             build_graph(self.spec)  # which finds cycles
             lines = _stage_lines(read_source(shown))
-            exempt = {stage.name: exemptions(self.spec, stage) for stage in self.spec.stages}
+            exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in self.spec.stages}
             self._require_inputs()
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
 
@@ -22,6 +22,7 @@ STAGE_CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 FIELD = "x-offpipe"
+_FIELDS = ("skipChecks", "volatile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,38 +114,28 @@ def _drawn(config: pytest.Config) -> int:
     return seed or int.from_bytes(os.urandom(4), "big") + 1
 
 
-def exemptions(spec: Spec, stage: Stage) -> Mapping[str, str]:
-    """Return the checks that a stage is to be spared, each with the reason that the spec gives.
+class Extension(NamedTuple):
+    """What a spec says of a stage in `x-offpipe`: checks to spare it, each with the reason, and why bytes differ."""
 
-    Raises SpecError for whatever is wrong with the field.
-    """
-    volatile(spec, stage)
+    skip_checks: Mapping[str, str]
+    volatile: str
+
+
+def extension_of(spec: Spec, stage: Stage) -> Extension:
+    """Return the field of a stage. Raises SpecError for whatever is wrong with it."""
     where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
-    skipped = _field(stage, where).get("skipChecks", {})
+    field = stage.extensions.get(FIELD, {})
+    if not isinstance(field, dict):
+        raise SpecError(Fault(where, "is to be an object", '{"skipChecks": {"resume": "why"}}'))
+    for name in field:
+        if name not in _FIELDS:
+            raise SpecError(Fault(where, f'no field named "{name}"', did_you_mean(name, _FIELDS)))
+    why, skipped = field.get("volatile", ""), field.get("skipChecks", {})
+    if not isinstance(why, str) or ("volatile" in field and not why):
+        raise SpecError(Fault(f"{where}/volatile", "is to say why", '{"volatile": "stamps the time"}'))
     if not isinstance(skipped, dict) or not all(isinstance(why, str) and why for why in skipped.values()):
         raise SpecError(Fault(f"{where}/skipChecks", "is to hold a reason for each check", '{"resume": "why"}'))
     for name in skipped:
         if name not in STAGE_CHECKS:
             raise SpecError(Fault(f"{where}/skipChecks", f'no check named "{name}"', did_you_mean(name, STAGE_CHECKS)))
-    return skipped
-
-
-def volatile(spec: Spec, stage: Stage) -> str:
-    """Return why a stage's bytes differ from run to run, if the spec says that they do, else ""."""
-    where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
-    field = _field(stage, where)
-    why = field.get("volatile", "")
-    if not isinstance(why, str) or ("volatile" in field and not why):
-        raise SpecError(Fault(f"{where}/volatile", "is to say why", '{"volatile": "stamps the time"}'))
-    return why
-
-
-def _field(stage: Stage, where: str) -> dict[str, object]:
-    given = stage.extensions.get(FIELD, {})
-    known = ("skipChecks", "volatile")
-    if not isinstance(given, dict):
-        raise SpecError(Fault(where, "is to be an object", '{"skipChecks": {"resume": "why"}}'))
-    for name in given:
-        if name not in known:
-            raise SpecError(Fault(where, f'no field named "{name}"', did_you_mean(name, known)))
-    return given
+    return Extension(skipped, why)

@@ -11,7 +11,7 @@ from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.plan import Injector
 from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import Source, discard, inputs_of, lay_out, one_stage
-from pytest_offpipe.settings import volatile
+from pytest_offpipe.settings import extension_of
 from runner import results
 from runner.hookspecs import hookimpl
 
@@ -49,7 +49,7 @@ class Bench:
         """`overrides` are fields of the stage in every trial."""
         self.case = case
         self.undisturbed = case.undisturbed()
-        self.volatile = volatile(case.spec, case.stage)
+        self.volatile = extension_of(case.spec, case.stage).volatile
         self.spec = case.shared.laid
         self.stage = next(stage for stage in self.spec.stages if stage.name == case.stage.name)
         limit = PATIENCE + FACTOR * self.undisturbed.seconds
