@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -29,44 +29,8 @@ NOTE = "offpipe_note"  # a user property: what a check that passed did not do, o
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 
 
-class Finding(NamedTuple):
-    """What a check has against a stage; `where` is the place in the spec, `kept` the workspace to look into.
-
-    Its text is one that terminals, JUnit's XML and the channels of xdist take: names and logs may be of any bytes.
-    """
-
-    where: str
-    subject: str
-    done: str
-    expected: str
-    found: str
-    log: str = ""
-    kept: str = ""
-    reproduce: str = ""
-
-    def __str__(self) -> str:
-        rows = {
-            "done": self.done, "expected": self.expected, "found": self.found,
-            "log": _tail(self.log), "kept": self.kept, "by hand": self.reproduce,
-        }  # fmt: skip
-        lines = [f"{self.subject}: {(self.found or self.expected).splitlines()[0]}"]
-        for name, text in rows.items():
-            label = f"{name}:"
-            for line in text.splitlines():
-                lines.append(f"  {label:<10}{line}")
-                label = ""
-        return "\n".join(map(printable, [*lines, f"{self.where}: {CheckFailedError.__name__}"]))
-
-
 class CheckFailedError(AssertionError):
     """A check of a spec failed. Survives pickling, as reports of xdist workers must."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding)
-        self.finding = finding
-
-    def __str__(self) -> str:
-        return str(self.finding)
 
 
 def _tail(log: str) -> str:
@@ -159,13 +123,23 @@ class Case:
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
     ) -> NoReturn:
-        """Raise what was found; the workspace, if there is one, stays and is named."""
+        """Raise what was found; the workspace, if there is one, stays and is named.
+
+        The text is one that terminals, JUnit's XML and the channels of xdist take: names and logs may be of any bytes.
+        """
         subject = f"pipeline {self.spec.name}" if self.is_pipeline else f"stage {self.stage.name}"
+        found = found.removeprefix("error: ")
         kept = kept or (str(self.directory) if self.directory.exists() else "")
-        raise CheckFailedError(Finding(
-            f"{self.spec.shown}:{self.line}", f"{subject} [{self.check}]", done, expected,
-            found.removeprefix("error: "), log, kept, by_hand or self.by_hand,
-        ))  # fmt: skip
+        rows = {
+            "done": done, "expected": expected, "found": found, "log": _tail(log), "kept": kept,
+            "by hand": by_hand or self.by_hand,
+        }  # fmt: skip
+        lines = [f"{subject} [{self.check}]: {(found or expected).splitlines()[0]}"]
+        for name, text in rows.items():
+            first, *others = text.splitlines() or [""]
+            lines += [f"  {f'{name}:':<10}{first}", *(f"{'':<12}{line}" for line in others)] if text else []
+        lines.append(f"{self.spec.shown}:{self.line}: {CheckFailedError.__name__}")
+        raise CheckFailedError("\n".join(map(printable, lines)))
 
     @property
     def by_hand(self) -> str:
