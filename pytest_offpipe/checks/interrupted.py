@@ -6,7 +6,7 @@ import os
 import random
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_offpipe.checks.trial import Bench, Budget, at_once
 from pytest_offpipe.faults.plan import Fault
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from pytest_offpipe.checks.trial import Trial
     from pytest_offpipe.reports import StageReport
 
-    Kill = tuple[str, dict[str, object], str]  # kind and arguments of a fault, and where it kills, in words
-
 CHECKPOINTS = 16  # there should be about so many
 KILLS = 8  # at most, of those
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
 _STOPS = (0.5, 0.25, 0.1)  # of its usual time, since it began to read: a short one may be done when half is over
 _STOPPED = "sent TERM to it in mid-work"
+
+
+class Kill(NamedTuple):
+    """Where to kill: `kind` and `arguments` of a fault, and how to say it."""
+
+    kind: str
+    arguments: dict[str, object]
+    where: str
 
 
 def check_retry(case: Case) -> None:
@@ -131,11 +137,11 @@ def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
     parts = min(len(inner), KILLS - 2)
     cuts = [2 + len(inner) * part // parts for part in range(parts + 1)] if parts else []
     chosen = [chance.randrange(begin, end) for begin, end in pairwise(cuts)]
-    kills: list[Kill] = []
+    kills = []
     for place, number in enumerate(sorted({1, *chosen, count})):
         when = "before" if place % 2 else "after"
         where = f"at checkpoint {number} of {count}, {when} it was recorded"
-        kills.append(("killAtCheckpoint", {"atCheckpoint": number, "when": when}, where))
+        kills.append(Kill("killAtCheckpoint", {"atCheckpoint": number, "when": when}, where))
     return [kills[0], *kills[:0:-1]]  # should time be short, the first and the last matter most
 
 
@@ -147,7 +153,7 @@ def at_sizes(bench: Bench) -> list[Kill]:
     total = sum(map(bytes_below, bench.undisturbed.outputs.paths.values()))
     is_made_for_it = list(bench.stage.outputs) == [bench.stage.stdout]
     return [
-        ("kill", {"afterBytes": size}, f"once {size:,} of the {total:,} bytes of its outputs were there")
+        Kill("kill", {"afterBytes": size}, f"once {size:,} of the {total:,} bytes of its outputs were there")
         for size in dict.fromkeys(int(total * part) for part in PARTS)
         if size or not is_made_for_it
     ]
