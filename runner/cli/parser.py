@@ -13,7 +13,7 @@ from runner.errors import Fault, UsageError
 from runner.levels import BEST_EFFORT, STRICT
 from runner.paths import is_name
 
-TYPE_CHECKING = False  # `typing` takes as long to load as half of argparse
+TYPE_CHECKING = False  # `typing` takes half as long to load as argparse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
@@ -165,7 +165,7 @@ def parse(words: Sequence[str]) -> Arguments:
     verb = "run" if place is None else options.pop(place)
     parser = _parser_of(verb)
     for word in options:
-        if word.partition("=")[2] == "--" or word == "-j--":  # Python 3.11 drops it, and checks no type then
+        if re.fullmatch("-.*=--|-j--", word):  # Python 3.11 drops such a value, and checks nothing then
             parser.error(f'{word.removesuffix("--")}: "--" is no value')
     given, named = parser.parse_known_args(options)
     for word in named:
@@ -246,7 +246,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError and HelpRequested, where argparse would print and exit."""
+    """A parser of options only. Raises UsageError and HelpRequested, where argparse would print and exit."""
 
     def __init__(self, **given: object) -> None:
         formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=26, width=WIDTH)
@@ -264,7 +264,7 @@ class _Parser(argparse.ArgumentParser):
         """Raise UsageError for an option that this verb does not have."""
         rest = word[1:]
         if word not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
-            whole = next(one for one in words if one[:1] == "-" != one[1:2] and one.endswith(rest))
+            whole = next(given for given in words if given[:1] == "-" != given[1:2] and given.endswith(rest))
             self.error(f"-{whole.removesuffix(rest)[-1]}: ignored explicit argument")
         name = word.partition("=")[0]
         having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])
