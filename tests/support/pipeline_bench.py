@@ -48,9 +48,13 @@ class PipelineBench:
     # ---- running ----
 
     def start(self, *words: str, command: tuple[str, ...] = (), env: dict[str, str] | None = None, **popen: object):
-        """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...)."""
+        """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...).
+
+        Hangups are heard also where the tests themselves run under nohup.
+        """
+        hears = ["env", "--default-signal=HUP"] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else []
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "runner", *self._arguments(words)],
+            [*hears, *command, sys.executable, "-m", "runner", *self._arguments(words)],
             **{
                 "cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                 "text": True, "start_new_session": True, "env": {**os.environ, **(env or {})}, **popen,
