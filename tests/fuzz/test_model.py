@@ -219,7 +219,7 @@ def killed_at(name, part):
     return lambda machine: machine.kill(ORDER, position=1, **how)
 
 
-REDOES = '    stage, outputs = str(data["stage"])'
+REDOES = "    stage = commit.stage\n    marker"
 FAULTS = {
     # file, what stands there, what is put in its place, what is done before the last run
     "does not know parameters": (

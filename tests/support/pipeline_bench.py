@@ -50,9 +50,10 @@ class PipelineBench:
     def start(self, *words: str, command: tuple[str, ...] = (), env: dict[str, str] | None = None, **popen: object):
         """Start `offpipe WORDS SPEC` in a session of its own; `command` stands before the interpreter (nohup, ...).
 
-        Hangups are heard also where the tests themselves run under nohup.
+        Signals that the tests themselves ignore, under nohup or in the background of a shell, have their default in it.
         """
-        hears = ["env", "--default-signal=HUP"] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else []
+        ignored = [name for name in ("HUP", "INT") if signal.getsignal(signal.Signals[f"SIG{name}"]) is signal.SIG_IGN]
+        hears = ["env", f"--default-signal={','.join(ignored)}"] if ignored else []
         process = subprocess.Popen(
             [*hears, *command, sys.executable, "-m", "runner", *self._arguments(words)],
             **{
