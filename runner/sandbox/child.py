@@ -82,7 +82,7 @@ def _become(
             raise Forked(program)
         tried[0] = b""
         # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
-        os.execve(request["program"], request["argv"], request["base"] | request["env"])  # noqa: S606 - what this file is for
+        os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
     except KeyboardInterrupt:  # as an interpreter ends that does not run its program yet

@@ -15,7 +15,7 @@ from runner.errors import Fault, LauncherError, StateError
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
 from runner.results import signal_name
-from runner.sandbox.launch import Asked, Encoding, Exit, Launch
+from runner.sandbox.launch import Asked, Exit, Launch, encoded
 from runner.sandbox.protocol import START, frame, taken
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class Launcher:
         self._missing = missing
         self._warm: Mapping[str, str] | None = None
         self._loaded: set[str] = set()
-        self._encoding = Encoding()
         self._requests = requests
         self._replies = replies
         self._received = bytearray()
@@ -111,7 +110,7 @@ class Launcher:
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""
-        self._ask("launch", self._encoding.encode(launch))
+        self._ask("launch", encoded(launch))
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""

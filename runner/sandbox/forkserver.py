@@ -116,7 +116,7 @@ class ForkServer:
             return None
         if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
             return None
-        if heeded(request["base"] | request["env"]) != self._heeded:
+        if heeded(request["env"]) != self._heeded:
             return None
         self.load(())
         directory = os.path.dirname(os.path.realpath(path))
@@ -160,7 +160,7 @@ class Program:
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _replace_environment(request["base"] | request["env"])
+        _replace_environment(request["env"])
         if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]

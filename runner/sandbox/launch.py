@@ -10,7 +10,7 @@ from runner.interrupts import GRACE
 from runner.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from typing import Any
 
 
@@ -98,40 +98,25 @@ class Asked(Value):
     network: list[tuple[str, str, int, bool]]
 
 
-class Encoding:
-    """How launches go to one launcher. Of the dozens of variables of an environment a handful are others each time."""
-
-    def __init__(self) -> None:
-        self._base: dict[str, str] = {}  # the environment that was last sent whole
-
-    def encode(self, launch: Launch) -> dict[str, Any]:
-        """Return a launch as protocol.Request has it. Each has to be sent: the next one may lean on it."""
-        encode = os.fsencode
-        base = self._base if [*launch.env] == [*self._base] else dict(launch.env)
-        content = {
-            "id": launch.id,
-            "program": encode(launch.program or launch.argv[0]),
-            "argv": _encoded(launch.argv),
-            "env": _encoded_mapping({name: one for name, one in launch.env.items() if one != base[name]}),
-            "cwd": encode(launch.cwd),
-            "stdin": None if launch.stdin is None else encode(launch.stdin),
-            "stdout": None if launch.stdout is None else encode(launch.stdout),
-            "log": encode(launch.log),
-            "timeout": launch.timeout,
-            "grace": launch.grace,
-            "affinity": launch.affinity,
-            "address_space": launch.address_space,
-            "script": None if launch.script is None else encode(launch.script),
-            "preload": launch.preload,
-        }
-        if base is not self._base:
-            content["base"] = _encoded_mapping(base)
-        self._base = base
-        return content
-
-
-def _encoded_mapping(values: Mapping[str, str]) -> dict[bytes, bytes]:
-    return dict(zip(_encoded(values.keys()), _encoded(values.values()), strict=True))
+def encoded(launch: Launch) -> dict[str, Any]:
+    """Return a launch as protocol.Request has it."""
+    encode = os.fsencode
+    return {
+        "id": launch.id,
+        "program": encode(launch.program or launch.argv[0]),
+        "argv": _encoded(launch.argv),
+        "env": dict(zip(_encoded(launch.env.keys()), _encoded(launch.env.values()), strict=True)),
+        "cwd": encode(launch.cwd),
+        "stdin": None if launch.stdin is None else encode(launch.stdin),
+        "stdout": None if launch.stdout is None else encode(launch.stdout),
+        "log": encode(launch.log),
+        "timeout": launch.timeout,
+        "grace": launch.grace,
+        "affinity": launch.affinity,
+        "address_space": launch.address_space,
+        "script": None if launch.script is None else encode(launch.script),
+        "preload": launch.preload,
+    }
 
 
 def _encoded(words: Collection[str]) -> list[bytes]:

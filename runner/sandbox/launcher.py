@@ -58,7 +58,6 @@ class Service:
         # A warm launcher, whose forks are to be new interpreters, has no threads.
         can_spawn = tree.takes_all and server is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
-        self._base: dict[bytes, bytes] = {}  # of an environment, as it came last
         self._watch = Watch(isolation.listener, tree) if isolation.listener else None
         self._running: dict[int, Started] = {}  # main process -> stage
         self._ended: dict[int, Started] = {}  # key in the tree -> a stage that may have left something
@@ -147,7 +146,6 @@ class Service:
     def _launch(self, request: Request) -> None:
         """Raises Forked in the child that is a Python stage."""
         started = time.monotonic()
-        self._base = request.setdefault("base", self._base)
         try:
             pid, key, report = self._start(request)
         except OSError as error:

@@ -13,17 +13,12 @@ if TYPE_CHECKING:
     Report = tuple[Any, ...] | str
 
     class Request(TypedDict):
-        """The fields of launch.Launch as they go through the pipe: words and paths as bytes.
-
-        The environment is `base`, in which the values of `env` are others. The pipe has a base only where it is another
-        one than that of the launch before.
-        """
+        """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
 
         id: int
         program: bytes
         argv: list[bytes]
         env: dict[bytes, bytes]
-        base: dict[bytes, bytes]
         cwd: bytes
         stdin: bytes | None
         stdout: bytes | None

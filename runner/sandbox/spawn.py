@@ -76,7 +76,7 @@ class Spawner:
 
     def _spawn_inside(self, request: Request, streams: list[int]) -> tuple[int, int]:
         cell = self._free.pop() if self._free else Cell(self._enter)
-        program, argv, env = request["program"], request["argv"], request["base"] | request["env"]
+        program, argv, env = request["program"], request["argv"], request["env"]
         number = self._tree.begin()
         self._tags.wear(number)
         try:
