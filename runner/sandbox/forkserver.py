@@ -235,6 +235,7 @@ class Program:
 
     def _release(self) -> None:
         """Let go of what the program's own modules hold: `__del__` and the like run, files are written and closed."""
+        _close_writers()
         own = [module for name, module in sys.modules.items() if name not in self._preloaded]
         for names in [getattr(module, "__dict__", {}) for module in (self._main, *reversed(own))]:
             for name in [*names]:
@@ -334,6 +335,18 @@ def _flush() -> bool:
         except Exception:  # noqa: BLE001 - whatever the program has put there
             written = False
     return written
+
+
+def _close_writers() -> None:
+    """Close what writes into another file in a way of its own, as gzip does: that one may end before it."""
+    for one in gc.get_objects():  # but what was there before the fork
+        kind = type(one)
+        if isinstance(one, _IOBase) and kind.__module__ != "_io" and "close" in vars(kind):
+            try:
+                if one not in (sys.stdout, sys.stderr):
+                    one.close()
+            except Exception:  # noqa: BLE001 - as an interpreter does
+                continue
 
 
 def _flush_everything() -> None:
