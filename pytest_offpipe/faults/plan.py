@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_offpipe.faults import shim
-from runner.sdk.context import FAULTS_VARIABLE
+from runner.sdk.checkpoints import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
     from runner.sandbox.launch import Launch

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
-from runner.executor.backoff import Backoff
 from runner.executor.committing import Committer
-from runner.executor.frontier import Frontier
 from runner.executor.job import stage_fault
-from runner.executor.unstarted import blocked_text, blocking, unstarted
+from runner.executor.retry import Backoff
+from runner.executor.schedule import ReadyQueue, blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
 from runner.results import StageResult
@@ -58,7 +57,7 @@ class Executor:
         self._clock = clock
         self._ticker = ticker
         self.results: dict[str, StageResult] = {}
-        self._frontier = Frontier(graph, stages)
+        self._ready = ReadyQueue(graph, stages)
         self._backoff = Backoff(hooks, attempts.run_id, clock)
         self._ahead: tuple[Job, Launch] | None = None
         self._sleeping: list[tuple[float, int, Job]] = []
@@ -122,11 +121,11 @@ class Executor:
                     return
                 ahead, self._ahead = self._ahead, None
                 self._submit(*ahead)
-            stage = self._frontier.first()
+            stage = self._ready.first()
             if stage is None:
                 return
             if not self._settled_without_running(stage):
-                self._frontier.take(stage)
+                self._ready.take(stage)
                 self._guarded(stage, partial(self._begin, stage))
             self._heed_interrupts()
 
@@ -136,12 +135,12 @@ class Executor:
     def _settled_without_running(self, stage: Stage) -> bool:
         if by := blocking(self._graph, stage.name, self.results):
             fault = Fault(f"stage {stage.name}", blocked_text(by))
-            self._frontier.take(stage)
+            self._ready.take(stage)
             self._finish(StageResult(stage.name, results.BLOCKED, fault=fault))
             return True
         decision = self._plan.decisions[stage.name]
         if isinstance(decision, Skip):
-            self._frontier.take(stage)
+            self._ready.take(stage)
             self._attempts.record_skip(stage, decision.key)
             self._finish(StageResult(stage.name, results.SKIPPED, key=decision.key))
             return True
@@ -284,7 +283,7 @@ class Executor:
         self.results[result.name] = result
         self._attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
-        self._frontier.passed(result.name)
+        self._ready.passed(result.name)
 
     def _give_up(self, names: list[str]) -> None:
         """Settle the stages that were never started, because the run was stopped before their turn."""

@@ -1,4 +1,4 @@
-"""What a stage is told (the stage file), how it ends (exit codes), and its checkpoints (one progress file)."""
+"""What a stage knows of itself (the stage file), and how it ends (exit codes)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import sys
 
 from runner.errors import EXIT_RETRYABLE, Fault, InputError, OffpipeError, StateError, UsageError
+from runner.sdk.checkpoints import Checkpoints, field
 from runner.sdk.job import Job
-from runner.sdk.output import Output
-from runner.sdk.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,15 +15,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self, TypeVar, overload
 
-    from runner.sdk.faults import Faults
-
     T = TypeVar("T")
 
 STAGE_FILE_VERSION = 1
 STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
-FAULTS_VARIABLE = "PIPELINE_FAULTS"
-DEFAULT_EVERY_LINES = 10_000
-DEFAULT_EVERY_SECONDS = 1.0
 BLOCK_SIZE = 1024 * 1024
 
 
@@ -48,31 +42,16 @@ class Stage:
     """
 
     def __init__(self, told: Mapping[str, object]) -> None:
-        self.name: str = _field(told, "name", str)
-        self.run_id: str = _field(told, "runId", str)
-        self.attempt: int = _field(told, "attempt", int)
-        self.key: str = _field(told, "key", str)
-        self.params: dict[str, object] = _field(told, "params", dict)
-        self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in _field(told, "inputs", dict).items()}
-        self.outputs: dict[str, str] = _field(told, "outputs", dict)
+        self.name: str = field(told, "name", str)
+        self.run_id: str = field(told, "runId", str)
+        self.attempt: int = field(told, "attempt", int)
+        self.key: str = field(told, "key", str)
+        self.params: dict[str, object] = field(told, "params", dict)
+        self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in field(told, "inputs", dict).items()}
+        self.outputs: dict[str, str] = field(told, "outputs", dict)
         self.resources: dict[str, object] = told.get("resources") or {}  # type: ignore[assignment] # an object of JSON
-        self.scratch: str = _field(told, "scratch", str)
-        self.every_lines, self.every_seconds = _intervals(told.get("checkpoint"))
-        self._progress_path: str = _field(told, "progress", str)
-        self._sync = told.get("durability") != "process"
-        self._job: Job[bytes] | Job[str] | None = None
-        self._jobs_started = 0
-        self._opened: dict[str, Output] = {}
-        self._faults = _planned_faults()
-        self._resumed = Progress.load(self._progress_path, self.key, self.outputs)
-        if self._resumed is None:
-            # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
-            Progress.forget(self._progress_path)
-        else:
-            for name, length in self._resumed.lengths.items():
-                self._opened[name] = Output(self.outputs[name], keep=length)
-            if self._faults is not None:
-                self._faults.resumed()
+        self.scratch: str = field(told, "scratch", str)
+        self._checkpoints = Checkpoints(told)
 
     def input(self, name: str) -> str:
         """The path of an input of exactly one file; InputError when it matched several."""
@@ -128,7 +107,7 @@ class Stage:
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
-        return Job(self, self._paths(source), self._names(to), encoding, errors, BLOCK_SIZE, by_line=True)
+        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, BLOCK_SIZE, by_line=True)
 
     if TYPE_CHECKING:
 
@@ -161,57 +140,15 @@ class Stage:
         size: int = BLOCK_SIZE,
     ) -> Job[bytes] | Job[str]:
         """A job over blocks of whole lines, about `size` bytes each and no more lines than a checkpoint allows."""
-        return Job(self, self._paths(source), self._names(to), encoding, errors, size, by_line=False)
+        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size, by_line=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        for output in self._opened.values():
-            output.close()
+        self._checkpoints.close()
         if isinstance(error, OffpipeError):
             _leave(error)
-
-    def begin(self, job: Job[bytes] | Job[str], *, keeps: bool) -> tuple[int, Progress | None]:
-        """For Job: count in a job that keeps outputs; answer its index and where it (or a later one) had come to."""
-        if self._job is not None:
-            raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
-        self._job = job
-        if not keeps:
-            return -1, None
-        index = self._jobs_started
-        self._jobs_started += 1
-        resumed = self._resumed
-        return index, resumed if resumed and index <= resumed.job else None
-
-    def end(self) -> None:
-        """For Job: the open job is over."""
-        self._job = None
-
-    def open_output(self, name: str) -> Output:
-        """For Job: the output `name`, emptied when it is opened for the first time and nothing was resumed."""
-        if name not in self._opened:
-            self._opened[name] = Output(self.outputs[name], keep=0)
-        return self._opened[name]
-
-    def checkpoint(self, job: int, line_offset: int, byte_offset: int, *, done: bool) -> None:
-        """For Job: outputs to disk first, only then the progress file that vouches for them."""
-        for output in self._opened.values():
-            output.settle(sync=self._sync)
-        lengths = {name: output.length for name, output in self._opened.items()}
-        reached = Progress(self.key, job, line_offset, byte_offset, lengths, done=done)
-        inodes = {name: output.inode for name, output in self._opened.items()}
-        if self._faults is not None:
-            self._faults.reach()
-        reached.save(self._progress_path, inodes, temporary=f"{self.scratch}.progress")
-        if self._faults is not None:
-            self._faults.passed()
-
-    def refuse_checkpoint(self, path: str) -> NoReturn:
-        """For Job: end the stage, because its checkpoint does not fit the input at `path`."""
-        Progress.forget(self._progress_path)
-        what = "the checkpoint lies where no line of this input begins"
-        raise StateError(Fault(path, what, "it was removed: run again, and the stage starts anew"))
 
     def _sole(self, what: str, names: Mapping[str, object]) -> str:
         if len(names) != 1:
@@ -244,16 +181,6 @@ def open_stage() -> Stage:
         _leave(error)
 
 
-def _planned_faults() -> Faults | None:
-    """Return what a test means to do to this stage; outside tests nothing is asked for, and nothing loaded."""
-    path = os.environ.get(FAULTS_VARIABLE)
-    if not path:
-        return None
-    from runner.sdk.faults import Faults
-
-    return Faults(path)
-
-
 def _read_stage_file(path: str) -> dict[str, object]:
     import json  # here, because it costs more than all of the SDK
 
@@ -270,22 +197,6 @@ def _read_stage_file(path: str) -> dict[str, object]:
         hint = "install the same offpipe for the runner and for the interpreter of the stage"
         raise StateError(Fault(path, what, hint))
     return dict(told)
-
-
-def _field(told: Mapping[str, object], name: str, kind: type[T]) -> T:
-    value = told.get(name)
-    if not isinstance(value, kind):
-        raise StateError(Fault("stage file", f'"{name}" is missing or no {kind.__name__}'))
-    return value
-
-
-def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
-    """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
-    asked = checkpoint if isinstance(checkpoint, dict) else {}
-    lines, seconds = asked.get("everyLines"), asked.get("everySeconds")
-    if lines is None and seconds is None:
-        return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
-    return lines, seconds
 
 
 def _like(default: object, value: object) -> object:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Generic, TypeVar
 
-    from runner.sdk.context import Stage
+    from runner.sdk.checkpoints import Checkpoints
     from runner.sdk.output import Output
 
     Data = TypeVar("Data", bytes, str)
@@ -48,7 +48,7 @@ class Job(Generic[Data]):
 
     def __init__(
         self,
-        stage: Stage,
+        checkpoints: Checkpoints,
         paths: tuple[str, ...],
         to: tuple[str, ...],
         encoding: str | None,
@@ -61,7 +61,7 @@ class Job(Generic[Data]):
             _check_encoding(encoding)
         if size < 1:
             raise UsageError(Fault("", f"a block of {size} bytes cannot be", "give a size of 1 or more"))
-        self._stage: Stage = stage
+        self._checkpoints = checkpoints
         self._paths: tuple[str, ...] = paths
         self._to: tuple[str, ...] = to
         self._by_line: bool = by_line
@@ -69,8 +69,8 @@ class Job(Generic[Data]):
         self._errors: str = errors
         self._splits_alike: bool = encoding is not None and _splits_alike(encoding, errors)
         self._kind: type = bytes if encoding is None else str
-        self._most_lines = stage.every_lines or 0
-        self._most_seconds = stage.every_seconds or float("inf")
+        self._most_lines = checkpoints.every_lines or 0
+        self._most_seconds = checkpoints.every_seconds or float("inf")
         self._size = self._largest = size
         self._line_length = float(USUAL_LINE)
         self._index = 0
@@ -120,7 +120,7 @@ class Job(Generic[Data]):
             self._save(done=False)
 
     def __enter__(self) -> Job[Data]:
-        self._index, reached = self._stage.begin(self, keeps=bool(self._to))
+        self._index, reached = self._checkpoints.begin(keeps=bool(self._to))
         if reached is not None:
             self._over = self._index < reached.job or reached.done
             self.resumed = True
@@ -130,23 +130,23 @@ class Job(Generic[Data]):
         try:
             self._open()
         except OffpipeError:
-            self._stage.end()  # should the stage carry on without
+            self._checkpoints.end()  # should the stage carry on without
             raise
         return self
 
     def _open(self) -> None:
-        self._outputs = {name: self._stage.open_output(name) for name in self._to}
+        self._outputs = {name: self._checkpoints.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
         if not self._source.begins_line():
-            self._stage.refuse_checkpoint(self._source.path)
+            self._checkpoints.refuse(self._source.path)
         self._start_interval(self._line_offset)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._source.close()
-        self._stage.end()
+        self._checkpoints.end()
         if self._over:
             return
         self._writes(writing=False)
@@ -238,7 +238,7 @@ class Job(Generic[Data]):
         line_offset = self._line_offset + given
         byte_offset = self._byte_offset + (end_of_line(self._block, given) if given else 0)
         if self._to:
-            self._stage.checkpoint(self._index, line_offset, byte_offset, done=done)
+            self._checkpoints.save(self._index, line_offset, byte_offset, done=done)
         self._start_interval(line_offset)
 
     def _start_interval(self, line_offset: int) -> None:

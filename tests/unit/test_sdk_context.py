@@ -99,7 +99,7 @@ def test_the_exit_code_holds_without_streams(bench, there):
 )
 def test_checkpoint_intervals(bench, told, found):
     stage = sdk.Stage(bench.begin_attempt() | {"checkpoint": told})
-    assert (stage.every_lines, stage.every_seconds) == found
+    assert (stage._checkpoints.every_lines, stage._checkpoints.every_seconds) == found
 
 
 def test_outside_a_pipeline_it_says_so():

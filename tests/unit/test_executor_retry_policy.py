@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.retry import delay_before, is_retryable, may_start
+from runner.executor.retry import delay_before, is_retryable, may_start
 from runner.spec.model import Retry
 
 POLICY = Retry(retry_signals=frozenset({9}))

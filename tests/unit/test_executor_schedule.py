@@ -6,7 +6,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.executor.unstarted import blocking, reasons_unstarted
+from runner.executor.schedule import blocking, reasons_unstarted
 from runner.results import FAILED, SUCCEEDED, StageResult
 
 NAMES = ["near", "far", "alone", "behind"]

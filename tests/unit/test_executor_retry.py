@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runner.errors import EXIT_OFFLINE, EXIT_STAGE_FAILED
-from runner.executor.backoff import Backoff
 from runner.executor.job import Job
+from runner.executor.retry import Backoff
 from runner.plan.fingerprint import Fingerprint
 from runner.results import AttemptResult, NetworkCalls
 from runner.spec.model import Stage

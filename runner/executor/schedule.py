@@ -1,7 +1,8 @@
-"""Why stages were never started in a run that stopped early. Pure."""
+"""Which stages could start now, and why others never were started in a run that stopped early."""
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 from runner import results
@@ -10,12 +11,41 @@ from runner.plan.planner import Skip
 from runner.results import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from runner.plan.planner import Plan
     from runner.spec.graph import Graph
+    from runner.spec.model import Stage
 
 GOOD = (results.SUCCEEDED, results.SKIPPED)
+
+
+class ReadyQueue:
+    """The stages of one run that wait for nothing any more; the first in the spec goes first."""
+
+    def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
+        self._graph = graph
+        self._stages = {stage.name: stage for stage in stages}
+        self._waiting = {name: sum(one in self._stages for one in graph.upstream[name]) for name in self._stages}
+        self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
+        heapq.heapify(self._ready)
+
+    def first(self) -> Stage | None:
+        """Return the stage whose turn it is, or None."""
+        return self._stages[self._ready[0][1]] if self._ready else None
+
+    def take(self, stage: Stage) -> None:
+        """Remove the stage that `first` returned."""
+        taken = heapq.heappop(self._ready)
+        assert taken[1] == stage.name
+
+    def passed(self, name: str) -> None:
+        """Note that a stage has ended, however; those that waited for it alone become ready."""
+        for one in self._graph.downstream[name]:
+            if one in self._waiting:
+                self._waiting[one] -= 1
+                if not self._waiting[one]:
+                    heapq.heappush(self._ready, (self._stages[one].index, one))
 
 
 def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:

@@ -1,14 +1,15 @@
-"""Whether a failed attempt is followed by another, and when: the spec's policy, and the plugins' say in it."""
+"""Whether a failed attempt is followed by another, when, and how it is told: the spec says, and plugins may."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, REFUSALS, Fault
+from runner.hashing import hasher
 from runner.paths import variable_name
 from runner.results import network_text
-from runner.retry import delay_before, is_retryable, may_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from runner.executor.job import Job
     from runner.results import AttemptResult
+    from runner.spec.model import Retry
 
 _HINT = "stages run offline: bring here beforehand what it fetches, and declare it as an input"
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # what is known to ask without need
@@ -99,3 +101,52 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
         name, path = next(iter(job.written.items()))
         hint = f'it wrote "{path}" itself, which stays there; $PIPELINE_OUTPUT_{variable_name(name)} is where to write'
     return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)
+
+
+# ---- the policy: no clock, no random state ----
+
+
+def is_retryable(
+    retry: Retry, *, code: int | None, signal: int | None, timed_out: bool, sent: bool, retry_on_timeout: bool
+) -> bool:
+    """Whether an attempt that ended so may be tried again.
+
+    A time-out counts as a time-out, whatever the program answered to TERM. Otherwise a program that the runner itself
+    ended (`sent`) has not failed.
+    """
+    if timed_out:
+        return retry_on_timeout
+    if sent:
+        return False
+    return code in retry.retry_exit_codes if signal is None else signal in retry.retry_signals
+
+
+def delay_before(retry: Retry, attempt: int, seed: str) -> float:
+    """Seconds to wait before attempt 2, 3, ...: drawn evenly from `[(1 - jitter) * d, d]`, the same for the same seed.
+
+    With jitter 1 that is "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015),
+    with 0.5 his "equal jitter".
+    """
+    digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
+    fraction = int.from_bytes(digest[:6], "big") / (2**48 - 1)
+    return _longest(retry, attempt) * (1.0 - retry.jitter * fraction)
+
+
+def may_start(retry: Retry, *, elapsed: float, delay: float) -> bool:
+    """Whether an attempt after `delay` still begins within `maxTotalSeconds`; `elapsed` counts from the first start."""
+    return retry.max_total_seconds is None or elapsed + delay <= retry.max_total_seconds
+
+
+def _longest(retry: Retry, attempt: int) -> float:
+    """The delay before jitter: `delay * multiplier ** n`, or the n-th of a list whose last value repeats."""
+    before = attempt - 2
+    if isinstance(retry.delays, tuple):
+        delay = retry.delays[min(before, len(retry.delays) - 1)]
+    elif retry.delays == 0:
+        delay = 0.0
+    else:
+        try:
+            delay = retry.delays * float(retry.multiplier) ** before
+        except OverflowError:
+            delay = math.inf
+    return min(delay, retry.max_delay_seconds)

@@ -4,7 +4,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.executor.frontier import Frontier
+from runner.executor.schedule import ReadyQueue
 from runner.spec.graph import select
 
 
@@ -27,11 +27,11 @@ def take_all(frontier):
 
 
 def test_what_waits_for_nothing_comes_in_the_order_of_the_spec(graph):
-    assert take_all(Frontier(graph, graph.order)) == ["top", "alone"]
+    assert take_all(ReadyQueue(graph, graph.order)) == ["top", "alone"]
 
 
 def test_a_stage_is_ready_when_the_last_that_it_needs_has_passed(graph):
-    frontier = Frontier(graph, graph.order)
+    frontier = ReadyQueue(graph, graph.order)
     take_all(frontier)
     frontier.passed("top")
     assert take_all(frontier) == ["left", "right"]
@@ -42,12 +42,12 @@ def test_a_stage_is_ready_when_the_last_that_it_needs_has_passed(graph):
 
 
 def test_looking_takes_nothing(graph):
-    frontier = Frontier(graph, graph.order)
+    frontier = ReadyQueue(graph, graph.order)
     assert frontier.first() is frontier.first()
 
 
 def test_what_was_not_selected_is_not_waited_for_and_never_comes(graph):
-    frontier = Frontier(graph, select(graph, ("left",)))
+    frontier = ReadyQueue(graph, select(graph, ("left",)))
     assert take_all(frontier) == ["top"]
     frontier.passed("top")
     assert take_all(frontier) == ["left"]

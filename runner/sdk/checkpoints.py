@@ -1,0 +1,125 @@
+"""The checkpoints of a stage: the outputs that its jobs write, and the progress file that vouches for them."""
+
+from __future__ import annotations
+
+import os
+
+from runner.errors import Fault, StateError, UsageError
+from runner.sdk.output import Output
+from runner.sdk.progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn, TypeVar
+
+    from runner.sdk.faults import Faults
+
+    T = TypeVar("T")
+
+FAULTS_VARIABLE = "PIPELINE_FAULTS"
+DEFAULT_EVERY_LINES = 10_000
+DEFAULT_EVERY_SECONDS = 1.0
+
+
+class Checkpoints:
+    """Shared by the jobs of a stage, of which one at a time is open.
+
+    `every_lines` and `every_seconds` may lie between two checkpoints, None for any number. An output is on disk before
+    the progress file vouches for it, but where the run does without durability.
+    """
+
+    def __init__(self, told: Mapping[str, object]) -> None:
+        """`told` is the stage file. Raises StateError for what it lacks."""
+        self.every_lines, self.every_seconds = _intervals(told.get("checkpoint"))
+        self._key: str = field(told, "key", str)
+        self._outputs: dict[str, str] = field(told, "outputs", dict)
+        self._progress: str = field(told, "progress", str)
+        self._temporary = f"{field(told, 'scratch', str)}.progress"
+        self._sync = told.get("durability") != "process"
+        self._is_busy = False  # with a job
+        self._jobs_started = 0
+        self._opened: dict[str, Output] = {}
+        self._faults = _planned_faults()
+        self._resumed = Progress.load(self._progress, self._key, self._outputs)
+        if self._resumed is None:
+            # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
+            Progress.forget(self._progress)
+        else:
+            for name, length in self._resumed.lengths.items():
+                self._opened[name] = Output(self._outputs[name], keep=length)
+            if self._faults is not None:
+                self._faults.resumed()
+
+    def begin(self, *, keeps: bool) -> tuple[int, Progress | None]:
+        """Begin a job; return its index among those that keep outputs, and where it, or a later one, had come to."""
+        if self._is_busy:
+            raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
+        self._is_busy = True
+        if not keeps:
+            return -1, None
+        index = self._jobs_started
+        self._jobs_started += 1
+        resumed = self._resumed
+        return index, resumed if resumed and index <= resumed.job else None
+
+    def end(self) -> None:
+        """End the job."""
+        self._is_busy = False
+
+    def open_output(self, name: str) -> Output:
+        """Return the output `name`, emptied when it is opened for the first time and nothing was resumed."""
+        if name not in self._opened:
+            self._opened[name] = Output(self._outputs[name], keep=0)
+        return self._opened[name]
+
+    def save(self, job: int, line_offset: int, byte_offset: int, *, done: bool) -> None:
+        """Take a checkpoint: outputs to disk first, only then the progress file that vouches for them."""
+        for output in self._opened.values():
+            output.settle(sync=self._sync)
+        lengths = {name: output.length for name, output in self._opened.items()}
+        reached = Progress(self._key, job, line_offset, byte_offset, lengths, done=done)
+        inodes = {name: output.inode for name, output in self._opened.items()}
+        if self._faults is not None:
+            self._faults.reach()
+        reached.save(self._progress, inodes, temporary=self._temporary)
+        if self._faults is not None:
+            self._faults.passed()
+
+    def refuse(self, path: str) -> NoReturn:
+        """End the stage, because its checkpoint does not fit the input at `path`."""
+        Progress.forget(self._progress)
+        what = "the checkpoint lies where no line of this input begins"
+        raise StateError(Fault(path, what, "it was removed: run again, and the stage starts anew"))
+
+    def close(self) -> None:
+        """Close all outputs."""
+        for output in self._opened.values():
+            output.close()
+
+
+def _planned_faults() -> Faults | None:
+    """Return what a test means to do to this stage; outside tests nothing is asked for, and nothing loaded."""
+    path = os.environ.get(FAULTS_VARIABLE)
+    if not path:
+        return None
+    from runner.sdk.faults import Faults
+
+    return Faults(path)
+
+
+def field(told: Mapping[str, object], name: str, kind: type[T]) -> T:
+    """Return a field of the stage file; StateError where it is missing or of another type."""
+    value = told.get(name)
+    if not isinstance(value, kind):
+        raise StateError(Fault("stage file", f'"{name}" is missing or no {kind.__name__}'))
+    return value
+
+
+def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
+    """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
+    asked = checkpoint if isinstance(checkpoint, dict) else {}
+    lines, seconds = asked.get("everyLines"), asked.get("everySeconds")
+    if lines is None and seconds is None:
+        return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
+    return lines, seconds
