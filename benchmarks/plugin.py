@@ -161,9 +161,7 @@ def _bare(place: Path) -> tuple[Path, Path]:
 
 def _install_checkout(python: Path, scratch: Path) -> None:
     """Install this checkout, with its entry points, as an editable wheel does."""
-    program = (
-        "import sys; sys.path.insert(0, 'scripts'); import offpipe_build; offpipe_build.build_editable(sys.argv[1])"
-    )
+    program = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, scratch], cwd=CHECKOUT, check=True)
     [wheel] = scratch.glob("*.whl")
     [packages] = (python.parents[1] / "lib").glob("python*/site-packages")

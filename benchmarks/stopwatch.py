@@ -29,7 +29,7 @@ PARTS = {
     "asking the launcher": [(Launcher, "submit"), (Launcher, "receive")],
     "waiting for stage and disk": [(Executor, "_wait")],
     "its end: scratch, checkpoint": [(Attempts, "finish")],
-    "looking at inputs and outputs": [(Attempts, "changed_input"), (Attempts, "output_fault")],
+    "looking at inputs and outputs": [(Attempts, "changed_input"), (Publisher, "fault_of")],
     "waiting for the disk": [(files, "sync_file"), (files, "sync_descriptor"), (Publisher, "sync")],
     "digest, rename, marker": [(Publisher, "commit"), (Publisher, "put_in_place")],
     "the loop": [(Executor, "execute")],

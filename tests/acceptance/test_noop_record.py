@@ -83,9 +83,10 @@ def in_place(path, content):
 
     def edit(bench):
         target = bench.root / path
-        before = target.stat()
-        target.write_bytes(content)
-        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if target.exists():  # an edit before may have removed it
+            before = target.stat()
+            target.write_bytes(content)
+            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     return edit
 
