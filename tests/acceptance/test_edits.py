@@ -18,6 +18,22 @@ def test_a_module_edited_within_the_same_second_to_the_same_size_is_what_runs(be
         assert bench.read("a.txt") == text.encode()
 
 
+def test_another_version_of_an_installed_package_runs_the_stages_that_import_it(bench):
+    bench.write("lib/site-packages/dep.py", "")
+    bench.write("lib/site-packages/dep-1.0.dist-info/METADATA", "")
+    bench.write("p.py", "import os, dep\nopen(os.environ['PIPELINE_OUTPUT_OUT'], 'w').close()\n")
+    bench.define(
+        {"name": "a", "processor": "p.py", "outputs": {"out": "a.txt"}, "env": {"PYTHONPATH": "lib/site-packages"}},
+        shell("b", "touch $PIPELINE_OUTPUT_OUT"),
+    )
+    bench.succeed()
+    (bench.root / "lib/site-packages/dep-1.0.dist-info").rename(bench.root / "lib/site-packages/dep-2.0.dist-info")
+    reasons = bench.succeed("explain", "a").stdout
+    assert "dep 1.0" in reasons and "dep 2.0" in reasons
+    bench.succeed()
+    assert sorted(record["data"]["stage"] for record in bench.records("stage.commit")) == ["a", "a", "b"]
+
+
 def test_a_checkpoint_of_other_inputs_goes_when_its_stage_is_up_to_date_again(bench):
     script = (
         'f=$PIPELINE_OUTPUT_OUT; cat "$PIPELINE_INPUT_IN" > $f; grep -q wrong $f || exit 0; '

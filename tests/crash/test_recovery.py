@@ -107,3 +107,17 @@ def test_a_log_that_is_damaged_in_its_middle_is_refused_and_left_as_it_is(bench)
     bench.succeed()
     assert [record["data"] for record in bench.records("recovered")] == [{"tornBytes": 6}]
     assert len(bench.read("made").split()) == 1
+
+
+def test_a_log_from_which_middle_records_were_removed_is_refused_and_left_as_it_is(bench):
+    committed(bench, TWO, WRITE_TWO)
+    (log,) = (path for path in (bench.root / "state").glob("audit_*") if "ledger" not in path.name)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([lines[0], *lines[3:]]))
+    before = log.read_bytes()
+    bench.write("go", "")
+    done = bench.run()
+    assert done.returncode == 74
+    assert f"error: {log}:2: the record does not follow the one before it\nhint: restore it" in done.stderr
+    assert log.read_bytes() == before
+    assert not bench.exists("out/last.txt")

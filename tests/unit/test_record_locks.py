@@ -209,6 +209,21 @@ def test_who_waits_is_told_once_and_gets_it(path, start):
     assert not is_held(path)
 
 
+def test_waiting_goes_on_for_as_long_as_it_takes(path, start):
+    holder = start(HOLD)
+    slices = []
+
+    def check():
+        slices.append(1)
+        if len(slices) == 3:
+            holder.kill()
+
+    lock = lock_at(path)
+    lock.take(60, lambda holder: None, check)
+    assert len(slices) >= 3
+    lock.release()
+
+
 def test_waiting_can_be_ended(path, start):
     start(HOLD)
 
