@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import discard
-from runner.api.options import Options
-from runner.api.running import run
-from runner.api.surroundings import warmth
+from runner.engine.environment import fork_environment
+from runner.engine.run import run
+from runner.engine.session import Options
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.record.spelling import KEY_VARIABLE
@@ -194,7 +194,7 @@ class _Plugin:
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        self.spec, warm = spec, warmth(spec)
+        self.spec, warm = spec, fork_environment(spec)
         launcher = self._launchers.lend(warm) if self._launchers else start_guarded(StageLauncher, warm)
         launcher.alter, launcher.ended = self._around, self._around.ended
         return launcher

@@ -28,7 +28,7 @@ from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED
 from runner import results
-from runner.api.programs import program_faults
+from runner.engine.preflight import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
 from runner.paths import StatePaths
@@ -174,7 +174,7 @@ class SharedRun:
             spec = self.laid
             self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
         except OffpipeError as error:
-            programs = program_faults(self.spec, [stage], os.environ.get("PATH", ""))
+            programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         before = self._before(stage)
         report = self._run_in_sandbox(stage.name, force=stage.name in self._forced)

@@ -275,7 +275,7 @@ def _recorded(record: Record, arguments: Arguments, began: float) -> tuple[str, 
 
 
 def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
-    """Return the payload of record 0 as canonical JSON; `api.journal` does the same for a run that was planned."""
+    """Return the payload of record 0 as canonical JSON; `engine.journal` does the same for a run that was planned."""
     from pwd import getpwuid
 
     uid, system = os.getuid(), os.uname()

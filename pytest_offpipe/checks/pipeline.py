@@ -10,9 +10,9 @@ from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
-from runner.api import Options, plan
-from runner.api.verifying import verify
 from runner.display.plan_text import reasons_line
+from runner.engine import Options, plan
+from runner.engine.verify import verify
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
 from runner.plan.planner import Run

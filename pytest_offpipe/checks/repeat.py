@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.checks.trial import Call
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.sandbox import Sandbox
-    from runner.api import Options
+    from runner.engine import Options
     from runner.sandbox.launch import Launch
 
 HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"

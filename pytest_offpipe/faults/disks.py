@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import RunReport
     from pytest_offpipe.runs import Around
     from pytest_offpipe.sandbox import Sandbox
-    from runner.api import Options
+    from runner.engine import Options
     from runner.sandbox.launch import Launch
     from runner.spec.model import Stage
 

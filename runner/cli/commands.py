@@ -1,4 +1,4 @@
-"""The verbs: a function each, of the same name, which calls the api, prints the answer and returns the exit code."""
+"""The verbs: a function each, of the same name, which calls the engine, prints the answer and returns the exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from runner import api
+from runner import engine
 from runner.display.summary import json_text
 from runner.display.text import counted, fault_text, near_path, printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
@@ -18,9 +18,9 @@ from runner.record.spelling import KEY_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.api import Options
     from runner.arguments import Arguments
     from runner.display.streams import Stream
+    from runner.engine import Options
 
 _CHUNK = 1 << 16
 
@@ -37,7 +37,7 @@ def run(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     live = not arguments.quiet and not arguments.json and live_is_possible(stderr)
     reporter = Reporter(stderr, _log_command(arguments), quiet=arguments.quiet, verbose=arguments.verbose, live=live)
     try:
-        result = api.run(arguments.spec, _options(arguments), reporter)
+        result = engine.run(arguments.spec, _options(arguments), reporter)
     finally:
         reporter.close()
     if arguments.json:
@@ -51,7 +51,7 @@ def plan(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     """Print the plan, and then what is wrong with inputs."""
     from runner.display.plan_text import plan_json, plan_lines
 
-    planned = api.plan(arguments.spec, _options(arguments), _warner(arguments, stderr))
+    planned = engine.plan(arguments.spec, _options(arguments), _warner(arguments, stderr))
     if arguments.json:
         stdout.write(json_text(plan_json(planned)))
     elif not arguments.quiet:
@@ -63,7 +63,7 @@ def status(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     """Print what is pending and what earlier runs left."""
     from runner.cli.render import status_json, status_lines
 
-    found = api.status(arguments.spec, _options(arguments), _warner(arguments, stderr))
+    found = engine.status(arguments.spec, _options(arguments), _warner(arguments, stderr))
     stdout.write(json_text(status_json(found)) if arguments.json else "".join(status_lines(found)))
     if not arguments.json:
         _print_faults(found.planned.plan.faults, stderr)
@@ -74,14 +74,14 @@ def explain(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     """Print everything about one stage."""
     from runner.display.plan_text import explain_lines
 
-    explained = api.explain(arguments.spec, _options(arguments), arguments.stages[0], _warner(arguments, stderr))
+    explained = engine.explain(arguments.spec, _options(arguments), arguments.stages[0], _warner(arguments, stderr))
     stdout.write("".join(explain_lines(explained)))
     return _print_faults(explained.planned.plan.faults, stderr)
 
 
 def validate(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
-    """Print that the spec is valid; the api raises if it is not."""
-    planned = api.validate(arguments.spec, _options(arguments), _warner(arguments, stderr))
+    """Print that the spec is valid; the engine raises if it is not."""
+    planned = engine.validate(arguments.spec, _options(arguments), _warner(arguments, stderr))
     stdout.write(f"{printable(arguments.spec)}: valid, {counted(len(planned.stages), 'stage')}\n")
     return EXIT_OK
 
@@ -103,10 +103,10 @@ def log(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     if not arguments.stages:
         if arguments.attempt is not None:
             raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
-        events = api.read_events(arguments.spec, options, arguments.run)
+        events = engine.read_events(arguments.spec, options, arguments.run)
         stdout.write("".join(f"{printable(event)}\n" for event in events))
         return EXIT_OK
-    path = api.find_log(arguments.spec, options, arguments.stages[0], arguments.run, arguments.attempt)
+    path = engine.find_log(arguments.spec, options, arguments.stages[0], arguments.run, arguments.attempt)
     escape = stdout.isatty()
     with open(open_regular(path), "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -122,8 +122,8 @@ def log(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
 
 def verify(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     """Print what is damaged and incomplete, then a summary with the head."""
-    from runner.api.verifying import verify as check
     from runner.cli.render import verified_json, verified_lines
+    from runner.engine.verify import verify as check
 
     _warn_of_key(stderr)
     found = check(
@@ -136,7 +136,7 @@ def verify(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
 
 def clean(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Remove what the stages made, and list it."""
-    removed = api.clean(arguments.spec, _options(arguments), dry_run=arguments.dry_run, state=arguments.state)
+    removed = engine.clean(arguments.spec, _options(arguments), dry_run=arguments.dry_run, state=arguments.state)
     verb = "would remove" if arguments.dry_run else "removed"
     stdout.write("".join(f"{verb} {printable(path)}\n" for path in removed) or "nothing to remove\n")
     return EXIT_OK
@@ -145,8 +145,9 @@ def clean(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:  # noqa:
 def doctor(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:  # noqa: ARG001 - the signature of the others
     """Print which levels of the offline guard work on this machine, and why the others do not."""
     from runner.display.offline import doctor_json, doctor_lines
+    from runner.sandbox.guard import survey
 
-    found = api.doctor()
+    found = survey()
     refuses = sys.platform == "linux"
     stdout.write(json_text(doctor_json(found)) if arguments.json else "".join(doctor_lines(found, refuses=refuses)))
     return EXIT_OFFLINE if refuses and not any(isinstance(level, dict) for level in found.values()) else EXIT_OK
@@ -204,8 +205,8 @@ def _param_value(name: str, text: str) -> object:
 
 
 def _options(arguments: Arguments) -> Options:
-    """Return the arguments as the api takes them."""
-    return api.Options(
+    """Return the arguments as the engine takes them."""
+    return engine.Options(
         stages=arguments.stages if arguments.verb in {"run", "plan"} else (),
         jobs=arguments.jobs,
         keep_going=arguments.keep_going,

@@ -16,9 +16,9 @@ from runner.results import network_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runner.api.history import Part, Refused
-    from runner.api.reading import Incomplete, Status
-    from runner.api.verifying import Verified
+    from runner.engine.history import Part, Refused
+    from runner.engine.query import Incomplete, Status
+    from runner.engine.verify import Verified
     from runner.plan.planner import Decision
     from runner.spec.graph import Graph
 

@@ -13,7 +13,7 @@ from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.api.reading import Explained, Planned
+    from runner.engine.query import Explained, Planned
     from runner.plan.planner import Decision
     from runner.record.markers import Marker
 

@@ -28,7 +28,7 @@ _TAG_DIGITS = frozenset("0123456789abcdef")
 
 
 class RunOpened(NamedTuple):
-    """A run begins or goes on: what readers need of it. The journal writes more (`api.journal`)."""
+    """A run begins or goes on: what readers need of it. The journal writes more (`engine.journal`)."""
 
     stages: Sequence[str] | None  # asked for by name
     ledger_head: str

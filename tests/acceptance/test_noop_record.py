@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
 
-from runner import api
 from runner import arguments as glance
+from runner import engine as api
 from runner.cli.parser import VERBS
 from runner.errors import OffpipeError, StateError
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now

@@ -14,8 +14,8 @@ from runner.record.recovery import recover
 
 SAVES = """
 import sys
-from runner.api import Options
-from runner.api.session import Session
+from runner.engine import Options
+from runner.engine.session import Session
 session = Session(sys.argv[1], Options(workspace=sys.argv[2]))
 session.plan()
 session.cache.dump = lambda sections: b'{"v": 1, "files": {%b}}' % b", ".join(

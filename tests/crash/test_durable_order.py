@@ -76,9 +76,14 @@ PLANTED = {
         RENAMES + "        position = self._log.append(",
         "stage.commit is",
     ),
-    "directories and markers are not synced": ("api/running.py", "        publisher.sync()\n", "", "durably in place"),
+    "directories and markers are not synced": (
+        "engine/run.py",
+        "            attempts.publisher.sync()\n",
+        "",
+        "durably in place",
+    ),
     "the directories above are not synced": ("paths.py", "while found[-1] != top", "while False", "durably in place"),
-    "metrics are not synced": ("api/journal.py", "(stages), sync=self.durable", "(stages), sync=False", "metrics"),
+    "metrics are not synced": ("engine/journal.py", "(stages), sync=self.durable", "(stages), sync=False", "metrics"),
     "the log is not synced before the ledger": (
         "record/audit.py",
         "        if sync:\n",

@@ -10,7 +10,7 @@ from spec_project import SpecProject
 
 from pytest_offpipe.runs import Around, circumstances, run_sandbox
 from pytest_offpipe.sandbox import Source, lay_out
-from runner.api import Options
+from runner.engine import Options
 from runner.spec.load import load_spec
 from runner.spec.model import effective_spec
 

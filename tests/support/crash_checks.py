@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.api import Options, plan
-from runner.api.verifying import verify
 from runner.canonical import canonical
+from runner.engine import Options, plan
+from runner.engine.verify import verify
 from runner.errors import OffpipeError
 from runner.paths import is_partial
 from runner.plan.planner import Skip

@@ -52,10 +52,10 @@ class ForkedRuns:
 
 def serve() -> None:
     import runner.cli.main as cli
-    from runner.api import preload, running  # noqa: F401 - what a run imports is there before the first fork
     from runner.cli import commands  # noqa: F401
+    from runner.engine.environment import preload  # what a run imports is there before the first fork
 
-    preload.preload(SimpleNamespace(stages=()), durable=True, recovers=True)
+    preload(SimpleNamespace(stages=()), durable=True)
     log = os.memfd_create("log")
     for line in sys.stdin:
         words, dies_at, after = json.loads(line)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_bench import PipelineBench
 
-from runner.api.options import Options
-from runner.api.session import Session
+from runner.engine.session import Options, Session
 from runner.plan.fingerprint import KEY_VERSION
 from runner.record.markers import Marker, OutputIdentity, write_marker
 

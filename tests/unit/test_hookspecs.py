@@ -8,8 +8,8 @@ import pytest
 from pipeline_bench import PipelineBench, shell, wait_for
 
 from pytest_offpipe.runs import StageLauncher, start_guarded
-from runner.api import Options, run
-from runner.api.surroundings import warmth
+from runner.engine import Options, run
+from runner.engine.environment import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
 from runner.results import FAILED
@@ -51,7 +51,7 @@ class Hears:
 
     @hookimpl
     def offpipe_make_launcher(self, spec):
-        launcher = start_guarded(Overtaken, warmth(spec))
+        launcher = start_guarded(Overtaken, fork_environment(spec))
         launcher.alter, launcher.further = lambda launch: launch, self.further
         return launcher
 

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 import runner
 from runner import results
 from runner.canonical import canonical
-from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.levels import NONE
-from runner.noop import LONGEST_SPEC, record_path
+from runner.noop import record_path
 from runner.paths import upward
 from runner.record import files
-from runner.record.again import sync_again, write_again
-from runner.record.audit import AuditLog, Position, last_record, position_of
-from runner.record.events import CLOSED, NOOP, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
+from runner.record.again import write_again
+from runner.record.audit import AuditLog, Position
+from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
 from runner.record.ledger import Ledger
-from runner.record.noop import take_back, write_log
 from runner.record.seal import PLAIN
 from runner.record.spelling import END, START, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
@@ -28,13 +26,11 @@ from runner.record.state import read_metrics, write_metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.api.options import Options
-    from runner.api.session import Session
+    from runner.engine.session import Options, Session
     from runner.paths import StatePaths
     from runner.record.ledger import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
-    from runner.spec.model import Spec
 
 _DONE = (results.SUCCEEDED, results.SKIPPED)
 
@@ -58,11 +54,11 @@ class Journal:
         self.earlier = mine.attempts
         self.tags = mine.tags
         self.resumed = log.last.seq >= 0
-        self.durable = options.durability == "full"
+        self.durable = options.is_durable
         self._spec = session.spec
         self._selected = mine.selected_with(options.stages)
         self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
-        self._layers: dict[str, str] = {}
+        self.layers: dict[str, str] = {}
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
 
     @classmethod
@@ -79,17 +75,17 @@ class Journal:
         seal = session.seal if mine.last is None else session.seal.of(mine.key_id)
         if seal is None:
             session.seal.refuse_other(mine.key_id, paths.audit(run_id))
-        if mine.last is not None and options.durability == "full":
+        if mine.last is not None and options.is_durable:
             write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
         journal = cls(session, options, run_id, log, mine)
         before = journal._before.get("isolation")
-        journal._layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
-        opening = _opening(session, options, layers, log.seal)
+        journal.layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
+        record = opening(session, options, layers, log.seal)
         torn = Recovered(mine.torn_bytes)
         if mine.torn_bytes and journal.resumed:
             log.append(RECOVERED, torn)
-        position = log.append(RESUMED if journal.resumed else START, opening, sync=journal.durable)
+        position = log.append(RESUMED if journal.resumed else START, record, sync=journal.durable)
         if journal.durable:  # a log of which the directory knows nothing is none, and nor is a ledger
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
@@ -107,7 +103,7 @@ class Journal:
             failed = self._before.get("status") == results.FAILED
             status = results.FAILED if failed else results.INTERRUPTED
         metrics = {
-            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self._layers,
+            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
         }  # fmt: skip
         sha256 = write_metrics(
@@ -161,76 +157,14 @@ class Journal:
             )
         return merged
 
-    @staticmethod
-    def is_unfinished(session: Session, run_id: str | None) -> bool:
-        """Whether a run of this id has begun its log and not sealed it: it is going on, or died."""
-        if run_id is None or not os.path.exists(session.spec.paths.audit(run_id)):
-            return False
-        return not Journal.is_closed(session, run_id)
 
-    @staticmethod
-    def is_closed(session: Session, run_id: str) -> bool:
-        """Whether a run of this id has succeeded."""
-        record = last_record(session.spec.paths.audit(run_id), session.seal)
-        return record is not None and record["ev"] == END
-
-
-def close_ended(session: Session, *, durable: bool) -> None:
-    """Tell the ledger of runs that sealed their log and were killed before they could: their work is all done."""
-    paths = session.spec.paths
-    for run in session.head.open_runs:
-        record = last_record(paths.audit(run), session.seal)
-        if record is not None and record["ev"] == END:
-            if durable:
-                sync_again(paths.audit(run))  # the run may have been killed before it could
-            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-            ledger.append(CLOSED, run, position_of(record), sync=durable)
-    session.head = session.read_head()
-
-
-def record_noop(session: Session, options: Options, stages: int, seconds: float) -> tuple[str, str]:
-    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
-
-    Writes nothing for an id that was asked for and has a log: that run has ended, or another process is at it.
-    """
-    paths, durable = session.spec.paths, options.durability == "full"
-    files.make_directories(paths.state_dir)
-    opening = canonical(_opening(session, options, {"level": NONE}, session.seal, longest_spec=LONGEST_SPEC))
-    name, hashed = canonical(session.spec.name), session.seal.hash
-    run_id = options.run_id or new_run_id(paths)
-    try:
-        digest = write_log(paths, run_id, opening, name, stages, seconds, hashed, durable=durable)
-    except StateError as error:
-        if not isinstance(error.__cause__, FileExistsError):
-            raise
-        if options.run_id:
-            return run_id, session.head.position.hash
-        return record_noop(session, options, stages, seconds)  # another process drew the same id
-    ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-    try:
-        return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
-    except BaseException:
-        take_back(paths, run_id)  # which the ledger does not name
-        raise
-
-
-def _spec_part(spec: Spec, longest: int) -> dict[str, object]:
-    """Return what record 0 says of the spec: the effective one, if it is not too long, and its digest.
-
-    It is kept as canonical text, because it may hold floats and a record may not.
-    """
-    text = spec.canonical
-    encoded = text.encode("utf-8", "backslashreplace")
-    part: dict[str, object] = {"pipeline": spec.name, "specSha256": sha256_of(encoded)}
-    return part if len(encoded) > longest else {**part, "spec": text}
-
-
-def _opening(
+def opening(
     session: Session, options: Options, layers: dict[str, str], seal: Seal, *, longest_spec: int = sys.maxsize
 ) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, with which versions.
 
-    `runner.noop` makes the same for a run that needs no plan.
+    The effective spec is in it if it is not too long: as canonical text, because it may hold floats and a record may
+    not. `runner.noop` makes the same for a run that needs no plan.
     """
     from pwd import getpwuid
 
@@ -238,9 +172,13 @@ def _opening(
         user = getpwuid(os.getuid()).pw_name
     except KeyError:
         user = ""
+    spec = session.spec.canonical
+    encoded = spec.encode("utf-8", "backslashreplace")
     position: Position = session.head.position
     return {
-        **_spec_part(session.spec, longest_spec),
+        "pipeline": session.spec.name,
+        "specSha256": sha256_of(encoded),
+        **({"spec": spec} if len(encoded) <= longest_spec else {}),
         "stages": list(options.stages),
         "isolation": dict(layers),
         "keyId": seal.id,

@@ -1,4 +1,4 @@
-"""One look at a pipeline: its spec, graph and caches, loaded once for whatever verb needs them."""
+"""One look at a pipeline: its options, spec, graph and caches, loaded once for whatever verb needs them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
+from runner.levels import STRICT
 from runner.noop import conditions_now, is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
 from runner.plan.code.cache import ParseCache
@@ -24,26 +25,52 @@ from runner.record.state import read_metrics
 from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
-from runner.spec.remarks import remarks
-from runner.spec.words import did_you_mean
+from runner.values import Value, made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
 
-    from runner.api.options import Options
     from runner.paths import StatePaths
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
     from runner.record.unusable import Note
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Spec
 
 PARSED = "imports"  # the section of the cache file for what was parsed
 
 
-def untold(fault: Fault) -> None:
-    """Tell nobody of what stops nothing."""
+class Options(Value):
+    """The options of `run`; the other verbs heed those that mean something to them.
+
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
+    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `offline` is `strict` or
+    `best-effort`: whether less than the guard's level `filter` ends the run. `final`: the process ends with it.
+    """
+
+    stages: tuple[str, ...] = ()
+    jobs: int | None = None
+    keep_going: bool = False
+    force: bool = False
+    workspace: str | None = None
+    run_id: str | None = None
+    params: Mapping[str, Mapping[str, object]] = made(default_factory=dict)
+    wait: float = 0.0
+    durability: str = "full"
+    paranoid: bool = False
+    offline: str = STRICT
+    argv: tuple[str, ...] = ()
+    final: bool = False
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what a run writes is made durable as it goes."""
+        return self.durability == "full"
+
+
+def unwarned(fault: Fault) -> None:
+    """Ignore what stops nothing."""
 
 
 class Session:
@@ -54,13 +81,12 @@ class Session:
     but they need none.
 
     `warn` hears once of each thing that stops nothing: a state file that cannot be used, and so counts as missing, a
-    module that a stage imports and that is found nowhere, what the spec probably does not mean (`remark`).
+    module that a stage imports and that is found nowhere, what the spec probably does not mean (see `remarks`).
     """
 
     def __init__(
-        self, spec_path: str, options: Options, tick: Callable[[int], None] | None = None, *, writes: bool = False,
-        warn: Callable[[Fault], None] = untold,
-    ) -> None:  # fmt: skip
+        self, spec_path: str, options: Options, *, writes: bool = False, warn: Callable[[Fault], None] = unwarned
+    ) -> None:
         self.began = time.time_ns()  # before anything was looked at
         self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
         self.graph = build_graph(self.spec)
@@ -70,16 +96,17 @@ class Session:
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
         self.damage: dict[str, str] = {}
-        self._warn = warn
-        self._told: set[Fault] = set()
+        self._on_warning = warn
+        self._warned: set[Fault] = set()
         self._record = record_path(spec_path, options.workspace)
         if writes and not is_plain():
             record = read_usable(self._record, MOST_CACHE, self._note)
             if record is not None and is_damaged(record, conditions_now(spec_path, options.workspace)):
                 self._note(self._record, DAMAGED)
-        self.cache = _load_cache(self.spec.paths, tick, self._note, trust=not options.paranoid)
+        self.on_hashed: Callable[[str, int, int], None] | None = None  # called with a path, its size, and how much more
+        self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
         self._declared = declared_paths(self.spec)
-        self._bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
+        self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
         self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
@@ -98,7 +125,7 @@ class Session:
     @property
     def has_warned(self) -> bool:
         """Whether there was something to warn of."""
-        return bool(self.damage or self._told)
+        return bool(self.damage or self._warned)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
@@ -112,42 +139,37 @@ class Session:
             self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]
 
+    def _hashed(self, size: int) -> None:
+        if self.on_hashed:
+            self.on_hashed(*self.cache.reading, size)
+
     def _note(self, path: str, what: str) -> None:
         if path not in self.damage:
             self.damage[path] = what
-            self._warn(Fault(path, f"{what}, and counts as missing"))
+            self._on_warning(Fault(path, f"{what}, and counts as missing"))
 
     def _absence(self, stage: str) -> str:
         """Return why there is no marker of a stage that could be used."""
         what = self.damage.get(self.spec.paths.marker(stage))
         return f"the marker {what}" if what else NO_RUN
 
-    def _warn_once(self, fault: Fault) -> None:
-        if fault not in self._told:
-            self._told.add(fault)
-            self._warn(fault)
-
-    def remark(self) -> None:
-        """Warn of what the spec says that is likely to mean something else, and of files that may be somebody's."""
-        from runner.api import strays
-
-        for fault in (*remarks(self.spec, self.stages), *self._useless_allowances(), *strays.warnings(self)):
-            self._warn_once(fault)
-
-    def _useless_allowances(self) -> Iterator[Fault]:
-        for index, name in enumerate(self.spec.allow_imports):
-            if not self._bans.is_of_use(name):
-                what = f'nothing bans "{name}"'
-                hint = did_you_mean(name, self._bans.names)
-                yield Fault(f"{self.spec.shown}#/offline/allowImports/{index}", what, hint)
+    def warn(self, fault: Fault) -> None:
+        """Warn of what stops nothing, once."""
+        if fault not in self._warned:
+            self._warned.add(fault)
+            self._on_warning(fault)
 
     def heal(self) -> None:
-        """Remove what counts as missing, so that the next run has nothing to tell; the pipeline lock is held."""
+        """Remove what counts as missing, so that the next run has nothing to warn of; the pipeline lock is held."""
         still: dict[str, str] = {}
+        paths, note = self.spec.paths, still.__setitem__
         if self.damage:
-            _look(self.spec.paths, self.stages, still.__setitem__)
+            _load_cache(paths, None, note)
+            for stage in self.stages:
+                read_marker(paths, stage.name, note)
+                read_progress(paths.progress(stage.name), note)
         for run in self.head.open_runs:
-            read_metrics(self.spec.paths, run, still.__setitem__)
+            read_metrics(paths, run, note)
         for path, what in still.items():
             self._note(path, what)
             files.discard(path)
@@ -165,9 +187,9 @@ class Session:
         selected = {stage.name for stage in self.stages}
         for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
-                found = read_progress(path, self._note if stage.name in selected else unheard, left=True)
-                if found is not None:
-                    self.checkpoints[stage.name] = found
+                note = self._note if stage.name in selected else unheard
+                if progress := read_progress(path, note, left=True):
+                    self.checkpoints[stage.name] = progress
         self.examiner = self.new_examiner()
         try:
             return self.planner.plan(self.stages, self.examiner, self.published)
@@ -176,7 +198,7 @@ class Session:
 
     def new_examiner(self) -> Examiner:
         """Return an examiner that tells how everything is now."""
-        code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self._bans, self._warn_once)
+        code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
         return Examiner(self.graph, self.cache, code, self.published)
 
     def save_cache(self) -> None:
@@ -202,14 +224,6 @@ def _load_cache(
     if cache.damaged:
         note(paths.digest_cache, DAMAGED)
     return cache
-
-
-def _look(paths: StatePaths, stages: tuple[Stage, ...], note: Note) -> None:
-    """Read everything that a run can do without."""
-    _load_cache(paths, None, note)
-    for stage in stages:
-        read_marker(paths, stage.name, note)
-        read_progress(paths.progress(stage.name), note)
 
 
 def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:

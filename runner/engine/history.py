@@ -1,15 +1,19 @@
-"""What earlier runs have told in their audit logs: events, how stages failed, which networks were asked for."""
+"""What earlier runs have written into their logs: events, how stages failed, which networks were refused."""
 
 from __future__ import annotations
 
 import os
+from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import results
-from runner.api.session import Session
+from runner.engine.session import Session
 from runner.errors import Fault, StateError, UsageError
-from runner.record.audit import last_record, read_records
+from runner.record.audit import last_record, read_records, tail
 from runner.record.events import (
+    CLOSED,
+    ENDINGS,
+    NOOP,
     AttemptFinished,
     AttemptStarted,
     NetworkAsked,
@@ -20,16 +24,18 @@ from runner.record.events import (
     decode,
 )
 from runner.results import NetworkCalls, network_text
+from runner.spec.graph import select
 from runner.values import Record, made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.api.options import Options
+    from runner.engine.session import Options
     from runner.record.audit import Record as AuditRecord
     from runner.record.events import Event
 
-_RUNS_LOOKED_AT = 8  # of those that are open, the newest; each of them is read whole
+_RUNS_READ = 8  # of those that are open, the newest; each of them is read whole
+_LEDGER_READ = 1 << 24  # bytes of its end, for the last success: more than 30,000 runs without one
 _FAILED = "failed with "
 
 
@@ -96,7 +102,7 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     A stage that was complete since has not; what makes it pending came later.
     """
     found: dict[str, Failure] = {}
-    for run in session.head.open_runs[-_RUNS_LOOKED_AT:]:
+    for run in session.head.open_runs[-_RUNS_READ:]:
         for record, event in events_of(_records(session, run)):
             if isinstance(event, StageCommit):
                 found.pop(event.stage, None)
@@ -104,6 +110,49 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
                 found[event.stage] = Failure(run, record["ts"], _plainly(event))
     pending = set(stages)
     return {stage: one for stage, one in found.items() if stage in pending and not _was_complete(session, stage, one)}
+
+
+def has_stopped(session: Session, run: str) -> bool:
+    """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
+    record = last_record(session.spec.paths.audit(run), session.seal)
+    return record is not None and record["ev"] in ENDINGS
+
+
+def last_success(ledger: str) -> tuple[str, str] | None:
+    """Return the last run that succeeded and when it ended.
+
+    Looked for from the ledger's end on, and its hashes are left alone, so that it takes no longer the more runs came
+    before; a record that is damaged is passed over.
+    """
+    for line in tail(ledger, _LEDGER_READ):
+        if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
+            try:
+                record = loads(line)
+                return str(record["run"]), str(record["ts"])
+            except (ValueError, KeyError, TypeError):
+                continue
+    return None
+
+
+def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
+    """Return the path of the log of a stage's attempt in `run`; default: the last attempt, of the last run that has it.
+
+    UsageError for a stage that is not there, that was not started, or that has no such attempt on record.
+    """
+    session = Session(spec_path, options)
+    paths = session.spec.paths
+    marker = session.marker(stage)
+    runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
+    for one in runs:
+        number = 0
+        for _, event in events_of(read_records(paths.audit(one), session.seal)):
+            if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
+                number = event.attempt
+        if number:
+            return paths.log(one, stage, number)
+    select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
+    what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
+    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
 
 
 def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.api.session import read_seal, refuse_other_pipeline
+from runner.engine.session import read_seal, refuse_other_pipeline
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
@@ -18,7 +18,7 @@ from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
-    from runner.api.options import Options
+    from runner.engine.session import Options
     from runner.record.markers import OutputIdentity
     from runner.record.seal import Seal
     from runner.record.verify_state import Remark

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.api.history import Part, events_of, last_failures, last_part
-from runner.api.session import Session, untold
-from runner.api.strays import undeclared
-from runner.errors import Fault, InputError, OfflineError, SpecError, UsageError
+from runner.engine.history import Part, has_stopped, last_failures, last_part, last_success
+from runner.engine.preflight import program_faults
+from runner.engine.remarks import remark, undeclared
+from runner.engine.session import Session, unwarned
+from runner.errors import InputError, OfflineError, SpecError
 from runner.plan.planner import Run, Skip
-from runner.record.audit import last_record, read_records, tail
-from runner.record.events import CLOSED, ENDINGS, NOOP, AttemptStarted
+from runner.record.audit import last_record
 from runner.record.locks import is_current, read_holder
 from runner.record.others import is_held
 from runner.record.state import read_metrics
@@ -23,9 +21,9 @@ from runner.values import Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.api.history import Failure
-    from runner.api.options import Options
-    from runner.levels import RefusedError
+    from runner.engine.history import Failure
+    from runner.engine.session import Options
+    from runner.errors import Fault
     from runner.plan.planner import Decision, Plan
     from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
     Warn = Callable[[Fault], None]  # hears of state files that count as missing, and of what may be meant otherwise
-
-_LOOKED_AT = 1 << 24  # of the ledger's end, for the last success: more than 30,000 runs without one
 
 
 class Planned(NamedTuple):
@@ -104,17 +100,15 @@ class Explained(NamedTuple):
     planned: Planned
 
 
-def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
+def validate(spec_path: str, options: Options, warn: Warn = unwarned) -> Planned:
     """Load and plan, and raise for everything that would keep a run from starting, all at once."""
-    from runner.api.programs import program_faults
-    from runner.api.refusals import refuse_faults
-
     session = Session(spec_path, options, warn=warn)
-    session.remark()
-    programs = program_faults(session.spec, session.stages, os.environ.get("PATH", ""))
+    remark(session)
+    programs = program_faults(session.spec, session.stages)
     try:
         planned = _planned(session)
-        refuse_faults(planned.plan)
+        if planned.plan.faults:
+            raise InputError(*planned.plan.faults)
     except (OfflineError, InputError) as error:
         if programs:
             raise SpecError(*programs, *error.faults) from error
@@ -124,14 +118,14 @@ def validate(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
     return planned
 
 
-def plan(spec_path: str, options: Options, warn: Warn = untold) -> Planned:
+def plan(spec_path: str, options: Options, warn: Warn = unwarned) -> Planned:
     """Decide every selected stage; faults of inputs are in the plan, not raised."""
     session = Session(spec_path, options, warn=warn)
-    session.remark()
+    remark(session)
     return _planned(session)
 
 
-def explain(spec_path: str, options: Options, stage: str, warn: Warn = untold) -> Explained:
+def explain(spec_path: str, options: Options, stage: str, warn: Warn = unwarned) -> Explained:
     """Decide one stage and everything that it needs."""
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (stage,))
@@ -140,7 +134,7 @@ def explain(spec_path: str, options: Options, stage: str, warn: Warn = untold) -
     return Explained(found, planned.plan.decisions[stage], session.marker(stage), planned)
 
 
-def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
+def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
     """Tell what a run would find, who is running, and what earlier runs left undone."""
     session = Session(spec_path, options, warn=warn)
     paths = session.spec.paths
@@ -157,21 +151,14 @@ def status(spec_path: str, options: Options, warn: Warn = untold) -> Status:
         run,
         last["ev"] if last else None,
         last["ts"] if last else None,
-        _last_success(paths.ledger),
+        last_success(paths.ledger),
         session.head.open_runs,
         last_part(session, run) if run else Part(),
-        read_metrics(paths, run) if run and _has_stopped(session, run) else {},
+        read_metrics(paths, run) if run and has_stopped(session, run) else {},
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock, paths.state_dir) else None,
         tuple(incomplete),
         tuple(undeclared(session)),
     )
-
-
-def doctor() -> dict[str, dict[str, str] | RefusedError]:
-    """Try the offline guard's levels on this machine: the layers of each, or what could not be had."""
-    from runner.sandbox.guard import survey
-
-    return survey()
 
 
 def _planned(session: Session) -> Planned:
@@ -194,46 +181,3 @@ def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
             with suppress(InputError, OfflineError):  # something has gone since it was decided
                 found[stage.name] = examiner.examine(stage).key == progress.key
     return found
-
-
-def _has_stopped(session: Session, run: str) -> bool:
-    """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
-    record = last_record(session.spec.paths.audit(run), session.seal)
-    return record is not None and record["ev"] in ENDINGS
-
-
-def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
-    """Return the path of the log of a stage's attempt in `run`; default: the last attempt, of the last run that has it.
-
-    UsageError for a stage that is not there, that was not started, or that has no such attempt on record.
-    """
-    session = Session(spec_path, options)
-    paths = session.spec.paths
-    marker = session.marker(stage)
-    runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
-    for one in runs:
-        number = 0
-        for _, event in events_of(read_records(paths.audit(one), session.seal)):
-            if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
-                number = event.attempt
-        if number:
-            return paths.log(one, stage, number)
-    select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
-    what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
-    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
-
-
-def _last_success(ledger: str) -> tuple[str, str] | None:
-    """Return the last run that succeeded and when it ended.
-
-    Looked for from the ledger's end on, and its hashes are left alone, so that it takes no longer the more runs came
-    before; a record that is damaged is passed over.
-    """
-    for line in tail(ledger, _LOOKED_AT):
-        if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
-            try:
-                record = loads(line)
-                return str(record["run"]), str(record["ts"])
-            except (ValueError, KeyError, TypeError):
-                continue
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 def held_lock(
     spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
 ) -> Iterator[PipelineLock]:
-    """Hold the pipeline lock inside the block. Raises as `PipelineLock.take` and `await_launcher` do.
+    """Hold the pipeline lock inside the block, by whose end all that it started has ended.
 
-    Until the launcher of a dead holder is gone, it stays on record: were this process killed meanwhile, the next one
-    would wait for it.
+    Raises as `PipelineLock.take` and `await_launcher` do. Until the launcher of a dead holder is gone, it stays on
+    record: were this process killed meanwhile, the next one would wait for it.
     """
     path = spec.paths.pipeline_lock
     lock = PipelineLock(path, spec.paths.state_dir)
@@ -35,34 +36,33 @@ def held_lock(
         lock.take(wait, on_wait, check)
     except LockHeldError as error:
         fault = error.faults[0]
-        more = f", or see `{_status_command(spec)}`" if fault.where == path else ""  # else there is no more to be seen
-        raise LockHeldError(Fault(fault.where, fault.what, f"{fault.hint}{more}")) from error
+        if fault.where != path:  # another lock of this state directory: its holder is not on record here
+            raise
+        place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
+        status = shlex.join(["offpipe", "status", *place, spec.shown])
+        raise LockHeldError(Fault(path, fault.what, f"{fault.hint}, or see `{status}`")) from error
     try:
         lock.previous = read_holder(path)
         before = lock.previous if lock.is_of_here(lock.previous) else {}
         lock.write_holder(
-            {**holder(None), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
+            {**holder(), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
         )
         lock.await_launcher(is_alive, check)
-        yield lock
+        try:
+            yield lock
+        finally:
+            lock.forget_launcher()
     finally:
         lock.release()
 
 
-def _status_command(spec: Spec) -> str:
-    import shlex
-
-    place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
-    return shlex.join(["offpipe", "status", *place, spec.shown])
-
-
 def last_holder(paths: StatePaths) -> dict[str, object] | None:
-    """Return who held the lock last, None while somebody holds it: equal later on means that nobody did meanwhile."""
+    """Return who held the lock last, None while somebody holds it. Equal later on means that nobody held it between."""
     held = is_held(paths.pipeline_lock, paths.state_dir)
     return None if held else read_holder(paths.pipeline_lock)
 
 
-def holder(run_id: str | None, launcher: Launcher | None = None) -> dict[str, object]:
+def holder(run_id: str | None = None, launcher: Launcher | None = None) -> dict[str, object]:
     """Return what the pipeline lock says of its holder."""
     return {
         "pid": os.getpid(),

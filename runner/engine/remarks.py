@@ -1,4 +1,4 @@
-"""Files where outputs are, or were, that no stage makes any more, or that no run is known to have made."""
+"""What to warn of before a run: likely mistakes in the spec, and files that may be somebody's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 from runner.errors import Fault
 from runner.record.markers import read_marker
 from runner.spec.locations import parents
+from runner.spec.remarks import remarks
+from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.api.session import Session
-    from runner.record.markers import Marker
+    from runner.engine.session import Session
 
 _SHOWN = 3  # paths in a warning
+
+
+def remark(session: Session) -> None:
+    """Warn of what the spec says that is likely to mean something else, and of files that may be somebody's."""
+    warned = *remarks(session.spec, session.stages), *_useless_allowances(session), *_left_behind(session)
+    for fault in (*warned, *_replaced(session)):
+        session.warn(fault)
 
 
 def undeclared(session: Session) -> list[str]:
@@ -24,24 +32,36 @@ def undeclared(session: Session) -> list[str]:
     return sorted(path for path in _made(session) if path not in declared and _is_there(session, path))
 
 
-def warnings(session: Session) -> Iterator[Fault]:
-    """Yield what a run would leave where a glob still finds it, and what it would replace: both may be somebody's."""
-    made, declared = _Places(_made(session)), _Places(session.graph.producers)
+def _useless_allowances(session: Session) -> Iterator[Fault]:
+    for index, name in enumerate(session.spec.allow_imports):
+        if not session.bans.is_of_use(name):
+            hint = did_you_mean(name, session.bans.names)
+            yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
+
+
+def _left_behind(session: Session) -> Iterator[Fault]:
+    """Yield what a run would leave where a glob still finds it."""
+    declared = _Places(session.graph.producers)
     for stage in session.stages:
-        for path in _outputs_of(session.marker(stage.name)):
+        for path in _outputs(session, stage.name):
             if path not in declared and _is_there(session, path):
                 what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
                 hint = "remove it unless it is needed: a glob that matches it still finds it"
                 yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
-    found = [
+
+
+def _replaced(session: Session) -> Iterator[Fault]:
+    """Yield what a run would replace although no stage is known to have made it."""
+    made = _Places(_made(session))
+    paths = [
         path
         for stage in session.stages
-        if session.spec.paths.marker(stage.name) not in session.damage  # which is told, and a run has made it
+        if session.spec.paths.marker(stage.name) not in session.damage  # which is warned of, and a run has made it
         for path in stage.outputs.values()
         if path not in made and _is_there(session, path)
     ]
-    if found:
-        shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+    if paths:
+        shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
         what = f"a run replaces what is there already, and is not known to be what a stage has made: {shown}"
         yield Fault(session.spec.shown, what, "move it away if it is needed")
 
@@ -60,21 +80,21 @@ class _Places:
 
 def _made(session: Session) -> set[str]:
     """Return the outputs of all markers, those of stages that are declared no more too."""
-    paths = session.spec.paths
     try:
-        names = [name for name in os.listdir(paths.state_dir) if name.startswith("stage_") and name.endswith(".json")]
+        names = os.listdir(session.spec.paths.state_dir)
     except OSError:
         return set()
-    declared = {stage.name for stage in session.spec.stages}
-    found: set[str] = set()
-    for name in names:
-        stage = name[len("stage_") : -len(".json")]
-        found.update(_outputs_of(session.marker(stage) if stage in declared else read_marker(paths, stage)))
-    return found
+    stages = [
+        name[len("stage_") : -len(".json")] for name in names if name.startswith("stage_") and name.endswith(".json")
+    ]
+    return {path for stage in stages for path in _outputs(session, stage)}
 
 
-def _outputs_of(marker: Marker | None) -> list[str]:
-    return [one.path for one in marker.outputs.values()] if marker else []
+def _outputs(session: Session, stage: str) -> list[str]:
+    """Return the outputs in a stage's marker."""
+    is_declared = stage in session.graph.upstream
+    marker = session.marker(stage) if is_declared else read_marker(session.spec.paths, stage)
+    return [output.path for output in marker.outputs.values()] if marker else []
 
 
 def _is_there(session: Session, path: str) -> bool:

@@ -7,8 +7,8 @@ import os
 import pytest
 from pipeline_bench import PipelineBench, shell
 
-from runner.api.options import Options
-from runner.api.reading import status
+from runner.engine.query import status
+from runner.engine.session import Options
 from runner.record.audit import Position
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger

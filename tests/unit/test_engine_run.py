@@ -7,7 +7,7 @@ import re
 import pytest
 from pipeline_bench import PipelineBench, shell
 
-from runner.api.running import outcome
+from runner.engine.run import outcome
 from runner.record.audit import last_record
 from runner.record.ledger import read_head
 from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, StageResult

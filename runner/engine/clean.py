@@ -6,14 +6,15 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from runner.api.session import Session
+from runner.engine.lock import held_lock
+from runner.engine.session import Session
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.api.options import Options
+    from runner.engine.session import Options
 
 
 _OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
@@ -27,24 +28,22 @@ def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> li
     """
     session = Session(spec_path, options)
     if dry_run:
-        found = _found(session, state=state)
+        paths = _removable(session, state=state)
     else:
-        from runner.api.locking import held_lock
-
         with held_lock(session.spec, options.wait, lambda _: None, lambda: None):
-            found = _found(session, state=state)
-            for path in found:
+            paths = _removable(session, state=state)
+            for path in paths:
                 files.discard(path)
-    return [os.path.relpath(path, session.spec.workspace) for path in found]
+    return [os.path.relpath(path, session.spec.workspace) for path in paths]
 
 
-def _found(session: Session, *, state: bool) -> list[str]:
-    found = list(_made(session))
+def _removable(session: Session, *, state: bool) -> list[str]:
+    paths = list(_made(session))
     directory, locks = session.spec.paths.state_dir, session.spec.paths.locks_dir
     if state and os.path.isdir(directory):
         entries = (f"{directory}/{name}" for name in sorted(os.listdir(directory)) if _OURS.fullmatch(name))
-        found += [path for path in entries if path not in found and path != locks]
-    return found
+        paths += [path for path in entries if path not in paths and path != locks]
+    return paths
 
 
 def _made(session: Session) -> Iterator[str]:

@@ -1,0 +1,125 @@
+"""A run that finds everything up to date, and the record by which the next one finds the same without a plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from runner import noop
+from runner.canonical import canonical
+from runner.engine.journal import new_run_id, opening
+from runner.engine.session import Options
+from runner.errors import EXIT_OK, StateError
+from runner.hashing import sha256_of
+from runner.levels import NONE
+from runner.plan.dependencies import Dependencies
+from runner.plan.planner import Skip
+from runner.record import files
+from runner.record.audit import Position
+from runner.record.events import NOOP
+from runner.record.ledger import Ledger
+from runner.record.noop import take_back, write_log
+from runner.record.seal import PLAIN
+from runner.record.spelling import stamp
+from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
+from runner.spec.locations import parents
+
+if TYPE_CHECKING:
+    from runner.engine.session import Session
+    from runner.plan.planner import Plan
+    from runner.spec.model import Spec
+
+
+def end_without_work(
+    session: Session, options: Options, plan: Plan, began: float, *, remembers: bool = True
+) -> RunResult:
+    """Record a run of a plan without work, which began at `began` (time.monotonic); return its result.
+
+    `remembers`: also write the no-op record.
+    """
+    seconds = time.monotonic() - began
+    run_id, head = record_noop(session, options, len(plan.decisions), seconds)
+    session.save_cache()
+    if remembers:
+        remember(session, options, run_id)
+    stages = skipped(plan)
+    return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
+
+
+def skipped(plan: Plan) -> dict[str, StageResult]:
+    """Return a result for each stage that the plan finds up to date."""
+    return {
+        name: StageResult(name, SKIPPED, key=decision.key)
+        for name, decision in plan.decisions.items()
+        if isinstance(decision, Skip)
+    }
+
+
+def record_noop(session: Session, options: Options, stages: int, seconds: float) -> tuple[str, str]:
+    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
+
+    Writes nothing for an id that was given and has a log: that run has ended, or another process is at it.
+    """
+    paths, durable = session.spec.paths, options.is_durable
+    files.make_directories(paths.state_dir)
+    record = canonical(opening(session, options, {"level": NONE}, session.seal, longest_spec=noop.LONGEST_SPEC))
+    name, hashed = canonical(session.spec.name), session.seal.hash
+    run_id = options.run_id or new_run_id(paths)
+    try:
+        digest = write_log(paths, run_id, record, name, stages, seconds, hashed, durable=durable)
+    except StateError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        if options.run_id:
+            return run_id, session.head.position.hash
+        return record_noop(session, options, stages, seconds)  # another process drew the same id
+    ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
+    try:
+        return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
+    except BaseException:
+        take_back(paths, run_id)  # which the ledger does not name
+        raise
+
+
+def remember(session: Session, options: Options, run_id: str) -> None:
+    """Write the no-op record of a plan that found every stage up to date, as the run `run_id` has it in its log.
+
+    Only of a run of all stages as the spec has them, and one with nothing to warn of: a later one must say no less.
+    """
+    usual = Options(workspace=options.workspace, jobs=options.jobs, keep_going=options.keep_going,
+                    durability=options.durability, argv=options.argv, final=options.final)  # fmt: skip
+    if options != usual or noop.is_plain() or session.seal is not PLAIN or session.has_warned or not session.examiner:
+        return
+    spec, dependencies = session.spec, Dependencies()
+    session.examiner.look_back(dependencies)
+    _add_spec(spec, dependencies)
+    encoded = spec.canonical.encode("utf-8", "backslashreplace")
+    form = noop.SPEC if len(spec.canonical) <= noop.SHORT_SPEC else noop.SPEC_IN
+    in_log = sha256_of(encoded), form if len(encoded) <= noop.LONGEST_SPEC else noop.NO_SPEC, run_id
+    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), in_log, session.began)
+    if record is None:
+        return
+    path = noop.record_path(spec.path, options.workspace)
+    content = record.encode(noop.conditions_now(spec.path, options.workspace))
+    try:
+        files.make_directories(os.path.dirname(path))
+        files.replace(path, content, temporary=f"{path}.{os.getpid()}")
+    except StateError:  # the next run plans again
+        return
+
+
+def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
+    """Add what loading the spec looked at, the markers, and the outputs."""
+    dependencies.files.add(spec.path)
+    dependencies.ways.add(spec.root)
+    for stage in spec.stages:
+        dependencies.entries.add(spec.paths.marker(stage.name))
+        if processor := spec.processor_path(stage):
+            dependencies.files.add(processor)
+        for path in stage.outputs.values():
+            dependencies.ways.update(os.path.join(spec.workspace, parent) for parent in parents(path))
+            if path.endswith("/"):
+                dependencies.tree(spec.output_path(path))
+            else:
+                dependencies.entries.add(spec.output_path(path))

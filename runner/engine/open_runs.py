@@ -1,0 +1,140 @@
+"""Runs that have not succeeded yet: what killed ones had decided on is finished, and one of them goes on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.engine.journal import Journal, new_run_id
+from runner.errors import StateError
+from runner.record.again import sync_again
+from runner.record.audit import last_record, position_of
+from runner.record.events import CLOSED
+from runner.record.files import prepare_to_exchange
+from runner.record.ledger import Ledger, OpenRun
+from runner.record.others import has_leftovers
+from runner.record.spelling import END, stamp
+from runner.results import SKIPPED, SUCCEEDED, StageResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runner.engine.session import Options, Session
+    from runner.errors import Fault
+    from runner.paths import StatePaths
+
+
+def is_closed(session: Session, run_id: str) -> bool:
+    """Whether a run of this id has succeeded."""
+    record = last_record(session.spec.paths.audit(run_id), session.seal)
+    return record is not None and record["ev"] == END
+
+
+def needs_recovery(session: Session, run_id: str | None) -> bool:
+    """Whether there may be something that only a run with the lock can see to; `run_id` is the one asked for, if any.
+
+    A run is open, goes on, or died; a state file is damaged; a run was killed behind its end.
+    """
+    paths = session.spec.paths
+    if session.head.open_runs or session.damage or has_leftovers(paths):
+        return True
+    return run_id is not None and os.path.exists(paths.audit(run_id)) and not is_closed(session, run_id)
+
+
+def _close_ended(session: Session, *, durable: bool) -> None:
+    """Close runs that sealed their log and were killed before they could tell the ledger: their work is all done."""
+    paths = session.spec.paths
+    for run in session.head.open_runs:
+        record = last_record(paths.audit(run), session.seal)
+        if record is not None and record["ev"] == END:
+            if durable:
+                sync_again(paths.audit(run))  # the run may have been killed before it could
+            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
+            ledger.append(CLOSED, run, position_of(record), sync=durable)
+    session.head = session.read_head()
+
+
+class Recovered(NamedTuple):
+    """`mine`: the run that goes on, or a new one. `others`: open runs that are over once it has succeeded.
+
+    `is_begun`: whether `mine` has a log, or is in the ledger. `is_any`: whether there was something to recover.
+    """
+
+    mine: OpenRun
+    others: list[OpenRun]
+    is_begun: bool
+    is_any: bool
+
+
+def recover_runs(session: Session, options: Options, warn: Callable[[Fault], None]) -> Recovered:
+    """Finish what killed runs had decided on, and choose the run that goes on; the pipeline lock is held."""
+    from runner.record.recovery import recover
+
+    spec, durable = session.spec, options.is_durable
+    session.head = session.read_head()
+    _close_ended(session, durable=durable)
+    open_runs = session.head.open_runs
+    named = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
+    if open_runs or named:
+        prepare_to_exchange()  # outputs that are directories may have to be put in place
+    session.heal()
+    outputs = {stage.name: stage.outputs for stage in spec.stages}
+    recovered = recover(
+        spec.paths, spec.workspace, (*open_runs, *named), outputs,
+        durable=durable, seal=session.seal, warn=warn,
+    )  # fmt: skip
+    mine = run_to_go_on(spec.paths, recovered, options)
+    others = [run for run in covered(recovered, options) if run is not mine]
+    return Recovered(mine, others, mine.last is not None or mine.run in open_runs, bool(recovered))
+
+
+def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
+    """Return the run that this one is a part of: the one asked for, the newest of those it covers, or a new one.
+
+    A new one knows of the attempts of those that stay open, and may go on from their checkpoints.
+    """
+    if options.run_id:
+        return next(run for run in recovered if run.run == options.run_id)
+    if fitting := covered(recovered, options):
+        return fitting[-1]
+    return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})
+
+
+def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
+    """Return the runs of no other stages, oldest first: when this one has succeeded, all of their work is done too.
+
+    A run of named stages must not end, and so close, a run in which others failed.
+    """
+    named = set(options.stages)
+    return [run for run in recovered if not named or (run.selected and named.issuperset(run.selected))]
+
+
+def end_others(
+    session: Session, options: Options, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
+) -> None:
+    """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
+
+    To be called before that one ends, which is the last in the ledger then. Of a run whose log is not what it was when
+    it was recovered nothing is written: it stays open, for the next run to look into.
+    """
+    for other in others:
+        if not _is_as_recovered(session, other):
+            continue
+        skipped = {
+            name: StageResult(name, SKIPPED, key=stage.key)
+            for name, stage in stages.items()
+            if not other.selected or name in other.selected
+        }
+        journal = Journal.begin(session, options.replace(stages=other.selected), other, layers)
+        journal.end(SUCCEEDED, skipped, 0.0)
+        session.head = session.read_head()
+
+
+def _is_as_recovered(session: Session, run: OpenRun) -> bool:
+    """Whether a run's log ends with the record that it ended with then, whole, and of that run."""
+    path = session.spec.paths.audit(run.run)
+    try:
+        record = last_record(path, session.seal, torn=False)
+    except StateError:
+        return False
+    return record is not None and record["run"] == run.run and position_of(record) == run.last

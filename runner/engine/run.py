@@ -1,0 +1,199 @@
+"""The verb `run`, from top to bottom: plan, take the lock, recover, execute, and seal the record."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from runner.engine.journal import Journal
+from runner.engine.lock import held_lock, holder, last_holder
+from runner.engine.noop import end_without_work, skipped
+from runner.engine.open_runs import end_others, is_closed, needs_recovery, recover_runs
+from runner.engine.preflight import refuse, refuse_newer
+from runner.engine.remarks import remark
+from runner.engine.session import Session
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
+from runner.interrupts import Interrupts
+from runner.levels import NONE, STRICT
+from runner.record.others import is_held
+from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
+
+if TYPE_CHECKING:
+    from runner.clock import Clock
+    from runner.engine.session import Options
+    from runner.errors import Fault
+    from runner.plan.planner import Plan
+    from runner.record.ledger import OpenRun
+    from runner.sandbox.client import Launcher
+
+
+class Listener(Protocol):
+    """What hears of a run beyond its hooks; a display."""
+
+    @property
+    def interval(self) -> float | None:
+        """How often to call `tick`, in seconds; None for never."""
+
+    def tick(self) -> None:
+        """Hear that time passes."""
+
+    def hashed(self, path: str, total: int, size: int) -> None:
+        """Hear that `size` more bytes of a file of `total` bytes are hashed."""
+
+    def waiting(self, holder: dict[str, object]) -> None:
+        """Hear who holds the lock that is waited for."""
+
+    def warn(self, fault: Fault) -> None:
+        """Hear of what stops nothing: a state file that counts as missing, what a spec probably does not mean."""
+
+    def hooks(self) -> tuple[object, ...]:
+        """Return what implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
+
+
+class Quiet:
+    """A listener that does not listen."""
+
+    interval: float | None = None
+
+    def tick(self) -> None:
+        """Nothing to redraw."""
+
+    def hashed(self, path: str, total: int, size: int) -> None:
+        """Nobody to tell."""
+
+    def waiting(self, holder: dict[str, object]) -> None:
+        """Nobody to tell."""
+
+    def warn(self, fault: Fault) -> None:
+        """Nobody to tell."""
+
+    def hooks(self) -> tuple[object, ...]:
+        """Return nothing."""
+        return ()
+
+
+PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
+
+
+class _AnotherRunError(Exception):
+    """Hashing takes long, and another run holds the lock: it will know better what is to be done."""
+
+
+def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
+    spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
+    clock: Clock | None = None,
+) -> RunResult:  # fmt: skip
+    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks, `clock` is for tests.
+
+    Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
+    the disk refuses, which ends the run (the next one goes on from there).
+    """
+    listener, began = listener or Quiet(), time.monotonic()
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts(final=options.final))
+        session = Session(spec_path, options, writes=True, warn=listener.warn)
+        spec = session.spec
+        # Plan without the lock: a run without work needs none, and ends so beside another run.
+        before = last_holder(spec.paths), session.head.position
+        plan = _plan_without_lock(session, options, interrupts, listener)
+        idle = plan if plan is not None and plan.is_noop else None
+        if idle is not None and not needs_recovery(session, options.run_id):
+            return end_without_work(session, options, idle, began)
+        try:
+            wait = options.wait if idle is None else 0.0
+            lock = stack.enter_context(held_lock(spec, wait, listener.waiting, interrupts.check))
+        except LockHeldError:
+            if idle is None:
+                raise
+            # The open run is that of the holder, even one of the same id: none of its work concerns this one.
+            return end_without_work(session, options, idle, began, remembers=False)
+        # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
+        from runner.engine.environment import attempts_of, make_executor, make_plugins, preload
+        from runner.sandbox.guard import settle
+
+        hooks = make_plugins((*listener.hooks(), *plugins)).hook
+        launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=spec))
+        lock.write_holder(holder(None, launcher))
+        recovered = recover_runs(session, options, listener.warn)
+        if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
+            plan = session.plan()
+        plan = refuse(session, options, plan)
+        if plan.is_noop and (not recovered.is_begun or is_closed(session, recovered.mine.run)):
+            end_others(session, options, recovered.others, {"level": NONE}, skipped(plan))
+            return end_without_work(session, options, plan, began)
+        # Execute.
+        launcher.load(session.imports)
+        preload(spec, durable=options.is_durable)
+        remark(session)
+        launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
+        lock.write_holder(holder(recovered.mine.run, launcher))
+        journal = Journal.begin(session, options, recovered.mine, launcher.layers)
+        attempts = attempts_of(session, journal, launcher)
+        executor = make_executor(session, options, plan, attempts, launcher, hooks, interrupts, listener, clock)
+        hooks.offpipe_run_started(
+            spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
+            isolation=launcher.layers, checkpoints=session.checkpoints,
+        )  # fmt: skip
+        try:
+            stages = executor.execute()
+            launcher.close()
+            attempts.publisher.sync()
+            result = _seal(session, options, journal, recovered.others, stages, interrupts.first, began)
+        except OffpipeError:
+            attempts.give_up()
+            raise
+        hooks.offpipe_run_finished(result=result)
+        return result
+
+
+def _plan_without_lock(session: Session, options: Options, interrupts: Interrupts, listener: Listener) -> Plan | None:
+    """Return the plan that counts; None where hashing takes long, and another run holds the lock."""
+    began, paths, is_beside = time.monotonic(), session.spec.paths, True
+
+    def hashed(path: str, total: int, size: int) -> None:
+        interrupts.check()
+        is_long = is_beside and time.monotonic() - began > PATIENT_BESIDE_A_RUN
+        if is_long and is_held(paths.pipeline_lock, paths.state_dir):
+            raise _AnotherRunError
+        listener.hashed(path, total, size)
+
+    session.on_hashed = hashed
+    refuse_newer(session, options.run_id)
+    try:
+        plan = session.plan()
+    except _AnotherRunError:
+        return None
+    except InterruptedRunError:
+        session.save_cache()  # the next run reads the rest
+        raise
+    finally:
+        is_beside = False
+    return refuse(session, options, plan)
+
+
+def _seal(
+    session: Session, options: Options, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
+    signal: int | None, began: float,
+) -> RunResult:  # fmt: skip
+    """Write the last records of a run whose outputs are durable, and of `others` that are over with it."""
+    status, exit_code = outcome(stages, signal)
+    if status == SUCCEEDED:
+        end_others(session, options, others, journal.layers, stages)
+    seconds = time.monotonic() - began
+    head = journal.end(status, stages, seconds)
+    session.save_cache()
+    return RunResult(
+        session.spec.name, journal.run_id, status, exit_code, stages, head, seconds, journal.layers, signal
+    )
+
+
+def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:
+    """Return a run's status and exit code: 128 + the signal's number; the failures' own code if they agree, else 1."""
+    bad = [stage for stage in stages.values() if stage.status not in (SUCCEEDED, SKIPPED)]
+    if not bad:
+        return SUCCEEDED, EXIT_OK
+    if signal is not None:
+        return INTERRUPTED, 128 + signal
+    codes = {stage.exit_code for stage in bad if stage.status == FAILED}
+    return FAILED, codes.pop() if len(codes) == 1 else EXIT_STAGE_FAILED
