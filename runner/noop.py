@@ -274,8 +274,8 @@ def _recorded(record: Record, arguments: Arguments, began: float) -> tuple[str, 
         ledger.close()
 
 
-def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
-    """Return the payload of record 0 as canonical JSON; `engine.journal` does the same for a run that was planned."""
+def origin() -> dict[str, Any]:
+    """Return what record 0 says of who runs this, where, and with which versions."""
     from pwd import getpwuid
 
     uid, system = os.getuid(), os.uname()
@@ -283,25 +283,41 @@ def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
         user = getpwuid(uid).pw_name
     except KeyError:
         user = ""
-    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-        boot_id = file.read().strip()
-    release = {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release}
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            boot_id = file.read().strip().decode()
+    except OSError:
+        boot_id = ""
+    return {
+        "bootId": boot_id,
+        "host": system.nodename,
+        "interpreter": os.path.basename(sys.executable),
+        "uid": uid,
+        "user": user,
+        "versions": {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release},
+    }
+
+
+def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
+    """Return the payload of record 0 as canonical JSON; `engine.journal` does the same for a run that was planned."""
     parts = {
         "argv": b"[%b]" % b",".join(_text(word) for word in ("offpipe", *words)),
-        "bootId": _text(boot_id.decode()),
-        "host": _text(system.nodename),
-        "interpreter": _text(os.path.basename(sys.executable)),
         "isolation": b'{"level":"none"}',
         "keyId": b"null",
         "ledgerHead": _text(head),
         "pipeline": _text(record.pipeline),
-        **_spec_part(record),
         "stages": b"[]",
-        "uid": b"%d" % uid,
-        "user": _text(user),
-        "versions": b"{%b}" % b",".join(_text(name) + b":" + _text(text) for name, text in release.items()),
+        **_spec_part(record),
+        **{name: _spelled(value) for name, value in origin().items()},
     }
-    return b"{%b}" % b",".join(_text(name) + b":" + part for name, part in parts.items())
+    return b"{%b}" % b",".join(_text(name) + b":" + parts[name] for name in sorted(parts))
+
+
+def _spelled(value: Any) -> bytes:  # noqa: ANN401 - what `origin` returns
+    """Return a string, an integer or an object of such as canonical JSON."""
+    if isinstance(value, dict):
+        return b"{%b}" % b",".join(_text(name) + b":" + _spelled(part) for name, part in sorted(value.items()))
+    return _text(value) if isinstance(value, str) else b"%d" % value
 
 
 def _spec_part(record: Record) -> dict[str, bytes]:

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 from runner.display.plan_text import decisions_json, outgrown_text, plan_lines
 from runner.display.summary import fault_json
 from runner.display.text import counted, printable
+from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Plan, Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
-from runner.results import network_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runner.engine.history import Part, Refused
-    from runner.engine.query import Incomplete, Status
+    from runner.engine.history import Part
+    from runner.engine.query import Status
     from runner.engine.verify import Verified
     from runner.plan.planner import Decision
+    from runner.record.checkpoints import Progress
+    from runner.record.events import NetworkAsked
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
@@ -41,9 +43,9 @@ def status_lines(status: Status) -> Iterator[str]:
         state = "everything is up to date"
     yield f"{planned.graph.spec.name}: {state}\n"
     yield from _run_lines(status)
-    width = max((len(left.stage) for left in status.incomplete), default=0)
-    for left in status.incomplete:
-        yield f"{left.stage:<{width}}  {_checkpoint_text(left)}\n"
+    width = max(map(len, status.incomplete), default=0)
+    for stage, progress in status.incomplete.items():
+        yield f"{stage:<{width}}  {_checkpoint_text(progress, fits=planned.fits.get(stage))}\n"
     if pending:
         yield "pending:\n"
         shown = planned._replace(plan=Plan(pending, ()), fits={})  # whose checkpoints are listed above
@@ -82,7 +84,7 @@ def _trouble(part: Part) -> Iterator[str]:
     lines += [f"{stage}  interrupted" for stage in part.interrupted]
     for refused in part.refused:
         then = "which failed the stage" if refused.action == "fail" else "on record"
-        program = printable(network_text([refused.calls]))
+        program = printable(calls_of(refused))
         lines.append(f"{refused.stage}  was refused a network: {program}, {then}")
     yield from lines[:_MOST_LINES]
     if len(lines) > _MOST_LINES:
@@ -91,12 +93,12 @@ def _trouble(part: Part) -> Iterator[str]:
         yield f"{counted(len(part.unstarted), 'stage')} not started"
 
 
-def _checkpoint_text(left: Incomplete) -> str:
-    if left.fits is False:
-        return outgrown_text(left.line_offset, left.byte_offset)
-    if left.line_offset is not None:
-        return f"incomplete, {counted(left.line_offset, 'line')}"
-    return f"incomplete, {'at a checkpoint' if left.byte_offset is None else counted(left.byte_offset, 'byte')}"
+def _checkpoint_text(progress: Progress, *, fits: bool | None) -> str:
+    if fits is False:
+        return outgrown_text(progress.line_offset, progress.byte_offset)
+    if progress.line_offset is not None:
+        return f"incomplete, {counted(progress.line_offset, 'line')}"
+    return f"incomplete, {'at a checkpoint' if progress.byte_offset is None else counted(progress.byte_offset, 'byte')}"
 
 
 def _level(status: Status) -> str | None:
@@ -139,8 +141,13 @@ def status_json(status: Status) -> dict[str, object]:
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
         ],
         "incomplete": [
-            {"stage": left.stage, "lineOffset": left.line_offset, "byteOffset": left.byte_offset, "fits": left.fits}
-            for left in status.incomplete
+            {
+                "stage": stage,
+                "lineOffset": progress.line_offset,
+                "byteOffset": progress.byte_offset,
+                "fits": planned.fits.get(stage),
+            }
+            for stage, progress in status.incomplete.items()
         ],
         "stages": decisions_json(planned),
         "undeclared": list(status.undeclared),
@@ -148,10 +155,9 @@ def status_json(status: Status) -> dict[str, object]:
     }
 
 
-def _refused_json(refused: Refused) -> dict[str, object]:
-    calls = refused.calls
+def _refused_json(refused: NetworkAsked) -> dict[str, object]:
     return {
-        "stage": refused.stage, "program": calls.program, "family": calls.family, "count": calls.calls,
+        "stage": refused.stage, "program": refused.program, "family": refused.family, "count": refused.count,
         "action": refused.action,
     }  # fmt: skip
 

@@ -12,7 +12,6 @@ from runner.errors import Fault, StateError, UsageError
 from runner.record.audit import last_record, read_records, tail
 from runner.record.events import (
     CLOSED,
-    ENDINGS,
     NOOP,
     AttemptFinished,
     AttemptStarted,
@@ -47,19 +46,11 @@ class Failure(NamedTuple):
     why: str
 
 
-class Refused(NamedTuple):
-    """A network that an attempt of a stage asked for; `action` is what that did: `fail` or `record`."""
-
-    stage: str
-    calls: NetworkCalls
-    action: str
-
-
 class Part(Record):
     """A run since it was begun, or went on the last time: when that was and when it ended, and what went wrong in it.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> the number of an attempt
-    that has not ended on record, and since when; after a kill nothing works any more.
+    that has not ended on record, and since when; after a kill nothing works any more. `refused`: networks.
     """
 
     began: str | None = None
@@ -68,7 +59,7 @@ class Part(Record):
     unstarted: list[str] = made(default_factory=list)
     interrupted: list[str] = made(default_factory=list)
     working: dict[str, tuple[object, str]] = made(default_factory=dict)
-    refused: list[Refused] = made(default_factory=list)
+    refused: list[NetworkAsked] = made(default_factory=list)
 
 
 def last_part(session: Session, run: str) -> Part:
@@ -86,7 +77,7 @@ def last_part(session: Session, run: str) -> Part:
             case AttemptFinished():
                 part.working.pop(event.stage, None)
             case NetworkAsked():
-                part.refused.append(Refused(event.stage, _calls(event), event.action))
+                part.refused.append(event)
             case StageFinished(status=results.FAILED):
                 part.failed[event.stage] = _plainly(event)
             case StageFinished(status=results.BLOCKED):
@@ -101,21 +92,19 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
 
     A stage that was complete since has not; what makes it pending came later.
     """
-    found: dict[str, Failure] = {}
+    failures: dict[str, Failure] = {}
     for run in session.head.open_runs[-_RUNS_READ:]:
         for record, event in events_of(_records(session, run)):
             if isinstance(event, StageCommit):
-                found.pop(event.stage, None)
+                failures.pop(event.stage, None)
             elif isinstance(event, StageFinished) and event.status == results.FAILED:
-                found[event.stage] = Failure(run, record["ts"], _plainly(event))
+                failures[event.stage] = Failure(run, record["ts"], _plainly(event))
     pending = set(stages)
-    return {stage: one for stage, one in found.items() if stage in pending and not _was_complete(session, stage, one)}
-
-
-def has_stopped(session: Session, run: str) -> bool:
-    """Whether a run came to its end, of whatever kind: after a kill its metrics are those of an earlier part."""
-    record = last_record(session.spec.paths.audit(run), session.seal)
-    return record is not None and record["ev"] in ENDINGS
+    return {
+        stage: failure
+        for stage, failure in failures.items()
+        if stage in pending and not _was_complete(session, stage, failure)
+    }
 
 
 def last_success(ledger: str) -> tuple[str, str] | None:
@@ -143,13 +132,13 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
     paths = session.spec.paths
     marker = session.marker(stage)
     runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
-    for one in runs:
+    for run_id in runs:
         number = 0
-        for _, event in events_of(read_records(paths.audit(one), session.seal)):
+        for _, event in events_of(read_records(paths.audit(run_id), session.seal)):
             if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
                 number = event.attempt
         if number:
-            return paths.log(one, stage, number)
+            return paths.log(run_id, stage, number)
     select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
     what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
     raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
@@ -200,14 +189,15 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return False
 
 
-def _calls(event: NetworkAsked) -> NetworkCalls:
-    return NetworkCalls(event.program, event.family, event.count, is_probe=False)
+def calls_of(event: NetworkAsked) -> str:
+    """Return what asked for which network, as text."""
+    return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
 
 
 def _subject(data: dict[str, Any], event: Event | None) -> str:
     shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
     if isinstance(event, NetworkAsked):
-        shown += [network_text([_calls(event)]), event.action]
+        shown += [calls_of(event), event.action]
     elif shown and data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]
     return " ".join(shown)

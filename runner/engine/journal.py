@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
-import runner
-from runner import results
 from runner.canonical import canonical
 from runner.hashing import sha256_of
 from runner.levels import NONE
-from runner.noop import record_path
+from runner.noop import origin, record_path
 from runner.paths import upward
 from runner.record import files
 from runner.record.again import write_again
-from runner.record.audit import AuditLog, Position
+from runner.record.audit import AuditLog
 from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
 from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
 from runner.record.spelling import END, START, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
+from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.results import StageResult
 
-_DONE = (results.SUCCEEDED, results.SKIPPED)
+_DONE = (SUCCEEDED, SKIPPED)
 
 
 def new_run_id(
@@ -60,6 +60,9 @@ class Journal:
         self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
         self.layers: dict[str, str] = {}
         self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
+        stages = self._before.get("stages")
+        before = stages.items() if isinstance(stages, dict) else ()
+        self._earlier: dict[str, dict[str, object]] = {name: one for name, one in before if isinstance(one, dict)}
 
     @classmethod
     def begin(cls, session: Session, options: Options, mine: OpenRun, layers: dict[str, str]) -> Journal:
@@ -99,12 +102,13 @@ class Journal:
 
         A part of some stages may succeed, and others of the run be still to be done: then it stays open.
         """
-        if status == results.SUCCEEDED and not self._has_done_all(stages):
-            failed = self._before.get("status") == results.FAILED
-            status = results.FAILED if failed else results.INTERRUPTED
+        if status == SUCCEEDED and not self._has_done_all(stages):
+            failed = self._before.get("status") == FAILED
+            status = FAILED if failed else INTERRUPTED
+        counts = dict(Counter(result.status for result in stages.values()))
         metrics = {
             "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self.layers,
-            "totals": {"seconds": round(seconds, 6), "stages": _counts(stages)},
+            "totals": {"seconds": round(seconds, 6), "stages": counts},
         }  # fmt: skip
         sha256 = write_metrics(
             self._spec.paths, self.run_id, metrics, self._stage_metrics(stages), sync=self.durable
@@ -112,36 +116,28 @@ class Journal:
         files.discard(self._spec.paths.run_temporary(self.run_id))
         if self.durable:
             files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
-        counts = _counts(stages)
-        event = END if status == results.SUCCEEDED else STOPPED
+        event = END if status == SUCCEEDED else STOPPED
         ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
         position = self.log.append(event, ended, sync=self.durable)
         self.log.close()
-        if status != results.SUCCEEDED:
+        if status != SUCCEEDED:
             return self._ledger.head()
         return self._ledger.append(CLOSED, self.run_id, position, sync=self.durable).position.hash
 
     def _has_done_all(self, stages: dict[str, StageResult]) -> bool:
         """Whether the run is complete with these stages, as far as the metrics of its earlier parts tell."""
-        done = {name for name, one in self._earlier.items() if isinstance(one, dict) and one.get("status") in _DONE}
-        names = [one.name for one in self._spec.stages if not self._selected or one.name in self._selected]
+        done = {name for name, before in self._earlier.items() if before.get("status") in _DONE}
+        names = [stage.name for stage in self._spec.stages if not self._selected or stage.name in self._selected]
         return all(name in stages or name in done for name in names)
-
-    @property
-    def _earlier(self) -> dict[str, object]:
-        """The metrics of each stage in earlier parts, if there are any."""
-        told = self._before.get("stages")
-        return told if isinstance(told, dict) else {}
 
     def _stage_metrics(self, stages: dict[str, StageResult]) -> dict[str, bytes]:
         """Return the metrics of each stage in this part of the run and those before, as they are spelled."""
         merged = {name: canonical(before) for name, before in self._earlier.items()}
         for name, result in stages.items():
-            before = self._earlier.get(name)
-            status_before = before.get("status") if isinstance(before, dict) else None
-            if (result.status, status_before) == (results.SKIPPED, results.SUCCEEDED):
+            before = self._earlier.get(name, {})
+            if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
                 continue  # in an earlier part of this run
-            attempts = before.get("attempts") if isinstance(before, dict) else None
+            attempts = before.get("attempts")
             merged[name] = canonical(
                 {
                     "status": result.status,
@@ -166,47 +162,16 @@ def opening(
     The effective spec is in it if it is not too long: as canonical text, because it may hold floats and a record may
     not. `runner.noop` makes the same for a run that needs no plan.
     """
-    from pwd import getpwuid
-
-    try:
-        user = getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = ""
     spec = session.spec.canonical
     encoded = spec.encode("utf-8", "backslashreplace")
-    position: Position = session.head.position
     return {
+        **origin(),
         "pipeline": session.spec.name,
         "specSha256": sha256_of(encoded),
         **({"spec": spec} if len(encoded) <= longest_spec else {}),
         "stages": list(options.stages),
         "isolation": dict(layers),
         "keyId": seal.id,
-        "interpreter": os.path.basename(sys.executable),
-        "user": user,
-        "uid": os.getuid(),
-        "host": os.uname().nodename,
-        "bootId": _boot_id(),
         "argv": list(options.argv),
-        "versions": {
-            "offpipe": runner.__version__,
-            "python": sys.version.partition(" ")[0],
-            "system": os.uname().release,
-        },
-        "ledgerHead": position.hash,
+        "ledgerHead": session.head.position.hash,
     }
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _counts(stages: dict[str, StageResult]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for result in stages.values():
-        counts[result.status] = counts.get(result.status, 0) + 1
-    return counts

@@ -48,6 +48,7 @@ def held_lock(
             {**holder(), "launcher": before.get("launcher"), "launcherStarted": before.get("launcherStarted")}
         )
         lock.await_launcher(is_alive, check)
+        check()
         try:
             yield lock
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.engine.history import Part, has_stopped, last_failures, last_part, last_success
+from runner.engine.history import Part, last_failures, last_part, last_success
 from runner.engine.preflight import program_faults
 from runner.engine.remarks import remark, undeclared
 from runner.engine.session import Session, unwarned
@@ -48,19 +48,10 @@ class Planned(NamedTuple):
     fits: dict[str, bool]
 
 
-class Incomplete(Value):
-    """A stage that stopped at a checkpoint: its program's own offsets, or None; whether it fits, or None."""
-
-    stage: str
-    line_offset: int | None
-    byte_offset: int | None
-    fits: bool | None
-
-
 class Status(Value):
-    """What `status` tells; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
+    """What `status` shows; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
 
-    `part` is what the last run told of itself, in its newest part.
+    `part` is the newest part of the last run. `metrics` are empty unless that has ended.
     """
 
     planned: Planned
@@ -72,8 +63,13 @@ class Status(Value):
     part: Part
     metrics: dict[str, object]
     holder: dict[str, object] | None
-    incomplete: tuple[Incomplete, ...]
     undeclared: tuple[str, ...]
+
+    @property
+    def incomplete(self) -> dict[str, Progress]:
+        """The checkpoints at which stages have stopped, in the order of stages."""
+        checkpoints = self.planned.checkpoints
+        return {stage.name: checkpoints[stage.name] for stage in self.planned.stages if stage.name in checkpoints}
 
     @property
     def working(self) -> dict[str, tuple[object, str]]:
@@ -130,8 +126,8 @@ def explain(spec_path: str, options: Options, stage: str, warn: Warn = unwarned)
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (stage,))
     planned = _planned(session)
-    found = next(one for one in chosen if one.name == stage)
-    return Explained(found, planned.plan.decisions[stage], session.marker(stage), planned)
+    explained = next(candidate for candidate in chosen if candidate.name == stage)
+    return Explained(explained, planned.plan.decisions[stage], session.marker(stage), planned)
 
 
 def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
@@ -141,11 +137,7 @@ def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
     last = last_record(paths.ledger, session.seal)
     run = last["run"] if last else None
     planned = _planned(session)
-    incomplete = [
-        Incomplete(stage.name, one.line_offset, one.byte_offset, planned.fits.get(stage.name))
-        for stage in session.graph.order
-        if (one := planned.checkpoints.get(stage.name))
-    ]
+    part = last_part(session, run) if run else Part()
     return Status(
         planned,
         run,
@@ -153,10 +145,9 @@ def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
         last["ts"] if last else None,
         last_success(paths.ledger),
         session.head.open_runs,
-        last_part(session, run) if run else Part(),
-        read_metrics(paths, run) if run and has_stopped(session, run) else {},
+        part,
+        read_metrics(paths, run) if run and part.ended else {},  # after a kill they are those of an earlier part
         read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock, paths.state_dir) else None,
-        tuple(incomplete),
         tuple(undeclared(session)),
     )
 
