@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import discard
-from runner.engine.environment import fork_environment
+from runner.engine.plugins import fork_environment
 from runner.engine.run import run
 from runner.engine.session import Options
 from runner.errors import OffpipeError

@@ -26,7 +26,7 @@ from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.engine.session import Options, Session
+    from runner.engine.session import Session
     from runner.paths import StatePaths
     from runner.record.ledger import OpenRun
     from runner.record.seal import Seal
@@ -48,30 +48,36 @@ def new_run_id(
 class Journal:
     """The records of one run with work to do, from its opening to its end."""
 
-    def __init__(self, session: Session, options: Options, run_id: str, log: AuditLog, mine: OpenRun) -> None:
-        self.run_id = run_id
+    def __init__(self, session: Session, stages: tuple[str, ...], log: AuditLog, mine: OpenRun) -> None:
+        self.run_id = mine.run
         self.log = log
         self.earlier = mine.attempts
         self.tags = mine.tags
         self.resumed = log.last.seq >= 0
-        self.durable = options.is_durable
+        self.durable = session.options.is_durable
         self._spec = session.spec
-        self._selected = mine.selected_with(options.stages)
+        self._selected = mine.selected_with(stages)
         self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
         self.layers: dict[str, str] = {}
-        self._before = read_metrics(session.spec.paths, run_id) if self.resumed else {}
-        stages = self._before.get("stages")
-        before = stages.items() if isinstance(stages, dict) else ()
-        self._earlier: dict[str, dict[str, object]] = {name: one for name, one in before if isinstance(one, dict)}
+        self._before = read_metrics(session.spec.paths, self.run_id) if self.resumed else {}
+        before = self._before.get("stages")
+        entries = before.items() if isinstance(before, dict) else ()
+        self._earlier: dict[str, dict[str, object]] = {
+            name: entry for name, entry in entries if isinstance(entry, dict)
+        }
 
     @classmethod
-    def begin(cls, session: Session, options: Options, mine: OpenRun, layers: dict[str, str]) -> Journal:
+    def begin(
+        cls, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...] | None = None
+    ) -> Journal:
         """Open a run, or one that has not succeeded yet again, and make that durable before anything starts.
 
-        `layers` are what keeps its stages offline: a level, and a word on each layer.
+        `layers` are what keeps its stages offline: a level, and a word on each layer. `stages` are those that it is
+        limited to, by default as the options have it.
         The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
         """
-        run_id, paths = mine.run, session.spec.paths
+        run_id, paths, options = mine.run, session.spec.paths, session.options
+        stages = options.stages if stages is None else stages
         files.discard(record_path(session.spec.path, options.workspace))  # there is something to do
         for directory in (paths.state_dir, paths.temporary):
             files.make_directories(directory)
@@ -81,10 +87,10 @@ class Journal:
         if mine.last is not None and options.is_durable:
             write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
-        journal = cls(session, options, run_id, log, mine)
+        journal = cls(session, stages, log, mine)
         before = journal._before.get("isolation")
         journal.layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
-        record = opening(session, options, layers, log.seal)
+        record = opening(session, stages, layers, log.seal)
         torn = Recovered(mine.torn_bytes)
         if mine.torn_bytes and journal.resumed:
             log.append(RECOVERED, torn)
@@ -155,7 +161,7 @@ class Journal:
 
 
 def opening(
-    session: Session, options: Options, layers: dict[str, str], seal: Seal, *, longest_spec: int = sys.maxsize
+    session: Session, stages: tuple[str, ...], layers: dict[str, str], seal: Seal, *, longest_spec: int = sys.maxsize
 ) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, with which versions.
 
@@ -169,9 +175,9 @@ def opening(
         "pipeline": session.spec.name,
         "specSha256": sha256_of(encoded),
         **({"spec": spec} if len(encoded) <= longest_spec else {}),
-        "stages": list(options.stages),
+        "stages": list(stages),
         "isolation": dict(layers),
         "keyId": seal.id,
-        "argv": list(options.argv),
+        "argv": list(session.options.argv),
         "ledgerHead": session.head.position.hash,
     }

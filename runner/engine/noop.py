@@ -31,18 +31,16 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 
-def end_without_work(
-    session: Session, options: Options, plan: Plan, began: float, *, remembers: bool = True
-) -> RunResult:
+def end_without_work(session: Session, plan: Plan, began: float, *, remembers: bool = True) -> RunResult:
     """Record a run of a plan without work, which began at `began` (time.monotonic); return its result.
 
     `remembers`: also write the no-op record.
     """
     seconds = time.monotonic() - began
-    run_id, head = record_noop(session, options, len(plan.decisions), seconds)
+    run_id, head = record_noop(session, len(plan.decisions), seconds)
     session.save_cache()
     if remembers:
-        remember(session, options, run_id)
+        remember(session, run_id)
     stages = skipped(plan)
     return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -56,14 +54,15 @@ def skipped(plan: Plan) -> dict[str, StageResult]:
     }
 
 
-def record_noop(session: Session, options: Options, stages: int, seconds: float) -> tuple[str, str]:
+def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str]:
     """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
 
     Writes nothing for an id that was given and has a log: that run has ended, or another process is at it.
     """
-    paths, durable = session.spec.paths, options.is_durable
+    options, paths = session.options, session.spec.paths
+    durable = options.is_durable
     files.make_directories(paths.state_dir)
-    record = canonical(opening(session, options, {"level": NONE}, session.seal, longest_spec=noop.LONGEST_SPEC))
+    record = canonical(opening(session, options.stages, {"level": NONE}, session.seal, longest_spec=noop.LONGEST_SPEC))
     name, hashed = canonical(session.spec.name), session.seal.hash
     run_id = options.run_id or new_run_id(paths)
     try:
@@ -73,7 +72,7 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
             raise
         if options.run_id:
             return run_id, session.head.position.hash
-        return record_noop(session, options, stages, seconds)  # another process drew the same id
+        return record_noop(session, stages, seconds)  # another process drew the same id
     ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
     try:
         return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
@@ -82,11 +81,12 @@ def record_noop(session: Session, options: Options, stages: int, seconds: float)
         raise
 
 
-def remember(session: Session, options: Options, run_id: str) -> None:
+def remember(session: Session, run_id: str) -> None:
     """Write the no-op record of a plan that found every stage up to date, as the run `run_id` has it in its log.
 
     Only of a run of all stages as the spec has them, and one with nothing to warn of: a later one must say no less.
     """
+    options = session.options
     usual = Options(workspace=options.workspace, jobs=options.jobs, keep_going=options.keep_going,
                     durability=options.durability, argv=options.argv, final=options.final)  # fmt: skip
     if options != usual or noop.is_plain() or session.seal is not PLAIN or session.has_warned or not session.examiner:

@@ -30,20 +30,20 @@ def is_closed(session: Session, run_id: str) -> bool:
     return record is not None and record["ev"] == END
 
 
-def needs_recovery(session: Session, run_id: str | None) -> bool:
-    """Whether there may be something that only a run with the lock can see to; `run_id` is the one asked for, if any.
+def needs_recovery(session: Session) -> bool:
+    """Whether there may be something that only a run with the lock can see to.
 
     A run is open, goes on, or died; a state file is damaged; a run was killed behind its end.
     """
-    paths = session.spec.paths
+    paths, run_id = session.spec.paths, session.options.run_id
     if session.head.open_runs or session.damage or has_leftovers(paths):
         return True
     return run_id is not None and os.path.exists(paths.audit(run_id)) and not is_closed(session, run_id)
 
 
-def _close_ended(session: Session, *, durable: bool) -> None:
+def _close_ended(session: Session) -> None:
     """Close runs that sealed their log and were killed before they could tell the ledger: their work is all done."""
-    paths = session.spec.paths
+    paths, durable = session.spec.paths, session.options.is_durable
     for run in session.head.open_runs:
         record = last_record(paths.audit(run), session.seal)
         if record is not None and record["ev"] == END:
@@ -66,13 +66,13 @@ class Recovered(NamedTuple):
     is_any: bool
 
 
-def recover_runs(session: Session, options: Options, warn: Callable[[Fault], None]) -> Recovered:
+def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
     """Finish what killed runs had decided on, and choose the run that goes on; the pipeline lock is held."""
     from runner.record.recovery import recover
 
-    spec, durable = session.spec, options.is_durable
+    spec, options = session.spec, session.options
     session.head = session.read_head()
-    _close_ended(session, durable=durable)
+    _close_ended(session)
     open_runs = session.head.open_runs
     named = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
     if open_runs or named:
@@ -81,7 +81,7 @@ def recover_runs(session: Session, options: Options, warn: Callable[[Fault], Non
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     recovered = recover(
         spec.paths, spec.workspace, (*open_runs, *named), outputs,
-        durable=durable, seal=session.seal, warn=warn,
+        durable=options.is_durable, seal=session.seal, warn=warn,
     )  # fmt: skip
     mine = run_to_go_on(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]
@@ -110,7 +110,7 @@ def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
 
 
 def end_others(
-    session: Session, options: Options, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
+    session: Session, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
 ) -> None:
     """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
 
@@ -125,7 +125,7 @@ def end_others(
             for name, stage in stages.items()
             if not other.selected or name in other.selected
         }
-        journal = Journal.begin(session, options.replace(stages=other.selected), other, layers)
+        journal = Journal.begin(session, other, layers, other.selected)
         journal.end(SUCCEEDED, skipped, 0.0)
         session.head = session.read_head()
 

@@ -18,12 +18,12 @@ from runner.spec.placeholders import expand, references
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from runner.engine.session import Options, Session
+    from runner.engine.session import Session
     from runner.plan.planner import Plan
     from runner.spec.model import Spec, Stage
 
 
-def refuse(session: Session, options: Options, plan: Plan) -> Plan:
+def refuse(session: Session, plan: Plan) -> Plan:
     """Raise for whatever keeps a run of this plan from its work; return the plan that counts.
 
     InputError (exit 5) with every declared input that is missing or unusable; SpecError (exit 2) with every stage that
@@ -31,20 +31,20 @@ def refuse(session: Session, options: Options, plan: Plan) -> Plan:
     """
     if plan.faults:
         raise InputError(*plan.faults)
-    plan = refuse_used_run_id(session, options, plan)
+    plan = refuse_used_run_id(session, plan)
     pending = [stage for stage in session.stages if not isinstance(plan.decisions[stage.name], Skip)]
     if faults := program_faults(session.spec, pending):
         raise SpecError(*faults)
     return plan
 
 
-def refuse_newer(session: Session, run_id: str | None) -> None:
+def refuse_newer(session: Session) -> None:
     """Raise StateError where a newer release wrote what this run would go on from: before the lock, so nothing changes.
 
     Of each run that is open, or asked for, the end of the log and the metrics; and the markers, for its commits may be
     of stages that are not selected. Whoever plans has read the rest.
     """
-    paths, runs = session.spec.paths, session.head.open_runs
+    paths, runs, run_id = session.spec.paths, session.head.open_runs, session.options.run_id
     for run in dict.fromkeys((*runs, *((run_id,) if run_id else ()))):
         last_record(paths.audit(run), session.seal)
         read_metrics(paths, run)
@@ -52,18 +52,19 @@ def refuse_newer(session: Session, run_id: str | None) -> None:
         read_marker(paths, stage.name)
 
 
-def refuse_used_run_id(session: Session, options: Options, plan: Plan) -> Plan:
+def refuse_used_run_id(session: Session, plan: Plan) -> Plan:
     """Raise UsageError for a run id that succeeded already, when there is something to do; return the plan that counts.
 
     That run may have succeeded while this one was planning: then all is done, as a new plan shows.
     """
-    if options.run_id and options.run_id.lower() == "ledger":  # its log would be the ledger
-        raise UsageError(Fault("--run-id", f'no run can be called "{options.run_id}"', "choose another"))
-    if options.run_id and not plan.is_noop and is_closed(session, options.run_id):
+    run_id = session.options.run_id
+    if run_id and run_id.lower() == "ledger":  # its log would be the ledger
+        raise UsageError(Fault("--run-id", f'no run can be called "{run_id}"', "choose another"))
+    if run_id and not plan.is_noop and is_closed(session, run_id):
         plan = session.plan()
         if not plan.is_noop:
             hint = "choose another, or leave --run-id out"
-            raise UsageError(Fault("--run-id", f"the run {options.run_id} has succeeded already", hint))
+            raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
     return plan
 
 

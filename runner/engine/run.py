@@ -93,53 +93,53 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
         session = Session(spec_path, options, writes=True, warn=listener.warn)
-        spec = session.spec
         # Plan without the lock: a run without work needs none, and ends so beside another run.
-        before = last_holder(spec.paths), session.head.position
-        plan = _plan_without_lock(session, options, interrupts, listener)
+        before = last_holder(session.spec.paths), session.head.position
+        plan = _plan_without_lock(session, interrupts, listener)
         idle = plan if plan is not None and plan.is_noop else None
-        if idle is not None and not needs_recovery(session, options.run_id):
-            return end_without_work(session, options, idle, began)
+        if idle is not None and not needs_recovery(session):
+            return end_without_work(session, idle, began)
         try:
             wait = options.wait if idle is None else 0.0
-            lock = stack.enter_context(held_lock(spec, wait, listener.waiting, interrupts.check))
+            lock = stack.enter_context(held_lock(session.spec, wait, listener.waiting, interrupts.check))
         except LockHeldError:
             if idle is None:
                 raise
             # The open run is that of the holder, even one of the same id: none of its work concerns this one.
-            return end_without_work(session, options, idle, began, remembers=False)
+            return end_without_work(session, idle, began, remembers=False)
         # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
-        from runner.engine.environment import attempts_of, make_executor, make_plugins, preload
+        from runner.engine.plugins import make_plugins
         from runner.sandbox.guard import settle
 
         hooks = make_plugins((*listener.hooks(), *plugins)).hook
-        launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=spec))
+        launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=session.spec))
         lock.write_holder(holder(None, launcher))
-        recovered = recover_runs(session, options, listener.warn)
+        recovered = recover_runs(session, listener.warn)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
-        plan = refuse(session, options, plan)
+        plan = refuse(session, plan)
         if plan.is_noop and (not recovered.is_begun or is_closed(session, recovered.mine.run)):
-            end_others(session, options, recovered.others, {"level": NONE}, skipped(plan))
-            return end_without_work(session, options, plan, began)
+            end_others(session, recovered.others, {"level": NONE}, skipped(plan))
+            return end_without_work(session, plan, began)
         # Execute.
+        from runner.engine.execution import make_executor, preload
+
         launcher.load(session.imports)
-        preload(spec, durable=options.is_durable)
+        preload(session.spec, durable=options.is_durable)
         remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.write_holder(holder(recovered.mine.run, launcher))
-        journal = Journal.begin(session, options, recovered.mine, launcher.layers)
-        attempts = attempts_of(session, journal, launcher)
-        executor = make_executor(session, options, plan, attempts, launcher, hooks, interrupts, listener, clock)
+        journal = Journal.begin(session, recovered.mine, launcher.layers)
+        attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
-            spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
+            spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,
         )  # fmt: skip
         try:
             stages = executor.execute()
             launcher.close()
             attempts.publisher.sync()
-            result = _seal(session, options, journal, recovered.others, stages, interrupts.first, began)
+            result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
         except OffpipeError:
             attempts.give_up()
             raise
@@ -147,7 +147,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         return result
 
 
-def _plan_without_lock(session: Session, options: Options, interrupts: Interrupts, listener: Listener) -> Plan | None:
+def _plan_without_lock(session: Session, interrupts: Interrupts, listener: Listener) -> Plan | None:
     """Return the plan that counts; None where hashing takes long, and another run holds the lock."""
     began, paths, is_beside = time.monotonic(), session.spec.paths, True
 
@@ -159,7 +159,7 @@ def _plan_without_lock(session: Session, options: Options, interrupts: Interrupt
         listener.hashed(path, total, size)
 
     session.on_hashed = hashed
-    refuse_newer(session, options.run_id)
+    refuse_newer(session)
     try:
         plan = session.plan()
     except _AnotherRunError:
@@ -169,17 +169,17 @@ def _plan_without_lock(session: Session, options: Options, interrupts: Interrupt
         raise
     finally:
         is_beside = False
-    return refuse(session, options, plan)
+    return refuse(session, plan)
 
 
 def _seal(
-    session: Session, options: Options, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
+    session: Session, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
     signal: int | None, began: float,
 ) -> RunResult:  # fmt: skip
     """Write the last records of a run whose outputs are durable, and of `others` that are over with it."""
     status, exit_code = outcome(stages, signal)
     if status == SUCCEEDED:
-        end_others(session, options, others, journal.layers, stages)
+        end_others(session, others, journal.layers, stages)
     seconds = time.monotonic() - began
     head = journal.end(status, stages, seconds)
     session.save_cache()

@@ -87,7 +87,8 @@ class Session:
     def __init__(
         self, spec_path: str, options: Options, *, writes: bool = False, warn: Callable[[Fault], None] = unwarned
     ) -> None:
-        self.began = time.time_ns()  # before anything was looked at
+        self.began = time.time_ns()  # before anything was read
+        self.options = options
         self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
@@ -108,7 +109,7 @@ class Session:
             record = read_usable(self._record, MOST_CACHE, self._note)
             if record is not None and is_damaged(record, conditions_now(spec_path, options.workspace)):
                 self._note(self._record, DAMAGED)
-        self.on_hashed: Callable[[str, int, int], None] | None = None  # called with a path, its size, and how much more
+        self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
         self._declared = declared_paths(self.spec)
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
@@ -130,7 +131,7 @@ class Session:
     @property
     def has_warned(self) -> bool:
         """Whether there was something to warn of."""
-        return bool(self.damage or self._warned)
+        return bool(self._warned)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
@@ -151,7 +152,7 @@ class Session:
     def _note(self, path: str, what: str) -> None:
         if path not in self.damage:
             self.damage[path] = what
-            self._on_warning(Fault(path, f"{what}, and counts as missing"))
+            self.warn(Fault(path, f"{what}, and counts as missing"))
 
     def _absence(self, stage: str) -> str:
         """Return why there is no marker of a stage that could be used."""

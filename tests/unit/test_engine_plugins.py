@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.environment import make_plugins
+from runner.engine.plugins import make_plugins
 from runner.hookspecs import hookimpl
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = """
 import sys
-from runner.engine.environment import make_plugins
+from runner.engine.plugins import make_plugins
 manager = make_plugins(())
 print(sorted(name for name, _ in manager.list_name_plugin() if not name.isdigit()))
 """

@@ -9,7 +9,7 @@ from pipeline_bench import PipelineBench, shell, wait_for
 
 from pytest_offpipe.runs import StageLauncher, start_guarded
 from runner.engine import Options, run
-from runner.engine.environment import fork_environment
+from runner.engine.plugins import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
 from runner.results import FAILED

@@ -88,7 +88,7 @@ def test_they_are_shown_copied_and_pickled():
 
 
 def test_a_run_loads_no_dataclasses_but_for_pluggy():
-    loads = "import pluggy, sys; before = set(sys.modules); import runner.cli.commands, runner.engine.environment as e"
+    loads = "import pluggy, sys; before = set(sys.modules); import runner.cli.commands, runner.engine.execution as e"
     loads += ", types; e.preload(types.SimpleNamespace(stages=()), durable=True); print(*set(sys.modules) - before)"
     said = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
     assert not {"dataclasses", "inspect"} & set(said.stdout.split())

@@ -1,4 +1,4 @@
-"""What a run with work to do takes from its surroundings: plugins, modules, variables, processors and memory."""
+"""What executes a plan: its modules loaded, its attempts and its limits taken from this process and machine."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import pluggy
-
-from runner import hookspecs
 from runner.clock import Monotonic
 from runner.executor.attempts import Attempts
 from runner.executor.job import Policy, Surroundings
 from runner.executor.loop import Executor
 from runner.executor.publishing import Publisher
 from runner.hashing import quicken
-from runner.noop import is_plain
 from runner.record.files import prepare_to_exchange
 from runner.resources import Capacity
-from runner.sandbox.client import Launcher
-from runner.sandbox.environment import sdk_path_here, warm_here
-from runner.sandbox.guard import start_guarded
+from runner.sandbox.environment import sdk_path_here
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.clock import Clock
     from runner.engine.journal import Journal
-    from runner.engine.session import Options, Session
+    from runner.engine.session import Session
     from runner.executor.job import Ticker
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
+    from runner.sandbox.client import Launcher
     from runner.spec.model import Spec
 
-GROUP = "offpipe"
 PRELOADED = (
     "ast",  # code that changed is parsed again
     "errno",
@@ -44,26 +38,6 @@ PRELOADED = (
     "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
 )
 THREADS = ("queue", "threading")  # by which outputs are made durable
-
-
-class Defaults:
-    """What happens when no plugin has a say."""
-
-    @hookspecs.hookimpl(trylast=True)
-    def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        """Start the launcher that comes with offpipe."""
-        return start_guarded(Launcher, fork_environment(spec))
-
-
-def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:
-    """Return the hooks of a run: ours, those of installed distributions (entry points `offpipe`), and `plugins`."""
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    manager.register(Defaults())
-    manager.load_setuptools_entrypoints(GROUP)
-    for plugin in plugins:
-        manager.register(plugin)
-    return manager
 
 
 def preload(spec: Spec, *, durable: bool) -> None:
@@ -81,36 +55,24 @@ def preload(spec: Spec, *, durable: bool) -> None:
         prepare_to_exchange()
 
 
-def fork_environment(spec: Spec) -> dict[str, str] | None:
-    """Return what interpreters heed of the environment of Python stages; None where no stage is run by a fork."""
-    if is_plain():
-        return None
-    python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
-    return warm_here() if python else None
-
-
-def attempts_of(session: Session, journal: Journal, launcher: Launcher) -> Attempts:
-    """Return what prepares, records and settles the attempts of an open run."""
-    outer, durable = os.environ, journal.durable
+def make_executor(
+    session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
+    ticker: Ticker, clock: Clock | None,
+) -> tuple[Attempts, Executor]:  # fmt: skip
+    """Return what prepares, records and settles the attempts of an open run, and what executes its plan by them."""
+    options, outer, durable = session.options, os.environ, journal.durable
     level = launcher.layers["level"]
     around = Surroundings(outer.get("PATH", ""), outer.get("HOME"), sdk_path_here(), level, durable)
     publisher = Publisher(session.spec, journal.log, session.cache, durable=durable)
-    return Attempts(
+    attempts = Attempts(
         session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
         session.published, publisher, around, journal.earlier, journal.tags,
     )  # fmt: skip
-
-
-def make_executor(
-    session: Session, options: Options, plan: Plan, attempts: Attempts, launcher: Launcher, hooks: HookRelay,
-    interrupts: Interrupts, ticker: Ticker, clock: Clock | None,
-) -> Executor:  # fmt: skip
-    """Return what executes a plan: as it was asked for, within what the machine has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
     jobs = options.jobs or cores
     policy = Policy(options.keep_going, Capacity(jobs, memory_mib, jobs))
-    return Executor(
+    return attempts, Executor(
         session.graph, session.stages, plan, attempts, launcher, policy, hooks, interrupts,
         clock or Monotonic(), ticker,
     )  # fmt: skip
