@@ -92,10 +92,10 @@ class Interrupts:
 
 
 class Stopping:
-    """Whether a run ends before all is done, by a signal or for its caller's reasons: then `has_begun`."""
+    """Ends a run before all is done, after a signal or a failure: then `has_begun`."""
 
     def __init__(self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None]) -> None:
-        """`terminate` and `kill` are for all that runs, in the grace that it has and at once."""
+        """`terminate` ends all that runs with a grace, `kill` at once."""
         self._interrupts = interrupts
         self._end_all = terminate, kill
         self._passed_on = 0
@@ -116,9 +116,9 @@ class Stopping:
         return True
 
     def is_why(self, attempt: AttemptResult) -> bool:
-        """Whether an attempt failed because the run was asked to stop.
+        """Whether an attempt failed because the run is to stop.
 
-        When every process gets the signal at once, the stage's end may be heard of before our own signal.
+        When every process gets the signal at once, the stage's end may arrive before our own signal.
         """
         if attempt.signal in SIGNALS and not attempt.timed_out:
             self._interrupts.await_signal(OWN_SIGNAL_PATIENCE)

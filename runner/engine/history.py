@@ -47,10 +47,10 @@ class Failure(NamedTuple):
 
 
 class Part(Record):
-    """A run since it was begun, or went on the last time: when that was and when it ended, and what went wrong in it.
+    """A run since it began, or went on the last time: when that was, when it ended, and what went wrong in it.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> the number of an attempt
-    that has not ended on record, and since when; after a kill nothing works any more. `refused`: networks.
+    that has not ended on record, and since when (after a kill nothing is at work). `refused`: networks.
     """
 
     began: str | None = None
@@ -88,9 +88,9 @@ def last_part(session: Session, run: str) -> Part:
 
 
 def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]:
-    """Return how each of `stages`, which are pending, failed last, as far as the newest open runs tell.
+    """Return how each of `stages`, which are pending, failed last, as far as the newest open runs say.
 
-    A stage that was complete since has not; what makes it pending came later.
+    Stages that were complete since are left out: what makes them pending came later.
     """
     failures: dict[str, Failure] = {}
     for run in session.head.open_runs[-_RUNS_READ:]:
@@ -110,8 +110,8 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
 def last_success(ledger: str) -> tuple[str, str] | None:
     """Return the last run that succeeded and when it ended.
 
-    Looked for from the ledger's end on, and its hashes are left alone, so that it takes no longer the more runs came
-    before; a record that is damaged is passed over.
+    The search begins at the ledger's end and checks no hashes, so a long history costs no time. A damaged record is
+    passed over.
     """
     for line in tail(ledger, _LEDGER_READ):
         if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
@@ -166,7 +166,7 @@ def events_of(records: Iterable[AuditRecord]) -> Iterator[tuple[AuditRecord, Eve
 
 
 def _records(session: Session, run: str) -> Iterator[AuditRecord]:
-    """Yield the records of a run, as far as they are intact: whoever builds upon them says what is damaged."""
+    """Yield the records of a run up to the first damaged one; runs and `verify` report damage."""
     try:
         yield from read_records(session.spec.paths.audit(run), session.seal)
     except StateError:

@@ -57,7 +57,7 @@ def skipped(plan: Plan) -> dict[str, StageResult]:
 def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str]:
     """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
 
-    Writes nothing for an id that was given and has a log: that run has ended, or another process is at it.
+    Writes nothing for a given id that has a log: that run has ended, or another process is executing it.
     """
     options, paths = session.options, session.spec.paths
     durable = options.is_durable
@@ -84,7 +84,7 @@ def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str
 def remember(session: Session, run_id: str) -> None:
     """Write the no-op record of a plan that found every stage up to date, as the run `run_id` has it in its log.
 
-    Only of a run of all stages as the spec has them, and one with nothing to warn of: a later one must say no less.
+    Only of a run of all stages as the spec has them that warned of nothing: a later run must say no less.
     """
     options = session.options
     usual = Options(workspace=options.workspace, jobs=options.jobs, keep_going=options.keep_going,
@@ -110,7 +110,7 @@ def remember(session: Session, run_id: str) -> None:
 
 
 def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
-    """Add what loading the spec looked at, the markers, and the outputs."""
+    """Add what loading the spec read, the markers, and the outputs."""
     dependencies.files.add(spec.path)
     dependencies.ways.add(spec.root)
     for stage in spec.stages:

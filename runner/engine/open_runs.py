@@ -1,4 +1,4 @@
-"""Runs that have not succeeded yet: what killed ones had decided on is finished, and one of them goes on."""
+"""Runs that have not succeeded yet: finish what killed runs had decided on, and choose the run that goes on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def is_closed(session: Session, run_id: str) -> bool:
 
 
 def needs_recovery(session: Session) -> bool:
-    """Whether there may be something that only a run with the lock can see to.
+    """Whether there may be something that only a run with the lock can mend.
 
-    A run is open, goes on, or died; a state file is damaged; a run was killed behind its end.
+    A run is open, at work or killed; a state file is damaged; a run was killed after its last record.
     """
     paths, run_id = session.spec.paths, session.options.run_id
     if session.head.open_runs or session.damage or has_leftovers(paths):
@@ -89,9 +89,9 @@ def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
 
 
 def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
-    """Return the run that this one is a part of: the one asked for, the newest of those it covers, or a new one.
+    """Return the run that goes on: that of `--run-id`, else the newest of those that this one covers, else a new one.
 
-    A new one knows of the attempts of those that stay open, and may go on from their checkpoints.
+    A new run knows the attempts of those that stay open, and may go on from their checkpoints.
     """
     if options.run_id:
         return next(run for run in recovered if run.run == options.run_id)
@@ -114,8 +114,8 @@ def end_others(
 ) -> None:
     """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
 
-    To be called before that one ends, which is the last in the ledger then. Of a run whose log is not what it was when
-    it was recovered nothing is written: it stays open, for the next run to look into.
+    Call this before that one ends, so that it is the last in the ledger. A run whose log has changed since it was
+    recovered is left alone: it stays open for the next run.
     """
     for other in others:
         if not _is_as_recovered(session, other):

@@ -71,7 +71,7 @@ def refuse_used_run_id(session: Session, plan: Plan) -> Plan:
 def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
     """Return a fault for each of `stages` whose program is not there.
 
-    A program that a stage makes, or that is an input, is for its start to judge.
+    A program that a stage makes, or that is an input, is checked when its stage starts.
     """
     outputs = frozenset(spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
     found: dict[tuple[str, str], Fault | None] = {}
@@ -89,7 +89,7 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
 
 
 def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
-    """Return the program's word, None where only its start will tell, and the field that says it."""
+    """Return the program's word (None if it is known only at its start) and the field that has it."""
     processor = spec.processor_path(stage)
     if processor is not None:
         return (None if processor.endswith(".py") else processor), "processor"

@@ -1,4 +1,4 @@
-"""The verbs that only look: they write nothing, take no lock, and need read permission only."""
+"""The verbs that only read: they write nothing, take no lock, and need read permission only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from runner.record.locks import is_current, read_holder
 from runner.record.others import is_held
 from runner.record.state import read_metrics
 from runner.spec.graph import select
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
-    Warn = Callable[[Fault], None]  # hears of state files that count as missing, and of what may be meant otherwise
+    Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec
 
 
 class Planned(NamedTuple):
     """The graph, the selected stages in order, a decision for each, and how those that are pending failed last.
 
-    `fits` says of those that have a checkpoint whether it is of their key, where that can be told by now: a run goes on
-    from it, or else throws it away.
+    `fits` says of stages with a checkpoint whether it is of their key, where that is known before the run: a run goes
+    on from it, or else removes it.
     """
 
     graph: Graph
@@ -48,7 +47,7 @@ class Planned(NamedTuple):
     fits: dict[str, bool]
 
 
-class Status(Value):
+class Status(NamedTuple):
     """What `status` shows; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
 
     `part` is the newest part of the last run. `metrics` are empty unless that has ended.
@@ -131,7 +130,7 @@ def explain(spec_path: str, options: Options, stage: str, warn: Warn = unwarned)
 
 
 def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
-    """Tell what a run would find, who is running, and what earlier runs left undone."""
+    """Return what a run would do, who is running, and what earlier runs left undone."""
     session = Session(spec_path, options, warn=warn)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal)
@@ -161,7 +160,7 @@ def _planned(session: Session) -> Planned:
 
 def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
     """Return which checkpoints are of the key that their stage has now, of stages whose inputs are all made."""
-    found: dict[str, bool] = {}
+    fits: dict[str, bool] = {}
     examiner = session.examiner
     assert examiner is not None  # of the plan that is decided
     for stage in session.stages if session.checkpoints else ():
@@ -169,6 +168,6 @@ def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
         if progress is None or not isinstance(decided.decisions[stage.name], Run):
             continue
         if all(isinstance(decided.decisions[name], Skip) for name in upstream):
-            with suppress(InputError, OfflineError):  # something has gone since it was decided
-                found[stage.name] = examiner.examine(stage).key == progress.key
-    return found
+            with suppress(InputError, OfflineError):  # something was removed since the plan was made
+                fits[stage.name] = examiner.examine(stage).key == progress.key
+    return fits

@@ -1,4 +1,4 @@
-"""What to warn of before a run: likely mistakes in the spec, and files that may be somebody's."""
+"""What to warn of before a run: likely mistakes in the spec, and files that a run would leave or replace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 3  # paths in a warning
 
 
 def remark(session: Session) -> None:
-    """Warn of what the spec says that is likely to mean something else, and of files that may be somebody's."""
+    """Warn of likely mistakes in the spec, and of files that a run would leave or replace."""
     warned = *remarks(session.spec, session.stages), *_useless_allowances(session), *_left_behind(session)
     for fault in (*warned, *_replaced(session)):
         session.warn(fault)

@@ -29,44 +29,44 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """What hears of a run beyond its hooks; a display."""
+    """What follows a run beyond its hooks: a display."""
 
     @property
     def interval(self) -> float | None:
         """How often to call `tick`, in seconds; None for never."""
 
     def tick(self) -> None:
-        """Hear that time passes."""
+        """Redraw: time has passed."""
 
     def hashed(self, path: str, total: int, size: int) -> None:
-        """Hear that `size` more bytes of a file of `total` bytes are hashed."""
+        """Note that `size` more bytes of a file of `total` bytes are hashed."""
 
     def waiting(self, holder: dict[str, object]) -> None:
-        """Hear who holds the lock that is waited for."""
+        """Say who holds the lock that the run waits for."""
 
     def warn(self, fault: Fault) -> None:
-        """Hear of what stops nothing: a state file that counts as missing, what a spec probably does not mean."""
+        """Warn of what stops nothing: a state file that counts as missing, a likely mistake in the spec."""
 
     def hooks(self) -> tuple[object, ...]:
-        """Return what implements hooks. Asked once there is work to do, so that a run without any loads nothing."""
+        """Return what implements hooks. A run calls this once it has work to do; without work it loads no hooks."""
 
 
 class Quiet:
-    """A listener that does not listen."""
+    """A listener that does nothing."""
 
     interval: float | None = None
 
     def tick(self) -> None:
-        """Nothing to redraw."""
+        """Do nothing."""
 
     def hashed(self, path: str, total: int, size: int) -> None:
-        """Nobody to tell."""
+        """Do nothing."""
 
     def waiting(self, holder: dict[str, object]) -> None:
-        """Nobody to tell."""
+        """Do nothing."""
 
     def warn(self, fault: Fault) -> None:
-        """Nobody to tell."""
+        """Do nothing."""
 
     def hooks(self) -> tuple[object, ...]:
         """Return nothing."""
@@ -77,14 +77,14 @@ PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether 
 
 
 class _AnotherRunError(Exception):
-    """Hashing takes long, and another run holds the lock: it will know better what is to be done."""
+    """Hashing takes long, and another run holds the lock: wait for that one instead of hashing beside it."""
 
 
 def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
     spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
     clock: Clock | None = None,
 ) -> RunResult:  # fmt: skip
-    """Bring a pipeline up to date; `listener` hears what is no hook, `plugins` implement hooks, `clock` is for tests.
+    """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what is no hook, `clock` is for tests.
 
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
@@ -105,7 +105,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         except LockHeldError:
             if idle is None:
                 raise
-            # The open run is that of the holder, even one of the same id: none of its work concerns this one.
+            # The open run is the holder's, even if it has the same id. This run needs none of its work.
             return end_without_work(session, idle, began, remembers=False)
         # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
         from runner.engine.plugins import make_plugins
@@ -148,7 +148,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 
 
 def _plan_without_lock(session: Session, interrupts: Interrupts, listener: Listener) -> Plan | None:
-    """Return the plan that counts; None where hashing takes long, and another run holds the lock."""
+    """Return the plan, or None where hashing takes long while another run holds the lock."""
     began, paths, is_beside = time.monotonic(), session.spec.paths, True
 
     def hashed(path: str, total: int, size: int) -> None:
@@ -176,7 +176,7 @@ def _seal(
     session: Session, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
     signal: int | None, began: float,
 ) -> RunResult:  # fmt: skip
-    """Write the last records of a run whose outputs are durable, and of `others` that are over with it."""
+    """Write the last records of a run whose outputs are durable, and end `others`, whose work is done with it."""
     status, exit_code = outcome(stages, signal)
     if status == SUCCEEDED:
         end_others(session, others, journal.layers, stages)

@@ -77,11 +77,10 @@ class Session:
     """A loaded pipeline and what is needed to decide its stages. Making one writes nothing.
 
     Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline; with `writes`
-    also what `read_seal` raises, and UsageError for a ledger of another key. To those who only look the key is of use,
-    but they need none.
+    also what `read_seal` raises, and UsageError for a ledger of another key. Those who only read need no key.
 
-    `warn` hears once of each thing that stops nothing: a state file that cannot be used, and so counts as missing, a
-    module that a stage imports and that is found nowhere, what the spec probably does not mean (see `remarks`).
+    `warn` gets each thing that stops nothing, once: a state file that cannot be used and so counts as missing, an
+    unresolved import of a stage, a likely mistake in the spec (see `remarks`).
     """
 
     def __init__(
@@ -120,12 +119,12 @@ class Session:
             self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
         )
         self.published: dict[str, OutputIdentity] = {}
-        self.checkpoints: dict[str, Progress] = {}  # that lay there when everything was planned last, by stage
+        self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
         self.examiner: Examiner | None = None  # of the last plan
 
     @property
     def imports(self) -> set[str]:
-        """What the code of the stages that were planned last imports as soon as it starts, the same for everybody."""
+        """The modules that stages import as soon as they start, as of the last plan."""
         return self.examiner.imports if self.examiner else set()
 
     @property
@@ -203,7 +202,7 @@ class Session:
             raise OfflineError(*merged(error.faults)) from error
 
     def new_examiner(self) -> Examiner:
-        """Return an examiner that tells how everything is now."""
+        """Return what computes keys from how everything is now."""
         code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
         return Examiner(self.graph, self.cache, code, self.published)
 
