@@ -1,4 +1,4 @@
-"""The hooks of a run: who is asked."""
+"""The hooks of a run: who is asked, and what finding that out loads."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import sys
 from runner.engine.plugins import make_plugins
 manager = make_plugins(())
 print(sorted(name for name, _ in manager.list_name_plugin() if not name.isdigit()))
+print("importlib.metadata" in sys.modules)
 """
 DESCRIBED = {
     "METADATA": "Metadata-Version: 2.1\nName: third\nVersion: 1\n",
@@ -43,7 +44,7 @@ def installed(place, name="third-1.dist-info", **described):
 
 @pytest.mark.parametrize("name", ["third-1.dist-info", "third.egg-info", "Third-1.DIST-INFO"])
 def test_hooks_of_an_installed_distribution_are_found(name, tmp_path) -> None:
-    assert shown(installed(tmp_path / "site", name)) == ["['third']"]
+    assert shown(installed(tmp_path / "site", name)) == ["['third']", "True"]
 
 
 def test_hooks_in_an_archive_are_found(tmp_path) -> None:
@@ -51,7 +52,12 @@ def test_hooks_in_an_archive_are_found(tmp_path) -> None:
     with zipfile.ZipFile(tmp_path / "site.zip", "w") as archive:
         for path in site.rglob("*"):
             archive.write(path, path.relative_to(site))
-    assert shown(tmp_path / "site.zip") == ["['third']"]
+    assert shown(tmp_path / "site.zip") == ["['third']", "True"]
+
+
+def test_distributions_without_hooks_of_ours_load_nothing(tmp_path) -> None:
+    others = {"entry_points.txt": "[pytest11]\noffpipe = third_party_hooks\n"}
+    assert shown(installed(tmp_path / "site", **others)) == ["[]", "False"]
 
 
 def test_a_hook_by_another_name_is_one():
