@@ -1,4 +1,4 @@
-"""System calls that Python has no name for, by ctypes; each failure tells the call and its errno.
+"""System calls that Python has no function for, by ctypes; an error names the call and its errno.
 
 Loaded by the launcher program only. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h (aarch64) of Linux; those above 424 are the same everywhere.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NEW_NUMBERS = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435, "pidfd_getfd": 438,
-    "mount_setattr": 442, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
 }  # fmt: skip
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
@@ -38,7 +38,6 @@ NUMBERS: dict[str, dict[str, int]] = {
 # linux/mount.h
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
 MS_NOATIME, MS_NODIRATIME = 1024, 2048
-MNT_DETACH = 2  # sys/mount.h
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -47,7 +46,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 libc = ctypes.CDLL(None, use_errno=True)
-_quick = ctypes.CDLL(None)  # which keeps no errno, for which each call would touch more
+_quick = ctypes.CDLL(None)  # keeps no errno: saving it would touch more memory at each call
 _close_range = getattr(_quick, "close_range", None)  # glibc 2.34
 if _close_range is not None:
     _close_range.argtypes = (ctypes.c_uint, ctypes.c_uint, ctypes.c_int)
@@ -57,7 +56,7 @@ HIGHEST = (1 << 20) - 1  # that there can be, unless fs.nr_open is raised
 
 
 def machine() -> str:
-    """The name of this kernel's architecture, when the tables here know it and this process is of it; else ""."""
+    """Return the name of this machine's architecture; "" if it is not in the tables, or this process is of another."""
     name = os.uname().machine
     return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
 
@@ -89,10 +88,10 @@ def call(layer: str, name: str, *arguments: object) -> int:
 
 
 def prepared(layer: str, name: str, *arguments: object, kept: object = None) -> Callable[[], int]:
-    """Return `call` with everything done that can be done before: for a child, in which each touch copies a page.
+    """Return a function that makes the system call with little work: in a child each touch of memory copies a page.
 
-    What is `kept` lives as long: what the arguments point to by number. A call that fails is made once more, to know
-    why; it has to be one that fails in the same way then.
+    `kept` is kept alive with it: what the arguments point to by number. A call that fails is made once more, to learn
+    its errno; it must be one that fails in the same way again.
     """
     words = _words(name, arguments)
     syscall = _quick.syscall
@@ -105,7 +104,7 @@ def prepared(layer: str, name: str, *arguments: object, kept: object = None) -> 
 
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
-    """Call a function of the C library by name; RefusedError of this layer, telling it as `shown`, when it fails."""
+    """Call a function of the C library by name; RefusedError of this layer, which names it as `shown`, if it fails."""
     result = getattr(libc, name)(*(_widened(argument) for argument in arguments))
     if result < 0:
         raise RefusedError(layer, shown, ctypes.get_errno())
@@ -115,7 +114,7 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
 def mount(
     shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
 ) -> None:
-    """Make or change a mount; RefusedError, telling it as `shown`, when it fails."""
+    """Make or change a mount; RefusedError, which names it as `shown`, if it fails."""
     function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), options)
 
 
@@ -125,7 +124,7 @@ def prctl(layer: str, shown: str, option: int, value: int) -> None:
 
 
 def own_status() -> dict[str, str]:
-    """What /proc/self/status says, by field; proc(5)."""
+    """Return the fields of /proc/self/status; proc(5)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
