@@ -1,6 +1,6 @@
-"""The runner's end of the launcher: start it, ask for launches, hear of exits.
+"""The runner's end of the launcher: starts it, sends launches, receives exits.
 
-Python signal handlers may run in between as long as they raise nothing: a frame written by half stays half.
+Python signal handlers may run meanwhile if they raise nothing: a frame that was half written stays so.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["Asked", "Exit", "Launch", "Launcher"]
 
 NOTHING_MISSING: Mapping[str, str] = {}
 _ROOM = 65536
-DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked in it from its first instruction on, see child.BLOCKED
-PATIENCE_MS = 30_000  # a launcher always reads; one that has not for so long is stopped or stuck
+DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked in it from its first instruction, see child.BLOCKED
+PATIENCE_MS = 30_000  # a launcher always reads; if it has not for so long, it is stopped or stuck
 
 
 class Launcher:
-    """One running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
+    """A running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
 
     `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
-    it may become another one with the first report (see namespaces). `layers` is the isolation that was reached, or
-    `refusal` why it was not, known then. Use as a context manager, or call `close`.
+    the first report may name another one (see namespaces). From then on, `layers` is the isolation that was reached, or
+    `refusal` says why it was not. Use as a context manager, or call `close`.
     """
 
     def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
@@ -67,11 +67,11 @@ class Launcher:
         missing: Mapping[str, str] = NOTHING_MISSING,
         warm: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start the program and return at once; it gets ready meanwhile, isolated as `level` says (see levels).
+        """Start the program and return at once; it isolates itself as `level` says (see levels) and gets ready.
 
-        `missing` tells which better levels could not be had, and why; it is put to `layers`. `warm`: what interpreters
-        heed of the environment of Python stages, if it is to run these by forking. Raises StateError when there is no
-        process, no descriptor or no interpreter.
+        `missing` is added to `layers`: better levels that could not be reached, and why. `warm`: what interpreters heed
+        of the environment of Python stages, if the launcher is to run these by forking. Raises StateError if there is
+        no process, descriptor or interpreter.
         """
         try:
             program = _begin(interpreter, level, warm)
@@ -82,7 +82,7 @@ class Launcher:
         return launcher
 
     def instead(self, level: str, missing: Mapping[str, str]) -> Self:
-        """Start one of the same kind at another level, after this one was refused its own."""
+        """Start a launcher of the same kind at another level, after this one could not reach its own."""
         other = self.start(level, missing=missing, warm=self._warm)
         other.load(self._loaded)
         return other
@@ -94,14 +94,13 @@ class Launcher:
         self.close()
 
     def fileno(self) -> int:
-        """Readable when `receive` has something to say."""
+        """Return the descriptor that is readable when `receive` has something to return."""
         return self._replies
 
     def load(self, modules: Collection[str]) -> None:
-        """Have a warm launcher load what its stages will import, once. To be called before any `submit`.
+        """Let a warm launcher import the modules that its stages will import. Call it before any `submit`.
 
-        Later a stage could have put something in the place of these files, so what comes later is left to the stages.
-        One that was refused has its `refusal`.
+        Later, a stage could have replaced these files, so later modules are left to the stages.
         """
         more = set(modules) - self._loaded
         if self._warm is not None and more:
@@ -123,34 +122,34 @@ class Launcher:
         self._ask("kill", None)
 
     def _wake(self) -> None:
-        """Let a launcher go on that somebody stopped: it would heed neither requests nor time limits."""
+        """Continue a launcher that was stopped: it would heed neither requests nor time limits."""
         for pid in {self._child, self.pid}:
             try:
                 os.kill(pid, signal.SIGCONT)
             except ProcessLookupError:
-                pass  # receive tells that it is dead, or where SIGCHLD is ignored nobody has to take its exit
+                pass  # receive reports its death; where SIGCHLD is ignored, there is nothing to wait for
 
     def receive(self) -> list[Asked | Exit]:
-        """What came since the last call, without waiting. Raises LauncherError once the launcher is found dead."""
+        """Return what came since the last call, without waiting. Raises LauncherError if the launcher is dead."""
         at_end = self._read()
-        heard: list[Asked | Exit] = []
+        reports: list[Asked | Exit] = []
         for kind, content in self._frames():
             if kind == "exit":
-                heard.append(Exit(*content))
+                reports.append(Exit(*content))
             elif kind == "asked":
-                heard.append(Asked(*content))
+                reports.append(Asked(*content))
             elif kind == "ready":
                 self._greet(*content)
             elif kind == "refused":
                 self.refusal = RefusedError(*content)
             else:
                 self._crash = content
-        if at_end and not heard and not self.refusal:
+        if at_end and not reports and not self.refusal:
             raise self._death()
-        return heard
+        return reports
 
     def await_ready(self) -> None:
-        """Wait for the first report: `layers` or `refusal` is known then. To be called before anything is submitted."""
+        """Wait for the first report: `layers` or `refusal` is known then. Call it before anything is submitted."""
         while not self.layers and not self.refusal:
             poll = select.poll()
             poll.register(self._replies, select.POLLIN)
@@ -171,7 +170,7 @@ class Launcher:
             os.close(self._requests)
             self._requests = -1
             if self._ended is None:
-                self._wake()  # stopped by somebody, it would never see the end
+                self._wake()  # while it is stopped, it would never see the end
             self._wait()
             os.close(self._replies)
             self._replies = -1
@@ -190,19 +189,19 @@ class Launcher:
                     ) from None
             except BrokenPipeError:
                 self._read()
-                for kind, told in self._frames():
-                    self.refusal = RefusedError(*told) if kind == "refused" else self.refusal
-                    self._crash = told if kind == "crash" else self._crash
+                for kind, report in self._frames():
+                    self.refusal = RefusedError(*report) if kind == "refused" else self.refusal
+                    self._crash = report if kind == "crash" else self._crash
                 if self.refusal is not None:
-                    return  # it may be told what to load before anybody knows
+                    return  # `load` may come before the refusal is read
                 raise self._death() from None
 
     def _read(self) -> bool:
-        """Take in what is there; True at the end, which only a launcher that ended makes."""
+        """Read what is there; True at the end of the pipe, which means that the launcher has ended."""
         try:
             while data := os.read(self._replies, _ROOM):
                 self._received += data
-                if len(data) < _ROOM:  # that was all, and if it was the end too, the next look tells
+                if len(data) < _ROOM:  # that was all; if it was the end too, the next call finds it
                     return False
         except BlockingIOError:
             return False
@@ -231,7 +230,7 @@ class Launcher:
         return LauncherError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
 
     def _wait(self) -> None:
-        """Until the child has ended, and process 1 of its namespace, which follows in its time if that was killed."""
+        """Wait until the child has ended, and process 1 of its namespace, which may end a little later."""
         if self._ended is None:
             try:
                 self._ended = os.waitpid(self._child, 0)[1]
@@ -260,7 +259,7 @@ def _begin(interpreter: str, level: str, warm: Mapping[str, str] | None) -> tupl
 
 
 def _pipe_above_stdio() -> tuple[int, int]:
-    """A pipe that is not on descriptors 0 to 2, even where the runner was started with some of those closed."""
+    """Return a pipe that is not on descriptors 0 to 2, even if the runner was started with some of those closed."""
     low = os.pipe()
     high: list[int] = []
     try:
@@ -276,7 +275,7 @@ def _pipe_above_stdio() -> tuple[int, int]:
 
 
 def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:
-    """Start the program, in `warm` or an empty environment; what it says on stderr comes by the replies' pipe."""
+    """Start the program, in `warm` or an empty environment; its stderr goes to the pipe of replies."""
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
     arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
     env = dict(warm or {})

@@ -1,13 +1,13 @@
 """The processes of a launch, whatever they did to get away: signalled, found, killed.
 
-Parents and sessions are what a process makes of them. So each launch has a tag, a number that a process cannot change
-and that all it starts inherits: the hard limit of RLIMIT_RTTIME, set before the stage's program begins. Every clone and
-exec keeps it, whoever's ids the process takes on and whatever namespaces it enters, and the launcher may read it. As a
-limit it is never reached. A filter of the stage's own refuses to set another one; the launcher's cannot, since the next
-launch needs the next number. Hard limits can only be lowered, so each launch has a lower one than the last; those
-between them are nobody's, and the launcher's own while it starts nothing.
+A process can change its parent and its session. So each launch has a tag, a number that a process cannot change and
+that all it starts inherits: the hard limit of RLIMIT_RTTIME, set before the stage's program begins. Every clone and
+exec keeps it, whatever ids the process takes on and whatever namespaces it enters, and the launcher may read it. As a
+limit it is never reached. A filter in each stage refuses to set it; the launcher has none, because the next launch
+needs the next number. Hard limits can only be lowered, so each launch has a lower one than the last. The numbers in
+between are of no launch: the launcher has one while it starts nothing.
 
-Where there are no tags, the key of a launch is its main process, and parents and sessions tell, or it is a guess.
+Without tags, the key of a launch is its main process, and parents and sessions decide, or a guess.
 
 Loaded by the launcher program only. Needs a subreaper and /proc (Linux); elsewhere it kills the group of a main process
 and finds nothing else. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
@@ -46,11 +46,11 @@ class Tags:
         self.fasten()
 
     def wear(self, number: int) -> None:
-        """What this process starts from now on is of the launch `number`, as it is itself; those before are past."""
+        """Make this process, and what it starts from now on, of the launch `number`; later ones need higher numbers."""
         self._lower(2 * number)
 
     def shed(self, number: int) -> None:
-        """After `wear`: be of no launch again."""
+        """Undo `wear`: this process is of no launch again."""
         self._lower(2 * number + 1)
 
     def fasten(self) -> None:
@@ -61,7 +61,7 @@ class Tags:
         resource.setrlimit(seccomp.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
 
     def of(self, pid: int) -> int | None:
-        """The launch that a process or thread is of, ended or not; None when it is of none, or gone."""
+        """Return the launch of a process or thread, ended or not; None if it is of none, or gone."""
         try:
             limit = resource.prlimit(pid, seccomp.RLIMIT_RTTIME)[1]
         except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
@@ -73,7 +73,7 @@ class Tags:
 
 
 def _shown(pid: int) -> int:
-    """The hard limit as /proc shows it to everybody, or 0."""
+    """Return the hard limit as /proc shows it to every user, or 0."""
     try:
         with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
             fields = file.read(4096).partition(b"\nMax realtime timeout")[2].split(None, 2)
@@ -83,9 +83,9 @@ def _shown(pid: int) -> int:
 
 
 def open_tags(layers: dict[str, str]) -> Tags | None:
-    """Where the filter is installed: tags, or None where that limit cannot be set as high (inside a stage, or by root).
+    """Return the tags of a launcher under the filter; None if the limit cannot be set so high (in a stage, or by root).
 
-    Then parents and sessions have to do; `layers` is told.
+    Notes in `layers` how processes are matched to stages.
     """
     own = resource.getrlimit(seccomp.RLIMIT_RTTIME)
     try:
@@ -100,8 +100,8 @@ def open_tags(layers: dict[str, str]) -> Tags | None:
 class ProcessTree:
     """Every descendant of a stage stays below its main process, or comes to the launcher, which are subreapers.
 
-    `takes_all`: all orphans come to the launcher, tags tell whose they were, and nothing lives longer than it does. So
-    no stage has to be a subreaper, nor to ask to be killed with the launcher.
+    `takes_all`: all orphans come to the launcher, tags tell them apart, and nothing outlives it. So a stage need not be
+    a subreaper, nor ask to be killed with the launcher.
     """
 
     def __init__(self, tags: Tags | None = None) -> None:
@@ -139,11 +139,11 @@ class ProcessTree:
             self._tags.put_on(number)
 
     def key(self, number: int, main: int) -> int:
-        """The key of a launch, by its number and its main process."""
+        """Return the key of a launch, by its number and its main process."""
         return number if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
-        """The one of these launches that a process or thread is of. None: of none, or already gone."""
+        """Return which of these launches a process or thread is of; None if of none, or already gone."""
         if self._tags is None:
             return _main_of(pid, keys)
         number = self._tags.of(pid)
@@ -152,17 +152,16 @@ class ProcessTree:
     def send(self, launches: Mapping[int, int], number: int) -> None:
         """Signal every process of launches (main process -> key), stopped ones too.
 
-        All at once, since it takes a look at every process of the machine.
+        All at once, because it reads every process of the machine.
         """
         if launches:
             _signal_all(self._members(launches, launches.values()), launches, number)
 
     def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
-        """SIGKILL what launches that ended (keys) left; returns those processes, each with the key of who left it.
+        """SIGKILL what ended launches (keys) left; return these processes, each with the key of its launch.
 
-        `running` are the main processes of others. To be called until it returns nothing: what forks while it is killed
-        shows up as a child of ours next time. `childless`: wait(2) has just said that there is no child at all, which
-        costs nothing to look through.
+        `running` are the main processes of other launches. Call it until it returns nothing: a process that forks while
+        it is killed leaves a child that only the next call finds. `childless`: wait(2) has just found no child.
         """
         if childless or not ended:
             return {}
@@ -187,9 +186,9 @@ class ProcessTree:
         return {pid: (status[1], key) for pid, key, status in every if status and key is not None}
 
     def _child_numbers(self) -> set[int]:
-        """Our children, but for the main processes that a thread of ours started: the filter lets nobody have siblings.
+        """Return our children, without main processes that a thread started (the filter forbids siblings).
 
-        One small read where the kernel has it (CONFIG_PROC_CHILDREN), else a look at every process.
+        One small read if the kernel has it (CONFIG_PROC_CHILDREN), else every process is read.
         """
         try:
             if self._children is None:
@@ -248,7 +247,7 @@ def _below(roots: Collection[int]) -> dict[int, tuple[int, int]]:
 
 
 def has_ended(child: int) -> bool:
-    """Whether a child has ended, whether or not somebody has waited for it."""
+    """Whether a child has ended, waited for or not."""
     if not hasattr(os, "waitid"):  # macOS before 3.13
         return False
     try:
@@ -260,13 +259,13 @@ def has_ended(child: int) -> bool:
 def _main_of(pid: int, mains: Collection[int]) -> int | None:
     """The main process above this process or thread: by its session, else by its parents.
 
-    Main processes take in their orphans, so who has no main above him was left by one that ended. None: nobody's, or
-    already gone.
+    Main processes adopt their orphans, so a process without a main above it was left by one that ended. None: of no
+    launch, or already gone.
     """
     while pid > 1 and pid not in mains:
         found = _status(pid)
         if found is None:
-            return None  # it ended while it asked
+            return None  # it ended meanwhile
         parent, _, session = found
         if session in mains:
             return session

@@ -1,4 +1,4 @@
-"""The launcher's ends of its two pipes: requests come by one, reports go by the other, and it waits for neither."""
+"""The launcher's ends of its two pipes, one for requests and one for reports. It never blocks on either."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
         preload: tuple[str, ...]
 
 
-START = b"\0offpipe launcher\0"  # what comes before it on the pipe is the interpreter's own complaint
+START = b"\0offpipe launcher\0"  # anything before it on the pipe is an error message of the interpreter
 
 
 class Wire:
-    """What has come, and what has still to go; `poll` is told when to wait for room."""
+    """Buffers of what was received and what is still to be sent; registers with `poll` when it waits for room."""
 
     def __init__(self, requests: int, replies: int, poll: select.poll) -> None:
         self.requests = requests
@@ -49,7 +49,7 @@ class Wire:
         poll.register(requests, select.POLLIN)
 
     def receive(self) -> list[tuple[str, Any]] | None:
-        """Return the requests that are there; None when there will be no more."""
+        """Return the requests received so far; None at the end of the pipe."""
         try:
             data = os.read(self.requests, 65536)
         except BlockingIOError:
@@ -64,12 +64,12 @@ class Wire:
         self._poll.unregister(self.requests)
 
     def tell(self, kind: str, content: Report) -> bool:
-        """Queue one report; False as `flush`."""
+        """Queue one report; return what `flush` does."""
         self._queue += frame(kind, content)
         return self.flush()
 
     def flush(self) -> bool:
-        """Write what the pipe takes now, the rest when poll says that there is room; False when nobody will read it."""
+        """Write what the pipe takes now; poll says when there is room for the rest. False if the reader is gone."""
         read = True
         try:
             while self._queue:
@@ -89,13 +89,13 @@ class Wire:
 
 
 def frame(kind: str, content: Any) -> bytes:  # noqa: ANN401 - whatever marshal takes
-    """Return one message as it goes over a pipe: its length in 4 bytes, then the tuple as marshal has it."""
+    """Return the bytes of one message: its length in 4 bytes, then the tuple, marshalled."""
     encoded = marshal.dumps((kind, content))
     return len(encoded).to_bytes(4, "big") + encoded
 
 
 def taken(received: bytearray) -> list[tuple[str, Any]]:
-    """Take the messages that are there whole off the front of what came over a pipe."""
+    """Remove the complete messages from the front of a buffer, and return them."""
     found = []
     while len(received) >= 4:
         end = 4 + int.from_bytes(received[:4], "big")

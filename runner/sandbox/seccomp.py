@@ -1,4 +1,4 @@
-"""Seccomp: the filter, which is installed once, in the launcher, and its listener, which tells who asked for a socket.
+"""Seccomp: the filter, installed once, in the launcher, and its listener, which reports who asked for a socket.
 
 The filter is a program of classic BPF: which system calls a stage is refused. The kernel gives it a
 `struct seccomp_data`: nr at 0, arch at 4, the six arguments of 64 bits each from 16 on.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Steps = list[tuple[int, int, int, int]]  # struct sock_filter: code, jumps where it holds and where not, operand
 
 LAYER = "seccomp"
-IO_URING, X32, FOREIGN = "io_uring", "x32 call", "32-bit call"  # ways to a socket, as they are told beside families
+IO_URING, X32, FOREIGN = "io_uring", "x32 call", "32-bit call"  # ways to a socket, as records name them
 SET_MODE_FILTER = 1
 SPEC_ALLOW, NEW_LISTENER, WAIT_KILLABLE_RECV = 1 << 2, 1 << 3, 1 << 5  # SECCOMP_FILTER_FLAG_*
 IOCTL_RECV, IOCTL_SEND = 0xC0502100, 0xC0182101
@@ -46,8 +46,8 @@ AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
 QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # asked for by look-ups that mean no harm; nothing leaves by them
 SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 
-# Other ways to a socket or to a process that has one. A sandbox without them is told so (ENOSYS), not forbidden
-# (EPERM), where programs have a way to do without.
+# Other ways to a socket or to a process that has one: ENOSYS where programs can do without the call, else EPERM or
+# EACCES.
 REFUSED: dict[str, int] = {
     "io_uring_enter": errno.ENOSYS,  # opens and uses sockets without any of the calls below; see also `assemble`
     "io_uring_register": errno.ENOSYS,
@@ -72,7 +72,7 @@ REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
 # linux/sched.h. A sibling of a stage would be nobody's. In a namespace of control groups of one's own they may be
 # mounted, writable; a root's would have the groups that the launcher and the runner are in.
 CLONE_PARENT, CLONE_NEWCGROUP = 0x8000, 0x02000000
-RLIMIT_RTTIME = 15  # asm-generic/resource.h; see tag
+RLIMIT_RTTIME = 15  # asm-generic/resource.h; see process_tree
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _AT_LEAST = 0x15, 0x35  # BPF_JMP|JEQ|K, BPF_JMP|JGE|K
@@ -113,12 +113,12 @@ def _any_of(constants: tuple[int, ...], number: int) -> Steps:
 
 
 def _null(index: int, number: int) -> Steps:
-    """The pointer that is this argument is NULL."""
+    """Refuse the call unless this argument, a pointer, is NULL."""
     return [step for half in (0, 4) for step in (*_argument(index, half), *_unless(0, _error(number)))]
 
 
 def _without(bits: int) -> Steps:
-    """The first argument holds none of these flags."""
+    """Refuse the call if its first argument has one of these flags."""
     return [*_argument(0), *_mask(bits), *_unless(0, _error(errno.EPERM))]
 
 
@@ -127,14 +127,14 @@ CHECKED: dict[str, Steps] = {
     "clone": _without(CLONE_PARENT | CLONE_NEWCGROUP),
     "unshare": _without(CLONE_NEWCGROUP),
     "ioctl": [*_argument(1), *_any_of(REFUSED_IOCTLS, errno.EPERM)],
-    # A stage that lets its orphans go to the launcher would have what they ask for laid to somebody else.
+    # If a stage let its orphans go to the launcher, their attempts would be recorded for another stage.
     "prctl": [
         *_argument(0), *_unless(PR_SET_CHILD_SUBREAPER, ALLOW),
         *_argument(1), *_if(0, _error(errno.EPERM)),
     ],
-    # Nobody sets the limits of another process: the kernel would kill the launcher by them. To ask is fine.
+    # No stage sets the limits of another process, such as the launcher's, which could kill it. Reading them is fine.
     "prlimit64": [*_argument(0), *_if(0, ALLOW), *_null(2, errno.EPERM)],
-    # Whoever had a listener of his own could let his calls through, were the launcher dead.
+    # With a listener of its own, a stage could let its calls through once the launcher is dead.
     "seccomp": [*_argument(1), *_mask(NEW_LISTENER), *_if(NEW_LISTENER, _error(errno.EBUSY))],
     # Pairs that are connected for good stay; a datagram socket could be sent from to any path.
     "socketpair": [
@@ -143,7 +143,7 @@ CHECKED: dict[str, Steps] = {
         *_if(SOCK_STREAM, ALLOW), *_unless(SOCK_SEQPACKET, _error(errno.EPROTONOSUPPORT)),
     ],
 }  # fmt: skip
-# The filter that a stage has besides: nobody sets RLIMIT_RTTIME, which is its tag.
+# A second filter, of each stage: it cannot set RLIMIT_RTTIME, which is its tag.
 TAG_CHECKED: dict[str, Steps] = {
     "setrlimit": [*_argument(0), *_if(RLIMIT_RTTIME, _error(errno.EPERM))],
     "prlimit64": [*_argument(1), *_unless(RLIMIT_RTTIME, ALLOW), *_null(2, errno.EPERM)],
@@ -151,7 +151,7 @@ TAG_CHECKED: dict[str, Steps] = {
 
 
 def assemble(machine: str, *, listener: bool) -> bytes:
-    """Return the filter as an array of `struct sock_filter`; without a `listener` what it would hear of is refused.
+    """Return the filter as an array of `struct sock_filter`; without a `listener`, its calls are refused.
 
     It answers with NOTIFY for calls of another architecture, `io_uring_setup`, and `socket` of AF_INET, the other
     network families and AF_UNIX (the listener tells them apart); for QUIET_FAMILIES with EAFNOSUPPORT. KeyError for a
@@ -180,21 +180,21 @@ def assemble_tag_filter(machine: str) -> bytes:
 
 
 def _assembled(steps: Steps, numbers: dict[str, int], checked: dict[str, Steps]) -> bytes:
-    """Every jump goes over one instruction, or over all that is checked of one call."""
+    """Return the whole program. Every jump skips one instruction, or the whole block of one call."""
     for name, block in checked.items():
         steps = [*steps, (_EQUAL, 0, len(block) + 1, numbers[name]), *block, *_give(ALLOW)]
     return b"".join(struct.pack("=HBBI", *step) for step in [*steps, *_give(ALLOW)])
 
 
 def unheard_errno(family: int) -> int:
-    """The errno for `socket` of this family: internet programs know what an unreachable network is."""
+    """Return the errno for `socket` of this family: internet programs know what an unreachable network is."""
     return errno.ENETUNREACH if family in (AF_INET, AF_INET6) else errno.EAFNOSUPPORT
 
 
 class Call:
-    """One call that waits for its answer: by which process or thread, of socket(2) with which arguments.
+    """A call of socket(2) that waits for its answer: the process or thread, and the arguments.
 
-    `way` is another way to a socket that was tried, and no call of socket(2).
+    `way` names another way to a socket, if the call is not socket(2).
     """
 
     __slots__ = ("family", "id", "kind", "pid", "way")
@@ -212,7 +212,7 @@ class Call:
 
 
 class Listener:
-    """The descriptor through which the kernel tells of calls that the filter hands on."""
+    """The descriptor through which the kernel reports calls that the filter passes on."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -226,14 +226,14 @@ class Listener:
         return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF, _way(arch, call))
 
     def refuse(self, call: Call) -> None:
-        """Let the call fail with the errno that its program knows how to take."""
+        """Let the call fail with an errno that its program can handle."""
         number = errno.ENOSYS if call.way else unheard_errno(call.family)
         response = struct.pack("=QqiI", call.id, 0, -number, 0)  # struct seccomp_notif_resp
         while self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response))) == errno.EINTR:
             pass  # what has been received is not announced again
 
     def _ioctl(self, request: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
-        """0, or the errno when the call was given up meanwhile (ENOENT) or a signal came (EINTR)."""
+        """Return 0, or the errno if the call was abandoned meanwhile (ENOENT) or a signal came (EINTR)."""
         if syscalls.libc.ioctl(self.descriptor, ctypes.c_ulong(request), buffer) == 0:
             return 0
         number = ctypes.get_errno()
@@ -243,7 +243,7 @@ class Listener:
 
 
 def _way(arch: int, call: int) -> str:
-    """What was tried, by the number of the call; empty for socket(2)."""
+    """Return which way to a socket was tried, by the number of the call; empty for socket(2)."""
     machine = syscalls.machine()
     if arch != AUDIT_ARCH[machine]:
         return FOREIGN
@@ -254,8 +254,8 @@ def _way(arch: int, call: int) -> str:
 def install() -> tuple[Listener | None, str]:
     """Put this process and all that it starts under the filter; return its listener and how attempts are seen.
 
-    Where somebody else listens already (EBUSY) there is no listener, and the filter refuses by itself. RefusedError
-    when there is no filter at all. Needs no_new_privs.
+    If another filter has a listener already (EBUSY), there is none, and the filter itself refuses the calls.
+    RefusedError if no filter can be installed. Needs no_new_privs.
     """
     machine, refusal = syscalls.machine(), None
     for flags in (NEW_LISTENER | WAIT_KILLABLE_RECV, NEW_LISTENER):  # the first since Linux 5.19
