@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
-# What the launcher is deaf to, and a stage is not: blocked in the launcher, and neither handled nor ignored there, so
-# that one which comes between the fork and the stage's own mask stays pending, and ends the stage then.
+# Signals that the launcher blocks and a stage does not. The launcher neither handles nor ignores them, so that one that
+# comes between the fork and the stage's own mask stays pending, and ends the stage then.
 BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
@@ -37,9 +37,9 @@ def fork_stage(
     request: Request, tree: ProcessTree, number: int, isolation: Isolation,
     program: Program | None,
 ) -> tuple[int, int]:  # fmt: skip
-    """Start one stage; returns its process and a descriptor that tells, once that has ended, why it never started.
+    """Start one stage; return its process and a descriptor to read, after its end, why it never started.
 
-    What is read there is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
+    The content is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
     OSError when there is no descriptor or process; in the child that is to run a `program` in this interpreter, Forked.
     """
     report, failure = os.pipe()
@@ -81,22 +81,22 @@ def _become(
             os.close(failure)
             raise Forked(program)
         tried[0] = b""
-        # execve and nothing else: what has no shebang is ENOEXEC, not a guess that it might be for sh.
+        # execve and nothing else: a file without a shebang is ENOEXEC, and not run by sh on a guess.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
-    except KeyboardInterrupt:  # as an interpreter ends that does not run its program yet
+    except KeyboardInterrupt:  # end as an interpreter does before its program runs
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
         os._exit(128 + signal.SIGINT)
-    except BaseException as error:  # noqa: BLE001 - whatever it is must be told, and never be the launcher's
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is reported, and never reaches the launcher's loop
         try:
-            os.write(failure, _told(error, tried[0]))
+            os.write(failure, _report(error, tried[0]))
         finally:
             os._exit(127)
 
 
-def _told(error: BaseException, tried: bytes) -> bytes:
+def _report(error: BaseException, tried: bytes) -> bytes:
     code = error.errno or 0 if isinstance(error, OSError) else 0
     text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
     return b"%d %s%s" % (code, tried, text)

@@ -24,14 +24,14 @@ _HINT = (
 
 
 def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
-    """Start a launcher of a `kind` at the best level that a system may have. Arguments and errors: Launcher.start."""
+    """Start a launcher of this `kind` at the best level for this system. Arguments and errors: Launcher.start."""
     return kind.start(BEST, warm=warm)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
-    """Return the launcher once it is ready, or one at the next level that can be had; its `layers` tell why.
+    """Return the launcher once it is ready, or one at the next level that can be reached; its `layers` say why.
 
-    Raises OfflineError when `strict` and less than `filter` is reached on Linux. No launcher is left by what it raises.
+    Raises OfflineError if `strict` and less than `filter` is reached on Linux. No launcher is left then.
     """
     refused: dict[str, RefusedError] = {}
     try:
@@ -58,7 +58,7 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
 
 
 def survey() -> dict[str, dict[str, str] | RefusedError]:
-    """Try `kernel` and `filter`, whatever this system is: the layers of each, or what could not be had."""
+    """Try `kernel` and `filter` on any system; return the layers of each, or why it could not be reached."""
     found: dict[str, dict[str, str] | RefusedError] = {}
     for level in (KERNEL, FILTER):
         with Launcher.start(level) as launcher:

@@ -1,6 +1,6 @@
-"""The launcher isolates itself, once, so that a stage costs next to nothing extra: the layers of a level, in order.
+"""The layers of a level, in order. The launcher isolates itself, once, so that a stage costs next to nothing extra.
 
-Loaded by the launcher program only. Each level is for a process of its own: what was entered cannot be left.
+Loaded by the launcher program only. Each level needs a process of its own: what was entered cannot be left.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Isolation:
         self._show_memory = None if layers["level"] == SCAN else showing_memory()
 
     def enter_stage(self) -> None:
-        """Runs in the *child*, also in one that never calls exec: nobody answers his own calls."""
+        """Runs in the *child*, also in one that never calls exec: no stage keeps the listener of its own calls."""
         if self.listener is not None:
             os.close(self.listener.descriptor)
         if self._landlock is not None:
@@ -48,7 +48,7 @@ class Isolation:
             self._landlock.enter()
 
     def become_program(self) -> None:
-        """Runs in a *child* that never calls exec, after `enter_stage`: as after one, its memory is its own to see."""
+        """Runs in a *child* that never calls exec, after `enter_stage`: it may read its own memory, as after exec."""
         if self._show_memory is not None:
             self._show_memory()
 
@@ -97,7 +97,7 @@ def _landlock(layers: dict[str, str]) -> Landlock | None:
 
 
 def _verified_filter() -> str:
-    """Ask /proc and the filter itself; RefusedError when it is not there."""
+    """Check in /proc, and by a call, that the filter is there; RefusedError if not."""
     status = syscalls.own_status()
     if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
         raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
@@ -110,7 +110,7 @@ def _verified_filter() -> str:
 
 
 class _Witness:
-    """A process of the same user outside, which no stage may be able to write into: asked by trying."""
+    """A process of the same user outside. A child tries to open its memory, which no stage may be able to do."""
 
     def __init__(self, descriptors: tuple[int, ...]) -> None:
         waits, self._holds = os.pipe()
@@ -125,7 +125,7 @@ class _Witness:
         os.close(waits)
 
     def verified(self, isolation: Isolation) -> str:
-        """RefusedError when a child that did what a stage does can open the witness's memory for writing."""
+        """RefusedError if a child isolated like a stage can open the witness's memory for writing."""
         child = os.fork()
         if child == 0:
             self._try(isolation)
@@ -134,7 +134,7 @@ class _Witness:
         os.waitpid(self._pid, 0)
         if code == REFUSED:
             return "closed"
-        what = "can be opened for writing" if code == OPENED else f"was not to be told: the probe ended with {code}"
+        what = "can be opened for writing" if code == OPENED else f"could not be probed: the probe ended with {code}"
         raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)
 
     def _try(self, isolation: Isolation) -> NoReturn:

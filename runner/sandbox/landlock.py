@@ -1,7 +1,7 @@
-"""Landlock: each stage gets a domain of its own, from which it can neither signal nor look into what is outside.
+"""Landlock: each stage gets a domain of its own, from which it can neither signal nor inspect processes outside.
 
 Loaded by the launcher program only. Constants: linux/landlock.h; what each version of the interface (ABI) can do:
-landlock(7). Entered by each stage and not by the launcher, so that the launcher too is outside.
+landlock(7). Each stage enters it, and the launcher does not, so that the launcher is outside too.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Landlock:
         os.close(root)
 
     def enter(self) -> None:
-        """This thread, and all that it starts, enters a domain for good. RefusedError when the kernel will not."""
+        """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
         self._restrict()
 
     def enter_stage(self) -> None:
-        """Runs in the *child*: the same, and nothing is left of the rule set."""
+        """Runs in the *child*: enter, and close the rule set."""
         self._restrict()
         os.close(self._ruleset)
 
 
 def handled(abi: int) -> tuple[int, ...]:
-    """The struct landlock_ruleset_attr that this version of the interface knows: file system, network, scopes.
+    """Return the fields of struct landlock_ruleset_attr for this ABI: file system, network, scopes.
 
     A domain must restrict something; file-system rights only where there is nothing else, because they forbid mounts.
     """

@@ -1,4 +1,4 @@
-"""What one start of a stage asks for, its limits, how it goes through the launcher's pipe, and how it ended."""
+"""One start of a stage: its request and limits, how they go through the launcher's pipe, and how it ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Enforced(Value):
     address_space: int | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Return what the kernel holds the stage to, as it stands in the audit log and the metrics."""
+        """Return the limits that the kernel enforces, as they stand in the audit log and the metrics."""
         limits = {"affinity": self.affinity, "addressSpaceBytes": self.address_space}
         return {name: value for name, value in limits.items() if value is not None}
 
@@ -30,9 +30,9 @@ NOTHING = Enforced()
 
 
 def enforced(cpus: float | None, memory_mib: int | None, turn: int) -> Enforced:
-    """Return the limits of a stage that has its resources enforced, from what the machine lets this process use.
+    """Return the limits of a stage whose resources are enforced, within what this process may use.
 
-    `turn` numbers the launches of a run: stages side by side get other processors in turn, not all the first ones.
+    `turn` numbers the launches of a run, so that stages that run together get different processors.
     """
     affinity = None
     if cpus is not None and hasattr(os, "sched_getaffinity"):
@@ -45,10 +45,10 @@ def enforced(cpus: float | None, memory_mib: int | None, turn: int) -> Enforced:
 class Launch(Value):
     """One start of one program. `id` is the caller's, and comes back in the Exit; paths are absolute.
 
-    `log` and `stdout` exist already and are appended to; without `stdout` it is the log; without `stdin` /dev/null.
-    `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS). `program` is the file to execute, where it is
-    not `argv[0]`: nothing is looked up in a PATH. `script`: argv is an interpreter, `-B`, this file and its arguments,
-    and a launcher that is warm may fork itself instead of starting that; `preload` are modules that it will import.
+    `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
+    `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
+    `program` is the file to execute if not `argv[0]`; no PATH is searched. `script`: argv is an interpreter, `-B`, this
+    file and its arguments, and a warm launcher may fork itself instead; `preload` are modules that it will import.
     """
 
     id: int
@@ -70,11 +70,11 @@ class Launch(Value):
 class Exit(Value):
     """How a launch ended: `code` or `signal`, or neither when it `failed_to_start` ("ENOENT (No such ...)").
 
-    `sent`: the launcher had asked it to end (time limit, terminate, kill) before it did. `left_behind` counts the
-    processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main
-    process and what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS.
-    `network` is what was asked for beyond what Asked told; `local_sockets` counts the calls of socket(2) for stream
-    sockets of AF_UNIX that block, as multiprocessing's do.
+    `sent`: the launcher signalled it (time limit, terminate, kill) before it ended. `left_behind` counts the processes
+    that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main process and of
+    what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS. `network` is what
+    Asked has not reported yet; `local_sockets` counts the calls of socket(2) for blocking stream sockets of AF_UNIX,
+    such as multiprocessing's.
     """
 
     id: int
@@ -92,7 +92,7 @@ class Exit(Value):
 
 
 class Asked(Value):
-    """That processes of a launch which still runs asked for networks; the fields of results.NetworkCalls."""
+    """Processes of a running launch asked for networks; the fields of results.NetworkCalls."""
 
     id: int
     network: list[tuple[str, str, int, bool]]
@@ -120,6 +120,6 @@ def encoded(launch: Launch) -> dict[str, Any]:
 
 
 def _encoded(words: Collection[str]) -> list[bytes]:
-    """All words as the system takes them: in one go, for there are dozens, unless one holds what parts them."""
+    """Return all words as bytes, encoded in one call, because there are dozens; one by one if a word holds a NUL."""
     found = os.fsencode("\0".join(words)).split(b"\0")
     return found if len(found) == len(words) else [os.fsencode(word) for word in words]

@@ -1,6 +1,6 @@
 """Level `kernel`: the launcher moves into user, network, pid, ipc and mount namespaces of its own.
 
-For programs of one thread, as the launcher is: unshare(CLONE_NEWUSER) fails in a process with more.
+For programs with one thread, such as the launcher: unshare(CLONE_NEWUSER) fails in a process with more.
 Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
 there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
 only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
@@ -26,13 +26,8 @@ else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 # linux/sched.h
-CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    0x20000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+CLONE_NEWNS, CLONE_NEWIPC = 0x20000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 
 OWN = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS
 NAMES = ("user", "net", "pid", "ipc", "mnt")  # as in /proc/self/ns
@@ -43,8 +38,8 @@ CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
     """Return, in the *inner* process only, its own number outside, and what was reached: a layer for each namespace.
 
-    `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError with
-    what could not be had.
+    `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError names what
+    could not be reached.
     """
     outside = _namespaces()
     layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
@@ -58,16 +53,16 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
     os.close(holds)
     syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     _end_without_outer(lives)
-    process = int(os.readlink("/proc/self"))  # the old /proc still tells
+    process = int(os.readlink("/proc/self"))  # still in the old /proc
     _own_mounts()
     layers["kernelSettings"] = protect_settings()
     return process, layers | _verified(outside)
 
 
 def unshare(flags: int, shown: str) -> str:
-    """Enter these at once, a user namespace among them, with the maps that make this the same user as before.
+    """Enter these namespaces at once, a user namespace among them, as the same user as before.
 
-    Returns what is mapped; raises RefusedError, which tells the call as `shown`.
+    Returns what is mapped; raises RefusedError, which names the call as `shown`.
     """
     privileged = _may_map_all()
     pid = os.getpid()
@@ -97,19 +92,19 @@ def unshare(flags: int, shown: str) -> str:
 
 
 def _may_map_all() -> bool:
-    """Whether this process may map ids that are not its own: so root keeps access to the files of every user."""
+    """Whether this process may map ids that are not its own, so that root keeps access to every user's files."""
     effective = int(syscalls.own_status()["CapEff"], 16)
     return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
 
 
 def _ids_outside() -> int:
-    """How many there are to map: in a user namespace that somebody else made it may be one."""
+    """Return how many ids there are to map; in a user namespace made outside it may be one."""
     with open("/proc/self/uid_map", "rb") as file:
         return sum(int(line.split()[2]) for line in file)
 
 
 def _write_maps(pid: int, *, privileged: bool) -> bytes:
-    """Runs in the *writer*: every id stays what it is outside. `0 `, or the errno and the file that refused."""
+    """Runs in the *writer*: map every id to itself. Return `0 `, or the errno and the file that failed."""
     if privileged:
         contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
     else:
@@ -126,7 +121,7 @@ def _write_maps(pid: int, *, privileged: bool) -> bytes:
 
 
 def _same(path: str) -> bytes:
-    """Map each range that there is onto itself."""
+    """Return a map of each existing range to itself."""
     with open(path, "rb") as file:
         ranges = [line.split() for line in file]
     return b"".join(b"%s %s %s\n" % (first, first, count) for first, _, count in ranges)
@@ -138,7 +133,7 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
         os.close(descriptor)
 
     def wake(_number: int, _frame: object) -> None:
-        """Whoever wakes what the runner started means the launcher."""
+        """Pass SIGCONT on to the launcher."""
         try:
             os.kill(inner, signal.SIGCONT)
         except ProcessLookupError:
@@ -178,7 +173,7 @@ def _namespaces() -> dict[str, str]:
 
 
 def _verified(outside: dict[str, str]) -> dict[str, str]:
-    """Ask the new /proc whether all this is so; RefusedError when it is not."""
+    """Check in the new /proc that all namespaces are new; RefusedError if not."""
     inside = _namespaces()
     for name in NAMES:
         if inside[name] == outside[name]:

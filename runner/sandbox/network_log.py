@@ -1,4 +1,4 @@
-"""Who asked for a socket: calls that the filter hands on are refused, and counted by stage, program and family.
+"""Refuses the calls for sockets that the filter passes on, and counts them by stage, program and family.
 
 Loaded by the launcher program only.
 """
@@ -20,55 +20,56 @@ if TYPE_CHECKING:
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
 
 AT_ONCE = 64  # calls answered before the launcher looks after its other duties
-MOST = 100  # of what is told of one launch
-PATIENCE = 10.0  # seconds in which more of the same may come, to be told of together
+MOST = 100  # entries reported of one launch
+PATIENCE = 10.0  # seconds to wait for more calls, which are then reported together
 OTHERS = ("other programs", "any", False)
 NAME_LENGTH = 100
 SOCK_NONBLOCK = os.O_NONBLOCK  # socket(2)
 
 
 class Tally:
-    """Which networks the processes of one launch asked for, and what of that has been told."""
+    """Which networks the processes of one launch asked for, and which of them were reported."""
 
-    __slots__ = ("_told", "_untold", "due", "local_sockets")
+    __slots__ = ("_reported", "_unreported", "due", "local_sockets")
 
     def __init__(self) -> None:
-        self.due: float | None = None  # when to tell of what is new
+        self.due: float | None = None  # when to report what is new
         self.local_sockets = 0  # see launch.Exit
-        self._untold: dict[Key, int] = {}
-        self._told: list[Key] = []
+        self._unreported: dict[Key, int] = {}
+        self._reported: list[Key] = []
 
     def add(self, call: Call) -> None:
         """Count one call."""
         is_internet = not call.way and call.family in (AF_INET, AF_INET6)
         key: Key = (_program(call.pid), call.family_name, bool(call.way) or (is_internet and _is_jvm(call.pid)))
-        if key not in self._untold and key not in self._told:
-            if len(self._untold) + len(self._told) >= MOST - 1:
+        if key not in self._unreported and key not in self._reported:
+            if len(self._unreported) + len(self._reported) >= MOST - 1:
                 key = OTHERS
             self.due = self.due or time.monotonic() + PATIENCE
-        self._untold[key] = self._untold.get(key, 0) + 1
+        self._unreported[key] = self._unreported.get(key, 0) + 1
 
     def new(self) -> Network:
-        """Return, and take for told, what was never told of before."""
+        """Return, and count as reported, what was never reported before."""
         self.due = None
-        return self._tell([key for key in self._untold if key not in self._told and key != OTHERS])
+        return self._report([key for key in self._unreported if key not in self._reported and key != OTHERS])
 
     def rest(self) -> Network:
-        """Return, and take for told, everything else; what would be more than MOST in all as OTHERS."""
-        for key in list(self._untold)[max(0, MOST - 1 - len(self._told)) :]:
-            if len(self._told) + len(self._untold) > MOST and key != OTHERS:
-                self._untold[OTHERS] = self._untold.get(OTHERS, 0) + self._untold.pop(key)
-        return self._tell(list(self._untold))
+        """Return, and count as reported, everything else; what would be over MOST in all goes into OTHERS."""
+        for key in list(self._unreported)[max(0, MOST - 1 - len(self._reported)) :]:
+            if len(self._reported) + len(self._unreported) > MOST and key != OTHERS:
+                self._unreported[OTHERS] = self._unreported.get(OTHERS, 0) + self._unreported.pop(key)
+        return self._report(list(self._unreported))
 
-    def _tell(self, keys: list[Key]) -> Network:
-        self._told += keys
+    def _report(self, keys: list[Key]) -> Network:
+        self._reported += keys
         return [
-            (program, family, self._untold.pop((program, family, is_jvm)), is_jvm) for program, family, is_jvm in keys
+            (program, family, self._unreported.pop((program, family, is_jvm)), is_jvm)
+            for program, family, is_jvm in keys
         ]
 
 
 class Watch:
-    """Answers the listener; `poll` on its descriptor tells when."""
+    """Answers the listener's calls, which `poll` on its descriptor announces."""
 
     def __init__(self, listener: Listener, tree: ProcessTree) -> None:
         self._listener = listener
@@ -78,7 +79,7 @@ class Watch:
         self._poll.register(listener.descriptor, select.POLLIN)
 
     def answer(self, launches: dict[int, Tally]) -> None:
-        """Refuse what waits, AT_ONCE at most, and count it for the launch (a key of the tree's) that it comes from."""
+        """Refuse waiting calls, AT_ONCE at most, and count each for its launch (by its key in the tree)."""
         for _ in range(AT_ONCE):
             if not self._poll.poll(0):
                 return
@@ -99,7 +100,7 @@ class Watch:
 
 
 def _is_jvm(pid: int) -> bool:
-    """Whether it is a JVM, which opens sockets of the internet also for a program that only reads and writes files."""
+    """Whether a process is a JVM, which opens internet sockets even for programs that only read and write files."""
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
             return any(line.rstrip().endswith(b"/libjvm.so") for line in file)
@@ -108,7 +109,7 @@ def _is_jvm(pid: int) -> bool:
 
 
 def _program(pid: int) -> str:
-    """The name of the file that a process executes, fit for a log; what it calls itself where that cannot be read."""
+    """Return the name of the file that a process executes, fit for a log; else the name that it gave itself."""
     try:
         name = os.path.basename(os.readlink(b"/proc/%d/exe" % pid)).removesuffix(b" (deleted)")
     except OSError:

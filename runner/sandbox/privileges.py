@@ -1,4 +1,4 @@
-"""What a stage may not do whoever runs it: gain privileges, use those that reach beyond files, change kernel settings.
+"""What no user's stage may do: gain privileges, use those that reach beyond files, change kernel settings.
 
 Loaded by the launcher program only. Constants: linux/capability.h, linux/mount.h, prctl(2), capset(2).
 """
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CAPABILITY_VERSION_3 = 0x20080522
-# What root keeps, so that a job over the files of many users works as before: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
+# What root keeps, so that it can still work on the files of all users: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
 CAP_SETPCAP = 8
 LAYER = "privileges"
 MS_KEPT = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME  # statvfs(3) has them at the same bits
-NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, or hidden by another; or out of stages' reach too
+NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another, or out of stages' reach
 PROC = "/proc"
-# Every mount of these kinds, since a chroot may have a /proc as well. Who may write there is not only root: a
-# delegated control group is its user's, and with it goes the right to stop or kill what is in it.
+# Every mount of these kinds, because a chroot may have a /proc as well. Not only root may write there: a user may own a
+# delegated control group, and may then stop or kill what is in it.
 KERNEL_FILE_SYSTEMS = frozenset(
     (b"proc", b"sysfs", b"cgroup", b"cgroup2", b"debugfs", b"tracefs", b"securityfs", b"configfs", b"binfmt_misc",
      b"efivarfs", b"selinuxfs", b"smackfs", b"resctrl", b"nfsd", b"rpc_pipefs", b"fusectl", b"pstore", b"bpf")
@@ -46,7 +46,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
 
 
 def drop_privileges() -> str:
-    """No new privileges by exec, and none but KEPT_BY_ROOT; of a user other than root, none. Return what is left."""
+    """Drop all privileges, but for root KEPT_BY_ROOT, and allow none to be gained by exec. Return what is left."""
     syscalls.prctl(LAYER, "prctl(PR_SET_NO_NEW_PRIVS)", syscalls.PR_SET_NO_NEW_PRIVS, 1)
     held = _capabilities()
     is_root = os.geteuid() == 0
@@ -62,7 +62,7 @@ def drop_privileges() -> str:
 
 
 def hide_memory() -> None:
-    """Nobody of the same user may open the launcher's memory, or trace it."""
+    """Keep processes of the same user from opening the launcher's memory, or tracing it."""
     syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, 0)
 
 
@@ -78,7 +78,7 @@ def _capabilities() -> dict[str, int]:
 def protect_settings() -> str:
     """Make the kernel's own files read-only, in a mount namespace of its own; return what was reached.
 
-    That may be refused without harm to the rest.
+    A failure here does no harm to the other layers.
     """
     own = list(_parts_of_proc()) if os.geteuid() == 0 else []
     try:
@@ -92,9 +92,9 @@ def protect_settings() -> str:
 
 
 def _parts_of_proc() -> Iterator[bytes]:
-    """What of the own /proc is the machine's and can be written to, or holds what can: by root alone.
+    """Yield what belongs to the machine in our /proc and can be written to, or holds what can: by root alone.
 
-    Others are spared it, because in a /proc that is covered in part nobody may mount one of a namespace of his own.
+    Only for root: once a /proc is covered in part, other users can no longer mount one in a namespace of their own.
     """
     for name in os.listdir(PROC):
         path = f"{PROC}/{name}"
@@ -104,7 +104,7 @@ def _parts_of_proc() -> Iterator[bytes]:
 
 
 def _make_read_only(path: bytes) -> bool:
-    """Of this mount alone; False when the path leads to another one, which hides it, or is out of reach."""
+    """Make one mount read-only; False if the path leads to another one, which hides it, or is out of reach."""
     try:
         kept = os.statvfs(path).f_flag & MS_KEPT
         syscalls.mount(f"remounting {os.fsdecode(path)}", b"none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
@@ -116,9 +116,9 @@ def _make_read_only(path: bytes) -> bool:
 
 
 def _kernel_mounts() -> list[bytes]:
-    """Where the kernel's own file systems are mounted, and what is below, but for this namespace's /proc.
+    """Return where the kernel's own file systems are mounted, and what is below, except for this namespace's /proc.
 
-    proc(5), mountinfo: a mount stands after the one that it is in.
+    proc(5), mountinfo: a mount is listed after the one that it is in.
     """
     found: list[bytes] = []
     with open("/proc/self/mountinfo", "rb") as file:

@@ -1,4 +1,4 @@
-"""Where the program that a stage starts is, and what to say when it is nowhere, before anything is started."""
+"""Finds the program that a stage starts, or words the fault if there is none, before anything is started."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stage_path(env: dict[str, str], interpreter: str) -> str:
 
 
 def find_program(word: str, path: str, cwd: str) -> str | None:
-    """The absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
+    """Return the absolute path of the program that `word` names, or None: with a "/" below `cwd`, else along `path`.
 
     As execvp does, an empty or relative entry of `path` means below `cwd`.
     """
@@ -31,7 +31,7 @@ def find_program(word: str, path: str, cwd: str) -> str | None:
 
 
 def candidates(word: str, path: str, cwd: str) -> Iterator[str]:
-    """The places where `find_program` looks, in order."""
+    """Yield the places where `find_program` looks, in order."""
     for directory in [""] if "/" in word else path.split(":"):
         yield os.path.join(cwd, directory, word)
 
@@ -44,7 +44,7 @@ def _is_program(path: str) -> bool:
 
 
 def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str) -> Fault:
-    """Word that `word` is no program along `path`, the stage's; `outer_path` is that of whoever runs this."""
+    """Return the fault of a `word` that is no program on `path`, the stage's; `outer_path` is the caller's PATH."""
     if _SHELLS_WORK.search(word):
         words = ", ".join(f'"{one}"' for one in word.split()[:2])
         hint = f'no shell is involved: write [{words}, ...], a word each, or name the shell, ["sh", "-c", ...]'
@@ -71,7 +71,7 @@ def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> boo
 
 
 def interpreter_of(program: str) -> str | None:
-    """Return the interpreter that the `#!` line of a program names, None for a program without one."""
+    """Return the interpreter that the `#!` line of a program names, or None."""
     try:
         descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

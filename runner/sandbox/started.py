@@ -21,9 +21,9 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on mac
 
 
 class Started:
-    """`deadline` is when the time of a launch, or its grace, is over; `key` is its key in the tree.
+    """A launch that was started. `deadline`: when its time limit, or its grace, is over. `key`: its key in the tree.
 
-    `report`: the descriptor that tells why its program never started (see child); None where that cannot fail any more.
+    `report`: the descriptor that says why its program never started (see child); None if it certainly started.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Started:
         self.outcome: tuple[int | float | str | None, ...] = ()
 
     def end(self, status: int, usage: struct_rusage, now: float) -> None:
-        """Keep how the main process ended, for the report that is sent when nothing of it is left."""
+        """Keep how the main process ended, for the report that is sent when nothing of the launch is left."""
         code = os.waitstatus_to_exitcode(status)
         failure = b""
         if self.report is not None:
@@ -63,13 +63,13 @@ class Started:
 
     @classmethod
     def never(cls, request: Request, failure: bytes) -> Report:
-        """The report of a launch for which there was no process."""
+        """Return the report of a launch for which there was no process."""
         it = cls(request, 0, None, 0.0)
         it.outcome = (None, None, False, False, 0.0, 0.0, 0, failure_text(failure))
         return it.as_report()
 
     def as_report(self) -> Report:
-        """The fields of launch.Exit."""
+        """Return the fields of launch.Exit."""
         return (self.id, *self.outcome, len(self.left), self.tally.rest(), self.tally.local_sockets)
 
 
