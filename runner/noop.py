@@ -1,8 +1,8 @@
-"""A run with nothing to do: what its plan depended on, how all of that was, and the answer when nothing has changed.
+"""A run with nothing to do: the record of what its plan depended on, and the run itself if none of it has changed.
 
-The no-op record lists every path that the plan depended on. While all of them are as they were, a run needs no plan:
+The no-op record lists every path that the plan depended on. While none of them has changed, a run needs no plan:
 it writes its audit log, its metrics and its line of the ledger, and ends. Such a run is mostly the start of its
-interpreter, so this module loads built-in modules only, and leaves everything unusual, faults included, to a full run.
+interpreter, so this module loads built-in modules only. It leaves everything unusual, faults included, to a full run.
 
 Whoever can write to the workspace can write the record. So it holds paths, digests and ids only, each checked before it
 is used, and record 0 of the log is made afresh. Losing the record costs time only.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Look = Callable[[Any], os.stat_result]
     Signed = Callable[[os.stat_result], tuple[int, ...]]
 
-PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, this one neither
+PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, and no no-op record
 MAGIC = b"offpipe noop 3\n"
 SHORT_SPEC = 1 << 12  # characters of a spec that record 0 repeats; of a longer one it names the run that has it
 LONGEST_SPEC = 1 << 20  # bytes of a spec that any record 0 of a run with nothing to do holds
@@ -60,7 +60,7 @@ def is_plain() -> bool:
 
 
 def answer(arguments: Arguments) -> int | None:
-    """Return 0 when the run that is asked for has nothing to do, with that recorded and printed; None else.
+    """Return 0 if the run has nothing to do, after recording and printing that; None if a full run is needed.
 
     Raises StateError when the disk refuses the record.
     """
@@ -83,7 +83,7 @@ def answer(arguments: Arguments) -> int | None:
         try:
             os.write(1, text.encode())
         except OSError:
-            pass  # the terminal is gone: that never fails a run
+            pass  # the terminal is gone, which never fails a run
     return 0
 
 
@@ -91,10 +91,10 @@ def answer(arguments: Arguments) -> int | None:
 
 
 class Record:
-    """What a plan that found everything up to date depended on, and what a run needs that finds it so again.
+    """What a plan depended on that found everything up to date, and what the next such run needs.
 
-    `looks` are the paths by how they are looked at (see `_LOOKS`; the last ones must be absent), `states` a hash over
-    how each of them was. `holder` is the run in whose record 0 the spec with the digest `spec_sha256` is.
+    `looks` are lists of paths, by how they are read (see `_LOOKS`; those in the last list must be absent). `states` has
+    a hash over the state of each list. `holder` is the run whose record 0 holds the spec with digest `spec_sha256`.
     """
 
     __slots__ = ("holder", "looks", "paths", "pipeline", "spec_form", "spec_sha256", "stages", "states")
@@ -111,7 +111,7 @@ class Record:
         self.states = states
 
     def is_current(self) -> bool:
-        """Whether every path is as it was."""
+        """Whether no path has changed."""
         if any(map(os.access, self.looks[-1], repeat(os.F_OK))):
             return False
         try:
@@ -130,7 +130,7 @@ class Record:
 
 
 def decode(content: bytes, conditions: bytes) -> Record | None:
-    """Return the record in the bytes of a file; None for other conditions, and where anything is wrong with it."""
+    """Return the record in the bytes of a file; None for other conditions, or if anything is wrong with it."""
     body = content[_BODY:]
     if content[:_BODY] != MAGIC + conditions + _checksum(body):
         return None
@@ -157,7 +157,7 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
 
 
 def is_damaged(content: bytes, conditions: bytes) -> bool:
-    """Whether the bytes of a file are no record at all, rather than one of another interpreter or release."""
+    """Whether the bytes of a file are no record, not even one of another interpreter or release."""
     if not content.startswith(MAGIC):
         return not content.startswith(_FAMILY)
     is_ours = content[len(MAGIC) : len(MAGIC) + _HEX] == conditions
@@ -167,10 +167,10 @@ def is_damaged(content: bytes, conditions: bytes) -> bool:
 def record_of(
     dependencies: Dependencies, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str], began: int
 ) -> Record | None:
-    """Return the record of a plan that began at `began` (time.time_ns), each of its `dependencies` looked at again.
+    """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
-    `spec` is its digest, how record 0 has it, and the run that holds it. None when a path changed since, or so shortly
-    before that a later change might not show in its time stamps (racily clean).
+    `spec` is its digest, how record 0 has it, and the run that holds it. None if a path has changed since, or so
+    shortly before that a later change might not show in its time stamps (racily clean).
     """
     looks: list[list[bytes]] = []
     states: list[bytes] = []
@@ -199,7 +199,7 @@ def record_path(spec: str, workspace: str | None) -> str:
 
 
 def conditions_now(spec: str, workspace: str | None) -> bytes:
-    """Return a digest of what else a plan depends on: release, interpreter and its path, two variables, the spec."""
+    """Return a digest of what else a plan depends on: release, interpreter, `sys.path`, two variables, the spec."""
     env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # before it is what started this
@@ -215,7 +215,7 @@ def _signatures(way: int, paths: Iterable[bytes]) -> list[tuple[int, ...]]:
 
 
 def _state(signatures: list[tuple[int, ...]]) -> bytes:
-    """Return a hash over how paths are. Python's hash of integers has no seed, and is quick: 64 bits, 15 ns a path."""
+    """Return a hash over the signatures: Python's own, 64 bits. Of integers it has no seed, and takes 15 ns a path."""
     return b"%d" % hash(tuple(signatures))
 
 
@@ -245,16 +245,16 @@ def _read(path: str, most: int, *, whole: bool = True) -> bytes:
 
 
 def _is_plain_and_alone(paths: StatePaths) -> bool:
-    """Whether records are hashed without a key, and no other run is at work, or has left something."""
+    """Whether there is no key, and no other run is at work or has left something."""
     if KEY_VARIABLE in os.environ or is_held(paths.pipeline_lock, paths.state_dir, doubtful=True):
         return False
     return not has_leftovers(paths, doubtful=True)
 
 
 def _recorded(record: Record, arguments: Arguments, began: float) -> tuple[str, str]:
-    """Record the run; return its id and the ledger's new head. OSError or ValueError where the full path has to.
+    """Record the run; return its id and the ledger's new head. OSError or ValueError if a full run is needed.
 
-    Raises StateError when the disk refuses, with nothing left of the run: what an fsync failed on is not tried again.
+    Raises StateError, and leaves nothing of the run, if the disk refuses: a failed fsync is not tried again.
     """
     paths, name, durable = record.paths, _text(record.pipeline), arguments.durability == "full"
     ledger = PlainLedger(paths.ledger, name)
@@ -321,9 +321,9 @@ def _spelled(value: Any) -> bytes:  # noqa: ANN401 - what `origin` returns
 
 
 def _spec_part(record: Record) -> dict[str, bytes]:
-    """Return what record 0 says of the spec: its digest, and a short spec itself, copied from the run that holds it.
+    """Return what record 0 says of the spec: its digest, and, if it is short, its text, from the run that holds it.
 
-    ValueError where that run has another one.
+    ValueError if that run has another spec.
     """
     from _json import scanstring
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Dependencies:
     """Absolute paths that a plan depends on.
 
-    files: followed through links. entries: themselves, such as outputs. directories: what was listed. ways: directories
-    of which only the kind counts. absent: where nothing was, or a link to nothing, and something would change the plan.
+    files: read through links. entries: not followed, such as outputs. directories: those that were listed. ways:
+    directories of which only the kind counts. absent: paths where there was nothing, or a link to nothing.
     """
 
     __slots__ = ("absent", "directories", "entries", "files", "ways")
@@ -28,11 +28,11 @@ class Dependencies:
         self.absent: set[str] = set()
 
     def add(self, path: str) -> None:
-        """Add a file that may be there or not."""
+        """Add a file that may be there or absent."""
         (self.files if os.path.exists(path) else self.absent).add(path)
 
     def listed(self, path: str) -> None:
-        """Add a directory that was listed, or is not there."""
+        """Add a directory that was listed, or is absent."""
         (self.directories if os.path.isdir(path) else self.absent).add(path)
 
     def tree(self, top: str) -> None:
@@ -49,7 +49,7 @@ class Dependencies:
                         self.entries.add(entry.path)
 
     def by_look(self) -> Iterator[set[str]]:
-        """Yield the paths by how they are looked at: with stat, with lstat, by their kind only, and those absent.
+        """Yield the paths by how their state is read: with stat, with lstat, lstat's kind only, and those absent.
 
         Each path comes once: an entry that is no link is the file that a link would lead to. Raises OSError.
         """

@@ -1,6 +1,6 @@
-"""What a file or a directory holds, as SHA-256, read again only where its signature cannot vouch for it.
+"""The SHA-256 of files and directories; a file is read again only if its signature has changed.
 
-The cache is `state/files.json`; losing it costs time only. An entry is kept only when a later write is certain to
+The cache is `state/files.json`; losing it costs time only. An entry is kept only if a later write is certain to
 give the file another signature: git's rule for "racily clean" entries, see `settled`.
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 SMALL = 1 << 12  # what a file may grow by without more reads; a chunk's buffer costs more than a small file's hash
 VERSION = 1
-UNUSED_KEPT = 20_000  # entries that this run did not ask for; the oldest go first
+UNUSED_KEPT = 20_000  # entries that this run did not use; the oldest go first
 _CHECKSUM = b',"crc32":"'
 
 
 class Signature(NamedTuple):
-    """What tells two states of a file apart without reading it; times in nanoseconds."""
+    """Distinguishes two states of a file without reading it; times in nanoseconds."""
 
     size: int
     mtime: int
@@ -55,7 +55,7 @@ _KINDS = {
 
 
 def kind_of(mode: int) -> str:
-    """Return what a file is that is no regular one, such as `a FIFO`."""
+    """Return the kind of a file that is not regular, such as `a FIFO`."""
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
@@ -63,7 +63,7 @@ class DigestCache:
     """Digests by (path, signature).
 
     `tick(n)` is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall clock in ns.
-    Without `trust` every file is read, whatever is known of it.
+    Without `trust` every file is read.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DigestCache:
         trust: bool = True,
         sections: Mapping[str, object] | None = None,
     ) -> None:
-        """`sections`: what else the cache file holds, plain JSON values by name; `dump` is given them anew."""
+        """`sections`: what else the cache file holds, plain JSON values by name; `dump` takes them as an argument."""
         self._entries = dict(entries or {})
         self._used: set[str] = set()
         self._tick = tick
@@ -116,7 +116,7 @@ class DigestCache:
         return content + _CHECKSUM + _checksum(content)
 
     def known(self, path: str, status: os.stat_result) -> str | None:
-        """Return the digest of the file if its signature vouches for it; nothing is read."""
+        """Return the digest of the file if its signature has not changed; nothing is read."""
         entry = self._entries.get(path)
         if entry is None or not self.trust or entry[0] != Signature.of(status):
             return None
@@ -141,7 +141,7 @@ class DigestCache:
         return b"".join(chunks), sha256, signed
 
     def passing(self, path: str) -> tuple[str, Signature]:
-        """Return digest and signature of a regular file, no link, and keep nothing: its name will be another.
+        """Return digest and signature of a regular file, not a link, and cache nothing: it will be renamed.
 
         Raises as `file` does.
         """
@@ -173,7 +173,7 @@ class DigestCache:
         return digest.hexdigest(), signed
 
     def _store(self, path: str, signed: Signature, sha256: str) -> None:
-        if f"/{PARTIAL_PREFIX}" in path:  # it will have another name, and none asks for this one again
+        if f"/{PARTIAL_PREFIX}" in path:  # it will be renamed
             return
         self._used.add(path)
         if self._entries.get(path) != (signed, sha256):
@@ -194,8 +194,8 @@ class TreeDigest(Value):
 def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
     """Digest a directory as the sorted list of (relative path, type, mode, size, sha256 or link target).
 
-    Its own mode is not in it, partials are skipped, links are recorded and not followed. Raises InputError for what a
-    stage could not read: a FIFO, socket or device; an OSError passes through.
+    Its own mode is left out, partials are skipped, links are recorded and not followed. Raises InputError for a FIFO,
+    socket or device; an OSError passes through.
     """
     from runner.canonical import digest
 
@@ -212,7 +212,7 @@ def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
             kind = "file"
             content, signatures[entry.path] = cache.file(entry.path, status)
             size = signatures[entry.path].size
-        mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)  # what a link shows differs between systems
+        mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)  # that of a link differs between systems
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, mode, size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
     return TreeDigest(digest(listed), len(listed), sum(item[3] for item in listed), signatures)
@@ -231,9 +231,9 @@ def _entries_below(base: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _open_regular(path: str, status: os.stat_result | None) -> tuple[int, Signature]:
-    """Open a regular file, and nothing else: not what `status` shows, nor what took its place since.
+    """Open a regular file; anything else is refused, by `status` and again once it is open.
 
-    O_NONBLOCK: a FIFO swapped in must not hold up the run. The signature is that of the file really opened.
+    O_NONBLOCK: a FIFO swapped in must not hold up the run. The signature is that of the file that was opened.
     """
     if status is not None:
         _require_regular(path, status)
@@ -257,9 +257,9 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _decoded(content: bytes) -> tuple[dict[str, Entry], dict[str, object]]:
-    """Return what a cache file holds: nothing of use in another release's. Raises ValueError and such for damage.
+    """Return what a cache file holds; nothing if another release wrote it. Raises ValueError and such for damage.
 
-    A flipped bit must not turn into a digest, nor hide an import.
+    The checksum keeps a flipped bit from becoming a digest, or from hiding an import.
     """
     text, _, checksum = content.rpartition(_CHECKSUM)
     value = json.loads(content)

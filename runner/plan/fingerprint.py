@@ -43,12 +43,12 @@ class Fingerprint(Record):
 
 
 class Examiner:
-    """Computes fingerprints; holds what one look at the disk found, and is made anew for the next look."""
+    """Computes fingerprints from one reading of the disk; the next reading needs a new one."""
 
     def __init__(
         self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]
     ) -> None:
-        """`published`: the verified identities of outputs, by path as declared; they spare their readers hashing."""
+        """`published`: the verified identities of outputs, by path as declared, which need not be hashed again."""
         self._spec = graph.spec
         self._cache = cache
         self._code = code
@@ -59,7 +59,7 @@ class Examiner:
         self.imports: set[str] = set()  # see StageCode.standard, of all that were examined
 
     def look_back(self, dependencies: Dependencies) -> None:
-        """Tell everything that was looked at so far."""
+        """Add every path that was read so far to `dependencies`."""
         dependencies.files |= self._watched
         for top in self._trees:
             dependencies.tree(top)
@@ -67,7 +67,7 @@ class Examiner:
         self._code.look_back(dependencies)
 
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
-        """Return the fingerprint of a stage as everything is now; `skip_inputs` are left out (not made yet).
+        """Return the fingerprint of a stage, as of now; `skip_inputs`, which are not made yet, are left out.
 
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
@@ -103,8 +103,8 @@ class Examiner:
     def changed_since(self, fingerprint: Fingerprint, *, strict: bool = False) -> str | None:
         """Return the path of an input or code file that is no longer what the fingerprint saw, or None.
 
-        Where a signature differs the content decides, so a touched file is no change. But `strict`: one with another
-        mtime is, for there may have been other content in between, and that may be what was read.
+        If a signature differs, the content decides, so a touched file is no change. With `strict`, another mtime is a
+        change: the file may have had, and the stage may have read, other content in between.
         """
         for path, (seen, sha256) in fingerprint.watched.items():
             try:

@@ -1,4 +1,4 @@
-"""Which files the declared inputs of a stage are, now, on disk.
+"""Finds the files that the declared inputs of a stage stand for.
 
 What a stage of the pipeline produces is looked for below the workspace, everything else below root.
 """
@@ -39,7 +39,7 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
-        self._probed: set[str] = set()  # what was looked for by its name: as a glob is spelled, and at its end
+        self._probed: set[str] = set()  # paths that were tried by name: a glob taken literally, or its last segment
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
@@ -82,7 +82,7 @@ class InputResolver:
         return f'there is no directory "{directory}"'
 
     def look_back(self, dependencies: Dependencies) -> None:
-        """Tell every place that was looked at, but for the files that were found."""
+        """Add every path that was searched to `dependencies`, without the files that were found."""
         for directory, entries in self._listings.items():
             dependencies.listed(directory)
             for entry in entries:

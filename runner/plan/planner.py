@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NO_RUN = "no completed run"
 MODIFIED = "modification time"  # of code that is known by that; in nanoseconds since 1970
-AGAIN = "again"  # the component of the reason why a stage whose inputs changed while it ran is started once more
+AGAIN = "again"  # the component of the reason of a stage that runs once more because its inputs changed meanwhile
 
 
 class Reason(NamedTuple):
@@ -65,7 +65,7 @@ class Blocked(Value):
 
 
 class Depends(Value):
-    """Up to date so far, but these upstream stages will run; whether it must, their new outputs tell."""
+    """Up to date so far, but these upstream stages will run; their new outputs decide."""
 
     upstream: tuple[str, ...]
 
@@ -99,7 +99,7 @@ class Planner:
         forced: Collection[str] = (),
         *,
         paranoid: bool = False,
-        absence: Callable[[str], str] = lambda stage: NO_RUN,  # noqa: ARG005 - the others are asked by stage
+        absence: Callable[[str], str] = lambda stage: NO_RUN,  # noqa: ARG005 - others use the stage
     ) -> None:
         self._graph = graph
         self._cache = cache
@@ -109,9 +109,9 @@ class Planner:
         self._absence = absence
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
-        """Decide every stage of `stages`, which are in order. `published` takes the outputs found intact on the way.
+        """Decide every stage of `stages`, which are in order. Adds outputs found intact to `published`.
 
-        Raises OfflineError for code that is banned or cannot be read well enough, together with every other fault.
+        Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
         decisions: dict[str, Decision] = {}
         faults: list[Fault] = []
@@ -184,9 +184,9 @@ class Planner:
                 yield Reason("outputs", declared, identity.sha256, found)
 
     def _found(self, path: str, identity: OutputIdentity) -> str | None:
-        """Return the digest of what is at an output's place now, None for nothing, or what is wrong with it in words.
+        """Return the digest of what is in an output's place now, None for nothing, or words that say what is wrong.
 
-        A link is no output, even to the same content: what it leads to is another's, and may be elsewhere tomorrow.
+        A link is no output, even to the same content: its target belongs to somebody else, and may change.
         """
         try:
             status = os.lstat(path)
@@ -212,13 +212,13 @@ def _shown(fault: Fault, path: str) -> str:
 
 
 def _refused_code(stage: Stage, examiner: Examiner) -> tuple[Fault, ...]:
-    """Return what is to be said against a stage's code, so that everything is told at once."""
+    """Return the faults of a stage's code, so that all are reported together."""
     try:
         examiner.check_code(stage)
     except OfflineError as error:
         return error.faults
     except InputError:
-        pass  # told already
+        pass  # reported already
     return ()
 
 
@@ -228,7 +228,7 @@ def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reas
         before, after = _parts(component, old.get(component)), _parts(component, new.get(component))
         for what in sorted(before.keys() | after.keys()):
             same = (what in before) == (what in after)  # null is a value
-            if not same or canonical(before.get(what)) != canonical(after.get(what)):  # == holds 1, 1.0, True the same
+            if not same or canonical(before.get(what)) != canonical(after.get(what)):  # 1 == 1.0 == True
                 yield Reason(component, what, before.get(what), after.get(what))
 
 

@@ -1,4 +1,4 @@
-"""For stage authors: where a stage's files are, and line work that goes on after a kill without losing a line.
+"""For stage authors: where a stage's files are, and loops over lines that resume after a kill without losing a line.
 
     from runner import sdk
 
@@ -19,8 +19,8 @@ __all__ = ["Job", "Stage", "Transient", "stage"]
 
 
 def stage() -> Stage:
-    """The stage that this process runs, to be used in a `with` statement.
+    """Return the stage that this process runs, for a `with` statement.
 
-    Outside a pipeline run, or with a stage file that cannot be read, says so on stderr and exits.
+    Outside a pipeline run, or if the stage file cannot be read, it says so on stderr and exits.
     """
     return open_stage()

@@ -25,18 +25,18 @@ DEFAULT_EVERY_SECONDS = 1.0
 class Checkpoints:
     """Shared by the jobs of a stage, of which one at a time is open.
 
-    `every_lines` and `every_seconds` may lie between two checkpoints, None for any number. An output is on disk before
-    the progress file vouches for it, but where the run does without durability.
+    `every_lines` and `every_seconds` are the most between two checkpoints, None for no limit. An output is on disk
+    before the progress file vouches for it, unless the run has durability `process`.
     """
 
-    def __init__(self, told: Mapping[str, object]) -> None:
-        """`told` is the stage file. Raises StateError for what it lacks."""
-        self.every_lines, self.every_seconds = _intervals(told.get("checkpoint"))
-        self._key: str = field(told, "key", str)
-        self._outputs: dict[str, str] = field(told, "outputs", dict)
-        self._progress: str = field(told, "progress", str)
-        self._temporary = f"{field(told, 'scratch', str)}.progress"
-        self._sync = told.get("durability") != "process"
+    def __init__(self, stage_file: Mapping[str, object]) -> None:
+        """Raises StateError for what `stage_file`, the content of that file, lacks."""
+        self.every_lines, self.every_seconds = _intervals(stage_file.get("checkpoint"))
+        self._key: str = field(stage_file, "key", str)
+        self._outputs: dict[str, str] = field(stage_file, "outputs", dict)
+        self._progress: str = field(stage_file, "progress", str)
+        self._temporary = f"{field(stage_file, 'scratch', str)}.progress"
+        self._sync = stage_file.get("durability") != "process"
         self._is_busy = False  # with a job
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
@@ -52,7 +52,7 @@ class Checkpoints:
                 self._faults.resumed()
 
     def begin(self, *, keeps: bool) -> tuple[int, Progress | None]:
-        """Begin a job; return its index among those that keep outputs, and where it, or a later one, had come to."""
+        """Begin a job; return its index among those that keep outputs, and the progress of it or a later one."""
         if self._is_busy:
             raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
         self._is_busy = True
@@ -99,7 +99,7 @@ class Checkpoints:
 
 
 def _planned_faults() -> Faults | None:
-    """Return what a test means to do to this stage; outside tests nothing is asked for, and nothing loaded."""
+    """Return the faults that a test plans for this stage; outside tests None, and nothing is loaded."""
     path = os.environ.get(FAULTS_VARIABLE)
     if not path:
         return None
@@ -108,9 +108,9 @@ def _planned_faults() -> Faults | None:
     return Faults(path)
 
 
-def field(told: Mapping[str, object], name: str, kind: type[T]) -> T:
+def field(stage_file: Mapping[str, object], name: str, kind: type[T]) -> T:
     """Return a field of the stage file; StateError where it is missing or of another type."""
-    value = told.get(name)
+    value = stage_file.get(name)
     if not isinstance(value, kind):
         raise StateError(Fault("stage file", f'"{name}" is missing or no {kind.__name__}'))
     return value
@@ -118,8 +118,8 @@ def field(told: Mapping[str, object], name: str, kind: type[T]) -> T:
 
 def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
     """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
-    asked = checkpoint if isinstance(checkpoint, dict) else {}
-    lines, seconds = asked.get("everyLines"), asked.get("everySeconds")
+    given = checkpoint if isinstance(checkpoint, dict) else {}
+    lines, seconds = given.get("everyLines"), given.get("everySeconds")
     if lines is None and seconds is None:
         return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
     return lines, seconds

@@ -1,4 +1,4 @@
-"""What a stage knows of itself (the stage file), and how it ends (exit codes)."""
+"""The running stage: what its stage file says, and the exit codes with which it ends."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
 BLOCK_SIZE = 1024 * 1024
 
 
-class Transient(OffpipeError):  # noqa: N818 - `raise sdk.Transient("mirror is away")` reads as what it says
-    """What went wrong may go away by itself: the stage exits 75, and the pipeline's retry policy decides."""
+class Transient(OffpipeError):  # noqa: N818 - reads well: `raise sdk.Transient("mirror is away")`
+    """A failure that may go away: the stage exits with 75, and the pipeline's retry policy decides."""
 
     exit_code = EXIT_RETRYABLE
 
@@ -41,20 +41,20 @@ class Stage:
     `inputs` maps a name to its absolute paths, `outputs` to the path to write to (a partial beside the real one).
     """
 
-    def __init__(self, told: Mapping[str, object]) -> None:
-        self.name: str = field(told, "name", str)
-        self.run_id: str = field(told, "runId", str)
-        self.attempt: int = field(told, "attempt", int)
-        self.key: str = field(told, "key", str)
-        self.params: dict[str, object] = field(told, "params", dict)
-        self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in field(told, "inputs", dict).items()}
-        self.outputs: dict[str, str] = field(told, "outputs", dict)
-        self.resources: dict[str, object] = told.get("resources") or {}  # type: ignore[assignment] # an object of JSON
-        self.scratch: str = field(told, "scratch", str)
-        self._checkpoints = Checkpoints(told)
+    def __init__(self, stage_file: Mapping[str, object]) -> None:
+        self.name: str = field(stage_file, "name", str)
+        self.run_id: str = field(stage_file, "runId", str)
+        self.attempt: int = field(stage_file, "attempt", int)
+        self.key: str = field(stage_file, "key", str)
+        self.params: dict[str, object] = field(stage_file, "params", dict)
+        self.inputs: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in field(stage_file, "inputs", dict).items()}
+        self.outputs: dict[str, str] = field(stage_file, "outputs", dict)
+        self.resources: dict[str, object] = stage_file.get("resources") or {}  # type: ignore[assignment] # an object of JSON
+        self.scratch: str = field(stage_file, "scratch", str)
+        self._checkpoints = Checkpoints(stage_file)
 
     def input(self, name: str) -> str:
-        """The path of an input of exactly one file; InputError when it matched several."""
+        """Return the path of an input that is one file; InputError if it is several."""
         paths = self._paths(name)
         if len(paths) != 1:
             hint = f'take stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
@@ -63,18 +63,18 @@ class Stage:
 
     @property
     def sole_input(self) -> str:
-        """The name of the one input, for stages that work under any name."""
+        """The name of the only input, for stages that accept any name."""
         return self._sole("input", self.inputs)
 
     @property
     def sole_output(self) -> str:
-        """The name of the one output."""
+        """The name of the only output."""
         return self._sole("output", self.outputs)
 
     def take_params(self, **defaults: T) -> dict[str, T]:
-        """The params with `defaults` for those not given; UsageError for unknown ones and for other types.
+        """Return the params, with `defaults` for those not given; UsageError for unknown ones and for other types.
 
-        A whole number is taken for a float, as which it is returned: people write 5.
+        Where the default is a float, a whole number is taken too, and returned as a float: people write 5.
         """
         faults = []
         taken = {name: _like(defaults.get(name), value) for name, value in self.params.items()}
@@ -103,7 +103,7 @@ class Stage:
     def lines(
         self, source: str, to: str | tuple[str, ...] = (), encoding: str | None = None, errors: str = "strict"
     ) -> Job[bytes] | Job[str]:
-        """A job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
+        """Return a job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
@@ -139,7 +139,7 @@ class Stage:
         errors: str = "strict",
         size: int = BLOCK_SIZE,
     ) -> Job[bytes] | Job[str]:
-        """A job over blocks of whole lines, about `size` bytes each and no more lines than a checkpoint allows."""
+        """Return a job over blocks of whole lines: about `size` bytes, and no more lines than a checkpoint allows."""
         return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size, by_line=False)
 
     def __enter__(self) -> Self:
@@ -186,8 +186,8 @@ def _read_stage_file(path: str) -> dict[str, object]:
 
     try:
         with open(path, "rb") as stream:
-            told = json.loads(stream.read())
-        version = told["v"]
+            content = json.loads(stream.read())
+        version = content["v"]
     except OSError as error:
         raise StateError.from_os(error, path, "read the stage file") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -196,7 +196,7 @@ def _read_stage_file(path: str) -> dict[str, object]:
         what = f"is a stage file of version {version}, this SDK reads version {STAGE_FILE_VERSION}"
         hint = "install the same offpipe for the runner and for the interpreter of the stage"
         raise StateError(Fault(path, what, hint))
-    return dict(told)
+    return dict(content)
 
 
 def _like(default: object, value: object) -> object:

@@ -1,6 +1,6 @@
-"""Faults that a test has planned for a stage that uses the SDK: it is killed at one of its checkpoints.
+"""Faults that a test plans for a stage that uses the SDK: it is killed at one of its checkpoints.
 
-The plan is the file that PIPELINE_FAULTS names, which only a run that is a test sets. Loaded when there is one.
+PIPELINE_FAULTS, which only tests set, names the file with the plan. Loaded only if it is set.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ BEFORE = "before"
 class Faults:
     """What is planned: `atCheckpoint` counts from 1, and `when` says on which side of its progress file to kill.
 
-    Each checkpoint leaves a file `PLAN.checkpoint-N`, so that a plan of kind `count` tells how many there are; one that
-    an attempt goes on from leaves `PLAN.resumed`.
+    Each checkpoint leaves a file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. An
+    attempt that resumes from one leaves `PLAN.resumed`.
     """
 
     def __init__(self, path: str) -> None:
@@ -30,17 +30,17 @@ class Faults:
         self._count = 0
 
     def resumed(self) -> None:
-        """Hear that the stage goes on from a checkpoint."""
+        """Record that the stage resumes from a checkpoint."""
         files.create(f"{self._path}.resumed", b"")
 
     def reach(self) -> None:
-        """Hear that a checkpoint is due; outputs are on disk, and the progress file is not."""
+        """A checkpoint is due: outputs are on disk, and the progress file is not. Kill if so planned."""
         self._count += 1
         if self._is_before:
             self._kill_if_due()
 
     def passed(self) -> None:
-        """Hear that its progress file is in place."""
+        """The progress file is in place. Record the checkpoint, and kill if so planned."""
         files.create(f"{self._path}.checkpoint-{self._count}", b"")
         if not self._is_before:
             self._kill_if_due()

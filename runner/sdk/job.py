@@ -1,6 +1,6 @@
 """A job: one pass over an input's lines or blocks, with a checkpoint whenever one is due.
 
-A checkpoint is taken when the loop comes back for more, that is when the stage's work on what it was given is over.
+A checkpoint is taken when the loop asks for more: then the stage has finished its work on the last line or block.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to b
 class Job(Generic[Data]):
     """A pass over `paths`, used as `with ... as job: for data in job: job.write(...)`; one at a time in a stage.
 
-    After a kill the same job goes on behind the last checkpoint. What it writes before its loop is in the outputs
-    then already, and is not written twice; a job that was over gives nothing and writes nothing. A job without
-    outputs has nothing that could be kept, so what it reads is read again.
+    After a kill the same job resumes behind the last checkpoint. What it writes before its loop is in the outputs
+    already, and is not written twice. A finished job yields nothing and writes nothing. A job without outputs has no
+    progress to keep, so it reads its input again.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Job(Generic[Data]):
 
     @property
     def line_offset(self) -> int:
-        """How many lines lie behind: the number, counted from 0, of the line (or of the block's first line) in hand."""
+        """The number, counted from 0, of the current line, or of the first line of the current block."""
         return self._line_offset + max(0, self._lines_given() - 1 if self._by_line else 0)
 
     def write(self, data: Data, to: str | None = None) -> None:
@@ -115,7 +115,7 @@ class Job(Generic[Data]):
             output.write(data)
 
     def checkpoint(self) -> None:
-        """Take a checkpoint now, as if the work on the line or block in hand were over."""
+        """Take a checkpoint now, as if the work on the current line or block were finished."""
         if self._writing:
             self._save(done=False)
 
@@ -130,7 +130,7 @@ class Job(Generic[Data]):
         try:
             self._open()
         except OffpipeError:
-            self._checkpoints.end()  # should the stage carry on without
+            self._checkpoints.end()  # in case the stage continues without it
             raise
         return self
 
@@ -153,7 +153,7 @@ class Job(Generic[Data]):
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self._save(done=True)
         else:
-            for output in self._outputs.values():  # as closing a file would, should the stage carry on regardless
+            for output in self._outputs.values():  # as closing a file would, in case the stage continues
                 output.flush()
 
     def __iter__(self) -> Iterator[Data]:
@@ -172,7 +172,7 @@ class Job(Generic[Data]):
             self._advance()
 
     def _lines(self) -> Iterator[bytes | str]:
-        """The lines of the block in hand, decoded all at once where that gives what decoding each would."""
+        """Return the lines of the block in hand, decoded all at once if that gives the same as decoding each."""
         if self._encoding is not None and self._splits_alike:
             try:
                 text = self._block.decode(self._encoding, self._errors).splitlines(keepends=True)
@@ -210,7 +210,7 @@ class Job(Generic[Data]):
         return bool(self._block)
 
     def _advance(self) -> None:
-        """The work on the block in hand is over."""
+        """Move behind the block in hand, whose work is finished."""
         length, lines = len(self._block), self._block_lines
         self._block, self._block_lines, self._rest = b"", 0, iter(())
         self._line_offset += lines
@@ -226,7 +226,7 @@ class Job(Generic[Data]):
             self._save(done=False)
 
     def _lines_given(self) -> int:
-        """How many lines of the block in hand the stage was given, the one that it works on included."""
+        """Return how many lines of the block in hand the stage was given, including the current one."""
         return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined] # a list's
 
     def _writes(self, *, writing: bool) -> None:
@@ -258,7 +258,7 @@ class Job(Generic[Data]):
 
 
 def _as_kind(data: object, kind: type) -> object:
-    """`data` as exactly `kind`: a copy of a buffer that its owner may change, or a TypeError."""
+    """Return `data` as exactly `kind`: of a buffer that its owner may change, a copy. Or TypeError."""
     if isinstance(data, kind) or (kind is bytes and isinstance(data, bytearray | memoryview)):
         return kind(data)
     expected = "bytes (it has no encoding)" if kind is bytes else "str (it has an encoding)"
@@ -266,7 +266,7 @@ def _as_kind(data: object, kind: type) -> object:
 
 
 def _check_encoding(encoding: str) -> None:
-    """Refuse what does not exist, and what would be cut in the middle: encodings whose line end is not one 0x0A."""
+    """Refuse unknown encodings, and those whose line end is not one 0x0A: their lines would be cut in the middle."""
     try:
         fits = "\n".encode(encoding) == b"\n"
     except LookupError as error:
@@ -277,5 +277,5 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _splits_alike(encoding: str, errors: str) -> bool:
-    """Whether to decode whole lines together is to decode each: the line end is 0x0A and nothing else, ever."""
+    """Whether decoding lines together gives the same as decoding each: only 0x0A is ever a line end."""
     return lookup(encoding).name in {"utf-8", "ascii", "iso8859-1"} and errors in {"strict", "surrogateescape"}

@@ -1,4 +1,4 @@
-"""The progress file: how far a stage had come at its last checkpoint, and how long each output was then."""
+"""The progress file: how far a stage was at its last checkpoint, and how long each output was then."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ class Progress:
 
     @classmethod
     def load(cls, path: str, key: str, outputs: Mapping[str, str]) -> Progress | None:
-        """What the file at `path` says, or None when it is not for this key, damaged, or an output is shorter.
+        """Return what the file at `path` holds; None if it is for another key, damaged, or an output is shorter.
 
-        None always means "from the start", so nothing here is an error: a checkpoint saves time, and no more.
+        None means "from the start", so nothing here is an error: a checkpoint only saves time.
         """
         import json
 
         try:
             with open(path, "rb") as stream:
-                said = json.loads(stream.read())
-            if said["v"] != PROGRESS_VERSION or said["key"] != key:
+                content = json.loads(stream.read())
+            if content["v"] != PROGRESS_VERSION or content["key"] != key:
                 return None
-            job, line, byte = (_count(said[name]) for name in ("job", "lineOffset", "byteOffset"))
-            lengths = {name: _count(entry["length"]) for name, entry in said["outputs"].items()}
+            job, line, byte = (_count(content[name]) for name in ("job", "lineOffset", "byteOffset"))
+            lengths = {name: _count(entry["length"]) for name, entry in content["outputs"].items()}
             if any(os.stat(outputs[name]).st_size < length for name, length in lengths.items()):
                 return None
-            return cls(key, job, line, byte, lengths, done=said.get("done") is True)
+            return cls(key, job, line, byte, lengths, done=content.get("done") is True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, path: str, inodes: Mapping[str, int], *, temporary: str) -> None:
         """Replace the file at `path`; `inodes` tie it to the very files that it vouches for.
 
-        Unsynced: when power fails, an older checkpoint or none is as right.
+        Not synced: after a power cut, an older checkpoint or none is as good.
         """
         import json
 
@@ -73,7 +73,7 @@ class Progress:
 
     @staticmethod
     def forget(path: str) -> None:
-        """Remove a file that `load` would not take."""
+        """Remove a progress file that `load` refuses."""
         files.discard(path)
 
 

@@ -6,7 +6,7 @@ import os
 
 from runner.errors import Fault, InputError, raise_refusal
 
-IF_DIRECTORY = "the lines of the files in it are had by a glob in the spec's inputs, such as dir/*.txt"
+IF_DIRECTORY = "to read the files in it, write a glob in the spec's inputs, such as dir/*.txt"
 
 
 class Source:
@@ -27,7 +27,7 @@ class Source:
         self.offset = offset
 
     def begins_line(self) -> bool:
-        """Whether a line of the input begins, or the last one ends, where this source does."""
+        """Whether this source starts at the beginning of a line, or at the end of the last one."""
         if self.offset == 0:
             return True
         if self._descriptor < 0:  # beyond the end
@@ -36,7 +36,7 @@ class Source:
         return at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
 
     def read(self, size: int, most: int) -> tuple[bytes, int]:
-        """The next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.
+        """Return the next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.
 
         A line longer than `size` comes whole. The last line of a file may lack its line end.
         """
@@ -59,7 +59,7 @@ class Source:
             self._descriptor = -1
 
     def _whole_lines(self, size: int) -> bytes:
-        """What stands up to the last line end within `size` bytes, else one line. Reads the cut-off rest again."""
+        """Return the bytes up to the last line end within `size`, else one line. The rest is read again later."""
         chunks = []
         at = self.offset
         while chunk := os.pread(self._descriptor, size, at):
@@ -100,6 +100,6 @@ class reading:  # noqa: N801 - reads as a statement: `with reading(path)`; conte
 
 
 def end_of_line(block: bytes, number: int) -> int:
-    """The offset just behind line `number` (counted from 1) of `block`; its length when there are no more lines."""
+    """Return the offset just behind line `number` (counted from 1) of `block`; its length if it has fewer lines."""
     parts = block.split(b"\n", number)
     return len(block) - len(parts[number]) if len(parts) > number else len(block)
