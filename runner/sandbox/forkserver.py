@@ -1,8 +1,8 @@
 """The fork server: the launcher runs Python stages by forks of its own interpreter, which costs them no start.
 
-It was started for this as `python -B`, in what interpreters heed of the environment of its stages. It loads what the
-stages import of the standard library, once. A stage is a fork that becomes a new `__main__`, as `python -B FILE` has
-it, and ends by itself: what was there before the fork is left to the kernel.
+It was started as `python -B`, with those variables of its stages' environment that interpreters heed. It imports what
+the stages need of the standard library, once. A stage is a fork that becomes a new `__main__`, like that of `python -B
+FILE`. At its end it releases only its own objects, and leaves those from before the fork to the kernel.
 
 The contract (docs/writing-stages.md): a Python stage may find standard modules loaded. `freshInterpreter` switches all
 of this off.
@@ -21,7 +21,7 @@ import sys
 import time
 from _frozen_importlib_external import SourceFileLoader
 from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
-from os import _exit  # a stage may put something else into the place of a function that its end needs
+from os import _exit  # a stage may replace a function that its end needs
 
 from runner.sandbox.syscalls import close_all_but, libc
 
@@ -43,10 +43,10 @@ else:
 _flush_c = libc.fflush
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
-# How the names begin of what an interpreter, its libraries or its .pth files heed when it starts.
+# Prefixes of the variables that an interpreter, its libraries or its .pth files heed when it starts.
 HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
-MODULES = (".py", ".pyc", ".so")  # how the names of files end that can be imported
-# Their sys.path begins with the directory of the program that the first one was started with, from Python 3.12 on.
+MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
+# From Python 3.12 on, their sys.path begins with the directory of the program that the launcher was started with.
 MORE_INTERPRETERS = frozenset(
     ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
 )
@@ -63,27 +63,27 @@ PURE = frozenset(
 
 
 def heeded(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return what of a whole environment an interpreter like this one heeds that starts in it."""
+    """Return the variables of an environment that an interpreter like this one heeds at its start."""
     looks_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
     return {name: value for name, value in env.items() if name.startswith(HEEDED) or (name == b"HOME" and looks_home)}
 
 
 def leave_threads() -> None:
-    """Begin anew, cold, where a .pth file has started threads: with these no namespace could be entered, or forked."""
+    """Restart without a fork server if a .pth file started threads: with these, neither unshare nor fork would work."""
     try:
         threads = len(os.listdir("/proc/self/task"))
     except OSError:
-        return  # no Linux: nothing is entered
+        return  # not Linux: no namespace is entered
     if threads > 1:
         words = [word for word in sys.argv if word != "warm"]
         os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
 
 
 class ForkServer:
-    """What the launcher knows of its own interpreter, to make stages of it."""
+    """The launcher's own interpreter, ready to be forked into stages."""
 
     def __init__(self, loaded: frozenset[str], importers: frozenset[str]) -> None:
-        """The names in sys.modules, and in sys.path_importer_cache, when nothing of ours was loaded yet."""
+        """`loaded`, `importers`: the names in sys.modules and sys.path_importer_cache before our imports."""
         self._loaded = loaded
         self._importers = importers - {sys.argv[0]}
         self._heeded = heeded(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
@@ -91,7 +91,7 @@ class ForkServer:
         self._names: frozenset[str] = frozenset()  # top-level modules that stages may find loaded, and no interpreter
 
     def load(self, names: Iterable[str]) -> None:
-        """Import what stages will ask for, and nothing more from here on."""
+        """Import what stages will need. Nothing is imported after the first call."""
         if self._is_settled:
             return
         self._is_settled = True
@@ -99,7 +99,7 @@ class ForkServer:
             if name in PURE or name == SDK:
                 try:
                     __import__(name)
-                except BaseException:  # noqa: BLE001 - whatever is wrong with it, the stage will find out
+                except BaseException:  # noqa: BLE001 - the stage will meet the error itself
                     continue
         for name in sys.path_importer_cache.keys() - self._importers:
             del sys.path_importer_cache[name]
@@ -108,11 +108,11 @@ class ForkServer:
         gc.disable()  # there is no garbage in cycles here
 
     def program(self, request: Request) -> Program | None:
-        """Return the program of a stage, for a fork that comes at once; None where it takes a new interpreter."""
+        """Return the program of a stage, for a fork that follows at once; None if it needs a new interpreter."""
         path = None if request["script"] is None else os.fsdecode(request["script"])
         if path is None or request["program"] != os.fsencode(sys.orig_argv[0]):
             return None
-        if request["address_space"] is not None:  # of which a new interpreter needs its part
+        if request["address_space"] is not None:  # a fork would count what the launcher has loaded
             return None
         if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
             return None
@@ -122,7 +122,7 @@ class ForkServer:
         directory = os.path.dirname(os.path.realpath(path))
         if self._hides_modules(directory):
             return None
-        gc.freeze()  # a stage's collections would look at all that is there, and copy every page
+        gc.freeze()  # else a stage's collections would visit every object, and copy every page
         return Program(path, directory)
 
     def _hides_modules(self, directory: str) -> bool:
@@ -147,9 +147,9 @@ class Program:
         self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
 
     def become(self, request: Request, kept: int) -> None:
-        """Make this process, which is connected and in its directory, what a new interpreter is that runs nothing yet.
+        """Make this process, which has its streams and directory, like a new interpreter that has run nothing yet.
 
-        Of the launcher's descriptors only the one that is `kept` stays open.
+        Closes all of the launcher's descriptors but `kept`.
         """
         gc.enable()
         close_all_but((0, 1, 2, kept))
@@ -174,8 +174,8 @@ class Program:
     def run(self) -> NoReturn:
         """Run the program as `__main__`, at the bottom of the stack, then end the process as an interpreter would.
 
-        A handler of the program's that raises once that is over changes nothing. It can do so at each call, and at each
-        jump back, but not between the end of a program that is run as an index, and what is next.
+        A signal handler that raises after the end of the program changes nothing. Handlers run at calls and at jumps
+        back, but not between the end of a program that is run by an index operation and the next instruction.
         """
         program: Any = defaultdict(partial(exec, self._compiled(), self._main.__dict__))
         error: BaseException | None = None
@@ -208,10 +208,10 @@ class Program:
                     _end_by(signal.SIGINT)
                 if self._is_written:
                     _exit(status)
-        raise SystemExit(status)  # the interpreter tells what cannot be written
+        raise SystemExit(status)  # the interpreter reports what cannot be written
 
     def _compiled(self) -> CodeType:
-        """Return the program's code. SystemExit, with everything told, when there is none."""
+        """Return the program's code. SystemExit, after the error was printed, if there is none."""
         try:
             with open(self._path, "rb") as file:
                 return compile(file.read(), self._path, "exec", dont_inherit=True)
@@ -223,7 +223,7 @@ class Program:
             raise SystemExit(1) from None
 
     def _end(self) -> None:
-        """Do what an interpreter does at its end, but to what the program made alone."""
+        """Do what an interpreter does at its end, but only to what the program made."""
         try:
             _run_exit_functions()
         finally:
@@ -234,7 +234,7 @@ class Program:
                 self._is_written = _flush()
 
     def _release(self) -> None:
-        """Let go of what the program's own modules hold: `__del__` and the like run, files are written and closed."""
+        """Release what the program's own modules hold: `__del__` and the like run, files are written and closed."""
         _close_writers()
         own = [module for name, module in sys.modules.items() if name not in self._preloaded]
         for names in [getattr(module, "__dict__", {}) for module in (self._main, *reversed(own))]:
@@ -247,7 +247,7 @@ class Program:
 
 
 def _replace_environment(env: dict[bytes, bytes]) -> None:
-    """By the calls below `os.environ`, whose own ways take as long as all the rest."""
+    """Use the calls below `os.environ`, whose own methods would take as long as all the rest."""
     there = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - what os.environ shows too
     zone = there.get(b"TZ")
     for name in there:
@@ -284,7 +284,7 @@ def _open_stream(number: int, encoding: str, errors: str | None) -> None:
 
 
 def _write(text: str) -> None:
-    """Write to the program's stderr, or where that cannot be to the process's, as PySys_WriteStderr does."""
+    """Write to the program's stderr, or else to the process's, as PySys_WriteStderr does."""
     try:
         sys.stderr.write(text)
     except Exception:  # noqa: BLE001 - whatever the program has put there
@@ -292,7 +292,7 @@ def _write(text: str) -> None:
 
 
 def _show(error: BaseException, status: int) -> int:
-    """Tell an error as an interpreter does, without our own frame; return the exit code: `status`, or a hook's."""
+    """Print an error as an interpreter does, without our own frame; return the exit code: `status`, or a hook's."""
     trace = error.__traceback__ and error.__traceback__.tb_next
     error.__traceback__ = trace
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
@@ -306,7 +306,7 @@ def _show(error: BaseException, status: int) -> int:
             return status  # which raises nothing: a handler did
         if isinstance(failed, SystemExit):
             return failed.code if isinstance(failed.code, int) else int(failed.code is not None)
-        failed.__context__ = None  # it is told below
+        failed.__context__ = None  # it is printed below
         _write("Error in sys.excepthook:\n")
         _display(failed, failed.__traceback__ and failed.__traceback__.tb_next)
         _write("\nOriginal exception was:\n")
@@ -326,7 +326,7 @@ def _run_exit_functions() -> None:
 
 
 def _flush() -> bool:
-    """Flush the standard streams, stderr first as flush_io does (Python/pythonrun.c); False where one cannot be."""
+    """Flush the standard streams, stderr first as flush_io does (Python/pythonrun.c); False if that fails."""
     written = True
     for stream in (getattr(sys, "stderr", None), getattr(sys, "stdout", None)):
         try:
@@ -338,24 +338,24 @@ def _flush() -> bool:
 
 
 def _close_writers() -> None:
-    """Close what writes into another file in a way of its own, as gzip does: that one may end before it."""
-    for one in gc.get_objects():  # but what was there before the fork
-        kind = type(one)
-        if isinstance(one, _IOBase) and kind.__module__ != "_io" and "close" in vars(kind):
+    """Close writers with a `close` of their own, such as gzip's, before the file that they write into is closed."""
+    for file in gc.get_objects():  # without the frozen ones, from before the fork
+        kind = type(file)
+        if isinstance(file, _IOBase) and kind.__module__ != "_io" and "close" in vars(kind):
             try:
-                if one not in (sys.stdout, sys.stderr):
-                    one.close()
+                if file not in (sys.stdout, sys.stderr):
+                    file.close()
             except Exception:  # noqa: BLE001 - as an interpreter does
                 continue
 
 
 def _flush_everything() -> None:
-    """Flush every file that the program has left open, wherever it holds it, and what C has in its buffers."""
-    for one in gc.get_objects():  # but what was there before the fork
-        if isinstance(one, _IOBase):
+    """Flush every file that the program left open, whatever holds it, and C's own buffers."""
+    for file in gc.get_objects():  # without the frozen ones, from before the fork
+        if isinstance(file, _IOBase):
             try:
-                if not one.closed:
-                    one.flush()
+                if not file.closed:
+                    file.flush()
             except Exception:  # noqa: BLE001 - as an interpreter does
                 continue
     _flush_c(None)

@@ -1,13 +1,13 @@
-"""The launcher: a small program of one loop that starts every stage, keeps its time limit, and ends what it left.
+"""The launcher: one loop that starts every stage, enforces its time limit, and kills what it left behind.
 
-What `program` runs. Requests come on descriptor 0, reports go out on descriptor 1: a 4-byte length and a marshalled
-tuple (one interpreter at both ends), after START. End-of-file on 0 means that the runner is gone: everything is killed
-and reaped, then the launcher ends. It never waits for its reader.
+`program` runs it. Requests come on descriptor 0, reports go out on descriptor 1: after START, a 4-byte length and a
+marshalled tuple each (the same interpreter is at both ends). End-of-file on 0 means that the runner is gone: everything
+is killed and reaped, then the launcher ends. It never waits for its reader.
 
 Requests: ("load", modules for Python stages); ("launch", protocol.Request); ("terminate" or "kill", None): to all.
 Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
 ("refused", the fields of RefusedError); ("asked", those of launch.Asked), ("exit", of launch.Exit), ("crash", text).
-The level that it is told to reach (`isolate`) it enters once, before it is ready.
+It enters its level (see `isolate`) once, before it is ready.
 """
 
 from __future__ import annotations
@@ -42,20 +42,17 @@ LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not en
 
 
 class Service:
-    """The loop: requests, ends of processes and time limits, one after the other, and nothing that could block.
-
-    What has waited for its stage's turn in vain is waited for when it has been killed.
-    """
+    """The loop: requests, ends of processes and time limits, one after the other. Nothing in it may block."""
 
     def __init__(
         self, requests: int, replies: int, runner: int, tree: ProcessTree, tags: Tags | None,
         isolation: Isolation, server: ForkServer | None,
     ) -> None:  # fmt: skip
-        """`runner` is our parent, unless that is outside our namespace: then the kernel ends us with it."""
+        """`runner` is our parent, unless that is outside our pid namespace: then the kernel kills us with it."""
         self._tree = tree
         self._isolation = isolation
         self._server = server
-        # A warm launcher, whose forks are to be new interpreters, has no threads.
+        # A warm launcher forks interpreters, so it has no threads.
         can_spawn = tree.takes_all and server is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
         self._watch = Watch(isolation.listener, tree) if isolation.listener else None
@@ -75,7 +72,7 @@ class Service:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
 
     def serve(self) -> None:
-        """Until the runner is gone and nothing of any stage is left."""
+        """Serve until the runner is gone and nothing of any stage is left."""
         self.tell("ready", (self._isolation.process, self._isolation.layers))
         while not self._closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
@@ -112,7 +109,7 @@ class Service:
             pass
 
     def _patience(self) -> float | None:
-        """How long nothing is due, in milliseconds; None for ever."""
+        """Return the milliseconds until something is due; None if nothing is."""
         if self._ended:
             return LOOK_AGAIN * 1000
         times = [time for stage in self._running.values() for time in (stage.deadline, stage.tally.due)]
@@ -127,7 +124,7 @@ class Service:
             return
         for verb, content in requests:
             if self._closing:
-                return  # meanwhile: whatever began now would go on
+                return  # a stage that started now would not be killed
             if verb == "launch":
                 self._launch(content)
             elif verb == "load":
@@ -137,7 +134,7 @@ class Service:
                 self._stop(signal.SIGKILL if verb == "kill" else signal.SIGTERM)
 
     def _close(self) -> None:
-        """The runner is gone: nobody reads, nobody asks."""
+        """The runner is gone: take no more requests, and kill every stage."""
         if not self._closing:
             self._closing = True
             self._wire.close()
@@ -154,11 +151,10 @@ class Service:
         self._running[pid] = Started(request, key, report, started)
 
     def _start(self, request: Request) -> tuple[int, int, int | None]:
-        """Start one stage; returns its process, its key and, where that may still fail, what fork_stage does.
+        """Start one stage; return its process, its key and, if it may still fail, the descriptor of fork_stage.
 
-        A Python stage is a fork of a launcher that is warm; in one that is not, a program is started without a fork
-        where that can be had and goes well. All else is a fork that executes the program. Raises OSError when there is
-        no descriptor or process.
+        A warm launcher forks itself for a Python stage. One that is not warm starts programs without a fork, if it can.
+        In all other cases a fork executes the program. Raises OSError if there is no descriptor or process.
         """
         if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
             return *spawned, None
@@ -171,7 +167,7 @@ class Service:
         self._send([pid for pid, stage in self._running.items() if number == signal.SIGKILL or not stage.sent], number)
 
     def _send(self, mains: list[int], number: int) -> None:
-        """Signal those that have not ended of themselves, which is what their reports should say then."""
+        """Signal those that have not ended yet: the report of one that had must not call it signalled."""
         alive = [pid for pid in mains if not has_ended(pid)]
         for pid in alive:
             stage = self._running[pid]
@@ -197,7 +193,7 @@ class Service:
                 self.tell("asked", (stage.id, stage.tally.new()))
 
     def _reap(self) -> None:
-        """Take in every process that ended; report the stages of which nothing is left."""
+        """Reap every process that ended; report the stages of which nothing is left."""
         childless = False
         while not childless:
             try:
@@ -219,7 +215,7 @@ class Service:
             self._ended.clear()
 
     def _sweep(self, *, childless: bool) -> bool:
-        """Kill what ended stages left; False when that is nothing."""
+        """Kill what ended stages left; False if there was nothing."""
         found = self._tree.kill_left(self._running, self._ended, childless=childless)
         for pid, key in found.items():
             self._ended[key].left.add(pid)
@@ -227,7 +223,7 @@ class Service:
 
 
 def _take_descriptors() -> tuple[int, int]:
-    """Move the two pipes out of the way of stdio, and close everything else: a stage inherits nothing by accident."""
+    """Move the two pipes off stdio, and close everything else, so that a stage inherits nothing by accident."""
     try:
         inherited = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
@@ -246,7 +242,7 @@ def _take_descriptors() -> tuple[int, int]:
 
 
 def _isolated(level: str, runner: int, descriptors: tuple[int, int]) -> Isolation:
-    """Enter the level, or tell the client why not, and end: what was entered up to there cannot be left."""
+    """Enter the level; or report why not, and end, because what was entered so far cannot be left."""
     try:
         return isolate(level, runner, descriptors)
     except RefusedError as error:
@@ -264,10 +260,10 @@ def _traceback() -> str:
 
 
 def main(server: ForkServer | None) -> NoReturn:
-    """Leave the runner's session, be deaf to what a terminal sends to all, and serve. Raises Forked in a child."""
+    """Leave the runner's session, block signals that a terminal sends to all, and serve. Raises Forked in a child."""
     signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     for number in signal.valid_signals():
-        # Ignored by whoever started the runner or by Python, or handled by that or a .pth file: a stage starts clean.
+        # Ignored by the runner's parent or Python, or handled by Python or a .pth file: a stage starts clean.
         if number in BLOCKED or signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     if os.getsid(0) != os.getpid():
@@ -285,4 +281,4 @@ def main(server: ForkServer | None) -> NoReturn:
         service.tell("crash", _traceback())
         service.end_everything()
         os._exit(70)
-    os._exit(0)  # taking the interpreter apart would take as long as several stages
+    os._exit(0)  # finalising the interpreter would take as long as several stages

@@ -1,16 +1,16 @@
 """A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
 
-What the program of a stage could not put up itself (the filter that fastens its tag, its Landlock domain) belongs to a
-thread, and what that starts has it too. So each launch has such a thread, a cell, to itself until nothing of it is
-left: a domain does not keep it from what an earlier launch started there. Between the thread and the program's first
-instruction runs nothing but the C library's code.
+A stage's walls (the filter that protects its tag, its Landlock domain) belong to a thread, and whatever that starts
+inherits them. So each launch has such a thread, a cell, to itself until nothing of the launch is left: within one
+domain, processes of two launches could reach each other. Only code of the C library runs between the thread and the
+program's first instruction.
 
-Until the kernel has loaded the program the launcher waits (vfork), and keeps no time limit: a file system that does not
-answer holds it up that long. Streams that might wait (a FIFO, a file under a lease), and whatever fails, are left to a
-fork, which waits by itself and tells what it failed by.
+The launcher waits until the kernel has loaded the program (vfork), and enforces no time limit meanwhile, even if the
+file system does not answer. Streams that might block (a FIFO, a file under a lease), and whatever fails, are left to a
+fork, which waits in its own process and reports why it failed.
 
-Loaded by the launcher program only, and used at level `kernel` only: elsewhere code of ours has to run in the stage's
-process, and ask that it is killed with the launcher and given its orphans. Flags: spawn.h of glibc and musl, which have
+Loaded by the launcher program only, and used at level `kernel` only: at other levels our code has to run in the stage's
+process, to have it killed with the launcher and to make it a subreaper. Flags: spawn.h of glibc and musl, which have
 them alike.
 """
 
@@ -55,7 +55,7 @@ class Spawner:
         self._taken: dict[int, Cell] = {}  # number of a launch -> where it is
 
     def spawn(self, request: Request) -> tuple[int, int] | None:
-        """Start the program of a stage; return its process and its launch's number, or None where a fork has to try."""
+        """Start the program of a stage; return its process and its launch's number, or None if a fork has to try."""
         if request["affinity"] is not None or request["address_space"] is not None:
             return None
         opened: list[int] = []
@@ -63,14 +63,14 @@ class Spawner:
             streams = _open_streams(request, opened)
             os.chdir(request["cwd"])
             return self._spawn_inside(request, streams)
-        except (OSError, RuntimeError, RefusedError):  # Python's word for a thread that could not start is the second
-            return None  # the fork will tell, or succeed
+        except (OSError, RuntimeError, RefusedError):  # RuntimeError: a thread could not start
+            return None  # the fork succeeds, or reports why not
         finally:
             for descriptor in opened:
                 os.close(descriptor)
 
     def over(self, number: int) -> None:
-        """To be called when nothing is left of the launch with this number: its cell is free for the next one."""
+        """Free the cell of the launch with this number, of which nothing is left."""
         if number in self._taken:
             self._free.append(self._taken.pop(number))
 
@@ -114,14 +114,14 @@ def _open_file(path: bytes, flags: int) -> int:
 
 
 class Cell:
-    """One thread, to which one at a time gives work. It lives as long as the launcher.
+    """One thread that does one piece of work at a time. It lives as long as the launcher.
 
     A program that asks to be killed with its parent (PR_SET_PDEATHSIG) would be killed by the end of the thread that
     started it, prctl(2).
     """
 
     def __init__(self, enter: Callable[[], object]) -> None:
-        """Let a new thread enter the walls. Raises what that raises, and RuntimeError where there is no thread."""
+        """Start a thread that calls `enter`. Raises what that raises, and RuntimeError if no thread can start."""
         self._work: Callable[[], int] = lambda: 0
         self._result = 0
         self._error: BaseException | None = None
@@ -132,7 +132,7 @@ class Cell:
         self._await()
 
     def run(self, work: Callable[[], int]) -> int:
-        """Let the thread do this work, and wait; returns and raises what that does."""
+        """Let the thread do this work, and wait; return or raise what it does."""
         self._work = work
         self._asked.release()
         self._await()
@@ -145,11 +145,11 @@ class Cell:
             raise error
 
     def _live(self, enter: Callable[[], object]) -> None:
-        """Runs in the *thread*. No signal is for it: the end of a process that it started would wake it for nothing."""
+        """Runs in the *thread*, with all signals blocked: the end of a process that it started must not wake it."""
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             enter()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the one who waits gets it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, `_await` raises it
             self._error = error
             self._answered.release()
             return
@@ -197,14 +197,14 @@ class Attributes:
 
 
 def _strings(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    """Words as C has them: an array of pointers, ended by NULL. OSError for what C would take for the end of a word."""
+    """Return words as an array of C strings, ended by NULL. OSError for a word with a NUL."""
     if b"\0" in b"".join(words):
         raise OSError(errno.EINVAL, "a word with NUL")
     return (ctypes.c_char_p * (len(words) + 1))(*words, None)
 
 
 def _signals(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
-    """A sigset_t, as bits: sigaddset refuses the C library's own. These machines are little-endian."""
+    """Return a sigset_t, as bits: sigaddset refuses the C library's own signals. These machines are little-endian."""
     return ctypes.create_string_buffer(sum(1 << (number - 1) for number in numbers).to_bytes(SIGNAL_SET, "little"))
 
 
