@@ -1,8 +1,8 @@
 """The hash-chained log: one canonical JSON record a line, each holding the hash of the one before.
 
 `hash` = SHA-256, or HMAC-SHA-256, over a domain tag and the record without `hash` (`record.seal`). The log of a run and
-the ledger over all runs share this format. A log is only ever appended to; what a crash tore off the last line is cut
-back. Readers without the key of a keyed log check its form alone.
+the ledger over all runs share this format. A log is only ever appended to; a last line that a
+crash tore is cut off. Readers without the key of a keyed log check only its form.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DAMAGED = "the record is damaged"
 _BLOCK = 1 << 16
-_BEGIN = b'{"data":{'  # of every record, so that nothing that is none is read to its end
+_BEGIN = b'{"data":{'  # of every record; anything else is not read to its end
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _HASH_MEMBER = len(',"hash":""') + 64
 _OTHERWISE = "is spelled in another way: keys, white space, escapes or numbers"
@@ -56,7 +56,7 @@ _FIELDS = {"data": dict, "ev": str, "hash": str, "prev": str, "run": str, "seq":
 
 
 class Flaw(NamedTuple):
-    """What is wrong with a line, in which field of the record; "": in the line."""
+    """What is wrong with a line, and in which field; "": in the line itself."""
 
     field: str
     what: str
@@ -79,7 +79,7 @@ def encode_record(
 ) -> tuple[bytes, str]:
     """Return a record's line and its hash; `data` is the event, or its payload.
 
-    ValueError for a payload that every reader would call damaged: a log cannot be mended once that is in it.
+    ValueError for a payload that readers would call damaged, because a log cannot be repaired.
     """
     payload = encode(data) if isinstance(data, tuple) else data
     check_numbers(payload)
@@ -114,9 +114,9 @@ def _misshapen(value: dict[str, object]) -> Flaw | None:
 
 
 def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Flaw]]:
-    """Return the hash that fits a record, and what is wrong with its line: spelling, version, hash.
+    """Return the hash that fits a record, and the flaws of its line: spelling, version, hash.
 
-    Without a `seal`, as when nobody gave the key, the hash that it claims will do.
+    Without a `seal`, as without the key, the hash in the record is accepted.
     """
     claimed = record["hash"]
     try:
@@ -134,7 +134,7 @@ def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Fla
 
 
 def _differing(record: Record, line: bytes) -> str:
-    """Return the field in which the spelling of a line departs from the canonical one."""
+    """Return the first field whose spelling is not canonical."""
     at = 1
     for name, value in sorted(record.items()):
         member = canonical({name: value})[1:-1]
@@ -147,7 +147,7 @@ def _differing(record: Record, line: bytes) -> str:
 def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> Record | None:
     """Return the record on a whole line, or None when it is damaged.
 
-    `key_id` is that of the log, for records that do not say it themselves; without that key the hash is left alone.
+    `key_id` is that of the log, for records without one; without that key the hash is not checked.
     """
     record = parse(line)
     if isinstance(record, Flaw) or not is_name(record["run"]):
@@ -156,7 +156,7 @@ def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) ->
 
 
 def key_id_of(record: Record, before: str | None = None) -> str | None:
-    """Return the id of the key that a record says it is keyed with; one that does not say is as those `before` it."""
+    """Return the id of the key in a record; a record without the field has the key of those `before` it."""
     found = record["data"].get("keyId", before)
     return found if found is None else str(found)
 
@@ -175,7 +175,7 @@ class AuditLog:
         self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
         outputs: CommittedOutputs | None = None,
     ) -> None:  # fmt: skip
-        """Open the log; `stamp` gives the time as ISO 8601 in UTC. When it goes on, `last` and `outputs` are its own.
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC. Of an existing log, pass `last` and `outputs`.
 
         Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
         """
@@ -192,7 +192,7 @@ class AuditLog:
     def append(self, event: str, data: Event | Mapping[str, object], *, sync: bool = False) -> Position:
         """Append one record of an event, or its payload, in one write; with `sync` it is durable when this returns.
 
-        StateError when somebody else changed the log: what follows would be on no record, or meet another run.
+        StateError if somebody else changed the log: later records would be lost, or mixed with another run's.
         """
         self.refuse_changed()
         seq = self.last.seq + 1
@@ -207,13 +207,13 @@ class AuditLog:
         return self.last
 
     def refuse_changed(self) -> None:
-        """Raise StateError unless the log at its path is the one that is written, and as long as it was written."""
+        """Raise StateError unless the log at its path is the open one, and has the length that was written."""
         size = self._size_at_path()
         if size != self.size:
             raise gone(self.path, "removed or replaced" if size is None else "cut" if size < self.size else "extended")
 
     def is_in_place(self) -> bool:
-        """Whether the log that is written is the one at its path."""
+        """Whether the log at its path is the open one."""
         return self._size_at_path() is not None
 
     def _size_at_path(self) -> int | None:
@@ -226,15 +226,15 @@ class AuditLog:
         return status.st_size if (status.st_dev, status.st_ino) == self._file else None
 
     def sync(self) -> None:
-        """Make every record so far durable, or take back those that are not."""
+        """Make every record so far durable, or remove those that are not."""
         self._durable = sync_or_take_back(self._descriptor, self.path, self._durable)
 
     def flush(self) -> None:
-        """Make durable what is there, in whatever thread; the one that appends tells `flushed` how that ended."""
+        """Make the log durable, in any thread; the thread that appends then calls `flushed`."""
         files.sync_descriptor(self._descriptor, self.path)
 
     def flushed(self, size: int, error: Exception | None) -> None:
-        """Take note of the end of a `flush` that began at this size; with an error, take back what is not durable."""
+        """Note the end of a `flush` that began at this size; after an error, remove what is not durable. Raises it."""
         if error is not None:
             take_back(self.path, self._durable)
             raise error
@@ -264,9 +264,9 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
 
 
 def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
-    """Yield every record of a log whose torn last line was cut; StateError at the first that the chain does not bear.
+    """Yield every record of a log whose torn last line was cut; StateError at the first that breaks the chain.
 
-    For those who act on what a log says: what stands behind a damaged line must not be lost in silence.
+    For callers who act on the log: records behind a damaged line must not be lost silently.
     """
     last, key_id = BEGIN, None
     for number, line in enumerate(lines_of(path), 1):
@@ -278,9 +278,9 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
 
 
 def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record | None:
-    """Return the last record of a log, or None when there is none; a torn line is passed over, or None unless `torn`.
+    """Return the last record of a log, None if there is none. A torn line is skipped; without `torn`, it gives None.
 
-    Raises StateError when that record is damaged, or does not follow the one before it: nothing may be chained to it.
+    Raises StateError if that record is damaged, or does not follow the one before it: nothing may be chained to it.
     """
     ends = tail(path)
     rest, lines = next(ends, b""), list(islice(ends, 2))
@@ -330,7 +330,7 @@ def cut_torn_line(path: str) -> int:
 
 
 def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
-    """Return the error of those who will not build upon line `number` of a log, or, 0, upon what it ends with."""
+    """Return the error for damage in line `number` of a log, or, for 0, at its end."""
     hint = "restore it from a copy, or move the state directory away to start anew"
     return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
 
@@ -347,7 +347,7 @@ def lines_of(path: str) -> Iterator[bytes]:
 
 
 def _leaves_key(record: Record, key_id: str | None) -> bool:
-    """Whether a record is not keyed as those before it, under `key_id`: without that key anybody can make one."""
+    """Whether a record is not keyed with `key_id` like those before it: such a record can be made without the key."""
     return key_id is not None and key_id_of(record, key_id) != key_id
 
 
@@ -360,9 +360,9 @@ def _key_id_at(path: str) -> str | None:
 
 
 def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: str | None, number: int = 0) -> Record:
-    """Return the record on a line; StateError when it is not intact, or does not follow `last`, None: any.
+    """Return the record on a line; StateError if it is damaged, or does not follow `last` (None: not checked).
 
-    `number` is the line's, or 0 for one of the last lines, which is counted when it must be named.
+    `number` is the line's; 0 for one of the last lines, whose number is counted only for the error.
     """
     record = intact_record(line, seal, key_id)
     if record is None:

@@ -1,8 +1,8 @@
-"""What the records of logs and ledger say: one type an event, which is written, read and checked here.
+"""The events in records of logs and ledger: one type for each, written, read and checked here.
 
-Whoever can write to the state directory can chain records of their own: a hash that fits only shows who computed it
-last. So `decode` checks whatever is acted upon or becomes part of a path. A field that it does not check is what the
-record has there, None if it has none: earlier releases wrote fewer.
+Whoever can write to the state directory can chain records of their own, with hashes that fit. So `decode` checks every
+field that is acted upon or becomes part of a path. All others are as the record has them, or None: earlier releases
+wrote fewer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAG_DIGITS = frozenset("0123456789abcdef")
 
 
 class RunOpened(NamedTuple):
-    """A run begins or goes on: what readers need of it. The journal writes more (`engine.journal`)."""
+    """A run begins or resumes: the fields that readers need. The journal writes more (`engine.journal`)."""
 
     stages: Sequence[str] | None  # asked for by name
     ledger_head: str
@@ -38,7 +38,7 @@ class RunOpened(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """A run stops, or succeeds: this seals what came before. `stages`: how many of each status."""
+    """A run stops, or succeeds; this seals the log up to here. `stages`: how many of each status."""
 
     status: str
     stages: Mapping[str, int]
@@ -49,7 +49,7 @@ class RunEnded(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """A run goes on behind a line that was torn."""
+    """A run resumes behind a torn line, which was cut."""
 
     torn_bytes: int
 
@@ -70,13 +70,13 @@ class AttemptStarted(NamedTuple):
 
 
 class AttemptFinished(NamedTuple):
-    """An attempt ended; how, `results.AttemptResult` spells."""
+    """An attempt ended; `results.AttemptResult` has the other fields."""
 
     stage: str
 
 
 class NetworkAsked(NamedTuple):
-    """A program of a stage asked for a network; `action` is what that does to the stage, `fail` or `record`."""
+    """A program of a stage asked for a network; `action`, `fail` or `record`, is the consequence for the stage."""
 
     stage: str
     attempt: int
@@ -87,9 +87,9 @@ class NetworkAsked(NamedTuple):
 
 
 class StageCommit(NamedTuple):
-    """The redo record of a stage: all that its outputs and its marker are made from.
+    """The redo record of a stage: enough to publish its outputs and to write its marker.
 
-    `components` is JSON as text, for it may hold floats. `replaces`: the commit, [run, record], whose marker goes.
+    `components` is JSON as text, because it may hold floats. `replaces`: the commit, [run, record], of the old marker.
     """
 
     stage: str
@@ -166,7 +166,7 @@ def encode(event: Event) -> dict[str, object]:
 
 
 def decode(event: str, data: Mapping[str, Any]) -> Event | None:
-    """Return an event from name and payload, None for one without a type; ValueError for one of another shape."""
+    """Return an event from name and payload, None for an unknown name; ValueError for another shape."""
     kind = _TYPES.get(event)
     if kind is None:
         return None
@@ -177,7 +177,7 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
 
 
 class CommittedOutputs:
-    """What the commits of one log add up to, those of earlier parts of a run included; its last record seals it."""
+    """The outputs that the commits of one log add up to; the last record of the log holds their digest."""
 
     __slots__ = ("_outputs",)
 
@@ -230,7 +230,7 @@ def _is_commit(data: Mapping[str, Any]) -> bool:
         return False
 
 
-@lru_cache(maxsize=1)  # the marker of a commit is made as soon as that is checked
+@lru_cache(maxsize=1)  # a commit's marker is made right after the check
 def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
     return loads(components)
 

@@ -1,7 +1,7 @@
 """The ledger: a hash chain over all runs of a state directory, and the list of those that are not closed.
 
-Every record carries `open`, the runs that have not succeeded yet, so that the next run finds what it must recover
-and which id it goes on under by reading one line, however many runs came before.
+Every record carries `open`, the runs that have not succeeded yet. So the next run reads one line, however many runs
+came before, to find what it must recover and which id it continues.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class LedgerHead(NamedTuple):
 
 
 class OpenRun(NamedTuple):
-    """A run that has not succeeded yet: the end of its log, attempts that each stage had, how many torn bytes were cut.
+    """A run that has not succeeded yet: the end of its log, attempts of each stage, how many torn bytes were cut.
 
-    `selected` are the stages that it was asked for by name, in all of its parts; empty: all. `outputs` and `key_id` are
-    its log's. `tags` are of the attempts of all open runs: stage -> tag -> key.
+    `selected` are the stages that were named for it, in all of its parts; empty: all. `outputs` and `key_id` are its
+    log's. `tags` are those of the attempts of all open runs: stage -> tag -> key.
     """
 
     run: str
@@ -61,12 +61,12 @@ class OpenRun(NamedTuple):
     tags: Mapping[str, dict[str, str]] = {}
 
     def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what `selected` is once it goes on with the stages `named`."""
+        """Return `selected` for when the run resumes with the stages `named`."""
         return named if self.last is None else together(self.selected, named)
 
 
 def together(some: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the stages that two parts of a run were asked for; none stands for all."""
+    """Return the stages that were named for two parts of a run; none stands for all."""
     return tuple(dict.fromkeys((*some, *more))) if some and more else ()
 
 
@@ -91,7 +91,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
 
 class Ledger:
-    """Appends to the ledger; a kernel lock on the file, held for one append, lets a no-op run write beside a run.
+    """Appends to the ledger. A kernel lock on the file, held for one append, lets a no-op run append during a run.
 
     Once a record is keyed, all later ones are, with the same key: UsageError for any other.
     """
@@ -107,9 +107,9 @@ class Ledger:
         return read_head(self.path, self._seal).position.hash
 
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
-        """Append that `run` was opened, closed or had nothing to do, with its log's end; return the new head.
+        """Append that `run` was opened, closed or had nothing to do, with the end of its log; return the new head.
 
-        StateError for the end of a run that is not open: its ledger is another one now.
+        StateError if it closes a run that is not open: the ledger was replaced.
         """
         descriptor = files.open_append(self.path)
         try:
@@ -125,7 +125,7 @@ class Ledger:
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             before = os.fstat(descriptor).st_size
-            if sync:  # who wrote the last lines may have been killed, or hindered by the disk, before they were on it
+            if sync:  # the last lines may not be on the disk, if their writer was killed or the disk failed
                 write_again(self.path, max(0, before - PAGE))
             files.append(descriptor, line, self.path)
             if sync:
@@ -138,26 +138,26 @@ class Ledger:
 def refuse_untold(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
     """Raise StateError unless the log of an open run has the beginning that the ledger has, where those are keyed.
 
-    `beginnings`: number and hash of each in the log. For whoever has not the key can put a whole log in its place.
+    `beginnings`: number and hash of each in the log. Without the key, somebody may have replaced the whole log.
     """
     if seal.id is None:
         return
-    said: dict[str, Any] = {}
+    opened: dict[str, Any] = {}
     for line in lines_of(path):
         if b'"ev":"opened"' in line and (record := intact_record(line, seal)) and record["run"] == run:
-            said = record["data"]
-    if beginnings.get(said.get("logSeq", -1)) != said.get("logHash", ""):
+            opened = record["data"]
+    if beginnings.get(opened.get("logSeq", -1)) != opened.get("logHash", ""):
         raise damaged(log, 1, "the log is not the one that the ledger knows")
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
-    """Return which runs are open once this event of `run` is in the ledger, the newest last."""
+    """Return which runs are open after this event of `run`, the newest last."""
     others = tuple(one for one in open_runs if one != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
 
 def _refuse_keyed_before(path: str) -> None:
-    """Raise StateError for a ledger with a keyed record that others follow, which anybody can have made."""
+    """Raise StateError for a ledger with a keyed record before unkeyed ones, which need no key to be made."""
     for number, line in enumerate(lines_of(path), 1):
         if b'"keyId":"' in line and line.endswith(b"\n"):
             raise damaged(path, number + 1, "the record is not keyed, as those before it")

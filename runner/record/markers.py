@@ -1,4 +1,4 @@
-"""Completion markers: what a stage made, for which key, and why it ran; replaced whole, and checked when read."""
+"""Completion markers: what a stage made, for which key, and why it ran. Replaced whole, and checked when read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REASON_LENGTH = 4  # component, what, old, new
 
 
 class OutputIdentity(NamedTuple):
-    """What a published output was, so that a change can be told by `lstat`; times in nanoseconds."""
+    """What a published output was, so that `lstat` shows a change; times in nanoseconds."""
 
     path: str
     size: int
@@ -32,7 +32,7 @@ class OutputIdentity(NamedTuple):
     mtime_ns: int
 
     def matches(self, status: os.stat_result) -> bool:
-        """Whether a file with this status is the one that was published, as far as can be told without reading it."""
+        """Whether a file with this status is the one that was published, judged without reading it."""
         return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def as_json(self) -> dict[str, object]:
@@ -47,13 +47,13 @@ class OutputIdentity(NamedTuple):
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
-        """Return the identity that either of the two spelled; KeyError or ValueError for anything else."""
+        """Return the identity from either of the two forms; KeyError or ValueError for anything else."""
         size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
         return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
 
 
 class Marker(NamedTuple):
-    """That a stage is complete: for which key, made of what, with which outputs, recorded where, and why it ran."""
+    """A stage is complete: its key and components, its outputs, the commit, and why it ran."""
 
     stage: str
     key: str
@@ -108,14 +108,14 @@ def write_marker(paths: StatePaths, marker: Marker) -> None:
 
 
 def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
-    """Return the marker of a stage, or None when there is none or `note` is told why (its stage then runs again)."""
+    """Return the marker of a stage; None if there is none, or `note` was told what is wrong (the stage runs again)."""
     path = paths.marker(stage)
     content = read_usable(path, MOST_MARKER, note)
     if content is None:
         return None
     marker = Marker.decode(content)
     if marker is None:
-        decode_object(content, path)  # what this release cannot check may be the work of a newer one: refuse that
+        decode_object(content, path)  # refuses the marker of a newer release, which cannot be checked here
         note(path, DAMAGED)
     elif marker.stage != stage:
         note(path, f'is the marker of the stage "{marker.stage}"')
@@ -124,7 +124,7 @@ def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker |
 
 
 def _is_sound(body: dict[str, object]) -> bool:
-    """Whether the fields are of the types that readers go by: who edits a marker can compute its checksum anew."""
+    """Whether the fields have the types that readers expect: an edited marker can have a checksum that fits."""
     reasons = body["reasons"]
     return all(type(body[name]) is kind for name, kind in _TYPES.items()) and all(
         isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in cast("list[object]", reasons)
@@ -132,7 +132,7 @@ def _is_sound(body: dict[str, object]) -> bool:
 
 
 def _are_sound(components: dict[str, object]) -> bool:
-    """Whether those components that are taken apart can be; all others are compared and shown, whatever they hold."""
+    """Whether the components that readers take apart have their shape; all others are only compared and shown."""
     inputs, code = components.get("inputs", {}), components.get("code", {})
     if not isinstance(inputs, dict) or not isinstance(code, dict):
         return False
@@ -152,7 +152,7 @@ def _is_strings(value: object) -> bool:
 
 
 def is_written_here(value: Mapping[str, object]) -> bool:
-    """Whether the checksum in a marker's JSON value fits, or would, were its `v` ours: then only that was changed."""
+    """Whether the checksum in a marker's JSON value fits, or would with our `v`: then only that was changed."""
     body = {name: one for name, one in value.items() if name != "checksum"} | {"v": VERSION}
     return _checksum(canonical(body)) == value.get("checksum")
 

@@ -1,6 +1,6 @@
 """What a run with nothing to do writes: metrics, a log of two records, a line in the ledger.
 
-Loads built-in modules only, and takes its payloads spelled already: such a run is mostly the start of its interpreter.
+Loads built-in modules only, and takes payloads as bytes: such a run is mostly the start of its interpreter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
 
-NOTHING = sha256_of(b"{}")  # what a run without outputs seals
+NOTHING = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
 _TAIL = 1 << 16
 _HEX = 64
 
@@ -29,10 +29,10 @@ def write_log(
     paths: StatePaths, run: str, opening: bytes, pipeline: bytes, stages: int, seconds: float,
     hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
 ) -> str:  # fmt: skip
-    """Write metrics and log of a run that skipped so many stages, and return the hash of the log's record 1.
+    """Write metrics and log of a run that skipped `stages` stages; return the hash of the log's record 1.
 
     `opening` is the payload of record 0, `pipeline` the name, both as canonical JSON. Raises StateError, and leaves
-    nothing then; with FileExistsError as its cause for a run that has a log.
+    nothing then; its cause is FileExistsError if the run has a log already.
     """
     log, metrics = paths.audit(run), paths.metrics(run)
     descriptor = files.open_append(log, new=True)
@@ -67,10 +67,10 @@ def take_back(paths: StatePaths, run: str) -> None:
 
 
 class PlainLedger:
-    """The ledger, held for one append by who has no time to read it as JSON: usable when nothing about it is odd.
+    """The ledger, locked for one append, and not parsed as JSON. For the plain case only.
 
-    `head` is the hash of its last record. ValueError where anything else than a whole, unkeyed record of `pipeline`
-    (as JSON) with no open run is its end, or another process is appending: the long way knows what to do then.
+    `head` is the hash of its last record. ValueError if that is not a whole, unkeyed record of `pipeline` (as JSON)
+    without open runs, or if another process is appending: a full run is needed then.
     """
 
     def __init__(self, path: str, pipeline: bytes) -> None:
@@ -98,7 +98,7 @@ class PlainLedger:
         )
         line, digest = spell(payload, "noop", run, self._seq + 1, stamp(), self.head, hash_plainly)
         before = os.fstat(self._descriptor).st_size
-        if durable:  # as the long way does
+        if durable:  # as `Ledger.append` does
             write_again(self._path, max(0, before - PAGE))
         files.append(self._descriptor, line, self._path)
         if durable:

@@ -1,7 +1,8 @@
 """The whole record of a state directory, checked in one pass along the ledger. Writes nothing, takes no lock.
 
-Of the ledger only open runs, and three numbers a record, are kept in memory; of a log what its commits add up to. A run
-may go on meanwhile: markers are read before the logs, and the ledger is read on before a log is called unknown.
+It keeps in memory the open runs and three numbers for each record of the ledger, and of a log what its commits add up
+to. A run may work meanwhile: markers are read before the logs, and the ledger is read to its new end before a log is
+called unknown.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 class Verification:
     """The check of one state directory, and what it found.
 
-    `head` is the hash of the ledger's last record, that of none when there is no ledger; `keyed_from` the first line of
-    the ledger that is keyed. `known`: whether the run that was asked for is there.
+    `head` is the hash of the ledger's last record, GENESIS if there is no ledger; `keyed_from` the first keyed line of
+    the ledger. `known`: whether the requested run is there.
     """
 
     def __init__(self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None) -> None:
-        """`run`: of the logs only this one's; the ledger is always checked whole."""
+        """With `run`, only its log is checked; the ledger is always checked whole."""
         self.findings = Findings()
         self.pipeline = ""
         self.runs = self.records = 0
@@ -49,7 +50,7 @@ class Verification:
         self._seal = seal
         self._only = run
         self._expected = expect_head
-        # Very many records may come: of texts that come again only `hash` is kept.
+        # There may be very many records, so only `hash` is kept of texts to be compared.
         self._heads = {hash(GENESIS)}
         self._ended: set[int] = set()
         self._specs: set[int] = set()  # run and digest of specs that logs hold
@@ -101,7 +102,7 @@ class Verification:
                 self._take(record)
             else:
                 self._claimed = None
-                if (found := _NAMED.match(line)) is not None:  # what it said of this run cannot be known
+                if (found := _NAMED.match(line)) is not None:  # nothing is known of this run then
                     self._vague.add(hash(found[1].decode()))
             if self.head == self._expected:
                 self.expected_line = self.ledger.line
@@ -133,7 +134,7 @@ class Verification:
             self._check_ended(run, opened or [], reference, event)
 
     def _judge(self, record: Record) -> Reference | None:
-        """Check what a record of the ledger says; return what it refers to, when that can be relied on."""
+        """Check the fields of a record of the ledger; return what it refers to, if that is reliable."""
         chain, data, event, run = self.ledger, record["data"], record["ev"], record["run"]
         if event not in {OPENED, CLOSED, NOOP}:
             chain.damaged("ev", "is none of opened, closed, noop")
@@ -163,7 +164,7 @@ class Verification:
     # ---- the logs ----
 
     def _check_log(self, run: str, opened: list[Reference], end: Reference | None, line: int = 0) -> RunLog | None:
-        """Check the log of a run, which this line of the ledger names; None for none, or one that was not asked for."""
+        """Check the log of a run that this line of the ledger names; None if there is none, or another is requested."""
         if self._only not in (None, run):
             return None
         heads = None if self._doubt else self._heads
@@ -174,20 +175,20 @@ class Verification:
         self.records += log.line
         self.known = self.known or run == self._only
         self.unchecked = self.unchecked or log.unchecked
-        is_told = log.unchecked is not None and self._seal.id is not None  # that this is not the key which was given
+        is_reported = log.unchecked is not None and self._seal.id is not None  # that it has another key
         for line_there, _, _, key_id in (*opened, *([end] if end else ())):
-            if log.key_id not in (None, key_id) and not is_told:  # anybody can write the id of a key
+            if log.key_id not in (None, key_id) and not is_reported:  # anybody can write the id of a key
                 what = f"is {key_words(log.key_id)}, and line {line_there} of the ledger is {key_words(key_id)}"
                 self.findings.damaged(log.name, 1, "data.keyId", what)
                 break
         if is_there:
             return log
-        if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # else it is reported what is there
+        if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # else what is there was reported
             self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
         return None
 
     def _check_spec(self, log: RunLog) -> None:
-        """Check that the spec of a run is where record 0 says, unless what is wrong there is reported as that."""
+        """Check that the spec of a run is where record 0 says, unless a fault there is already reported."""
         if log.spec is None:
             self._unread.add(hash(log.run))
         elif log.has_spec:
@@ -214,13 +215,13 @@ class Verification:
         self.findings.unfinished(log.name, what)
 
     def _check_unknown(self) -> None:
-        """Check the logs that the ledger does not name: what a kill leaves before its line is written, or forgeries."""
+        """Check the logs that the ledger does not name: left by a kill before the line was written, or forged."""
         for entry in os.scandir(self._directory):
             found = _LOG.fullmatch(entry.name)
             run = found[1] if found else "ledger"
             if run == "ledger" or self._only not in (None, run) or self._is_named(run):
                 continue
-            self._take_ledger()  # it may have grown meanwhile
+            self._take_ledger()  # it may have grown
             if self._is_named(run):
                 continue
             if not is_name(run):

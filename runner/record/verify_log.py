@@ -1,6 +1,6 @@
-"""One pass along the log of a run: each line by itself, against the one before, and against what the ledger says.
+"""One pass along the log of a run: checks each line, its place in the chain, and what the ledger says of it.
 
-After damage the chain is taken up again where it can be, so that each fault is reported once and none hides another.
+After damage the check resumes where it can, so that each fault is reported once and none hides another.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from runner.record.verify_state import Findings, Markers
 
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
-_IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # what a run without work records, or one that dies early
+_IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # the only events of a run without work
 _CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
-_PARSED = 16 << 20  # of a line that cannot be one of ours: so much is looked at to say what is wrong with it
+_PARSED = 16 << 20  # bytes of a line; a longer one is none of ours, and is not parsed
 
 
 class Chain:
     """The chain of one file: `take` each line; `last` is the newest record.
 
-    `intact`: that record says what was written; `sound`: it is also in its place, and nothing else was found. `run` is
-    what every record must name, "" in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a
-    key that nobody gave, so that hashes were left alone.
+    `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `run` is what
+    every record must name, "" in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a missing
+    key, without which hashes were not checked.
     """
 
     def __init__(self, name: str, run: str, seal: Seal, findings: Findings) -> None:
@@ -55,7 +55,7 @@ class Chain:
         self._findings.damaged(self.name, self.line, field, what)
 
     def take(self, line: bytes) -> Record | None:
-        """Return the record on the next line if it can be understood and is not behind its place, `sound` or not."""
+        """Return the record on the next line if it can be parsed and is no repetition, `sound` or not."""
         self.line += 1
         self.intact = self.sound = True
         record = parse(line)
@@ -79,14 +79,14 @@ class Chain:
         return record if self._follows(record, {record["hash"], computed}) else None
 
     def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
-        """Raise StateError for a newer release's record, hashed in another way, but not where only `v` was changed."""
+        """Raise StateError for a newer release's record, hashed in another way, but not if only `v` was changed."""
         body = {**record, "v": VERSION}
         del body["hash"]
         if seal is None or seal.hash(canonical(body)) != record["hash"]:
             refuse_newer(record, f"{self.name}:{self.line}")
 
     def _seal_of(self, record: Record) -> Seal | None:
-        """Return how the record is hashed; None without its key. That is damage when another was given, once a file."""
+        """Return the seal of the record; None without its key: damage, once a file, if another key was given."""
         before, self.key_id = self.key_id, key_id_of(record, self.key_id)
         seal = self._seal.of(self.key_id)
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
@@ -98,7 +98,7 @@ class Chain:
         return seal
 
     def _follows(self, record: Record, hashes: set[str]) -> bool:
-        """Check number and `prev`; False for a record that is here once more, or behind its place."""
+        """Check number and `prev`; False for a record that is repeated, or later than its place."""
         seq, expected = record["seq"], self.last.seq + 1
         if seq < expected:
             self.damaged("seq", f"is {seq}, where {expected} is to be: the record is here again, or moved")
@@ -115,9 +115,9 @@ class Chain:
 
 
 def lost_its_end(rest: bytes) -> bool:
-    """Whether what stands behind the last line end is a whole record and one byte more.
+    """Whether the bytes behind the last line end are a whole record and one byte more.
 
-    No crash leaves that, only the beginning of a line: the line end was changed.
+    A crash leaves only the beginning of a line, so here the line end was changed.
     """
     line = rest[:-1] + b"\n"
     record = parse(line) if len(line) <= _PARSED else None
@@ -125,7 +125,7 @@ def lost_its_end(rest: bytes) -> bool:
 
 
 class Reference(NamedTuple):
-    """What a line of the ledger says of a log: the record that it refers to; and the id of its own key."""
+    """A line of the ledger: the record of a log that it refers to, and the id of its own key."""
 
     line: int
     seq: int
@@ -136,9 +136,9 @@ class Reference(NamedTuple):
 class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
-    `heads` are the hashes of the ledger so far (`hash` of each), None when they are in doubt.
-    After `check` it knows whether the run `worked` and `ended`, how long the `rest` behind the last line is, the ledger
-    head of record 0, and which run has the spec, with its digest: "" for a very long one, None where that is not sound.
+    `heads` are the hashes of the ledger so far (`hash` of each), None if they are in doubt. `check` sets whether the
+    run `worked` and `ended`, the length of the `rest` behind the last line, `first_head` (the ledger head of record 0),
+    and `spec`: the run that holds it ("" for a very long one) and its digest, or None if record 0 is not sound.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class RunLog(Chain):
         self._doubt = False
 
     def check(self) -> bool:
-        """Read the log to its end; False when there is none, or something else in its place."""
+        """Read the log to its end; False if there is none, or something else is in its place."""
         try:
             lines = Lines(f"{self._directory}/{self.name}")
         except FileNotFoundError:
@@ -273,7 +273,7 @@ class RunLog(Chain):
             self._findings.damaged(self.name, self.line, *fault)
 
     def _check_metrics(self, lines: Lines) -> None:
-        """Compare the metrics with the last record; a run that goes on meanwhile replaces them."""
+        """Compare the metrics with the last record, unless a run that works meanwhile has replaced them."""
         where, name = f"line {self.line} of {self.name}", f"metrics_{self.run}.json"
         try:
             content = read_plain(f"{self._directory}/{name}", MOST_METRICS)

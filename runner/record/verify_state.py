@@ -1,7 +1,7 @@
-"""What `verify` finds, and the completion markers, held against the commits that they stand for.
+"""What `verify` finds, and the check of completion markers against their commits.
 
-The checksum in a marker distinguishes a torn file from a whole one; whoever edits it can compute it anew. So a marker
-must be, byte for byte, what its record in the audit log says.
+The checksum in a marker only shows a torn file: an edited one can have a checksum that fits. So a marker must be, byte
+for byte, what its record in the audit log says.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     Place = tuple[int, int]  # of a commit: the line of the ledger that opened the run, the record in its log
 
-KEPT = 1000  # of one file; what is found beyond is counted
+KEPT = 1000  # faults of one file; more are only counted
 _NOWHERE = (-1, -1)
 
 
 class Damage(NamedTuple):
-    """One thing that is not as it was written. `line` counts from 1 (0: the file), `field` may be empty."""
+    """One fault. `line` counts from 1 (0: the whole file), `field` may be empty."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class Damage(NamedTuple):
 
     @property
     def place(self) -> str:
-        """File, line and field, as far as there are such."""
+        """File, line and field, without those that are empty."""
         line = f":{self.line}" if self.line else ""
         return f"{self.file}{line}: {self.field}" if self.field else f"{self.file}{line}"
 
@@ -49,7 +49,7 @@ class Remark(NamedTuple):
 
 
 class Findings:
-    """All that was found, in the order in which it was: damage; what the next run mends; what needs no action."""
+    """All findings, in order: damage; what the next run repairs; what needs no action."""
 
     def __init__(self) -> None:
         self.damage: list[Damage] = []
@@ -76,10 +76,10 @@ class Findings:
 
 
 class _OnDisk:
-    """A marker as it is on disk: digest, the record that it names, and what the logs say of it so far.
+    """A marker on disk: its digest, the record that it names, and what the logs said about it so far.
 
-    `fits`: whether that record stands for it, None if it was not there; `place`: where it was. `latest` is the newest
-    commit of the stage, with its run, and whether that is closed.
+    `fits`: whether it is what that record says, None if there was no such record; `place` is that of the record.
+    `latest` is the newest commit of the stage, with its run, and whether that is closed.
     """
 
     __slots__ = ("fits", "latest", "place", "run", "seq", "sha256")
@@ -93,7 +93,7 @@ class _OnDisk:
         self.latest: tuple[Place, str, bool] = (_NOWHERE, "", False)
 
     def fault(self) -> tuple[str, str] | None:
-        """Return field and fault of a marker that no run can have left."""
+        """Return field and fault of a marker that no run can have left, or None."""
         if self.fits is None:
             return "auditSeq", f"names record {self.seq} of the run {self.run[:100]}, which is no commit of this stage"
         if not self.fits:
@@ -105,16 +105,16 @@ class _OnDisk:
 
 
 class Markers:
-    """The markers of a state directory, read before its logs, so that none is newer than what they say."""
+    """The markers of a state directory, read before its logs, so that none is newer than the logs."""
 
     def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
-        """Read them all; with `run` only those that name it count."""
+        """Read all markers; with `run`, only those that name it count."""
         self._directory = directory
         self._findings = findings
         self._markers: dict[str, _OnDisk] = {}
         self._empty: list[str] = []
         self._unread: dict[str, bytes] = {}  # by stage: what is no marker
-        self._torn: set[str] = set()  # of these the ones that a power cut can have left
+        self._torn: set[str] = set()  # those of `_unread` that a power cut can have left
         for entry in os.scandir(directory):
             if entry.name.startswith("stage_") and entry.name.endswith(".json"):
                 self._read(entry.name, run)
@@ -158,7 +158,7 @@ class Markers:
             marker.place = (order, seq)
 
     def excuse(self, run: str, seq: int) -> None:
-        """Take note of a damaged record: whether a marker fits it cannot be known, and the damage is reported."""
+        """Note a damaged record: whether a marker fits it is unknown, and the damage is reported already."""
         for marker in self._markers.values():
             if (run, seq) == (marker.run, marker.seq):
                 marker.fits = True
@@ -184,7 +184,7 @@ class Markers:
     def outputs(self) -> dict[str, tuple[str, OutputIdentity]]:
         """Return, by path, the outputs of the markers that stand, each with the stage that made it last.
 
-        What an open run has committed may still be under its partial's name, so it is left to the next run.
+        Outputs of an open run may still have the names of partials, so they are left to the next run.
         """
         newest: dict[str, tuple[Place, str, OutputIdentity]] = {}
         for stage, found in self._markers.items():
@@ -195,7 +195,7 @@ class Markers:
         return {path: (stage, identity) for path, (_, stage, identity) in newest.items()}
 
     def still_stands(self, stage: str) -> bool:
-        """Whether the marker is still the one that was read: a run may replace it meanwhile."""
+        """Whether the marker is still the one that was read; a run may have replaced it."""
         return bool(self._content(stage))
 
     def _content(self, stage: str) -> bytes:
@@ -207,5 +207,5 @@ class Markers:
 
 
 def _is_part_of(content: bytes, whole: bytes) -> bool:
-    """Whether a file that was never synced, and is to hold `whole`, can be left so: cut off, with blocks of zeros."""
+    """Whether a power cut can leave this of a file that was to hold `whole`: cut off, or with blocks of zeros."""
     return len(content) <= len(whole) and all(one in (0, other) for one, other in zip(content, whole, strict=False))
