@@ -1,4 +1,4 @@
-"""The verbs: a function each, of the same name, which calls the engine, prints the answer and returns the exit code."""
+"""One function for each verb, of the same name: it calls the engine, prints the result and returns the exit code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
 
 
 def plan(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
-    """Print the plan, and then what is wrong with inputs."""
+    """Print the plan, then the faults of inputs."""
     from runner.display.plan_text import plan_json, plan_lines
 
     planned = engine.plan(arguments.spec, _options(arguments), _warner(arguments, stderr))
@@ -60,7 +60,7 @@ def plan(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
 
 
 def status(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
-    """Print what is pending and what earlier runs left."""
+    """Print what is pending, and what earlier runs left behind."""
     from runner.cli.render import status_json, status_lines
 
     found = engine.status(arguments.spec, _options(arguments), _warner(arguments, stderr))

@@ -1,6 +1,6 @@
-"""The edge of the program: finds the function of a verb, and turns every error into words and an exit code.
+"""The edge of the program: calls the function of a verb, and turns every error into a message and an exit code.
 
-Parser and verbs are imported when they are needed: `--version` loads neither, and a plain command line no parser.
+Parser and verbs are imported when needed: `--version` loads neither, and a plain command line no parser.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REPORT = "this is a bug: please report it to the project's issue tracker, with 
 def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
     """Do what the command line asks for and return the exit code.
 
-    `argv` is the command line without the program's name, `arguments` what it asks for, if that is known already.
+    `argv` is the command line without the program's name; `arguments` what it means, if it is parsed already.
     """
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
         as_json = arguments.json if arguments else "--json" in words
         return report(error, stdout if as_json else None, trace=arguments is not None and arguments.verbose)
     if arguments and arguments.verb == "run":
-        return code  # what was done is done, even if nobody could read the results
+        return code  # the run itself counts, even if its results could not be printed
     return _check_results(stdout, stderr, code)
 
 
@@ -64,7 +64,7 @@ def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
 
 
 def report(error: BaseException, stdout: Stream | None = None, *, trace: bool = False) -> int:
-    """Write what went wrong to stderr, and as JSON to stdout if given; return the exit code."""
+    """Write an error to stderr, and as JSON to stdout if given; return its exit code."""
     from runner.display.text import fault_text
 
     stderr = Stream(STDERR)

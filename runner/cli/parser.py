@@ -45,7 +45,7 @@ exit codes:
   5 an input is missing              6 damaged"""
 
 
-VERBS = {  # the words that follow each, what it does, and what its help adds to that
+VERBS = {  # the arguments of each, a summary, and more text for its help
     "run": (
         "SPEC [STAGE ...]", "run what is out of date",
         ("Without STAGE: all stages. `offpipe SPEC` is the same as `offpipe run SPEC`.\n\nexamples:\n"
@@ -113,7 +113,7 @@ def _head(text: str) -> str:
 
 
 _COUNT = _at_least(1, int, "a whole number from 1 on")
-OPTIONS = (  # the spellings of each, the verbs that have it, and what argparse needs to know
+OPTIONS = (  # the spellings of each, the verbs that have it, its help, and arguments for argparse
     _option("-n --dry-run", "run clean", "only show what would run, or what would be removed"),
     _option("-f --force", "run plan", "treat the named stages (or all) as out of date"),
     _option("-j --jobs", "run", "run at most N stages at once; default: one per processor", metavar="N", type=_COUNT),

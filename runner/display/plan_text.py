@@ -86,7 +86,7 @@ def from_text(line_offset: int | None) -> str:
 
 
 def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
-    """Return what to say of a checkpoint whose key is not its stage's key any more."""
+    """Return the note on a checkpoint whose key is no longer its stage's key."""
     extent = ""
     if line_offset is not None:
         extent = f" of {counted(line_offset, 'line')}"
@@ -142,7 +142,7 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
 
 
 def _history(planned: Planned, stage: str) -> Iterator[str]:
-    """Yield how a stage failed last, if it did, and what a run will do with its checkpoint."""
+    """Yield how a stage failed last, if it did, and whether its checkpoint still fits."""
     if stage in planned.failures:
         run, _, why = planned.failures[stage]
         yield f"failed in run {printable(run)}: {printable(why)}"
@@ -154,7 +154,7 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
 
 
 def _recorded(marker: Marker) -> Iterator[str]:
-    """Yield what a stage was made of, as its marker has it."""
+    """Yield the components and outputs in a stage's marker."""
     components = dict(marker.components)
     inputs = components.pop("inputs", None)
     if isinstance(inputs, dict) and inputs:

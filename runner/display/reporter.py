@@ -1,4 +1,4 @@
-"""Listens to a run and reports it on stderr: a line an event, or above the rows of a live display on a terminal."""
+"""Reports a run on stderr, a line an event; on a terminal, above the rows of a live display."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Reporter:
         self._say(f"waiting for the lock held by {printable(describe(holder))}")
 
     def warn(self, fault: Fault) -> None:
-        """Report what stops nothing."""
+        """Report a warning."""
         self._say(warning_text(fault))
 
     # ---- the terminal ------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Reporter:
         if self._live is None:
             self._stderr.write(f"{text}\n")
         else:
-            self._lines.append((text, bad))  # with those of the next moment: a thousand stages may end in it
+            self._lines.append((text, bad))  # printed at the next redraw: a thousand stages may end before it
             self.tick()
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error, written to without ever raising: a reader that is gone, or a full disk, stops no run."""
+"""Standard output and error. Writing never raises: a reader that is gone, or a full disk, stops no run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STDOUT, STDERR = 1, 2
 
 
 class Stream:
-    """One of the two. `failure` is the errno of the first write that could not be made; nothing is tried after it."""
+    """Standard output or error. `failure` is the errno of the first write that failed; later writes do nothing."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -22,7 +22,7 @@ class Stream:
 
     @property
     def file(self) -> TextIO | None:
-        """Python's own object for it, as it is now; None when it was closed before Python started."""
+        """Python's present object for it; None if it was closed before Python started."""
         return sys.stdout if self._number == STDOUT else sys.stderr
 
     @property
@@ -41,7 +41,7 @@ class Stream:
         return self._number
 
     def write(self, text: str) -> int:
-        """Write all of `text` now, escaping what the encoding cannot hold, or note why it cannot be."""
+        """Write all of `text` now, escaping what the encoding cannot hold; on failure set `failure`."""
         self.pass_through(text.encode(self.encoding, "backslashreplace"))
         return len(text)
 
@@ -55,7 +55,7 @@ class Stream:
         try:
             file.flush()
             descriptor = _descriptor(file)
-            if descriptor is None:  # an object that a caller of main() put in its place
+            if descriptor is None:  # a caller of main() has replaced it
                 file.write(content.decode(self.encoding, "replace"))
                 file.flush()
             else:
@@ -66,11 +66,11 @@ class Stream:
             self.failure = errno.EBADF
 
     def flush(self) -> None:
-        """Nothing is kept back: what cannot be written at exit would end in a traceback of Python's own."""
+        """Do nothing, because nothing is buffered: a failed write at exit would end in a traceback of Python's."""
 
 
 def flushed() -> bool:
-    """Whether nothing that others printed is still to be written; False also where it cannot be."""
+    """Flush Python's own buffers; False if that fails."""
     try:
         for file in (sys.stdout, sys.stderr):
             if file is not None:
@@ -81,7 +81,7 @@ def flushed() -> bool:
 
 
 def hold_descriptors() -> None:
-    """Put /dev/null where 0, 1 or 2 is closed, or the next file to be opened, a log perhaps, would be printed into."""
+    """Open /dev/null wherever 0, 1 or 2 is closed; else output could go into the next file opened, such as a log."""
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

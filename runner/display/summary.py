@@ -1,4 +1,4 @@
-"""How a run ended, and a stage that failed: text for people, JSON for programs."""
+"""The results of runs and failed stages: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> st
         tail = list(log_tail(result.log))
         lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")
         lines += [f"    {line}" for line in tail]
-        if tail:  # of an empty log it would print nothing
+        if tail:  # for an empty log, `log` would print nothing
             lines.append(f"more: {log_command} {result.name}")
     return "\n".join(lines)
 
@@ -99,7 +99,7 @@ def run_json(result: RunResult) -> str:
 
 
 def error_json(exit_code: int, faults: Sequence[Fault]) -> str:
-    """Return what kept a run from starting, or ended it, as one JSON object."""
+    """Return the faults that ended a command as one JSON object."""
     return json_text({"status": "error", "exitCode": exit_code, "errors": [fault_json(fault) for fault in faults]})
 
 

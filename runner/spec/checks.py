@@ -1,7 +1,7 @@
-"""What a walk of the table cannot check: what names refer to, where outputs lead, what only the disk knows.
+"""Checks beyond the table of fields: what names refer to, where outputs lead, and what is on disk.
 
-A check yields findings; these name inputs and outputs even if the spec has a list. A flaw is what is wrong with a value
-whose place only the caller knows.
+A check yields findings, which name inputs and outputs even if the spec has a list. A flaw is a fault without its place,
+which only the caller knows.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def stem_flaw(name: str, field: str, written: str, taken: Collection[str]) -> Fl
 
 
 def variable_flaw(name: str, variables: dict[str, str]) -> Flaw:
-    """Return why an input or output cannot be called so; adds to `variables`, those of the names before it."""
+    """Return why an input or output cannot have this name; adds its variable to `variables`, those of earlier names."""
     other = variables.setdefault(variable_name(name), name)
     if other == name:
         return None

@@ -39,14 +39,14 @@ class Retry(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How often the SDK commits; the SDK decides what is None."""
+    """How often the SDK takes a checkpoint; for None it decides."""
 
     every_lines: int | None = None
     every_seconds: float | None = None
 
 
 class Resources(NamedTuple):
-    """What a stage says it needs; `enforce` has the kernel hold it to `cpus` and `memory_mib`."""
+    """What a stage says it needs; with `enforce` the kernel limits it to `cpus` and `memory_mib`."""
 
     cpus: float | None = None
     memory_mib: int | None = None
@@ -132,7 +132,7 @@ def _below(directory: str, path: str) -> str:
 
 
 def effective_spec(spec: Spec) -> dict[str, object]:
-    """Return the spec as a JSON value: every default applied, all paths relative, so that machines can be compared."""
+    """Return the spec as a JSON value: every default applied, all paths relative, so the same on every machine."""
     return {
         **_fields(SPEC, spec, spec.extensions),
         "specVersion": SPEC_VERSION,

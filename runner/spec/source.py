@@ -1,7 +1,7 @@
 """Strict JSON with places: reads a spec's bytes without ever hanging, and parses them.
 
-Duplicate keys, NaN, numbers that are too large and half surrogates come as findings with pointers beside the value, so
-that they are reported together with all other faults.
+Duplicate keys, NaN, too large numbers and half surrogates become findings with pointers, so that they are reported
+together with all other faults.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_source(path: str) -> bytes:
 
 
 def missing_hint(path: str) -> str:
-    """Return which spec may be meant by a path that leads nowhere: the same with `.json`, or the nearest beside it."""
+    """Return the hint for a path without a file: the same with `.json`, or the nearest spec beside it."""
     directory, name = os.path.split(path)
     if os.path.lexists(f"{path}.json"):
         return f"did you mean {show(f'{path}.json')}?"
@@ -69,7 +69,7 @@ def missing_hint(path: str) -> str:
 
 
 def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
-    """Return the JSON value and what a strict reading objects to; SpecError when there is no value to speak of."""
+    """Return the JSON value and the faults of a strict reading; SpecError if it cannot be parsed."""
     text = _decode(path, content)
     try:
         return _parse(text)
@@ -108,7 +108,7 @@ def _decode(path: str, content: bytes) -> str:
 
 
 class _Repeated(dict[str, object]):
-    """An object some of whose keys came more than once."""
+    """An object with repeated keys."""
 
     __slots__ = ("repeated",)
 
@@ -118,7 +118,7 @@ class _Repeated(dict[str, object]):
 
 
 class _Refused:
-    """Stands in the value for what JSON or this program cannot hold."""
+    """A placeholder in the value for what JSON or this program cannot hold."""
 
     __slots__ = ("what",)
 
@@ -161,9 +161,9 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
 
 
 def _placed(value: object) -> tuple[object, list[Finding]]:
-    """Walk everything, since there is a fault somewhere; iterative, as the depth is the user's.
+    """Return the value and a finding for each fault in it. Iterative, because a user's value may be deep.
 
-    Strings that no program can be given are replaced in the value, so that no later check meets them.
+    Strings that cannot be passed to a program are replaced in the value, so that no later check meets them.
     """
     findings: list[Finding] = []
     top: list[object] = [value]

@@ -1,4 +1,4 @@
-"""Findings, and how they name values, fields and places. Whatever is slow to import waits until there is a fault."""
+"""Findings, and how they name values, fields and places. Slow imports wait until there is a fault."""
 
 from __future__ import annotations
 
