@@ -1,6 +1,6 @@
-"""The modules that no stage may import, because they reach a network or serve one, and how such an import is told.
+"""The modules that no stage may import, because they reach or serve a network, and the faults of such imports.
 
-docs/offline-guard.md shows the same table, which a test holds. A name stands for all that is below it.
+docs/offline-guard.md has the same table, which a test compares. A name includes all names below it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ BANNED: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-ALLOWED = ("urllib.parse",)  # below a banned name, and harmless: it only takes texts apart
+ALLOWED = ("urllib.parse",)  # below a banned name, and harmless: it only splits text
 
 _SHOWN_STAGES = 8
-# Of these packages it is a module that does harm, so that is what the hint would allow, and not all of them.
+# Only some modules of these packages are harmful, so the hint allows a module, not the whole package.
 _OF_MODULES = frozenset({"urllib", "http", "xmlrpc", "wsgiref", "google"})
 
 
@@ -67,7 +67,7 @@ class BanList:
         return tuple(name for name, is_banned in (*self._built_in.items(), *self._spec.items()) if is_banned)
 
     def bans(self, name: str) -> bool:
-        """Whether no stage may import a module of this name that comes from elsewhere."""
+        """Whether no stage may import a module of this name that is not the pipeline's own."""
         if name.partition(".")[0] not in self._tops:
             return False
         by_spec = _most_specific(name, self._spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple, cast
 
-UNUSED_KEPT = 5_000  # parsed files that this run had no use for; the oldest go first
+UNUSED_KEPT = 5_000  # parsed files that this run did not use; the oldest go first
 DEEPEST = 1_000  # levels of a relative import; no package is nested as deep
 RUN_PATH = -1  # no level of an import: the request runs the file whose path is its module
 
@@ -41,7 +41,7 @@ class ParseCache:
     """What was parsed, by the SHA-256 of the content; plain JSON values go in and out of the cache file."""
 
     def __init__(self, value: object = None) -> None:
-        """Take over what `dump` gave. Damaged values, and those for another grammar, count as missing."""
+        """Take what `dump` returned. Damaged values, and those for another grammar, count as missing."""
         self._used: set[str] = set()
         self._loaded: dict[str, object] = {}
         self._parsed: dict[str, Parsed] = {}

@@ -28,7 +28,7 @@ _AT_STARTUP = ("sitecustomize", "usercustomize")  # imported by every interprete
 
 
 class Closures:
-    """The closures of one look at the disk: each import is resolved once for all programs that look in the same places.
+    """The closures of all programs: each import is resolved once for programs with the same search path.
 
     Without `bans` nothing is banned.
     """
@@ -58,7 +58,7 @@ class Closures:
         key = (lookup.entries, module)
         if key not in self._imports:
             requests = self.sources.read(module.path, is_script=module.name == "__main__").parsed.requests
-            if module.kind == STANDARD:  # too much of the library stands in functions that nobody calls
+            if module.kind == STANDARD:  # most of the library's deferred imports never run
                 requests = tuple(request for request in requests if not request.deferred)
             self._imports[key] = Imports(lookup, self.sources, self.bans)
             self._imports[key].add_all(requests, module, module.path)
@@ -66,7 +66,7 @@ class Closures:
 
 
 class Closure:
-    """What starts and their local imports are; shared between the stages that start the same, so not to be changed.
+    """The files of starts and their local imports. Shared between stages with the same starts, so do not change it.
 
     files: absolute path -> signature, taken before the file was read, and sha256.
     packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
@@ -126,7 +126,7 @@ class Closure:
         self._follow(lookup, TEXT_NAME if start.kind == TEXT else "", imports)
 
     def _begin_interpreter(self, lookup: Lookup, pythonpath: Sequence[str]) -> None:
-        """Take in what PYTHONPATH makes the interpreter itself load, and refuse what cannot be looked into."""
+        """Add what PYTHONPATH makes the interpreter itself load, and refuse what cannot be read."""
         for entry in pythonpath:
             if os.path.isfile(entry):
                 self.faults[unreadable(self._sources.shown(entry), "a file on PYTHONPATH")] = None

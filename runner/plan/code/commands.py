@@ -27,7 +27,7 @@ _WORDS_KEPT = 1024  # most stages of a pipeline have some in common
 class Start(NamedTuple):
     """Code that an interpreter begins with: an absolute path, a module's name or a text.
 
-    And what comes first in `sys.path`: "" for nothing, with `-I` or `-P`.
+    `entry` comes first in `sys.path`; "" for nothing, with `-I` or `-P`.
     """
 
     kind: str

@@ -68,7 +68,7 @@ class CodeReader:
         self._named: dict[str, str] = {}
 
     def look_back(self, dependencies: Dependencies) -> None:
-        """Tell every file and directory that decided what code the stages consist of."""
+        """Add every file and directory that decided what code the stages consist of to `dependencies`."""
         for path in self._sources.paths:
             if "\0" not in path:
                 dependencies.add(path)
@@ -117,7 +117,7 @@ class CodeReader:
         return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
 
     def _refuse(self, stage: Stage, closure: Closure) -> None:
-        """Raise OfflineError; but what stages that come with offpipe import themselves is not held against anyone."""
+        """Raise OfflineError, unless only a ready-made stage itself has the banned imports."""
         ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
         faults = list(closure.faults)
         for (path, line, statement), names in closure.banned.items():
@@ -134,7 +134,7 @@ class CodeReader:
         return Fault(where, what, self._how_to_find(name, stage.env.get("PYTHONPATH", "")))
 
     def _how_to_find(self, name: str, pythonpath: str) -> str:
-        """Return where the module lies if one more entry of PYTHONPATH, root or a directory in it, would find it."""
+        """Return the hint: where the module is, if root or a directory in it on PYTHONPATH would find it."""
         names = sorted(self._sources.names(self._spec.root))
         entries = [".", *(entry for entry in names if entry[0] != "." and ":" not in entry)]
         for entry in entries if name[0] != "." else ():
@@ -157,7 +157,7 @@ class CodeReader:
         yield from filter(None, map(self._named_file, _names_in(stage.command or stage.args)))
 
     def _named_file(self, name: str) -> str:
-        """Return the path of the file under root that a word names, if it is none that the spec declares, or ""."""
+        """Return the path of the file under root that a word names; "" for none, or an input or output of the spec."""
         if name not in self._named:
             root = self._spec.root.rstrip("/")
             path = os.path.normpath(os.path.join(root, name))
@@ -175,12 +175,12 @@ class CodeReader:
         return signed, sha256
 
     def _key_name(self, path: str, stage: Stage) -> str:
-        """Return how the key names a file: so that a pipeline may be moved as a whole, or have another offpipe."""
+        """Return the name of a file in the key, which stays if the pipeline, or offpipe, is moved as a whole."""
         is_ready_made = _is_ready_made(stage) and path == self._spec.processor_path(stage)
         return str(stage.processor) if is_ready_made else self._shown(path)
 
     def _shown(self, path: str) -> str:
-        """Return how a file is named: relative to root; by its name alone if it came with offpipe, elsewhere."""
+        """Return the name of a file: relative to root, or `offpipe:NAME` if it came with offpipe and lies elsewhere."""
         shown = os.path.relpath(path, self._spec.root)
         if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")

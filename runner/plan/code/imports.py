@@ -1,4 +1,4 @@
-"""What the imports of one module lead to: modules to read on with, to name in the key, or to refuse."""
+"""What the imports of one module lead to: modules to follow, to name in the key, or to refuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Imports:
     """What the requests of one module lead to. Dicts stand for sets, because their order is that of the source.
 
-    walked: modules to read on with, each with the line. installed: top-level names with their file, "" when unknown.
+    walked: modules to follow, each with the line. installed: top-level names with their file, "" when unknown.
     absent: names that are found nowhere. unfound: those of them that the module needs, each with the line.
     standard: what it needs of the standard library and of ours as soon as it is imported, with names in them.
     banned: file (or `-c`, `command`), line (0: none) and statement of what is banned, with the full names that are.
@@ -38,7 +38,7 @@ class Imports:
         self._bans = bans
 
     def add_all(self, requests: Sequence[Request], module: Module, path: str) -> None:
-        """Take in the requests of a module; `path` is how its file is called where one of them is banned."""
+        """Add the requests of a module; `path` names its file in the report of a banned one."""
         for request in requests:
             base = _absolute(module, request)
             if request.level == RUN_PATH:
@@ -54,9 +54,9 @@ class Imports:
                     self.banned[place] = (*self.banned.get(place, ()), *banned)
 
     def add(self, base: str, names: tuple[str, ...] = (), line: int = 0, *, needed: bool = True) -> None:
-        """Take in `import base`, or `from base import names`, of which some may be submodules.
+        """Add `import base`, or `from base import names`, where names may be submodules.
 
-        `needed`: the program does it as soon as it starts, and cannot go on without.
+        `needed`: the program imports it at its start, and fails without it.
         """
         modules, missing = self._lookup.chain(base)
         self._take(modules, line)
@@ -73,7 +73,7 @@ class Imports:
                     self._miss(absent, line, needed=needed)
 
     def is_banned(self, name: str) -> bool:
-        """Whether a name is banned for this program. A module of the pipeline's own may be called what it likes."""
+        """Whether a name is banned for this program. The pipeline's own modules may have any name."""
         if self._bans is None or not self._bans.bans(name):
             return False
         kind = self._lookup.kind(name)
@@ -85,7 +85,7 @@ class Imports:
             self.unfound.setdefault(name, line)
 
     def _run(self, path: str, line: int) -> None:
-        """Take in a file that is run, by a path relative to root, where stages work."""
+        """Add a file that is run, by a path relative to root, where stages work."""
         path = os.path.normpath(os.path.join(self._sources.root, path))
         if self._sources.is_file(path):
             self.walked.setdefault(Module("__main__", LOCAL, path), line)
@@ -110,12 +110,12 @@ class Imports:
 
 
 def _full_names(base: str, names: tuple[str, ...]) -> list[str]:
-    """Return the full names that an import makes available; which of them are modules is of no interest."""
+    """Return the full names that an import makes available, whether they are modules or not."""
     return [base if name == "*" else f"{base}.{name}" for name in names] or [base]
 
 
 def _statement(request: Request, requests: Sequence[Request]) -> str:
-    """Return a request as one would write it, together with what its line imports beside it."""
+    """Return the statement of a request, with the other imports on its line."""
     if request.names:
         return f"from {'.' * request.level}{request.module} import {', '.join(request.names)}"
     beside = (other.module for other in requests if other.line == request.line and not other.names)
@@ -135,5 +135,5 @@ def _absolute(module: Module, request: Request) -> str | None:
 
 
 def _is_the_same_for_all(module: Module) -> bool:
-    """Whether a stage gets it as everybody does; one that is walked may meet a file of the stage's on its own way."""
+    """Whether every stage gets the same module; one that is followed may import a file of the stage's."""
     return module.kind == OURS or (module.kind == STANDARD and not module.path)

@@ -1,4 +1,4 @@
-"""The running interpreter as a value: where it finds modules, so that the search for imports needs no look at `sys`."""
+"""The running interpreter as a value: where it finds modules, so that the search for imports does not read `sys`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Interpreter(NamedTuple):
-    """What decides which file an import finds, but for the script's directory and PYTHONPATH.
+    """Everything that decides which file an import finds, except the script's directory and PYTHONPATH.
 
     `standard`: top-level names of the standard library, found before `site`. `fixed`: those loaded, built in or frozen
     before any path is searched, which no file can shadow. `suffixes`: of module files, in the order of the loaders.

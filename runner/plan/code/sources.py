@@ -1,4 +1,4 @@
-"""The disk as the search for imports sees it: each directory is listed once, and each file is read once."""
+"""Reads code from the disk: each directory is listed once, and each file is read once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 class Sources:
-    """What one look at the disk found. `paths`: all that was looked at, and all that was not there."""
+    """The files and directories read so far. `paths`: all that were tried, present or absent."""
 
     def __init__(self, root: str, cache: DigestCache, parsed: ParseCache) -> None:
         self.root = root
@@ -44,7 +44,7 @@ class Sources:
         self._read: dict[str, Source] = {}
 
     def names(self, directory: str) -> frozenset[str]:
-        """Return what is in a directory; nothing when it is none, or may not be read."""
+        """Return the names in a directory; none if it is no directory, or may not be read."""
         found = self._names.get(directory)
         if found is None:
             self.paths.add(directory)
@@ -83,7 +83,7 @@ class Sources:
             from textwrap import dedent
 
             text = dedent(text)
-        # An encoding cookie means nothing in such a text, and the mark makes that so.
+        # The text is UTF-8. One with a cookie of another encoding, which python -c would ignore, is refused.
         content = codecs.BOM_UTF8 + text.encode("utf-8", "surrogateescape")
         return self._parse(content, sha256_of(content), _NONE, shown)
 
@@ -125,6 +125,6 @@ class Sources:
 
 
 def unreadable(shown: str, what: str) -> Fault:
-    """Return the fault of Python that is there, but not as source."""
+    """Return the fault of Python code that is not source."""
     hint = "name the source itself: a .py file or a directory"
     return Fault(shown, f"is {what}, whose imports cannot be known", hint)
