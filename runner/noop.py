@@ -204,9 +204,8 @@ def conditions_now(spec: str, workspace: str | None) -> bytes:
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # before it is what started this
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
-    return sha256_of(
-        repr((around, os.path.abspath(spec), workspace or "")).encode("utf-8", "backslashreplace")
-    ).encode()
+    places = os.path.abspath(spec), workspace and os.path.abspath(workspace)
+    return sha256_of(repr((around, places)).encode("utf-8", "backslashreplace")).encode()
 
 
 def _signatures(way: int, paths: Iterable[bytes]) -> list[tuple[int, ...]]:

@@ -43,6 +43,7 @@ else:
 _flush_c = libc.fflush
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
+LONG = 1 << 63
 # Prefixes of the variables that an interpreter, its libraries or its .pth files heed when it starts.
 HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
@@ -184,10 +185,14 @@ class Program:
             program[0]
         except SystemExit as ended:
             code: Any = ended.code
-            try:
-                status = 0 if code is None else code & 0xFF
-            except TypeError:
+            if code is None:
+                status = 0
+            elif code.__class__ is int:  # no call, so no handler comes between; what no C long holds ends as -1 would
+                status = code & 0xFF if -LONG <= code < LONG else 0xFF
+            else:
                 status, text = 1, code
+                if issubclass(type(code), int):
+                    status, text = int.__and__(code, 0xFF), None
         except KeyboardInterrupt as failed:
             status, error, is_interrupted = 128 + signal.SIGINT, failed, True
         except BaseException as failed:  # noqa: BLE001 - whatever the program did not catch
@@ -234,15 +239,25 @@ class Program:
                 self._is_written = _flush()
 
     def _release(self) -> None:
-        """Release what the program's own modules hold: `__del__` and the like run, files are written and closed."""
-        _close_writers()
-        own = [module for name, module in sys.modules.items() if name not in self._preloaded]
-        for names in [getattr(module, "__dict__", {}) for module in (self._main, *reversed(own))]:
-            for name in [*names]:
-                if name[:2] != "__":
-                    names[name] = None
+        """Let go of what the program's own modules hold, in the order of Py_FinalizeEx (Python/pylifecycle.c).
+
+        The first collection puts what holds a file before that file, so that it ends first. With the second objects in
+        cycles end (`__del__`, `finally`), which still find all names. What is left then loses these.
+        """
+        gc.collect()
+        gc.callbacks.clear()  # they are called of the first one only
+        for last in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__[last] = None
+        own = {name for name in sys.modules if name == "__main__" or name not in self._preloaded}
+        for name in own:
+            del sys.modules[name]
         self._main = None
-        del own
+        gc.collect()
+        for names in gc.get_objects():  # those of modules among them, which something of before the fork may hold
+            if type(names) is dict and "__builtins__" in names and names.get("__name__") in own:
+                for name in [*names]:
+                    if name[:2] != "__":
+                        names[name] = None
         gc.collect()
 
 
@@ -335,18 +350,6 @@ def _flush() -> bool:
         except Exception:  # noqa: BLE001 - whatever the program has put there
             written = False
     return written
-
-
-def _close_writers() -> None:
-    """Close writers with a `close` of their own, such as gzip's, before the file that they write into is closed."""
-    for file in gc.get_objects():  # without the frozen ones, from before the fork
-        kind = type(file)
-        if isinstance(file, _IOBase) and kind.__module__ != "_io" and "close" in vars(kind):
-            try:
-                if file not in (sys.stdout, sys.stderr):
-                    file.close()
-            except Exception:  # noqa: BLE001 - as an interpreter does
-                continue
 
 
 def _flush_everything() -> None:

@@ -83,6 +83,7 @@ class Job(Generic[Data]):
         self._outputs: dict[str, Output] = {}
         self._sole: Output | None = None  # where `write` goes: the one output, while it is written to
         self._over = self._writing = False
+        self._is_sealed = True  # the checkpoint that the job resumes from
         self.resumed = self._entered = False
 
     @property
@@ -124,6 +125,7 @@ class Job(Generic[Data]):
         if reached is not None:
             self._over = self._index < reached.job or reached.done
             self.resumed = True
+            self._is_sealed = reached.is_sealed
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
         self._entered = True
@@ -140,7 +142,9 @@ class Job(Generic[Data]):
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
-        if not self._source.begins_line():
+        # The offset of a sealed checkpoint is right. If the input was edited, the runner finds out and starts anew.
+        fits = self._source.is_within() if self._is_sealed else self._source.begins_line()
+        if not fits:
             self._checkpoints.refuse(self._source.path)
         self._start_interval(self._line_offset)
 
@@ -150,7 +154,7 @@ class Job(Generic[Data]):
         if self._over:
             return
         self._writes(writing=False)
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        if error is None or (isinstance(error, SystemExit) and _is_success(error.code)):
             self._save(done=True)
         else:
             for output in self._outputs.values():  # as closing a file would, in case the stage continues
@@ -255,6 +259,11 @@ class Job(Generic[Data]):
                 "it is compressed with gzip, and has no lines: unpack it in a stage before, or open it with gzip.open"
             )
         return InputError(Fault(self._source.path, what, hint))
+
+
+def _is_success(code: object) -> bool:
+    """Whether an interpreter that ends with this code exits with 0."""
+    return code is None or (isinstance(code, int) and code == 0)
 
 
 def _as_kind(data: object, kind: type) -> object:

@@ -14,9 +14,12 @@ PROGRESS_VERSION = 1
 
 
 class Progress:
-    """A checkpoint: the `job` (counted from 0) that stood at these offsets, or was `done`, and the outputs' lengths."""
+    """A checkpoint: the `job` (counted from 0) that stood at these offsets, or was `done`, and the outputs' lengths.
 
-    __slots__ = ("byte_offset", "done", "job", "key", "lengths", "line_offset")
+    `is_sealed`: a checksum, which the runner has checked, says that the offsets are those that were saved.
+    """
+
+    __slots__ = ("byte_offset", "done", "is_sealed", "job", "key", "lengths", "line_offset")
 
     def __init__(
         self, key: str, job: int, line_offset: int, byte_offset: int, lengths: Mapping[str, int], *, done: bool
@@ -27,6 +30,7 @@ class Progress:
         self.byte_offset = byte_offset
         self.lengths = lengths
         self.done = done
+        self.is_sealed = True
 
     @classmethod
     def load(cls, path: str, key: str, outputs: Mapping[str, str]) -> Progress | None:
@@ -45,7 +49,9 @@ class Progress:
             lengths = {name: _count(entry["length"]) for name, entry in content["outputs"].items()}
             if any(os.stat(outputs[name]).st_size < length for name, length in lengths.items()):
                 return None
-            return cls(key, job, line, byte, lengths, done=content.get("done") is True)
+            progress = cls(key, job, line, byte, lengths, done=content.get("done") is True)
+            progress.is_sealed = "checksum" in content
+            return progress
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

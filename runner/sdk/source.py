@@ -26,12 +26,14 @@ class Source:
             self._open_next()
         self.offset = offset
 
+    def is_within(self) -> bool:
+        """Whether this source starts within the input, and not behind its end."""
+        return self.offset == 0 or self._descriptor >= 0
+
     def begins_line(self) -> bool:
         """Whether this source starts at the beginning of a line, or at the end of the last one."""
-        if self.offset == 0:
-            return True
-        if self._descriptor < 0:  # beyond the end
-            return False
+        if self.offset == 0 or not self.is_within():
+            return self.offset == 0
         at_end = self.offset == os.fstat(self._descriptor).st_size
         return at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
 

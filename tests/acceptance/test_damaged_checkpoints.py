@@ -93,3 +93,44 @@ def test_a_checkpoint_without_checksum_is_gone_on_from(stopped) -> None:
     stopped.succeed()
     assert stopped.read("out.txt").decode() == WHOLE
     assert stopped.records("attempt.started")[1]["data"]["resumedFrom"]["lineOffset"] == reached["lineOffset"]
+
+
+EDITS = """
+import os
+if os.environ["PIPELINE_ATTEMPT"] == "2":
+    open("in.txt", "w").write("x" * 5000 + "\\n")
+"""
+
+
+def test_an_input_that_is_edited_between_two_attempts_starts_the_stage_again(bench) -> None:
+    """The offset of the checkpoint lies inside a line of the new text."""
+    bench.write("stage.py", EDITS + STAGE.replace('"two" and', '"two" and stage.attempt == 1 and'))
+    bench.write("in.txt", "".join(LINES))
+    bench.write("fails", "")
+    stage = {"name": "a", "processor": "stage.py", "inputs": {"text": "in.txt"}, "outputs": {"out": "out.txt"}}
+    bench.define({**stage, "checkpoint": {"everyLines": 10}, "retry": {"attempts": 2, "delaySeconds": 0}})
+    bench.succeed()
+    assert bench.read("out.txt").decode() == "".join(f"{turn} {'x' * 5000}\n" for turn in ("one", "two"))
+
+
+@pytest.mark.parametrize("code", ["''", "[]", "0.0"])
+def test_a_job_that_is_left_by_an_exit_that_fails_is_not_done(bench, code) -> None:
+    leaves = f"if job.line_offset == 35 and stage.attempt == 1:\n                raise SystemExit({code})"
+    bench.write(
+        "stage.py",
+        f"""
+from runner import sdk
+
+with sdk.stage() as stage:
+    with stage.lines("text", to="out") as job:
+        for line in job:
+            {leaves}
+            job.write(line)
+""",
+    )
+    bench.write("in.txt", "".join(LINES))
+    stage = {"name": "a", "processor": "stage.py", "inputs": {"text": "in.txt"}, "outputs": {"out": "out.txt"}}
+    retry = {"attempts": 2, "delaySeconds": 0, "retryExitCodes": [1]}
+    bench.define({**stage, "checkpoint": {"everyLines": 10}, "retry": retry})
+    bench.succeed()
+    assert bench.read("out.txt").decode() == "".join(LINES)

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "environments"
-WITH = ("pytest-xdist>=3.6", "filelock>=3.30", "rich>=13.7", "pluggy>=1.5")
+WITH = ("hatchling>=1.27", "editables>=0.5", "pytest-xdist>=3.6", "filelock>=3.30", "rich>=13.7", "pluggy>=1.5")
 
 
 class UnavailableError(Exception):

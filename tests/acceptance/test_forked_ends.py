@@ -1,0 +1,80 @@
+"""What a Python stage leaves open at its end is written out in a fork as by an interpreter of its own."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+OUTPUT = "import os\npath = os.environ['PIPELINE_OUTPUT_OUT']\n"
+LEFT_OPEN = {
+    "text over gzip": "import gzip\nf = gzip.open(path, 'wt', compresslevel=1)\nf.write('line\\n')\n",
+    "text over lzma": "import lzma\nf = lzma.open(path, 'wt')\nprint('line', file=f)\n",
+    "a buffer over bz2": "import bz2, io\nf = io.BufferedWriter(bz2.open(path, 'wb'))\nf.write(b'line\\n')\n",
+    "text over gzip in a closure": """
+import gzip
+def make():
+    f = gzip.open(path, 'wt')
+    return lambda text: f.write(text)
+put = make()
+put('line\\n')
+""",
+    "a buffer over a class of the stage": """
+import io
+class Upper(io.RawIOBase):
+    def __init__(self): self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    def writable(self): return True
+    def write(self, data): return os.write(self.descriptor, bytes(data).upper())
+    def close(self):
+        if not self.closed:
+            super().close()
+            os.close(self.descriptor)
+f = io.BufferedWriter(Upper())
+f.write(b'line\\n')
+""",
+    "a generator in its middle": """
+def rows():
+    with open(path, 'w') as to:
+        try:
+            while True: to.write(os.path.basename((yield)) + '\\n')
+        finally:
+            to.write('end of ' + os.path.basename('a/b') + '\\n')
+sink = rows()
+next(sink)
+sink.send('x/y')
+""",
+}
+CODES = [
+    "2 ** 70",
+    "-(2 ** 70)",
+    "-1",
+    "256",
+    "True",
+    "''",
+    "0.0",
+    "type('Zero', (int,), {'__and__': lambda a, b: 0})(7)",
+]
+
+
+@pytest.mark.parametrize("left", LEFT_OPEN)
+def test_what_a_stage_leaves_open_is_written_out(bench, left) -> None:
+    bench.write("stage.py", OUTPUT + LEFT_OPEN[left])
+    made = []
+    for fresh in (True, False):
+        stage = {"name": "a", "processor": "stage.py", "outputs": {"out": f"out-{fresh}"}, "freshInterpreter": fresh}
+        bench.define(stage)
+        bench.succeed()
+        content = bench.read(f"out-{fresh}")
+        made.append(gzip.decompress(content) if "gzip" in left else content)  # which has names and times in its head
+    assert made[0] == made[1] != b""
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_stage_ends_with_the_code_that_it_exits_with(bench, code) -> None:
+    bench.write("stage.py", f"{OUTPUT}import sys\nopen(path, 'w').close()\nsys.exit({code})\n")
+    ends = []
+    for fresh in (True, False):
+        stage = {"name": "a", "processor": "stage.py", "outputs": {"out": "out"}, "freshInterpreter": fresh}
+        bench.define(stage)
+        ends.append((bench.run("run", "-f").returncode, bench.attempts("a")[-1]["exit"]))
+    assert ends[0] == ends[1]
