@@ -25,7 +25,6 @@ DIFFER = {
     "end_coroutine": "the warning about a coroutine that was never awaited names another line",
     "end_warns": "so do the warnings about files that were never closed",
     "end_del": "a `__del__` at the end still finds an interpreter that works",
-    "end_callback": "the callback of a weak reference is called where both end together",
     "end_profile": "a profile function that is left on sees the calls of the end",
     "end_trace": "so does a trace function",
     "end_audit": "so does an audit hook",
