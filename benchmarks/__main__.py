@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import copies, growth, guard, noop, parts, plugin, report, scripts, start, text, touched
+from benchmarks import copies, growth, guard, noop, plugin, report, scripts, start, text, touched
 from benchmarks.bench import Bench
-from benchmarks.machine import describe
+from benchmarks.machine import code, describe
 from benchmarks.peers import Found, default_cache, find
 from benchmarks.sizes import FULL, LEAST, QUICK
 from benchmarks.table import Table, show
@@ -17,12 +17,13 @@ from benchmarks.timing import CHECKOUT
 from benchmarks.tools import PEERS
 
 BENCHMARKS = {
-    "start": start.measure, "noop": noop.measure, "copies": copies.measure, "parts": parts.measure,
-    "scripts": scripts.measure, "touched": touched.measure, "text": text.measure, "growth": growth.measure,
-    "guard": guard.measure, "plugin": plugin.measure,
+    "start": start.measure, "noop": noop.measure, "copies": copies.measure, "scripts": scripts.measure,
+    "touched": touched.measure, "text": text.measure, "growth": growth.measure, "guard": guard.measure,
+    "plugin": plugin.measure,
 }  # fmt: skip
+BESIDE_BEFORE = 11  # runs of each: a difference of a tenth is within the spread of fewer
 SWIFT = ("make", "ninja", "doit")
-ALONE = {"start", "parts", "text", "growth", "guard", "plugin"}  # what looks at no other tool
+ALONE = {"start", "text", "growth", "guard", "plugin"}  # what looks at no other tool
 
 
 def main() -> int:
@@ -32,18 +33,21 @@ def main() -> int:
     default = SWIFT if asked.quick else PEERS
     peers = _known(parser, list(default) if asked.peers is None else asked.peers.split(","), PEERS)
     sizes = LEAST if asked.least else QUICK if asked.quick else FULL
-    runs = asked.runs or sizes.runs
-    if sizes is FULL and runs < FULL.runs:
-        parser.error(f"fewer than {FULL.runs} runs show no spread")
+    least = BESIDE_BEFORE if asked.before else FULL.runs
+    runs = asked.runs or (least if sizes is FULL else sizes.runs)
+    if sizes is FULL and runs < least:
+        parser.error(f"fewer than {least} runs show no spread")
     found = Found() if set(names) <= ALONE else find(asked.cache, peers)
     tables: list[Table] = []
     with tempfile.TemporaryDirectory(prefix="offpipe-benchmark-", dir=asked.dir) as directory:
         place = Path(directory)
         about = [*describe(place), *(f"{name}: {said}" for name, said in found.versions.items())]
+        if asked.before:
+            about.append(f"before: {code(asked.before)}")
         about.append(f"{sizes.name} sizes, {runs} runs of each in turn")
         print("\n".join(about), flush=True)
         for name in names:
-            for table in BENCHMARKS[name](Bench(place / name, sizes, runs, found.tools)):
+            for table in BENCHMARKS[name](Bench(place / name, sizes, runs, found.tools, asked.before)):
                 if sizes is not FULL:
                     table.leave_unjudged()
                 show(table)
@@ -69,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), metavar="DIR", help="where tools are installed (%(default)s)"
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="a checkout of an earlier version, to be measured beside this one"
     )
     parser.add_argument("--to", type=Path, metavar="DIR", help="write a report (default: docs, for all in full)")
     return parser

@@ -31,10 +31,18 @@ class Bench:
     sizes: Sizes
     runs: int
     peers: Sequence[Tool]
+    before: Path | None = None
+    """A checkout of an earlier version of the runner, to be measured beside this one."""
 
-    def tools(self, *more: Tool) -> list[Tool]:
-        """Return the runner at both levels of durability, `more`, and the others."""
-        return [*(Offpipe(durability) for durability in DURABILITIES), *more, *self.peers]
+    def tools(self, *, has_fresh: bool = False) -> list[Tool]:
+        """Return the runner at both levels of durability, also as it was before, and the others."""
+        codes = [None, self.before] if self.before else [None]
+        kinds = (False, True) if has_fresh else (False,)
+        ours = [
+            Offpipe(durability, fresh=fresh, before=before)
+            for fresh in kinds for before in codes for durability in DURABILITIES
+        ]  # fmt: skip
+        return [*ours, *self.peers]
 
     def interleave(self, cases: Mapping[str, Callable[[Sample], None]]) -> dict[str, Sample]:
         """Run cases in turn; another tool may fail, and is not waited for twice."""

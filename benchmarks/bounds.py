@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from benchmarks.timing import Sample
 
 
+OURS, BEFORE = "offpipe", "offpipe before"
+# How much slower than the code before a row may be. Two may be slower by more, for much less code: a no-op of 10,000
+# paths and the plugin; and Python stages that are forked.
+SLOWER, SLOWER_MANY, SLOWER_FORKED = 1.1, 1.4, 1.25
+
+
 @dataclass(frozen=True)
 class Bound:
     """A promise with what was measured for it; `holds` is None where something to compare with was missing."""
@@ -47,13 +53,22 @@ def missing(promise: str, limit: float, *, unit: str = "", at_least: bool = Fals
 
 
 def ratio(samples: Mapping[str, Sample], promise: str, over: str, under: str, limit: float) -> Bound:
-    """Bound the median of `over` by that of `under` times `limit`; the spread is that of the rounds' own ratios."""
+    """Bound the median of the rounds' ratios of `over` to `under`."""
     return _compared(samples, promise, (over, under), limit, lambda one, two: one / two, "x")
 
 
 def speedup(samples: Mapping[str, Sample], promise: str, slow: str, fast: str, limit: float) -> Bound:
     """Bound how many times as fast as `slow` the other is, from below."""
     return _compared(samples, promise, (slow, fast), limit, lambda one, two: one / two, "x", at_least=True)
+
+
+def not_slower(samples: Mapping[str, Sample], shown: str, limit: float = SLOWER) -> list[Bound]:
+    """Bound each row of the runner by the row of the code before, where that was measured."""
+    pairs = {name: name.replace(OURS, BEFORE, 1) for name in samples}
+    return [
+        ratio(samples, f"8. {shown}: {name}: to the code before", name, before, limit)
+        for name, before in pairs.items() if before != name and before in samples
+    ]  # fmt: skip
 
 
 def added(samples: Mapping[str, Sample], promise: str, over: str, under: str, limit: float) -> Bound:
@@ -70,5 +85,6 @@ def _compared(
     if len(sides) < 2:
         return missing(promise, limit, unit=unit, at_least=at_least)
     rounds = [compare(*both) for both in zip(*sides, strict=False)]
-    value = compare(*(statistics.median(side) for side in sides))
-    return judged(promise, value, limit, low=min(rounds), high=max(rounds), unit=unit, at_least=at_least)
+    return judged(
+        promise, statistics.median(rounds), limit, low=min(rounds), high=max(rounds), unit=unit, at_least=at_least
+    )

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import FULL, Bench
-from benchmarks.bounds import Bound, added, fact, ratio
+from benchmarks.bounds import SLOWER, SLOWER_MANY, Bound, added, fact, not_slower, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note, timed
 from benchmarks.tools import UNTOLD, Offpipe, Tool, laid_out
@@ -26,6 +26,7 @@ def measure(bench: Bench) -> Iterator[Table]:
             shown = f"no-op, {stages:,} stages, {work.shape}"
             samples, again, recorded = settled(bench, work)
             bounds = [recorded_bound(shown, recorded)]
+            bounds += not_slower(samples, shown, SLOWER_MANY if stages == large else SLOWER)
             if stages == small:
                 bounds.append(added(samples, f"1. {shown}: more than a bare interpreter", FULL, BARE, 25))
             if stages == middle:
@@ -42,6 +43,7 @@ def _many(bench: Bench) -> Table:
     shown = f"no-op, one stage of {inputs:,} inputs"
     samples, again, recorded = settled(bench, many_inputs(inputs))
     bounds = [recorded_bound(shown, recorded), ratio(samples, f"4. {shown}: to doit", FULL, "doit", 0.3)]
+    bounds += not_slower(samples, shown, SLOWER_MANY)
     return Table(f"{shown}: nothing to do", samples, "ninja", notes=again, bounds=bounds)
 
 
@@ -54,6 +56,8 @@ def settled(bench: Bench, work: Work) -> tuple[dict[str, Sample], list[str], boo
     trees: dict[Tool, Path] = {}
     notes = []
     for tool in bench.tools():
+        if tool.is_for_first_runs:
+            continue
         if len(work.steps) > tool.most:
             notes.append(f"{tool.name}: not asked for more than {tool.most:,} stages")
             continue

@@ -16,7 +16,7 @@ from benchmarks.tools import PEERS, Tool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FROM_PATH = ("make", "ninja")
+FROM_PATH = ("make", "ninja", "bwrap")
 INSTALLABLE = ("ninja", "doit", "snakemake", "dvc")
 
 

@@ -16,10 +16,10 @@ import venv
 import zipfile
 from typing import TYPE_CHECKING
 
-from benchmarks.bounds import added, judged, ratio
+from benchmarks.bounds import BEFORE, OURS, SLOWER_MANY, added, judged, not_slower, ratio
 from benchmarks.peers import default_cache
 from benchmarks.table import Table
-from benchmarks.timing import CHECKOUT, Sample, interleave, note, timed
+from benchmarks.timing import CHECKOUT, Sample, code_of, interleave, note, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MORE_AN_ITEM = 40  # milliseconds over a plain subprocess test, isolation and durability included
 PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
-OURS = ("filelock",)
+NEEDED = ("filelock",)
 OFFPIPE, PLAIN, WORKFLOW = "spec items, offpipe", "plain subprocess tests", "pytest-workflow"
 UNUSED, WITHOUT = "offpipe installed, unused", "not installed"
 PLAIN_TEST = """\
@@ -56,13 +56,16 @@ def measure(bench: Bench) -> Iterator[Table]:
         return
     bench.place.mkdir(parents=True)
     without = _environment(bench.place / "without", PYTEST)
-    ours = _environment(bench.place / "with", PYTEST + OURS)
+    ours = _environment(bench.place / "with", PYTEST + NEEDED)
     _install_checkout(ours, bench.place)
     suite = Suite(bench.place / "suite", items)
     cases = {
         OFFPIPE: suite.case(ours, "--offpipe-spec", "spec.json", "--offpipe-checks", "run"),
         PLAIN: suite.case(without, "test_plain.py"),
     }
+    if bench.before:
+        words = ("--offpipe-spec", "spec.json", "--offpipe-checks", "run")
+        cases[OFFPIPE.replace(OURS, BEFORE)] = suite.case(ours, *words, before=bench.before)
     workflow, said = _workflow(default_cache() / WORKFLOW, version)
     if workflow:
         cases[WORKFLOW] = suite.case(workflow, "test_workflow.yml")
@@ -83,6 +86,7 @@ def _bounds(samples: dict[str, Sample], items: int) -> list[Bound]:
     return [
         ratio(samples, f"plugin: {items} spec items: to pytest-workflow", OFFPIPE, WORKFLOW, 1.0),
         added(samples, more, OFFPIPE, PLAIN, MORE_AN_ITEM * items),
+        *not_slower(samples, f"plugin: {items} spec items", SLOWER_MANY),
     ]
 
 
@@ -129,13 +133,14 @@ class Suite:
         ]
         (root / "test_workflow.yml").write_text(json.dumps(workflows))  # which is YAML as well
 
-    def case(self, python: Path, *arguments: str) -> Callable[[Sample], None]:
+    def case(self, python: Path, *arguments: str, before: Path | None = None) -> Callable[[Sample], None]:
         """Time pytest, each time with a new temporary directory, none of which is removed before the end."""
 
         def run(sample: Sample) -> None:
             self._runs += 1
             base = f"--basetemp={self._root.parent / f'base-{self._runs}'}"
-            sample.add(timed([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", base, *arguments], self._root))
+            words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", base, *arguments]
+            sample.add(timed(words, self._root, code_of(before)))
 
         return run
 

@@ -133,6 +133,11 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(CHECKOUT), **more}
 
 
+def code_of(checkout: Path | None) -> dict[str, str]:
+    """Return the environment in which the runner is what another checkout holds; that of None changes nothing."""
+    return {"PYTHONPATH": str(checkout)} if checkout else {}
+
+
 def runner(*arguments: str | Path) -> list[str | Path]:
     """Return the command line of the runner, by the interpreter that runs the benchmarks."""
     return [sys.executable, "-m", "runner", *arguments]

@@ -6,7 +6,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from benchmarks.timing import Failed, runner, timed
+from benchmarks.bounds import BEFORE, OURS
+from benchmarks.timing import Failed, code_of, runner, timed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST = 180.0  # seconds that another tool is waited for
 UNTOLD = "left out: it could not be told the work"
+ISOLATED = "ninja in bwrap"
 DURABILITIES = ("full", "process")
 
 
@@ -25,6 +27,7 @@ class Tool:
     most = 10_000
     has_jobs = True
     is_peer = True
+    is_for_first_runs = False  # only: with nothing to do it is no other tool
 
     def __init__(self, name: str, program: str) -> None:
         self.name = name
@@ -60,12 +63,27 @@ class Make(Tool):
 
 
 class Ninja(Tool):
+    wrapper = ""
+
     def write(self, tree: Path, work: Work) -> None:
         step = work.steps[0]
         source = "$in" if len(step.sources) == 1 else step.sources[0]
-        lines = ["rule step", f"  command = {step.shell(source, '$out')}", "  description = $out"]
+        lines = ["rule step", f"  command = {self.wrapper}{step.shell(source, '$out')}", "  description = $out"]
         lines += [f"build {step.target}: step {' '.join(step.sources)}" for step in work.steps]
         (tree / "build.ninja").write_text("\n".join([*lines, ""]))
+
+
+class IsolatedNinja(Ninja):
+    """ninja, each of whose commands has a network and processes of its own: as isolated as a stage of the runner."""
+
+    wrapper = "bwrap --unshare-net --unshare-pid --dev-bind / / -- "
+    is_for_first_runs = True
+
+    def __init__(self, name: str, program: str) -> None:  # noqa: ARG002 - its row tells more than the program's name
+        super().__init__(ISOLATED, program)
+
+    def command(self, jobs: int) -> list[str | Path]:
+        return ["ninja", f"-j{jobs}"]
 
 
 class Doit(Tool):
@@ -129,14 +147,19 @@ class Dvc(Tool):
 
 
 class Offpipe(Tool):
-    """The runner, at one level of durability; `fresh` gives every Python stage an interpreter of its own."""
+    """The runner, at one level of durability; `fresh` gives every Python stage an interpreter of its own.
+
+    `before` is a checkout of an earlier version, whose code is run.
+    """
 
     is_peer = False
 
-    def __init__(self, durability: str, *, fresh: bool = False) -> None:
-        super().__init__(f"offpipe, {durability}{', fresh interpreters' if fresh else ''}", "")
+    def __init__(self, durability: str, *, fresh: bool = False, before: Path | None = None) -> None:
+        who = BEFORE if before else OURS
+        super().__init__(f"{who}, {durability}{', fresh interpreters' if fresh else ''}", "")
         self.durability = durability
         self._fresh = fresh
+        self._before = before
 
     def command(self, jobs: int) -> list[str | Path]:
         return runner("spec.json", "-q", "-j", str(jobs), "--durability", self.durability)
@@ -160,10 +183,12 @@ class Offpipe(Tool):
             self.run(tree)
 
     def environment(self, tree: Path) -> dict[str, str]:  # noqa: ARG002 - what it writes is in the tree anyway
-        return {}
+        return code_of(self._before)
 
 
-PEERS: dict[str, type[Tool]] = {"make": Make, "ninja": Ninja, "doit": Doit, "snakemake": Snakemake, "dvc": Dvc}
+PEERS: dict[str, type[Tool]] = {
+    "make": Make, "ninja": Ninja, "bwrap": IsolatedNinja, "doit": Doit, "snakemake": Snakemake, "dvc": Dvc,
+}  # fmt: skip
 
 
 def laid_out(tool: Tool, tree: Path, work: Work) -> Path | None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import FULL, Bench
-from benchmarks.bounds import Bound, fact, ratio
+from benchmarks.bounds import Bound, fact, not_slower, ratio
 from benchmarks.table import Table
 from benchmarks.timing import Failed, Sample, note
 from benchmarks.tools import UNTOLD, laid_out
@@ -28,7 +28,7 @@ MOMENT = 0.05  # seconds, between two commands of a person: in less, a clock may
 def measure(bench: Bench) -> Iterator[Table]:
     large = bench.place / "large"
     _write(large, bench.sizes.touched)
-    all_lines = [Line(tool, bench.tree(tool, "large")) for tool in bench.tools()]
+    all_lines = [Line(tool, bench.tree(tool, "large")) for tool in bench.tools() if not tool.is_for_first_runs]
     left_out = {line: why for line in all_lines if (why := line.why_not_ready(large))}
     lines = [line for line in all_lines if line not in left_out]
     timed = bench.interleave({line.tool.name: line.run for line in lines})
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Table]:
     again += [f"{line.tool.name}: {why}" for line, why in left_out.items()]
     again += [f"{name}: {sample.remark}" for name, sample in timed.items() if sample.remark]
     shown = f"{bench.sizes.touched:,} MiB of input touched"
-    bounds = list(_bounds(lines, samples, shown))
+    bounds = [*_bounds(lines, samples, shown), *not_slower(samples, shown)]
     yield Table(f"{shown}: not changed", samples, notes=again, bounds=bounds)
     shutil.rmtree(bench.place)
 

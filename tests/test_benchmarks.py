@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from benchmarks import touched
 from benchmarks.bench import Bench
-from benchmarks.bounds import added, judged, ratio, speedup
+from benchmarks.bounds import added, judged, not_slower, ratio, speedup
 from benchmarks.machine import code
 from benchmarks.noop import settled
 from benchmarks.plot import Scale, picture
@@ -57,11 +58,9 @@ def test_least_work_is_measured_and_reported(tmp_path) -> None:
 
 
 def test_no_bound_is_judged_on_other_than_full_sizes(tmp_path) -> None:
-    shown = benchmarks("--least", "--dir", tmp_path, "--to", tmp_path / "report", "start", "parts")
+    shown = benchmarks("--least", "--dir", tmp_path, "--to", tmp_path / "report", "start", "growth")
     assert shown.returncode == 0, shown.stderr
-    start, *parts = shown.stdout.split("\n\n")[1:4]
-    assert start.endswith("\n  bounds are for full sizes")
-    assert not any("bounds are" in table for table in parts)  # which has none
+    assert shown.stdout.split("\n\n")[1].endswith("\n  bounds are for full sizes")
     report = (tmp_path / "report/benchmark-results.md").read_text()
     assert "## What must hold\n\nNothing is judged here: bounds are for full sizes.\n" in report
     for said in (shown.stdout, report):
@@ -78,14 +77,16 @@ def test_specs_as_tests_are_measured_without_an_index_too(tmp_path) -> None:
         assert f"\n{case} " in shown.stdout
 
 
-def test_a_stopwatch_finds_every_joint_of_the_runner(tmp_path) -> None:
-    shown = benchmarks("--least", "--dir", tmp_path, "--to", tmp_path / "report", "parts")
+@pytest.mark.skipif(not shutil.which("bwrap") or not shutil.which("ninja"), reason="no ninja or no bwrap here")
+def test_an_earlier_version_and_equal_isolation_stand_beside_the_runner(tmp_path) -> None:
+    words = ("--least", "--dir", tmp_path, "--before", ROOT, "--peers", "bwrap", "--to", tmp_path / "report", "copies")
+    shown = benchmarks(*words)
     assert shown.returncode == 0, shown.stderr
     tables = json.loads((tmp_path / "report/benchmark-results.json").read_text())["tables"]
-    for table, durability in zip(tables, ("full", "process"), strict=True):
-        assert durability in table["title"]
-        unused = [name for name, runs in table["runs"].items() if not runs[0][0]]
-        assert unused == []
+    for table in tables:
+        ours = ["offpipe, full", "offpipe, process", "offpipe before, full", "offpipe before, process"]
+        assert list(table["runs"]) == [*ours, "ninja in bwrap"]
+        assert all(len(runs) == 2 for name, runs in table["runs"].items() if name.startswith("offpipe"))
 
 
 def test_a_peer_that_fails_is_named_below_each_table_that_it_is_not_in(tmp_path) -> None:
@@ -202,14 +203,25 @@ def test_a_command_that_does_not_end_is_killed(tmp_path) -> None:
 # ---- what is said of it ----------------------------------------------------------------------------------------------
 
 
-def test_a_ratio_is_of_medians_and_its_spread_of_rounds() -> None:
+def test_a_ratio_is_the_median_of_the_rounds_and_shows_their_spread() -> None:
     samples = {"a": sample(2.0, 3.0, 9.0), "b": sample(1.0, 2.0, 3.0)}
     over = ratio(samples, "a to b", "a", "b", 1.4)
-    assert (over.measured, over.bound, over.holds) == ("1.50 x (1.50 .. 3.00)", "at most 1.4 x", False)
+    assert (over.measured, over.bound, over.holds) == ("2.00 x (1.50 .. 3.00)", "at most 1.4 x", False)
     times = speedup(samples, "as fast", "a", "b", 1.5)
     assert (times.bound, times.verdict) == ("at least 1.5 x", "holds")
     assert added(samples, "more", "a", "b", 1000).measured == "1000.00 ms (1000.00 .. 6000.00)"
     assert ratio(samples, "a to c", "a", "c", 1).verdict == "not measured"
+
+
+def test_each_row_is_bound_by_the_same_row_of_the_code_before() -> None:
+    samples = {
+        "offpipe, full": sample(2.0, 2.0, 9.0),
+        "offpipe before, full": sample(2.0, 1.0, 9.0),
+        "make": sample(1.0),
+    }
+    [bound] = not_slower(samples, "noop")
+    assert bound.promise == "8. noop: offpipe, full: to the code before"
+    assert (bound.measured, bound.bound, bound.holds) == ("1.00 x (1.00 .. 2.00)", "at most 1.1 x", True)
 
 
 def test_a_bound_is_kept_where_it_is_met_exactly() -> None:
@@ -232,7 +244,7 @@ def test_promises_have_the_numbers_of_the_page() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
     page = (ROOT / "docs/benchmarks.md").read_text()
     numbers = set("".join(re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE))) - set(", ")
-    assert numbers == set(re.findall(r'"(\d)\. ', sources)) == set("1234567")
+    assert numbers == set(re.findall(r'"(\d)\. ', sources)) == set("12345678")
 
 
 @pytest.mark.parametrize("seconds", [(0.001,), (0.01, 0.02), (0.005, 7.0), (1e-6, 100.0)])
