@@ -10,6 +10,7 @@ is used, and record 0 of the log is made afresh. Losing the record costs time on
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -19,11 +20,14 @@ from _operator import attrgetter
 from itertools import repeat
 
 from runner import __version__
+from runner.canonical import canonical, parsed
+from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
-from runner.record.noop import PlainLedger, take_back, write_log
+from runner.record import files
+from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.others import has_leftovers, is_held
-from runner.record.spelling import KEY_VARIABLE, drawn_run_id
+from runner.record.spelling import END, GENESIS, KEY_VARIABLE, START, drawn_run_id, hash_plainly, spell, stamp
 from runner.settled import is_settled
 
 TYPE_CHECKING = False
@@ -49,6 +53,8 @@ _BODY = len(MAGIC) + _HEX + 8  # where it begins: behind the digest of the condi
 _FIXED = 14  # fields before the paths
 _LONGEST_NAME = 200  # bytes of a spec's name that a file name can repeat
 _FIRST = 4 * LONGEST_SPEC  # bytes at the beginning of a log in which its record 0 is
+_TAIL = 1 << 16  # bytes at the end of the ledger in which its last record is, or else a full run is needed
+_NO_OUTPUTS = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
 _signature: Signed = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
 _kind: Signed = attrgetter("st_mode", "st_ino")
 _LOOKS: tuple[tuple[Look, Signed], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
@@ -74,11 +80,10 @@ def answer(arguments: Arguments) -> int | None:
         record = decode(_read(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or not _is_plain_and_alone(record.paths):
             return None
-        ended = _recorded(record, arguments, began)
+        run, head = _record_run(record, arguments, began)
     except (OSError, ValueError):
         return None
     if not arguments.quiet:
-        run, head = ended
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
         try:
             os.write(1, text.encode())
@@ -250,27 +255,97 @@ def _is_plain_and_alone(paths: StatePaths) -> bool:
     return not has_leftovers(paths, doubtful=True)
 
 
-def _recorded(record: Record, arguments: Arguments, began: float) -> tuple[str, str]:
-    """Record the run; return its id and the ledger's new head. OSError or ValueError if a full run is needed.
+def record_run(
+    paths: StatePaths, run: str, opening: dict[str, object], pipeline: str, stages: int, seconds: float,
+    close: Callable[[str], str], hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
+) -> str:  # fmt: skip
+    """Record a run that skipped `stages` stages: metrics, a log of two records, a line in the ledger; return its head.
 
-    Raises StateError, and leaves nothing of the run, if the disk refuses: a failed fsync is not tried again.
+    `opening` is the payload of record 0. `close` gets the hash of record 1, and appends to the ledger. If the disk
+    refuses anything, this leaves nothing and raises StateError: a failed fsync is not tried again. FileExistsError is
+    its cause if the run has a log already.
     """
-    paths, name, durable = record.paths, _text(record.pipeline), arguments.durability == "full"
-    ledger = PlainLedger(paths.ledger, name)
+    log, metrics = paths.audit(run), paths.metrics(run)
+    skipped = {"skipped": stages}
+    totals = {"seconds": round(seconds, 6), "stages": skipped}
+    measured = canonical({"pipeline": pipeline, "run": run, "status": "succeeded", "totals": totals, "v": 1}) + b"\n"
+    end = {
+        "metricsSha256": sha256_of(measured), "outputs": 0, "outputsSha256": _NO_OUTPUTS, "records": 2,
+        "stages": skipped, "status": "succeeded",
+    }  # fmt: skip
+    descriptor = files.open_append(log, new=True)
     try:
-        opening = _opening(record, arguments.words, ledger.head)
+        files.create(metrics, measured)
+        if durable:  # before the log names them, and with them the log has a name in the directory
+            files.sync_file(metrics)
+            files.sync_directory(paths.state_dir)
+        first, digest = spell(canonical(opening), START, run, 0, stamp(), GENESIS, hashed)
+        second, digest = spell(canonical(end), END, run, 1, stamp(), digest, hashed)
+        files.append(descriptor, first + second, log)
+        if durable:  # before the ledger names it
+            files.sync_descriptor(descriptor, log)
+        return close(digest)
+    except BaseException:
+        files.discard(log)
+        files.discard(metrics)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str, str]:
+    """Record the run; return its id and the ledger's new head. OSError or ValueError if a full run is needed."""
+    paths, pipeline, durable = record.paths, record.pipeline, arguments.durability == "full"
+    if not os.path.exists(paths.ledger):
+        raise ValueError(paths.ledger)
+    ledger = files.open_append(paths.ledger)
+    try:
+        fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        seq, head = ledger_end(paths.ledger, pipeline)
         run = drawn_run_id(time.time(), os.urandom)
         if os.path.lexists(paths.audit(run)):
             raise ValueError(run)
+
+        def close(digest: str) -> str:
+            entry: dict[str, object] = {
+                "keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline,
+            }  # fmt: skip
+            line, new_head = spell(canonical(entry), "noop", run, seq + 1, stamp(), head, hash_plainly)
+            before = os.fstat(ledger).st_size
+            if durable:  # as `Ledger.append` does
+                write_again(paths.ledger, max(0, before - PAGE))
+            files.append(ledger, line, paths.ledger)
+            if durable:
+                sync_or_take_back(ledger, paths.ledger, before)
+            return new_head
+
+        opening = _opening(record, arguments.words, head)
         seconds = time.monotonic() - began
-        digest = write_log(paths, run, opening, name, record.stages, seconds, durable=durable)
-        try:
-            return run, ledger.append(run, digest, durable=durable)
-        except BaseException:
-            take_back(paths, run)
-            raise
+        return run, record_run(paths, run, opening, pipeline, record.stages, seconds, close, durable=durable)
     finally:
-        ledger.close()
+        os.close(ledger)
+
+
+def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
+    """Return number and hash of the ledger's last record.
+
+    ValueError if that is not a whole, unkeyed record of `pipeline` without open runs.
+    """
+    try:
+        with open(files.open_regular(path), "rb", buffering=0) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            tail = file.readall()
+        line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+        record = parsed(line)
+        data, seq = record["data"], record["seq"]
+        again, head = spell(
+            canonical(data), record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly
+        )
+        if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
+            raise ValueError(path)
+    except (LookupError, TypeError, AttributeError, RecursionError, StateError):
+        raise ValueError(path) from None
+    return seq, head
 
 
 def origin() -> dict[str, Any]:
@@ -297,49 +372,34 @@ def origin() -> dict[str, Any]:
     }
 
 
-def _opening(record: Record, words: Sequence[str], head: str) -> bytes:
-    """Return the payload of record 0 as canonical JSON; `engine.journal` does the same for a run that was planned."""
-    parts = {
-        "argv": b"[%b]" % b",".join(_text(word) for word in ("offpipe", *words)),
-        "isolation": b'{"level":"none"}',
-        "keyId": b"null",
-        "ledgerHead": _text(head),
-        "pipeline": _text(record.pipeline),
-        "stages": b"[]",
-        **_spec_part(record),
-        **{name: _spelled(value) for name, value in origin().items()},
+def _opening(record: Record, words: Sequence[str], head: str) -> dict[str, object]:
+    """Return the payload of record 0; `engine.journal` does the same for a run that was planned."""
+    return {
+        **origin(),
+        **_spec_of(record),
+        "argv": ["offpipe", *words],
+        "isolation": {"level": "none"},
+        "keyId": None,
+        "ledgerHead": head,
+        "pipeline": record.pipeline,
+        "stages": [],
     }
-    return b"{%b}" % b",".join(_text(name) + b":" + parts[name] for name in sorted(parts))
 
 
-def _spelled(value: Any) -> bytes:  # noqa: ANN401 - what `origin` returns
-    """Return a string, an integer or an object of such as canonical JSON."""
-    if isinstance(value, dict):
-        return b"{%b}" % b",".join(_text(name) + b":" + _spelled(part) for name, part in sorted(value.items()))
-    return _text(value) if isinstance(value, str) else b"%d" % value
-
-
-def _spec_part(record: Record) -> dict[str, bytes]:
+def _spec_of(record: Record) -> dict[str, str]:
     """Return what record 0 says of the spec: its digest, and, if it is short, its text, from the run that holds it.
 
     ValueError if that run has another spec.
     """
     from _json import scanstring
 
-    named = {"specSha256": _text(record.spec_sha256)}
+    named = {"specSha256": record.spec_sha256}
     first = _read(record.paths.audit(record.holder), _FIRST, whole=False).decode("utf-8", "surrogateescape")
     if f'"specSha256":"{record.spec_sha256}"' not in first:
         raise ValueError(record.holder)
     if record.spec_form != SPEC:
-        return {"specIn": _text(record.holder), **named} if record.spec_form == SPEC_IN else named
+        return {"specIn": record.holder, **named} if record.spec_form == SPEC_IN else named
     text = scanstring(first, first.index(',"spec":"') + len(',"spec":"'), True)[0]
     if sha256_of(text.encode("utf-8", "backslashreplace")) != record.spec_sha256:
         raise ValueError(record.holder)
-    return {"spec": _text(text), **named}
-
-
-def _text(text: str) -> bytes:
-    """Return a string as canonical JSON (see runner.canonical)."""
-    from _json import encode_basestring
-
-    return encode_basestring(text).encode("utf-8", "backslashreplace")
+    return {"spec": text, **named}

@@ -82,8 +82,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *POLICY, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "engine", "display", "cli"),
-    "noop": (*LEAVES, "plan.dependencies", "record.noop", "record.others", "record.spelling"),
-    "__main__": ("arguments", "errors", "noop", "cli", "display.streams"),
+    "noop": (*LEAVES, "plan.dependencies", "record.again", "record.files", "record.others", "record.spelling"),
+    "__main__": ("arguments", "errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from runner import noop
-from runner.canonical import canonical
 from runner.engine.journal import new_run_id, opening
 from runner.engine.session import Options
 from runner.errors import EXIT_OK, StateError
@@ -19,7 +18,6 @@ from runner.record import files
 from runner.record.audit import Position
 from runner.record.events import NOOP
 from runner.record.ledger import Ledger
-from runner.record.noop import take_back, write_log
 from runner.record.seal import PLAIN
 from runner.record.spelling import stamp
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
@@ -59,26 +57,25 @@ def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str
 
     Writes nothing for a given id that has a log: that run has ended, or another process is executing it.
     """
-    options, paths = session.options, session.spec.paths
-    durable = options.is_durable
-    files.make_directories(paths.state_dir)
-    record = canonical(opening(session, options.stages, {"level": NONE}, session.seal, longest_spec=noop.LONGEST_SPEC))
-    name, hashed = canonical(session.spec.name), session.seal.hash
-    run_id = options.run_id or new_run_id(paths)
+    options, spec, seal = session.options, session.spec, session.seal
+    run_id = options.run_id or new_run_id(spec.paths)
+    record = opening(session, options.stages, {"level": NONE}, seal, longest_spec=noop.LONGEST_SPEC)
+    ledger = Ledger(spec.paths.ledger, spec.name, stamp, seal)
+
+    def close(digest: str) -> str:
+        return ledger.append(NOOP, run_id, Position(1, digest), sync=options.is_durable).position.hash
+
+    files.make_directories(spec.paths.state_dir)
     try:
-        digest = write_log(paths, run_id, record, name, stages, seconds, hashed, durable=durable)
+        return run_id, noop.record_run(
+            spec.paths, run_id, record, spec.name, stages, seconds, close, seal.hash, durable=options.is_durable
+        )
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
         if options.run_id:
             return run_id, session.head.position.hash
         return record_noop(session, stages, seconds)  # another process drew the same id
-    ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-    try:
-        return run_id, ledger.append(NOOP, run_id, Position(1, digest), sync=durable).position.hash
-    except BaseException:
-        take_back(paths, run_id)  # which the ledger does not name
-        raise
 
 
 def remember(session: Session, run_id: str) -> None:

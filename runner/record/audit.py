@@ -13,7 +13,7 @@ from itertools import islice
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from runner.canonical import canonical, check_numbers, decode_record
+from runner.canonical import canonical, check_numbers, parsed
 from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.record import files
@@ -91,7 +91,8 @@ def parse(line: bytes) -> Record | Flaw:
     if not line:
         return Flaw("", "the line is longer than any record")
     try:
-        value = decode_record(line.decode())
+        value = parsed(line)
+        check_numbers(value)
     except (ValueError, RecursionError, MemoryError) as error:
         return Flaw("", f"the line is not the JSON of a record: {str(error) or 'no memory'}")
     if not isinstance(value, dict):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 
 import pytest
 
-from runner.noop import MAGIC, SPEC, conditions_now, decode, is_damaged, record_of, record_path
+from runner.errors import StateError
+from runner.hashing import sha256_of
+from runner.noop import (
+    MAGIC,
+    SPEC,
+    conditions_now,
+    decode,
+    is_damaged,
+    ledger_end,
+    record_of,
+    record_path,
+    record_run,
+)
 from runner.paths import StatePaths
 from runner.plan.dependencies import Dependencies
+from runner.record.audit import Position, read_records
+from runner.record.events import CLOSED, NOOP, OPENED
+from runner.record.ledger import Ledger, read_head
+from runner.record.spelling import stamp
 from runner.settled import COARSE_NS, TICK_NS
 
 CONDITIONS = b"c" * 64
@@ -152,3 +169,93 @@ def test_the_conditions_are_the_interpreter_its_path_two_variables_and_the_spec(
 def test_the_record_is_beside_the_spec_or_below_the_workspace():
     assert record_path("/a/spec.json", None) == "/a/.offpipe/noop-spec.json"
     assert record_path("/a/spec.json", "w") == os.path.abspath("w/.offpipe/noop-spec.json")
+
+
+# ---- what such a run writes ------------------------------------------------------------------------------------------
+
+HASH = "a" * 64
+
+
+@pytest.fixture
+def state(tmp_path):
+    return StatePaths(str(tmp_path), str(tmp_path / "locks"))
+
+
+def recorded(state, run="r", close=lambda digest: digest, stages=3, *, durable=False):
+    return record_run(state, run, {"keyId": None}, "p", stages, 0.25, close, durable=durable)
+
+
+def test_the_log_of_a_run_without_work_is_whole_and_names_its_metrics(state, tmp_path):
+    digest = recorded(state, durable=True)
+    first, second = read_records(state.audit("r"))
+    assert (first["ev"], first["data"]) == ("run.start", {"keyId": None})
+    assert (second["ev"], second["hash"], second["data"]["stages"]) == ("run.end", digest, {"skipped": 3})
+    metrics = (tmp_path / "metrics_r.json").read_bytes()
+    assert json.loads(metrics)["totals"] == {"seconds": 0.25, "stages": {"skipped": 3}}
+    assert second["data"]["metricsSha256"] == sha256_of(metrics)
+
+
+def test_a_run_that_has_a_log_is_left_alone(state, tmp_path):
+    recorded(state)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(StateError) as caught:
+        recorded(state, stages=2)
+    assert isinstance(caught.value.__cause__, FileExistsError)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_of_a_run_that_the_ledger_does_not_take_nothing_is_left(state, tmp_path):
+    def refuse(_digest):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        recorded(state, close=refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
+def ledger_of(state, *events, pipeline="p"):
+    ledger = Ledger(state.ledger, pipeline, stamp)
+    for event, run in events:
+        ledger.append(event, run, Position(1, HASH), sync=False)
+
+
+def test_the_end_of_the_ledger_is_what_a_full_run_reads(state):
+    ledger_of(state, (OPENED, "a"), (CLOSED, "a"), (NOOP, "b"))
+    assert ledger_end(state.ledger, "p") == read_head(state.ledger).position
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"aaaa", b"aaab")),
+        lambda path: path.write_bytes(path.read_bytes() + b"x\n"),
+        lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"seq":1', b'"seq":2')),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"seq":1', b'"seq": 1')),
+        lambda path: path.write_bytes(b"null\n"),
+        lambda path: path.write_bytes(b'{"data":7,"ev":1,"prev":2,"run":3,"seq":4,"ts":5}\n'),
+        lambda path: path.write_bytes(b"[" * 5000 + b"\n"),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: path.unlink(),
+    ],
+    ids=[
+        "empty", "torn", "changed", "more", "an empty line", "renumbered", "spaced", "no record", "odd fields", "deep",
+        "a FIFO", "missing",
+    ],
+)  # fmt: skip
+def test_a_ledger_with_anything_odd_is_for_a_full_run(state, tmp_path, spoil):
+    ledger_of(state, (OPENED, "a"), (CLOSED, "a"))
+    spoil(tmp_path / "audit_ledger.jsonl")
+    with pytest.raises((OSError, ValueError)):
+        ledger_end(state.ledger, "p")
+
+
+def test_so_is_one_with_an_open_run_or_of_another_pipeline(state):
+    ledger_of(state, (OPENED, "a"))
+    with pytest.raises(ValueError):
+        ledger_end(state.ledger, "p")
+    ledger_of(state, (CLOSED, "a"))
+    with pytest.raises(ValueError):
+        ledger_end(state.ledger, "q")
