@@ -7,7 +7,7 @@ import sys
 
 from runner.errors import EXIT_RETRYABLE, Fault, InputError, OffpipeError, StateError, UsageError
 from runner.sdk.checkpoints import Checkpoints, field
-from runner.sdk.job import Job
+from runner.sdk.job import BLOCK_SIZE, Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Self, TypeVar, overload
 
+    Names = str | tuple[str, ...]
     T = TypeVar("T")
 
 STAGE_FILE_VERSION = 1
 STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
-BLOCK_SIZE = 1024 * 1024
 
 
 class Transient(OffpipeError):  # noqa: N818 - reads well: `raise sdk.Transient("mirror is away")`
@@ -92,55 +92,35 @@ class Stage:
     if TYPE_CHECKING:
 
         @overload
-        def lines(
-            self, source: str, to: str | tuple[str, ...] = (), encoding: None = None, errors: str = "strict"
-        ) -> Job[bytes]: ...
+        def lines(self, source: str, to: Names = (), encoding: None = None, errors: str = "strict") -> Job[bytes]: ...
         @overload
-        def lines(
-            self, source: str, to: str | tuple[str, ...] = (), *, encoding: str, errors: str = "strict"
-        ) -> Job[str]: ...
+        def lines(self, source: str, to: Names = (), *, encoding: str, errors: str = "strict") -> Job[str]: ...
 
     def lines(
-        self, source: str, to: str | tuple[str, ...] = (), encoding: str | None = None, errors: str = "strict"
+        self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict"
     ) -> Job[bytes] | Job[str]:
         """Return a job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
-        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, BLOCK_SIZE, by_line=True)
+        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, None)
 
     if TYPE_CHECKING:
 
         @overload
         def blocks(
-            self,
-            source: str,
-            to: str | tuple[str, ...] = (),
-            encoding: None = None,
-            errors: str = "strict",
-            size: int = BLOCK_SIZE,
+            self, source: str, to: Names = (), encoding: None = None, errors: str = "strict", size: int = BLOCK_SIZE
         ) -> Job[bytes]: ...
         @overload
         def blocks(
-            self,
-            source: str,
-            to: str | tuple[str, ...] = (),
-            *,
-            encoding: str,
-            errors: str = "strict",
-            size: int = BLOCK_SIZE,
+            self, source: str, to: Names = (), *, encoding: str, errors: str = "strict", size: int = BLOCK_SIZE
         ) -> Job[str]: ...
 
     def blocks(
-        self,
-        source: str,
-        to: str | tuple[str, ...] = (),
-        encoding: str | None = None,
-        errors: str = "strict",
-        size: int = BLOCK_SIZE,
+        self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict", size: int = BLOCK_SIZE
     ) -> Job[bytes] | Job[str]:
         """Return a job over blocks of whole lines: about `size` bytes, and no more lines than a checkpoint allows."""
-        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size, by_line=False)
+        return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size)
 
     def __enter__(self) -> Self:
         return self

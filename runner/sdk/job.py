@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.sdk.checkpoints import Checkpoints
     from runner.sdk.output import Output
 
+    Names = tuple[str, ...]
     Data = TypeVar("Data", bytes, str)
 else:
 
@@ -32,6 +33,7 @@ else:
 
     Data = None
 
+BLOCK_SIZE = 1024 * 1024
 SMALLEST_READ = 256
 _GZIP = b"\x1f\x8b"  # how a file begins that is compressed so (RFC 1952, 2.3.1)
 USUAL_LINE = 80  # bytes, until the first block tells
@@ -47,31 +49,22 @@ class Job(Generic[Data]):
     """
 
     def __init__(
-        self,
-        checkpoints: Checkpoints,
-        paths: tuple[str, ...],
-        to: tuple[str, ...],
-        encoding: str | None,
-        errors: str,
-        size: int,
-        *,
-        by_line: bool,
+        self, checkpoints: Checkpoints, paths: Names, to: Names, encoding: str | None, errors: str, size: int | None
     ) -> None:
+        """`size` is about how many bytes a block has, None for a job over lines."""
         if encoding is not None:
             _check_encoding(encoding)
-        if size < 1:
+        if size is not None and size < 1:
             raise UsageError(Fault("", f"a block of {size} bytes cannot be", "give a size of 1 or more"))
         self._checkpoints = checkpoints
-        self._paths: tuple[str, ...] = paths
-        self._to: tuple[str, ...] = to
-        self._by_line: bool = by_line
-        self._encoding: str | None = encoding
-        self._errors: str = errors
-        self._splits_alike: bool = encoding is not None and _splits_alike(encoding, errors)
+        self._paths, self._to = paths, to
+        self._by_line = size is None
+        self._encoding, self._errors = encoding, errors
+        self._splits_alike = encoding is not None and _splits_alike(encoding, errors)
         self._kind: type = bytes if encoding is None else str
         self._most_lines = checkpoints.every_lines or 0
         self._most_seconds = checkpoints.every_seconds or float("inf")
-        self._size = self._largest = size
+        self._size = self._largest = size or BLOCK_SIZE
         self._line_length = float(USUAL_LINE)
         self._index = 0
         self._line_offset = self._byte_offset = 0  # before the block in hand
