@@ -151,19 +151,21 @@ OPTIONS = (  # the spellings of each, the verbs that have it, its help, and argu
 )  # fmt: skip
 
 
+_VALUED = {name for names, _, how in OPTIONS if "metavar" in how or "choices" in how for name in names} - {"--wait"}
+
+
 def parse(words: Sequence[str]) -> Arguments:
     """Return what the words ask for. Raises UsageError, or HelpRequested."""
     if not words:
         raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
-    if words[0] in ("-h", "--help"):
-        _top_parser().print_help()
     end = words.index("--") if "--" in words else len(words)  # what is behind it is no option
     # Without its value, argparse would take the next word for that of --wait.
     options = ["--wait=inf" if word == "--wait" else word for word in words[:end]]
-    places = (i for i, word in enumerate(options) if word in VERBS and _parser_of(word).knows(options[:i]))
-    place = next(places, None)  # of the verb: the first word, or behind options of its own
+    place = _verb_place(options)
     verb = "run" if place is None else options.pop(place)
-    parser = _parser_of(verb)
+    program, parser = _parsers(verb)
+    if words[0] in ("-h", "--help"):
+        program.print_help()
     for word in options:
         if re.fullmatch("-.*=--|-j--", word):  # Python 3.11 drops such a value, and checks nothing then
             parser.error(f'{word.removesuffix("--")}: "--" is no value')
@@ -185,25 +187,27 @@ def parse(words: Sequence[str]) -> Arguments:
     return Arguments(words, verb=verb, spec=spec or "", stages=tuple(named), **values)
 
 
-def _top_parser() -> _Parser:
-    """Return a parser with every verb, for the help of the whole program."""
-    parser = _Parser(prog=PROGRAM, usage=_USAGE, description=_ABOUT, epilog=_EPILOG)
-    parser.add_argument("--version", action="store_true", help="show the version and exit")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for name, (_, summary, _) in VERBS.items():
-        verbs.add_parser(name, help=summary)
-    return parser
+def _verb_place(words: Sequence[str]) -> int | None:
+    """Return the place of the verb: the first word that is no option, nor the value of one, if it is a verb."""
+    for place, word in enumerate(words):
+        if (word[:1] != "-" or word == "-") and not (place and words[place - 1] in _VALUED):
+            return place if word in VERBS else None
+    return None
 
 
-def _parser_of(verb: str) -> _Parser:
-    words, summary, more = VERBS[verb]
-    usage = f"{PROGRAM} {verb} {words} [options]".replace("  ", " ")
-    about = f"{summary[0].upper()}{summary[1:]}."
-    parser = _Parser(prog=f"{PROGRAM} {verb}", usage=usage, description=about, epilog=more)
-    for names, verbs, how in OPTIONS:
-        if verb in verbs:
-            parser.add_argument(*names, default=argparse.SUPPRESS, **how)
-    return parser
+def _parsers(verb: str) -> tuple[_Parser, _Parser]:
+    """Return the parser of the program, for its help, and that of a verb."""
+    program = _Parser(prog=PROGRAM, usage=_USAGE, description=_ABOUT, epilog=_EPILOG)
+    program.add_argument("--version", action="store_true", help="show the version and exit")
+    verbs = program.add_subparsers(title="verbs", metavar="VERB")
+    for name, (words, summary, more) in VERBS.items():
+        usage = f"{PROGRAM} {name} {words} [options]".replace("  ", " ")
+        about = f"{summary[0].upper()}{summary[1:]}."
+        verbs.add_parser(name, help=summary, prog=f"{PROGRAM} {name}", usage=usage, description=about, epilog=more)
+    for names, having, how in OPTIONS:
+        if verb in having:
+            verbs.choices[verb].add_argument(*names, default=argparse.SUPPRESS, **how)
+    return program, verbs.choices[verb]
 
 
 def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: bool) -> None:
@@ -211,8 +215,7 @@ def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: b
     if force and any(map(os.path.isfile, named)):
         raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
     if spec in VERBS:
-        what = "no such spec file, but a verb, which only options of its own may stand before"
-        raise UsageError(Fault(spec, what, f"see {PROGRAM} {spec} --help"))
+        raise UsageError(Fault(spec, "no such spec file, but a verb", f"see {PROGRAM} {spec} --help"))
     if is_first:
         from runner.spec.source import missing_hint
 
@@ -253,13 +256,6 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=formatter, **given)  # type: ignore[arg-type]
         self.color = False  # which Python 3.14 would add
 
-    def knows(self, words: Sequence[str]) -> bool:
-        """Whether these are options of this verb, with their values, and nothing else."""
-        try:
-            return not self.parse_known_args(words)[1]
-        except UsageError:
-            return False
-
     def refuse(self, word: str, words: Sequence[str]) -> NoReturn:
         """Raise UsageError for an option that this verb does not have."""
         rest = word[1:]
@@ -282,8 +278,6 @@ class _Parser(argparse.ArgumentParser):
         if what.startswith("ignored explicit argument"):
             message = f"{where}: takes no value"
             hint = _STAGES_HINT if where.startswith("-f") else hint
-        elif where.endswith("--jobs") and what.startswith("expected one"):
-            message = f"{where}: expects a number"
         raise UsageError(Fault("", message, hint))
 
     def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002 - argparse's signature
