@@ -23,7 +23,7 @@ from runner.engine.session import Options
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.record.spelling import KEY_VARIABLE
-from runner.sandbox.client import Exit, Launcher
+from runner.sandbox.client import Launcher, NetworkReport
 from runner.sandbox.guard import start_guarded
 from runner.sandbox.process_tree import has_ended
 from runner.spec.load import load_spec
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.sandbox import Sandbox
     from runner.clock import Clock
-    from runner.sandbox.launch import Asked, Launch
+    from runner.sandbox.client import Launch, Report
     from runner.spec.model import Spec
 
     Alter = Callable[[Launch], Launch]
@@ -71,7 +71,7 @@ class Around:
             env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
             discard(env["TMPDIR"])  # of an earlier run in this sandbox
             os.makedirs(env["TMPDIR"])
-        changed = launch.replace(env=env | self.variables)
+        changed = launch._replace(env=env | self.variables)
         return self.alter(changed) if self.alter else changed
 
 
@@ -99,10 +99,10 @@ class StageLauncher(Launcher):
         self._running.add(launch.id)
         super().submit(self.alter(launch))
 
-    def receive(self) -> list[Asked | Exit]:
+    def receive(self) -> list[Report]:
         """Return the reports since the last call."""
         reports = super().receive()
-        exits = [report.id for report in reports if isinstance(report, Exit)]
+        exits = [report.launch for report in reports if not isinstance(report, NetworkReport)]
         self._running.difference_update(exits)
         if exits and self.ended:
             self.ended()

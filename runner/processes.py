@@ -1,6 +1,6 @@
-"""Who a process number belongs to: numbers are used again, a number with its start time is not (until a reboot).
+"""What /proc says about one process. A process is named by its number and its start: numbers are used again.
 
-A leaf, so that the lock's record and the launcher's client can both ask.
+A leaf, so that the lock's record and both ends of the launcher can ask.
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ import time
 POLL = 0.001  # seconds
 
 
-def process_identity(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), stat field 22); None when it is gone.
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat from the third on (proc(5)); None for a process that is gone, or hidden.
 
     A zombie counts as gone: it runs nothing any more, and in a container without an init it may stay for ever. But not
     while other threads of it live (field 20 counts all): then only its first one is a zombie.
-    Where there is no /proc, 0 for any process that exists.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             # The name, field 2, may hold spaces and brackets itself: count from its last bracket.
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None if os.path.exists("/proc/self/stat") else _identity_without_proc(pid)
-    return None if fields[0] in {b"Z", b"X"} and int(fields[17]) < 2 else int(fields[19])
+            fields = file.read(1024).rpartition(b")")[2].split(None, 20)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return None if fields[0] in {b"Z", b"X"} and int(fields[17]) < 2 else fields
+
+
+def process_identity(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (field 22); None when it is gone.
+
+    Where there is no /proc, 0 for any process that exists.
+    """
+    if fields := stat_fields(pid):
+        return int(fields[19])
+    return None if os.path.exists("/proc/self/stat") else _identity_without_proc(pid)
 
 
 def is_alive(pid: int, started: int) -> bool:

@@ -1,26 +1,27 @@
 """How attempts, stages and runs ended, as values.
 
-A leaf: the executor makes them, hooks and the display read them, the audit log and the metrics spell them.
+A leaf: the sandbox and the executor make them, hooks and the display read them, the audit log and the metrics hold
+them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.values import Record, Value, made
-
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from runner.errors import Fault
     from runner.record.markers import OutputIdentity
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
-BLOCKED_BY = "blocked by"  # how it is said of a stage that something which it needs failed
+BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs one which failed
 NETWORKS_SHOWN = 6  # of what an attempt asked for, to people
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
+MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delayMicros"}  # metrics -> audit log
 
 
 class NetworkCalls(NamedTuple):
@@ -35,8 +36,13 @@ class NetworkCalls(NamedTuple):
     is_probe: bool
 
 
-class AttemptResult(Value):
-    """How one attempt ended; times in seconds, `delay` that before it, `lines` those of its last checkpoint."""
+class AttemptResult(NamedTuple):
+    """How one attempt ended: by `code` or `signal`, or neither if it `failed_to_start` ("ENOENT (No such ...)").
+
+    Times are in seconds: `delay` is the one before it. `lines` are those of its last checkpoint. `left_behind` counts
+    the processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main
+    process and of what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS.
+    """
 
     number: int
     code: int | None
@@ -49,19 +55,20 @@ class AttemptResult(Value):
     lines: int | None
     left_behind: int = 0
     failed_to_start: str | None = None
-    sent: bool = False  # the signal came from the launcher: a time limit, or the run was stopped
-    network: tuple[NetworkCalls, ...] = ()  # asked for, and refused
-    local_sockets: int = 0  # blocking stream sockets of AF_UNIX, refused too
+    sent: bool = False  # a signal came from the launcher: a time limit, or the run was stopped
+    network: tuple[NetworkCalls, ...] = ()  # calls that were refused
+    local_sockets: int = 0  # blocking stream sockets of AF_UNIX, such as multiprocessing's, refused too
+    launch: int = 0  # the id of its Launch
 
     def describe(self) -> str:
-        """Return `exit 75`, `SIGKILL`, `time limit`: how it ended, in a word."""
+        """Return how it ended, in a word: `exit 75`, `SIGKILL`, `time limit`."""
         if self.failed_to_start:
             return f"could not start: {self.failed_to_start}"
         if self.timed_out:
             return "time limit"
         return f"exit {self.code}" if self.signal is None else signal_name(self.signal)
 
-    def as_metrics(self) -> dict[str, object]:
+    def as_metrics(self) -> dict[str, Any]:
         """Return the attempt as it stands in the metrics file."""
         return {
             "attempt": self.number,
@@ -74,38 +81,37 @@ class AttemptResult(Value):
             "delaySeconds": round(self.delay, 6),
             "lines": self.lines,
             "leftBehind": self.left_behind,
-            "networkCalls": sum(one.calls for one in self.network),
+            "networkCalls": sum(each.calls for each in self.network),
         }
 
-    def as_record(self) -> dict[str, object]:
+    def as_record(self) -> dict[str, Any]:
         """Return the attempt as it stands in the audit log, which holds no floats: times in whole microseconds."""
         record = self.as_metrics()
-        for name, seconds in (("", self.seconds), ("cpu", self.cpu_seconds), ("delay", self.delay)):
-            del record[f"{name}Seconds" if name else "seconds"]
-            record[f"{name}Micros" if name else "micros"] = round(seconds * 1e6)
+        for seconds, micros in MICROS.items():
+            record[micros] = round(record.pop(seconds) * 1e6)
         if self.failed_to_start:
             record["failedToStart"] = self.failed_to_start
         return record
 
 
-class StageResult(Record):
+class StageResult(NamedTuple):
     """How a stage ended in this run. `exit_code` is what it means for the run's own, `log` the newest log's path."""
 
     name: str
     status: str
     key: str | None = None
     reasons: tuple[tuple[object, ...], ...] = ()
-    attempts: list[AttemptResult] = made(default_factory=list)
-    outputs: dict[str, OutputIdentity] = made(default_factory=dict)
+    attempts: Sequence[AttemptResult] = ()
+    outputs: Mapping[str, OutputIdentity] = {}
     fault: Fault | None = None
     exit_code: int = 0
     log: str | None = None
     input_bytes: int = 0
-    enforced: dict[str, object] = made(default_factory=dict)
+    enforced: Mapping[str, object] = {}
     seconds: float = 0.0
 
 
-class RunResult(Record):
+class RunResult(NamedTuple):
     """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted.
 
     `isolation` is what kept its stages offline: `level` ("none" when no stage was started), and a word on each layer.
@@ -124,7 +130,7 @@ class RunResult(Record):
 
     def count(self, status: str) -> int:
         """Return how many stages ended with `status`."""
-        return sum(result.status == status for result in self.stages.values())
+        return sum(stage.status == status for stage in self.stages.values())
 
     def unstarted(self) -> tuple[list[str], list[str]]:
         """Return the stages that were never started: those that need what failed, and those that only came after it."""

@@ -97,7 +97,6 @@ MAY_WRITE = {
     "record.removal": "removes trees for the only writer",
     "record.again": "writes over bytes what they are already",
     "sandbox.launcher": "opens /dev/null as its own stdio",
-    "sandbox.spawn": "opens a stage's log and output, before it has a process",
     "sandbox.child": "opens the log and the output that a stage gets as stderr and stdout",
     "sandbox.namespaces": "maps user ids, in files of /proc",
     "sandbox.forkserver": "opens the standard streams of a stage",

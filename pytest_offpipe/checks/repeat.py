@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.reports import StageReport
     from pytest_offpipe.sandbox import Sandbox
     from runner.engine import Options
-    from runner.sandbox.launch import Launch
+    from runner.sandbox.client import Launch
 
 HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"
 WORDS = {  # what may differ between two runs of a stage, in the order in which it is tried
@@ -62,7 +62,7 @@ class Altered:
 
     def __call__(self, launch: Launch) -> Launch:
         """Return what to start instead."""
-        return launch.replace(env={**launch.env, **self.env}, affinity=self.affinity or launch.affinity)
+        return launch._replace(env={**launch.env, **self.env}, affinity=self.affinity or launch.affinity)
 
 
 class Varied(NamedTuple):

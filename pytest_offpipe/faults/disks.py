@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.runs import Around
     from pytest_offpipe.sandbox import Sandbox
     from runner.engine import Options
-    from runner.sandbox.launch import Launch
+    from runner.sandbox.client import Launch
     from runner.spec.model import Stage
 
 TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs, as a user's TMPDIR may be: it renames what it made there

@@ -13,7 +13,7 @@ from pytest_offpipe.faults import shim
 from runner.sdk.checkpoints import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
-    from runner.sandbox.launch import Launch
+    from runner.sandbox.client import Launch
 
 IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
 DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks
@@ -78,6 +78,6 @@ class Injector:
             return launch
         env = {**launch.env, FAULTS_VARIABLE: plan}
         if fault.kind in IN_SDK:
-            return launch.replace(env=env)
+            return launch._replace(env=env)
         argv = [sys.executable, "-I", "-S", "-B", str(shim.__file__), launch.program or launch.argv[0], *launch.argv]
-        return launch.replace(env=env, argv=argv, program=sys.executable, script=None)
+        return launch._replace(env=env, argv=argv, program=sys.executable, script=None)

@@ -30,19 +30,19 @@ from runner.record.events import (
 )
 from runner.record.locks import StageLock
 from runner.record.scratch import ScratchPool
+from runner.resources import enforced
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
-from runner.sandbox.launch import NOTHING, Launch, enforced
+from runner.sandbox.client import Launch
 from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from runner.executor.publishing import Publisher
     from runner.plan.fingerprint import Examiner
     from runner.plan.planner import Planner
     from runner.record.audit import AuditLog
     from runner.record.markers import Marker, OutputIdentity
-    from runner.sandbox.client import Exit
     from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
@@ -158,8 +158,7 @@ class Attempts:
         argv, job.program = self._setting.command(job, inputs, environment)
         stdout = job.partials[stage.stdout] if stage.stdout else None
         self._launched += 1
-        needs = stage.resources
-        job.limits = enforced(needs.cpus, needs.memory_mib, self._launched) if needs.enforce else NOTHING
+        job.limits = enforced(stage.resources, self._launched)
         job.opening = self._opening(job)
         return Launch(
             self._launched, argv, environment, self._spec.root,
@@ -191,27 +190,22 @@ class Attempts:
 
     # ---- during and after ----
 
-    def record_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> list[NetworkCalls]:
-        """Record which networks the running attempt asked for, and what that does to the stage; return the calls."""
-        calls = [NetworkCalls(*fields) for fields in asked]
-        for one in calls:
-            action = "fail" if job.fails_by(one) else "record"
-            event = NetworkAsked(job.stage.name, job.number, one.program, one.family, one.calls, action)
+    def record_network(self, job: Job, calls: Iterable[NetworkCalls]) -> None:
+        """Record which networks the running attempt asked for, and what that does to the stage."""
+        for each in calls:
+            action = "fail" if job.fails_by(each) else "record"
+            event = NetworkAsked(job.stage.name, job.number, each.program, each.family, each.calls, action)
             self.log.append(NETWORK, event)
-            job.network.append(one)
-        return calls
+            job.network.append(each)
 
-    def finish(self, job: Job, ended: Exit) -> AttemptResult:
+    def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
         """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
         self.record_network(job, ended.network)
         job.has_checkpoint = os.path.lexists(path := self.partials.progress(job.stage))
         progress = read_progress(path) if job.has_checkpoint else None
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
-        attempt = AttemptResult(
-            job.number, ended.code, ended.signal, ended.timed_out, ended.seconds, ended.cpu_seconds,
-            ended.max_rss_bytes, job.delay, lines,
-            ended.left_behind, ended.failed_to_start, ended.sent, added_up(job.network), ended.local_sockets,
-        )  # fmt: skip
+        network = added_up(job.network)
+        attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
         self.log.append(ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
         self._give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import Fault
+from runner.resources import UNLIMITED, Limits
 from runner.results import SUCCEEDED, StageResult
-from runner.sandbox.launch import NOTHING, Enforced
 from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Job(Record):
     lock: StageLock | None = None
     before: dict[str, object] = made(default_factory=dict)
     partials: dict[str, str] = made(default_factory=dict)  # of the present attempt, per output
-    limits: Enforced = NOTHING
+    limits: Limits = UNLIMITED
     shown: list[list[object]] = made(default_factory=list)  # the reasons, as records have them
     opening: AttemptStarted | None = None  # the record of the attempt that was laid out
     has_checkpoint: bool = False  # as of the end of the present attempt

@@ -18,8 +18,7 @@ from runner.executor.retry import Backoff
 from runner.executor.schedule import ReadyQueue, blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
-from runner.results import StageResult
-from runner.sandbox.launch import Asked
+from runner.results import AttemptResult, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from runner.executor.job import Job, Policy, Ticker
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
-    from runner.sandbox.client import Exit, Launch, Launcher
+    from runner.sandbox.client import Launch, Launcher, NetworkReport
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -97,21 +96,21 @@ class Executor:
         self._start_ready()
         return bool(self._running or self._sleeping or not self._committer.is_idle)
 
-    def _hear(self) -> list[tuple[Job, Exit]]:
-        """Take in what the launcher tells, and return the attempts that ended."""
+    def _hear(self) -> list[tuple[Job, AttemptResult]]:
+        """Take in what the launcher reports, and return the attempts that ended."""
         exits = []
-        for told in self._launcher.receive():
-            if isinstance(told, Asked):
-                self._tell_of_network(self._running[told.id], told.network)
+        for report in self._launcher.receive():
+            if isinstance(report, AttemptResult):
+                exits.append((self._running.pop(report.launch), report))
             else:
-                exits.append((self._running.pop(told.id), told))
+                self._tell_of_network(self._running[report.launch], report)
         return exits
 
-    def _tell_of_network(self, job: Job, asked: list[tuple[str, str, int, bool]]) -> None:
+    def _tell_of_network(self, job: Job, report: NetworkReport) -> None:
         """Record what a stage that goes on working has asked for, and let nobody wait for it in ignorance."""
-        calls = self._attempts.record_network(job, asked)
-        fails = any(job.fails_by(one) for one in calls)
-        self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=calls, fails=fails)
+        self._attempts.record_network(job, report.calls)
+        fails = any(job.fails_by(each) for each in report.calls)
+        self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
 
     def _start_ready(self) -> None:
         """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
@@ -199,7 +198,7 @@ class Executor:
             while self._sleeping:
                 self._interrupt(heapq.heappop(self._sleeping)[2])
 
-    def _settle(self, job: Job, ended: Exit) -> None:
+    def _settle(self, job: Job, ended: AttemptResult) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
         asked = job.asked_for_network(attempt)

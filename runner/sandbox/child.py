@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import resource
 
+from runner.sandbox.syscalls import end_by_signal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -42,20 +44,18 @@ def fork_stage(
     The content is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
     OSError when there is no descriptor or process; in the child that is to run a `program` in this interpreter, Forked.
     """
-    report, failure = os.pipe()
+    reads, writes = os.pipe()
     launcher = os.getpid()
-    pid = -1
     try:
         pid = os.fork()
     except OSError:
-        os.close(report)
+        os.close(reads)
+        os.close(writes)
         raise
-    finally:
-        if pid != 0:
-            os.close(failure)
     if pid == 0:
-        _become(request, tree, number, isolation, launcher, failure, program)
-    return pid, report
+        _become(request, tree, number, isolation, launcher, writes, program)
+    os.close(writes)
+    return pid, reads
 
 
 def _become(
@@ -63,66 +63,53 @@ def _become(
     program: Program | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
-    tried = [b"preparing its process"]
+    tried = b"preparing its process"
     try:
         os.setsid()
         tree.enter_stage(launcher, number)
-        tried[0] = b"entering its isolation"
+        tried = b"entering its isolation"
         isolation.enter_stage()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _connect(request, tried)
-        _limit(request, tried)
-        tried[0] = b"entering " + request["cwd"]
+        tried = b"opening "  # and the name of the file, which the error has
+        for descriptor, opened in enumerate(open_streams(request, [])):
+            os.dup2(opened, descriptor)
+        tried = b"setting affinity"
+        if request["affinity"] is not None:
+            os.sched_setaffinity(0, request["affinity"])
+        tried = b"setting RLIMIT_AS"
+        if request["address_space"] is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
+        tried = b"entering "
         os.chdir(request["cwd"])
         if program is not None:
-            tried[0] = b"becoming an interpreter"
+            tried = b"becoming an interpreter"
             program.become(request, failure)
             isolation.become_program()
             os.close(failure)
             raise Forked(program)
-        tried[0] = b""
+        tried = b""
         # execve and nothing else: a file without a shebang is ENOEXEC, and not run by sh on a guess.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except Forked:
         raise
-    except KeyboardInterrupt:  # end as an interpreter does before its program runs
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-        os._exit(128 + signal.SIGINT)
+    except KeyboardInterrupt:
+        end_by_signal(signal.SIGINT)  # as an interpreter does before its program runs
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is reported, and never reaches the launcher's loop
         try:
-            os.write(failure, _report(error, tried[0]))
+            os.write(failure, _failure(error, tried))
         finally:
             os._exit(127)
 
 
-def _report(error: BaseException, tried: bytes) -> bytes:
-    code = error.errno or 0 if isinstance(error, OSError) else 0
-    text = b"" if code else b": " + str(error).encode("utf-8", "backslashreplace")
-    return b"%d %s%s" % (code, tried, text)
+def _failure(error: BaseException, tried: bytes) -> bytes:
+    if isinstance(error, OSError) and error.errno:
+        return b"%d %s%s" % (error.errno, tried, os.fsencode(error.filename) if tried.endswith(b" ") else b"")
+    return b"0 %s: %s" % (tried, str(error).encode("utf-8", "backslashreplace"))
 
 
-def _connect(request: Request, tried: list[bytes]) -> None:
-    stdin, stdout, log = request["stdin"] or b"/dev/null", request["stdout"], request["log"]
-    append = os.O_WRONLY | os.O_APPEND
-    _open(stdin, os.O_RDONLY, (0,), tried)
-    _open(log, append, (2,) if stdout else (1, 2), tried)
-    if stdout:
-        _open(stdout, append, (1,), tried)
-
-
-def _open(path: bytes, flags: int, numbers: tuple[int, ...], tried: list[bytes]) -> None:
-    tried[0] = b"opening " + path
-    descriptor = os.open(path, flags)
-    for number in numbers:
-        os.dup2(descriptor, number)
-    os.close(descriptor)
-
-
-def _limit(request: Request, tried: list[bytes]) -> None:
-    if request["affinity"] is not None and hasattr(os, "sched_setaffinity"):
-        tried[0] = b"setting affinity"
-        os.sched_setaffinity(0, request["affinity"])
-    if request["address_space"] is not None:
-        tried[0] = b"setting RLIMIT_AS"
-        resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
+def open_streams(request: Request, opened: list[int], flags: int = 0) -> list[int]:
+    """Open what is to be descriptors 0, 1 and 2, with these `flags` more; `opened` gets each at once."""
+    opened.append(os.open(request["stdin"] or os.devnull, os.O_RDONLY | flags))
+    for path in filter(None, (request["log"], request["stdout"])):
+        opened.append(os.open(path, os.O_WRONLY | os.O_APPEND | flags))  # noqa: PERF401 - one that fails leaves those
+    return [opened[0], opened[-1], opened[1]]

@@ -1,22 +1,21 @@
-"""The runner's end of the launcher: starts it, sends launches, receives exits.
+"""The runner's end of the launcher: starts it, sends launches, receives how they ended.
 
-Python signal handlers may run meanwhile if they raise nothing: a frame that was half written stays so.
+Python signal handlers may run meanwhile if they raise nothing: a message that was half written stays so.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, LauncherError, StateError
+from runner.interrupts import GRACE, SIGNALS
 from runner.levels import SCAN, RefusedError
 from runner.processes import await_end, process_identity
-from runner.results import signal_name
-from runner.sandbox.launch import Asked, Exit, Launch, encoded
-from runner.sandbox.protocol import START, frame, taken
+from runner.results import AttemptResult, NetworkCalls, signal_name
+from runner.sandbox.protocol import START, message, take_messages
 
 if TYPE_CHECKING:
     import signal
@@ -25,12 +24,45 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
-__all__ = ["Asked", "Exit", "Launch", "Launcher"]
-
+PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
 NOTHING_MISSING: Mapping[str, str] = {}
-_ROOM = 65536
-DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)  # blocked in it from its first instruction, see child.BLOCKED
 PATIENCE_MS = 30_000  # a launcher always reads; if it has not for so long, it is stopped or stuck
+_ROOM = 65536
+
+
+class Launch(NamedTuple):
+    """One start of one program. `id` is the caller's, and comes back in the reports; paths are absolute.
+
+    `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
+    `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
+    `program` is the file to execute if not `argv[0]`; no PATH is searched. `script`: argv is an interpreter, `-B`, this
+    file and its arguments, and a fork server may fork itself instead; `preload` are modules that it will import.
+    """
+
+    id: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    stdin: str | None
+    stdout: str | None
+    log: str
+    timeout: float | None = None
+    grace: float = GRACE
+    affinity: list[int] | None = None
+    address_space: int | None = None
+    program: str | None = None
+    script: str | None = None
+    preload: tuple[str, ...] = ()
+
+
+class NetworkReport(NamedTuple):
+    """Processes of a running launch asked for networks, and were refused."""
+
+    launch: int
+    calls: list[NetworkCalls]
+
+
+Report = NetworkReport | AttemptResult
 
 
 class Launcher:
@@ -41,7 +73,10 @@ class Launcher:
     `refusal` says why it was not. Use as a context manager, or call `close`.
     """
 
-    def __init__(self, pid: int, requests: int, replies: int, level: str, missing: Mapping[str, str]) -> None:
+    def __init__(
+        self, pid: int, requests: int, reports: int, level: str, missing: Mapping[str, str],
+        warm: Mapping[str, str] | None,
+    ) -> None:  # fmt: skip
         self._child = pid
         self.pid = pid
         self.started_at = process_identity(pid)
@@ -49,14 +84,14 @@ class Launcher:
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
         self._missing = missing
-        self._warm: Mapping[str, str] | None = None
+        self._warm = warm
         self._loaded: set[str] = set()
         self._requests = requests
-        self._replies = replies
+        self._reports = reports
         self._received = bytearray()
-        self._greeted = False
+        self._has_started = False
         self._crash = ""
-        self._ended: int | None = None  # as os.waitpid gives it; -1 when someone else took it
+        self._end = ""  # how the child ended, once it has been waited for
 
     @classmethod
     def start(
@@ -74,12 +109,9 @@ class Launcher:
         no process, descriptor or interpreter.
         """
         try:
-            program = _begin(interpreter, level, warm)
+            return cls(*_start_program(interpreter, level, warm), level, missing, warm)
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
-        launcher = cls(*program, level, missing)
-        launcher._warm = warm
-        return launcher
 
     def instead(self, level: str, missing: Mapping[str, str]) -> Self:
         """Start a launcher of the same kind at another level, after this one could not reach its own."""
@@ -95,31 +127,56 @@ class Launcher:
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `receive` has something to return."""
-        return self._replies
+        return self._reports
 
     def load(self, modules: Collection[str]) -> None:
-        """Let a warm launcher import the modules that its stages will import. Call it before any `submit`.
+        """Let a fork server import the modules that its stages will import. Call it before any `submit`.
 
         Later, a stage could have replaced these files, so later modules are left to the stages.
         """
-        more = set(modules) - self._loaded
-        if self._warm is not None and more:
-            self._loaded |= more
-            self._ask("load", sorted(more))
+        if self._warm is not None:
+            self._loaded |= set(modules)
+            self._request("load", sorted(modules))
 
     def submit(self, launch: Launch) -> None:
         """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""
-        self._ask("launch", encoded(launch))
+        fields = launch._replace(program=launch.program or launch.argv[0])._asdict()
+        self._request("launch", {name: _as_bytes(value) for name, value in fields.items()})
 
     def terminate(self) -> None:
         """TERM to every process of every launch, KILL when the grace is over."""
         self._wake()
-        self._ask("terminate", None)
+        self._request("terminate", None)
 
     def kill(self) -> None:
         """KILL to every process of every launch."""
         self._wake()
-        self._ask("kill", None)
+        self._request("kill", None)
+
+    def receive(self) -> list[Report]:
+        """Return what came since the last call, without waiting. Raises LauncherError if the launcher is dead."""
+        is_at_end = self._read()
+        reports = self._decode()
+        if is_at_end and not reports and not self.refusal:
+            raise self._death()
+        return reports
+
+    def await_ready(self) -> None:
+        """Wait for the first report: `layers` or `refusal` is known then. Call it before anything is submitted."""
+        while not self.layers and not self.refusal:
+            self._await(self._reports, select.POLLIN, "does not get ready")
+            self.receive()
+
+    def close(self) -> None:
+        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
+        if self._requests >= 0:
+            os.close(self._requests)
+            self._requests = -1
+            if not self._end:
+                self._wake()  # while it is stopped, it would never see the end
+            self._wait()
+            os.close(self._reports)
+            self._reports = -1
 
     def _wake(self) -> None:
         """Continue a launcher that was stopped: it would heed neither requests nor time limits."""
@@ -129,77 +186,30 @@ class Launcher:
             except ProcessLookupError:
                 pass  # receive reports its death; where SIGCHLD is ignored, there is nothing to wait for
 
-    def receive(self) -> list[Asked | Exit]:
-        """Return what came since the last call, without waiting. Raises LauncherError if the launcher is dead."""
-        at_end = self._read()
-        reports: list[Asked | Exit] = []
-        for kind, content in self._frames():
-            if kind == "exit":
-                reports.append(Exit(*content))
-            elif kind == "asked":
-                reports.append(Asked(*content))
-            elif kind == "ready":
-                self._greet(*content)
-            elif kind == "refused":
-                self.refusal = RefusedError(*content)
-            else:
-                self._crash = content
-        if at_end and not reports and not self.refusal:
-            raise self._death()
-        return reports
-
-    def await_ready(self) -> None:
-        """Wait for the first report: `layers` or `refusal` is known then. Call it before anything is submitted."""
-        while not self.layers and not self.refusal:
-            poll = select.poll()
-            poll.register(self._replies, select.POLLIN)
-            if not poll.poll(PATIENCE_MS):
-                what = f"process {self.pid} does not get ready"
-                raise LauncherError(Fault("launcher", what, "is it stopped? run again"))
-            self.receive()
-
-    def _greet(self, process: int | None, layers: dict[str, str]) -> None:
-        self.layers = {**layers, **self._missing}
-        if process is not None:
-            self.pid = process
-            self.started_at = process_identity(process)
-
-    def close(self) -> None:
-        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
-        if self._requests >= 0:
-            os.close(self._requests)
-            self._requests = -1
-            if self._ended is None:
-                self._wake()  # while it is stopped, it would never see the end
-            self._wait()
-            os.close(self._replies)
-            self._replies = -1
-
-    def _ask(self, verb: str, content: dict[str, Any] | list[str] | None) -> None:
-        waiting = memoryview(frame(verb, content))
+    def _request(self, kind: str, content: object) -> None:
+        waiting = memoryview(message(kind, content))
         while waiting:
             try:
                 waiting = waiting[os.write(self._requests, waiting) :]
             except BlockingIOError:
-                room = select.poll()
-                room.register(self._requests, select.POLLOUT)
-                if not room.poll(PATIENCE_MS):
-                    raise LauncherError(
-                        Fault("launcher", f"process {self.pid} does not read its requests", "is it stopped? run again")
-                    ) from None
+                self._await(self._requests, select.POLLOUT, "does not read its requests")
             except BrokenPipeError:
                 self._read()
-                for kind, report in self._frames():
-                    self.refusal = RefusedError(*report) if kind == "refused" else self.refusal
-                    self._crash = report if kind == "crash" else self._crash
+                self._decode()
                 if self.refusal is not None:
                     return  # `load` may come before the refusal is read
                 raise self._death() from None
 
+    def _await(self, descriptor: int, event: int, problem: str) -> None:
+        poll = select.poll()
+        poll.register(descriptor, event)
+        if not poll.poll(PATIENCE_MS):
+            raise LauncherError(Fault("launcher", f"process {self.pid} {problem}", "is it stopped? run again"))
+
     def _read(self) -> bool:
         """Read what is there; True at the end of the pipe, which means that the launcher has ended."""
         try:
-            while data := os.read(self._replies, _ROOM):
+            while data := os.read(self._reports, _ROOM):
                 self._received += data
                 if len(data) < _ROOM:  # that was all; if it was the end too, the next call finds it
                     return False
@@ -207,80 +217,86 @@ class Launcher:
             return False
         return True
 
-    def _frames(self) -> list[tuple[str, Any]]:
-        if not self._greeted:
-            before, mark, after = self._received.partition(START)
-            if not mark:
+    def _decode(self) -> list[Report]:
+        """Take in what was read; return the reports about launches."""
+        if not self._has_started:
+            before, start, after = self._received.partition(START)
+            if not start:
                 return []
-            self._greeted, self._received = True, after
+            self._has_started, self._received = True, after
             self._crash = before.decode("utf-8", "backslashreplace")
-        return taken(self._received)
+        reports: list[Report] = []
+        for kind, content in take_messages(self._received):
+            if kind == "exit":
+                launch, fields = content
+                fields["network"] = tuple(NetworkCalls(*calls) for calls in fields["network"])
+                reports.append(AttemptResult(number=0, delay=0.0, lines=None, launch=launch, **fields))
+            elif kind == "network":
+                launch, network = content
+                reports.append(NetworkReport(launch, [NetworkCalls(*calls) for calls in network]))
+            elif kind == "ready":
+                process, layers = content
+                self.layers = {**layers, **self._missing}
+                if process is not None:
+                    self.pid = process
+                    self.started_at = process_identity(process)
+            elif kind == "refused":
+                self.refusal = RefusedError(*content)
+            else:
+                self._crash = content
+        return reports
 
     def _death(self) -> LauncherError:
         self._wait()
-        assert self._ended is not None
-        if self._ended == -1:
-            how = "ended"
-        elif os.WIFSIGNALED(self._ended):
-            how = f"was killed by {signal_name(os.WTERMSIG(self._ended))}"
-        else:
-            how = f"ended with exit code {os.WEXITSTATUS(self._ended)}"
-        text = self._crash or ("" if self._greeted else self._received.decode("utf-8", "backslashreplace"))
-        what = f"process {self.pid} {how} while it was needed"
+        what = f"process {self.pid} {self._end} while it was needed"
+        text = self._crash or ("" if self._has_started else self._received.decode("utf-8", "backslashreplace"))
         return LauncherError(Fault("launcher", f"{what}:\n{text.rstrip()}" if text else what, "run again to go on"))
 
     def _wait(self) -> None:
         """Wait until the child has ended, and process 1 of its namespace, which may end a little later."""
-        if self._ended is None:
-            try:
-                self._ended = os.waitpid(self._child, 0)[1]
-            except ChildProcessError:
-                self._ended = -1
-            await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
+        if self._end:
+            return
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+            self._end = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
+        except ChildProcessError:
+            self._end = "ended"  # somebody else waited for it
+        await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
-def _begin(interpreter: str, level: str, warm: Mapping[str, str] | None) -> tuple[int, int, int]:
-    """Start the program; return its process, and our ends of the pipes to and from it. OSError leaves nothing open."""
+def _start_program(interpreter: str, level: str, warm: Mapping[str, str] | None) -> tuple[int, int, int]:
+    """Start the program, in `warm` or an empty environment; its stderr goes to the pipe of reports.
+
+    Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
+    """
+    while (opened := os.open(os.devnull, os.O_RDONLY)) < 3:
+        pass  # the runner was started without it, and a pipe in its place would be in the way of the one below
+    os.close(opened)
     ends: list[int] = []
     try:
-        for _ in range(2):
-            ends += _pipe_above_stdio()
-        words = [level, str(os.getpid()), *(["warm"] if warm is not None else [])]
-        pid = _spawn(interpreter, ends[0], ends[3], words, warm)
+        ends += os.pipe()
+        ends += os.pipe()
+        options = ("-I", "-S") if warm is None else ("-B",)
+        words = [interpreter, *options, PROGRAM, level, str(os.getpid()), *(() if warm is None else ("warm",))]
+        actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((ends[0], ends[3], ends[3]))]
+        # The signals are blocked in it from its first instruction, see child.BLOCKED.
+        pid = os.posix_spawn(interpreter, words, dict(warm or {}), file_actions=actions, setsigmask=SIGNALS)
     except OSError:
-        for descriptor in ends:
-            os.close(descriptor)
-        raise
-    os.close(ends[0])
-    os.close(ends[3])
-    os.set_blocking(ends[1], False)
-    os.set_blocking(ends[2], False)
-    return pid, ends[1], ends[2]
-
-
-def _pipe_above_stdio() -> tuple[int, int]:
-    """Return a pipe that is not on descriptors 0 to 2, even if the runner was started with some of those closed."""
-    low = os.pipe()
-    high: list[int] = []
-    try:
-        high.extend(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in low)
-    except OSError:
-        for end in high:
+        for end in ends:
             os.close(end)
         raise
-    finally:
-        for end in low:
-            os.close(end)
-    return high[0], high[1]
+    theirs, ours = (ends[0], ends[3]), (ends[1], ends[2])
+    for end in theirs:
+        os.close(end)
+    for end in ours:
+        os.set_blocking(end, False)
+    return pid, *ours
 
 
-def _spawn(interpreter: str, requests: int, replies: int, words: list[str], warm: Mapping[str, str] | None) -> int:
-    """Start the program, in `warm` or an empty environment; its stderr goes to the pipe of replies."""
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
-    arguments = [interpreter, *(("-I", "-S") if warm is None else ("-B",)), program, *words]
-    env = dict(warm or {})
-    actions = [(os.POSIX_SPAWN_DUP2, one, to) for one, to in ((requests, 0), (replies, 1), (replies, 2))]
-    try:
-        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF, setsid=True)
-    except NotImplementedError:  # an old libc: the program calls setsid itself, a few milliseconds later
-        return os.posix_spawn(interpreter, arguments, env, file_actions=actions, setsigmask=DEAF)
+def _as_bytes(value: Any) -> Any:  # noqa: ANN401 - a field of any type
+    """Return a field with its words and paths as bytes, as execve(2) takes them."""
+    if isinstance(value, str):
+        return os.fsencode(value)
+    if isinstance(value, dict):
+        return {os.fsencode(name): os.fsencode(word) for name, word in value.items()}
+    return [_as_bytes(each) for each in value] if isinstance(value, (list, tuple)) else value

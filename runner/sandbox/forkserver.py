@@ -23,7 +23,7 @@ from _frozen_importlib_external import SourceFileLoader
 from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
 from os import _exit  # a stage may replace a function that its end needs
 
-from runner.sandbox.syscalls import close_all_but, libc
+from runner.sandbox.syscalls import close_all_but, end_by_signal, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Program:
                 self._end()
             finally:
                 if is_interrupted:
-                    _end_by(signal.SIGINT)
+                    end_by_signal(signal.SIGINT)
                 if self._is_written:
                     _exit(status)
         raise SystemExit(status)  # the interpreter reports what cannot be written
@@ -362,8 +362,3 @@ def _flush_everything() -> None:
             except Exception:  # noqa: BLE001 - as an interpreter does
                 continue
     _flush_c(None)
-
-
-def _end_by(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)

@@ -142,10 +142,8 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
     signal.signal(signal.SIGCONT, wake)
     status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
     if status < 0:
-        if -status != signal.SIGKILL:
-            signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    os._exit(status if status >= 0 else 70)
+        syscalls.end_by_signal(-status)
+    os._exit(status)
 
 
 def _end_without_outer(lives: int) -> None:

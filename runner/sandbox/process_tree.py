@@ -9,8 +9,8 @@ between are of no launch: the launcher has one while it starts nothing.
 
 Without tags, the key of a launch is its main process, and parents and sessions decide, or a guess.
 
-Loaded by the launcher program only. Needs a subreaper and /proc (Linux); elsewhere it kills the group of a main process
-and finds nothing else. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
+Loaded by the launcher program only. Where there is no /proc, it kills the group of a main process and finds nothing
+else. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import os
 import resource
 
 from runner.levels import TAGGED
+from runner.processes import stat_fields
 from runner.sandbox import seccomp
 from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    Relations = tuple[int, int, int]  # parent, group, session
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
@@ -40,39 +43,34 @@ class Tags:
         self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
         self._filter = seccomp.prepared(seccomp.assemble_tag_filter(machine()))
 
-    def put_on(self, number: int) -> None:
-        """Runs in the *child*: make this process, and all that comes of it, one of the launch `number`, for good."""
-        self.wear(number)
-        self.fasten()
-
-    def wear(self, number: int) -> None:
+    def set(self, number: int) -> None:
         """Make this process, and what it starts from now on, of the launch `number`; later ones need higher numbers."""
         self._lower(2 * number)
 
-    def shed(self, number: int) -> None:
-        """Undo `wear`: this process is of no launch again."""
+    def unset(self, number: int) -> None:
+        """Undo `set`: this process is of no launch again."""
         self._lower(2 * number + 1)
 
-    def fasten(self) -> None:
+    def lock(self) -> None:
         """Keep the tag for good: this thread, and all that it starts."""
         self._filter()
-
-    def _lower(self, distance: int) -> None:
-        resource.setrlimit(seccomp.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
 
     def of(self, pid: int) -> int | None:
         """Return the launch of a process or thread, ended or not; None if it is of none, or gone."""
         try:
             limit = resource.prlimit(pid, seccomp.RLIMIT_RTTIME)[1]
         except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
-            limit = _shown(pid)
+            limit = _limit_in_proc(pid)
         except OSError:
             return None
         number, rest = divmod(self._base - limit, 2)
         return number if not rest and 0 < number < 1 << (NUMBER_BITS - 1) else None
 
+    def _lower(self, distance: int) -> None:
+        resource.setrlimit(seccomp.RLIMIT_RTTIME, (self._base - distance, self._base - distance))
 
-def _shown(pid: int) -> int:
+
+def _limit_in_proc(pid: int) -> int:
     """Return the hard limit as /proc shows it to every user, or 0."""
     try:
         with open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
@@ -136,18 +134,25 @@ class ProcessTree:
             if os.getppid() != launcher:
                 os._exit(127)  # it died before the first line above
         if self._tags is not None:
-            self._tags.put_on(number)
+            self._tags.set(number)
+            self._tags.lock()
 
     def key(self, number: int, main: int) -> int:
         """Return the key of a launch, by its number and its main process."""
         return number if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
-        """Return which of these launches a process or thread is of; None if of none, or already gone."""
-        if self._tags is None:
-            return _main_of(pid, keys)
-        number = self._tags.of(pid)
-        return number if number in keys else None
+        """Return which of these launches a process or thread is of; None if of none, or already gone.
+
+        Without tags: main processes adopt their orphans, so a process without one above it was left by one that ended.
+        """
+        if self._tags is not None:
+            number = self._tags.of(pid)
+            return number if number in keys else None
+        if pid not in keys and _relations(pid) is None:
+            return None
+        main = _main_of(pid, keys, _relations)
+        return next((key for key in keys if has_ended(key)), None) if main is None else main
 
     def send(self, launches: Mapping[int, int], number: int) -> None:
         """Signal every process of launches (main process -> key), stopped ones too.
@@ -155,35 +160,32 @@ class ProcessTree:
         All at once, because it reads every process of the machine.
         """
         if launches:
-            _signal_all(self._members(launches, launches.values()), launches, number)
+            _signal_all(self._members(launches, launches.values()) | {main: (main, 0) for main in launches}, number)
 
-    def kill_left(self, running: Collection[int], ended: Collection[int], *, childless: bool) -> dict[int, int]:
+    def kill_left(self, running: Collection[int], ended: Collection[int]) -> dict[int, int]:
         """SIGKILL what ended launches (keys) left; return these processes, each with the key of its launch.
 
         `running` are the main processes of other launches. Call it until it returns nothing: a process that forks while
-        it is killed leaves a child that only the next call finds. `childless`: wait(2) has just found no child.
+        it is killed leaves a child that only the next call finds.
         """
-        if childless or not ended:
-            return {}
-        left = {pid: self._tag(pid) for pid in self._child_numbers().difference(running)}
+        children = self._child_numbers().difference(running) if ended else ()
+        left = {pid: None if self._tags is None else self._tags.of(pid) for pid in children}
         left = {pid: key for pid, key in left.items() if key is None or key in ended}
         if not left:
             return {}
         members = self._members(left, left.values())
-        _signal_all(members, left, signal.SIGKILL)
+        _signal_all(dict.fromkeys(left, (0, 0)) | members, signal.SIGKILL)
         found = left | {pid: key for pid, (_, key) in members.items()}
         guess = next(iter(ended))
         return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
 
-    def _tag(self, pid: int) -> int | None:
-        return None if self._tags is None else self._tags.of(pid)
-
     def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
         """Process -> (group, key of its launch; without tags its session), of those that have not ended."""
-        if self._tags is None:
-            return _below(mains)
-        every = ((pid, key, _status(pid)) for pid in _processes() if (key := self._tags.of(pid)) in keys)
-        return {pid: (status[1], key) for pid, key, status in every if status and key is not None}
+        if self._tags is not None:
+            every = ((pid, key, _relations(pid)) for pid in _processes() if (key := self._tags.of(pid)) in keys)
+            return {pid: (relations[1], key) for pid, key, relations in every if relations and key is not None}
+        snapshot = {pid: relations for pid in _processes() if (relations := _relations(pid))}
+        return {pid: snapshot[pid][1:] for pid in snapshot if _main_of(pid, mains, snapshot.get) is not None}
 
     def _child_numbers(self) -> set[int]:
         """Return our children, without main processes that a thread started (the filter forbids siblings).
@@ -199,51 +201,7 @@ class ProcessTree:
             return set(map(int, found.split()))
         except FileNotFoundError:
             own = os.getpid()
-            return {pid for pid, (parent, _, _) in _snapshot().items() if parent == own}
-
-
-def _send(pid: int, number: int) -> bool:
-    """Kill(2); False when there is no such process (or, on macOS, only a zombie)."""
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _signal_all(members: dict[int, tuple[int, int]], also: Collection[int], number: int) -> None:
-    """Signal each once. SIGKILL goes to whole groups first: a fork sees that or is seen by it (kernel/fork.c).
-
-    Never to the group of the launcher itself, in which a child is until its setsid.
-    """
-    if number == signal.SIGKILL:
-        for group in {group for group, _ in members.values()} - {os.getpgrp()}:
-            _send(-group, number)
-    for pid in members.keys() | also:
-        _send(pid, number)
-    if number != signal.SIGKILL:
-        for pid in members.keys() | also:
-            _send(pid, signal.SIGCONT)
-
-
-def _below(roots: Collection[int]) -> dict[int, tuple[int, int]]:
-    """Process -> (group, session) of the roots that are there, and of all below them or in their sessions."""
-    snapshot = _snapshot()
-    if not snapshot:
-        return {pid: (pid, pid) for pid in roots}
-    below: dict[int, list[int]] = {}
-    for pid, (parent, _, session) in snapshot.items():
-        below.setdefault(parent, []).append(pid)
-        if session in roots and session != parent:
-            below.setdefault(session, []).append(pid)
-    found: dict[int, tuple[int, int]] = {}
-    waiting = list(roots)
-    while waiting:
-        pid = waiting.pop()
-        if pid in snapshot and pid not in found:
-            found[pid] = snapshot[pid][1:]
-            waiting.extend(below.get(pid, ()))
-    return found
+            return {pid for pid in _processes() if (relations := _relations(pid)) and relations[0] == own}
 
 
 def has_ended(child: int) -> bool:
@@ -256,45 +214,44 @@ def has_ended(child: int) -> bool:
         return True
 
 
-def _main_of(pid: int, mains: Collection[int]) -> int | None:
-    """The main process above this process or thread: by its session, else by its parents.
+def _signal_all(groups: dict[int, tuple[int, int]], number: int) -> None:
+    """Signal each process once. SIGKILL goes to whole groups first: a fork sees that or is seen by it (kernel/fork.c).
 
-    Main processes adopt their orphans, so a process without a main above it was left by one that ended. None: of no
-    launch, or already gone.
+    Never to the group of the launcher itself, in which a child is until its setsid.
     """
-    while pid > 1 and pid not in mains:
-        found = _status(pid)
-        if found is None:
-            return None  # it ended meanwhile
-        parent, _, session = found
-        if session in mains:
-            return session
-        pid = parent
-    if pid in mains:
-        return pid
-    return next((main for main in mains if has_ended(main)), None)
+    if number == signal.SIGKILL:
+        for group in {group for group, _ in groups.values()} - {os.getpgrp(), 0}:
+            _send(-group, number)
+    for pid in groups:
+        _send(pid, number)
+    if number != signal.SIGKILL:
+        for pid in groups:
+            _send(pid, signal.SIGCONT)
 
 
-def _processes() -> Iterable[int]:
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended, or, on macOS, is a zombie
+
+
+def _main_of(pid: int, mains: Collection[int], relations_of: Callable[[int], Relations | None]) -> int | None:
+    """Return the main process above a process or thread: by its session, else by its parents. None if there is none."""
+    while pid not in mains:
+        relations = relations_of(pid)
+        if relations is None:
+            return None
+        parent, _, session = relations
+        pid = session if session in mains else parent
+    return pid
+
+
+def _processes() -> Iterator[int]:
     return (int(name) for name in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if name.isdecimal())
 
 
-def _snapshot() -> dict[int, tuple[int, int, int]]:
-    """Every process that has not ended -> (parent, group, session); empty where there is no /proc."""
-    every = ((pid, _status(pid)) for pid in _processes())
-    return {pid: status for pid, status in every if status}
-
-
-def _status(pid: int) -> tuple[int, int, int] | None:
-    """(parent, group, session), None for a process that ended; proc(5), stat fields 4 to 6.
-
-    Of a process whose first thread has ended that thread is a zombie, and the others go on (field 20 counts all).
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(1024).rpartition(b")")[2].split(None, 18)
-    except OSError:
-        return None
-    if len(fields) < 18 or (fields[0] == b"Z" and int(fields[17]) < 2):
-        return None
-    return int(fields[1]), int(fields[2]), int(fields[3])
+def _relations(pid: int) -> Relations | None:
+    """Return parent, group and session; None for a process that ended."""
+    fields = stat_fields(pid)
+    return (int(fields[1]), int(fields[2]), int(fields[3])) if fields else None

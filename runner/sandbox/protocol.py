@@ -1,4 +1,13 @@
-"""The launcher's ends of its two pipes, one for requests and one for reports. It never blocks on either."""
+"""What runner and launcher tell each other, over two pipes: requests one way, reports the other.
+
+A message is its length in 4 bytes, then a marshalled tuple of its kind and its content (the same interpreter is at both
+ends). Before its first report the launcher sends START.
+
+Requests: ("load", modules for Python stages); ("launch", a Request); ("terminate" or "kill", None): to all launches.
+Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
+("refused", the fields of RefusedError); ("network", (id of a launch, fields of NetworkCalls)) while it runs; ("exit",
+(id, fields of AttemptResult)); ("crash", text).
+"""
 
 from __future__ import annotations
 
@@ -8,47 +17,29 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypedDict
+    from typing import Any
 
-    Report = tuple[Any, ...] | str
-
-    class Request(TypedDict):
-        """The fields of launch.Launch as they go through the pipe: words and paths as bytes."""
-
-        id: int
-        program: bytes
-        argv: list[bytes]
-        env: dict[bytes, bytes]
-        cwd: bytes
-        stdin: bytes | None
-        stdout: bytes | None
-        log: bytes
-        timeout: float | None
-        grace: float
-        affinity: list[int] | None
-        address_space: int | None
-        script: bytes | None
-        preload: tuple[str, ...]
-
+    Request = dict[str, Any]  # the fields of client.Launch, words and paths as bytes
+    Message = tuple[str, Any]
 
 START = b"\0offpipe launcher\0"  # anything before it on the pipe is an error message of the interpreter
 
 
 class Wire:
-    """Buffers of what was received and what is still to be sent; registers with `poll` when it waits for room."""
+    """The launcher's ends, which never block: buffers what came, and what `poll` has not seen room for."""
 
-    def __init__(self, requests: int, replies: int, poll: select.poll) -> None:
+    def __init__(self, requests: int, reports: int, poll: select.poll) -> None:
         self.requests = requests
-        self._replies = replies
+        self._reports = reports
         self._poll = poll
         self._received = bytearray()
         self._queue = bytearray(START)
-        self._waiting_for_room = False
-        for descriptor in (requests, replies):
+        self._waits_for_room = False
+        for descriptor in (requests, reports):
             os.set_blocking(descriptor, False)
         poll.register(requests, select.POLLIN)
 
-    def receive(self) -> list[tuple[str, Any]] | None:
+    def receive(self) -> list[Message] | None:
         """Return the requests received so far; None at the end of the pipe."""
         try:
             data = os.read(self.requests, 65536)
@@ -57,50 +48,50 @@ class Wire:
         if not data:
             return None
         self._received += data
-        return taken(self._received)
+        return take_messages(self._received)
 
     def close(self) -> None:
         """Take no more requests."""
         self._poll.unregister(self.requests)
 
-    def tell(self, kind: str, content: Report) -> bool:
+    def report(self, kind: str, content: object) -> bool:
         """Queue one report; return what `flush` does."""
-        self._queue += frame(kind, content)
+        self._queue += message(kind, content)
         return self.flush()
 
     def flush(self) -> bool:
         """Write what the pipe takes now; poll says when there is room for the rest. False if the reader is gone."""
-        read = True
+        has_reader = True
         try:
             while self._queue:
-                del self._queue[: os.write(self._replies, self._queue)]
+                del self._queue[: os.write(self._reports, self._queue)]
         except BlockingIOError:
             pass
         except BrokenPipeError:
             self._queue.clear()
-            read = False
-        if bool(self._queue) != self._waiting_for_room:
-            self._waiting_for_room = bool(self._queue)
-            if self._waiting_for_room:
-                self._poll.register(self._replies, select.POLLOUT)
+            has_reader = False
+        if bool(self._queue) != self._waits_for_room:
+            self._waits_for_room = bool(self._queue)
+            if self._waits_for_room:
+                self._poll.register(self._reports, select.POLLOUT)
             else:
-                self._poll.unregister(self._replies)
-        return read
+                self._poll.unregister(self._reports)
+        return has_reader
 
 
-def frame(kind: str, content: Any) -> bytes:  # noqa: ANN401 - whatever marshal takes
-    """Return the bytes of one message: its length in 4 bytes, then the tuple, marshalled."""
-    encoded = marshal.dumps((kind, content))
+def message(kind: str, content: object) -> bytes:
+    """Return the bytes of one message."""
+    encoded = marshal.dumps((kind, content))  # type: ignore[arg-type] # whatever marshal takes
     return len(encoded).to_bytes(4, "big") + encoded
 
 
-def taken(received: bytearray) -> list[tuple[str, Any]]:
+def take_messages(received: bytearray) -> list[Message]:
     """Remove the complete messages from the front of a buffer, and return them."""
-    found = []
+    messages = []
     while len(received) >= 4:
         end = 4 + int.from_bytes(received[:4], "big")
         if len(received) < end:
             break
-        found.append(marshal.loads(memoryview(received)[4:end]))  # noqa: S302 - written by our own other end
+        messages.append(marshal.loads(memoryview(received)[4:end]))  # noqa: S302 - written by our own other end
         del received[:end]
-    return found
+    return messages

@@ -23,13 +23,13 @@ import os
 import stat
 
 from runner.levels import RefusedError
+from runner.sandbox.child import open_streams
 from runner.sandbox.syscalls import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import NoReturn
 
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, Tags
@@ -60,7 +60,12 @@ class Spawner:
             return None
         opened: list[int] = []
         try:
-            streams = _open_streams(request, opened)
+            streams = open_streams(request, opened, os.O_NONBLOCK | os.O_NOCTTY)
+            files = opened if request["stdin"] else opened[1:]
+            if not all(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in files):
+                return None  # it might wait for somebody
+            for descriptor in opened:
+                os.set_blocking(descriptor, True)
             os.chdir(request["cwd"])
             return self._spawn_inside(request, streams)
         except (OSError, RuntimeError, RefusedError):  # RuntimeError: a thread could not start
@@ -69,7 +74,7 @@ class Spawner:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def over(self, number: int) -> None:
+    def free(self, number: int) -> None:
         """Free the cell of the launch with this number, of which nothing is left."""
         if number in self._taken:
             self._free.append(self._taken.pop(number))
@@ -78,39 +83,20 @@ class Spawner:
         cell = self._free.pop() if self._free else Cell(self._enter)
         program, argv, env = request["program"], request["argv"], request["env"]
         number = self._tree.begin()
-        self._tags.wear(number)
+        self._tags.set(number)
         try:
             pid = cell.run(lambda: self._attributes.spawn(program, argv, env, streams))
         except BaseException:
             self._free.append(cell)
             raise
         finally:
-            self._tags.shed(number)
+            self._tags.unset(number)
         self._taken[number] = cell
         return pid, number
 
     def _enter(self) -> None:
-        self._tags.fasten()
+        self._tags.lock()
         self._isolation.enter_thread()
-
-
-def _open_streams(request: Request, opened: list[int]) -> list[int]:
-    """Open what is to be descriptors 0, 1 and 2, as child.fork_stage does, but never wait. OSError where it might."""
-    stdin, log, stdout = request["stdin"], request["log"], request["stdout"]
-    opened.append(os.open("/dev/null", os.O_RDONLY) if stdin is None else _open_file(stdin, os.O_RDONLY))
-    opened.append(_open_file(log, os.O_WRONLY | os.O_APPEND))
-    if stdout is not None:
-        opened.append(_open_file(stdout, os.O_WRONLY | os.O_APPEND))
-    return [opened[0], opened[-1], opened[1]]
-
-
-def _open_file(path: bytes, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.ENODEV, "is no file")
-    os.set_blocking(descriptor, True)
-    return descriptor
 
 
 class Cell:
@@ -125,21 +111,21 @@ class Cell:
         self._work: Callable[[], int] = lambda: 0
         self._result = 0
         self._error: BaseException | None = None
-        self._asked, self._answered = _thread.allocate_lock(), _thread.allocate_lock()
-        self._asked.acquire()
-        self._answered.acquire()
+        self._given, self._done = _thread.allocate_lock(), _thread.allocate_lock()
+        self._given.acquire()
+        self._done.acquire()
         _thread.start_new_thread(self._live, (enter,))
         self._await()
 
     def run(self, work: Callable[[], int]) -> int:
         """Let the thread do this work, and wait; return or raise what it does."""
         self._work = work
-        self._asked.release()
+        self._given.release()
         self._await()
         return self._result
 
     def _await(self) -> None:
-        self._answered.acquire()
+        self._done.acquire()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -151,14 +137,11 @@ class Cell:
             enter()
         except BaseException as error:  # noqa: BLE001 - whatever it is, `_await` raises it
             self._error = error
-            self._answered.release()
+            self._done.release()
             return
-        self._serve()
-
-    def _serve(self) -> NoReturn:
         while True:
-            self._answered.release()
-            self._asked.acquire()
+            self._done.release()
+            self._given.acquire()
             try:
                 self._result = self._work()
             except BaseException as error:  # noqa: BLE001 - as above

@@ -39,7 +39,7 @@ def test_the_block_says_what_where_and_how_to_look_further(tmp_path, monkeypatch
     (tmp_path / "s.1.log").write_text("no such table\n")
     attempt = AttemptResult(1, 3, None, timed_out=False, seconds=1, cpu_seconds=1, max_rss_bytes=1, delay=0, lines=None)
     result = StageResult("s", FAILED, attempts=[attempt], fault=Fault("stage s", "failed with exit 3", "look"))
-    result.log = str(tmp_path / "s.1.log")
+    result = result._replace(log=str(tmp_path / "s.1.log"))
     assert failure_text(result, "offpipe log 'a b.json'") == (
         "error: stage s: failed with exit 3\nhint: look\nlog: s.1.log\n    no such table\n"
         "more: offpipe log 'a b.json' s"

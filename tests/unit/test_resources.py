@@ -1,9 +1,12 @@
-"""Admission under -j N."""
+"""Admission under -j N, and the limits that the kernel enforces."""
 
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.resources import Capacity
+from runner.resources import Capacity, enforced
 from runner.spec.model import Resources
 
 
@@ -48,3 +51,23 @@ def test_what_was_admitted_never_passes_the_capacity(capacity, queue):
         assert len(running) <= capacity.jobs
         assert sum(1 if needs.cpus is None else needs.cpus for needs in running) <= capacity.cpus + 1e-6
         assert sum(needs.memory_mib or 0 for needs in running) <= capacity.memory_mib
+
+
+def test_nothing_is_enforced_unless_the_spec_says_so():
+    assert enforced(Resources(1, 3), 0).as_json() == {}
+
+
+def test_memory_becomes_bytes_of_address_space():
+    assert enforced(Resources(memory_mib=3, enforce=True), 0).as_json() == {"addressSpaceBytes": 3 << 20}
+
+
+def test_stages_side_by_side_get_other_processors():
+    there = sorted(os.sched_getaffinity(0))
+    if len(there) < 2:
+        pytest.skip("this process may use one processor only")
+    given = [enforced(Resources(1, enforce=True), turn).affinity for turn in range(len(there) + 1)]
+    assert given == [[each] for each in (*there, there[0])]
+
+
+def test_no_more_processors_than_there_are():
+    assert enforced(Resources(1000, enforce=True), 3).affinity == sorted(os.sched_getaffinity(0))

@@ -26,7 +26,7 @@ ENDS = {
 
 @pytest.mark.parametrize("said", ENDS)
 def test_an_end_is_told_in_a_word(said):
-    assert ATTEMPT.replace(**ENDS[said]).describe() == said
+    assert ATTEMPT._replace(**ENDS[said]).describe() == said
 
 
 def test_metrics_have_seconds_and_records_have_no_floats():
@@ -42,7 +42,7 @@ def test_metrics_have_seconds_and_records_have_no_floats():
 
 def test_a_record_says_why_nothing_could_start_only_then():
     assert "failedToStart" not in ATTEMPT.as_record()
-    assert ATTEMPT.replace(failed_to_start="ENOEXEC").as_record()["failedToStart"] == "ENOEXEC"
+    assert ATTEMPT._replace(failed_to_start="ENOEXEC").as_record()["failedToStart"] == "ENOEXEC"
 
 
 def test_stages_are_counted_by_how_they_ended():

@@ -13,7 +13,7 @@ from runner.errors import EXIT_INTERNAL, OffpipeError
 from runner.levels import SCAN, RefusedError
 from runner.processes import process_identity
 from runner.sandbox.client import Launch, Launcher
-from runner.sandbox.protocol import START, frame
+from runner.sandbox.protocol import START, message
 
 WARM = {"LANG": "C.UTF-8"}
 
@@ -58,7 +58,7 @@ def test_an_interpreter_that_is_not_there_is_an_error(tmp_path):
 @pytest.fixture
 def refused(tmp_path):
     """A launcher that has told why it was refused its level, and is gone."""
-    report = START + frame("refused", RefusedError("namespaces", "unshare(user)", errno.EPERM).args)
+    report = START + message("refused", RefusedError("namespaces", "unshare(user)", errno.EPERM).args)
     program = tmp_path / "refused"
     program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {report!r})\n")
     program.chmod(0o755)
@@ -115,7 +115,7 @@ def test_exits_reported_before_a_death_are_not_lost(log):
     launcher.submit(launch(log, "/bin/true", number=42))
     select.select([launcher], [], [])
     os.kill(launcher.pid, signal.SIGKILL)
-    assert [one.id for one in receive_all(launcher)[0]] == [42]
+    assert [one.launch for one in receive_all(launcher)[0]] == [42]
     launcher.close()
 
 
@@ -124,7 +124,7 @@ def test_a_crash_of_the_launcher_brings_its_traceback_and_leaves_no_process(log,
     launcher.submit(launch(log, "/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"))
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         time.sleep(0.002)
-    launcher._ask("launch", {"id": 2})
+    launcher._request("launch", {"id": 2})
     _, error = receive_all(launcher)
     assert "ended with exit code 70" in str(error) and "KeyError" in str(error)
     assert process_identity(int((tmp_path / "pid").read_text())) is None
@@ -175,7 +175,7 @@ def test_reports_that_nobody_reads_do_not_stop_the_launcher(log, tmp_path):
         while len(exits) < 1501:
             select.select([launcher], [], [], 60)
             exits += launcher.receive()
-    assert {one.id for one in exits} == {-1, *range(1500)}
+    assert {one.launch for one in exits} == {-1, *range(1500)}
 
 
 def test_signals_with_handlers_in_between_lose_nothing(log):

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.levels import SCAN
-from runner.sandbox.client import Launcher
-from runner.sandbox.launch import Launch
+from runner.sandbox.client import Launch, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}

@@ -50,7 +50,7 @@ class Bench:
     def run(self, *argv, **fields):
         number = self.submit(*argv, **fields)
         (ended,) = self.wait()
-        assert ended.id == number
+        assert ended.launch == number
         return ended
 
     def python(self, code, **fields):
@@ -304,7 +304,7 @@ def test_terminate_right_after_submit_is_not_lost(bench):
     numbers = {bench.submit("/bin/sleep", "600", grace=600) for _ in range(20)}
     bench.launcher.terminate()
     ended = bench.wait(20)
-    assert {one.id for one in ended} == numbers and {one.signal for one in ended} == {signal.SIGTERM}
+    assert {one.launch for one in ended} == numbers and {one.signal for one in ended} == {signal.SIGTERM}
 
 
 @linux_only
@@ -430,7 +430,7 @@ def test_parallel_stages_are_not_harmed_by_the_sweep_of_another(tree):
         assert tree.run("/bin/sh", "-c", "setsid sleep 600 & exit 0").left_behind == 1
     assert not any(gone(pid) for pid in children)
     tree.launcher.kill()
-    assert tree.wait()[0].id == 1
+    assert tree.wait()[0].launch == 1
     assert all(gone(pid) for pid in children)
 
 
@@ -449,8 +449,8 @@ def test_a_group_left_behind_is_ended_on_every_system(bench):
 def test_a_hundred_launches_at_once(bench):
     numbers = {bench.submit("/bin/sh", "-c", f"exit {count}") for count in range(100)}
     ended = bench.wait(100)
-    assert {one.id for one in ended} == numbers
-    assert all(one.code == one.id - 1 for one in ended)
+    assert {one.launch for one in ended} == numbers
+    assert all(one.code == one.launch - 1 for one in ended)
 
 
 def test_an_exec_that_waits_does_not_hold_up_others(bench):
@@ -460,7 +460,7 @@ def test_an_exec_that_waits_does_not_hold_up_others(bench):
     assert bench.run("/bin/true").code == 0
     bench.launcher.terminate()
     (ended,) = bench.wait()
-    assert (ended.id, ended.signal) == (waiting, signal.SIGTERM)
+    assert (ended.launch, ended.signal) == (waiting, signal.SIGTERM)
 
 
 @linux_only
@@ -478,8 +478,8 @@ def test_much_output_grows_no_process_of_ours(tree):
 
 @linux_only
 def test_launcher_is_deaf_to_what_a_terminal_or_init_sends(tree):
-    assert os.getsid(tree.launcher.pid) == tree.launcher.pid
     tree.run("/bin/true")
+    assert os.getsid(tree.launcher.pid) == tree.launcher.pid
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         os.kill(tree.launcher.pid, number)
     assert tree.run("/bin/true").code == 0

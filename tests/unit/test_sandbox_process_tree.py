@@ -2,13 +2,14 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runner.sandbox.process_tree import ProcessTree, _below, _main_of, _snapshot
+from runner.sandbox.process_tree import ProcessTree, _relations
 
 
 @pytest.fixture
@@ -23,29 +24,33 @@ def family():
     shell.stdout.close()
 
 
-def test_snapshot_tells_parent_group_and_session():
-    assert _snapshot()[os.getpid()] == (os.getppid(), os.getpgrp(), os.getsid(0))
+def test_parent_group_and_session_are_read():
+    assert _relations(os.getpid()) == (os.getppid(), os.getpgrp(), os.getsid(0))
 
 
-def test_snapshot_understands_names_with_brackets_and_spaces(tmp_path):
+def test_names_may_have_brackets_and_spaces(tmp_path):
     program = tmp_path / "a) R 1 (b"
     program.write_text("#!/bin/sh\nread x\n")
     program.chmod(0o755)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as child:
-        assert _snapshot()[child.pid][0] == os.getpid()
+        assert _relations(child.pid)[0] == os.getpid()
         child.communicate(b"\n")
 
 
-def test_members_are_the_roots_and_all_below_them(family):
+def test_members_are_the_main_processes_and_all_below_them(family):
     shell, child = family
-    assert _below({shell}) == {shell: (shell, shell), child: (shell, shell)}
-    assert _below({child}) == {child: (shell, shell)}
-    assert _below({0x7FFFFFFF}) == {}
+    tree = ProcessTree()
+    assert tree._members({shell}, ()) == {shell: (shell, shell), child: (shell, shell)}
+    assert tree._members({child}, ()) == {child: (shell, shell)}
+    assert tree._members({0x7FFFFFFF}, ()) == {}
 
 
-def test_without_proc_the_roots_are_all_that_is_known(monkeypatch):
+def test_without_proc_the_main_process_and_its_group_are_signalled(monkeypatch):
     monkeypatch.setattr(os.path, "isdir", lambda _path: False)
-    assert _below({7}) == {7: (7, 7)}
+    signalled = []
+    monkeypatch.setattr(os, "kill", lambda *call: signalled.append(call))
+    ProcessTree().send({7: 7}, signal.SIGKILL)
+    assert signalled == [(-7, signal.SIGKILL), (7, signal.SIGKILL)]
 
 
 def test_children_are_found_without_the_kernels_list_of_them(family):
@@ -53,12 +58,6 @@ def test_children_are_found_without_the_kernels_list_of_them(family):
     tree._list = "/proc/self/no-such-list"
     found = tree._child_numbers()
     assert family[0] in found and family[1] not in found
-
-
-def test_nothing_is_looked_at_when_wait_says_that_there_is_no_child(monkeypatch):
-    tree = ProcessTree()
-    monkeypatch.setattr(tree, "_child_numbers", lambda: pytest.fail("it looked"))
-    assert tree.kill_left((), (1,), childless=True) == {}
 
 
 LEADERLESS = """
@@ -80,10 +79,10 @@ def test_a_process_whose_first_thread_has_ended_goes_on():
         assert int(main.stdout.readline()) == main.pid
         while Path(f"/proc/{main.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             pass
-        assert _snapshot()[main.pid][0] == os.getpid()
+        assert _relations(main.pid)[0] == os.getpid()
         main.stdin.close()
         os.waitid(os.P_PID, main.pid, os.WEXITED | os.WNOWAIT)
-        assert main.pid not in _snapshot()
+        assert _relations(main.pid) is None
 
 
 def test_a_caller_belongs_to_the_main_process_above_it():
@@ -98,9 +97,10 @@ def test_a_caller_belongs_to_the_main_process_above_it():
         assert main.stdout is not None and main.stdin is not None
         children = [int(main.stdout.readline()) for _ in range(2)]
         mains = [main.pid, os.getpid()]
-        assert [_main_of(pid, [main.pid]) for pid in (main.pid, *children)] == [main.pid] * 3
+        assert [ProcessTree().launch_of(pid, [main.pid]) for pid in (main.pid, *children)] == [main.pid] * 3
         assert all(
-            _main_of(child, order) == main.pid for child, order in itertools.product(children, (mains, mains[::-1]))
+            ProcessTree().launch_of(child, order) == main.pid
+            for child, order in itertools.product(children, (mains, mains[::-1]))
         )
         main.kill()
 
@@ -108,4 +108,4 @@ def test_a_caller_belongs_to_the_main_process_above_it():
 def test_a_caller_that_is_gone_is_laid_to_nobody():
     done = subprocess.Popen(["true"])
     done.wait()
-    assert _main_of(done.pid, [done.pid + 1, os.getpid()]) is None
+    assert ProcessTree().launch_of(done.pid, [done.pid + 1, os.getpid()]) is None

@@ -5,7 +5,7 @@ import select
 
 import pytest
 
-from runner.sandbox.protocol import START, Wire, frame
+from runner.sandbox.protocol import START, Wire, message
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def read_all(descriptor):
 
 
 def test_a_request_that_comes_in_pieces_is_one_once_it_is_whole(wire, pipes):
-    content = frame("launch", {"id": 1}) + frame("kill", None)
+    content = message("launch", {"id": 1}) + message("kill", None)
     for at in range(len(content) - 1):
         os.write(pipes["asking"], content[at : at + 1])
         found = wire.receive()
@@ -57,7 +57,7 @@ def test_when_the_runner_is_gone_there_will_be_no_more_requests(wire, pipes):
 
 
 def test_what_it_says_first_is_that_it_started(wire, pipes):
-    assert wire.tell("ready", (None, {}))
+    assert wire.report("ready", (None, {}))
     told = read_all(pipes["hearing"])
     assert told.startswith(START)
     assert marshal.loads(told[len(START) + 4 :]) == ("ready", (None, {}))
@@ -66,18 +66,18 @@ def test_what_it_says_first_is_that_it_started(wire, pipes):
 def test_it_waits_for_room_by_poll_and_loses_nothing(wire, pipes, poll):
     room = fcntl.fcntl(pipes["replies"], fcntl.F_SETPIPE_SZ, 4096)
     texts = [str(number) * 1000 for number in range(3 * room // 1000)]
-    assert all(wire.tell("crash", text) for text in texts)
+    assert all(wire.report("crash", text) for text in texts)
     told = b""
     while True:
         told += read_all(pipes["hearing"])
         if not dict(poll.poll(0)).get(pipes["replies"]):
             break
         assert wire.flush()
-    assert told == START + b"".join(frame("crash", text) for text in texts)
+    assert told == START + b"".join(message("crash", text) for text in texts)
 
 
 def test_a_reader_that_is_gone_is_told_to_who_reports(wire, pipes):
     os.close(pipes["hearing"])
     pipes["hearing"] = os.open(os.devnull, os.O_RDONLY)
-    assert not wire.tell("exit", (1,))
+    assert not wire.report("exit", (1,))
     assert wire.flush()

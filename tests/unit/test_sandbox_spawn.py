@@ -133,7 +133,7 @@ def test_its_thread_outlives_the_program_which_may_ask_to_be_killed_with_its_par
         for number, pid in enumerate(pids, 1):
             os.kill(pid, signal.SIGKILL)
             ended(pid)
-            spawner.over(number)
+            spawner.free(number)
         print(len(os.listdir("/proc/self/task")))
     """
     assert in_process(PARENTS + textwrap.dedent(code)) == "3\n3\n"
@@ -148,7 +148,7 @@ def test_its_thread_is_for_another_launch_once_nothing_is_left_of_it(in_process)
         ended(pid)
         second, third = parent(spawn(b"/bin/sleep", b"60")), parent(spawn(b"/bin/sleep", b"60"))
         print(len({*first, *second, *third}))
-        spawner.over(1)
+        spawner.free(1)
         spawn(b"/no/such")
         print(parent(spawn(b"/bin/sleep", b"60")) == first)
     """
