@@ -12,9 +12,9 @@ from runner.executor.job import Policy, Surroundings
 from runner.executor.loop import Executor
 from runner.executor.publishing import Publisher
 from runner.hashing import quicken
+from runner.plan.code.interpreter import sdk_path
 from runner.record.files import prepare_to_exchange
 from runner.resources import Capacity
-from runner.sandbox.environment import sdk_path_here
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -62,7 +62,7 @@ def make_executor(
     """Return what prepares, records and settles the attempts of an open run, and what executes its plan by them."""
     options, outer, durable = session.options, os.environ, journal.durable
     level = launcher.layers["level"]
-    around = Surroundings(outer.get("PATH", ""), outer.get("HOME"), sdk_path_here(), level, durable)
+    around = Surroundings(outer.get("PATH", ""), outer.get("HOME"), sdk_path(), level, durable)
     publisher = Publisher(session.spec, journal.log, session.cache, durable=durable)
     attempts = Attempts(
         session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,

@@ -10,8 +10,9 @@ import pluggy
 
 from runner import hookspecs
 from runner.noop import is_plain
+from runner.plan.code.interpreter import sdk_path
 from runner.sandbox.client import Launcher
-from runner.sandbox.environment import warm_here
+from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def fork_environment(spec: Spec) -> dict[str, str] | None:
     if is_plain():
         return None
     python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
-    return warm_here() if python else None
+    return interpreter_environment(os.environ.get("HOME"), sdk_path()) if python else None
 
 
 def _may_be_installed() -> bool:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
 from runner.errors import Fault, InputError, SpecError, UsageError
+from runner.plan.code.commands import shebang
 from runner.plan.planner import Skip
 from runner.record.audit import last_record
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
-from runner.sandbox.programs import find_program, interpreter_of, may_be_made, missing_program, stage_path
+from runner.sandbox.environment import stage_path
+from runner.sandbox.programs import find_program, may_be_made, missing_program
 from runner.spec.placeholders import expand, references
 
 if TYPE_CHECKING:
@@ -106,8 +108,8 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
     if program is None:
         is_made = may_be_made(word, path, root, outputs)
         return None if is_made else missing_program(word, path, os.environ.get("PATH", ""), root, "")
-    interpreter = interpreter_of(program)
-    if interpreter is None or os.path.exists(os.path.join(root, interpreter)):
+    words = shebang(program)
+    if not words or os.path.exists(os.path.join(root, words[0])):
         return None
     shown = os.path.relpath(program, root) if program.startswith(f"{root}/") else program
-    return Fault("", f'"{shown}" is to be run by "{interpreter}", which is not there', "mend its first line (#!)")
+    return Fault("", f'"{shown}" is to be run by "{words[0]}", which is not there', "mend its first line (#!)")

@@ -36,33 +36,25 @@ class Setting:
         stage = job.stage
         resources = stage.resources
         stage_file = f"{job.scratch}.json"
-        write_stage_file(
-            stage_file,
-            {
-                "name": stage.name, "pipeline": self._spec.name, "runId": self.run_id, "attempt": job.number,
-                "key": job.fingerprint.key, "params": stage.params,
-                "checkpoint": {
-                    "everyLines": stage.checkpoint.every_lines, "everySeconds": stage.checkpoint.every_seconds,
-                },
-                "durability": "full" if self._around.durable else "process",
-                "inputs": inputs, "outputs": job.partials,
-                "realOutputs": {name: self._spec.output_path(path) for name, path in stage.outputs.items()},
-                "progress": self._paths.progress(stage.name), "scratch": job.scratch,
-                "resources": {
-                    "cpus": resources.cpus, "memoryMiB": resources.memory_mib,
-                    "ioConcurrency": resources.io_concurrency,
-                },
+        content = {
+            "name": stage.name, "pipeline": self._spec.name, "runId": self.run_id, "attempt": job.number,
+            "key": job.fingerprint.key, "params": stage.params,
+            "checkpoint": {
+                "everyLines": stage.checkpoint.every_lines, "everySeconds": stage.checkpoint.every_seconds,
             },
-        )  # fmt: skip
-        contract = contract_variables(
-            stage_file=stage_file, pipeline=self._spec.name, run_id=self.run_id, stage=stage.name, attempt=job.number,
-            key=job.fingerprint.key, params=stage.params, inputs=inputs, outputs=job.partials,
-            progress=self._paths.progress(stage.name), offline=self._around.isolation, cpus=resources.cpus,
-            memory_mib=resources.memory_mib, io_concurrency=resources.io_concurrency,
-        )  # fmt: skip
+            "durability": "full" if self._around.durable else "process",
+            "inputs": inputs, "outputs": job.partials,
+            "realOutputs": {name: self._spec.output_path(path) for name, path in stage.outputs.items()},
+            "progress": self._paths.progress(stage.name), "scratch": job.scratch,
+            "resources": {
+                "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
+            },
+        }  # fmt: skip
+        write_stage_file(stage_file, content)
         return stage_environment(
             interpreter=sys.executable, outer_home=self._around.outer_home, scratch=job.scratch,
-            package_parent=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus, contract=contract,
+            sdk_path=self._around.sdk_path, spec_env=stage.env, cpus=resources.cpus,
+            contract=contract_variables(stage_file, content, self._around.isolation),
         )  # fmt: skip
 
     def command(self, job: Job, inputs: dict[str, list[str]], environment: dict[str, str]) -> tuple[list[str], str]:

@@ -1,6 +1,6 @@
-"""What a stage's program sees of the world around it, its environment, and the limits of that and of its arguments.
+"""The environment of a stage's program, and the system's limits of that and of its arguments.
 
-Nothing of the runner's own environment gets in but what is an argument here, and its HOME and `sys.path` (`..._here`).
+Nothing of the runner's own environment gets in but what is an argument here.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.paths import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 LOCALE = {"LANG": "C.UTF-8", "TZ": "UTC"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -28,72 +28,70 @@ WIDEST = 4  # bytes of a character in UTF-8, at most
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
+def stage_path(env: Mapping[str, str], interpreter: str) -> str:
+    """Return the PATH of a stage whose spec says `env`; `interpreter` is that of Python stages."""
+    return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
+
+
+def interpreter_environment(outer_home: str | None, sdk_path: str | None) -> dict[str, str]:
+    """Return what an interpreter heeds of `stage_environment` when it starts, if the spec says nothing else."""
+    home, path = {"HOME": outer_home}, {"PYTHONPATH": sdk_path}
+    return LOCALE | {name: value for name, value in (home | path).items() if value}
+
+
 def stage_environment(
     *,
     interpreter: str,
     outer_home: str | None,
     scratch: str,
-    package_parent: str | None,
+    sdk_path: str | None,
     spec_env: Mapping[str, str],
     cpus: float | None,
     contract: Mapping[str, str],
 ) -> dict[str, str]:
-    """The whole environment of one attempt; `contract` is what `contract_variables` gives.
+    """Return the whole environment of one attempt; `contract` is what `contract_variables` gives.
 
-    `package_parent` is what `sdk_path_here` answered. The spec's `env` wins over everything but the contract; a
-    PYTHONPATH in it comes before ours.
+    `sdk_path` is what Python needs on PYTHONPATH to import `runner.sdk`. The spec's `env` wins over everything but the
+    contract; a PYTHONPATH in it comes before ours.
     """
     environment = {
-        "PATH": f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}",
-        **LOCALE,
-        "HOME": outer_home or scratch,
+        "PATH": stage_path(spec_env, interpreter),
+        **interpreter_environment(outer_home or scratch, sdk_path),
     }
     if cpus is not None:
         environment |= dict.fromkeys(THREAD_VARIABLES, str(max(1, math.ceil(cpus))))
-    environment.update(spec_env)
-    environment["TMPDIR"] = spec_env.get("TMPDIR", scratch)
-    if package_parent is not None:
+    environment |= {"TMPDIR": scratch, **spec_env}
+    if sdk_path is not None:
         given = spec_env.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{given}:{package_parent}" if given else package_parent
+        environment["PYTHONPATH"] = f"{given}:{sdk_path}" if given else sdk_path
     environment.update(contract)
     return environment
 
 
-def contract_variables(
-    *,
-    stage_file: str,
-    pipeline: str,
-    run_id: str,
-    stage: str,
-    attempt: int,
-    key: str,
-    params: Mapping[str, object],
-    inputs: Mapping[str, Sequence[str]],
-    outputs: Mapping[str, str],
-    progress: str,
-    offline: str,
-    cpus: float | None,
-    memory_mib: int | None,
-    io_concurrency: int | None,
-) -> dict[str, str]:
-    """The `PIPELINE_*` variables, less those that would be too large (the stage file holds everything at any size)."""
-    found = {
-        "PIPELINE_NAME": pipeline,
-        "PIPELINE_RUN_ID": run_id,
-        "PIPELINE_STAGE": stage,
-        "PIPELINE_ATTEMPT": str(attempt),
-        "PIPELINE_KEY": key,
-        "PIPELINE_PARAMS": _json(params),
-        "PIPELINE_INPUTS": _json({name: list(paths) for name, paths in inputs.items()}),
-        "PIPELINE_OUTPUTS": _json(outputs),
-        "PIPELINE_PROGRESS": progress,
-        "PIPELINE_OFFLINE": offline,
+def contract_variables(stage_file: str, content: Mapping[str, Any], offline: str) -> dict[str, str]:
+    """Return the `PIPELINE_*` variables of an attempt, from the content of its stage file.
+
+    Variables that would be too large are left out; the stage file holds everything at any size.
+    """
+    inputs, outputs, resources = content["inputs"], content["outputs"], content["resources"]
+    variables = {
+        "NAME": content["pipeline"],
+        "RUN_ID": content["runId"],
+        "STAGE": content["name"],
+        "ATTEMPT": str(content["attempt"]),
+        "KEY": content["key"],
+        "PARAMS": _json(content["params"]),
+        "INPUTS": _json(inputs),
+        "OUTPUTS": _json(outputs),
+        "PROGRESS": content["progress"],
+        "OFFLINE": offline,
     }
-    found |= {f"PIPELINE_INPUT_{variable_name(name)}": "\n".join(paths) for name, paths in inputs.items()}
-    found |= {f"PIPELINE_OUTPUT_{variable_name(name)}": path for name, path in outputs.items()}
-    hints = {"PIPELINE_CPUS": cpus, "PIPELINE_MEMORY_MIB": memory_mib, "PIPELINE_IO_CONCURRENCY": io_concurrency}
-    found |= {name: f"{value:.12g}" for name, value in hints.items() if value is not None}
-    return {"PIPELINE_STAGE_FILE": stage_file} | _within_limits(found, LARGEST_TOGETHER - _size(stage_file) - 32)
+    variables |= {f"INPUT_{variable_name(name)}": "\n".join(paths) for name, paths in inputs.items()}
+    variables |= {f"OUTPUT_{variable_name(name)}": path for name, path in outputs.items()}
+    hints = {"CPUS": "cpus", "MEMORY_MIB": "memoryMiB", "IO_CONCURRENCY": "ioConcurrency"}
+    variables |= {name: f"{hint:.12g}" for name, field in hints.items() if (hint := resources[field]) is not None}
+    named = {f"PIPELINE_{name}": value for name, value in variables.items()}
+    return {"PIPELINE_STAGE_FILE": stage_file} | _within_limits(named, LARGEST_TOGETHER - _size(stage_file) - 32)
 
 
 def _within_limits(variables: dict[str, str], room: int) -> dict[str, str]:
@@ -146,48 +144,3 @@ def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int,
     if size <= limit:
         return None
     return Fault(where, f"a command line of {size:,} bytes is over the system's {limit:,}", hint)
-
-
-def warm_here() -> dict[str, str]:
-    """Return what interpreters heed of `stage_environment`, for stages that this process is to start.
-
-    It is the environment of a launcher that runs Python stages by forking.
-    """
-    home, parent = os.environ.get("HOME"), sdk_path_here()
-    return LOCALE | ({"HOME": home} if home else {}) | ({} if parent is None else {"PYTHONPATH": parent})
-
-
-def sdk_path_here() -> str | None:
-    """Return what stages of this process need on PYTHONPATH to import `runner.sdk`."""
-    parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    library = os.path.dirname(os.__file__)
-    archive = os.path.join(os.path.dirname(library), f"python{sys.version_info.major}{sys.version_info.minor}.zip")
-    return sdk_path(
-        parent, sys.path, standard_library=(library, archive, f"{library}/lib-dynload"),
-        editable=editable_mappings(sys.modules),
-    )  # fmt: skip
-
-
-def sdk_path(
-    package_parent: str,
-    sys_path: Sequence[str],
-    *,
-    standard_library: Iterable[str],
-    editable: Iterable[Mapping[str, str]] = (),
-) -> str | None:
-    """What a stage needs on PYTHONPATH to import `runner.sdk`: `package_parent`, or None when it finds it anyway.
-
-    Anyway = by what `site` adds after the standard library (`standard_library`: the directory of `os`, its zip,
-    lib-dynload). An entry before that is this process's own (its script, PYTHONPATH, pytest). `editable` are the
-    mappings of editable installs, see `editable_mappings`.
-    """
-    if any(mapping.get("runner") == os.path.join(package_parent, "runner") for mapping in editable):
-        return None
-    last = max((index for index, entry in enumerate(sys_path) if entry in set(standard_library)), default=len(sys_path))
-    return None if package_parent in sys_path[last + 1 :] else package_parent
-
-
-def editable_mappings(modules: Mapping[str, object]) -> list[Mapping[str, str]]:
-    """The package -> directory tables of the finders that setuptools' editable installs load (`sys.modules`)."""
-    found = (getattr(module, "MAPPING", None) for name, module in modules.items() if name.startswith("__editable__"))
-    return [mapping for mapping in found if isinstance(mapping, dict)]

@@ -8,18 +8,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.sandbox.environment import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _SHELLS_WORK = re.compile(r"[\s<>|&;$*?`]")
-_SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
-
-
-def stage_path(env: dict[str, str], interpreter: str) -> str:
-    """Return the PATH of a stage whose spec says `env`; `interpreter` is that of Python stages."""
-    return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
 
 
 def find_program(word: str, path: str, cwd: str) -> str | None:
@@ -68,19 +61,3 @@ def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> boo
                 return True
             above = os.path.dirname(above)
     return False
-
-
-def interpreter_of(program: str) -> str | None:
-    """Return the interpreter that the `#!` line of a program names, or None."""
-    try:
-        descriptor = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    try:
-        first = os.read(descriptor, _SHEBANG_LENGTH).partition(b"\n")[0]
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    words = first[2:].split(maxsplit=1)
-    return os.fsdecode(words[0]) if first.startswith(b"#!") and words else None

@@ -2,7 +2,14 @@ import os
 
 import pytest
 
-from runner.plan.code.commands import Start, has_python_shebang, processor_start, python_files_of_command, script_start
+from runner.plan.code.commands import (
+    Start,
+    has_python_shebang,
+    processor_start,
+    python_files_of_command,
+    script_start,
+    shebang,
+)
 
 
 @pytest.fixture
@@ -93,6 +100,12 @@ def test_shebang_tells_python(tmp_path, first, expected):
     path.write_bytes(first)
     assert has_python_shebang(str(path)) is expected
     assert (processor_start(str(path)) is not None) is expected
+
+
+def test_the_interpreter_is_the_first_word_behind_the_sign(tmp_path):
+    for content, words in {"#! /usr/bin/env -S perl\n": ["/usr/bin/env", "-S", "perl"], "#!\n": [], "x": []}.items():
+        (tmp_path / "program").write_text(content)
+        assert shebang(str(tmp_path / "program")) == words
 
 
 def test_unreadable_program_has_no_shebang(tmp_path):

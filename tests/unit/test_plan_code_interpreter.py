@@ -10,6 +10,7 @@ from runner.plan.code.interpreter import (
     distribution,
     interpreter_search_path,
     running_interpreter,
+    sdk_path,
 )
 from runner.plan.code.modules import OUR_DIRECTORIES
 
@@ -34,6 +35,14 @@ def test_search_path_holds_neither_standard_library_nor_caller(monkeypatch):
     entries = interpreter_search_path()
     assert "/caller" not in entries and "" not in entries and "relative" not in entries
     assert os.path.dirname(os.__file__) not in entries
+
+
+def test_stages_are_given_the_sdk_on_their_path_where_only_this_process_has_it(monkeypatch):
+    standard = [entry for entry in sys.path if "python3" in entry and "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", [CHECKOUT, *standard, "/venv/site-packages"])
+    assert sdk_path() == CHECKOUT
+    monkeypatch.setattr(sys, "path", ["/cwd", *standard, "/venv/site-packages", CHECKOUT])  # by a .pth file
+    assert sdk_path() is None
 
 
 def test_modules_that_no_file_can_shadow():

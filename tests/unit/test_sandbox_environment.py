@@ -18,6 +18,7 @@ from runner.sandbox.environment import (
     argument_fault,
     contract_variables,
     stage_environment,
+    stage_path,
 )
 
 
@@ -26,7 +27,7 @@ def environment(**changes):
         "interpreter": "/venv/bin/python",
         "outer_home": "/home/me",
         "scratch": "/w/state/tmp/r/s.1",
-        "package_parent": None,
+        "sdk_path": None,
         "spec_env": {},
         "cpus": None,
         "contract": {"PIPELINE_NAME": "demo"},
@@ -34,24 +35,25 @@ def environment(**changes):
     return stage_environment(**(fields | changes))
 
 
-def contract(**changes):
-    fields = {
-        "stage_file": "/w/state/tmp/r/s.1.json",
+def contract(cpus=None, memory_mib=None, io_concurrency=None, **changes):
+    content = {
         "pipeline": "demo",
-        "run_id": "r",
-        "stage": "s",
+        "runId": "r",
+        "name": "s",
         "attempt": 2,
         "key": "ab" * 32,
         "params": {},
         "inputs": {},
         "outputs": {},
         "progress": "/w/state/progress_s.json",
-        "offline": "none",
-        "cpus": None,
-        "memory_mib": None,
-        "io_concurrency": None,
+        "resources": {"cpus": cpus, "memoryMiB": memory_mib, "ioConcurrency": io_concurrency},
     }
-    return contract_variables(**(fields | changes))
+    return contract_variables("/w/state/tmp/r/s.1.json", content | changes, "none")
+
+
+def test_a_stage_has_the_path_of_its_interpreter_and_the_system_unless_its_spec_says_another():
+    assert stage_path({}, "/venv/bin/python") == "/venv/bin:/usr/local/bin:/usr/bin:/bin"
+    assert stage_path({"PATH": "/mine"}, "/venv/bin/python") == "/mine"
 
 
 def test_nothing_but_what_is_promised_is_in_the_environment():
@@ -83,8 +85,9 @@ def test_thread_counts_follow_cpus(cpus, threads):
 
 
 def test_pythonpath_of_the_spec_comes_before_ours():
-    assert environment(package_parent="/src")["PYTHONPATH"] == "/src"
-    assert environment(package_parent="/src", spec_env={"PYTHONPATH": "/lib"})["PYTHONPATH"] == "/lib:/src"
+    assert environment(sdk_path="/src")["PYTHONPATH"] == "/src"
+    assert environment(sdk_path="/src", spec_env={"PYTHONPATH": "/lib"})["PYTHONPATH"] == "/lib:/src"
+    assert environment(sdk_path="/src", spec_env={"PYTHONPATH": ""})["PYTHONPATH"] == "/src"
     assert "PYTHONPATH" not in environment()
 
 

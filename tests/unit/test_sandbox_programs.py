@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.sandbox.programs import find_program, interpreter_of, may_be_made, missing_program, stage_path
-
-
-def test_a_stage_has_the_path_of_its_interpreter_and_the_system_unless_its_spec_says_another() -> None:
-    assert stage_path({}, "/venv/bin/python") == "/venv/bin:/usr/local/bin:/usr/bin:/bin"
-    assert stage_path({"PATH": "/mine"}, "/venv/bin/python") == "/mine"
+from runner.sandbox.programs import find_program, may_be_made, missing_program
 
 
 def test_programs_are_found_as_execvp_would(tmp_path) -> None:
@@ -50,19 +45,3 @@ def test_a_program_that_an_output_is_or_holds_may_still_be_made() -> None:
     assert may_be_made("bin/tool", "/bin", "/pipeline", {"/pipeline/bin/tool"})
     assert may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bin"})
     assert not may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bi", "/pipeline/bin/other"})
-
-
-@pytest.mark.parametrize(
-    ("content", "interpreter"),
-    [
-        ("#!/bin/sh\n", "/bin/sh"),
-        ("#! /usr/bin/env -S perl\n", "/usr/bin/env"),
-        ("#!", None),
-        ("\x7fELF", None),
-        ("", None),
-    ],
-)
-def test_the_interpreter_is_read_from_the_first_line(tmp_path, content, interpreter) -> None:
-    (tmp_path / "program").write_text(content)
-    assert interpreter_of(str(tmp_path / "program")) == interpreter
-    assert interpreter_of(str(tmp_path / "absent")) is None

@@ -75,17 +75,7 @@ def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
 
 def has_python_shebang(path: str) -> bool:
     """Whether the file at `path` begins with a `#!` line that starts Python, directly or by way of env."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            start = os.read(descriptor, _SHEBANG_LENGTH)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise_refusal(error, path)
-        return False
-    line = start.partition(b"\n")[0].decode("utf-8", "replace")
-    words = line[2:].split() if line.startswith("#!") else []
+    words = shebang(path)
     if words and os.path.basename(words[0]) == "env":
         del words[0]
         while words and (words[0].startswith("-") or "=" in words[0]):
@@ -95,6 +85,21 @@ def has_python_shebang(path: str) -> bool:
             elif option.startswith("-S"):
                 words[:0] = option[2:].split()
     return bool(words) and _is_python(words[0])
+
+
+def shebang(path: str) -> list[str]:
+    """Return the words of the `#!` line of the file at `path`; none if there is no such line or file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            start = os.read(descriptor, _SHEBANG_LENGTH)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise_refusal(error, path)
+        return []
+    line = os.fsdecode(start.partition(b"\n")[0])
+    return line[2:].split() if line.startswith("#!") else []
 
 
 @lru_cache(_WORDS_KEPT)

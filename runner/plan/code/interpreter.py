@@ -59,6 +59,12 @@ def interpreter_search_path() -> tuple[str, ...]:
     return tuple(dict.fromkeys(entry for entry in sys.path[start:] if os.path.isabs(entry) and entry not in stdlib))
 
 
+def sdk_path() -> str | None:
+    """Return what stages need on PYTHONPATH to import `runner.sdk`; None if their interpreter finds it anyway."""
+    checkout = os.path.abspath(__file__).rpartition("/runner/")[0]
+    return None if checkout in interpreter_search_path() else checkout
+
+
 def _stdlib_directories() -> tuple[str, ...]:
     directory = os.path.dirname(os.__file__)
     return (directory, os.path.join(directory, "lib-dynload"))
