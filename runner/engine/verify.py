@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.engine.session import read_seal, refuse_other_pipeline
-from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, InputError, StateError, UsageError
+from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.spelling import KEY_VARIABLE
-from runner.record.verify import LEDGER, Verification
-from runner.record.verify_state import Damage, Findings
+from runner.record.verify import Verification
+from runner.record.verify_log import LEDGER
+from runner.record.verify_state import Damage
 from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
@@ -21,50 +22,10 @@ if TYPE_CHECKING:
     from runner.engine.session import Options
     from runner.record.markers import OutputIdentity
     from runner.record.seal import Seal
-    from runner.record.verify_state import Remark
     from runner.spec.model import Spec
 
+Verified = Verification  # what was found, with files named from the current directory
 _OURS = ("audit_", "stage_", "metrics_")
-
-
-class Verified(NamedTuple):
-    """What was found in `directory`, whose files are named from the current one. `head`: None before the first run.
-
-    `unchecked`: the id of a key that nobody gave, so that only the form of keyed records was checked. `keyed_from`: the
-    first line of the ledger that is keyed. `hidden`: how much more damage there is than `damage` tells.
-    `expected_line`: the line of the ledger that has the head which was expected, None where none was, or none has it.
-    """
-
-    directory: str
-    pipeline: str = ""
-    head: str | None = None
-    key_id: str | None = None
-    keyed_from: int | None = None
-    unchecked: str | None = None
-    runs: int = 0
-    records: int = 0
-    outputs: int | None = None
-    damage: tuple[Damage, ...] = ()
-    hidden: int = 0
-    incomplete: tuple[Remark, ...] = ()
-    notes: tuple[Remark, ...] = ()
-    expected_line: int | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """6 damaged, 2 sound in form but for a key that was not given, 3 incomplete, else 0."""
-        if self.damage:
-            return EXIT_DAMAGED
-        if self.unchecked is not None:
-            return EXIT_INVALID
-        return EXIT_PENDING if self.incomplete else EXIT_OK
-
-    def fault(self) -> Fault | None:
-        """Return what kept hashes from being checked, if they were not."""
-        if self.unchecked is None:
-            return None
-        hint = f"name the file that holds the key in {KEY_VARIABLE}"
-        return Fault(self.directory, f"keyed with {self.unchecked}: without that key only the form was checked", hint)
 
 
 def verify(
@@ -82,35 +43,23 @@ def verify(
     if spec is None:
         _require_state(target, outputs=outputs)
     directory = target if spec is None else spec.paths.state_dir
-    shown = os.path.relpath(directory) if spec is not None else target
+    shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):
-        gone = Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected")
-        return Verified(shown, damage=() if expect_head is None else (gone,))
-    seal = read_seal(spec) if spec is not None else _seal_beside(directory)
+        nothing = Verified(directory, PLAIN, shown=shown)
+        if expect_head is not None:
+            nothing.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
+        return nothing
+    seal = _seal_beside(directory) if spec is None else read_seal(spec)
+    verified = Verified(directory, seal, run, expect_head, shown)
     with files.naming(directory, "read"):
-        verification = Verification(directory, seal, run, expect_head)
-        verification.check()
-    if spec is not None and not verification.findings.damage:
-        refuse_other_pipeline(spec, verification.pipeline)
-    if run is not None and not verification.known and not verification.findings.damage:
+        verified.check()
+    if spec is not None and not verified.damage:
+        refuse_other_pipeline(spec, verified.pipeline)
+    if run is not None and not verified.known and not verified.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
-    of_outputs = Findings()
-    hashed = _check_outputs(spec, verification, of_outputs) if spec is not None and outputs else None
-    return _verified(shown, verification, hashed, of_outputs)
-
-
-def _verified(shown: str, verification: Verification, hashed: int | None, outputs: Findings) -> Verified:
-    found, below = verification.findings, f"{shown.rstrip('/')}/"
-    damage = [one._replace(file=below + one.file) for one in found.damage]
-    incomplete = tuple(one._replace(file=below + one.file) for one in found.incomplete)
-    notes = tuple(one._replace(file=below + one.file) for one in found.notes)
-    return Verified(
-        shown, verification.pipeline, verification.head if verification.ledger.line else None,
-        verification.ledger.key_id, verification.keyed_from, verification.unchecked, verification.runs,
-        verification.records, hashed,
-        (*damage, *outputs.damage), found.hidden + outputs.hidden, incomplete, notes,
-        verification.expected_line or None,
-    )  # fmt: skip
+    if spec is not None and outputs:
+        _check_outputs(spec, verified)
+    return verified
 
 
 def _require_state(directory: str, *, outputs: bool) -> None:
@@ -131,20 +80,19 @@ def _seal_beside(directory: str) -> Seal:
     return read_key_file(path, (directory,)) if path else PLAIN
 
 
-def _check_outputs(spec: Spec, verification: Verification, findings: Findings) -> int:
-    """Read every output whose marker stands, and compare it with its commit; return how many there were."""
-    made, count = verification.markers.outputs(), 0
+def _check_outputs(spec: Spec, verified: Verified) -> None:
+    """Read every output whose marker stands, and compare it with its commit."""
+    made, verified.outputs = verified.markers.outputs(), 0
     for stage in spec.stages:
         for declared in stage.outputs.values():
             maker, identity = made.get(declared, ("", None))
             if maker != stage.name or identity is None:
                 continue
-            count += 1
+            verified.outputs += 1
             path = spec.output_path(declared)
             wrong = _fault_of(path, identity)
-            if wrong is not None and verification.markers.still_stands(stage.name):
-                findings.damaged(os.path.relpath(path), 0, *wrong)
-    return count
+            if wrong is not None and verified.markers.still_stands(stage.name):
+                verified.damage.append(Damage(os.path.relpath(path), 0, *wrong))
 
 
 def _fault_of(path: str, identity: OutputIdentity) -> tuple[str, str] | None:

@@ -23,36 +23,58 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.record.verify_state import Findings, Markers
 
+LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # the only events of a run without work
 _CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # bytes of a line; a longer one is none of ours, and is not parsed
 
 
+class Reference(NamedTuple):
+    """A line of the ledger: the record of a log that it refers to, and the id of its own key."""
+
+    line: int
+    seq: int
+    hash: str
+    key_id: str | None
+
+
 class Chain:
     """The chain of one file: `take` each line; `last` is the newest record.
 
-    `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `run` is what
-    every record must name, "" in the ledger. `key_id` is that of the newest record. `unchecked` is the id of a missing
-    key, without which hashes were not checked.
+    `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `doubt`: a
+    record before was not. `run` is what every record must name, "" in the ledger. `key_id` is that of the newest
+    record, `missing_key` that of a key that nobody gave, without which hashes were not checked.
     """
 
-    def __init__(self, name: str, run: str, seal: Seal, findings: Findings) -> None:
-        self.name = name
+    def __init__(self, directory: str, run: str, seal: Seal, findings: Findings) -> None:
+        self.name = f"audit_{run}.jsonl" if run else LEDGER
         self.run = run
         self.line = 0
         self.last = BEGIN
         self.intact = self.sound = True
+        self.doubt = False
         self.key_id: str | None = None
-        self.unchecked: str | None = None
+        self.missing_key: str | None = None
+        self.findings = findings
+        self._directory = directory
         self._seal = seal
-        self._findings = findings
         self._accepted: set[str] | None = {GENESIS}  # what the next `prev` may be; None: anything
+
+    def open(self) -> Lines | None:
+        """Open the file; None if there is none, or something else is in its place, which is damage."""
+        try:
+            return Lines(f"{self._directory}/{self.name}")
+        except FileNotFoundError:
+            pass
+        except NotRegularError as error:
+            self.findings.damaged(self.name, 0, "", str(error))
+        return None
 
     def damaged(self, field: str, what: str) -> None:
         """Note damage on the present line."""
         self.sound = False
-        self._findings.damaged(self.name, self.line, field, what)
+        self.findings.damaged(self.name, self.line, field, what)
 
     def take(self, line: bytes) -> Record | None:
         """Return the record on the next line if it can be parsed and is no repetition, `sound` or not."""
@@ -61,10 +83,10 @@ class Chain:
         record = parse(line)
         if isinstance(record, Flaw):
             self.damaged(*record)
-            self.intact = False
-            found = _LAST_HASH.match(line) if len(line) < _PARSED else None
-            self.last = Position(self.last.seq + 1, found[1].decode() if found else "")
-            self._accepted = {self.last.hash} if found else None
+            self.intact, self.doubt = False, True
+            named = _LAST_HASH.match(line) if len(line) < _PARSED else None
+            self.last = Position(self.last.seq + 1, named[1].decode() if named else "")
+            self._accepted = {self.last.hash} if named else None
             return None
         seal = self._seal_of(record)
         if record["v"] != VERSION:
@@ -76,7 +98,9 @@ class Chain:
         if self.run not in ("", record["run"]):
             self.intact = False
             self.damaged("run", f'is "{record["run"][:100]}", in the log of {self.run}')
-        return record if self._follows(record, {record["hash"], computed}) else None
+        is_next = self._follows(record, {record["hash"], computed})
+        self.doubt = self.doubt or not self.sound
+        return record if is_next else None
 
     def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
         """Raise StateError for a newer release's record, hashed in another way, but not if only `v` was changed."""
@@ -91,10 +115,10 @@ class Chain:
         seal = self._seal.of(self.key_id)
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
             self.damaged("data.keyId", f"is {key_words(self.key_id)}, after records {key_words(before)}")
-        elif seal is None and self._seal.id is not None and self.unchecked is None:
+        elif seal is None and self._seal.id is not None and self.missing_key is None:
             self.damaged("data.keyId", f"is {key_words(self.key_id)}, and the key given is {self._seal.id}")
         if seal is None:
-            self.unchecked = self.key_id
+            self.missing_key = self.key_id
         return seal
 
     def _follows(self, record: Record, hashes: set[str]) -> bool:
@@ -114,25 +138,6 @@ class Chain:
         return True
 
 
-def lost_its_end(rest: bytes) -> bool:
-    """Whether the bytes behind the last line end are a whole record and one byte more.
-
-    A crash leaves only the beginning of a line, so here the line end was changed.
-    """
-    line = rest[:-1] + b"\n"
-    record = parse(line) if len(line) <= _PARSED else None
-    return isinstance(record, dict) and not check(record, line, None)[1]
-
-
-class Reference(NamedTuple):
-    """A line of the ledger: the record of a log that it refers to, and the id of its own key."""
-
-    line: int
-    seq: int
-    hash: str
-    key_id: str | None
-
-
 class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
@@ -145,12 +150,11 @@ class RunLog(Chain):
         self, directory: str, run: str, opened: list[Reference], end: Reference | None, seal: Seal,
         findings: Findings, markers: Markers, heads: Container[int] | None,
     ) -> None:  # fmt: skip
-        super().__init__(f"audit_{run}.jsonl", run, seal, findings)
+        super().__init__(directory, run, seal, findings)
         self.first_head = ""
         self.spec: tuple[str, str] | None = None
         self.has_spec = self.ended = self.worked = False
         self.rest = 0
-        self._directory = directory
         self._opened = {one.seq: one for one in opened}
         self._end = end
         self._order = 0  # the line of the ledger that opened the present part of the run
@@ -159,42 +163,35 @@ class RunLog(Chain):
         self._outputs = events.CommittedOutputs()
         self._event = ""  # of the record before
         self._metrics: str | None = None  # the digest in it
-        self._doubt = False
 
     def check(self) -> bool:
         """Read the log to its end; False if there is none, or something else is in its place."""
-        try:
-            lines = Lines(f"{self._directory}/{self.name}")
-        except FileNotFoundError:
-            return False
-        except NotRegularError as error:
-            self._findings.damaged(self.name, 0, "", str(error))
+        lines = self.open()
+        if lines is None:
             return False
         with lines:
             for line in lines:
                 self._take(self.take(line))
             self.rest = len(lines.rest)
             if self.rest and (self._end is not None or lost_its_end(lines.rest)):
-                self._findings.damaged(self.name, self.line + 1, "", "the line has no line end")
+                self.findings.damaged(self.name, self.line + 1, "", "the line has no line end")
             self._check_references()
             if self._metrics is not None:
                 self._check_metrics(lines)
         return True
 
     def _take(self, record: Record | None) -> None:
-        self._doubt = self._doubt or not self.sound
         before, self._event, self._metrics = self._event, "" if record is None else record["ev"], None
-        if record is None:
+        if record is None or (self._event == events.COMMIT and not self.intact):
             self._markers.excuse(self.run, self.last.seq)
+        if record is None:
             return
         self._check_order(record, before)
         self.worked = self.worked or self._event not in _IDLE
         self.ended = self.ended or self._event == END
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._refer(record, reference)
-        if self._event == events.COMMIT and not self.intact:
-            self._markers.excuse(self.run, record["seq"])
-        elif self._event in _CHECKED:
+        if self._event in _CHECKED and (self._event != events.COMMIT or self.intact):
             self._take_event(record)
 
     def _check_order(self, record: Record, before: str) -> None:
@@ -216,19 +213,19 @@ class RunLog(Chain):
             self.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
 
     def _take_event(self, record: Record) -> None:
-        seq, event = record["seq"], None
         try:
             event = events.decode(record["ev"], record["data"])
         except ValueError:
             if self.intact:
                 self.damaged("data", f"is not that of {record['ev']}")
+            return
         if isinstance(event, events.RunOpened):
             self._take_opening(event, is_first=record["ev"] == START)
-        elif isinstance(event, events.RunEnded) and not self._doubt:
-            self._take_end(event, seq + 1)
+        elif isinstance(event, events.RunEnded) and not self.doubt:
+            self._take_end(event, record["seq"] + 1)
         elif isinstance(event, events.StageCommit):
             self._outputs.note(event)
-            self._markers.take(self.run, seq, event, self._order, closed=self._end is not None)
+            self._markers.take(self.run, record["seq"], event, self._order, closed=self._end is not None)
 
     def _take_opening(self, event: events.RunOpened, *, is_first: bool) -> None:
         head, has_spec = str(event.ledger_head), isinstance(event.spec, str)
@@ -256,36 +253,42 @@ class RunLog(Chain):
             self.damaged("data.outputsSha256", "is not that of the outputs that this log commits")
 
     def _check_references(self) -> None:
-        last, end, fault = self.last, self._end, None
+        last, end = self.last, self._end
         for missing in self._opened.values():
             what = f"ends with record {last.seq}, line {missing.line} of the ledger refers to record {missing.seq}"
-            self._findings.damaged(self.name, self.line, "seq", what)
+            self.damaged("seq", what)
         if end is None:
             return
         where = f"line {end.line} of the ledger"
         if self._event != END:
-            fault = "ev", f"the log does not end with run.end, though {where} closes the run"
+            self.damaged("ev", f"the log does not end with run.end, though {where} closes the run")
         elif last.seq != end.seq:
-            fault = "seq", f"ends with record {last.seq}, {where} closes it at record {end.seq}"
+            self.damaged("seq", f"ends with record {last.seq}, {where} closes it at record {end.seq}")
         elif last.hash != end.hash:
-            fault = "hash", f"is another one in {where}: the log was rewritten"
-        if fault:
-            self._findings.damaged(self.name, self.line, *fault)
+            self.damaged("hash", f"is another one in {where}: the log was rewritten")
 
     def _check_metrics(self, lines: Lines) -> None:
         """Compare the metrics with the last record, unless a run that works meanwhile has replaced them."""
-        where, name = f"line {self.line} of {self.name}", f"metrics_{self.run}.json"
+        where, name, what = f"line {self.line} of {self.name}", f"metrics_{self.run}.json", ""
         try:
-            content = read_plain(f"{self._directory}/{name}", MOST_METRICS)
+            if sha256_of(read_plain(f"{self._directory}/{name}", MOST_METRICS)) != self._metrics and not lines.grown():
+                what = f"is not what {where} names (data.metricsSha256): it was changed"
         except FileNotFoundError:
             what = f"is missing, and {where} names it"
         except NotRegularError as error:
             what = str(error)
-        else:
-            if sha256_of(content) == self._metrics or lines.grown():
-                return
-            what = f"is not what {where} names (data.metricsSha256): it was changed"
-        self._findings.damaged(name, 0, "", what)
+        if what:
+            self.findings.damaged(name, 0, "", what)
+
+
+def lost_its_end(rest: bytes) -> bool:
+    """Whether the bytes behind the last line end are a whole record and one byte more.
+
+    A crash leaves only the beginning of a line, so here the line end was changed.
+    """
+    line = rest[:-1] + b"\n"
+    record = parse(line) if len(line) <= _PARSED else None
+    return isinstance(record, dict) and not check(record, line, None)[1]
 
 
 def key_words(key_id: str | None) -> str:

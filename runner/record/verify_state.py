@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from json import loads
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.canonical import parsed
 from runner.hashing import sha256_of
 from runner.record.markers import Marker, is_written_here
 from runner.record.state import refuse_newer
@@ -49,58 +49,70 @@ class Remark(NamedTuple):
 
 
 class Findings:
-    """All findings, in order: damage; what the next run repairs; what needs no action."""
+    """All findings, in order: damage; what the next run repairs; what needs no action. Files are below `directory`."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str = "") -> None:
         self.damage: list[Damage] = []
         self.incomplete: list[Remark] = []
         self.notes: list[Remark] = []
+        self._below = f"{directory.rstrip('/')}/" if directory else ""
         self._counts: Counter[str] = Counter()
 
     def damaged(self, file: str, line: int, field: str, what: str) -> None:
-        """Note damage, at most KEPT times a file: a hostile one can hold any number of wrong lines."""
         self._counts[file] += 1
         if self._counts[file] <= KEPT:
-            self.damage.append(Damage(file, line, field, what))
+            self.damage.append(Damage(self._below + file, line, field, what))
 
     def unfinished(self, file: str, what: str) -> None:
-        self.incomplete.append(Remark(file, what))
+        self.incomplete.append(Remark(self._below + file, what))
 
     def remark(self, file: str, what: str) -> None:
-        self.notes.append(Remark(file, what))
+        self.notes.append(Remark(self._below + file, what))
+
+    def has(self, file: str) -> bool:
+        """Whether there is damage in a file."""
+        return file in self._counts
 
     @property
     def hidden(self) -> int:
-        """How much damage was counted but not kept."""
+        """How many faults are not kept."""
         return sum(max(0, count - KEPT) for count in self._counts.values())
 
 
 class _OnDisk:
-    """A marker on disk: its digest, the record that it names, and what the logs said about it so far.
+    """A marker on disk, and what the logs said about it so far.
 
-    `fits`: whether it is what that record says, None if there was no such record; `place` is that of the record.
-    `latest` is the newest commit of the stage, with its run, and whether that is closed.
+    `names` is its run and record, None for what is no marker; of that the `content` is kept, and whether a power cut
+    can have left it. `fits`: whether the marker is what that record says, None if there was no such record; `place` is
+    that of the record. `latest` is the newest commit of the stage, with its run, and whether that is closed.
     """
 
-    __slots__ = ("fits", "latest", "place", "run", "seq", "sha256")
+    __slots__ = ("content", "fits", "is_torn", "latest", "names", "place", "sha256")
 
-    def __init__(self, sha256: str, run: str, seq: int) -> None:
-        self.sha256 = sha256
-        self.run = run
-        self.seq = seq
+    def __init__(self, content: bytes, names: tuple[str, int] | None) -> None:
+        self.content = content if names is None else b""
+        self.sha256 = sha256_of(content)
+        self.names = names
+        self.is_torn = False
         self.fits: bool | None = None
         self.place: Place = _NOWHERE
         self.latest: tuple[Place, str, bool] = (_NOWHERE, "", False)
 
     def fault(self) -> tuple[str, str] | None:
         """Return field and fault of a marker that no run can have left, or None."""
+        if self.names is None:
+            return None if self.is_torn else ("", "is not the marker of a stage")
+        run, seq = self.names
         if self.fits is None:
-            return "auditSeq", f"names record {self.seq} of the run {self.run[:100]}, which is no commit of this stage"
+            return "auditSeq", f"names record {seq} of the run {run[:100]}, which is no commit of this stage"
         if not self.fits:
-            return "", f"is not what record {self.seq} of audit_{self.run}.jsonl says: it was changed"
-        place, run, closed = self.latest
+            return "", f"is not what record {seq} of audit_{run}.jsonl says: it was changed"
+        place, latest, closed = self.latest
         if closed and place > self.place:
-            return "auditSeq", f"is older than record {place[1]} of audit_{run}.jsonl, a later commit: it was put back"
+            return (
+                "auditSeq",
+                f"is older than record {place[1]} of audit_{latest}.jsonl, a later commit: it was put back",
+            )
         return None
 
 
@@ -112,74 +124,49 @@ class Markers:
         self._directory = directory
         self._findings = findings
         self._markers: dict[str, _OnDisk] = {}
-        self._empty: list[str] = []
-        self._unread: dict[str, bytes] = {}  # by stage: what is no marker
-        self._torn: set[str] = set()  # those of `_unread` that a power cut can have left
         for entry in os.scandir(directory):
             if entry.name.startswith("stage_") and entry.name.endswith(".json"):
-                self._read(entry.name, run)
+                self._read(entry.name.removeprefix("stage_").removesuffix(".json"), run)
 
-    def _read(self, name: str, run: str | None) -> None:
-        stage, path, content = name.removeprefix("stage_").removesuffix(".json"), f"{self._directory}/{name}", b""
+    def _read(self, stage: str, run: str | None) -> None:
         try:
-            content = read_plain(path, MOST_MARKER)
-            if not content.strip(b"\0"):
-                self._empty.append(name)
-                return
-            value = loads(content)
-            if not is_written_here(value):
-                refuse_newer(value, path)
-            named, seq = value["run"], value["auditSeq"]
-            if not isinstance(named, str) or type(seq) is not int or value["stage"] != stage or content[-1:] != b"\n":
-                raise ValueError(named)
+            content = read_plain(self._path(stage), MOST_MARKER)
         except FileNotFoundError:
             return
         except NotRegularError as error:
-            self._findings.damaged(name, 0, "", str(error))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            self._unread[stage] = content
-        else:
-            if run in (None, named):
-                self._markers[stage] = _OnDisk(sha256_of(content), named, seq)
+            self._findings.damaged(f"stage_{stage}.json", 0, "", str(error))
+            return
+        names = _names(content, stage, self._path(stage))
+        if names is None or run in (None, names[0]):
+            self._markers[stage] = _OnDisk(content, names)
 
     def take(self, run: str, seq: int, commit: StageCommit, order: int, *, closed: bool) -> None:
         """Take note of a commit, in the part of `run` that line `order` of the ledger opened."""
-        stage = commit.stage
-        if stage in self._unread and not closed:
-            is_part = _is_part_of(self._unread[stage], commit.marker(run, seq).encode())
-            (self._torn.add if is_part else self._torn.discard)(stage)
-        marker = self._markers.get(stage)
+        marker, place = self._markers.get(commit.stage), (order, seq)
         if marker is None:
             return
-        if (order, seq) > marker.latest[0]:
-            marker.latest = ((order, seq), run, closed)
-        if (run, seq) == (marker.run, marker.seq):
+        if marker.names is None and not closed:
+            marker.is_torn = _is_part_of(marker.content, commit.marker(run, seq).encode())
+        if place > marker.latest[0]:
+            marker.latest = (place, run, closed)
+        if (run, seq) == marker.names:
             marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.sha256
-            marker.place = (order, seq)
+            marker.place = place
 
     def excuse(self, run: str, seq: int) -> None:
         """Note a damaged record: whether a marker fits it is unknown, and the damage is reported already."""
         for marker in self._markers.values():
-            if (run, seq) == (marker.run, marker.seq):
+            if (run, seq) == marker.names:
                 marker.fits = True
 
-    def judge(self, *, crashed: bool) -> None:
-        """Report what does not fit. `crashed`: a run is open, so a crash may have left a marker without content."""
-        for name in self._empty:
-            if crashed:
-                self._findings.unfinished(name, "is empty, as a power cut leaves it; the next run writes it anew")
-            else:
-                self._findings.damaged(name, 0, "", "is empty")
-        for stage in self._unread:
-            name = f"stage_{stage}.json"
-            if stage in self._torn:
-                self._findings.unfinished(name, "is torn, as a power cut leaves it; the next run writes it anew")
-            else:
-                self._findings.damaged(name, 0, "", "is not the marker of a stage")
+    def judge(self) -> None:
+        """Report what does not fit."""
         for stage, marker in self._markers.items():
-            fault = marker.fault()
-            if fault is not None and self.still_stands(stage):
-                self._findings.damaged(f"stage_{stage}.json", 0, *fault)
+            name, fault = f"stage_{stage}.json", marker.fault()
+            if marker.is_torn:
+                self._findings.unfinished(name, "is torn, as a power cut leaves it; the next run writes it anew")
+            elif fault is not None and self.still_stands(stage):
+                self._findings.damaged(name, 0, *fault)
 
     def outputs(self) -> dict[str, tuple[str, OutputIdentity]]:
         """Return, by path, the outputs of the markers that stand, each with the stage that made it last.
@@ -187,23 +174,42 @@ class Markers:
         Outputs of an open run may still have the names of partials, so they are left to the next run.
         """
         newest: dict[str, tuple[Place, str, OutputIdentity]] = {}
-        for stage, found in self._markers.items():
-            marker = Marker.decode(self._content(stage)) if found.fits and found.latest[0] == found.place else None
+        for stage, on_disk in self._markers.items():
+            is_newest = on_disk.fits and on_disk.latest[0] == on_disk.place
+            marker = Marker.decode(self._content(stage)) if is_newest and self.still_stands(stage) else None
             for identity in marker.outputs.values() if marker else ():
-                made = (found.place, stage, identity)
+                made = (on_disk.place, stage, identity)
                 newest[identity.path] = max(newest.get(identity.path, made), made)
         return {path: (stage, identity) for path, (_, stage, identity) in newest.items()}
 
     def still_stands(self, stage: str) -> bool:
         """Whether the marker is still the one that was read; a run may have replaced it."""
-        return bool(self._content(stage))
+        return sha256_of(self._content(stage)) == self._markers[stage].sha256
 
     def _content(self, stage: str) -> bytes:
         try:
-            content = read_plain(f"{self._directory}/stage_{stage}.json", MOST_MARKER)
+            return read_plain(self._path(stage), MOST_MARKER)
         except (OSError, NotRegularError):
             return b""
-        return content if sha256_of(content) == self._markers[stage].sha256 else b""
+
+    def _path(self, stage: str) -> str:
+        return f"{self._directory}/stage_{stage}.json"
+
+
+def _names(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
+    """Return the run and the record that a marker of `stage` names; None for anything else.
+
+    StateError for a newer release's, but not if only `v` was changed.
+    """
+    try:
+        value: dict[str, Any] = parsed(content)
+        if not is_written_here(value):
+            refuse_newer(value, path)
+        run, seq = value["run"], value["auditSeq"]
+        is_marker = isinstance(run, str) and type(seq) is int and value["stage"] == stage and content[-1:] == b"\n"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return (run, seq) if is_marker else None
 
 
 def _is_part_of(content: bytes, whole: bytes) -> bool:

@@ -15,7 +15,7 @@ def judged(tmp_path, content, *, closed=False):
     findings = Findings()
     markers = Markers(str(tmp_path), findings, None)
     markers.take("r", 1, COMMIT, 0, closed=closed)
-    markers.judge(crashed=not closed)
+    markers.judge()
     return len(findings.damage), len(findings.incomplete)
 
 
