@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from itertools import islice
-from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from runner.canonical import canonical, check_numbers, parsed
@@ -60,6 +60,10 @@ class Flaw(NamedTuple):
 
     field: str
     what: str
+
+
+class DamagedError(StateError):
+    """A log is damaged, so nothing behind that place is acted on."""
 
 
 class Position(NamedTuple):
@@ -250,18 +254,12 @@ class AuditLog:
 
 
 def read_records(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
-    """Yield the intact records of a log from its start; a line that is torn or damaged ends them.
+    """Yield the records of a log up to the first that is torn, damaged or out of its place.
 
     Raises StateError when the log cannot be read, or was written by a newer release.
     """
-    key_id = None
-    for line in lines_of(path):
-        record = intact_record(line, seal, key_id)
-        if record is None or _leaves_key(record, key_id):
-            _refuse_newer_line(line, path)
-            return
-        key_id = key_id_of(record, key_id)
-        yield record
+    with suppress(DamagedError):
+        yield from read_chain(path, seal)
 
 
 def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
@@ -330,10 +328,10 @@ def cut_torn_line(path: str) -> int:
     return torn
 
 
-def damaged(path: str, number: int, what: str = DAMAGED) -> StateError:
+def damaged(path: str, number: int, what: str = DAMAGED) -> DamagedError:
     """Return the error for damage in line `number` of a log, or, for 0, at its end."""
     hint = "restore it from a copy, or move the state directory away to start anew"
-    return StateError(Fault(f"{path}:{number}" if number else path, what, hint))
+    return DamagedError(Fault(f"{path}:{number}" if number else path, what, hint))
 
 
 def lines_of(path: str) -> Iterator[bytes]:
@@ -345,11 +343,6 @@ def lines_of(path: str) -> Iterator[bytes]:
         return
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
-
-
-def _leaves_key(record: Record, key_id: str | None) -> bool:
-    """Whether a record is not keyed with `key_id` like those before it: such a record can be made without the key."""
-    return key_id is not None and key_id_of(record, key_id) != key_id
 
 
 def _key_id_at(path: str) -> str | None:
@@ -369,7 +362,7 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
     if record is None:
         _refuse_newer_line(line, path)
         what = DAMAGED
-    elif _leaves_key(record, key_id):
+    elif key_id is not None and key_id_of(record, key_id) != key_id:  # it can be made without the key
         what = f"the record is not keyed with {key_id}, as those before it"
     elif last is not None and (record["seq"], record["prev"]) != (last.seq + 1, last.hash):
         what = "the record does not follow the one before it"
@@ -381,7 +374,7 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
 def _refuse_newer_line(line: bytes, path: str) -> None:
     """Raise StateError for a line that only looks damaged, because a newer release hashes or spells records anew."""
     try:
-        record = loads(line)
+        record = parsed(line)
     except (ValueError, RecursionError):
         return
     if isinstance(record, dict):

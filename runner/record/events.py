@@ -8,10 +8,9 @@ wrote fewer.
 from __future__ import annotations
 
 from functools import lru_cache
-from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import digest
+from runner.canonical import digest, parsed
 from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative
 from runner.record.markers import Marker, OutputIdentity
 from runner.record.spelling import END, START
@@ -170,10 +169,11 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
     kind = _TYPES.get(event)
     if kind is None:
         return None
-    if kind in _SHAPES and not _SHAPES[kind](data):
-        raise ValueError(event)
+    for name, is_sound in _CHECKS.get(kind, {}).items():
+        if not is_sound(data.get(name)):
+            raise ValueError(f"{event}: {name}")
     decoded = kind._make(map(data.get, _NAMES[kind]))
-    return decoded._replace(outputs=_identities(data)) if isinstance(decoded, StageCommit) else decoded
+    return decoded._replace(outputs=_identities(data.get("outputs"))) if isinstance(decoded, StageCommit) else decoded
 
 
 class CommittedOutputs:
@@ -195,83 +195,65 @@ class CommittedOutputs:
         return len(made), digest(made)
 
 
-# ---- shapes ----------------------------------------------------------------------------------------------------------
+# ---- checks of fields ------------------------------------------------------------------------------------------------
 
 
-def _is_opening(data: Mapping[str, Any]) -> bool:
-    return _are_names(data.get("stages", []))
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _is_attempt(data: Mapping[str, Any]) -> bool:
-    outputs, number = data.get("outputs"), data.get("attempt")
-    return (
-        is_name(data.get("stage"))
-        and type(number) is int
-        and number >= 0
-        and isinstance(outputs, dict)
-        and all(map(is_relative, outputs.values()))
-    )
+def _is_number(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
-def _is_commit(data: Mapping[str, Any]) -> bool:
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_name, value))
+
+
+def _are_paths(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_relative, value.values()))
+
+
+def _is_tag(value: object) -> bool:
+    return isinstance(value, str) and len(value) == PARTIAL_TAG_LENGTH and _TAG_DIGITS.issuperset(value)
+
+
+def _is_place(value: object) -> bool:
+    """Whether a value names a commit, as [run, record], or none."""
+    return value is None or (isinstance(value, list) and len(value) == 2 and is_name(value[0]) and _is_number(value[1]))
+
+
+def _is_object(text: object) -> bool:
     try:
-        tag = data["tag"]
-        return (
-            is_name(data["stage"])
-            and _are_text(tag, data["key"])
-            and len(tag) == PARTIAL_TAG_LENGTH
-            and _TAG_DIGITS.issuperset(tag)
-            and type(data["keyVersion"]) is int
-            and isinstance(data["reasons"], list)
-            and _is_place(data.get("replaces"))
-            and isinstance(_loaded(data["components"]), dict)
-        )
-    except (KeyError, TypeError, ValueError, RecursionError):
+        return isinstance(text, str) and isinstance(_loaded(text), dict)
+    except (ValueError, RecursionError):
         return False
 
 
 @lru_cache(maxsize=1)  # a commit's marker is made right after the check
 def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
-    return loads(components)
+    return parsed(components.encode())
 
 
-def _identities(data: Mapping[str, Any]) -> dict[str, OutputIdentity]:
+def _identities(outputs: Any) -> dict[str, OutputIdentity]:  # noqa: ANN401 - JSON
     try:
-        made = {name: OutputIdentity.from_json(value) for name, value in data["outputs"].items()}
+        identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(data["stage"]) from error
-    if not all(is_relative(one.path) for one in made.values()):
-        raise ValueError(data["stage"])
-    return made
+        raise ValueError("outputs") from error
+    if not _are_paths({name: identity.path for name, identity in identities.items()}):
+        raise ValueError("outputs")
+    return identities
 
 
-def _is_entry(data: Mapping[str, Any]) -> bool:
-    return isinstance(data.get("pipeline"), str) and _are_names(data.get("open"))
-
-
-def _are_text(*values: object) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _are_names(values: object) -> bool:
-    return isinstance(values, list) and all(map(is_name, values))
-
-
-def _is_place(value: object) -> bool:
-    """Whether a value names a commit, as [run, record], or none."""
-    return value is None or (
-        isinstance(value, list) and len(value) == len(("run", "seq")) and is_name(value[0]) and type(value[1]) is int
-    )
-
-
-_SHAPES: dict[type[Event], Callable[[Mapping[str, Any]], bool]] = {
-    RunOpened: _is_opening,
-    AttemptStarted: _is_attempt,
-    AttemptFinished: lambda data: is_name(data.get("stage")),
-    NetworkAsked: lambda data: (
-        type(data.get("count")) is int and _are_text(*map(data.get, ("stage", "program", "family", "action")))
-    ),
-    StageCommit: _is_commit,
-    StageFinished: lambda data: _are_text(*map(data.get, ("stage", "status", "why"))),
-    LedgerEntry: _is_entry,
-}
+_CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
+    RunOpened: {"stages": lambda value: value is None or _are_names(value)},
+    AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _are_paths},
+    AttemptFinished: {"stage": is_name},
+    NetworkAsked: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
+    StageCommit: {
+        "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
+        "reasons": lambda value: isinstance(value, list), "replaces": _is_place,
+    },
+    StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
+    LedgerEntry: {"pipeline": _is_text, "open": _are_names},
+}  # fmt: skip
