@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from _operator import attrgetter
-from itertools import repeat
+from itertools import accumulate, pairwise, repeat
 
 from runner import __version__
 from runner.canonical import canonical, parsed
@@ -32,14 +32,14 @@ from runner.settled import is_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from runner.arguments import Arguments
     from runner.plan.dependencies import Dependencies
 
-    Look = Callable[[Any], os.stat_result]
-    Signed = Callable[[os.stat_result], tuple[int, ...]]
+    Stat = Callable[[Any], os.stat_result]
+    Signature = Callable[[os.stat_result], tuple[int, ...]]
 
 PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, and no no-op record
 MAGIC = b"offpipe noop 3\n"
@@ -55,9 +55,9 @@ _LONGEST_NAME = 200  # bytes of a spec's name that a file name can repeat
 _FIRST = 4 * LONGEST_SPEC  # bytes at the beginning of a log in which its record 0 is
 _TAIL = 1 << 16  # bytes at the end of the ledger in which its last record is, or else a full run is needed
 _NO_OUTPUTS = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
-_signature: Signed = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
-_kind: Signed = attrgetter("st_mode", "st_ino")
-_LOOKS: tuple[tuple[Look, Signed], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
+_signature: Signature = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
+_kind: Signature = attrgetter("st_mode", "st_ino")
+_READINGS: tuple[tuple[Stat, Signature], ...] = ((os.stat, _signature), (os.lstat, _signature), (os.lstat, _kind))
 
 
 def is_plain() -> bool:
@@ -98,29 +98,27 @@ def answer(arguments: Arguments) -> int | None:
 class Record:
     """What a plan depended on that found everything up to date, and what the next such run needs.
 
-    `looks` are lists of paths, by how they are read (see `_LOOKS`; those in the last list must be absent). `states` has
-    a hash over the state of each list. `holder` is the run whose record 0 holds the spec with digest `spec_sha256`.
+    `groups` are lists of paths: one for each of `_READINGS`, and those that must be absent. `states` has a hash over
+    the state of each list but the last. `holder` is the run whose record 0 holds the spec with digest `spec_sha256`.
     """
-
-    __slots__ = ("holder", "looks", "paths", "pipeline", "spec_form", "spec_sha256", "stages", "states")
 
     def __init__(
         self, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str],
-        looks: list[list[bytes]], states: list[bytes],
+        groups: list[list[bytes]], states: list[bytes],
     ) -> None:  # fmt: skip
         self.paths = paths
         self.pipeline = pipeline
         self.stages = stages
         self.spec_sha256, self.spec_form, self.holder = spec
-        self.looks = looks
+        self.groups = groups
         self.states = states
 
     def is_current(self) -> bool:
         """Whether no path has changed."""
-        if any(map(os.access, self.looks[-1], repeat(os.F_OK))):
+        if any(map(os.access, self.groups[-1], repeat(os.F_OK))):
             return False
         try:
-            return [_state(_signatures(way, paths)) for way, paths in enumerate(self.looks[:-1])] == self.states
+            return list(map(_state, _signatures(self.groups))) == self.states
         except (OSError, ValueError):
             return False
 
@@ -129,7 +127,7 @@ class Record:
         body = b"\0".join([
             os.fsencode(self.paths.state_dir), os.fsencode(self.paths.locks_dir), self.pipeline.encode(),
             b"%d" % self.stages, self.spec_sha256.encode(), self.spec_form, self.holder.encode(), *self.states,
-            *(b"%d" % len(paths) for paths in self.looks), *(path for paths in self.looks for path in paths),
+            *(b"%d" % len(paths) for paths in self.groups), *(path for paths in self.groups for path in paths),
         ])  # fmt: skip
         return MAGIC + conditions + _checksum(body) + body
 
@@ -141,14 +139,12 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
         return None
     fields = body.split(b"\0")
     state, locks, pipeline, stages, sha256, form, holder, *rest = fields[:_FIXED]
-    states, counts = rest[: len(_LOOKS)], list(map(_count, rest[len(_LOOKS) :]))
-    looks, at = [], _FIXED
-    for count in counts:
-        looks.append(fields[at : at + count])
-        at += count
+    states, counts = rest[: len(_READINGS)], list(map(_count, rest[len(_READINGS) :]))
+    ends = list(accumulate(counts, initial=_FIXED))
+    groups = [fields[start:end] for start, end in pairwise(ends)]
     names = pipeline.decode(), holder.decode()
     is_sound = (
-        at == len(fields)
+        ends[-1] == len(fields)
         and state[:1] == locks[:1] == b"/"
         and len(sha256) == _HEX
         and sha256.isalnum()
@@ -158,7 +154,7 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
     if not is_sound:
         return None
     paths = StatePaths(os.fsdecode(state), os.fsdecode(locks))
-    return Record(paths, names[0], _count(stages), (sha256.decode(), form, names[1]), looks, states)
+    return Record(paths, names[0], _count(stages), (sha256.decode(), form, names[1]), groups, states)
 
 
 def is_damaged(content: bytes, conditions: bytes) -> bool:
@@ -177,21 +173,14 @@ def record_of(
     `spec` is its digest, how record 0 has it, and the run that holds it. None if a path has changed since, or so
     shortly before that a later change might not show in its time stamps (racily clean).
     """
-    looks: list[list[bytes]] = []
-    states: list[bytes] = []
     try:
-        for way, chosen in enumerate(dependencies.by_look()):
-            looks.append(sorted(map(os.fsencode, chosen)))
-            if way == len(_LOOKS):
-                break
-            signatures = _signatures(way, looks[-1])
-            racy = (changed for changed, modified, *_ in signatures if not is_settled(modified, changed, began))
-            if _LOOKS[way][1] is _signature and any(racy):
-                return None
-            states.append(_state(signatures))
+        groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.by_look()]
+        files_read, entries, kinds = _signatures(groups)
     except (OSError, ValueError):
         return None
-    record = Record(paths, pipeline, stages, spec, looks, states)
+    if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries)):
+        return None
+    record = Record(paths, pipeline, stages, spec, groups, list(map(_state, (files_read, entries, kinds))))
     return record if record.is_current() else None
 
 
@@ -213,9 +202,9 @@ def conditions_now(spec: str, workspace: str | None) -> bytes:
     return sha256_of(repr((around, places)).encode("utf-8", "backslashreplace")).encode()
 
 
-def _signatures(way: int, paths: Iterable[bytes]) -> list[tuple[int, ...]]:
-    look, signed = _LOOKS[way]
-    return list(map(signed, map(look, paths)))
+def _signatures(groups: list[list[bytes]]) -> Iterator[list[tuple[int, ...]]]:
+    for (read, signature), paths in zip(_READINGS, groups, strict=False):
+        yield list(map(signature, map(read, paths)))
 
 
 def _state(signatures: list[tuple[int, ...]]) -> bytes:

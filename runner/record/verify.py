@@ -186,10 +186,9 @@ class Verification(Chain):
         self.runs += 1
         self.records += log.line
         self.known = self.known or run == self._only
-        is_reported = log.missing_key is not None and self._seal.id is not None  # that it has another key
         self._log_key = self._log_key or log.missing_key
         for reference in (*opened, *([end] if end else ())):
-            if log.key_id not in (None, reference.key_id) and not is_reported:  # anybody can write the id of a key
+            if log.key_id not in (None, reference.key_id):  # anybody can write the id of a key
                 keyed = key_words(reference.key_id)
                 what = f"is {key_words(log.key_id)}, and line {reference.line} of the ledger is {keyed}"
                 self.findings.damaged(log.name, 1, "data.keyId", what)
@@ -213,8 +212,7 @@ class Verification(Chain):
         log = self._check_log(run, opened, None, opened[-1].line if opened else self.line)
         if log is None:
             return
-        torn = f", with {log.rest} bytes of a torn line" if log.rest else ""
-        what = f"the run has not succeeded yet{torn}; it is at work, or the next one goes on with it"
+        what = "the run has not succeeded yet; it is at work, or the next one goes on with it"
         if log.ended:
             what = "the run ended, and was killed before the ledger knew; or its end was cut"
         self.findings.unfinished(log.name, what)

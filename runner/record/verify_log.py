@@ -128,8 +128,7 @@ class Chain:
             self.damaged("seq", f"is {seq}, where {expected} is to be: the record is here again, or moved")
             return False
         if seq > expected:
-            gone = f"record {expected} is" if seq == expected + 1 else f"records {expected} to {seq - 1} are"
-            self.damaged("seq", f"is {seq}, where {expected} is to be: {gone} missing, or moved")
+            self.damaged("seq", f"is {seq}, where {expected} is to be: what is between is missing, or moved")
             self._accepted = None
         elif self._accepted is not None and record["prev"] not in self._accepted:
             self.damaged("prev", "is not the hash of the record before")
@@ -142,8 +141,8 @@ class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
     `heads` are the hashes of the ledger so far (`hash` of each), None if they are in doubt. `check` sets whether the
-    run `worked` and `ended`, the length of the `rest` behind the last line, `first_head` (the ledger head of record 0),
-    and `spec`: the run that holds it ("" for a very long one) and its digest, or None if record 0 is not sound.
+    run `worked` and `ended`, `first_head` (the ledger head of record 0), and `spec`: the run that holds it ("" for a
+    very long one) and its digest, or None if record 0 is not sound.
     """
 
     def __init__(
@@ -154,7 +153,6 @@ class RunLog(Chain):
         self.first_head = ""
         self.spec: tuple[str, str] | None = None
         self.has_spec = self.ended = self.worked = False
-        self.rest = 0
         self._opened = {one.seq: one for one in opened}
         self._end = end
         self._order = 0  # the line of the ledger that opened the present part of the run
@@ -172,8 +170,7 @@ class RunLog(Chain):
         with lines:
             for line in lines:
                 self._take(self.take(line))
-            self.rest = len(lines.rest)
-            if self.rest and (self._end is not None or lost_its_end(lines.rest)):
+            if lines.rest and (self._end is not None or lost_its_end(lines.rest)):
                 self.findings.damaged(self.name, self.line + 1, "", "the line has no line end")
             self._check_references()
             if self._metrics is not None:

@@ -129,7 +129,7 @@ def test_of_damaged_bytes_nothing_is_read(dependencies):
     [
         {"pipeline": "../p"}, {"pipeline": 'p"'}, {"stages": -1}, {"stages": 10**9}, {"holder": "a/b"}, {"holder": ""},
         {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"spec_form": b"other"}, {"paths": StatePaths("state", "/l")},
-        {"paths": StatePaths("/state", "")}, {"looks": [[], [], []]}, {"states": [b"1", b"2"]},
+        {"paths": StatePaths("/state", "")}, {"groups": [[], [], []]}, {"states": [b"1", b"2"]},
     ],
     ids="-".join,
 )  # fmt: skip
