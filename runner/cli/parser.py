@@ -15,7 +15,7 @@ from runner.paths import is_name
 
 TYPE_CHECKING = False  # `typing` takes half as long to load as argparse
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
 PROGRAM = "offpipe"
@@ -218,10 +218,10 @@ def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: b
         raise UsageError(Fault(spec, "no such spec file, but a verb", f"see {PROGRAM} {spec} --help"))
     if is_first:
         from runner.spec.source import missing_hint
+        from runner.spec.words import did_you_mean
 
-        near = "" if os.path.lexists(f"{spec}.json") else _nearest(spec, VERBS)
-        verb_hint = f'did you mean the verb "{near}"?' if near else ""
-        hint = verb_hint or missing_hint(spec) or f"the verbs are: {', '.join(VERBS)}"
+        near = "" if os.path.lexists(f"{spec}.json") else did_you_mean(spec, VERBS)
+        hint = near or missing_hint(spec) or f"the verbs are: {', '.join(VERBS)}"
         raise UsageError(Fault(spec, "no such spec file, and no verb", hint))
 
 
@@ -242,12 +242,6 @@ def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
             raise UsageError(Fault("--wait", what, hint))
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, known, 1)), "")
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser of options only. Raises UsageError and HelpRequested, where argparse would print and exit."""
 
@@ -262,14 +256,15 @@ class _Parser(argparse.ArgumentParser):
         if word not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
             whole = next(given for given in words if given[:1] == "-" != given[1:2] and given.endswith(rest))
             self.error(f"-{whole.removesuffix(rest)[-1]}: ignored explicit argument")
+        from runner.spec.words import did_you_mean
+
         name = word.partition("=")[0]
         having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])
-        known = [name for action in self._actions for name in action.option_strings]
-        hint = f"see {self.prog} --help"
         if having:
             hint = f"it is one of {PROGRAM} {f', {PROGRAM} '.join(having)}"
-        elif near := _nearest(name, known):
-            hint = f"did you mean {near}?"
+        else:
+            near = did_you_mean(name, (known for action in self._actions for known in action.option_strings))
+            hint = near or f"see {self.prog} --help"
         raise UsageError(Fault("", f"no option {name}", hint))
 
     def error(self, message: str) -> NoReturn:

@@ -12,15 +12,7 @@ Loaded in every Python stage, so importing it must cost next to nothing: no data
 
 from __future__ import annotations
 
-from runner.sdk.context import Stage, Transient, open_stage
+from runner.sdk.context import Stage, Transient, stage
 from runner.sdk.job import Job
 
 __all__ = ["Job", "Stage", "Transient", "stage"]
-
-
-def stage() -> Stage:
-    """Return the stage that this process runs, for a `with` statement.
-
-    Outside a pipeline run, or if the stage file cannot be read, it says so on stderr and exits.
-    """
-    return open_stage()

@@ -149,8 +149,11 @@ class Stage:
         return names
 
 
-def open_stage() -> Stage:
-    """Read the stage file; every OffpipeError becomes its text on stderr and its exit code."""
+def stage() -> Stage:
+    """Return the stage that this process runs, for a `with` statement.
+
+    Outside a pipeline run, or if the stage file cannot be read, it says so on stderr and exits.
+    """
     try:
         path = os.environ.get(STAGE_FILE_VARIABLE)
         if not path:

@@ -11,8 +11,6 @@ import signal
 
 from runner.record import files
 
-BEFORE = "before"
-
 
 class Faults:
     """What is planned: `atCheckpoint` counts from 1, and `when` says on which side of its progress file to kill.
@@ -26,7 +24,7 @@ class Faults:
             plan = json.loads(file.read())
         self._path = path
         self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
-        self._is_before = plan.get("when") == BEFORE
+        self._is_before = plan.get("when") == "before"
         self._count = 0
 
     def resumed(self) -> None:

@@ -75,7 +75,7 @@ def test_nothing_at_all_is_a_usage_error() -> None:
 def test_a_mistyped_verb_is_recognised_where_no_such_file_is(spec) -> None:
     shown = offpipe("pln", spec)
     assert shown.returncode == 2
-    assert shown.stderr == 'error: pln: no such spec file, and no verb\nhint: did you mean the verb "plan"?\n'
+    assert shown.stderr == 'error: pln: no such spec file, and no verb\nhint: did you mean "plan"?\n'
 
 
 def test_a_first_word_that_is_no_verb_is_the_spec(spec) -> None:
@@ -153,7 +153,7 @@ def test_what_is_behind_two_dashes_is_no_option(spec) -> None:
 
 
 def test_an_unknown_option_and_a_word_too_many_are_named(spec) -> None:
-    assert offpipe(spec, "--jbos", "3").stderr == "error: no option --jbos\nhint: did you mean --jobs?\n"
+    assert offpipe(spec, "--jbos", "3").stderr == 'error: no option --jbos\nhint: did you mean "--jobs"?\n'
     assert offpipe("validate", spec, "sort").stderr.startswith('error: unexpected argument "sort"\n')
     assert offpipe("explain", spec).stderr == f"error: no stage given\nhint: offpipe plan {spec} lists them\n"
 
