@@ -93,6 +93,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("plan.fingerprint", "plan.planner"), ("record.markers",)),  # what is compared with
 }
 MAY_WRITE = {
+    "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",
     "record.files": "the only writer",
     "record.removal": "removes trees for the only writer",
     "record.again": "writes over bytes what they are already",

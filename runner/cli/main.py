@@ -1,4 +1,4 @@
-"""The edge of the program: calls the function of a verb, and turns every error into a message and an exit code.
+"""The edge of the program: calls the method of a verb, and turns every error into a message and an exit code.
 
 Parser and verbs are imported when needed: `--version` loads neither, and a plain command line no parser.
 """
@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
         stdout.write(str(requested))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
         as_json = arguments.json if arguments else "--json" in words
-        return report(error, stdout if as_json else None, trace=arguments is not None and arguments.verbose)
+        return report(error, stdout if as_json else None, stderr, trace=bool(arguments and arguments.verbose))
+    finally:
+        stderr.close()
+        stdout.close()
     if arguments and arguments.verb == "run":
         return code  # the run itself counts, even if its results could not be printed
     return _check_results(stdout, stderr, code)
@@ -57,17 +60,22 @@ def _read(words: list[str]) -> Arguments:
 
 
 def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
-    from runner.cli import commands
+    from runner.cli.commands import Commands
 
-    code: int = getattr(commands, arguments.verb)(arguments, stdout, stderr)
+    if arguments.verb == "run" and not arguments.dry_run:
+        stderr.defer()  # a reader must not be able to stop a run
+        stdout.defer()
+    code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
     return code
 
 
-def report(error: BaseException, stdout: Stream | None = None, *, trace: bool = False) -> int:
+def report(
+    error: BaseException, stdout: Stream | None = None, stderr: Stream | None = None, *, trace: bool = False
+) -> int:
     """Write an error to stderr, and as JSON to stdout if given; return its exit code."""
     from runner.display.text import fault_text
 
-    stderr = Stream(STDERR)
+    stderr = stderr or Stream(STDERR)
     code, faults = _judge(error)
     stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
     if code == EXIT_INTERNAL and trace:

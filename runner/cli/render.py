@@ -14,17 +14,17 @@ from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from runner.engine.history import Part
     from runner.engine.query import Status
     from runner.engine.verify import Verified
     from runner.plan.planner import Decision
     from runner.record.checkpoints import Progress
-    from runner.record.events import NetworkAsked
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
+_REFUSED = ("stage", "program", "family", "count", "action")  # of the event, in JSON
 _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
 
@@ -128,7 +128,7 @@ def status_json(status: Status) -> dict[str, object]:
         "failed": part.failed,
         "unstarted": part.unstarted,
         "interrupted": part.interrupted,
-        "networkRefused": [_refused_json(refused) for refused in part.refused],
+        "networkRefused": [{name: getattr(refused, name) for name in _REFUSED} for refused in part.refused],
     }
     return {
         "pipeline": planned.graph.spec.name,
@@ -143,23 +143,16 @@ def status_json(status: Status) -> dict[str, object]:
         "incomplete": [
             {
                 "stage": stage,
-                "lineOffset": progress.line_offset,
-                "byteOffset": progress.byte_offset,
+                "lineOffset": at.line_offset,
+                "byteOffset": at.byte_offset,
                 "fits": planned.fits.get(stage),
             }
-            for stage, progress in status.incomplete.items()
+            for stage, at in status.incomplete.items()
         ],
         "stages": decisions_json(planned),
         "undeclared": list(status.undeclared),
         "faults": [fault_json(fault) for fault in planned.plan.faults],
     }
-
-
-def _refused_json(refused: NetworkAsked) -> dict[str, object]:
-    return {
-        "stage": refused.stage, "program": refused.program, "family": refused.family, "count": refused.count,
-        "action": refused.action,
-    }  # fmt: skip
 
 
 def verified_lines(verified: Verified) -> Iterator[str]:
@@ -211,36 +204,21 @@ def verified_json(verified: Verified) -> dict[str, object]:
     }
 
 
-def graph_text(graph: Graph) -> Iterator[str]:
-    """Yield a line a stage, in order: its name and what it needs."""
-    width = max((len(stage.name) for stage in graph.order if graph.upstream[stage.name]), default=0)
-    for stage in graph.order:
-        upstream = graph.upstream[stage.name]
-        yield f"{stage.name:<{width}}  <- {', '.join(upstream)}\n" if upstream else f"{stage.name}\n"
-
-
-def graph_mermaid(graph: Graph) -> Iterator[str]:
-    """Yield a Mermaid flowchart. Stages are numbered in it, because names such as `end` are words of Mermaid."""
-    yield "flowchart TD\n"
-    numbers = {stage.name: f"s{stage.index}" for stage in graph.order}
-    for stage in graph.order:
-        yield f'  {numbers[stage.name]}["{stage.name}"]\n'
-    for stage in graph.order:
-        for needed in graph.upstream[stage.name]:
-            yield f"  {numbers[needed]} --> {numbers[stage.name]}\n"
-
-
-def graph_dot(graph: Graph) -> Iterator[str]:
-    """Yield a DOT digraph. Names of stages hold no quote or backslash, so quoting them is enough."""
-    yield f'digraph "{graph.spec.name}" {{\n  rankdir=TB;\n  node [shape=box];\n'
-    for stage in graph.order:
-        yield f'  "{stage.name}";\n'
-    for stage in graph.order:
-        for needed in graph.upstream[stage.name]:
-            yield f'  "{needed}" -> "{stage.name}";\n'
-    yield "}\n"
-
-
-GRAPHS: dict[str, Callable[[Graph], Iterator[str]]] = {
-    "text": graph_text, "mermaid": graph_mermaid, "dot": graph_dot,
-}  # fmt: skip
+def graph_lines(graph: Graph, language: str) -> Iterator[str]:
+    """Yield the graph as text (a line a stage: its name and what it needs), as a Mermaid flowchart or a DOT digraph."""
+    if language == "text":
+        width = max((len(stage.name) for stage in graph.order if graph.upstream[stage.name]), default=0)
+        for stage in graph.order:
+            needed = ", ".join(graph.upstream[stage.name])
+            yield f"{stage.name:<{width}}  <- {needed}\n" if needed else f"{stage.name}\n"
+        return
+    is_dot = language == "dot"  # Mermaid gets numbers, because names such as `end` are words of its own
+    ids = {stage.name: f'"{stage.name}"' if is_dot else f"s{stage.index}" for stage in graph.order}
+    yield f'digraph "{graph.spec.name}" {{\n  rankdir=TB;\n  node [shape=box];\n' if is_dot else "flowchart TD\n"
+    for name, id_ in ids.items():
+        yield f"  {id_};\n" if is_dot else f'  {id_}["{name}"]\n'
+    for name, id_ in ids.items():
+        for needed in graph.upstream[name]:
+            yield f"  {ids[needed]} -> {id_};\n" if is_dot else f"  {ids[needed]} --> {id_}\n"
+    if is_dot:
+        yield "}\n"

@@ -1,31 +1,86 @@
-"""Draws the live display at the foot of a terminal: a row for each running stage. Only this module imports rich."""
+"""The live display at the foot of a terminal: a row for each running stage. Only this module imports rich."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO, cast
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live as RichLive
 from rich.text import Text
 
+from runner.display.plan_text import shown_checkpoint
 from runner.display.text import near_path, printable, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runner.display.streams import Stream
-    from runner.display.view import Hashing, Row, View
 
 _NAME_LEAST, _NAME_MOST = 8, 28
 _SECONDS = 8
-_HASHING_SHOWN = 0.3
+_RATE_PATIENCE = 0.5  # seconds before a rate means something
+
+
+class Extent(NamedTuple):
+    """Lines and bytes of input before the last checkpoint, if it has them; bytes written to outputs that are files."""
+
+    lines: int | None
+    read: int | None
+    written: int
+
+
+class Row:
+    """A running stage: its current attempt or, if `until` is set, the next one, which starts then."""
+
+    def __init__(self, attempt: int, began: float, progress: str, partials: tuple[str, ...], input_bytes: int) -> None:
+        self.attempt = attempt
+        self.began = began
+        self.until: float | None = None
+        self._progress = progress
+        self._partials = partials
+        self._input_bytes = input_bytes
+        self._first = self.extent()
+
+    def extent(self) -> Extent:
+        """Return how far the attempt is, as its checkpoint and its partials show it."""
+        progress = shown_checkpoint(self._progress)
+        lines, read = (progress.line_offset, progress.byte_offset) if progress else (None, None)
+        return Extent(lines, read, sum(map(_size, self._partials)))
+
+    def amounts(self, now: float) -> list[str]:
+        """Return how much is done, of how much, and how fast since the attempt began."""
+        extent, first, total, spent = self.extent(), self._first, self._input_bytes, now - self.began
+        if extent.lines:
+            cells = [f"{extent.lines:,} lines"]
+            if extent.read and extent.read <= total:
+                cells.append(f"{extent.read * 100 // total}%")
+            rate = f"{(extent.lines - (first.lines or 0)) / max(spent, 0.001):,.0f} lines/s"
+        elif extent.written:
+            cells = [f"{size(extent.written)} of {size(total)}" if extent.written <= total else size(extent.written)]
+            rate = f"{size(max(0, extent.written - first.written) / max(spent, 0.001))}/s"
+        else:
+            return []
+        return [*cells, rate] if spent >= _RATE_PATIENCE else cells
+
+    def cells(self, now: float) -> list[str]:
+        """Return what the row shows behind the stage's name."""
+        if self.until is not None:
+            return [f"{max(0.0, self.until - now):>{_SECONDS - 2}.1f} s", f"until attempt {self.attempt}"]
+        tried = [f"attempt {self.attempt}"] if self.attempt > 1 else []
+        return [f"{seconds(now - self.began):>{_SECONDS}}", *self.amounts(now), *tried]
 
 
 class Live:
     """The rows at the foot of the terminal. The caller catches every exception: a display must not end a run."""
 
-    def __init__(self, stderr: Stream) -> None:
+    def __init__(self, stderr: Stream, began: float) -> None:
+        self.pipeline = ""
+        self.stages = self.ended = 0
+        self.rows: dict[str, Row] = {}
+        self._began = began
         self._console = Console(
             file=cast(TextIO, stderr), force_terminal=True, highlight=False, markup=False, emoji=False
         )
@@ -33,61 +88,50 @@ class Live:
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
             vertical_overflow="crop",
         )  # fmt: skip
-        self._column = _NAME_LEAST
         self._live.start()
 
-    def draw(self, view: View, now: float, lines: Sequence[tuple[str, bool]]) -> None:
-        """Print new lines (text, and whether it is bad news), and below them the rows."""
-        self._live.update(Text("\n").join(self._rows(view, now)))
+    def draw(self, now: float, lines: Sequence[tuple[str, bool]], hashing: tuple[str, int, int] | None) -> None:
+        """Print new lines (text, and whether it is bad news), and below them the rows.
+
+        `hashing` is a file that is being hashed, how much of it is, and its size.
+        """
+        self._live.update(Text("\n").join(self._rows(now, hashing)))
         if lines:
             above = [Text(text, style="bold red" if bad else "") for text, bad in lines]
             self._console.print(Text("\n").join(above), soft_wrap=True)  # which draws the rows again, below
         else:
             self._live.refresh()
 
-    def _rows(self, view: View, now: float) -> list[Text]:
-        """Return as many rows as fit, then what is being hashed and how many stages are done."""
-        rows = list(view.rows.values())
-        column = max([_NAME_LEAST, *(cell_len(row.stage) for row in rows), cell_len(view.pipeline)])
-        self._column = min(column, _NAME_MOST, max(_NAME_LEAST, self._console.size.width // 2))
-        hashing = now - view.hashing.latest < _HASHING_SHOWN
-        room = max(1, self._console.size.height - 2 - hashing)
-        lines = [self._row(row, now) for row in rows[: room if len(rows) <= room else room - 1]]
-        if len(lines) < len(rows):
-            lines.append(Text(f"and {len(rows) - len(lines)} more", style="dim"))
-        if hashing:
-            lines.append(self._hashing(view.hashing))
-        if view.stages:
-            cells = [f"{seconds(now - view.began):>{_SECONDS}}", f"{view.ended} of {view.stages} done"]
-            lines.append(Text(self._fit(view.pipeline, cells), style="dim"))
-        return lines
-
     def stop(self) -> None:
         """Remove the rows and show the cursor again."""
         self._live.stop()
 
-    def _row(self, row: Row, now: float) -> Text:
-        tried = [f"attempt {row.attempt}"] if row.attempt > 1 else []
-        if row.until is not None:
-            waiting = f"{max(0.0, row.until - now):>{_SECONDS - 2}.1f} s  until attempt {row.attempt}"
-            return Text(self._fit(row.stage, [waiting]), style="yellow")
-        spent = f"{seconds(now - row.began):>{_SECONDS}}"
-        return Text(self._fit(row.stage, [spent, *row.amounts(now), *tried]))
+    def _rows(self, now: float, hashing: tuple[str, int, int] | None) -> list[Text]:
+        """Return as many rows as fit, then what is being hashed and how many stages are done."""
+        width, height = self._console.size
+        widest = max(_NAME_LEAST, *(cell_len(name) for name in (self.pipeline, *self.rows)))
+        column = min(widest, _NAME_MOST, max(_NAME_LEAST, width // 2))
 
-    def _hashing(self, hashing: Hashing) -> Text:
-        amount = f"{size(hashing.done)} of {size(hashing.total)}"
-        room = self._console.size.width - len(f"hashing  {amount}") - 1
-        path = near_path(hashing.path)
-        path = path if cell_len(path) <= room else f"..{path[max(0, len(path) - room + 2) :]}"
-        return Text(f"hashing {path}  {amount}", style="cyan", no_wrap=True, overflow="crop")
+        def line(name: str, cells: list[str], style: str = "") -> Text:
+            text = "  ".join([set_cell_size(printable(name), column), *cells])
+            return Text(set_cell_size(text, min(cell_len(text), width - 1)), style)
 
-    def _fit(self, name: str, cells: list[str]) -> str:
-        """Return a name and what is known of it, leaving out the last cells where the terminal is too narrow."""
-        shown = printable(name)
-        fits = cell_len(shown) <= self._column
-        line = set_cell_size(shown, self._column) if fits else f"{set_cell_size(shown, self._column - 2)}.."
-        for cell in cells:
-            if cell_len(line) + 2 + len(cell) >= self._console.size.width:
-                break
-            line += f"  {cell}"
-        return line
+        room = max(1, height - 2 - (hashing is not None))
+        rows = [line(name, row.cells(now), "yellow" if row.until else "") for name, row in self.rows.items()]
+        lines = rows if len(rows) <= room else [*rows[: room - 1], Text(f"and {len(rows) - room + 1} more", "dim")]
+        if hashing:
+            path, done, total = hashing
+            lines.append(line("hashing", [f"{size(done)} of {size(total)}", near_path(path)], "cyan"))
+        if self.stages:
+            ended = f"{self.ended} of {self.stages} done"
+            lines.append(line(self.pipeline, [f"{seconds(now - self._began):>{_SECONDS}}", ended], "dim"))
+        return lines
+
+
+def _size(path: str) -> int:
+    """Return the size of a file; 0 for a directory, because adding up what is in it may take long."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

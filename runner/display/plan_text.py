@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
+from runner.errors import StateError
 from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run
+from runner.record.checkpoints import read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.engine.query import Explained, Planned
     from runner.plan.planner import Decision
+    from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
 
     Reason = Sequence[object]  # component, what, old, new: of a plan, or from a marker
@@ -78,6 +81,14 @@ def explain_lines(explained: Explained) -> Iterator[str]:
         yield from (f"  {reason_text(reason, full=True)}\n" for reason in marker.reasons)
         yield f"key {marker.key}\n"
         yield from _recorded(marker)
+
+
+def shown_checkpoint(path: str) -> Progress | None:
+    """Return a checkpoint; None also for one that cannot be read, since what is only shown must not end a run."""
+    try:
+        return read_progress(path)
+    except StateError:
+        return None
 
 
 def from_text(line_offset: int | None) -> str:

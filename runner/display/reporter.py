@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.offline import isolation_warnings
-from runner.display.plan_text import from_text, outgrown_text
+from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
 from runner.display.text import counted, printable, seconds, warning_text
-from runner.display.view import Row, View, checkpoint
 from runner.interrupts import GRACE
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 0.125
 _HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown
+_HASHING_SHOWN = 0.3  # seconds after the last bytes
+_NEVER = float("-inf")
 
 
 class Reporter:
@@ -38,7 +39,7 @@ class Reporter:
         self, stderr: Stream, log_command: str, *, quiet: bool, verbose: bool, live: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.view = View(clock())
+        self._began = clock()
         self._log_command = log_command
         self._quiet = quiet
         self._verbose = verbose
@@ -47,13 +48,15 @@ class Reporter:
         self._is_live = live
         self._live: Live | None = None
         self._lines: list[tuple[str, bool]] = []  # to be printed above the rows
-        self._drawn = float("-inf")
+        self._drawn = _NEVER
+        self._hashing = "", 0, 0  # a file, how much of it is hashed, and its size
+        self._hashing_began = self._hashed_last = _NEVER
         self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
 
     @property
     def interval(self) -> float | None:
         """How often the run should call `tick`, in seconds; None for never."""
-        return REDRAW_SECONDS if self._is_live else None
+        return REDRAW_SECONDS if self._is_live or self._stderr.pending else None
 
     def hooks(self) -> tuple[object, ...]:
         """Return what implements the hooks. Loads pluggy, and rich for a live display, while nothing runs yet."""
@@ -72,7 +75,8 @@ class Reporter:
         self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str],
         checkpoints: dict[str, Progress],
     ) -> None:  # fmt: skip
-        self.view.pipeline, self.view.stages = spec.name, stages
+        if self._live is not None:
+            self._live.pipeline, self._live.stages = spec.name, stages
         self._checkpoints = dict(checkpoints)
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
@@ -84,13 +88,14 @@ class Reporter:
     ) -> None:
         if changed is not None:
             self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
-        old, current = self._checkpoints.pop(stage.name, None), checkpoint(progress)
+        old, current = self._checkpoints.pop(stage.name, None), shown_checkpoint(progress)
         if old is not None and (current is None or current.key != old.key):
             self._say(f"{stage.name}: {outgrown_text(old.line_offset, old.byte_offset)}")
-        if self._is_live:
-            self.view.rows[stage.name] = Row(
-                stage.name, attempt, self._clock(), progress, partials.values(), input_bytes
-            )
+        if self._live is not None:
+            from runner.display.live import Row  # loaded already
+
+            began = self._clock()
+            self._live.rows[stage.name] = Row(attempt, began, progress, tuple(partials.values()), input_bytes)
             self.tick()
         else:
             resumed = f", {from_text(current.line_offset)}" if current else ""
@@ -108,13 +113,14 @@ class Reporter:
             left = counted(attempt.left_behind, "process", "processes")
             self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
         if next_delay is not None:
-            if row := self.view.rows.get(stage.name):
+            if self._live is not None and (row := self._live.rows.get(stage.name)):
                 row.attempt, row.until = attempt.number + 1, self._clock() + next_delay
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self.view.ended += 1
-        self.view.rows.pop(stage.name, None)
+        if self._live is not None:
+            self._live.ended += 1
+            self._live.rows.pop(stage.name, None)
         attempts = result.attempts
         if result.status == results.FAILED:
             tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
@@ -147,13 +153,12 @@ class Reporter:
         """Count bytes of a file that is being hashed; shown once that takes long."""
         if not self._is_live:
             return
-        now, hashing = self._clock(), self.view.hashing
-        if now - hashing.latest > _HASHING_PATIENCE:
-            hashing.began = now
-        if path != hashing.path or hashing.done >= hashing.total:
-            hashing.path, hashing.done = path, 0
-        hashing.done, hashing.total, hashing.latest = hashing.done + size, total, now
-        if now - hashing.began >= _HASHING_PATIENCE:
+        now, (hashing, done, whole) = self._clock(), self._hashing
+        if now - self._hashed_last > _HASHING_PATIENCE:
+            self._hashing_began = now
+        self._hashing = path, size + (done if path == hashing and done < whole else 0), total
+        self._hashed_last = now
+        if now - self._hashing_began >= _HASHING_PATIENCE:
             self.tick()
 
     def waiting(self, holder: dict[str, object]) -> None:
@@ -169,8 +174,9 @@ class Reporter:
     # ---- the terminal ------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Redraw when it is time."""
-        if self._is_live and self._clock() - self._drawn >= REDRAW_SECONDS * 0.9:
+        """Write what stderr had no room for, and then redraw when it is time."""
+        self._stderr.write("")
+        if self._is_live and not self._stderr.pending and self._clock() - self._drawn >= REDRAW_SECONDS * 0.9:
             self.redraw()
 
     def redraw(self) -> None:
@@ -180,8 +186,9 @@ class Reporter:
             if self._live is None:
                 from runner.display.live import Live
 
-                self._live = Live(self._stderr)
-            self._live.draw(self.view, self._drawn, self._lines)
+                self._live = Live(self._stderr, self._began)
+            is_hashing = self._drawn - self._hashed_last < _HASHING_SHOWN
+            self._live.draw(self._drawn, self._lines, self._hashing if is_hashing else None)
             self._lines.clear()
         except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines
             self.close()

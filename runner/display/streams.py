@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
 STDOUT, STDERR = 1, 2
+PATIENCE = 5.0  # seconds that a run, at its end, waits for a reader that takes nothing
+_PIECE = 4096  # bytes: a pipe that can be written to has room for as many (PIPE_BUF of Linux)
 
 
 class Stream:
-    """Standard output or error. `failure` is the errno of the first write that failed; later writes do nothing."""
+    """Standard output or error. `failure` is the errno of the first write that failed; later writes do nothing.
+
+    A stream that defers never waits for its reader. What the reader has no room for is `pending`: later writes try
+    again, and at the end so does `settle`.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._defers = False
+        self._own: int | None = None  # a descriptor that nobody shares, so that it need not block
+        self.pending = bytearray()
         self.failure: int | None = None
 
+    def defer(self) -> None:
+        """Never wait for the reader from now on."""
+        self._defers = True
+        self._own = _reopened(_descriptor(self.file))
+
     @property
-    def file(self) -> TextIO | None:
+    def file(self) -> TextIO:
         """Python's present object for it; None if it was closed before Python started."""
         return sys.stdout if self._number == STDOUT else sys.stderr
 
@@ -32,8 +48,8 @@ class Stream:
     def isatty(self) -> bool:
         """Whether a person may be looking."""
         try:
-            return self.file is not None and self.file.isatty()
-        except ValueError:  # closed
+            return self.file.isatty()
+        except (ValueError, AttributeError):  # closed, or None
             return False
 
     def fileno(self) -> int:
@@ -41,32 +57,58 @@ class Stream:
         return self._number
 
     def write(self, text: str) -> int:
-        """Write all of `text` now, escaping what the encoding cannot hold; on failure set `failure`."""
+        """Write `text`, escaping what the encoding cannot hold; on failure set `failure`."""
         self.pass_through(text.encode(self.encoding, "backslashreplace"))
         return len(text)
 
     def pass_through(self, content: bytes) -> None:
         """Write bytes as they are."""
-        file = self.file
-        if file is None:
-            self.failure = errno.EBADF
-        if file is None or self.failure is not None:
+        if self.failure is not None:
             return
         try:
-            file.flush()
-            descriptor = _descriptor(file)
+            self.file.flush()
+            descriptor = self._own or _descriptor(self.file)
             if descriptor is None:  # a caller of main() has replaced it
-                file.write(content.decode(self.encoding, "replace"))
-                file.flush()
+                self.file.write(content.decode(self.encoding, "replace"))
+                self.file.flush()
             else:
-                _write_all(descriptor, content)
+                self.pending += content
+                self._write_pending(descriptor)
         except OSError as error:
             self.failure = error.errno or errno.EIO
-        except ValueError:  # closed since
+        except (ValueError, AttributeError):  # closed, or None
             self.failure = errno.EBADF
 
     def flush(self) -> None:
         """Do nothing, because nothing is buffered: a failed write at exit would end in a traceback of Python's."""
+
+    def settle(self) -> None:
+        """Wait until the reader has taken all that is pending, or has taken nothing for `PATIENCE` seconds."""
+        waited = 0.0
+        while self.pending and self.failure is None:
+            before = len(self.pending)
+            time.sleep(0.02)
+            self.write("")
+            waited = 0.0 if len(self.pending) < before else waited + 0.02
+            if waited >= PATIENCE:
+                self.failure = errno.EAGAIN
+
+    def close(self) -> None:
+        """Settle, and let go of the stream: what is written afterwards waits for the reader."""
+        self.settle()
+        if self._own is not None:
+            os.close(self._own)
+        self._defers, self._own = False, None
+
+    def _write_pending(self, descriptor: int) -> None:
+        """Write what is pending; if the stream defers, only what the reader has room for."""
+        while self.pending and not (self._defers and not _has_room(descriptor, 0)):
+            try:
+                del self.pending[: os.write(descriptor, self.pending[:_PIECE])]
+            except BlockingIOError:  # there is less room than it seemed, or somebody made the pipe non-blocking
+                if self._defers:
+                    return
+                _has_room(descriptor, None)
 
 
 def flushed() -> bool:
@@ -94,14 +136,24 @@ def _descriptor(file: TextIO) -> int | None:
         return None
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # somebody made the pipe or terminal non-blocking
-            import select
+def _reopened(descriptor: int | None) -> int | None:
+    """Return another descriptor of the same pipe or terminal, which never blocks; None if there is none.
 
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
+    O_NONBLOCK cannot be set on the given one: programs that share it would fail. A socket, or a pipe of another user,
+    cannot be opened again. Then it must do that `_has_room` is asked before each write.
+    """
+    try:
+        if descriptor is not None and (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor)):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        pass
+    return None
+
+
+def _has_room(descriptor: int, milliseconds: int | None) -> bool:
+    """Whether a write would not block, within so many milliseconds (None: wait until then)."""
+    import select  # here, because `--version` needs no such thing
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(milliseconds))

@@ -25,8 +25,8 @@ _TAIL_LINES = 20
 _TAIL_BYTES = 4096
 
 
-def summary_text(result: RunResult) -> str:
-    """Return the summary of a run and the head of the ledger."""
+def summary_lines(result: RunResult) -> Iterator[str]:
+    """Yield the summary of a run, and the head of the ledger."""
     needing, after = map(len, result.unstarted())
     counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _NOT_STARTED: after}
     if result.status == results.SUCCEEDED and counts[results.SKIPPED] == len(result.stages):
@@ -34,7 +34,7 @@ def summary_text(result: RunResult) -> str:
     else:
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         text += f" in {seconds(result.seconds)}"
-    return f"{result.pipeline}: {text} (run {result.run_id})\n{offline_text(result)}ledger head: {result.head}\n"
+    yield f"{result.pipeline}: {text} (run {result.run_id})\n{offline_text(result)}ledger head: {result.head}\n"
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:
@@ -84,9 +84,9 @@ def log_tail(path: str) -> Iterator[str]:
         yield printable(line.removesuffix(b"\r").decode("utf-8", "backslashreplace"))
 
 
-def run_json(result: RunResult) -> str:
-    """Return a run's result as one JSON object."""
-    return json_text({
+def run_json(result: RunResult) -> dict[str, object]:
+    """Return a run's result as a JSON value."""
+    return {
         "run": result.run_id,
         "status": result.status,
         "exitCode": result.exit_code,
@@ -95,7 +95,7 @@ def run_json(result: RunResult) -> str:
         "ledgerHead": result.head,
         "isolation": result.isolation["level"],
         "stages": {name: _stage_json(stage) for name, stage in result.stages.items()},
-    })  # fmt: skip
+    }
 
 
 def error_json(exit_code: int, faults: Sequence[Fault]) -> str:

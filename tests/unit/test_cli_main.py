@@ -122,9 +122,9 @@ def test_a_reader_that_has_enough_ends_it_quietly(words, tmp_path) -> None:
 
 
 RAISING = (
-    "import sys; from runner.cli import commands; from runner.cli.main import main\n"
+    "import sys; from runner.cli.commands import Commands; from runner.cli.main import main\n"
     "def raising(*_): raise {error}\n"
-    "commands.validate = raising; sys.exit(main(sys.argv[1:]))"
+    "Commands.validate = raising; sys.exit(main(sys.argv[1:]))"
 )
 
 

@@ -28,8 +28,8 @@ def test_hashing_is_shown_once_it_takes_long(capsys) -> None:
     now = [0.0]
     reporter = Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=True, clock=lambda: now[0])
     drawn = []
-    reporter.redraw = lambda: drawn.append((reporter.view.hashing.path, reporter.view.hashing.done))  # type: ignore[method-assign]
+    reporter.redraw = lambda: drawn.append(reporter._hashing)  # type: ignore[method-assign]
     for step in range(8):
         now[0] = step * 0.1
         reporter.hashed("big", 800, 100)
-    assert drawn[0] == ("big", 600) and len(drawn) <= 3
+    assert drawn[0] == ("big", 600, 800) and len(drawn) <= 3
