@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.display.plan_text import decisions_json, outgrown_text, plan_lines
+from runner.display.plan_text import decisions_json, extent_text, outgrown_text, plan_lines
 from runner.display.summary import fault_json
 from runner.display.text import counted, printable
 from runner.engine.history import calls_of
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from runner.engine.query import Status
     from runner.engine.verify import Verified
     from runner.plan.planner import Decision
-    from runner.record.checkpoints import Progress
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
@@ -32,9 +31,7 @@ def status_lines(status: Status) -> Iterator[str]:
     """Yield what is known, most important first."""
     planned = status.planned
     decisions = planned.plan.decisions
-    pending: dict[str, Decision] = {
-        name: decision for name, decision in decisions.items() if not isinstance(decision, Skip)
-    }
+    pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
     if pending:
         state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
     elif status.open_runs and status.holder is None:
@@ -45,7 +42,8 @@ def status_lines(status: Status) -> Iterator[str]:
     yield from _run_lines(status)
     width = max(map(len, status.incomplete), default=0)
     for stage, progress in status.incomplete.items():
-        yield f"{stage:<{width}}  {_checkpoint_text(progress, fits=planned.fits.get(stage))}\n"
+        incomplete = f"incomplete, {extent_text(progress) or 'at a checkpoint'}"
+        yield f"{stage:<{width}}  {outgrown_text(progress) if planned.fits.get(stage) is False else incomplete}\n"
     if pending:
         yield "pending:\n"
         shown = planned._replace(plan=Plan(pending, ()), fits={})  # whose checkpoints are listed above
@@ -91,14 +89,6 @@ def _trouble(part: Part) -> Iterator[str]:
         yield f"and {len(lines) - _MOST_LINES:,} more"
     if part.unstarted:
         yield f"{counted(len(part.unstarted), 'stage')} not started"
-
-
-def _checkpoint_text(progress: Progress, *, fits: bool | None) -> str:
-    if fits is False:
-        return outgrown_text(progress.line_offset, progress.byte_offset)
-    if progress.line_offset is not None:
-        return f"incomplete, {counted(progress.line_offset, 'line')}"
-    return f"incomplete, {'at a checkpoint' if progress.byte_offset is None else counted(progress.byte_offset, 'byte')}"
 
 
 def _level(status: Status) -> str | None:

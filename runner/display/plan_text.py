@@ -91,19 +91,22 @@ def shown_checkpoint(path: str) -> Progress | None:
         return None
 
 
-def from_text(line_offset: int | None) -> str:
-    """Return where an attempt that has a checkpoint begins: `from line 1,200,000`."""
-    return f"from line {line_offset:,}" if line_offset else "from a checkpoint"
+def from_text(progress: Progress) -> str:
+    """Return where a stage goes on: `from line 1,200,000`."""
+    return f"from line {progress.line_offset:,}" if progress.line_offset else "from a checkpoint"
 
 
-def outgrown_text(line_offset: int | None, byte_offset: int | None) -> str:
+def extent_text(progress: Progress) -> str:
+    """Return how far a checkpoint is: `1,200 lines`, or bytes; empty if it has neither."""
+    if progress.line_offset is not None:
+        return counted(progress.line_offset, "line")
+    return "" if progress.byte_offset is None else counted(progress.byte_offset, "byte")
+
+
+def outgrown_text(progress: Progress) -> str:
     """Return the note on a checkpoint whose key is no longer its stage's key."""
-    extent = ""
-    if line_offset is not None:
-        extent = f" of {counted(line_offset, 'line')}"
-    elif byte_offset is not None:
-        extent = f" of {counted(byte_offset, 'byte')}"
-    return f"checkpoint{extent} does not fit any more: it starts anew"
+    extent = extent_text(progress)
+    return f"checkpoint{extent and f' of {extent}'} does not fit any more: it starts anew"
 
 
 def reasons_line(reasons: Sequence[Reason], *, full: bool) -> str:
@@ -159,9 +162,7 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
         yield f"failed in run {printable(run)}: {printable(why)}"
     if stage in planned.fits:
         progress = planned.checkpoints[stage]
-        fits = planned.fits[stage]
-        lines = progress.line_offset
-        yield f"goes on {from_text(lines)}" if fits else outgrown_text(lines, progress.byte_offset)
+        yield f"goes on {from_text(progress)}" if planned.fits[stage] else outgrown_text(progress)
 
 
 def _recorded(marker: Marker) -> Iterator[str]:

@@ -90,7 +90,7 @@ class Reporter:
             self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
         old, current = self._checkpoints.pop(stage.name, None), shown_checkpoint(progress)
         if old is not None and (current is None or current.key != old.key):
-            self._say(f"{stage.name}: {outgrown_text(old.line_offset, old.byte_offset)}")
+            self._say(f"{stage.name}: {outgrown_text(old)}")
         if self._live is not None:
             from runner.display.live import Row  # loaded already
 
@@ -98,7 +98,7 @@ class Reporter:
             self._live.rows[stage.name] = Row(attempt, began, progress, tuple(partials.values()), input_bytes)
             self.tick()
         else:
-            resumed = f", {from_text(current.line_offset)}" if current else ""
+            resumed = f", {from_text(current)}" if current else ""
             self._say(f"{stage.name}: started (attempt {attempt}{resumed})")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:

@@ -70,14 +70,12 @@ def log_tail(path: str) -> Iterator[str]:
     """Yield the last lines of a log, at most 4 KiB, escaped so that they cannot move the cursor or change colours."""
     try:
         with open(open_regular(path), "rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            start = max(0, size - _TAIL_BYTES)
+            start = max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES)
             log.seek(start)
-            lines = log.read(_TAIL_BYTES).split(b"\n")
+            content = log.read(_TAIL_BYTES)
     except (OSError, StateError):  # a stage may have put anything in its place, a FIFO for one
         return
-    if not lines[-1]:
-        lines.pop()
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
     if start and len(lines) > 1:
         del lines[0]  # its beginning is not among the bytes read
     for line in lines[-_TAIL_LINES:]:
