@@ -34,7 +34,6 @@ class Stream:
     def defer(self) -> None:
         """Never wait for the reader from now on."""
         self._defers = True
-        self._own = _reopened(_descriptor(self.file))
 
     @property
     def file(self) -> TextIO:
@@ -67,13 +66,15 @@ class Stream:
             return
         try:
             self.file.flush()
-            descriptor = self._own or _descriptor(self.file)
+            descriptor = _descriptor(self.file)
             if descriptor is None:  # a caller of main() has replaced it
                 self.file.write(content.decode(self.encoding, "replace"))
                 self.file.flush()
             else:
                 self.pending += content
-                self._write_pending(descriptor)
+                if self._defers:
+                    self._own = self._own or _reopened(descriptor)
+                self._write_pending(self._own or descriptor)
         except OSError as error:
             self.failure = error.errno or errno.EIO
         except (ValueError, AttributeError):  # closed, or None
@@ -136,14 +137,14 @@ def _descriptor(file: TextIO) -> int | None:
         return None
 
 
-def _reopened(descriptor: int | None) -> int | None:
+def _reopened(descriptor: int) -> int | None:
     """Return another descriptor of the same pipe or terminal, which never blocks; None if there is none.
 
     O_NONBLOCK cannot be set on the given one: programs that share it would fail. A socket, or a pipe of another user,
     cannot be opened again. Then it must do that `_has_room` is asked before each write.
     """
     try:
-        if descriptor is not None and (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor)):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
             return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         pass
