@@ -35,6 +35,7 @@ else:
 
 BLOCK_SIZE = 1024 * 1024
 SMALLEST_READ = 256
+NO_LIMIT = 1 << 62
 _GZIP = b"\x1f\x8b"  # how a file begins that is compressed so (RFC 1952, 2.3.1)
 USUAL_LINE = 80  # bytes, until the first block tells
 NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
@@ -62,7 +63,7 @@ class Job(Generic[Data]):
         self._encoding, self._errors = encoding, errors
         self._splits_alike = encoding is not None and _splits_alike(encoding, errors)
         self._kind: type = bytes if encoding is None else str
-        self._most_lines = checkpoints.every_lines or 0
+        self._most_lines = checkpoints.every_lines or NO_LIMIT
         self._most_seconds = checkpoints.every_seconds or float("inf")
         self._size = self._largest = size or BLOCK_SIZE
         self._line_length = float(USUAL_LINE)
@@ -76,7 +77,6 @@ class Job(Generic[Data]):
         self._outputs: dict[str, Output] = {}
         self._sole: Output | None = None  # where `write` goes: the one output, while it is written to
         self._over = self._writing = False
-        self._is_sealed = True  # the checkpoint that the job resumes from
         self.resumed = self._entered = False
 
     @property
@@ -118,25 +118,24 @@ class Job(Generic[Data]):
         if reached is not None:
             self._over = self._index < reached.job or reached.done
             self.resumed = True
-            self._is_sealed = reached.is_sealed
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
         self._entered = True
         try:
-            self._open()
+            self._open(is_sealed=reached is None or reached.is_sealed)
         except OffpipeError:
             self._checkpoints.end()  # in case the stage continues without it
             raise
         return self
 
-    def _open(self) -> None:
+    def _open(self, *, is_sealed: bool) -> None:
         self._outputs = {name: self._checkpoints.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
         # The offset of a sealed checkpoint is right. If the input was edited, the runner finds out and starts anew.
-        fits = self._source.is_within() if self._is_sealed else self._source.begins_line()
+        fits = self._source.is_within() if is_sealed else self._source.begins_line()
         if not fits:
             self._checkpoints.refuse(self._source.path)
         self._start_interval(self._line_offset)
@@ -198,11 +197,9 @@ class Job(Generic[Data]):
     def _take(self) -> bool:
         """Take the next block in hand: few enough lines for the interval, small enough for the clock."""
         self._writes(writing=not self._over)
-        most = self._most_lines - (self._line_offset - self._saved_line_offset) if self._most_lines else 0
-        size = self._size
-        if most:
-            size = max(SMALLEST_READ, min(size, int(self._line_length * most * NEARLY_ALL)))
-        self._block, self._block_lines = self._source.read(size, most or 1 << 62)
+        most = self._most_lines - (self._line_offset - self._saved_line_offset)
+        size = min(self._size, max(SMALLEST_READ, int(self._line_length * most * NEARLY_ALL)))
+        self._block, self._block_lines = self._source.read(size, most)
         self._taken = monotonic()
         return bool(self._block)
 
@@ -219,7 +216,7 @@ class Job(Generic[Data]):
         else:
             self._size = min(self._largest, 2 * self._size)
         left = self._most_lines - (self._line_offset - self._saved_line_offset)
-        if now >= self._due or (self._most_lines and left <= self._most_lines // 10):
+        if now >= self._due or left <= self._most_lines // 10:
             self._save(done=False)
 
     def _lines_given(self) -> int:

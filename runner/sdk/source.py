@@ -43,8 +43,10 @@ class Source:
         A line longer than `size` comes whole. The last line of a file may lack its line end.
         """
         while self._descriptor >= 0:
-            with reading(self.path):
+            try:
                 block = self._whole_lines(size)
+            except OSError as error:
+                raise unreadable(error, self.path) from error
             if block:
                 lines = block.count(b"\n") + (block[-1:] != b"\n")
                 if lines > most:
@@ -79,26 +81,17 @@ class Source:
         if self._next < len(self._paths):
             self.path = self._paths[self._next]
             self._next += 1
-            with reading(self.path):
+            try:
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise unreadable(error, self.path) from error
 
 
-class reading:  # noqa: N801 - reads as a statement: `with reading(path)`; contextlib would cost each stage 1 ms
-    """Turn an OSError inside the block into an InputError that names `path`, or what `raise_refusal` raises."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise_refusal(error, self.path)
-            hint = IF_DIRECTORY if isinstance(error, IsADirectoryError) else ""
-            raise InputError(Fault(self.path, f"cannot read: {error.strerror or error}", hint)) from error
+def unreadable(error: OSError, path: str) -> InputError:
+    """Return the error for a file that cannot be read; raises StateError if the system refuses."""
+    raise_refusal(error, path)
+    hint = IF_DIRECTORY if isinstance(error, IsADirectoryError) else ""
+    return InputError(Fault(path, f"cannot read: {error.strerror or error}", hint))
 
 
 def end_of_line(block: bytes, number: int) -> int:
