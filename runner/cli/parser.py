@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "offpipe"
 WIDTH = 79
-_STAGES_HINT = "name stages behind the spec"
+_STAGES_HINT = "name the stages after the spec"
 _USAGE = f"{PROGRAM} SPEC [STAGE ...] [options]\n       {PROGRAM} VERB SPEC [options]"
 _ABOUT = """\
 Run a pipeline: a JSON file of stages. Each stage is a program that turns
@@ -46,34 +46,29 @@ exit codes:
 
 
 VERBS = {  # the arguments of each, a summary, and more text for its help
-    "run": (
-        "SPEC [STAGE ...]", "run what is out of date",
-        ("Without STAGE: all stages. `offpipe SPEC` is the same as `offpipe run SPEC`.\n\nexamples:\n"
-         "  offpipe run demo.json sort -j 4 --keep-going\n"
-         "  offpipe run demo.json --param upper.simulateTransient=true\n"
-         "  offpipe run demo.json --param 'upper.mode=\"fast\"'    text needs quotes"),
-    ),
+    "run": ("SPEC [STAGE ...]", "run what is out of date", """\
+Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
+
+examples:
+  offpipe run demo.json sort -j 4 --keep-going
+  offpipe run demo.json --param upper.simulateTransient=true
+  offpipe run demo.json --param 'upper.mode="fast"'    text needs quotes"""),
     "clean": ("SPEC", "remove what the stages made, and their state", "Inputs are never removed."),
-    "plan": (
-        "SPEC [STAGE ...]", "show what a run would do, and why",
-        ("A line a stage: its name, the decision, and why. The decision is run, skip,\n"
-         "blocked, or depends (on what an earlier stage will make)."),
-    ),
+    "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """\
+Each line is a stage: its name, the decision, and why. The decision is run,
+skip, blocked, or depends (on what an earlier stage will make)."""),
     "status": ("SPEC", "show what is pending, running, and left undone", ""),
     "explain": ("SPEC STAGE", "show why one stage runs or not, and what made it", ""),
     "log": ("SPEC [STAGE]", "print a stage's newest log, or without STAGE a run's events", ""),
-    "verify": (
-        "SPEC|DIRECTORY", "check the audit log, metrics, markers and outputs",
-        ("DIRECTORY is a state directory, or a copy of one. A log that was rewritten as a\n"
-         "whole shows only with --expect-head, or with the key in OFFPIPE_AUDIT_KEY_FILE;\n"
-         "see docs/audit.md.\n\n"
-         "exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged"),
-    ),
+    "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers and outputs", """\
+DIRECTORY is a state directory, or a copy of one. If a whole log was rewritten,
+only --expect-head or the key in OFFPIPE_AUDIT_KEY_FILE shows it: see
+docs/audit.md.
+
+exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged"""),
     "validate": ("SPEC", "check a spec and its inputs, reporting every fault", ""),
-    "graph": (
-        "SPEC", "print the stages and what each needs",
-        "example:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg",
-    ),
+    "graph": ("SPEC", "print the stages and what each needs",
+              "example:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg"),
     "doctor": ("", "show how well this machine can keep stages offline", ""),
     "schema": ("", "print the JSON Schema of specs", ""),
 }  # fmt: skip
@@ -99,8 +94,8 @@ def _at_least(least: int, read: Callable[[str], float], what: str) -> Callable[[
 
 def _run_id(text: str) -> str:
     if not is_name(text):
-        rule = "letters, digits, `.`, `_`, `-`, at most 100, a letter or digit first"
-        raise argparse.ArgumentTypeError(f'"{text}" is no run id: {rule}')
+        rule = "use at most 100 letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
+        raise argparse.ArgumentTypeError(f'"{text}" is not a run id: {rule}')
     if text.lower() == "ledger":  # its log would be the ledger, also where file names ignore case
         raise argparse.ArgumentTypeError(f'no run can be called "{text}": that is the list of all runs')
     return text
@@ -108,33 +103,25 @@ def _run_id(text: str) -> str:
 
 def _head(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
-        raise argparse.ArgumentTypeError(f'"{text}" is no head: that is 64 hex digits, as a run prints them')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a head: a run prints it as 64 hex digits')
     return text.lower()
 
 
-_COUNT = _at_least(1, int, "a whole number from 1 on")
+_COUNT = _at_least(1, int, "a whole number of 1 or more")
 OPTIONS = (  # the spellings of each, the verbs that have it, its help, and arguments for argparse
     _option("-n --dry-run", "run clean", "only show what would run, or what would be removed"),
     _option("-f --force", "run plan", "treat the named stages (or all) as out of date"),
     _option("-j --jobs", "run", "run at most N stages at once; default: one per processor", metavar="N", type=_COUNT),
     _option("-k --keep-going", "run", "after a failure, run what does not depend on it"),
-    _option(
-        "--wait", "run", "wait for a lock that another run holds, at most S seconds; without S, forever",
-        metavar="[=S]", type=_at_least(0, float, "a number of seconds"),
-    ),
-    _option(
-        "--param", "run plan status explain validate", "set a parameter of a stage (repeatable)",
-        metavar="STAGE.KEY=JSON", action="append",
-    ),
+    _option("--wait", "run", "wait for a lock that another run holds, at most S seconds; without S, forever",
+            metavar="[=S]", type=_at_least(0, float, "a number of seconds")),
+    _option("--param", "run plan status explain validate", "set a parameter of a stage (repeatable)",
+            metavar="STAGE.KEY=JSON", action="append"),
     _option("--run-id", "run", "the run's name in the audit log", metavar="ID", type=_run_id),
-    _option(
-        "--durability", "run", "what finished stages survive: full, a power cut (default); process, a crash of offpipe",
-        choices=("full", "process"),
-    ),
-    _option(
-        "--offline", "run", "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
-        choices=(STRICT, BEST_EFFORT),
-    ),
+    _option("--durability", "run", "what finished stages survive: full, a power cut (default); process, only a crash",
+            choices=("full", "process")),
+    _option("--offline", "run", "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
+            choices=(STRICT, BEST_EFFORT)),
     _option("--paranoid", "run plan", "hash every file again, without trusting time stamps"),
     _option("--exit-code", "status", "exit with 3 if a run would have work to do"),
     _option("--format", "graph", "the language of the graph; default: text", choices=("text", "mermaid", "dot")),
@@ -237,8 +224,8 @@ def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
     """Raise UsageError for a number behind a bare `--wait`, which has become the spec or a stage."""
     for word, following in pairwise(words):
         if word == "--wait" and following in named and following.replace(".", "", 1).isdecimal():
-            what = f"takes its value joined by =, so {following} is taken for a spec or a stage"
-            hint = f"write --wait={following}; a stage of that name comes before --wait, or behind --"
+            what = f"takes a value only with =, so {following} counts as a spec or a stage"
+            hint = f"write --wait={following}, or put a stage of that name before --wait or after --"
             raise UsageError(Fault("--wait", what, hint))
 
 
@@ -261,7 +248,7 @@ class _Parser(argparse.ArgumentParser):
         name = word.partition("=")[0]
         having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])
         if having:
-            hint = f"it is one of {PROGRAM} {f', {PROGRAM} '.join(having)}"
+            hint = f"only these have it: {PROGRAM} {f', {PROGRAM} '.join(having)}"
         else:
             near = did_you_mean(name, (known for action in self._actions for known in action.option_strings))
             hint = near or f"see {self.prog} --help"

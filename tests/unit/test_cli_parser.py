@@ -59,7 +59,7 @@ def test_options_are_never_abbreviated(option, spec) -> None:
 def test_stages_given_as_a_value_of_force_are_told_where_they_belong(words, spec) -> None:
     shown = offpipe("run", *words, cwd=spec.parent)
     assert shown.returncode == 2 and "takes no value" in shown.stderr, shown.stderr
-    assert "name stages behind the spec" in shown.stderr and "\nhint: " in shown.stderr
+    assert "name the stages after the spec" in shown.stderr and "\nhint: " in shown.stderr
 
 
 def test_an_option_without_its_value_says_that_it_expects_one(spec) -> None:
@@ -101,7 +101,7 @@ def test_options_stand_anywhere(spec) -> None:
 def test_seconds_apart_from_wait_are_told_how_to_be_given(words, spec) -> None:
     shown = offpipe(*(str(spec) if word == "SPEC" else word for word in words))
     assert (shown.returncode, shown.stdout) == (2, "")
-    assert "error: --wait: takes its value joined by =, so 3 is taken for a spec or a stage\nhint: write --wait=3;" in (
+    assert "error: --wait: takes a value only with =, so 3 counts as a spec or a stage\nhint: write --wait=3," in (
         shown.stderr
     )
 
@@ -161,7 +161,7 @@ def test_an_unknown_option_and_a_word_too_many_are_named(spec) -> None:
 @pytest.mark.parametrize("run_id", ["", "a/b", ".x", "a" * 101, "é", "a\n"])
 def test_run_ids_that_could_not_be_file_names_are_refused(run_id, spec) -> None:
     shown = offpipe("run", spec, f"--run-id={run_id}")
-    assert shown.returncode == 2 and "is no run id" in shown.stderr
+    assert shown.returncode == 2 and "is not a run id" in shown.stderr
 
 
 @pytest.mark.parametrize("words", [("run", "--run-id"), ("log", "--run")])
@@ -204,4 +204,4 @@ def test_a_spec_that_is_not_there_is_told_the_same_by_every_verb_with_the_neares
 def test_an_option_of_another_verb_is_told_as_that(spec) -> None:
     for option in (["--offline", "strict"], ["--wait"]):
         shown = offpipe("plan", spec, *option)
-        assert shown.stderr == f"error: no option {option[0]}\nhint: it is one of offpipe run\n"
+        assert shown.stderr == f"error: no option {option[0]}\nhint: only these have it: offpipe run\n"

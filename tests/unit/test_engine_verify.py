@@ -99,7 +99,7 @@ def test_outputs_need_the_spec_and_a_run_must_be_there(bench):
 @pytest.mark.parametrize("head", ["", "0" * 63, "0" * 65, "g" * 64])
 def test_a_head_is_64_hex_digits(bench, head):
     shown = verify(bench.spec, f"--expect-head={head}")
-    assert shown.returncode == 2 and "is no head" in shown.stderr
+    assert shown.returncode == 2 and "is not a head" in shown.stderr
 
 
 def test_the_head_that_a_run_prints_is_the_one_to_expect(bench):
