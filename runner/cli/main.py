@@ -63,8 +63,7 @@ def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
     from runner.cli.commands import Commands
 
     if arguments.verb == "run" and not arguments.dry_run:
-        stderr.defer()  # a reader must not be able to stop a run
-        stdout.defer()
+        stderr.defers = stdout.defers = True  # a reader must not be able to stop a run
     code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
     return code
 

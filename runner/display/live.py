@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -24,14 +24,6 @@ _SECONDS = 8
 _RATE_PATIENCE = 0.5  # seconds before a rate means something
 
 
-class Extent(NamedTuple):
-    """Lines and bytes of input before the last checkpoint, if it has them; bytes written to outputs that are files."""
-
-    lines: int | None
-    read: int | None
-    written: int
-
-
 class Row:
     """A running stage: its current attempt or, if `until` is set, the next one, which starts then."""
 
@@ -44,23 +36,24 @@ class Row:
         self._input_bytes = input_bytes
         self._first = self.extent()
 
-    def extent(self) -> Extent:
-        """Return how far the attempt is, as its checkpoint and its partials show it."""
+    def extent(self) -> tuple[int | None, int | None, int]:
+        """Return lines and bytes of input before the last checkpoint, if it has them, and bytes written to outputs."""
         progress = shown_checkpoint(self._progress)
         lines, read = (progress.line_offset, progress.byte_offset) if progress else (None, None)
-        return Extent(lines, read, sum(map(_size, self._partials)))
+        return lines, read, sum(map(_size, self._partials))
 
     def amounts(self, now: float) -> list[str]:
         """Return how much is done, of how much, and how fast since the attempt began."""
-        extent, first, total, spent = self.extent(), self._first, self._input_bytes, now - self.began
-        if extent.lines:
-            cells = [f"{extent.lines:,} lines"]
-            if extent.read and extent.read <= total:
-                cells.append(f"{extent.read * 100 // total}%")
-            rate = f"{(extent.lines - (first.lines or 0)) / max(spent, 0.001):,.0f} lines/s"
-        elif extent.written:
-            cells = [f"{size(extent.written)} of {size(total)}" if extent.written <= total else size(extent.written)]
-            rate = f"{size(max(0, extent.written - first.written) / max(spent, 0.001))}/s"
+        (lines, read, written), total, spent = self.extent(), self._input_bytes, now - self.began
+        first_lines, _, first_written = self._first
+        if lines:
+            cells = [f"{lines:,} lines"]
+            if read and read <= total:
+                cells.append(f"{read * 100 // total}%")
+            rate = f"{(lines - (first_lines or 0)) / max(spent, 0.001):,.0f} lines/s"
+        elif written:
+            cells = [f"{size(written)} of {size(total)}" if written <= total else size(written)]
+            rate = f"{size(max(0, written - first_written) / max(spent, 0.001))}/s"
         else:
             return []
         return [*cells, rate] if spent >= _RATE_PATIENCE else cells

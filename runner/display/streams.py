@@ -20,20 +20,16 @@ _PIECE = 4096  # bytes: a pipe that can be written to has room for as many (PIPE
 class Stream:
     """Standard output or error. `failure` is the errno of the first write that failed; later writes do nothing.
 
-    A stream that defers never waits for its reader. What the reader has no room for is `pending`: later writes try
+    While it `defers`, it never waits for its reader. What the reader has no room for is `pending`: later writes try
     again, and at the end so does `settle`.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._defers = False
+        self.defers = False
         self._own: int | None = None  # a descriptor that nobody shares, so that it need not block
         self.pending = bytearray()
         self.failure: int | None = None
-
-    def defer(self) -> None:
-        """Never wait for the reader from now on."""
-        self._defers = True
 
     @property
     def file(self) -> TextIO:
@@ -72,7 +68,7 @@ class Stream:
                 self.file.flush()
             else:
                 self.pending += content
-                if self._defers:
+                if self.defers:
                     self._own = self._own or _reopened(descriptor)
                 self._write_pending(self._own or descriptor)
         except OSError as error:
@@ -99,15 +95,15 @@ class Stream:
         self.settle()
         if self._own is not None:
             os.close(self._own)
-        self._defers, self._own = False, None
+        self.defers, self._own = False, None
 
     def _write_pending(self, descriptor: int) -> None:
         """Write what is pending; if the stream defers, only what the reader has room for."""
-        while self.pending and not (self._defers and not _has_room(descriptor, 0)):
+        while self.pending and not (self.defers and not _has_room(descriptor, 0)):
             try:
                 del self.pending[: os.write(descriptor, self.pending[:_PIECE])]
             except BlockingIOError:  # there is less room than it seemed, or somebody made the pipe non-blocking
-                if self._defers:
+                if self.defers:
                     return
                 _has_room(descriptor, None)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.display.live import Extent, Row
+from runner.display.live import Row
 from runner.display.plan_text import shown_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +111,7 @@ def test_a_terminal_that_goes_away_stops_no_run(spec) -> None:
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-START = Extent(None, None, 0)
+START = (None, None, 0)
 
 
 def row(tmp_path, first=None, input_bytes=1000) -> Row:
@@ -130,11 +130,11 @@ def test_lines_come_from_the_checkpoint_and_bytes_from_the_partials(tmp_path) ->
     stage = row(tmp_path)
     assert stage.extent() == START
     (tmp_path / "partial").write_bytes(bytes(10))
-    assert stage.extent() == Extent(None, None, 10)
+    assert stage.extent() == (None, None, 10)
     write_checkpoint(tmp_path, 5, 8)
-    assert stage.extent() == Extent(5, 8, 10)
+    assert stage.extent() == (5, 8, 10)
     (tmp_path / "progress").write_text("half of a fi")
-    assert stage.extent() == Extent(None, None, 10)
+    assert stage.extent() == (None, None, 10)
 
 
 def test_the_size_of_a_directory_is_not_what_was_written(tmp_path) -> None:
