@@ -57,7 +57,7 @@ class Stage:
         """Return the path of an input that is one file; InputError if it is several."""
         paths = self._paths(name)
         if len(paths) != 1:
-            hint = f'take stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
+            hint = f'use stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
             raise InputError(Fault(f'input "{name}"', f"has {len(paths)} files where one is expected", hint))
         return paths[0]
 
@@ -84,7 +84,9 @@ class Stage:
                 faults.append(Fault(where, "is not known", _listed("params", defaults)))
             elif type(value) is not type(defaults[name]):
                 expected = type(defaults[name]).__name__
-                faults.append(Fault(where, f"is {value!r}, no {expected}", f"the default is {defaults[name]!r}"))
+                faults.append(
+                    Fault(where, f"is {value!r}, not of type {expected}", f"the default is {defaults[name]!r}")
+                )
         if faults:
             raise UsageError(*faults)
         return {**defaults, **taken}  # type: ignore[dict-item]  # checked above
@@ -174,7 +176,7 @@ def _read_stage_file(path: str) -> dict[str, object]:
     except OSError as error:
         raise StateError.from_os(error, path, "read the stage file") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StateError(Fault(path, "is no stage file")) from error
+        raise StateError(Fault(path, "is not a stage file")) from error
     if version != STAGE_FILE_VERSION:
         what = f"is a stage file of version {version}, this SDK reads version {STAGE_FILE_VERSION}"
         hint = "install the same offpipe for the runner and for the interpreter of the stage"

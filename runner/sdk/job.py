@@ -56,7 +56,7 @@ class Job(Generic[Data]):
         if encoding is not None:
             _check_encoding(encoding)
         if size is not None and size < 1:
-            raise UsageError(Fault("", f"a block of {size} bytes cannot be", "give a size of 1 or more"))
+            raise UsageError(Fault("", f"a block cannot have {size} bytes", "give a size of 1 or more"))
         self._checkpoints = checkpoints
         self._paths, self._to = paths, to
         self._by_line = size is None
@@ -103,7 +103,7 @@ class Job(Generic[Data]):
         output = self._outputs.get(to or "")
         if output is None:
             what = f'does not write to "{to}"' if to else "has several outputs" if self._to else "has no output"
-            hint = f"name one of: {', '.join(self._to)}" if self._to else "name it where the job begins, as `to`"
+            hint = f"name one of: {', '.join(self._to)}" if self._to else "name it as `to` where the job begins"
             raise UsageError(Fault("job", what, hint))
         if self._writing:
             output.write(data)
@@ -245,9 +245,7 @@ class Job(Generic[Data]):
         what = f"byte 0x{error.object[error.start]:02x} at offset {at} is not {self._encoding}"
         hint = 'pass errors="surrogateescape", or no encoding to get bytes'
         if at == 1 and error.object.startswith(_GZIP):
-            hint = (
-                "it is compressed with gzip, and has no lines: unpack it in a stage before, or open it with gzip.open"
-            )
+            hint = "it is compressed with gzip: unpack it in an earlier stage, or open it with gzip.open"
         return InputError(Fault(self._source.path, what, hint))
 
 
@@ -272,7 +270,7 @@ def _check_encoding(encoding: str) -> None:
         raise UsageError(Fault(f'encoding "{encoding}"', "is not known to Python")) from error
     if not fits:
         what = "does not write a line end as the one byte 0x0A"
-        raise UsageError(Fault(f'encoding "{encoding}"', what, "read bytes, or convert the input in a stage before"))
+        raise UsageError(Fault(f'encoding "{encoding}"', what, "read bytes, or convert the input in an earlier stage"))
 
 
 def _splits_alike(encoding: str, errors: str) -> bool:

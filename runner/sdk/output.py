@@ -67,7 +67,7 @@ class Output:
         size = os.fstat(self._descriptor).st_size
         if size != self.length:
             what = f"is {size} bytes long where {self.length} were written"
-            raise StateError(Fault(self._path, what, "write to an output through its job only, or without a job only"))
+            raise StateError(Fault(self._path, what, "write to an output either through its job or without one"))
         if sync and self._unsynced:
             try:
                 files.sync_descriptor(self._descriptor, self._path)

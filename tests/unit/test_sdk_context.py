@@ -75,9 +75,9 @@ def test_params_take_defaults_and_refuse_the_rest(bench):
     assert repr(stage.take_params(depth=0.5)) == "{'depth': 3.0}"
     with pytest.raises(UsageError, match=r'param "depth": is not known'):
         stage.take_params(width=1)
-    with pytest.raises(UsageError, match=r"is 3, no str"):
+    with pytest.raises(UsageError, match=r"is 3, not of type str"):
         stage.take_params(depth="1")
-    with pytest.raises(UsageError, match=r"is 3, no bool"):
+    with pytest.raises(UsageError, match=r"is 3, not of type bool"):
         stage.take_params(depth=False)
 
 

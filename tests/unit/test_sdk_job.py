@@ -477,7 +477,7 @@ def test_who_has_no_output_is_told_where_to_name_it(bench):
     stage = sdk.Stage(bench.begin_attempt())
     with stage.lines("text") as job, pytest.raises(UsageError, match="has no output") as caught:
         job.write(b"x")
-    assert caught.value.faults[0].hint == "name it where the job begins, as `to`"
+    assert caught.value.faults[0].hint == "name it as `to` where the job begins"
 
 
 def test_one_job_at_a_time(bench):
