@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.display.plan_text import decisions_json, extent_text, outgrown_text, plan_lines
-from runner.display.summary import fault_json
+from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.text import counted, printable
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
+_PART = ("began", "ended", "failed", "unstarted", "interrupted")  # of a run, in JSON
 _REFUSED = ("stage", "program", "family", "count", "action")  # of the event, in JSON
 _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
@@ -107,21 +107,17 @@ def _ending(status: Status) -> str:
 
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
-    planned, part = status.planned, status.part
+    plan, fits, part = plan_json(status.planned), status.planned.fits, status.part
     last = {
         "run": status.last_run,
         "status": _ending(status),
         "time": status.last_time,
         "isolation": _level(status),
-        "began": part.began,
-        "ended": part.ended,
-        "failed": part.failed,
-        "unstarted": part.unstarted,
-        "interrupted": part.interrupted,
+        **{name: getattr(part, name) for name in _PART},
         "networkRefused": [{name: getattr(refused, name) for name in _REFUSED} for refused in part.refused],
     }
     return {
-        "pipeline": planned.graph.spec.name,
+        "pipeline": plan["pipeline"],
         "pending": status.is_pending,
         "lastRun": last if status.last_run else None,
         "lastSuccess": dict(zip(("run", "time"), status.last_success, strict=True)) if status.last_success else None,
@@ -131,17 +127,12 @@ def status_json(status: Status) -> dict[str, object]:
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
         ],
         "incomplete": [
-            {
-                "stage": stage,
-                "lineOffset": at.line_offset,
-                "byteOffset": at.byte_offset,
-                "fits": planned.fits.get(stage),
-            }
+            {"stage": stage, "lineOffset": at.line_offset, "byteOffset": at.byte_offset, "fits": fits.get(stage)}
             for stage, at in status.incomplete.items()
         ],
-        "stages": decisions_json(planned),
+        "stages": plan["stages"],
         "undeclared": list(status.undeclared),
-        "faults": [fault_json(fault) for fault in planned.plan.faults],
+        "faults": plan["faults"],
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
 from runner.errors import StateError
-from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run
+from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run, Skip
 from runner.record.checkpoints import read_progress
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _NAME_COLUMN = 40
 _REASONS_SHOWN = 3
 _LONGEST_VALUE = 60
 _DIGEST = 64
+_FIELDS = {Skip: "key", Blocked: "by", Depends: "upstream"}  # of a decision, in JSON
 
 
 def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
@@ -41,28 +42,21 @@ def plan_json(planned: Planned) -> dict[str, object]:
     """Return the plan as a JSON value."""
     return {
         "pipeline": planned.graph.spec.name,
-        "stages": decisions_json(planned),
+        "stages": [_decision_json(planned, name, decision) for name, decision in planned.plan.decisions.items()],
         "faults": [fault_json(fault) for fault in planned.plan.faults],
     }
 
 
-def decisions_json(planned: Planned) -> list[dict[str, object]]:
-    """Return the decisions as JSON values, in order."""
-    shown: list[dict[str, object]] = []
-    for name, decision in planned.plan.decisions.items():
-        value: dict[str, object] = {"stage": name, "decision": _word(decision)}
-        if isinstance(decision, Run):
-            value["reasons"] = [reason._asdict() for reason in decision.reasons]
-        elif isinstance(decision, Depends):
-            value["upstream"] = list(decision.upstream)
-        elif isinstance(decision, Blocked):
-            value["by"] = list(decision.by)
-        else:
-            value["key"] = decision.key
-        if name in planned.failures:
-            value["lastFailure"] = planned.failures[name]._asdict()
-        shown.append(value)
-    return shown
+def _decision_json(planned: Planned, name: str, decision: Decision) -> dict[str, object]:
+    value: dict[str, object] = {"stage": name, "decision": _word(decision)}
+    if isinstance(decision, Run):
+        value["reasons"] = [reason._asdict() for reason in decision.reasons]
+    else:
+        field = _FIELDS[type(decision)]
+        value[field] = getattr(decision, field)
+    if name in planned.failures:
+        value["lastFailure"] = planned.failures[name]._asdict()
+    return value
 
 
 def explain_lines(explained: Explained) -> Iterator[str]:
