@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 _CHUNK = 1 << 16
-_SAME_NAMES = (  # of arguments and of options of the engine
-    "jobs", "keep_going", "force", "workspace", "run_id", "wait", "durability", "paranoid", "offline",
-)  # fmt: skip
+_OPTIONS = "jobs keep_going force workspace run_id wait durability paranoid offline".split()  # as the engine names them
 
 
 class Commands:
@@ -171,7 +169,7 @@ class Commands:
         """Return the arguments as the engine takes them."""
         arguments = self._arguments
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
-        same: dict[str, Any] = {name: getattr(arguments, name) for name in _SAME_NAMES}
+        same: dict[str, Any] = {name: getattr(arguments, name) for name in _OPTIONS}
         return engine.Options(
             stages=arguments.stages if arguments.verb in {"run", "plan"} else (),
             params=read_params(arguments.param, arguments.spec, arguments.workspace),
