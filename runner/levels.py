@@ -26,9 +26,9 @@ class RefusedError(Exception):
         super().__init__(layer, call, number)
         self.layer = layer
         self.call = call
-        self.number = number
+        self.errno = number
 
     def __str__(self) -> str:
-        if not self.number:
+        if not self.errno:
             return self.call
-        return f"{self.call} failed: {errno.errorcode.get(self.number, self.number)} ({os.strerror(self.number)})"
+        return f"{self.call} failed: {errno.errorcode.get(self.errno, self.errno)} ({os.strerror(self.errno)})"

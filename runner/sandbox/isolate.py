@@ -12,7 +12,7 @@ from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 from runner.sandbox import syscalls
 from runner.sandbox.landlock import Landlock
 from runner.sandbox.namespaces import enter_namespaces
-from runner.sandbox.privileges import drop_privileges, hide_memory, showing_memory
+from runner.sandbox.privileges import drop_privileges, hide_memory, show_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ class Isolation:
         self.process = process  # the launcher's number outside its pid namespace, if it has one
         self.listener = listener
         self._landlock = landlock
-        self._show_memory = None if layers["level"] == SCAN else showing_memory()
+        self._hides_memory = layers["level"] != SCAN
 
     def enter_stage(self) -> None:
         """Runs in the *child*, also in one that never calls exec: no stage keeps the listener of its own calls."""
@@ -49,8 +49,8 @@ class Isolation:
 
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter_stage`: it may read its own memory, as after exec."""
-        if self._show_memory is not None:
-            self._show_memory()
+        if self._hides_memory:
+            show_memory()
 
 
 def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
@@ -104,7 +104,7 @@ def _verified_filter() -> str:
     try:
         syscalls.call("seccomp", "socket", AF_NETLINK, SOCK_STREAM, 0)
     except RefusedError as error:
-        if error.number == errno.EAFNOSUPPORT:
+        if error.errno == errno.EAFNOSUPPORT:
             return "filter"
     raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
 

@@ -30,25 +30,24 @@ class Landlock:
             raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
         self.layer = f"ABI {abi}: " + ", ".join(_covered(abi))
         fields = handled(abi)
-        attributes = syscalls.address(struct.pack(f"={len(fields)}Q", *fields))
+        attributes = struct.pack(f"={len(fields)}Q", *fields)
         self._ruleset = syscalls.call(LAYER, "landlock_create_ruleset", attributes, len(attributes), 0)
         if abi < 4:
             self._allow_renames()
-        self._restrict = syscalls.prepared(LAYER, "landlock_restrict_self", self._ruleset, 0)
 
     def _allow_renames(self) -> None:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        beneath = syscalls.address(struct.pack("=Qi", FS_REFER, root))  # struct landlock_path_beneath_attr
+        beneath = struct.pack("=Qi", FS_REFER, root)  # struct landlock_path_beneath_attr
         syscalls.call(LAYER, "landlock_add_rule", self._ruleset, RULE_PATH_BENEATH, beneath, 0)
         os.close(root)
 
     def enter(self) -> None:
         """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
-        self._restrict()
+        syscalls.call(LAYER, "landlock_restrict_self", self._ruleset, 0)
 
     def enter_stage(self) -> None:
         """Runs in the *child*: enter, and close the rule set."""
-        self._restrict()
+        self.enter()
         os.close(self._ruleset)
 
 

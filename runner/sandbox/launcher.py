@@ -16,7 +16,7 @@ import time
 from runner.levels import KERNEL, SCAN, RefusedError
 from runner.sandbox.child import BLOCKED, fork_stage
 from runner.sandbox.isolate import isolate
-from runner.sandbox.network_log import Tally, Watch
+from runner.sandbox.network_log import Tally, answer_calls
 from runner.sandbox.process_tree import ProcessTree, has_ended, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
@@ -112,7 +112,6 @@ class Service:
         # A fork server forks interpreters, so it has no threads.
         can_spawn = tree.takes_all and server is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
-        self._watch = Watch(isolation.listener, tree) if isolation.listener else None
         self._running: dict[int, Running] = {}  # by main process
         self._ended: dict[int, Running] = {}  # by key in the tree, of those that may have left something
         self._is_closing = False
@@ -135,9 +134,10 @@ class Service:
             events = dict(self._poll.poll(self._patience()))
             if self._wakeup in events:
                 os.read(self._wakeup, 65536)
-            if self._watch and self._watch.descriptor in events:
+            listener = self._isolation.listener
+            if listener and listener.descriptor in events:
                 launches = (*self._ended.values(), *self._running.values())
-                self._watch.answer({launch.key: launch.tally for launch in launches})
+                answer_calls(listener, self._tree, {launch.key: launch.tally for launch in launches})
             self._reap()
             if self._wire.requests in events:
                 self._read_requests()

@@ -6,7 +6,6 @@ Loaded by the launcher program only.
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from runner.sandbox.seccomp import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK
@@ -24,24 +23,25 @@ MOST = 100  # entries reported of one launch
 PATIENCE = 10.0  # seconds to wait for more calls, which are then reported together
 OTHERS = ("other programs", "any", False)
 NAME_LENGTH = 100
-SOCK_NONBLOCK = os.O_NONBLOCK  # socket(2)
 
 
 class Tally:
     """Which networks the processes of one launch asked for, and which of them were reported."""
 
-    __slots__ = ("_reported", "_unreported", "due", "local_sockets")
-
     def __init__(self) -> None:
         self.due: float | None = None  # when to report what is new
-        self.local_sockets = 0  # see launch.Exit
+        self.local_sockets = 0  # see results.AttemptResult
         self._unreported: dict[Key, int] = {}
         self._reported: list[Key] = []
 
     def add(self, call: Call) -> None:
         """Count one call."""
-        is_internet = not call.way and call.family in (AF_INET, AF_INET6)
-        key: Key = (_program(call.pid), call.family_name, bool(call.way) or (is_internet and _is_jvm(call.pid)))
+        if call.family == AF_UNIX:
+            # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
+            self.local_sockets += call.kind & os.O_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
+            return
+        is_harmless = call.family < 0 or (call.family in (AF_INET, AF_INET6) and _is_jvm(call.pid))
+        key: Key = (_program(call.pid), call.name, is_harmless)
         if key not in self._unreported and key not in self._reported:
             if len(self._unreported) + len(self._reported) >= MOST - 1:
                 key = OTHERS
@@ -62,41 +62,20 @@ class Tally:
 
     def _report(self, keys: list[Key]) -> Network:
         self._reported += keys
-        return [
-            (program, family, self._unreported.pop((program, family, is_jvm)), is_jvm)
-            for program, family, is_jvm in keys
-        ]
+        return [(key[0], key[1], self._unreported.pop(key), key[2]) for key in keys]
 
 
-class Watch:
-    """Answers the listener's calls, which `poll` on its descriptor announces."""
-
-    def __init__(self, listener: Listener, tree: ProcessTree) -> None:
-        self._listener = listener
-        self._tree = tree
-        self.descriptor = listener.descriptor
-        self._poll = select.poll()
-        self._poll.register(listener.descriptor, select.POLLIN)
-
-    def answer(self, launches: dict[int, Tally]) -> None:
-        """Refuse waiting calls, AT_ONCE at most, and count each for its launch (by its key in the tree)."""
-        for _ in range(AT_ONCE):
-            if not self._poll.poll(0):
-                return
-            call = self._listener.receive()
-            if call is not None:
-                self._count(call, launches)
-                self._listener.refuse(call)
-
-    def _count(self, call: Call, launches: dict[int, Tally]) -> None:
-        key = self._tree.launch_of(call.pid, launches)
-        if key is None:
+def answer_calls(listener: Listener, tree: ProcessTree, launches: dict[int, Tally]) -> None:
+    """Refuse waiting calls, AT_ONCE at most, and count each for its launch (by its key in the tree)."""
+    for _ in range(AT_ONCE):
+        if not listener.has_calls():
             return
-        if call.family == AF_UNIX and not call.way:
-            # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
-            launches[key].local_sockets += call.kind & SOCK_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
-        else:
-            launches[key].add(call)
+        call = listener.receive()
+        if call is not None:
+            key = tree.launch_of(call.pid, launches)
+            if key is not None:
+                launches[key].add(call)
+            listener.refuse(call)
 
 
 def _is_jvm(pid: int) -> bool:

@@ -26,7 +26,7 @@ from runner.sandbox.syscalls import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 CAPABILITY_VERSION_3 = 0x20080522
 # What root keeps, so that it can still work on the files of all users: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
@@ -40,9 +40,9 @@ PROC = "/proc"
 # Every mount of these kinds, because a chroot may have a /proc as well. Not only root may write there: a user may own a
 # delegated control group, and may then stop or kill what is in it.
 KERNEL_FILE_SYSTEMS = frozenset(
-    (b"proc", b"sysfs", b"cgroup", b"cgroup2", b"debugfs", b"tracefs", b"securityfs", b"configfs", b"binfmt_misc",
-     b"efivarfs", b"selinuxfs", b"smackfs", b"resctrl", b"nfsd", b"rpc_pipefs", b"fusectl", b"pstore", b"bpf")
-)  # fmt: skip
+    "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs binfmt_misc efivarfs selinuxfs smackfs resctrl nfsd "
+    "rpc_pipefs fusectl pstore bpf".split()
+)
 
 
 def drop_privileges() -> str:
@@ -55,9 +55,9 @@ def drop_privileges() -> str:
         for number in range(64):
             if held["CapBnd"] >> number & 1 and not kept >> number & 1:
                 syscalls.prctl(LAYER, "prctl(PR_CAPBSET_DROP)", syscalls.PR_CAPBSET_DROP, number)
-    header = syscalls.address(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
     low, high = kept & 0xFFFFFFFF, kept >> 32
-    syscalls.call(LAYER, "capset", header, syscalls.address(struct.pack("=6I", low, low, 0, high, high, 0)))
+    header, sets = struct.pack("=Ii", CAPABILITY_VERSION_3, 0), struct.pack("=6I", low, low, 0, high, high, 0)
+    syscalls.call(LAYER, "capset", header, sets)
     return "files and own processes" if kept else "none"
 
 
@@ -66,9 +66,9 @@ def hide_memory() -> None:
     syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, 0)
 
 
-def showing_memory() -> Callable[[], int]:
-    """Return what undoes `hide_memory`, for a child that is a stage; as syscalls.prepared."""
-    return syscalls.prepared(LAYER, "prctl", syscalls.PR_SET_DUMPABLE, 1, 0, 0, 0)
+def show_memory() -> None:
+    """Undo `hide_memory`, in a child that is a stage."""
+    syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, 1)
 
 
 def _capabilities() -> dict[str, int]:
@@ -80,52 +80,49 @@ def protect_settings() -> str:
 
     A failure here does no harm to the other layers.
     """
-    own = list(_parts_of_proc()) if os.geteuid() == 0 else []
     try:
-        for path in own:
-            syscalls.mount(f"binding {os.fsdecode(path)}", path, path, None, MS_BIND | MS_REC)
-        changed = [path for path in (*own, *_kernel_mounts()) if _make_read_only(path)]
+        if os.geteuid() == 0:  # once a /proc is covered in part, other users could no longer mount one
+            for path in _parts_of_proc():
+                syscalls.mount(f"binding {path}", os.fsencode(path), os.fsencode(path), None, MS_BIND | MS_REC)
+        writable = [path for path in _kernel_mounts() if not _make_read_only(path)]
     except RefusedError as error:
         return f"writable: {error}"
-    writable = [os.fsdecode(path) for path in changed if not os.statvfs(path).f_flag & os.ST_RDONLY]
     return f"writable: {', '.join(writable)}" if writable else "read-only"
 
 
-def _parts_of_proc() -> Iterator[bytes]:
-    """Yield what belongs to the machine in our /proc and can be written to, or holds what can: by root alone.
-
-    Only for root: once a /proc is covered in part, other users can no longer mount one in a namespace of their own.
-    """
+def _parts_of_proc() -> Iterator[str]:
+    """Yield what belongs to the machine in our /proc and can be written to, or holds what can: by root alone."""
     for name in os.listdir(PROC):
         path = f"{PROC}/{name}"
         mode = os.lstat(path).st_mode if not name.isdecimal() else 0
         if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and mode & 0o222):
-            yield os.fsencode(path)
+            yield path
 
 
-def _make_read_only(path: bytes) -> bool:
-    """Make one mount read-only; False if the path leads to another one, which hides it, or is out of reach."""
-    try:
-        kept = os.statvfs(path).f_flag & MS_KEPT
-        syscalls.mount(f"remounting {os.fsdecode(path)}", b"none", path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
-    except (RefusedError, OSError) as error:
-        if (error.number if isinstance(error, RefusedError) else error.errno) in NO_WAY:
-            return False
-        raise
-    return True
-
-
-def _kernel_mounts() -> list[bytes]:
+def _kernel_mounts() -> list[str]:
     """Return where the kernel's own file systems are mounted, and what is below, except for this namespace's /proc.
 
     proc(5), mountinfo: a mount is listed after the one that it is in.
     """
-    found: list[bytes] = []
+    found: list[str] = []
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             fields, _, kind = line.partition(b" - ")
-            path = fields.split()[4].decode("unicode_escape").encode("latin-1")  # three octal digits for a space
-            is_below = any(path.startswith(above + b"/") for above in found)
-            if (is_below or kind.split()[0] in KERNEL_FILE_SYSTEMS) and path != os.fsencode(PROC):
+            escaped = fields.split()[4].decode("unicode_escape")  # three octal digits for a space
+            path = os.fsdecode(escaped.encode("latin-1"))
+            is_below = any(path.startswith(f"{above}/") for above in found)
+            if (is_below or kind.split()[0].decode() in KERNEL_FILE_SYSTEMS) and path != PROC:
                 found.append(path)
     return found
+
+
+def _make_read_only(path: str) -> bool:
+    """Make one mount read-only; False if it is not. One that nobody can reach, as another hides it, counts as made."""
+    try:
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
+        syscalls.mount(f"remounting {path}", b"none", os.fsencode(path), None, flags)
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except (RefusedError, OSError) as error:
+        if error.errno not in NO_WAY:
+            raise
+        return True

@@ -41,7 +41,7 @@ class Tags:
 
     def __init__(self) -> None:
         self._base = LEAST + (int.from_bytes(os.urandom(CHANCE_BYTES), "big") << NUMBER_BITS)
-        self._filter = seccomp.prepared(seccomp.assemble_tag_filter(machine()))
+        self._filter = seccomp.assemble_tag_filter(machine())
 
     def set(self, number: int) -> None:
         """Make this process, and what it starts from now on, of the launch `number`; later ones need higher numbers."""
@@ -53,7 +53,7 @@ class Tags:
 
     def lock(self) -> None:
         """Keep the tag for good: this thread, and all that it starts."""
-        self._filter()
+        seccomp.set_filter(self._filter)
 
     def of(self, pid: int) -> int | None:
         """Return the launch of a process or thread, ended or not; None if it is of none, or gone."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import select
 import struct
 
 from runner.levels import NAMED, RefusedError
@@ -19,9 +20,11 @@ from runner.sandbox.syscalls import NUMBERS, PR_SET_CHILD_SUBREAPER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    Steps = list[tuple[int, int, int, int]]  # struct sock_filter: code, jumps where it holds and where not, operand
+    # Where in the data, which bits count there, whether they must or must not be, what, and then the answer.
+    Rule = tuple[int, int, bool, int, int]
+    Step = tuple[int, int, int, int]  # struct sock_filter: code, jumps where it holds and where not, operand
 
 LAYER = "seccomp"
 IO_URING, X32, FOREIGN = "io_uring", "x32 call", "32-bit call"  # ways to a socket, as records name them
@@ -39,8 +42,6 @@ NOTIFY = 0x7FC00000
 ERRNO = 0x00050000  # | the number
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
-X32_BIT = 0x40000000
-X32_ONLY = (512, 548)  # without the bit too these were x32's, before Linux 5.4; seccomp(2)
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
 QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # asked for by look-ups that mean no harm; nothing leaves by them
@@ -74,79 +75,54 @@ REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
 CLONE_PARENT, CLONE_NEWCGROUP = 0x8000, 0x02000000
 RLIMIT_RTTIME = 15  # asm-generic/resource.h; see process_tree
 
-_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
-_EQUAL, _AT_LEAST = 0x15, 0x35  # BPF_JMP|JEQ|K, BPF_JMP|JGE|K
-_NUMBER, _ARCH = 0, 4
+_LOAD, _AND, _RETURN, _EQUAL = 0x20, 0x54, 0x06, 0x15  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K, BPF_JMP|JEQ|K
+_NUMBER, _ARCH = 0, 4  # offsets in struct seccomp_data
+_ALL = 0xFFFFFFFF  # bits of a word
+IS, IS_NOT = True, False
+EVERY_CALL = (_NUMBER, 0, IS, 0)  # the beginning of a rule that always holds
+# Calls of x32: the bit; and 512 to 547, which were x32's without it too, before Linux 5.4, seccomp(2).
+X32_CALLS = ((0x40000000, IS_NOT, 0), (0xFFFFFFE0, IS, 512), (0xFFFFFFFC, IS, 544))
 
 
 def _error(number: int) -> int:
     return ERRNO | number
 
 
-def _load(offset: int) -> Steps:
-    return [(_LOAD, 0, 0, offset)]
+def _argument(index: int) -> int:
+    """Return the offset of the low half (these machines are little-endian), which is all that an `int` has."""
+    return 16 + 8 * index
 
 
-def _argument(index: int, half: int = 0) -> Steps:
-    """The low half (these machines are little-endian), which is all that an `int` has, or with 4 the high one."""
-    return _load(16 + 8 * index + half)
+def _not_null(index: int) -> list[Rule]:
+    """Refuse a call whose argument, a pointer, is not NULL."""
+    return [(_argument(index) + half, _ALL, IS_NOT, 0, _error(errno.EPERM)) for half in (0, 4)]
 
 
-def _mask(bits: int) -> Steps:
-    return [(_AND, 0, 0, bits)]
-
-
-def _give(answer: int) -> Steps:
-    return [(_RETURN, 0, 0, answer)]
-
-
-def _if(constant: int, answer: int) -> Steps:
-    return [(_EQUAL, 0, 1, constant), *_give(answer)]
-
-
-def _unless(constant: int, answer: int) -> Steps:
-    return [(_EQUAL, 1, 0, constant), *_give(answer)]
-
-
-def _any_of(constants: tuple[int, ...], number: int) -> Steps:
-    return [step for constant in constants for step in _if(constant, _error(number))]
-
-
-def _null(index: int, number: int) -> Steps:
-    """Refuse the call unless this argument, a pointer, is NULL."""
-    return [step for half in (0, 4) for step in (*_argument(index, half), *_unless(0, _error(number)))]
-
-
-def _without(bits: int) -> Steps:
-    """Refuse the call if its first argument has one of these flags."""
-    return [*_argument(0), *_mask(bits), *_unless(0, _error(errno.EPERM))]
-
-
-# What the arguments of a call must be like; what passes here is allowed.
-CHECKED: dict[str, Steps] = {
-    "clone": _without(CLONE_PARENT | CLONE_NEWCGROUP),
-    "unshare": _without(CLONE_NEWCGROUP),
-    "ioctl": [*_argument(1), *_any_of(REFUSED_IOCTLS, errno.EPERM)],
+# What the arguments of a call must be like; what none of its rules answers is allowed.
+CHECKED: dict[str, list[Rule]] = {
+    "clone": [(_argument(0), CLONE_PARENT | CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
+    "unshare": [(_argument(0), CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
+    "ioctl": [(_argument(1), _ALL, IS, request, _error(errno.EPERM)) for request in REFUSED_IOCTLS],
     # If a stage let its orphans go to the launcher, their attempts would be recorded for another stage.
     "prctl": [
-        *_argument(0), *_unless(PR_SET_CHILD_SUBREAPER, ALLOW),
-        *_argument(1), *_if(0, _error(errno.EPERM)),
+        (_argument(0), _ALL, IS_NOT, PR_SET_CHILD_SUBREAPER, ALLOW),
+        (_argument(1), _ALL, IS, 0, _error(errno.EPERM)),
     ],
     # No stage sets the limits of another process, such as the launcher's, which could kill it. Reading them is fine.
-    "prlimit64": [*_argument(0), *_if(0, ALLOW), *_null(2, errno.EPERM)],
+    "prlimit64": [(_argument(0), _ALL, IS, 0, ALLOW), *_not_null(2)],
     # With a listener of its own, a stage could let its calls through once the launcher is dead.
-    "seccomp": [*_argument(1), *_mask(NEW_LISTENER), *_if(NEW_LISTENER, _error(errno.EBUSY))],
+    "seccomp": [(_argument(1), NEW_LISTENER, IS_NOT, 0, _error(errno.EBUSY))],
     # Pairs that are connected for good stay; a datagram socket could be sent from to any path.
     "socketpair": [
-        *_argument(0), *_unless(AF_UNIX, _error(errno.EAFNOSUPPORT)),
-        *_argument(1), *_mask(SOCK_TYPE_MASK),
-        *_if(SOCK_STREAM, ALLOW), *_unless(SOCK_SEQPACKET, _error(errno.EPROTONOSUPPORT)),
+        (_argument(0), _ALL, IS_NOT, AF_UNIX, _error(errno.EAFNOSUPPORT)),
+        (_argument(1), SOCK_TYPE_MASK, IS, SOCK_STREAM, ALLOW),
+        (_argument(1), SOCK_TYPE_MASK, IS_NOT, SOCK_SEQPACKET, _error(errno.EPROTONOSUPPORT)),
     ],
-}  # fmt: skip
+}
 # A second filter, of each stage: it cannot set RLIMIT_RTTIME, which is its tag.
-TAG_CHECKED: dict[str, Steps] = {
-    "setrlimit": [*_argument(0), *_if(RLIMIT_RTTIME, _error(errno.EPERM))],
-    "prlimit64": [*_argument(1), *_unless(RLIMIT_RTTIME, ALLOW), *_null(2, errno.EPERM)],
+TAG_CHECKED: dict[str, list[Rule]] = {
+    "setrlimit": [(_argument(0), _ALL, IS, RLIMIT_RTTIME, _error(errno.EPERM))],
+    "prlimit64": [(_argument(1), _ALL, IS_NOT, RLIMIT_RTTIME, ALLOW), *_not_null(2)],
 }
 
 
@@ -158,35 +134,47 @@ def assemble(machine: str, *, listener: bool) -> bytes:
     machine that it does not know.
     """
     numbers, unknown = NUMBERS[machine], NOTIFY if listener else _error(errno.ENOSYS)
-    steps = [*_load(_ARCH), *_unless(AUDIT_ARCH[machine], unknown), *_load(_NUMBER)]
+    rules: list[Rule] = [(_ARCH, _ALL, IS_NOT, AUDIT_ARCH[machine], unknown)]
     if machine == "x86_64":
-        steps += [(_AT_LEAST, 0, 1, X32_BIT), *_give(unknown)]
-        first, behind = X32_ONLY
-        steps += [(_AT_LEAST, 0, 2, first), (_AT_LEAST, 1, 0, behind), *_give(unknown)]
-    steps += _if(numbers["io_uring_setup"], unknown)
-    for name, number in REFUSED.items():
-        steps += _if(numbers[name], _error(number))
-    asked = [*_argument(0), *_any_of(QUIET_FAMILIES, errno.EAFNOSUPPORT)]
-    if listener:
-        asked += _give(NOTIFY)
-    else:
-        asked += [*_any_of((AF_INET, AF_INET6), errno.ENETUNREACH), *_give(_error(errno.EAFNOSUPPORT))]
-    return _assembled(steps, numbers, {**CHECKED, "socket": asked})
+        rules += [(_NUMBER, mask, is_equal, value, unknown) for mask, is_equal, value in X32_CALLS]
+    refused = {"io_uring_setup": unknown} | {name: _error(number) for name, number in REFUSED.items()}
+    rules += [(_NUMBER, _ALL, IS, numbers[name], answer) for name, answer in refused.items()]
+    families = dict.fromkeys(QUIET_FAMILIES, errno.EAFNOSUPPORT)
+    if not listener:
+        families |= dict.fromkeys((AF_INET, AF_INET6), errno.ENETUNREACH)
+    socket = [(_argument(0), _ALL, IS, family, _error(number)) for family, number in families.items()]
+    others = (*EVERY_CALL, NOTIFY if listener else _error(errno.EAFNOSUPPORT))
+    return _program(rules, numbers, {**CHECKED, "socket": [*socket, others]})
 
 
 def assemble_tag_filter(machine: str) -> bytes:
     """Return the filter of the tag, which comes after the one of `assemble`. KeyError as there."""
-    return _assembled(_load(_NUMBER), NUMBERS[machine], TAG_CHECKED)
+    return _program([], NUMBERS[machine], TAG_CHECKED)
 
 
-def _assembled(steps: Steps, numbers: dict[str, int], checked: dict[str, Steps]) -> bytes:
-    """Return the whole program. Every jump skips one instruction, or the whole block of one call."""
-    for name, block in checked.items():
-        steps = [*steps, (_EQUAL, 0, len(block) + 1, numbers[name]), *block, *_give(ALLOW)]
-    return b"".join(struct.pack("=HBBI", *step) for step in [*steps, *_give(ALLOW)])
+def _program(rules: list[Rule], numbers: dict[str, int], checked: dict[str, list[Rule]]) -> bytes:
+    """Return a program: rules for all calls, then a block for each call that has rules of its own."""
+    steps = [*_steps(rules), (_LOAD, 0, 0, _NUMBER)]
+    for name, own in checked.items():
+        block = [*_steps(own), (_RETURN, 0, 0, ALLOW)]
+        steps += [(_EQUAL, 0, len(block), numbers[name]), *block]
+    return b"".join(struct.pack("=HBBI", *step) for step in [*steps, (_RETURN, 0, 0, ALLOW)])
 
 
-def unheard_errno(family: int) -> int:
+def _steps(rules: list[Rule]) -> Iterator[Step]:
+    """Yield the instructions of rules: the first one that holds answers, else the next instruction is reached."""
+    loaded: tuple[int, int] | None = None
+    for offset, mask, is_equal, value, answer in rules:
+        if (offset, mask) != loaded:
+            loaded = offset, mask
+            yield _LOAD, 0, 0, offset
+            if mask != _ALL:
+                yield _AND, 0, 0, mask
+        yield (_EQUAL, 0, 1, value) if is_equal else (_EQUAL, 1, 0, value)
+        yield _RETURN, 0, 0, answer
+
+
+def refusal_errno(family: int) -> int:
     """Return the errno for `socket` of this family: internet programs know what an unreachable network is."""
     return errno.ENETUNREACH if family in (AF_INET, AF_INET6) else errno.EAFNOSUPPORT
 
@@ -194,21 +182,17 @@ def unheard_errno(family: int) -> int:
 class Call:
     """A call of socket(2) that waits for its answer: the process or thread, and the arguments.
 
-    `way` names another way to a socket, if the call is not socket(2).
+    `way` names another way to a socket, if it is not socket(2): such a call has no family.
     """
 
-    __slots__ = ("family", "id", "kind", "pid", "way")
+    __slots__ = ("family", "id", "kind", "name", "pid")
 
     def __init__(self, number: int, pid: int, family: int, kind: int, way: str = "") -> None:
         self.id = number
         self.pid = pid
-        self.family = family
+        self.family = -1 if way else family
         self.kind = kind
-        self.way = way
-
-    @property
-    def family_name(self) -> str:
-        return self.way or (f"AF_{FAMILIES[self.family]}" if self.family < len(FAMILIES) else str(self.family))
+        self.name = way or (f"AF_{FAMILIES[family]}" if family < len(FAMILIES) else str(family))
 
 
 class Listener:
@@ -216,18 +200,24 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def has_calls(self) -> bool:
+        """Whether a call waits for its answer."""
+        return bool(self._poll.poll(0))
 
     def receive(self) -> Call | None:
-        """Return the next call, which poll(2) has announced; None when its process is gone."""
+        """Return the next call, of which there is one; None when its process is gone."""
         received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
         if self._ioctl(IOCTL_RECV, received):
-            return None  # ENOENT; or EINTR, and poll announces it again
+            return None  # ENOENT; or EINTR, and it still waits
         number, pid, _, call, arch, _, family, kind = struct.unpack_from("=QIIIIQQQ", received)
         return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF, _way(arch, call))
 
     def refuse(self, call: Call) -> None:
         """Let the call fail with an errno that its program can handle."""
-        number = errno.ENOSYS if call.way else unheard_errno(call.family)
+        number = errno.ENOSYS if call.family < 0 else refusal_errno(call.family)
         response = struct.pack("=QqiI", call.id, 0, -number, 0)  # struct seccomp_notif_resp
         while self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response))) == errno.EINTR:
             pass  # what has been received is not announced again
@@ -260,21 +250,22 @@ def install() -> tuple[Listener | None, str]:
     machine, refusal = syscalls.machine(), None
     for flags in (NEW_LISTENER | WAIT_KILLABLE_RECV, NEW_LISTENER):  # the first since Linux 5.19
         try:
-            return Listener(_set_filter(machine, flags)), NAMED
+            return Listener(set_filter(assemble(machine, listener=True), flags)), NAMED
         except RefusedError as error:
             refusal = error
-            if error.number not in (errno.EINVAL, errno.EBUSY):
+            if error.errno not in (errno.EINVAL, errno.EBUSY):
                 raise
-    _set_filter(machine, 0)
+    set_filter(assemble(machine, listener=False))
     return None, f"cannot be named: {refusal}"
 
 
-def prepared(instructions: bytes, flags: int = 0) -> Callable[[], int]:
-    """Return what puts the calling process under a filter, for good; as syscalls.prepared."""
-    array = syscalls.address(instructions)
-    program = syscalls.address(struct.pack("=HxxxxxxQ", len(instructions) // 8, syscalls.pointer_to(array)))
-    return syscalls.prepared(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, program, kept=array)
+class FilterProgram(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def _set_filter(machine: str, flags: int) -> int:
-    return prepared(assemble(machine, listener=bool(flags)), flags)()
+def set_filter(instructions: bytes, flags: int = 0) -> int:
+    """Put the calling process or thread under a filter, for good; return its listener, if the flags ask for one."""
+    program = FilterProgram(len(instructions) // 8, instructions)
+    return syscalls.call(LAYER, "seccomp", SET_MODE_FILTER, flags | SPEC_ALLOW, ctypes.byref(program))

@@ -14,8 +14,8 @@ from runner.levels import RefusedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Iterable
-    from typing import Any, NoReturn
+    from collections.abc import Collection
+    from typing import NoReturn
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
@@ -49,7 +49,8 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 libc = ctypes.CDLL(None, use_errno=True)
-_quick = ctypes.CDLL(None)  # keeps no errno: saving it would touch more memory at each call
+_close_range = getattr(libc, "close_range", lambda _first, _last, _flags: -1)  # glibc 2.34
+HIGHEST = (1 << 20) - 1  # descriptor that there can be, unless fs.nr_open is raised
 
 
 def machine() -> str:
@@ -59,17 +60,15 @@ def machine() -> str:
 
 
 def close_all_but(kept: Collection[int]) -> None:
-    """Close every descriptor but these."""
-    try:
-        opened = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:
-        opened = list(range(1024))
-    for descriptor in opened:
-        if descriptor not in kept:
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass  # the one that listed them
+    """Close every descriptor but these.
+
+    os.closerange makes a call for each number where Python was built with an older C library than there is.
+    """
+    first = 0
+    for number in (*sorted(kept), HIGHEST + 1):
+        if first < number and _close_range(first, number - 1, 0) != 0:
+            os.closerange(first, number)
+        first = number + 1
 
 
 def end_by_signal(number: int) -> NoReturn:
@@ -82,31 +81,16 @@ def end_by_signal(number: int) -> NoReturn:
 
 def call(layer: str, name: str, *arguments: object) -> int:
     """Make the system call `name`; RefusedError of this layer when it fails. Only where `machine` knows this one."""
-    result = libc.syscall(*_words(name, arguments))
-    if result < 0:
-        raise RefusedError(layer, name, ctypes.get_errno())
-    return int(result)
-
-
-def prepared(layer: str, name: str, *arguments: object, kept: object = None) -> Callable[[], int]:
-    """Return a function that makes the system call with little work: in a child each touch of memory copies a page.
-
-    `kept` is kept alive with it: what the arguments point to by number. A call that fails is made once more, to learn
-    its errno; it must be one that fails in the same way again.
-    """
-    words = _words(name, arguments)
-    syscall = _quick.syscall
-
-    def make(_kept: object = kept) -> int:
-        result = syscall(*words)
-        return int(result) if result >= 0 else call(layer, name, *arguments)
-
-    return make
+    return function(layer, name, "syscall", NUMBERS[machine()][name], *arguments)
 
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
-    """Call a function of the C library by name; RefusedError of this layer, which names it as `shown`, if it fails."""
-    result = getattr(libc, name)(*(_widened(argument) for argument in arguments))
+    """Call a function of the C library by name; RefusedError of this layer, which names it as `shown`, if it fails.
+
+    An int is passed as wide as a register: ctypes would pass 32 bits, and leave the rest of the register to chance.
+    """
+    wide = (ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments)
+    result = getattr(libc, name)(*wide)
     if result < 0:
         raise RefusedError(layer, shown, ctypes.get_errno())
     return int(result)
@@ -116,7 +100,7 @@ def mount(
     shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
 ) -> None:
     """Make or change a mount; RefusedError, which names it as `shown`, if it fails."""
-    function("mount namespace", shown, "mount", source, target, kind, ctypes.c_ulong(flags), options)
+    function("mount namespace", shown, "mount", source, target, kind, flags, options)
 
 
 def prctl(layer: str, shown: str, option: int, value: int) -> None:
@@ -128,22 +112,3 @@ def own_status() -> dict[str, str]:
     """Return the fields of /proc/self/status; proc(5)."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-
-
-def address(buffer: bytes | bytearray) -> Any:  # noqa: ANN401 - a ctypes array, which keeps the bytes alive
-    """Return what a call takes as a pointer to a copy of these bytes."""
-    return ctypes.create_string_buffer(bytes(buffer), len(buffer))
-
-
-def pointer_to(array: Any) -> int:  # noqa: ANN401 - as `address` returns it
-    """Return the number that a structure in memory holds to point at `array`."""
-    return ctypes.addressof(array)
-
-
-def _words(name: str, arguments: Iterable[object]) -> tuple[object, ...]:
-    return (ctypes.c_long(NUMBERS[machine()][name]), *(_widened(argument) for argument in arguments))
-
-
-def _widened(argument: object) -> object:
-    """An int as wide as a register: ctypes would pass 32 bits, and leave the rest of the register to chance."""
-    return ctypes.c_long(argument) if isinstance(argument, int) else argument

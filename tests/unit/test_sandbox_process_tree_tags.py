@@ -124,7 +124,7 @@ def test_it_is_read_of_a_process_with_other_ids_also_without_privileges():
         assert tags.of(pid) == 7
         import ctypes
         from runner.sandbox.privileges import CAPABILITY_VERSION_3
-        none = syscalls.address(bytes(24)), syscalls.address(__import__("struct").pack("=Ii", CAPABILITY_VERSION_3, 0))
+        none = bytes(24), __import__("struct").pack("=Ii", CAPABILITY_VERSION_3, 0)
         syscalls.call("test", "capset", none[1], none[0])
         try:
             resource.prlimit(pid, 15)

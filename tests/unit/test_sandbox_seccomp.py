@@ -16,7 +16,7 @@ from runner.sandbox.seccomp import (
     REFUSED,
     assemble,
     assemble_tag_filter,
-    unheard_errno,
+    refusal_errno,
 )
 from runner.sandbox.syscalls import NUMBERS
 
@@ -167,8 +167,8 @@ def test_every_path_ends_within_the_program(machine, listener) -> None:
 
 
 def test_internet_programs_hear_of_an_unreachable_network() -> None:
-    assert unheard_errno(INET) == unheard_errno(INET6) == errno.ENETUNREACH
-    assert unheard_errno(UNIX) == unheard_errno(40) == errno.EAFNOSUPPORT
+    assert refusal_errno(INET) == refusal_errno(INET6) == errno.ENETUNREACH
+    assert refusal_errno(UNIX) == refusal_errno(40) == errno.EAFNOSUPPORT
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,15 @@
 
 import os
 
+import pytest
+
 from runner.sandbox import syscalls
 
 
-def test_every_descriptor_is_closed_but_those_that_are_kept():
+@pytest.mark.parametrize("libc", ["of this system", "before glibc 2.34"])
+def test_every_descriptor_is_closed_but_those_that_are_kept(monkeypatch, libc):
+    if libc != "of this system":
+        monkeypatch.setattr(syscalls, "_close_range", lambda *_: -1)
     pid = os.fork()
     if pid == 0:
         numbers = [os.dup2(0, number) for number in (100, 101, 102, 103, 104)]
