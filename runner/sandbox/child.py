@@ -8,19 +8,16 @@ from __future__ import annotations
 import os
 import resource
 
-from runner.sandbox.syscalls import end_by_signal
+from runner.sandbox.syscalls import end_by_signal, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from typing import NoReturn
 
     from runner.sandbox.forkserver import Program
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.protocol import Request
-else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 # Signals that the launcher blocks and a stage does not. The launcher neither handles nor ignores them, so that one that
 # comes between the fork and the stage's own mask stays pending, and ends the stage then.

@@ -19,26 +19,21 @@ import io
 import os
 import sys
 import time
+from _collections import defaultdict  # type: ignore[import-not-found] # collections and functools load more
 from _frozen_importlib_external import SourceFileLoader
+from _functools import partial  # type: ignore[import-not-found] # as above
 from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
 from os import _exit  # a stage may replace a function that its end needs
 
-from runner.sandbox.syscalls import close_all_but, end_by_signal, libc
+from runner.sandbox.syscalls import close_all_but, end_by_signal, libc, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
-    from collections import defaultdict
     from collections.abc import Iterable, Mapping
-    from functools import partial
-    from types import CodeType, TracebackType
+    from types import CodeType
     from typing import Any, NoReturn
 
     from runner.sandbox.protocol import Request
-else:
-    import _signal as signal
-    from _collections import defaultdict  # as collections and functools have them, which load more
-    from _functools import partial
 
 _flush_c = libc.fflush
 EXCEPTHOOK = sys.__excepthook__
@@ -49,7 +44,7 @@ HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_
 MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
 # From Python 3.12 on, their sys.path begins with the directory of the program that the launcher was started with.
 MORE_INTERPRETERS = frozenset(
-    ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters", "concurrent.futures.InterpreterPoolExecutor")
+    b"_interpreters _xxsubinterpreters concurrent.interpreters concurrent.futures.InterpreterPoolExecutor".split()
 )
 # What may be loaded before a stage: it is the same in every process (`random` seeds itself anew in a fork). Left out
 # are, for example, multiprocessing (keeps the directory) and logging (the time).
@@ -83,28 +78,24 @@ def leave_threads() -> None:
 class ForkServer:
     """The launcher's own interpreter, ready to be forked into stages."""
 
-    def __init__(self, loaded: frozenset[str], importers: frozenset[str]) -> None:
-        """`loaded`, `importers`: the names in sys.modules and sys.path_importer_cache before our imports."""
-        self._loaded = loaded
-        self._importers = importers - {sys.argv[0]}
+    def __init__(self) -> None:
         self._heeded = heeded(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
-        self._is_settled = False
-        self._names: frozenset[str] = frozenset()  # top-level modules that stages may find loaded, and no interpreter
+        self._has_loaded = False
+        self._names: frozenset[str] = frozenset()  # top-level modules that are loaded
 
     def load(self, names: Iterable[str]) -> None:
         """Import what stages will need. Nothing is imported after the first call."""
-        if self._is_settled:
+        if self._has_loaded:
             return
-        self._is_settled = True
+        self._has_loaded = True
         for name in names:
             if name in PURE or name == SDK:
                 try:
                     __import__(name)
                 except BaseException:  # noqa: BLE001 - the stage will meet the error itself
                     continue
-        for name in sys.path_importer_cache.keys() - self._importers:
-            del sys.path_importer_cache[name]
-        self._names = frozenset(name.partition(".")[0] for name in sys.modules.keys() - self._loaded)
+        sys.path_importer_cache.pop(sys.argv[0], None)
+        self._names = frozenset(name.partition(".")[0] for name in sys.modules)
         compile("", "", "exec")  # the first time makes a hundred classes
         gc.disable()  # there is no garbage in cycles here
 
@@ -127,7 +118,7 @@ class ForkServer:
         return Program(path, directory)
 
     def _hides_modules(self, directory: str) -> bool:
-        """Whether a file beside the program stands for a module that the fork would find loaded."""
+        """Whether a file beside the program could be meant instead of a module that is loaded."""
         try:
             names = os.listdir(directory)
         except OSError:
@@ -230,7 +221,9 @@ class Program:
     def _end(self) -> None:
         """Do what an interpreter does at its end, but only to what the program made."""
         try:
-            _run_exit_functions()
+            if threading := sys.modules.get("threading"):
+                threading._shutdown()  # noqa: SLF001 - as the interpreter calls it
+            atexit._run_exitfuncs()  # noqa: SLF001 - as above
         finally:
             try:
                 self._release()
@@ -323,21 +316,10 @@ def _show(error: BaseException, status: int) -> int:
             return failed.code if isinstance(failed.code, int) else int(failed.code is not None)
         failed.__context__ = None  # it is printed below
         _write("Error in sys.excepthook:\n")
-        _display(failed, failed.__traceback__ and failed.__traceback__.tb_next)
+        EXCEPTHOOK(type(failed), failed.with_traceback(failed.__traceback__ and failed.__traceback__.tb_next), None)
         _write("\nOriginal exception was:\n")
-        _display(error, trace)
+        EXCEPTHOOK(type(error), error.with_traceback(trace), None)
     return status
-
-
-def _display(error: BaseException, trace: TracebackType | None) -> None:
-    EXCEPTHOOK(type(error), error.with_traceback(trace), trace)
-
-
-def _run_exit_functions() -> None:
-    """Wait for threads, then call what was registered for the end."""
-    if threading := sys.modules.get("threading"):
-        threading._shutdown()  # noqa: SLF001 - as the interpreter calls it
-    atexit._run_exitfuncs()  # noqa: SLF001 - as above
 
 
 def _flush() -> bool:

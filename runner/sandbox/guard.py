@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     L = TypeVar("L", bound=Launcher)
 
-WHERE = "offline guard"
 BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
 _HINT = (
     "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
@@ -44,13 +43,8 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
             launcher.await_ready()
         if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
-            raise OfflineError(
-                Fault(
-                    WHERE,
-                    f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}",
-                    _HINT,
-                )
-            )
+            what = f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}"
+            raise OfflineError(Fault("offline guard", what, _HINT))
     except BaseException:
         launcher.close()
         raise

@@ -20,11 +20,10 @@ from runner.sandbox.network_log import Tally, answer_calls
 from runner.sandbox.process_tree import ProcessTree, has_ended, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
-from runner.sandbox.syscalls import close_all_but
+from runner.sandbox.syscalls import close_all_but, signal
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of the launcher's start
 if TYPE_CHECKING:
-    import signal
     from resource import struct_rusage
     from typing import NoReturn
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import Tags
     from runner.sandbox.protocol import Request
-else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start 3 ms
 
 LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere

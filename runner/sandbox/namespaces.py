@@ -16,14 +16,11 @@ import select
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
 from runner.sandbox.privileges import protect_settings
-from runner.sandbox.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
+from runner.sandbox.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from typing import NoReturn
-else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 # linux/sched.h
 CLONE_NEWNS, CLONE_NEWIPC = 0x20000, 0x8000000

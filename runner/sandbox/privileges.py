@@ -12,17 +12,6 @@ import struct
 
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
-from runner.sandbox.syscalls import (
-    MS_BIND,
-    MS_NOATIME,
-    MS_NODEV,
-    MS_NODIRATIME,
-    MS_NOEXEC,
-    MS_NOSUID,
-    MS_RDONLY,
-    MS_REC,
-    MS_REMOUNT,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +23,9 @@ CAPABILITY_VERSION_3 = 0x20080522
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
 CAP_SETPCAP = 8
 LAYER = "privileges"
-MS_KEPT = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME  # statvfs(3) has them at the same bits
+MS_KEPT = (
+    syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_NOATIME | syscalls.MS_NODIRATIME
+)  # statvfs(3) has them at the same bits
 NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another, or out of stages' reach
 PROC = "/proc"
 # Every mount of these kinds, because a chroot may have a /proc as well. Not only root may write there: a user may own a
@@ -83,7 +74,9 @@ def protect_settings() -> str:
     try:
         if os.geteuid() == 0:  # once a /proc is covered in part, other users could no longer mount one
             for path in _parts_of_proc():
-                syscalls.mount(f"binding {path}", os.fsencode(path), os.fsencode(path), None, MS_BIND | MS_REC)
+                syscalls.mount(
+                    f"binding {path}", os.fsencode(path), os.fsencode(path), None, syscalls.MS_BIND | syscalls.MS_REC
+                )
         writable = [path for path in _kernel_mounts() if not _make_read_only(path)]
     except RefusedError as error:
         return f"writable: {error}"
@@ -119,7 +112,7 @@ def _kernel_mounts() -> list[str]:
 def _make_read_only(path: str) -> bool:
     """Make one mount read-only; False if it is not. One that nobody can reach, as another hides it, counts as made."""
     try:
-        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
+        flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
         syscalls.mount(f"remounting {path}", b"none", os.fsencode(path), None, flags)
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except (RefusedError, OSError) as error:

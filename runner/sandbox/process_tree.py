@@ -21,16 +21,13 @@ import resource
 from runner.levels import TAGGED
 from runner.processes import stat_fields
 from runner.sandbox import seccomp
-from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine
+from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     Relations = tuple[int, int, int]  # parent, group, session
-else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
 NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started

@@ -10,12 +10,11 @@ import sys
 if __name__ == "__main__":
     server = None
     if "warm" in sys.argv[3:]:
-        loaded, importers = frozenset(sys.modules), frozenset(sys.path_importer_cache)
         del sys.path[0]  # the directory of this file
         from runner.sandbox.forkserver import ForkServer, leave_threads
 
         leave_threads()
-        server = ForkServer(loaded, importers)
+        server = ForkServer()
     else:
         sys.path.append(__file__.rpartition("/runner/sandbox/")[0])  # -I -S leave only the standard library
     from runner.sandbox.child import Forked

@@ -24,18 +24,15 @@ import stat
 
 from runner.levels import RefusedError
 from runner.sandbox.child import open_streams
-from runner.sandbox.syscalls import libc
+from runner.sandbox.syscalls import libc, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, Tags
     from runner.sandbox.protocol import Request
-else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
 
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80
 OWN_SIGNALS = (32, 33, 34)  # of the C library: nptl's, and one more of musl's

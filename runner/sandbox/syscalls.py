@@ -13,7 +13,7 @@ from runner.levels import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
+    import signal as signal  # noqa: PLC0414 - the other modules of the launcher have it from here
     from collections.abc import Collection
     from typing import NoReturn
 else:
