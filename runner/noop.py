@@ -24,11 +24,11 @@ from runner.canonical import canonical, parsed
 from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
+from runner.reading import is_settled, open_regular
 from runner.record import files
 from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.others import has_leftovers, is_held
 from runner.record.spelling import END, GENESIS, KEY_VARIABLE, START, drawn_run_id, hash_plainly, spell, stamp
-from runner.settled import is_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     ValueError if that is not a whole, unkeyed record of `pipeline` without open runs.
     """
     try:
-        with open(files.open_regular(path), "rb", buffering=0) as file:
+        with open(open_regular(path), "rb", buffering=0) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             tail = file.readall()
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]

@@ -49,7 +49,7 @@ LEAVES = (
     "levels",
     "processes",
     "results",
-    "settled",
+    "reading",
     "values",
 )
 POLICY = ("resources",)
@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "levels": LEAVES,
     "processes": LEAVES,
     "results": LEAVES,
-    "settled": (),
+    "reading": LEAVES,
     "values": (),
     "resources": ("errors", "spec.model"),
     "spec": (*LEAVES, "spec"),

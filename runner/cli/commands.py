@@ -13,7 +13,7 @@ from runner import engine
 from runner.display.summary import json_text
 from runner.display.text import counted, fault_text, near_path, printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
-from runner.record.files import open_regular
+from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.record.spelling import KEY_VARIABLE
 

@@ -10,7 +10,7 @@ from runner import results
 from runner.display.offline import offline_text
 from runner.display.text import fault_text, listed, near_path, printable, seconds
 from runner.errors import EXIT_RETRYABLE, StateError
-from runner.record.files import open_regular
+from runner.reading import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

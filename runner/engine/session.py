@@ -21,8 +21,7 @@ from runner.record.ledger import read_head
 from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.spelling import KEY_VARIABLE
-from runner.record.state import read_metrics
-from runner.record.unusable import DAMAGED, MOST_CACHE, read_usable, unheard
+from runner.record.state import DAMAGED, MOST_CACHE, read_metrics, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec
 from runner.values import Value, made
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
-    from runner.record.unusable import Note
+    from runner.record.state import Note
     from runner.spec.model import Spec
 
 PARSED = "imports"  # the section of the cache file for what was parsed
@@ -225,7 +224,7 @@ def _load_cache(
     paths: StatePaths, tick: Callable[[int], None] | None, note: Note, *, trust: bool = True
 ) -> DigestCache:
     content = None if is_plain() else read_usable(paths.digest_cache, MOST_CACHE, note)
-    cache = DigestCache.load(content, tick=tick, trust=trust)
+    cache = DigestCache(content, tick=tick, trust=trust)
     if cache.damaged:
         note(paths.digest_cache, DAMAGED)
     return cache

@@ -7,11 +7,12 @@ record), then the renames, then the marker. Directories and markers are made dur
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager
 from errno import ENAMETOOLONG
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, InputError, OutputError, StateError
+from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
 from runner.paths import partial_path, upward, variable_name
 from runner.plan.digests import Signature, digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Fingerprint
@@ -19,7 +20,6 @@ from runner.record import files
 from runner.record.again import sync_or_discard
 from runner.record.events import COMMIT, StageCommit
 from runner.record.markers import Marker, OutputIdentity, write_marker
-from runner.record.unusable import DIRECTORY, FILE, inode_at, kind_at
 from runner.values import Value
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runner.record.audit import AuditLog
     from runner.spec.model import Spec, Stage
 
+FILE, DIRECTORY = "a file", "a directory"
 _SHOWN = 120  # characters of a path that is longer than any
 _MEDDLED = "find out which other stage or process writes there"
 
@@ -202,6 +203,29 @@ def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
         except OSError:
             found[name] = None
     return found
+
+
+def kind_at(path: str) -> str | None:
+    """Return what is there, or None. StateError when the system refused to look, which says nothing of the path."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        raise_refusal(error, path)
+        return None
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return DIRECTORY
+    return "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+
+
+def inode_at(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what a path leads to, or None."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def wanted_kind(declared: str) -> str:

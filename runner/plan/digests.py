@@ -1,7 +1,7 @@
 """The SHA-256 of files and directories; a file is read again only if its signature has changed.
 
 The cache is `state/files.json`; losing it costs time only. An entry is kept only if a later write is certain to
-give the file another signature: git's rule for "racily clean" entries, see `settled`.
+give the file another signature: git's rule for "racily clean" entries, see `is_settled`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.errors import Fault, InputError
 from runner.hashing import hasher
-from runner.paths import PARTIAL_PREFIX, is_partial
-from runner.settled import is_settled
-from runner.values import Value
+from runner.paths import is_partial
+from runner.reading import NotRegularError, is_settled, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,66 +44,38 @@ class Signature(NamedTuple):
 
 Entry = tuple[Signature, str]  # with the hex SHA-256 of the content
 
-_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a directory",
-}
-
-
-def kind_of(mode: int) -> str:
-    """Return the kind of a file that is not regular, such as `a FIFO`."""
-    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
-
 
 class DigestCache:
     """Digests by (path, signature).
 
     `tick(n)` is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall clock in ns.
-    Without `trust` every file is read.
+    Without `trust` every file is read. `sections` is what else the cache file holds, plain JSON values by name; `dump`
+    takes them as an argument.
     """
 
     def __init__(
         self,
-        entries: Mapping[str, Entry] | None = None,
+        content: bytes | None = None,
         *,
         tick: Callable[[int], None] | None = None,
         clock: Callable[[], int] = time.time_ns,
         trust: bool = True,
-        sections: Mapping[str, object] | None = None,
     ) -> None:
-        """`sections`: what else the cache file holds, plain JSON values by name; `dump` takes them as an argument."""
-        self._entries = dict(entries or {})
+        """Read what `dump` wrote. None, damaged content, or that of another version is an empty cache."""
+        self._entries: dict[str, Entry] = {}
+        self.sections: dict[str, object] = {}
         self._used: set[str] = set()
         self._tick = tick
         self._clock = clock
         self.trust = trust
-        self.sections = dict(sections or {})
         self.reading = ("", 0)  # the file that is being hashed, and its size
         self.dirty = False
         self.damaged = False
-
-    @classmethod
-    def load(
-        cls,
-        content: bytes | None,
-        *,
-        tick: Callable[[int], None] | None = None,
-        clock: Callable[[], int] = time.time_ns,
-        trust: bool = True,
-    ) -> DigestCache:
-        """Read what `dump` wrote. None, damaged content, or that of another version is an empty cache."""
-        empty = cls(tick=tick, clock=clock, trust=trust)
-        if content is None:
-            return empty
-        try:
-            entries, sections = _decoded(content)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
-            empty.damaged = True
-            return empty
-        return cls(entries, tick=tick, clock=clock, trust=trust, sections=sections)
+        if content is not None:
+            try:
+                self._entries, self.sections = _decoded(content)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+                self.damaged = True
 
     def dump(self, sections: Mapping[str, object] | None = None) -> bytes:
         """Return the bytes to keep: the entries of earlier runs up to a limit, then those used in this one."""
@@ -130,65 +101,68 @@ class DigestCache:
         """
         status = os.stat(path) if status is None else status
         sha256 = self.known(path, status)
-        if sha256 is not None:
-            return sha256, Signature.of(status)
-        return self._hash(path, status, None)
+        return (sha256, Signature.of(status)) if sha256 is not None else self._hash(path)
 
-    def read(self, path: str, status: os.stat_result | None = None) -> tuple[bytes, str, Signature]:
+    def read(self, path: str) -> tuple[bytes, str, Signature]:
         """Return the content too, of a regular file that is small enough to hold; raises as `file` does."""
         chunks: list[bytes] = []
-        sha256, signed = self._hash(path, os.stat(path) if status is None else status, chunks)
-        return b"".join(chunks), sha256, signed
+        sha256, signature = self._hash(path, chunks)
+        return b"".join(chunks), sha256, signature
 
     def passing(self, path: str) -> tuple[str, Signature]:
         """Return digest and signature of a regular file, not a link, and cache nothing: it will be renamed.
 
         Raises as `file` does.
         """
-        return self._hash(path, None, None)
+        return self._hash(path, is_kept=False)
 
-    def _hash(self, path: str, status: os.stat_result | None, keep: list[bytes] | None) -> tuple[str, Signature]:
+    def _hash(self, path: str, chunks: list[bytes] | None = None, *, is_kept: bool = True) -> tuple[str, Signature]:
         began = self._clock()
-        descriptor, signed = _open_regular(path, status)
-        self.reading = (path, signed.size)
         try:
-            digest = hasher(more=signed.size)
-            wanted = min(CHUNK, signed.size + SMALL)
-            while chunk := os.read(descriptor, wanted):
-                digest.update(chunk)
-                if keep is not None:
-                    keep.append(chunk)
-                if self._tick:
-                    self._tick(len(chunk))
-                if len(chunk) < wanted and len(chunk) == signed.size:  # of nearly every small file: no call for its end
-                    break
+            descriptor = open_regular(path, follow=is_kept)
+        except NotRegularError as error:
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            hint = "only regular files, directories and links can be read"
+            raise InputError(Fault(shown, error.what, hint)) from error
+        try:
+            signature = Signature.of(os.fstat(descriptor))
+            self.reading = (path, signature.size)
+            sha256 = self._digest(descriptor, signature.size, chunks)
         finally:
             os.close(descriptor)
-        if status is None:
-            return digest.hexdigest(), signed
-        if is_settled(signed.mtime, signed.ctime, began):
-            self._store(path, signed, digest.hexdigest())
-        else:  # hashed again next time, when its time stamps are old enough to tell
+        if is_kept:
+            self._keep(path, (signature, sha256), began)
+        return sha256, signature
+
+    def _digest(self, descriptor: int, size: int, chunks: list[bytes] | None) -> str:
+        digest = hasher(more=size)
+        wanted = min(CHUNK, size + SMALL)
+        while chunk := os.read(descriptor, wanted):
+            digest.update(chunk)
+            if chunks is not None:
+                chunks.append(chunk)
+            if self._tick:
+                self._tick(len(chunk))
+            if len(chunk) < wanted and len(chunk) == size:  # of nearly every small file: no call for its end
+                break
+        return digest.hexdigest()
+
+    def _keep(self, path: str, entry: Entry, began: int) -> None:
+        if is_settled(entry[0].mtime, entry[0].ctime, began):
+            self._used.add(path)
+            if self._entries.get(path) != entry:
+                self._entries.pop(path, None)  # so that the new one is the youngest
+                self._entries[path] = entry
+                self.dirty = True
+        else:  # hashed again next time, when its time stamps are old enough
             self._entries.pop(path, None)
-        return digest.hexdigest(), signed
-
-    def _store(self, path: str, signed: Signature, sha256: str) -> None:
-        if f"/{PARTIAL_PREFIX}" in path:  # it will be renamed
-            return
-        self._used.add(path)
-        if self._entries.get(path) != (signed, sha256):
-            self._entries.pop(path, None)  # so that the new one is the youngest
-            self._entries[path] = (signed, sha256)
-            self.dirty = True
 
 
-class TreeDigest(Value):
-    """What a directory holds: its digest, how many entries and bytes, and the signature of each by absolute path."""
+class TreeDigest(NamedTuple):
+    """What a directory holds: its digest, and the bytes of all its files."""
 
     sha256: str
-    entries: int
     size: int
-    signatures: dict[str, Signature]
 
 
 def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
@@ -200,60 +174,32 @@ def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
     from runner.canonical import digest
 
     base = path.rstrip("/") or "/"
-    signatures = {base: Signature.of(os.stat(base))}
+    is_passing = is_partial(os.path.basename(base))
     listed: list[tuple[str, str, int, int, str]] = []
     for entry in _entries_below(base):
         status = entry.stat(follow_symlinks=False)
-        signatures[entry.path] = Signature.of(status)
-        kind, content, size = "directory", "", 0
-        if stat.S_ISLNK(status.st_mode):
-            kind, content = "link", os.readlink(entry.path)
-        elif not stat.S_ISDIR(status.st_mode):
+        kind, content, size, mode = "directory", "", 0, status.st_mode
+        if stat.S_ISLNK(mode):
+            kind, content, mode = "link", os.readlink(entry.path), 0  # whose mode differs between systems
+        elif not stat.S_ISDIR(mode):
             kind = "file"
-            content, signatures[entry.path] = cache.file(entry.path, status)
-            size = signatures[entry.path].size
-        mode = 0 if kind == "link" else stat.S_IMODE(status.st_mode)  # that of a link differs between systems
-        listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, mode, size, content))
+            found = cache.passing(entry.path) if is_passing else cache.file(entry.path, status)
+            content, size = found[0], found[1].size
+        listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, stat.S_IMODE(mode), size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
-    return TreeDigest(digest(listed), len(listed), sum(item[3] for item in listed), signatures)
+    return TreeDigest(digest(listed), sum(item[3] for item in listed))
 
 
 def _entries_below(base: str) -> Iterator[os.DirEntry[str]]:
     pending = [base]
     while pending:
-        with os.scandir(pending.pop()) as found:
-            for entry in found:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
                 if is_partial(entry.name):
                     continue
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-
-
-def _open_regular(path: str, status: os.stat_result | None) -> tuple[int, Signature]:
-    """Open a regular file; anything else is refused, by `status` and again once it is open.
-
-    O_NONBLOCK: a FIFO swapped in must not hold up the run. The signature is that of the file that was opened.
-    """
-    if status is not None:
-        _require_regular(path, status)
-    follow = os.O_NOFOLLOW if status is None else 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | follow)
-    try:
-        opened = os.fstat(descriptor)
-        _require_regular(path, opened)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, Signature.of(opened)
-
-
-def _require_regular(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        raise InputError(
-            Fault(shown, f"is {kind_of(status.st_mode)}", "only regular files, directories and links can be read")
-        )
 
 
 def _decoded(content: bytes) -> tuple[dict[str, Entry], dict[str, object]]:

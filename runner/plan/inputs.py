@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_refusal
-from runner.plan.digests import kind_of
+from runner.paths import kind_of
 from runner.spec.globs import compile_glob, is_glob
 
 if TYPE_CHECKING:

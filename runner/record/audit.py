@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from runner.canonical import canonical, check_numbers, parsed
 from runner.errors import Fault, StateError
 from runner.paths import is_name
+from runner.reading import LONGEST, open_regular
 from runner.record import files
 from runner.record.again import sync_or_take_back, take_back
 from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
 from runner.record.spelling import GENESIS, VERSION, spell
 from runner.record.state import gone, refuse_newer
-from runner.record.unusable import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -298,7 +298,7 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
     Without their line ends; nothing where there is no log; of the last `most` bytes. StateError when it cannot be read.
     """
     try:
-        with open(files.open_regular(path), "rb") as log:
+        with open(open_regular(path), "rb") as log:
             start, rest, block = log.seek(0, os.SEEK_END), b"", _BLOCK
             lowest = max(0, start - most) if most else 0
             while start > lowest and len(rest) <= LONGEST:
@@ -336,7 +336,7 @@ def damaged(path: str, number: int, what: str = DAMAGED) -> DamagedError:
 def lines_of(path: str) -> Iterator[bytes]:
     """Yield the lines of a log, none where there is no log. StateError when it cannot be read."""
     try:
-        with open(files.open_regular(path), "rb") as log:
+        with open(open_regular(path), "rb") as log:
             yield from log
     except FileNotFoundError:
         return
@@ -346,7 +346,7 @@ def lines_of(path: str) -> Iterator[bytes]:
 
 def _key_id_at(path: str) -> str | None:
     """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
-    with files.naming(path, "read"), open(files.open_regular(path), "rb") as log:
+    with files.naming(path, "read"), open(open_regular(path), "rb") as log:
         record = parse(log.readline(LONGEST))
     return key_id_of(record) if isinstance(record, dict) else None
 

@@ -17,14 +17,13 @@ from runner.canonical import LARGEST, digest
 from runner.hashing import hasher
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
-from runner.record.state import refuse_newer
-from runner.record.unusable import DAMAGED, MOST_PROGRESS, read_usable, unheard
+from runner.record.state import DAMAGED, MOST_PROGRESS, read_usable, refuse_newer, unheard
 from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from runner.record.unusable import Note
+    from runner.record.state import Note
 
     Tags = Mapping[str, str]  # of the attempts of one stage that are on record: tag -> key
 

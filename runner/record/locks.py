@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import canonical
 from runner.errors import Fault, LockHeldError, StateError
 from runner.processes import process_identity
+from runner.reading import open_regular
 from runner.record import files
 from runner.record.others import is_locked
 
@@ -270,7 +271,7 @@ def _locks(descriptor: int, path: str) -> bool:
 def read_holder(path: str) -> dict[str, object]:
     """Return what the holder wrote into a lock file: pid, host, run, since, launcher; empty when nobody did."""
     try:
-        with open(files.open_regular(path), "rb") as lock:
+        with open(open_regular(path), "rb") as lock:
             holder = loads(lock.read(1 << 16))
     except (OSError, ValueError, RecursionError, StateError):
         return {}

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from runner.canonical import canonical, parsed
 from runner.hashing import sha256_of
 from runner.record import files
-from runner.record.state import decode_object
-from runner.record.unusable import DAMAGED, MOST_MARKER, read_usable, unheard
+from runner.record.state import DAMAGED, MOST_MARKER, decode_object, read_usable, unheard
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
-    from runner.record.unusable import Note
+    from runner.record.state import Note
 
 VERSION = 1
 _TYPES = {"stage": str, "key": str, "keyVersion": int, "components": dict, "run": str, "auditSeq": int, "reasons": list}

@@ -7,8 +7,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from runner.reading import is_settled
 from runner.record import files
-from runner.settled import is_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError, UsageError
 from runner.hashing import sha256_of
-from runner.record import files
+from runner.reading import open_regular
 from runner.record.spelling import DOMAIN, KEY_VARIABLE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def warning_about(path: str) -> Fault | None:
 
 def _content(path: str) -> tuple[bytes, os.stat_result]:
     try:
-        with open(files.open_regular(path), "rb") as file:
+        with open(open_regular(path), "rb") as file:
             return file.read(_LONGEST + 1), os.fstat(file.fileno())
     except OSError as error:
         raise StateError.from_os(error, path, "read the audit key") from error

@@ -1,4 +1,8 @@
-"""State files: the metrics of a run, replaced whole and checked when read; the stage file; newer releases' files."""
+"""State files: read if they are usable, checked, and replaced whole.
+
+A state file that a run can do without counts as missing when it cannot be used. No verb repairs state, and none needs
+to: a marker, a checkpoint or a cache that is lost costs time, and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,55 @@ from typing import TYPE_CHECKING
 from runner.canonical import LARGEST, canonical, parsed, spelled
 from runner.errors import Fault, StateError
 from runner.hashing import sha256_of
+from runner.reading import NotRegularError, read_small
 from runner.record import files
 from runner.record.spelling import VERSION
-from runner.record.unusable import DAMAGED, MOST_METRICS, read_usable, unheard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.paths import StatePaths
-    from runner.record.unusable import Note
+
+    Note = Callable[[str, str], None]  # gets the path of a file that counts as missing, and what is wrong with it
+
+DAMAGED = "is damaged"
+MOST_MARKER = 128 << 20  # bytes; what a spec of 64 MiB can come to
+MOST_PROGRESS = 64 << 20
+MOST_CACHE = 512 << 20  # about two million files
+MOST_METRICS = 128 << 20
+
+
+def unheard(path: str, what: str) -> None:
+    """Note nothing: for callers after one that noted it."""
+
+
+def read_usable(path: str, most: int, note: Note) -> bytes | None:
+    """Return the content of a state file; None when there is none, or when `note` got the reason why it is unusable.
+
+    No link is followed: writers replace what is at the path, and `verify` reports a link as damage. StateError for a
+    disk that fails.
+    """
+    try:
+        return read_small(path, most)
+    except FileNotFoundError:
+        return None
+    except NotRegularError as error:
+        note(path, error.what)
+    except PermissionError as error:
+        note(path, StateError.from_os(error, path, "be read").faults[0].what)
+    except OSError as error:
+        raise StateError.from_os(error, path, "read") from error
+    return None
+
+
+def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str, object]:
+    """Return the metrics of a run, empty when there are none or `note` got the reason. StateError for a newer `v`."""
+    path = paths.metrics(run)
+    content = read_usable(path, MOST_METRICS, note)
+    metrics = {} if content is None else decode_object(content, path)
+    if metrics is None:
+        note(path, DAMAGED)
+    return metrics or {}
 
 
 def write_metrics(
@@ -30,20 +74,8 @@ def write_metrics(
     return sha256_of(content)
 
 
-def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str, object]:
-    """Return the metrics of a run, empty when there are none or `note` is told why. StateError for a newer `v`."""
-    path = paths.metrics(run)
-    content = read_usable(path, MOST_METRICS, note)
-    if content is None:
-        return {}
-    metrics = decode_object(content, path)
-    if metrics is None:
-        note(path, DAMAGED)
-    return metrics or {}
-
-
 def decode_object(content: bytes, path: str) -> dict[str, object] | None:
-    """Return the JSON object that a state file holds, or None when it is damaged; StateError for a newer `v`."""
+    """Return the JSON object in a state file, or None when it is damaged; StateError for a newer `v`."""
     try:
         value = parsed(content)
     except (ValueError, RecursionError, MemoryError):
@@ -68,5 +100,5 @@ def gone(path: str, how: str = "removed or replaced") -> StateError:
 
 
 def write_stage_file(path: str, told: dict[str, object]) -> None:
-    """Write the file that tells a stage about itself; the stage starts only after this."""
+    """Write the file that describes a stage to its program; the stage starts only after this."""
     files.create(path, canonical({"v": VERSION, **told}))

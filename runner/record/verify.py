@@ -21,9 +21,9 @@ from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words
 from runner.record.verify_state import Findings, Markers
 
 if TYPE_CHECKING:
+    from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
-    from runner.record.unusable import Lines
 
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
 from runner.hashing import sha256_of
+from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
 from runner.record.audit import BEGIN, Flaw, Position, check, key_id_of, parse, position_of
 from runner.record.spelling import END, GENESIS, START, VERSION
-from runner.record.state import refuse_newer
-from runner.record.unusable import MOST_METRICS, Lines, NotRegularError, read_plain
+from runner.record.state import MOST_METRICS, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -68,7 +68,7 @@ class Chain:
         except FileNotFoundError:
             pass
         except NotRegularError as error:
-            self.findings.damaged(self.name, 0, "", str(error))
+            self.findings.damaged(self.name, 0, "", error.what)
         return None
 
     def damaged(self, field: str, what: str) -> None:
@@ -268,12 +268,12 @@ class RunLog(Chain):
         """Compare the metrics with the last record, unless a run that works meanwhile has replaced them."""
         where, name, what = f"line {self.line} of {self.name}", f"metrics_{self.run}.json", ""
         try:
-            if sha256_of(read_plain(f"{self._directory}/{name}", MOST_METRICS)) != self._metrics and not lines.grown():
+            if sha256_of(read_small(f"{self._directory}/{name}", MOST_METRICS)) != self._metrics and not lines.grown():
                 what = f"is not what {where} names (data.metricsSha256): it was changed"
         except FileNotFoundError:
             what = f"is missing, and {where} names it"
         except NotRegularError as error:
-            what = str(error)
+            what = error.what
         if what:
             self.findings.damaged(name, 0, "", what)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import parsed
 from runner.hashing import sha256_of
+from runner.reading import NotRegularError, read_small
 from runner.record.markers import Marker, is_written_here
-from runner.record.state import refuse_newer
-from runner.record.unusable import MOST_MARKER, NotRegularError, read_plain
+from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
     from runner.record.events import StageCommit
@@ -130,11 +130,11 @@ class Markers:
 
     def _read(self, stage: str, run: str | None) -> None:
         try:
-            content = read_plain(self._path(stage), MOST_MARKER)
+            content = read_small(self._path(stage), MOST_MARKER)
         except FileNotFoundError:
             return
         except NotRegularError as error:
-            self._findings.damaged(f"stage_{stage}.json", 0, "", str(error))
+            self._findings.damaged(f"stage_{stage}.json", 0, "", error.what)
             return
         names = _names(content, stage, self._path(stage))
         if names is None or run in (None, names[0]):
@@ -188,7 +188,7 @@ class Markers:
 
     def _content(self, stage: str) -> bytes:
         try:
-            return read_plain(self._path(stage), MOST_MARKER)
+            return read_small(self._path(stage), MOST_MARKER)
         except (OSError, NotRegularError):
             return b""
 

@@ -24,11 +24,11 @@ from runner.noop import (
 )
 from runner.paths import StatePaths
 from runner.plan.dependencies import Dependencies
+from runner.reading import COARSE_NS, TICK_NS
 from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger, read_head
 from runner.record.spelling import stamp
-from runner.settled import COARSE_NS, TICK_NS
 
 CONDITIONS = b"c" * 64
 DIGEST = "d" * 64

@@ -117,6 +117,6 @@ def test_a_same_size_rewrite_within_one_tick_is_never_hidden_by_the_cache(bench)
     path.write_text("INPUT")
     os.utime(path, ns=(now, now))
     again = bench.session()
-    again.cache = DigestCache.load(session.cache.dump())
+    again.cache = DigestCache(session.cache.dump())
     assert bench.fingerprint().key != before.key
     assert again.new_examiner().examine(again.stages[0]).key != before.key

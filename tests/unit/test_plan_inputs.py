@@ -116,7 +116,7 @@ def link_to(target):
 STRANGE = {
     "a FIFO": (make_fifo, "is a FIFO"),
     "a socket": (make_socket, "is a socket"),
-    "a link to a device": (link_to("/dev/zero"), "is a device"),
+    "a link to a device": (link_to("/dev/zero"), "is a character device"),
     "a directory": (os.mkdir, "is a directory"),
     "a link that leads nowhere": (link_to("nowhere"), "o such file"),
     "a link to itself": (link_to("x"), "Too many levels of symbolic links"),

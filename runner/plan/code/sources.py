@@ -106,7 +106,7 @@ class Sources:
         parsed = self._parsed.get(sha256) if sha256 else None
         if sha256 is not None and parsed is not None:
             return Source(sha256, Signature.of(status), parsed)
-        content, sha256, signed = self._cache.read(path, status)
+        content, sha256, signed = self._cache.read(path)
         return self._parse(content, sha256, signed, self.shown(path))
 
     def _parse(self, content: bytes, sha256: str, signed: Signature, shown: str) -> Source:

@@ -1,0 +1,115 @@
+"""Reads files that may be anything: waits for no FIFO, opens no device, and reads nothing beyond a bound.
+
+Loads built-in modules only: a run with nothing to do reads files, too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from runner.errors import Fault, StateError
+from runner.paths import kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+LONGEST = 128 << 20  # bytes of a line
+TICK_NS = 20_000_000  # kernels stamp files with a clock that moves every 1 to 10 ms
+COARSE_NS = 2_000_000_000  # FAT stamps even seconds, ext3 and some network file systems whole ones
+_BUFFER = 1 << 16
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class NotRegularError(StateError):
+    """Something else is in the place of a regular file, or the file is larger than any of ours."""
+
+    @property
+    def what(self) -> str:
+        """What is wrong with the path: "is a FIFO, where a file is to be"."""
+        return self.faults[0].what
+
+
+def open_regular(path: str, *, follow: bool = True) -> int:
+    """Open a regular file for reading. NotRegularError for anything else, which is not opened; an OSError passes.
+
+    Opening a FIFO waits, and opening a device can have any effect. Without `follow`, a link is refused as well.
+    """
+    _require_regular(path, os.stat(path, follow_symlinks=follow))
+    descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
+    try:
+        _require_regular(path, os.fstat(descriptor))  # it may have been replaced in between
+    except NotRegularError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_small(path: str, most: int) -> bytes:
+    """Return the content of a regular file, not a link, of at most `most` bytes; raises as `open_regular` does."""
+    with open(open_regular(path, follow=False), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1) or b"" if size <= most else b""
+        while content and len(content) <= most and (more := file.read(1 << 20)):
+            content += more
+    if max(size, len(content)) > most:
+        raise NotRegularError(Fault(path, f"is larger than {most >> 20} MiB, which none is", "remove it"))
+    return content
+
+
+class Lines:
+    """The lines of one file, each with its line end; after the last one, `rest` is what has none.
+
+    A second iteration continues with what was appended since the first.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the file, which must not be a link; raises as `open_regular` does."""
+        self.path = path
+        self.rest = b""
+        self._file = open(open_regular(path, follow=False), "rb", buffering=_BUFFER)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield each line; an empty one stands for a line that is longer than LONGEST. StateError for a bad disk."""
+        try:
+            while line := self._file.readline(LONGEST):
+                if self.rest:
+                    line, self.rest = self.rest + line, b""
+                if line[-1] == 10:
+                    yield line
+                elif len(line) < LONGEST:
+                    self.rest = line
+                else:
+                    while (piece := self._file.readline(_BUFFER)) and piece[-1] != 10:
+                        pass
+                    yield b""
+        except OSError as error:
+            raise StateError.from_os(error, self.path, "read") from error
+
+    def grown(self) -> bool:
+        """Whether the file is longer by now than what was read."""
+        return os.fstat(self._file.fileno()).st_size > self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def is_settled(modified: int, changed: int, began: int) -> bool:
+    """Whether any write after `began` must show in these time stamps (all in ns): git's rule for racily clean files.
+
+    A write sets mtime and ctime to the present of the file system's clock. It shows unless the stamps are already in
+    the tick in which reading began. A ctime cannot be set by hand; an mtime can, even far into the future, where no
+    write would put it. A ctime of a whole second may come from a clock that knows nothing finer.
+    """
+    margin = TICK_NS if changed % 1_000_000_000 else COARSE_NS
+    return changed < began - margin and not began - margin <= modified <= began + margin
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(Fault(path, f"is {kind_of(status.st_mode)}, where a file is to be", "remove it"))
