@@ -26,7 +26,6 @@ from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import is_settled, open_regular
 from runner.record import files
-from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.others import has_leftovers, is_held
 from runner.record.spelling import END, GENESIS, KEY_VARIABLE, START, drawn_run_id, hash_plainly, spell, stamp
 
@@ -302,10 +301,10 @@ def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str
             line, new_head = spell(canonical(entry), "noop", run, seq + 1, stamp(), head, hash_plainly)
             before = os.fstat(ledger).st_size
             if durable:  # as `Ledger.append` does
-                write_again(paths.ledger, max(0, before - PAGE))
+                files.write_again(paths.ledger, max(0, before - files.PAGE))
             files.append(ledger, line, paths.ledger)
             if durable:
-                sync_or_take_back(ledger, paths.ledger, before)
+                files.sync_or_take_back(ledger, paths.ledger, before)
             return new_head
 
         opening = _opening(record, arguments.words, head)

@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *POLICY, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "engine", "display", "cli"),
-    "noop": (*LEAVES, "plan.dependencies", "record.again", "record.files", "record.others", "record.spelling"),
+    "noop": (*LEAVES, "plan.dependencies", "record.files", "record.others", "record.spelling"),
     "__main__": ("arguments", "errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
@@ -96,7 +96,6 @@ MAY_WRITE = {
     "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",
     "record.files": "the only writer",
     "record.removal": "removes trees for the only writer",
-    "record.again": "writes over bytes what they are already",
     "sandbox.launcher": "opens /dev/null as its own stdio",
     "sandbox.child": "opens the log and the output that a stage gets as stderr and stdout",
     "sandbox.namespaces": "maps user ids, in files of /proc",

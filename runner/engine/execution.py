@@ -13,7 +13,6 @@ from runner.executor.loop import Executor
 from runner.executor.publishing import Publisher
 from runner.hashing import quicken
 from runner.plan.code.interpreter import sdk_path
-from runner.record.files import prepare_to_exchange
 from runner.resources import Capacity
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def preload(spec: Spec, *, durable: bool) -> None:
         import_module(name)
     quicken()  # nobody knows how much there will be to hash
     if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
-        prepare_to_exchange()
+        import_module("ctypes")  # which exchanges them with those that they replace
 
 
 def make_executor(

@@ -14,7 +14,6 @@ from runner.levels import NONE
 from runner.noop import origin, record_path
 from runner.paths import upward
 from runner.record import files
-from runner.record.again import write_again
 from runner.record.audit import AuditLog
 from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
 from runner.record.ledger import Ledger
@@ -85,7 +84,7 @@ class Journal:
         if seal is None:
             session.seal.refuse_other(mine.key_id, paths.audit(run_id))
         if mine.last is not None and options.is_durable:
-            write_again(paths.audit(run_id))  # with the first sync all of it is on disk
+            files.write_again(paths.audit(run_id))  # with the first sync all of it is on disk
         log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
         journal = cls(session, stages, log, mine)
         before = journal._before.get("isolation")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.engine.journal import Journal, new_run_id
 from runner.errors import StateError
-from runner.record.again import sync_again
+from runner.record import files
 from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED
-from runner.record.files import prepare_to_exchange
 from runner.record.ledger import Ledger, OpenRun
 from runner.record.others import has_leftovers
 from runner.record.spelling import END, stamp
@@ -48,7 +47,7 @@ def _close_ended(session: Session) -> None:
         record = last_record(paths.audit(run), session.seal)
         if record is not None and record["ev"] == END:
             if durable:
-                sync_again(paths.audit(run))  # the run may have been killed before it could
+                files.sync_again(paths.audit(run))  # the run may have been killed before it could
             ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
             ledger.append(CLOSED, run, position_of(record), sync=durable)
     session.head = session.read_head()
@@ -75,8 +74,6 @@ def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
     _close_ended(session)
     open_runs = session.head.open_runs
     named = (options.run_id,) if options.run_id and options.run_id not in open_runs else ()
-    if open_runs or named:
-        prepare_to_exchange()  # outputs that are directories may have to be put in place
     session.heal()
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     recovered = recover(

@@ -17,7 +17,6 @@ from runner.paths import partial_path, upward, variable_name
 from runner.plan.digests import Signature, digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Fingerprint
 from runner.record import files
-from runner.record.again import sync_or_discard
 from runner.record.events import COMMIT, StageCommit
 from runner.record.markers import Marker, OutputIdentity, write_marker
 from runner.values import Value
@@ -83,7 +82,7 @@ class Publisher:
         """
         for _, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
-                sync_or_discard(partial)
+                files.sync_or_discard(partial)
 
     def commit(
         self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str,

@@ -18,7 +18,6 @@ from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.reading import LONGEST, open_regular
 from runner.record import files
-from runner.record.again import sync_or_take_back, take_back
 from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
 from runner.record.spelling import GENESIS, VERSION, spell
@@ -231,7 +230,7 @@ class AuditLog:
 
     def sync(self) -> None:
         """Make every record so far durable, or remove those that are not."""
-        self._durable = sync_or_take_back(self._descriptor, self.path, self._durable)
+        self._durable = files.sync_or_take_back(self._descriptor, self.path, self._durable)
 
     def flush(self) -> None:
         """Make the log durable, in any thread; the thread that appends then calls `flushed`."""
@@ -240,7 +239,7 @@ class AuditLog:
     def flushed(self, size: int, error: Exception | None) -> None:
         """Note the end of a `flush` that began at this size; after an error, remove what is not durable. Raises it."""
         if error is not None:
-            take_back(self.path, self._durable)
+            files.take_back(self.path, self._durable)
             raise error
         self._durable = size
 

@@ -1,25 +1,26 @@
 """The only writer: every byte that the runner or the SDK puts on disk goes through here.
 
 Loaded in every stage that uses the SDK, so it imports nothing but `os` and our leaves.
-Every function raises StateError (exit 74) with the errno's name and the path. A failed fsync is never tried again:
-the kernel reports lost pages once, and a second fsync would succeed without them.
+Every function raises StateError (exit 74) with the errno's name and the path.
+
+A failed fsync is never tried again. The kernel reports it once, and then takes what is lost for written: a later fsync
+succeeds without it, even in another process. So what may not be on disk is written again, cut off, or removed.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 
-from runner.errors import Fault, StateError
+from runner.errors import StateError
 from runner.paths import aside_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 SYNCING = 8  # files that are made durable at a time
-
-_renameat2: Callable[..., int] | None = None  # see prepare_to_exchange
+PAGE = 1 << 12  # bytes
+_CHUNK = 1 << 20
 
 
 class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):`; contextlib would cost each stage 1 ms
@@ -62,23 +63,6 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
             raise
 
 
-def open_regular(path: str) -> int:
-    """Open a file of ours for reading; StateError for a FIFO or a device in its place, which could hold us for ever.
-
-    FileNotFoundError passes.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        if stat.S_ISDIR(mode):
-            from errno import EISDIR
-
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), path)
-        raise StateError(Fault(path, "is no regular file", "remove it"))
-    return descriptor
-
-
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
     """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
     return _open(path, os.O_APPEND | (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0))
@@ -104,48 +88,6 @@ def write(descriptor: int, content: bytes, path: str) -> None:
     """Write all of `content`, in as many calls as it takes; `path` is for the error."""
     with naming(path, "write"):
         _write_all(descriptor, content)
-
-
-def sync_descriptor(descriptor: int, path: str) -> None:
-    """Make what was written to `descriptor` durable (fdatasync); `path` is for the error."""
-    with naming(path, "sync"):
-        os.fdatasync(descriptor)
-
-
-def sync_file(path: str) -> None:
-    """Make the content of the file at `path` durable."""
-    _sync(path, os.O_RDONLY)
-
-
-def sync_files(paths: Sequence[str]) -> None:
-    """Make many files or directories durable, some at a time: a disk that flushes does it for all who wait for it."""
-    from threading import Thread
-
-    errors: list[BaseException] = []
-
-    def sync_every(step: int, first: int) -> None:
-        try:
-            for path in paths[first::step]:
-                sync_file(path)
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            errors.append(error)
-
-    threads = [Thread(target=sync_every, args=(SYNCING, first)) for first in range(min(SYNCING, len(paths)))]
-    for thread in threads:
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no more threads for us; it takes longer then
-            thread.run()
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
-    if errors:
-        raise errors[0]
-
-
-def sync_directory(path: str) -> None:
-    """Make the renames into the directory at `path` durable."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def create(path: str, content: bytes = b"") -> None:
@@ -261,20 +203,15 @@ def _replace_by_steps(partial: str, real: str) -> None:
     discard(aside)
 
 
-def prepare_to_exchange() -> None:
-    """Load what `publish` exchanges a directory with; without that it takes some steps instead of one."""
-    global _renameat2
-    import ctypes
-
-    _renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-
-
 def _exchange(one: str, other: str) -> bool:
     """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
+    import ctypes  # 2 ms, which only directories need
+
     at_fdcwd, rename_exchange = -100, 2  # linux/fcntl.h, linux/fs.h
-    if _renameat2 is None:
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
         return False
-    return bool(_renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
+    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
 
 
 def _open(path: str, flags: int = 0) -> int:
@@ -286,6 +223,118 @@ def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+# ---- durability ------------------------------------------------------------------------------------------------------
+
+
+def sync_descriptor(descriptor: int, path: str) -> None:
+    """Make what was written to `descriptor` durable (fdatasync); `path` is for the error."""
+    with naming(path, "sync"):
+        os.fdatasync(descriptor)
+
+
+def sync_file(path: str) -> None:
+    """Make the content of the file at `path` durable."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_directory(path: str) -> None:
+    """Make the renames into the directory at `path` durable."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_files(paths: Sequence[str]) -> None:
+    """Make many files or directories durable, some at a time: a disk that flushes does it for all who wait for it."""
+    from threading import Thread
+
+    left = iter(paths)  # each thread takes the next
+    errors: list[StateError] = []
+
+    def sync_next() -> None:
+        try:
+            for path in left:
+                sync_file(path)
+        except StateError as error:
+            errors.append(error)
+
+    threads = [Thread(target=sync_next) for _ in paths[1:SYNCING]]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:  # the system has no more threads for us; it takes longer then
+        pass
+    sync_next()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+def sync_tree(path: str) -> None:
+    """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
+    found: list[str] = []
+    pending = [path]
+    while pending:
+        found.append(directory := pending.pop())
+        with naming(directory, "list"), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(entry.path)
+    sync_files(found)
+
+
+def sync_or_discard(path: str) -> None:
+    """Make a finished output durable. One that cannot be made so is removed: a later fsync would claim that it is."""
+    try:
+        (sync_tree if os.path.isdir(path) else sync_file)(path)
+    except StateError:
+        try:
+            discard(path)
+        except StateError:
+            pass  # what led here is the error to tell
+        raise
+
+
+def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
+    """Make a log durable and return its size; when that fails, take back all but the `durable` bytes it had before."""
+    try:
+        sync_descriptor(descriptor, path)
+    except StateError:
+        take_back(path, durable)
+        raise
+    return os.fstat(descriptor).st_size
+
+
+def take_back(path: str, durable: int) -> None:
+    """Cut a log back to what is surely on disk; else the next run would read from memory what is not, and act on it."""
+    try:
+        truncate(path, durable)
+    except StateError:
+        pass  # what led here is the error to tell
+
+
+def write_again(path: str, start: int = 0) -> None:
+    """Write the bytes of a file from `start` on over themselves, so that the next sync writes them to the disk anew.
+
+    Whoever reads it, or kills us, meanwhile finds it as it was. The caller holds the lock that its writers take.
+    """
+    with naming(path, "write"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            while chunk := os.pread(descriptor, _CHUNK, start):
+                start += os.pwrite(descriptor, chunk, start)
+        finally:
+            os.close(descriptor)
+
+
+def sync_again(path: str) -> None:
+    """Make durable what a process that is dead wrote to the log at `path`, and may have failed to sync."""
+    write_again(path)
+    sync_file(path)
 
 
 def _sync(path: str, flags: int) -> None:

@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.record import files
-from runner.record.again import PAGE, sync_or_take_back, write_again
 from runner.record.audit import (
     BEGIN,
     Position,
@@ -126,10 +125,10 @@ class Ledger:
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             before = os.fstat(descriptor).st_size
             if sync:  # the last lines may not be on the disk, if their writer was killed or the disk failed
-                write_again(self.path, max(0, before - PAGE))
+                files.write_again(self.path, max(0, before - files.PAGE))
             files.append(descriptor, line, self.path)
             if sync:
-                sync_or_take_back(descriptor, self.path, before)
+                files.sync_or_take_back(descriptor, self.path, before)
         finally:
             os.close(descriptor)
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)

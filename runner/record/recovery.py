@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from runner.errors import Fault
 from runner.paths import partial_path, upward
 from runner.record import files
-from runner.record.again import sync_again, sync_or_discard
 from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
 from runner.record.events import (
@@ -178,7 +177,7 @@ def _read_run(paths: StatePaths, run: str, seal: Seal, *, durable: bool) -> _Tol
     if told.last is None:
         files.discard(log)  # its run died before it had said anything, and may begin it anew
     elif durable and told.unsynced:
-        sync_again(log)  # it may have been killed between a commit and its sync, and a rename must not come first
+        files.sync_again(log)  # it may have been killed between a commit and its sync, and a rename must not come first
     return told
 
 
@@ -190,7 +189,7 @@ def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now
             renamed[paths.marker(stage)] = None
             real = [os.path.join(workspace, one.path.rstrip("/")) for one in commit.outputs.values()]
             for path in real:  # a run without durability has left that to us
-                sync_or_discard(path)
+                files.sync_or_discard(path)
             renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
     if renamed:
         files.sync_files([*renamed, paths.state_dir])

@@ -63,12 +63,12 @@ RENAMES = """\
 """
 PLANTED = {
     "the outputs are not synced": (
-        "record/again.py",
-        "else files.sync_file)(path)",
+        "record/files.py",
+        "else sync_file)(path)",
         "else str)(path)",
         "content",
     ),
-    "trees are not synced": ("record/again.py", "(sync_tree if", "(str if", "content of w/"),
+    "trees are not synced": ("record/files.py", "(sync_tree if", "(str if", "content of w/"),
     "the commit is not synced": ("executor/committing.py", "self._log.sync()", "pass", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",

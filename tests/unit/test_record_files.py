@@ -8,8 +8,6 @@ from runner.errors import EXIT_STATE, StateError
 from runner.paths import aside_path
 from runner.record import files
 
-files.prepare_to_exchange()
-
 
 def tree(path, *names):
     path.mkdir()

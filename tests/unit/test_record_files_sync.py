@@ -1,4 +1,4 @@
-"""Many files are made durable side by side, and a failure of one of them is never lost."""
+"""Many files are made durable side by side, no failure is lost, and what may not be on disk is not believed."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from runner.errors import StateError
-from runner.record.again import sync_tree
-from runner.record.files import SYNCING, sync_files
+from runner.record import files
+from runner.record.files import PAGE, SYNCING, sync_again, sync_files, sync_or_discard, sync_tree, write_again
 
 
 def test_every_file_and_directory_is_opened_and_a_failure_names_its_path(tmp_path):
@@ -68,3 +68,60 @@ def test_tree_is_synced_without_following_links_or_opening_fifos(tmp_path):
 def test_a_tree_that_cannot_be_listed_is_not_taken_for_synced(tmp_path):
     with pytest.raises(StateError, match=r"nowhere: cannot list: ENOENT"):
         sync_tree(str(tmp_path / "nowhere"))
+
+
+# ---- what may not be on disk is written again, cut off, or removed --------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE, 3_000_000])
+@pytest.mark.parametrize("start", [0, 1, PAGE])
+def test_a_file_is_written_over_with_what_it_holds(tmp_path, monkeypatch, size, start):
+    path, content = tmp_path / "log", os.urandom(size)
+    path.write_bytes(content)
+    before, written = path.stat(), []
+    pwrite = os.pwrite
+
+    def noted(descriptor, data, at):
+        written.append((at, pwrite(descriptor, data[: 1 << 19], at)))  # a system may write less than it is given
+        return written[-1][1]
+
+    monkeypatch.setattr(files.os, "pwrite", noted)
+    write_again(str(path), start)
+    assert (path.read_bytes(), path.stat().st_ino) == (content, before.st_ino)
+    assert [at for at, _ in written] == list(range(start, size, 1 << 19))
+    assert sum(count for _, count in written) == max(0, size - start)
+
+
+def test_it_is_on_disk_then(tmp_path, monkeypatch):
+    path, done = tmp_path / "log", []
+    path.write_bytes(b"x")
+    monkeypatch.setattr(files, "write_again", lambda path: done.append(f"write {path}"))
+    monkeypatch.setattr(files, "sync_file", lambda path: done.append(f"sync {path}"))
+    sync_again(str(path))
+    assert done == [f"write {path}", f"sync {path}"]
+
+
+def test_a_refusal_names_errno_and_path(tmp_path):
+    with pytest.raises(StateError, match=r"log: cannot write: ENOENT"):
+        write_again(str(tmp_path / "log"))
+
+
+@pytest.mark.parametrize("kind", ["a file", "a directory"])
+@pytest.mark.parametrize("refuses", [False, True])
+def test_an_output_that_cannot_be_synced_is_removed(tmp_path, monkeypatch, kind, refuses):
+    path = tmp_path / "output"
+    inside = path if kind == "a file" else path / "sub" / "x"
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.write_text("made")
+    if not refuses:
+        sync_or_discard(str(path))
+        assert inside.read_text() == "made"
+        return
+
+    def fail(descriptor):
+        raise OSError(5, os.strerror(5))
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(StateError, match=r"output.*: cannot sync: EIO"):
+        sync_or_discard(str(path))
+    assert not path.exists()

@@ -14,7 +14,6 @@ from runner.record.audit import AuditLog
 from runner.record.markers import OutputIdentity, read_marker, write_marker
 from runner.record.recovery import is_identical, recover
 
-files.prepare_to_exchange()
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
 TAG = partial_tag("r", "k", 1)
 

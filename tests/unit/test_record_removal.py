@@ -1,4 +1,4 @@
-"""A directory goes with all that is in it: however deep, whoever may enter it, and no link is followed."""
+"""A directory goes with all that is in it: however deep, whoever owns it, and no link is followed."""
 
 from __future__ import annotations
 
@@ -119,3 +119,31 @@ def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
     (tmp_path / "top/file").write_text("")
     with pytest.raises(NotADirectoryError):
         remove_tree(str(tmp_path / "top/file"))
+
+
+GROUP = 54321
+SHARED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from runner.record.files import discard
+from runner.record.removal import remove_tree
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(65533)
+discard("top")
+print(os.listdir("."))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make directories of another user")
+def test_a_workspace_is_shared_by_a_group(tmp_path):
+    """Another user's directories cannot be given another mode, and need none where `rm -r` works."""
+    for path in ("top/a/b", "top/c"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "top/a/b/file").write_text("")
+    (tmp_path / "top/closed").mkdir()
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 65534, GROUP)
+        path.chmod(0o2775 if path.is_dir() else 0o664)
+    (tmp_path / "top/closed").chmod(0)
+    words = [sys.executable, "-c", SHARED, str(ROOT), str(GROUP)]
+    done = subprocess.run(words, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
