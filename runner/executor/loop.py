@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
-from runner.executor.committing import Committer
+from runner.executor.commit_queue import CommitQueue
 from runner.executor.job import stage_fault
 from runner.executor.retry import Backoff
 from runner.executor.schedule import ReadyQueue, blocked_text, blocking, unstarted
@@ -65,7 +65,7 @@ class Executor:
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
-        self._committer = Committer(attempts, self._published, self._poll)
+        self._committer = CommitQueue(attempts, self._published, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""

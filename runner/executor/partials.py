@@ -1,4 +1,4 @@
-"""Where the stages of one run write, and what of it a later attempt goes on with."""
+"""Where the stages of one run write, and what of it a later attempt continues with."""
 
 from __future__ import annotations
 

@@ -7,19 +7,17 @@ record), then the renames, then the marker. Directories and markers are made dur
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager
 from errno import ENAMETOOLONG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
-from runner.paths import partial_path, upward, variable_name
+from runner.paths import kind_of, partial_path, upward, variable_name
 from runner.plan.digests import Signature, digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Fingerprint
 from runner.record import files
 from runner.record.events import COMMIT, StageCommit
 from runner.record.markers import Marker, OutputIdentity, write_marker
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +31,7 @@ _SHOWN = 120  # characters of a path that is longer than any
 _MEDDLED = "find out which other stage or process writes there"
 
 
-class Commit(Value):
+class Commit(NamedTuple):
     """What is on record of a stage's end: the tag that its partials have until they are in place, and its marker."""
 
     tag: str
@@ -55,19 +53,18 @@ class Publisher:
     def fault_of(self, stage: Stage, tag: str, before: dict[str, object]) -> Fault | None:
         """Return what is wrong with the outputs after exit 0; `before` is from `real_identities`."""
         for name, declared in stage.outputs.items():
+            where = f"stage {stage.name}, output {name}"
             if self._is_elsewhere(declared):
                 what = f'a directory of "{declared}" was replaced by a link while the stage ran'
-                return Fault(
-                    f"stage {stage.name}, output {name}", what, "remove the link; outputs stay in the workspace"
-                )
+                return Fault(where, what, "remove the link; outputs stay in the workspace")
             kind, wanted = kind_at(partial_path(self._spec.output_path(declared), tag)), wanted_kind(declared)
             if kind == wanted:
                 continue
-            where = f"stage {stage.name}, output {name}"
             if kind is not None:
-                other = f"{declared}/" if kind == DIRECTORY else declared.rstrip("/")
-                hint = f'declare "{other}" if that is meant' if kind in (FILE, DIRECTORY) else ""
-                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {kind}', hint)
+                other = {FILE: declared.rstrip("/"), DIRECTORY: f"{declared}/"}.get(kind)
+                hint = f'declare "{other}" if that is meant' if other else ""
+                made = kind if other else f"{kind}, no regular file"
+                return Fault(where, f'"{declared}" is to be {wanted}, but the stage made {made}', hint)
             hint = f"write to $PIPELINE_OUTPUT_{variable_name(name)}, or {{outputs.{name}}} in a command"
             hint += "" if stage.stdout else f'; what it prints goes there with "stdout": "{name}"'
             if real_identities(self._spec, stage)[name] != before[name]:
@@ -96,22 +93,11 @@ class Publisher:
         for name, partial in self._finished(stage.name, stage.outputs, tag):
             with _blaming_stage():
                 outputs[name] = self._identity(stage.outputs[name], partial)
-        data = StageCommit(
-            stage.name,
-            fingerprint.key,
-            KEY_VERSION,
-            fingerprint.spelled.decode(),
-            tag,
-            program,
-            outputs=outputs,
-            reasons=reasons,
-            replaces=[before.run, before.audit_seq] if before else None,
-        )
+        key, spelled, run = fingerprint.key, fingerprint.spelled.decode(), self._log.run
+        replaces = [before.run, before.audit_seq] if before else None
+        data = StageCommit(stage.name, key, KEY_VERSION, spelled, tag, program, outputs, reasons, replaces)
         position = self._log.append(COMMIT, data)
-        marker = Marker(
-            stage.name, fingerprint.key, KEY_VERSION, fingerprint.components, outputs, self._log.run, position.seq,
-            reasons,
-        )  # fmt: skip
+        marker = Marker(stage.name, key, KEY_VERSION, fingerprint.components, outputs, run, position.seq, reasons)
         return Commit(tag, marker)
 
     def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
@@ -122,10 +108,10 @@ class Publisher:
         """
         self._log.refuse_changed()
         outputs = commit.marker.outputs
-        for _ in self._finished(commit.marker.stage, {name: one.path for name, one in outputs.items()}, commit.tag):
-            pass
-        for one in outputs.values():
-            real = self._spec.output_path(one.path)
+        declared = {name: output.path for name, output in outputs.items()}
+        list(self._finished(commit.marker.stage, declared, commit.tag))  # all are there before the first rename
+        for path in declared.values():
+            real = self._spec.output_path(path)
             files.publish(partial_path(real, commit.tag), real)
             if self._durable:
                 self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
@@ -207,15 +193,10 @@ def real_identities(spec: Spec, stage: Stage) -> dict[str, object]:
 def kind_at(path: str) -> str | None:
     """Return what is there, or None. StateError when the system refused to look, which says nothing of the path."""
     try:
-        mode = os.lstat(path).st_mode
+        return kind_of(os.lstat(path).st_mode)
     except OSError as error:
         raise_refusal(error, path)
         return None
-    if stat.S_ISREG(mode):
-        return FILE
-    if stat.S_ISDIR(mode):
-        return DIRECTORY
-    return "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
 
 
 def inode_at(path: str) -> tuple[int, int] | None:

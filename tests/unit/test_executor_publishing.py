@@ -15,7 +15,7 @@ def test_names_what_is_there(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     found = {name: kind_at(str(tmp_path / name)) for name in ("file", "link", "fifo", ".", "none", "file/none")}
     assert found == {
-        "file": "a file", "link": "a symbolic link", "fifo": "no regular file", ".": "a directory", "none": None,
+        "file": "a file", "link": "a symbolic link", "fifo": "a FIFO", ".": "a directory", "none": None,
         "file/none": None,
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import select
 import threading
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from runner.errors import InterruptedRunError, StateError
-from runner.executor.committing import MOST, Committer
+from runner.executor.commit_queue import MOST, CommitQueue
 
 
 class Log:
@@ -69,16 +70,16 @@ class Bench:
         self.published = []
         self.failed = {}
         self.poll = select.poll()
-        self.committer = Committer(self.attempts, self.published.append, self.poll)
+        self.queue = CommitQueue(self.attempts, self.published.append, self.poll)
 
     def take(self, *jobs, alone=False):
         for job in jobs:
-            self.committer.take(job, alone=alone)
+            self.queue.take(job, alone=alone)
 
     def step(self):
         """Wait until something has ended, and take the steps that this allows."""
         assert self.poll.poll(30_000), "nothing ends"
-        for job, step in self.committer.steps():
+        for job, step in self.queue.steps():
             try:
                 step()
             except (StateError, InterruptedRunError) as error:
@@ -89,7 +90,7 @@ class Bench:
             self.step()
 
     def until_idle(self):
-        self.until(lambda: self.committer.is_idle)
+        self.until(lambda: self.queue.is_idle)
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def make():
     for one in made:
         for event in (*one.attempts.hold.values(), one.attempts.log.goes_on):
             event.set()
-        one.committer.close()
+        one.queue.close()
 
 
 def eio():
@@ -115,7 +116,7 @@ def test_a_job_that_is_alone_is_published_at_once(make):
     bench = make()
     bench.take("a", alone=True)
     assert (bench.published, bench.attempts.log.told) == (["a"], ["sync"])
-    assert bench.committer.is_idle
+    assert bench.queue.is_idle
 
 
 def test_without_durability_every_job_is(make):
@@ -127,7 +128,7 @@ def test_without_durability_every_job_is(make):
 def test_beside_others_a_job_is_published_when_its_commit_is_durable(make):
     bench = make()
     bench.take("a", "b", "c")
-    assert not bench.committer.is_idle
+    assert not bench.queue.is_idle
     bench.until_idle()
     assert sorted(bench.published) == ["a", "b", "c"]
     done = bench.attempts.done
@@ -178,12 +179,12 @@ def test_only_so_many_wait_at_a_time(make):
     bench = make()
     bench.attempts.hold["0"] = threading.Event()
     bench.take(*map(str, range(MOST - 1)))
-    assert bench.committer.has_room
+    assert bench.queue.has_room
     bench.take("last")
-    assert not bench.committer.has_room
+    assert not bench.queue.has_room
     bench.attempts.hold["0"].set()
     bench.until_idle()
-    assert bench.committer.has_room
+    assert bench.queue.has_room
 
 
 def test_fewer_wait_where_few_descriptors_may_be_open(make):
@@ -196,9 +197,9 @@ def test_fewer_wait_where_few_descriptors_may_be_open(make):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     bench.attempts.hold["0"] = threading.Event()
     bench.take(*map(str, range(24)))
-    assert bench.committer.has_room
+    assert bench.queue.has_room
     bench.take("last")
-    assert not bench.committer.has_room
+    assert not bench.queue.has_room
     bench.attempts.hold["0"].set()
     bench.until_idle()
 
@@ -209,8 +210,8 @@ def test_after_a_second_signal_nothing_more_is_synced_but_what_is_committed_is_p
     bench.take("a", "b", "c", "d")
     bench.until(lambda: "commit a" in bench.attempts.done)
     assert bench.attempts.held.wait(30)
-    bench.committer.hurry(SimpleNamespace(first=2, count=1))
-    bench.committer.hurry(SimpleNamespace(first=2, count=2))
+    bench.queue.hurry(SimpleNamespace(first=2, count=1))
+    bench.queue.hurry(SimpleNamespace(first=2, count=2))
     bench.attempts.hold["b"].set()
     bench.until_idle()
     assert sorted(bench.published) == ["a", "b"]
@@ -231,10 +232,37 @@ def test_closing_waits_for_what_is_being_synced_and_leaves_the_rest(make):
     bench.attempts.make_durable = first
     bench.take("a", "b")
     begun.wait()
-    closing = threading.Thread(target=bench.committer.close)
+    closing = threading.Thread(target=bench.queue.close)
     closing.start()
     closing.join(0.05)
     assert closing.is_alive()
     ends.set()
     closing.join()
     assert calls == ["a"]
+
+
+def test_without_a_thread_to_be_had_the_loop_waits_for_the_disk(make, monkeypatch):
+    def none_left(_self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    bench = make()
+    bench.take("a", "b")
+    bench.until_idle()
+    assert bench.published == ["a", "b"]
+
+
+def test_without_a_descriptor_to_be_had_it_says_so(make):
+    bench = make()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(StateError, match="EMFILE"):
+            bench.take("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    bench.take("a")
+    bench.until_idle()
+    assert bench.published == ["a"]
