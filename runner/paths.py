@@ -106,6 +106,12 @@ def partial_path(output: str, tag: str) -> str:
     return f"{parent}{slash}{PARTIAL_PREFIX}{tag}.{name}"
 
 
+def output_of(partial: str) -> str:
+    """The path of the output that a partial is of."""
+    parent, slash, name = partial.rpartition("/")
+    return f"{parent}{slash}{name[len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH + 1 :]}"
+
+
 def tag_of(partial: str) -> str:
     """The tag in the name of a partial: that of the attempt that wrote it."""
     start = len(PARTIAL_PREFIX)

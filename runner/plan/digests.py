@@ -165,10 +165,11 @@ class TreeDigest(NamedTuple):
     size: int
 
 
-def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
+def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool] = lambda _: False) -> TreeDigest:
     """Digest a directory as the sorted list of (relative path, type, mode, size, sha256 or link target).
 
-    Its own mode is left out, partials are skipped, links are recorded and not followed. Raises InputError for a FIFO,
+    Its own mode is left out; links are recorded and not followed. A file with the name of a partial counts like any
+    other, unless it `is_of_output`: the partial of an output that lies in the directory. Raises InputError for a FIFO,
     socket or device; an OSError passes through.
     """
     from runner.canonical import digest
@@ -176,7 +177,7 @@ def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
     base = path.rstrip("/") or "/"
     is_passing = is_partial(os.path.basename(base))
     listed: list[tuple[str, str, int, int, str]] = []
-    for entry in _entries_below(base):
+    for entry in _entries_below(base, is_of_output):
         status = entry.stat(follow_symlinks=False)
         kind, content, size, mode = "directory", "", 0, status.st_mode
         if stat.S_ISLNK(mode):
@@ -190,12 +191,12 @@ def digest_tree(path: str, cache: DigestCache) -> TreeDigest:
     return TreeDigest(digest(listed), sum(item[3] for item in listed))
 
 
-def _entries_below(base: str) -> Iterator[os.DirEntry[str]]:
+def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[os.DirEntry[str]]:
     pending = [base]
     while pending:
         with os.scandir(pending.pop()) as entries:
             for entry in entries:
-                if is_partial(entry.name):
+                if is_partial(entry.name) and is_of_output(entry.path):
                     continue
                 yield entry
                 if entry.is_dir(follow_symlinks=False):

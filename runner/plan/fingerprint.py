@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import canonical
 from runner.errors import Fault, InputError, raise_refusal
 from runner.hashing import sha256_of
+from runner.paths import output_of
 from runner.plan.digests import Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver
 from runner.values import Record, made
@@ -50,6 +51,7 @@ class Examiner:
     ) -> None:
         """`published`: the verified identities of outputs, by path as declared, which need not be hashed again."""
         self._spec = graph.spec
+        self._producers = graph.producers
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph)
@@ -118,18 +120,23 @@ class Examiner:
                 return path
         for path, sha256 in fingerprint.trees.items():
             try:
-                if digest_tree(path, self._cache).sha256 != sha256:
+                if digest_tree(path, self._cache, self._is_of_output).sha256 != sha256:
                     return path
             except (OSError, InputError) as error:
                 raise_refusal(error, path)
                 return path
         return None
 
+    def _is_of_output(self, partial: str) -> bool:
+        """Whether a partial is that of an output: it comes and goes with the attempts of its stage."""
+        path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._producers
+        return path in producers or f"{path}/" in producers
+
     def _digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
         try:
             if not file.path.endswith("/"):
                 return self._file_digest(file, fingerprint)
-            tree = digest_tree(file.absolute, self._cache)
+            tree = digest_tree(file.absolute, self._cache, self._is_of_output)
         except OSError as error:
             raise_refusal(error, file.absolute)
             raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from runner.paths import StatePaths, aside_path, is_partial, partial_path, partial_tag, variable_name
+from runner.paths import StatePaths, aside_path, is_partial, output_of, partial_path, partial_tag, variable_name
 
 PATHS = StatePaths("/s", "/l")
 NAMES = ["a", "a.1", "a.1.json", "ledger", "stage_a", "1", "a-b", "a_b", "tmp"]
@@ -24,6 +24,11 @@ def test_no_two_files_of_stages_and_runs_meet():
 def test_a_partial_lies_beside_its_output_and_ends_in_its_whole_name():
     assert partial_path("/w/out/x.tar.gz", "0123ab") == "/w/out/.partial-0123ab.x.tar.gz"
     assert partial_path("/w/tree/", "0123ab") == "/w/.partial-0123ab.tree"
+
+
+def test_a_partial_tells_its_output():
+    for output in ("/w/out/x.tar.gz", "/w/tree", "x"):
+        assert output_of(partial_path(output, "0123ab")) == output
 
 
 def test_each_attempt_of_each_run_at_each_key_has_its_tag():

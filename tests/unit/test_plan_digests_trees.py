@@ -20,7 +20,6 @@ def make_tree(base):
 
 def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
     one, two = make_tree(tmp_path / "one"), make_tree(tmp_path / "two")
-    (two / ".partial-0123ab.a").write_bytes(b"left behind")
     cache = DigestCache()
     digest = digest_tree(str(one), cache)
     assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
@@ -35,6 +34,15 @@ def test_what_lies_in_a_partial_is_not_kept(tmp_path):
     assert not cache.dirty
     assert digest_tree(str(base.rename(tmp_path / "tree")), cache).size == 3
     assert cache.dirty
+
+
+def test_only_the_partial_of_an_output_is_left_out(tmp_path):
+    base = make_tree(tmp_path / "tree")
+    before = digest_tree(str(base), DigestCache())
+    partial = base / "sub" / ".partial-0123ab.b"
+    partial.write_bytes(b"left behind")
+    assert digest_tree(str(base), DigestCache()) != before
+    assert digest_tree(str(base), DigestCache(), lambda path: path == str(partial)) == before
 
 
 def changed_content(base):
