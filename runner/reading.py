@@ -111,5 +111,6 @@ def is_settled(modified: int, changed: int, began: int) -> bool:
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise NotRegularError(Fault(path, f"is {kind_of(status.st_mode)}, where a file is to be", "remove it"))
+    if not stat.S_ISREG(mode := status.st_mode):
+        hint = "" if stat.S_ISDIR(mode) else "remove it"  # what is in a directory, only its owner knows
+        raise NotRegularError(Fault(path, f"is {kind_of(mode)}, where a file is to be", hint))

@@ -115,10 +115,11 @@ class Publisher:
             files.publish(partial_path(real, commit.tag), real)
             if self._durable:
                 self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
-        write_marker(self._spec.paths, commit.marker)
+        marker = commit.marker.in_place(self._spec.workspace)
+        write_marker(self._spec.paths, marker)
         if self._durable:
-            self._unsynced[self._spec.paths.marker(commit.marker.stage)] = None
-        return outputs
+            self._unsynced[self._spec.paths.marker(marker.stage)] = None
+        return marker.outputs
 
     def sync(self) -> None:
         """Make every rename and marker so far durable; the run's end may be recorded after this."""

@@ -146,7 +146,7 @@ class Examiner:
 
     def _file_digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
         known = self._published.get(file.path)
-        if known and known.matches(file.status):
+        if known and known.is_unchanged(file.status):
             sha256, signed = known.sha256, Signature.of(file.status)
         else:
             sha256, signed = self._cache.file(file.absolute, file.status)

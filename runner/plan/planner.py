@@ -194,7 +194,7 @@ class Planner:
                 return "is a symbolic link"
             if identity.path.endswith("/"):
                 return digest_tree(path, self._cache).sha256
-            if not self._paranoid and identity.matches(status):
+            if not self._paranoid and identity.is_unchanged(status):
                 return identity.sha256
             return self._cache.file(path, status)[0]
         except InputError as error:

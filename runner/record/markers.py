@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.canonical import canonical, parsed
@@ -10,29 +11,49 @@ from runner.record import files
 from runner.record.state import DAMAGED, MOST_MARKER, decode_object, read_usable, unheard
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
     from runner.record.state import Note
 
 VERSION = 1
+CTIMES = "visibleNs"  # in nanoseconds, by output: since when it has had its name
 _TYPES = {"stage": str, "key": str, "keyVersion": int, "components": dict, "run": str, "auditSeq": int, "reasons": list}
 _REASON_LENGTH = 4  # component, what, old, new
 
 
 class OutputIdentity(NamedTuple):
-    """What a published output was, so that `lstat` shows a change; times in nanoseconds."""
+    """What a published output was, so that `lstat` shows a change; times in nanoseconds.
+
+    `ctime_ns` is that of a file in its place, None if it is not known. No record has it: only the rename sets it.
+    """
 
     path: str
     size: int
     sha256: str
     inode: int
     mtime_ns: int
+    ctime_ns: int | None = None
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether a file with this status is the one that was published, judged without reading it."""
         return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def is_unchanged(self, status: os.stat_result) -> bool:
+        """Whether it need not be read either: nobody wrote to it and put its mtime back."""
+        return self.matches(status) and self.ctime_ns in (None, status.st_ctime_ns)
+
+    def in_place(self, workspace: str) -> OutputIdentity:
+        """Return the identity with the ctime that a file has at its path now."""
+        try:
+            status = os.lstat(os.path.join(workspace, self.path))
+        except OSError:
+            return self
+        return self.with_ctime(status.st_ctime_ns) if self.matches(status) else self
+
+    def with_ctime(self, ctime_ns: int | None) -> OutputIdentity:
+        """Return the identity with this ctime, unless it is that of a directory, whose content is always read."""
+        return self if self.path.endswith("/") else self._replace(ctime_ns=ctime_ns)
 
     def as_json(self) -> dict[str, object]:
         """Return the identity as it stands in a marker."""
@@ -63,8 +84,16 @@ class Marker(NamedTuple):
     audit_seq: int
     reasons: list[list[object]]
 
+    def in_place(self, workspace: str) -> Marker:
+        """Return the marker with the ctimes that its outputs have now; call it when they have their names."""
+        return self._replace(outputs={name: output.in_place(workspace) for name, output in self.outputs.items()})
+
+    def with_ctime(self, ctime_ns: int | None) -> Marker:
+        """Return the marker with one ctime for all of its files."""
+        return self._replace(outputs={name: output.with_ctime(ctime_ns) for name, output in self.outputs.items()})
+
     def encode(self) -> bytes:
-        """Return the bytes of the marker file."""
+        """Return the bytes of the marker file. The ctimes come last: all before them is what the commit record says."""
         body: dict[str, object] = {
             "v": VERSION,
             "stage": self.stage,
@@ -76,6 +105,8 @@ class Marker(NamedTuple):
             "auditSeq": self.audit_seq,
             "reasons": self.reasons,
         }
+        if ctimes := {name: one.ctime_ns for name, one in self.outputs.items() if one.ctime_ns is not None}:
+            body[CTIMES] = ctimes
         text = canonical(body)
         return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
 
@@ -90,6 +121,8 @@ class Marker(NamedTuple):
             if body["v"] > VERSION:
                 return None
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
+            for name, ctime_ns in body.get(CTIMES, {}).items():
+                outputs[name] = outputs[name]._replace(ctime_ns=int(ctime_ns))
             if not (_is_sound(body) and _are_sound(body["components"])):
                 return None
             return cls(
@@ -148,6 +181,14 @@ def _is_pairs(files: object) -> bool:
 
 def _is_strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def committed(content: bytes) -> bytes:
+    """Return the bytes of a marker file without the ctimes of outputs, which its commit record cannot have."""
+    marker = Marker.decode(content)
+    if marker is None or marker.encode() != content:
+        return content
+    return marker.with_ctime(None).encode()
 
 
 def is_written_here(value: Mapping[str, object]) -> bool:

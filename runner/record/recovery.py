@@ -251,7 +251,7 @@ def redo(paths: StatePaths, workspace: str, place: Place, commit: StageCommit, n
         files.publish(partial, real)
     if anew or marker is None or (marker.run, marker.audit_seq) != place:
         files.make_directories(paths.temporary)
-        write_marker(paths, commit.marker(*place))
+        write_marker(paths, commit.marker(*place).in_place(workspace))
     progress = read_progress(paths.progress(stage))
     if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
         files.discard(paths.progress(stage))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import parsed
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
-from runner.record.markers import Marker, is_written_here
+from runner.record.markers import Marker, committed, is_written_here
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KEPT = 1000  # faults of one file; more are only counted
 _NOWHERE = (-1, -1)
+_CHECKSUM = b',"checksum":"'
+_WITHOUT_DIGITS = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 
 
 class Damage(NamedTuple):
@@ -83,15 +85,17 @@ class _OnDisk:
     """A marker on disk, and what the logs said about it so far.
 
     `names` is its run and record, None for what is no marker; of that the `content` is kept, and whether a power cut
-    can have left it. `fits`: whether the marker is what that record says, None if there was no such record; `place` is
-    that of the record. `latest` is the newest commit of the stage, with its run, and whether that is closed.
+    can have left it. `committed` is the digest of what its commit record has, too. `fits`: whether the marker is what
+    that record says, None if there was no such record; `place` is that of the record. `latest` is the newest commit of
+    the stage, with its run, and whether that is closed.
     """
 
-    __slots__ = ("content", "fits", "is_torn", "latest", "names", "place", "sha256")
+    __slots__ = ("committed", "content", "fits", "is_torn", "latest", "names", "place", "sha256")
 
     def __init__(self, content: bytes, names: tuple[str, int] | None) -> None:
         self.content = content if names is None else b""
         self.sha256 = sha256_of(content)
+        self.committed = sha256_of(committed(content))
         self.names = names
         self.is_torn = False
         self.fits: bool | None = None
@@ -146,11 +150,11 @@ class Markers:
         if marker is None:
             return
         if marker.names is None and not closed:
-            marker.is_torn = _is_part_of(marker.content, commit.marker(run, seq).encode())
+            marker.is_torn = _is_torn(marker.content, commit.marker(run, seq))
         if place > marker.latest[0]:
             marker.latest = (place, run, closed)
         if (run, seq) == marker.names:
-            marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.sha256
+            marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.committed
             marker.place = place
 
     def excuse(self, run: str, seq: int) -> None:
@@ -210,6 +214,16 @@ def _names(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return (run, seq) if is_marker else None
+
+
+def _is_torn(content: bytes, marker: Marker) -> bool:
+    """Whether a power cut can leave this of a marker, whose ctimes, and so its checksum, only its file had."""
+    plain, stamped = marker.encode(), marker.with_ctime(10**18).encode()
+    at = plain.rindex(_CHECKSUM)
+    return _is_part_of(content, plain) or (
+        _is_part_of(content[:at], plain[:at])
+        and _is_part_of(content[at:].translate(_WITHOUT_DIGITS), stamped[at:].translate(_WITHOUT_DIGITS))
+    )
 
 
 def _is_part_of(content: bytes, whole: bytes) -> bool:

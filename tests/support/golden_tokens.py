@@ -91,6 +91,8 @@ class Tokens:
             return "<isolation>"
         if name in MEASURED and value is not None and not isinstance(value, (bool, dict, list)):
             return f"<{type(value).__name__}>"
+        if name == "visibleNs" and isinstance(value, dict):  # by output
+            return {one: f"<{type(inner).__name__}>" for one, inner in value.items()}
         if name == "stages" and isinstance(value, dict):
             return {one: self.value(inner, one) for one, inner in value.items()}
         if name == "failed" and isinstance(value, dict):

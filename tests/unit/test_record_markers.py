@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runner.record.markers import Marker, OutputIdentity
+from runner.record.markers import Marker, OutputIdentity, committed
 
 IDENTITY = OutputIdentity("out.txt", 5, "0" * 64, 2**63 + 1, 1_700_000_000_123_456_789)
 MARKER = Marker("a", "k" * 64, 1, {"params": {"x": 1.5, "n": "\udce9"}, "inputs": {}}, {"out": IDENTITY}, "run", 7,
@@ -13,6 +13,12 @@ MARKER = Marker("a", "k" * 64, 1, {"params": {"x": 1.5, "n": "\udce9"}, "inputs"
 
 def test_it_reads_back_as_it_was_written():
     assert Marker.decode(MARKER.encode()) == MARKER
+
+
+def test_it_keeps_since_when_its_outputs_are_visible():
+    marker = MARKER.with_ctime(1_796_000_000_123_456_789)
+    assert Marker.decode(marker.encode()) == marker != MARKER
+    assert committed(marker.encode()) == committed(MARKER.encode()) == MARKER.encode()
 
 
 def test_it_is_one_json_object_on_one_line():
@@ -63,7 +69,8 @@ def test_a_number_that_has_no_spelling_is_damage(number):
                {"stage": None}, {"run": 5}, {"auditSeq": "1"}, {"reasons": ["x"]}, {"reasons": [["a", "b"]]},
                {"components": [[]]}, {"components": {"inputs": []}}, {"components": {"inputs": {"in": [["x"]]}}},
                {"components": {"code": 5}}, {"components": {"code": {"files": [1]}}},
-               {"components": {"code": {"absent": [[]]}}}],
+               {"components": {"code": {"absent": [[]]}}},
+               {"visibleNs": []}, {"visibleNs": {"none": 1}}, {"visibleNs": {"out": "x"}}],
 )  # fmt: skip
 def test_a_sound_checksum_over_something_else_is_not_enough(change):
     body = json.loads(MARKER.encode())
@@ -90,3 +97,19 @@ def test_an_identity_matches_the_file_that_it_was_taken_of_and_no_other(tmp_path
     assert identity.matches((tmp_path / "renamed").stat())
     for field in ("size", "inode", "mtime_ns"):
         assert not identity._replace(**{field: getattr(identity, field) + 1}).matches(status)
+
+
+def test_another_ctime_is_told_from_the_one_in_place(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"12345")
+    status = path.stat()
+    identity = OutputIdentity("out.txt", 5, "0" * 64, status.st_ino, status.st_mtime_ns)
+    placed = identity.in_place(str(tmp_path))
+    assert placed.ctime_ns == status.st_ctime_ns and placed.is_unchanged(status)
+    path.chmod(0o600)
+    while path.stat().st_ctime_ns == status.st_ctime_ns:
+        path.chmod(0o600)
+    assert identity.is_unchanged(path.stat()) and placed.matches(path.stat())
+    assert not placed.is_unchanged(path.stat())
+    path.write_bytes(b"longer")
+    assert identity.in_place(str(tmp_path)) == identity

@@ -4,10 +4,13 @@ import pytest
 
 from runner.canonical import canonical
 from runner.record.events import StageCommit
+from runner.record.markers import OutputIdentity
 from runner.record.verify_state import Findings, Markers
 
-COMMIT = StageCommit("a", "k", 1, canonical({"x": "y" * 9000}).decode(), "abcdef", "/p", {}, [], None)
+OUTPUTS = {"f": OutputIdentity("f.txt", 5, "0" * 64, 6, 7), "d": OutputIdentity("d/", 5, "1" * 64, 8, 9)}
+COMMIT = StageCommit("a", "k", 1, canonical({"x": "y" * 9000}).decode(), "abcdef", "/p", OUTPUTS, [], None)
 WHOLE = COMMIT.marker("r", 1).encode()
+STAMPED = COMMIT.marker("r", 1).with_ctime(1_796_000_000_123_456_789).encode()
 
 
 def judged(tmp_path, content, *, closed=False):
@@ -37,3 +40,17 @@ def test_anything_else_is_damage(tmp_path, content):
 
 def test_a_whole_one_is_fine(tmp_path):
     assert judged(tmp_path, WHOLE) == (0, 0)
+    assert judged(tmp_path, STAMPED) == (0, 0)
+
+
+def test_the_ctimes_that_only_the_file_has_do_not_make_a_torn_one_damage(tmp_path):
+    at = STAMPED.index(b"visibleNs")
+    for length in range(at - 5, len(STAMPED)):
+        assert judged(tmp_path, STAMPED[:length]) == (0, 1)
+    assert judged(tmp_path, STAMPED[:at] + b"\0" * 30) == (0, 1)
+
+
+@pytest.mark.parametrize("what", [b"visibleNs", b'"f":1', b'"key":"k"'])
+def test_nor_do_they_hide_any(tmp_path, what):
+    assert what in STAMPED
+    assert judged(tmp_path, STAMPED[:-1].replace(what, b"X" * len(what))) == (1, 0)
