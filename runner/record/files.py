@@ -114,21 +114,18 @@ def truncate(path: str, length: int) -> None:
 
 
 def make_directories(path: str) -> None:
-    """Make `path` and its parents where they are missing."""
+    """Make `path` and its parents where they are missing; os.makedirs calls itself, and so makes only some hundred."""
+    missing, parent = [], path.rstrip("/") or "/"
+    while not os.path.isdir(parent) and parent not in ("", "/"):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
     with naming(path, "make the directory"):
-        missing = [path.rstrip("/") or "/"]
-        while missing:  # os.makedirs calls itself, and so makes no more than some hundred
+        for directory in reversed(missing):
             try:
-                os.mkdir(missing[-1])
-            except FileNotFoundError:
-                if (parent := os.path.dirname(missing[-1])) in ("", missing[-1]):
-                    raise
-                missing.append(parent)
-                continue
+                os.mkdir(directory)
             except OSError:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
-                if not os.path.isdir(missing[-1]):
+                if not os.path.isdir(directory):
                     raise
-            missing.pop()
 
 
 def rename(source: str, target: str) -> None:
