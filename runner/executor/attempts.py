@@ -236,7 +236,7 @@ class Attempts:
     def put_in_place(self, job: Job) -> None:
         """Publish the outputs of a job whose commit is on record; later stages know their digests."""
         assert job.commit is not None
-        outputs = self.publisher.put_in_place(job.commit)
+        outputs = self.publisher.put_in_place(job.commit, job.tag)
         if job.has_checkpoint:
             files.discard(self.partials.progress(job.stage))
         self._published.update((identity.path, identity) for identity in outputs.values())

@@ -93,9 +93,9 @@ class CommitQueue:
             else:
                 self._log.flushed(self._size, error)
                 covered, self._covered = self._covered, []
-                for one in covered:
+                for committed in covered:
                     self._waiting -= 1
-                    yield one, partial(self._put_in_place, one)
+                    yield committed, partial(self._put_in_place, committed)
             if self._committed and not self._covered:
                 self._covered, self._committed, self._size = self._committed, [], self._log.size
                 self._ask(LOG, None, self._log.flush)
@@ -130,7 +130,7 @@ class CommitQueue:
         self._published(job)
 
     def _ask(self, name: str, job: Job | None, sync: Callable[[], None]) -> None:
-        """Call `sync` in the thread of this name, after what that was asked for before; `steps` sees when it ended."""
+        """Call `sync` in the thread of this name, after its earlier calls; `steps` sees when it ended."""
         from queue import SimpleQueue
         from threading import Thread
 

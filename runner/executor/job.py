@@ -11,11 +11,11 @@ from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
     from runner.errors import OffpipeError
-    from runner.executor.publishing import Commit
     from runner.plan.fingerprint import Fingerprint
     from runner.plan.planner import Reason
     from runner.record.events import AttemptStarted
     from runner.record.locks import StageLock
+    from runner.record.markers import Marker
     from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
     from runner.spec.model import Stage
@@ -46,7 +46,7 @@ class Job(Record):
     shown: list[list[object]] = made(default_factory=list)  # the reasons, as records have them
     opening: AttemptStarted | None = None  # the record of the attempt that was laid out
     has_checkpoint: bool = False  # as of the end of the present attempt
-    commit: Commit | None = None  # of the attempt that succeeded
+    commit: Marker | None = None  # of the attempt that succeeded
     network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running
 
     def fails_by(self, calls: NetworkCalls) -> bool:
@@ -63,7 +63,7 @@ class Job(Record):
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
             seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
-            outputs=self.commit.marker.outputs if self.commit and status == SUCCEEDED else {},
+            outputs=self.commit.outputs if self.commit and status == SUCCEEDED else {},
             fault=fault, exit_code=exit_code,
         )  # fmt: skip
 

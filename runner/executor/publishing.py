@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from errno import ENAMETOOLONG
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
 from runner.paths import kind_of, partial_path, upward, variable_name
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 FILE, DIRECTORY = "a file", "a directory"
 _SHOWN = 120  # characters of a path that is longer than any
 _MEDDLED = "find out which other stage or process writes there"
-
-
-class Commit(NamedTuple):
-    """What is on record of a stage's end: the tag that its partials have until they are in place, and its marker."""
-
-    tag: str
-    marker: Marker
 
 
 class Publisher:
@@ -84,8 +77,8 @@ class Publisher:
     def commit(
         self, stage: Stage, fingerprint: Fingerprint, tag: str, reasons: list[list[object]], program: str,
         before: Marker | None,
-    ) -> Commit:  # fmt: skip
-        """Record what a stage has finished, which is durable; the record is not yet.
+    ) -> Marker:  # fmt: skip
+        """Record what a stage has finished, which is durable; the record is not yet. Return the marker it is to have.
 
         `before` is the marker that is replaced: the record names its commit, so that recovery knows which came later.
         """
@@ -97,25 +90,23 @@ class Publisher:
         replaces = [before.run, before.audit_seq] if before else None
         data = StageCommit(stage.name, key, KEY_VERSION, spelled, tag, program, outputs, reasons, replaces)
         position = self._log.append(COMMIT, data)
-        marker = Marker(stage.name, key, KEY_VERSION, fingerprint.components, outputs, run, position.seq, reasons)
-        return Commit(tag, marker)
+        return Marker(stage.name, key, KEY_VERSION, fingerprint.components, outputs, run, position.seq, reasons)
 
-    def put_in_place(self, commit: Commit) -> dict[str, OutputIdentity]:
+    def put_in_place(self, marker: Marker, tag: str) -> dict[str, OutputIdentity]:
         """Rename what was committed, whose record is durable now, and write the marker.
 
         StateError when the log was taken away or changed while that was waited for: another run may have begun anew.
         OutputError when an output was, and none is renamed: the stage is then to run again, as the next run knows too.
         """
         self._log.refuse_changed()
-        outputs = commit.marker.outputs
-        declared = {name: output.path for name, output in outputs.items()}
-        list(self._finished(commit.marker.stage, declared, commit.tag))  # all are there before the first rename
+        declared = {name: output.path for name, output in marker.outputs.items()}
+        list(self._finished(marker.stage, declared, tag))  # all are there before the first rename
         for path in declared.values():
             real = self._spec.output_path(path)
-            files.publish(partial_path(real, commit.tag), real)
+            files.publish(partial_path(real, tag), real)
             if self._durable:
                 self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._spec.workspace)))
-        marker = commit.marker.in_place(self._spec.workspace)
+        marker = marker.in_place(self._spec.workspace)
         write_marker(self._spec.paths, marker)
         if self._durable:
             self._unsynced[self._spec.paths.marker(marker.stage)] = None

@@ -184,8 +184,8 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
             kind, content, mode = "link", os.readlink(entry.path), 0  # whose mode differs between systems
         elif not stat.S_ISDIR(mode):
             kind = "file"
-            found = cache.passing(entry.path) if is_passing else cache.file(entry.path, status)
-            content, size = found[0], found[1].size
+            content, signature = cache.passing(entry.path) if is_passing else cache.file(entry.path, status)
+            size = signature.size
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, stat.S_IMODE(mode), size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
     return TreeDigest(digest(listed), sum(item[3] for item in listed))

@@ -79,7 +79,9 @@ def append(descriptor: int, content: bytes, path: str) -> None:
             try:
                 if written:
                     os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-            except OSError:  # what led here is the error to tell; the next run cuts what follows the last whole line
+            except (
+                OSError
+            ):  # the error that led here is the one to raise; the next run cuts what follows the last whole line
                 pass
             raise
 
@@ -135,7 +137,7 @@ def rename(source: str, target: str) -> None:
 
 
 def set_aside(path: str, aside: str) -> None:
-    """Rename a directory, or remove it where it cannot be renamed: one of a lower layer of an overlay (EXDEV)."""
+    """Rename a directory. Remove it where it cannot be renamed: in a lower layer of an overlay (EXDEV)."""
     with naming(path, "move"):
         try:
             os.rename(path, aside)
@@ -148,11 +150,10 @@ def set_aside(path: str, aside: str) -> None:
 
 
 def publish(partial: str, real: str) -> None:
-    """Put a finished partial in the place of `real`, in one step; what stood there is gone afterwards.
+    """Put a finished partial in the place of `real`, in one step, and remove what was there.
 
-    A directory is exchanged with what it replaces (RENAME_EXCHANGE), or, where that cannot be, put in its place after
-    the old one was moved aside; the old one is then removed under the partial's name. When that fails, the old
-    one is back.
+    A directory is exchanged with what it replaces (RENAME_EXCHANGE). Where that is not possible, the old directory is
+    moved aside first; if the second step fails, it is moved back.
     """
     with naming(real, "publish"):
         try:
@@ -200,7 +201,7 @@ def _replace_by_steps(partial: str, real: str) -> None:
     discard(aside)
 
 
-def _exchange(one: str, other: str) -> bool:
+def _exchange(first: str, second: str) -> bool:
     """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
     import ctypes  # 2 ms, which only directories need
 
@@ -208,7 +209,7 @@ def _exchange(one: str, other: str) -> bool:
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
     if renameat2 is None:
         return False
-    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
+    return bool(renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0)
 
 
 def _open(path: str, flags: int = 0) -> int:
@@ -292,7 +293,7 @@ def sync_or_discard(path: str) -> None:
         try:
             discard(path)
         except StateError:
-            pass  # what led here is the error to tell
+            pass  # the error that led here is the one to raise
         raise
 
 
@@ -311,7 +312,7 @@ def take_back(path: str, durable: int) -> None:
     try:
         truncate(path, durable)
     except StateError:
-        pass  # what led here is the error to tell
+        pass  # the error that led here is the one to raise
 
 
 def write_again(path: str, start: int = 0) -> None:

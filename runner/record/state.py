@@ -99,6 +99,6 @@ def gone(path: str, how: str = "removed or replaced") -> StateError:
     return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))
 
 
-def write_stage_file(path: str, told: dict[str, object]) -> None:
+def write_stage_file(path: str, fields: dict[str, object]) -> None:
     """Write the file that describes a stage to its program; the stage starts only after this."""
-    files.create(path, canonical({"v": VERSION, **told}))
+    files.create(path, canonical({"v": VERSION, **fields}))
