@@ -26,7 +26,7 @@ from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import is_settled, open_regular
 from runner.record import files
-from runner.record.others import has_leftovers, is_held
+from runner.record.locks import has_leftovers, is_held
 from runner.record.spelling import END, GENESIS, KEY_VARIABLE, START, drawn_run_id, hash_plainly, spell, stamp
 
 TYPE_CHECKING = False
@@ -238,9 +238,7 @@ def _read(path: str, most: int, *, whole: bool = True) -> bytes:
 
 def _is_plain_and_alone(paths: StatePaths) -> bool:
     """Whether there is no key, and no other run is at work or has left something."""
-    if KEY_VARIABLE in os.environ or is_held(paths.pipeline_lock, paths.state_dir, doubtful=True):
-        return False
-    return not has_leftovers(paths, doubtful=True)
+    return KEY_VARIABLE not in os.environ and not is_held(paths) and not has_leftovers(paths)
 
 
 def record_run(

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from runner.engine.lock import held_lock
+from runner.engine.open_runs import held_lock
 from runner.engine.session import Session
 from runner.record import files
 from runner.record.checkpoints import find_partials

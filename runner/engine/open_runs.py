@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.engine.journal import Journal, new_run_id
@@ -11,7 +12,7 @@ from runner.record import files
 from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED
 from runner.record.ledger import Ledger, OpenRun
-from runner.record.others import has_leftovers
+from runner.record.locks import PipelineLock, has_leftovers
 from runner.record.spelling import END, stamp
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from runner.engine.session import Options, Session
     from runner.errors import Fault
     from runner.paths import StatePaths
+    from runner.spec.model import Spec
+
+
+def held_lock(
+    spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
+) -> PipelineLock:
+    """Return the pipeline lock, taken. Raises as `PipelineLock.take` does."""
+    lock = PipelineLock(spec.paths)
+    place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
+    status = shlex.join(["offpipe", "status", *place, spec.shown])
+    lock.take(wait, on_wait, check, f"wait for it with --wait, or see `{status}`")
+    return lock
 
 
 def is_closed(session: Session, run_id: str) -> bool:

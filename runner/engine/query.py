@@ -12,8 +12,7 @@ from runner.engine.session import Session, unwarned
 from runner.errors import InputError, OfflineError, SpecError
 from runner.plan.planner import Run, Skip
 from runner.record.audit import last_record
-from runner.record.locks import is_current, read_holder
-from runner.record.others import is_held
+from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
 from runner.spec.graph import select
 
@@ -146,7 +145,7 @@ def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
         session.head.open_runs,
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill they are those of an earlier part
-        read_holder(paths.pipeline_lock) if is_held(paths.pipeline_lock, paths.state_dir) else None,
+        read_holder(paths.pipeline_lock) if is_held(paths) else None,
         tuple(undeclared(session)),
     )
 

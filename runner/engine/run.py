@@ -7,16 +7,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from runner.engine.journal import Journal
-from runner.engine.lock import held_lock, holder, last_holder
 from runner.engine.noop import end_without_work, skipped
-from runner.engine.open_runs import end_others, is_closed, needs_recovery, recover_runs
+from runner.engine.open_runs import end_others, held_lock, is_closed, needs_recovery, recover_runs
 from runner.engine.preflight import refuse, refuse_newer
 from runner.engine.remarks import remark
 from runner.engine.session import Session
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.record.others import is_held
+from runner.record.locks import is_held, last_holder
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 
         hooks = make_plugins((*listener.hooks(), *plugins)).hook
         launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=session.spec))
-        lock.write_holder(holder(None, launcher))
+        lock.say(launcher=launcher.pid, launcherStarted=launcher.started_at)
         recovered = recover_runs(session, listener.warn)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
@@ -128,7 +127,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preload(session.spec, durable=options.is_durable)
         remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
-        lock.write_holder(holder(recovered.mine.run, launcher))
+        lock.say(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal.begin(session, recovered.mine, launcher.layers)
         attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
@@ -154,7 +153,7 @@ def _plan_without_lock(session: Session, interrupts: Interrupts, listener: Liste
     def hashed(path: str, total: int, size: int) -> None:
         interrupts.check()
         is_long = is_beside and time.monotonic() - began > PATIENT_BESIDE_A_RUN
-        if is_long and is_held(paths.pipeline_lock, paths.state_dir):
+        if is_long and is_held(paths):
             raise _AnotherRunError
         listener.hashed(path, total, size)
 

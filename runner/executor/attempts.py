@@ -28,7 +28,7 @@ from runner.record.events import (
     StageFinished,
     StageSkipped,
 )
-from runner.record.locks import StageLock
+from runner.record.locks import lock
 from runner.record.scratch import ScratchPool
 from runner.resources import enforced
 from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
@@ -129,10 +129,9 @@ class Attempts:
 
     def lock(self, job: Job) -> bool:
         """Take the stage's lock; False when another process holds it."""
-        lock = StageLock(self._paths.stage_lock(job.stage.name))
-        if not lock.acquire():
+        job.lock = lock(self._paths.stage_lock(job.stage.name))
+        if job.lock is None:
             return False
-        job.lock = lock
         self._held[job.stage.name] = job
         return True
 
@@ -274,7 +273,7 @@ class Attempts:
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""
         if job.lock is not None:
-            job.lock.release()
+            os.close(job.lock)
             job.lock = None
             del self._held[job.stage.name]
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from runner.plan.fingerprint import Fingerprint
     from runner.plan.planner import Reason
     from runner.record.events import AttemptStarted
-    from runner.record.locks import StageLock
     from runner.record.markers import Marker
     from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
@@ -39,7 +38,7 @@ class Job(Record):
     changed: str | None = None  # what changed while the attempt before ran, so that nothing of it was published
     tries_before: int = 0
     attempts: list[AttemptResult] = made(default_factory=list)
-    lock: StageLock | None = None
+    lock: int | None = None  # the descriptor that holds the stage's lock
     before: dict[str, object] = made(default_factory=dict)
     partials: dict[str, str] = made(default_factory=dict)  # of the present attempt, per output
     limits: Limits = UNLIMITED

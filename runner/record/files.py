@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from runner.errors import StateError
+from runner.errors import Fault, StateError
 from runner.paths import aside_path
 
 TYPE_CHECKING = False
@@ -125,9 +125,16 @@ def make_directories(path: str) -> None:
         for directory in reversed(missing):
             try:
                 os.mkdir(directory)
-            except OSError:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
+            except OSError as error:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
                 if not os.path.isdir(directory):
+                    if isinstance(error, FileExistsError):
+                        raise no_directory(directory) from error
                     raise
+
+
+def no_directory(path: str) -> StateError:
+    """Return the error for what is in the place of a directory of ours."""
+    return StateError(Fault(path, "is no directory", "move it away: a directory is to be there"))
 
 
 def rename(source: str, target: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,58 +12,55 @@ import time
 import pytest
 
 from runner.errors import EXIT_LOCKED, LockHeldError, StateError
+from runner.paths import StatePaths
 from runner.record import locks
-from runner.record.locks import KernelLock, PipelineLock, StageLock, describe, read_holder
-from runner.record.others import is_held
+from runner.record.locks import PipelineLock, describe, has_leftovers, is_held, last_holder, lock, read_holder
 
+HOST = os.uname().nodename
 HOLD = """
 import sys
+from runner.paths import StatePaths
 from runner.record.locks import PipelineLock
-lock = PipelineLock(*sys.argv[1:])
+lock = PipelineLock(StatePaths(*sys.argv[1:]))
 lock.take(0, print)
-lock.write_holder({"pid": 1, "host": "h", "run": "r", "since": "s"})
+lock.say(run="r", since="s")
 print("held", flush=True)
 sys.stdin.readline()
 """
 SILENT = """
 import sys
+from runner.paths import StatePaths
 from runner.record.locks import PipelineLock
-lock = PipelineLock(*sys.argv[1:])
-lock.take(0, print)
+lock = PipelineLock(StatePaths(*sys.argv[1:]))
+assert lock.acquire()
 print("held", flush=True)
 sys.stdin.readline()
-lock.write_holder({"pid": 1, "host": "h", "run": None, "since": "s"})
+lock.say(pid=1, host="h", since="s")
 sys.stdin.readline()
 """
-GLANCE = """
+LOOK = """
 import sys
-from runner.record.others import is_held
+from runner.paths import StatePaths
+from runner.record.locks import is_held
 print("looking", flush=True)
 while True:
-    is_held(*sys.argv[1:])
+    is_held(StatePaths(*sys.argv[1:]))
 """
 
 
-def state_of(path):
-    return os.path.join(os.path.dirname(os.path.dirname(path)), "state")
-
-
-def lock_at(path):
-    return PipelineLock(path, state_of(path))
+@pytest.fixture
+def paths(tmp_path):
+    return StatePaths(str(tmp_path / "state"), str(tmp_path / "locks"))
 
 
 @pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "locks" / "pipeline.lock")
-
-
-@pytest.fixture
-def start(path):
+def start(paths):
     started = []
 
     def start(program):
         process = subprocess.Popen(
-            [sys.executable, "-c", program, path, state_of(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", program, paths.state_dir, paths.locks_dir],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         started.append(process)
         process.stdout.readline()
@@ -74,273 +72,344 @@ def start(path):
         process.communicate()
 
 
-def test_a_loser_is_told_who_holds_it_since_when(path, start):
-    start(HOLD)
-    with pytest.raises(LockHeldError, match="pid 1 on h, run r, since s") as caught:
-        lock_at(path).take(0, lambda holder: None)
+def taken(paths):
+    made = PipelineLock(paths)
+    made.take(0, print)
+    return made
+
+
+# ---- one holder ------------------------------------------------------------------------------------------------------
+
+
+def test_a_loser_learns_who_holds_it_since_when(paths, start):
+    holder = start(HOLD)
+    with pytest.raises(LockHeldError, match=f"pid {holder.pid} on {HOST}, run r, since s") as caught:
+        taken(paths)
     assert caught.value.exit_code == EXIT_LOCKED
-    assert is_held(path)
-    assert read_holder(path)["run"] == "r"  # the loser has not emptied the file
+    assert is_held(paths)
+    assert read_holder(paths.pipeline_lock)["run"] == "r"  # the loser has not emptied the file
 
 
-def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(path, monkeypatch):
-    lock = lock_at(path)
-    assert lock.acquire()
-    lock.write_holder({"pid": 1, "host": "h", "run": "a-long-name-of-a-run", "since": "s", "launcher": 5})
-    inode, cuts = os.stat(path).st_ino, []
-    real = os.open
-    monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
-    size = os.stat(path).st_size
-    lock.write_holder({"pid": 1})
-    assert read_holder(path) == {"pid": 1, "inode": inode}
-    assert os.stat(path).st_ino == inode
-    assert os.stat(path).st_size == size  # so that a kill in the middle leaves no text of two halves
-    assert not any(cuts)  # which would leave nothing at all
-    lock.release()
-
-
-def test_what_a_copy_of_a_lock_file_says_is_not_said_in_it(path, tmp_path):
-    lock, copy = lock_at(path), PipelineLock(str(tmp_path / "copy"), str(tmp_path / "other"))
-    lock.take(0, print)
-    lock.write_holder({"pid": 1})
-    said = read_holder(path)
-    copy.take(0, print)
-    assert (lock.is_of_here(said), copy.is_of_here(said)) == (True, False)
-    assert lock.is_of_here({"pid": 1}), "as an earlier release said it"
-    copy.release()
-    lock.release()
-
-
-def test_it_ends_with_its_holder_however_that_ends(path, start):
+def test_it_ends_with_its_holder_however_that_ends(paths, start):
     holder = start(HOLD)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert not is_held(path)
-    assert read_holder(path)["run"] == "r"  # that the file exists, and what it says, means nothing
-    lock_at(path).take(0, lambda holder: None)
+    assert not is_held(paths)
+    assert read_holder(paths.pipeline_lock)["run"] == "r"  # that the file exists, and what it says, means nothing
+    taken(paths).release()
 
 
-def test_whoever_removes_the_lock_file_has_not_got_the_lock(path, start):
+def test_whoever_removes_the_lock_file_has_not_got_the_lock(paths, start):
     start(HOLD)
-    os.unlink(path)
+    os.unlink(paths.pipeline_lock)
     with pytest.raises(LockHeldError, match="another run works in this state directory") as caught:
-        lock_at(path).take(0, lambda holder: None)
-    assert caught.value.faults[0].where == state_of(path)
-    assert is_held(path, state_of(path))
+        taken(paths)
+    assert caught.value.faults[0].where == paths.state_dir
+    assert is_held(paths)
 
 
-def test_two_locks_of_one_state_directory_are_one(path, start, tmp_path):
+def test_two_locks_of_one_state_directory_are_one(paths, start, tmp_path):
     start(HOLD)
-    other = str(tmp_path / "other" / "pipeline.lock")
+    other = StatePaths(paths.state_dir, str(tmp_path / "other"))
     began = time.monotonic()
     with pytest.raises(LockHeldError, match="another run works in this state directory"):
-        PipelineLock(other, state_of(path)).take(0.3, lambda holder: None)
-    assert time.monotonic() - began >= 0.3
-    assert not is_held(other)
+        PipelineLock(other).take(1.3, lambda holder: None)
+    assert time.monotonic() - began >= 1.3
+    with open(other.pipeline_lock, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(path, monkeypatch):
-    lock, real = lock_at(path), KernelLock.acquire
-    replaced = []
+def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(paths, monkeypatch):
+    real, replaced = locks.lock, []
 
-    def acquire(self, wait=0.0, poll=0.0):
-        got = real(self, wait, poll)
+    def take(path, **how):
+        descriptor = real(path, **how)
         if not replaced:
             replaced.append(os.unlink(path))
-        return got
+        return descriptor
 
-    monkeypatch.setattr(KernelLock, "acquire", acquire)
-    assert lock.acquire()
-    assert is_held(path)
-    lock.release()
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_kernel_locks_is_refused(path, monkeypatch, number):
-    def flock(descriptor, operation):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(StateError, match="no kernel locks"):
-        KernelLock(path).acquire()
+    monkeypatch.setattr(locks, "lock", take)
+    with taken(paths), open(paths.pipeline_lock, "rb") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_lock_file_that_is_a_link_is_refused(path, tmp_path):
-    lock = KernelLock(path)
-    os.symlink(tmp_path / "elsewhere", path)
-    with pytest.raises(StateError, match="is a link"):
-        lock.acquire()
-    assert not (tmp_path / "elsewhere").exists()
+def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_files(paths):
+    made = taken(paths)
+    copies = [os.dup(descriptor) for descriptor in made._descriptors]  # as a fork has them
+    made.release()
+    taken(paths).release()
+    for descriptor in copies:
+        os.close(descriptor)
 
 
-def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_file(path):
-    lock, other = KernelLock(path), KernelLock(path)
-    assert lock.acquire() and not other.acquire()
-    copy = os.dup(lock._file)  # as a fork has it
-    lock.release()
-    assert other.acquire()
-    other.release()
-    os.close(copy)
+def test_who_looks_turns_no_run_away(paths, start):
+    taken(paths).release()
+    for _ in range(2):
+        start(LOOK)
+    for _ in range(100):
+        taken(paths).release()
 
 
-def test_taking_a_lock_loads_no_library(path):
+def test_taking_a_lock_loads_no_library(paths):
     program = (
-        "import sys, runner.record.locks as l\nassert l.PipelineLock(*sys.argv[1:]).acquire()\nprint(*sys.modules)"
+        "import sys, runner.paths as p, runner.record.locks as l\n"
+        "assert l.PipelineLock(p.StatePaths(*sys.argv[1:])).acquire()\nprint(*sys.modules)"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", program, path, state_of(path)], capture_output=True, text=True, check=False
+    shown = subprocess.run(
+        [sys.executable, "-c", program, paths.state_dir, paths.locks_dir], capture_output=True, text=True, check=False
     )
-    assert said.returncode == 0, said.stderr
-    assert not {"filelock", "logging", "dataclasses"} & set(said.stdout.split())
+    assert shown.returncode == 0, shown.stderr
+    assert not {"filelock", "logging", "dataclasses", "json", "contextlib"} & set(shown.stdout.split())
 
 
-def test_who_waits_is_told_once_and_gets_it(path, start):
+# ---- waiting ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_waits_is_notified_once_and_gets_it(paths, start):
     holder = start(HOLD)
-    heard = []
+    runs = []
 
-    def on_wait(told):
-        heard.append(told["run"])
+    def on_wait(given):
+        runs.append(given["run"])
         holder.kill()
 
-    lock = lock_at(path)
-    lock.take(60, on_wait)
-    assert (heard, is_held(path)) == (["r"], True)
-    lock.release()
-    assert not is_held(path)
+    made = PipelineLock(paths)
+    made.take(60, on_wait)
+    assert (runs, is_held(paths)) == (["r"], True)
+    made.release()
+    assert not is_held(paths)
 
 
-def test_waiting_goes_on_for_as_long_as_it_takes(path, start):
+def test_waiting_goes_on_for_as_long_as_it_takes(paths, start):
     holder = start(HOLD)
-    slices = []
+    checks = []
 
     def check():
-        slices.append(1)
-        if len(slices) == 3:
+        checks.append(1)
+        if len(checks) == 3:
             holder.kill()
 
-    lock = lock_at(path)
-    lock.take(60, lambda holder: None, check)
-    assert len(slices) >= 3
-    lock.release()
+    made = PipelineLock(paths)
+    made.take(60, lambda holder: None, check)
+    assert len(checks) >= 3
+    made.release()
 
 
-def test_waiting_can_be_ended(path, start):
+def test_waiting_can_be_ended(paths, start):
     start(HOLD)
 
     def check():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lock_at(path).take(float("inf"), lambda holder: None, check)
+        PipelineLock(paths).take(float("inf"), lambda holder: None, check)
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
-def test_a_loser_is_never_told_of_an_earlier_holder(path, start, ended):
-    """Who locks says who it is right afterwards: until then the file tells of another."""
-    earlier = lock_at(path)
-    earlier.take(0, print)
+def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended):
+    """Who locks says who it is right afterwards: until then the file names another."""
+    earlier = taken(paths)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    pid = os.getpid() if ended else dead.pid
-    earlier.write_holder({"pid": pid, "host": os.uname().nodename, "run": "earlier", "since": "s"})
+    earlier.say(run="earlier", pid=os.getpid() if ended else dead.pid)
     if not ended:
-        earlier._said = None  # it says nothing more
+        earlier._said = {}  # it says nothing more
     earlier.release()
     start(SILENT)
     with pytest.raises(LockHeldError, match="it has not said yet who it is"):
-        lock_at(path).take(0, lambda holder: None)
+        taken(paths)
 
 
-def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(path, start):
+def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(paths, start):
     speaking = start(SILENT)
-    asked = []
+    checks = []
 
     def check():
-        if not asked:
+        if not checks:
             speaking.stdin.write(b"speak\n")
             speaking.stdin.flush()
-        asked.append(1)
+        checks.append(1)
 
     with pytest.raises(LockHeldError, match="pid 1 on h, since s"):
-        lock_at(path).take(0, lambda holder: None, check)
+        PipelineLock(paths).take(0, lambda holder: None, check)
 
 
-def test_a_holder_that_ends_while_it_is_named_has_been_named(path, start, monkeypatch):
-    start(SILENT)
-    holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": "s"}
-    told = iter([holder])
-    monkeypatch.setattr(locks, "read_holder", lambda _: next(told, {**holder, "ended": True}))
-    with pytest.raises(LockHeldError, match=f"pid {os.getpid()} on "):
-        lock_at(path).take(0, lambda holder: None)
+# ---- what the file says ----------------------------------------------------------------------------------------------
 
 
-def test_those_who_only_look_turn_no_run_away(path, start):
-    lock = lock_at(path)
-    lock.take(0, print)
-    lock.release()
-    for _ in range(2):
-        start(GLANCE)
-    for _ in range(300):
-        lock.take(0, print)
-        lock.release()
-
-
-def test_a_launcher_that_outlived_its_run_is_waited_for_and_then_named(path):
-    lock = lock_at(path)
-    lock.take(0, print)
-    lock.write_holder({"launcher": 5, "launcherStarted": 7})
-    answers = iter([True, True, False])
-    asked = []
-
-    def still_there(*words):
-        asked.append(words)
-        return next(answers)
-
-    lock.await_launcher(still_there)
-    assert asked == [(5, 7)] * 3
-    with pytest.raises(StateError, match="kill -9 5"):
-        lock.await_launcher(lambda pid, started: True, clock=iter([0.0, 1e6]).__next__)
-    lock.release()
-
-
-@pytest.mark.parametrize("forgotten", [False, True])
-def test_a_launcher_that_has_nothing_left_of_its_run_is_waited_for_by_nobody(path, forgotten):
-    lock, asked = lock_at(path), []
-    lock.take(0, print)
-    lock.write_holder({"pid": 1, "launcher": 5, "launcherStarted": 7})
-    if forgotten:
-        lock.forget_launcher()
-    lock.release()
-    lock_at(path).await_launcher(lambda *words: asked.append(words))
-    assert bool(asked) != forgotten
+def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(paths, monkeypatch):
+    made, path = taken(paths), paths.pipeline_lock
+    made.say(run="a-long-name-of-a-run", launcher=5)
+    status, cuts, real = os.stat(path), [], os.open
+    monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
+    made.say(run=None, launcher=None)
+    holder = read_holder(path)
+    assert holder.pop("since").startswith("20")
+    assert holder == {
+        "pid": os.getpid(), "host": HOST, "inode": status.st_ino, "run": None, "launcher": None,
+        "launcherStarted": None,
+    }  # fmt: skip
+    assert os.stat(path).st_ino == status.st_ino
+    assert os.stat(path).st_size == status.st_size  # so that a kill in the middle leaves no text of two halves
+    assert not any(cuts)  # which would leave nothing at all
+    made.release()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"launcher": "5"}', b"{" * 100_000])
-def test_an_odd_holder_file_is_nobodys_trouble(path, content):
-    lock = lock_at(path)
-    with open(path, "wb") as file:
+def test_an_odd_lock_file_harms_no_run(paths, content):
+    os.mkdir(paths.locks_dir)
+    with open(paths.pipeline_lock, "wb") as file:
         file.write(content)
-    lock.take(0, print)
-    lock.await_launcher(lambda pid, started: True)
-    lock.release()
-    assert describe(read_holder(path)) == "it has not said yet who it is"
+    assert describe(read_holder(paths.pipeline_lock)) == "it has not said yet who it is"
+    taken(paths).release()
 
 
-def test_a_stage_lock_keeps_another_process_out_until_it_is_given_back(tmp_path):
-    one, other = StageLock(str(tmp_path / "a.lock")), StageLock(str(tmp_path / "a.lock"))
-    assert (one.acquire(), other.acquire()) == (True, False)
-    one.release()
-    assert other.acquire()
-    other.release()
+def test_the_last_holder_is_known_once_nobody_holds_the_lock(paths):
+    with taken(paths):
+        assert last_holder(paths) is None
+    last = last_holder(paths)
+    assert last["pid"] == os.getpid()
+    with taken(paths) as made:
+        assert made.previous == last
 
 
-def test_a_stage_lock_whose_directory_was_removed_is_made_again(tmp_path):
-    lock = StageLock(str(tmp_path / "locks" / "a.lock"))
-    assert lock.acquire()
-    lock.release()
-    assert os.listdir(tmp_path / "locks") == ["a.lock"]
+# ---- launchers that outlive their run --------------------------------------------------------------------------------
 
 
-def test_looking_at_a_lock_makes_no_file(path):
-    assert not is_held(path)
-    assert not os.path.exists(path)
+def leave_launcher(paths, **fields):
+    """A holder that was killed while it had a launcher."""
+    made = taken(paths)
+    made.say(launcher=5, launcherStarted=7, **fields)
+    made._said = {}
+    made.release()
+
+
+def launcher_lives(monkeypatch, answers):
+    asked = []
+    monkeypatch.setattr(locks, "is_alive", lambda *words: asked.append(words) or next(answers))
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    return asked
+
+
+def test_the_launcher_of_a_killed_run_is_waited_for(paths, monkeypatch):
+    leave_launcher(paths)
+    asked = launcher_lives(monkeypatch, iter([True, True, False]))
+    taken(paths).release()
+    assert asked == [(5, 7)] * 3
+
+
+def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkeypatch):
+    leave_launcher(paths)
+    monkeypatch.setattr(locks, "_LAUNCHER", 0.05)
+    launcher_lives(monkeypatch, iter(lambda: True, None))
+    with pytest.raises(StateError, match="kill -9 5"):
+        taken(paths)
+    assert not is_held(paths)
+    assert read_holder(paths.pipeline_lock)["launcher"] == 5
+
+
+def test_nobody_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
+    with taken(paths) as made:
+        made.say(launcher=5, launcherStarted=7)
+    asked = launcher_lives(monkeypatch, iter(()))
+    taken(paths).release()
+    assert asked == []
+
+
+def test_nobody_waits_for_a_launcher_that_a_copy_of_a_lock_file_names(paths, monkeypatch):
+    leave_launcher(paths, inode=1)
+    asked = launcher_lives(monkeypatch, iter(()))
+    taken(paths).release()
+    assert asked == []
+
+
+# ---- what is no lock -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF])
+def test_a_file_system_without_kernel_locks_is_refused(paths, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(
+        StateError, match=f"cannot be locked: {os.strerror(number)}\nhint: put stateDir and locksDir on"
+    ):
+        PipelineLock(paths).acquire()
+
+
+def test_locks_that_keep_nobody_out_are_refused(paths, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with pytest.raises(StateError, match="keep nobody out\nhint: put stateDir and locksDir on a local file system"):
+        PipelineLock(paths).acquire()
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, make_socket, lambda path: os.symlink("elsewhere", path)])
+def test_what_is_no_file_is_no_lock_file(paths, make):
+    os.mkdir(paths.locks_dir)
+    make(paths.pipeline_lock)
+    with pytest.raises(StateError, match="where a lock file is to be\nhint: remove it"):
+        lock(paths.pipeline_lock)
+    assert os.listdir(paths.locks_dir) == ["pipeline.lock"]
+
+
+# ---- the locks of stages ---------------------------------------------------------------------------------------------
+
+
+def test_a_stage_lock_keeps_another_out_until_it_is_closed(paths):
+    path = paths.stage_lock("a")  # whose directory is made, too
+    descriptor = lock(path)
+    assert (descriptor is None, lock(path)) == (False, None)
+    os.close(descriptor)
+    descriptor = lock(path)
+    assert descriptor is not None
+    os.close(descriptor)
+
+
+# ---- looking ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pipeline_lock", "state_dir"])
+def test_a_run_is_at_work_as_long_as_somebody_has_one_of_its_locks(paths, name):
+    assert not is_held(paths)
+    taken(paths).release()
+    held = os.open(getattr(paths, name), os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert is_held(paths)
+    os.close(held)
+    assert not is_held(paths)
+
+
+def test_looking_at_a_lock_makes_no_file(paths):
+    assert not is_held(paths)
+    assert not os.path.exists(paths.locks_dir)
+
+
+def test_those_who_look_at_once_do_not_take_each_other_for_a_holder(paths):
+    taken(paths).release()
+    with open(paths.pipeline_lock, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not is_held(paths)
+
+
+def test_what_cannot_be_looked_at_may_be_a_run_at_work(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert is_held(StatePaths(str(loop), str(loop)))
+    assert has_leftovers(StatePaths(str(loop), ""))
+
+
+def test_leftovers_are_what_lies_in_the_directory_or_was_put_aside_with_it(tmp_path):
+    paths, temporary = StatePaths(str(tmp_path), str(tmp_path)), tmp_path / "tmp"
+    assert not has_leftovers(paths)
+    temporary.mkdir()
+    assert not has_leftovers(paths)
+    (temporary / "run").mkdir()
+    assert has_leftovers(paths)
+    os.rename(temporary, f"{temporary}.dead")
+    assert has_leftovers(paths)
