@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.paths import partial_path
 from runner.record import files
-from runner.record.checkpoints import adopt, discard_attempt, find_checkpoint, find_partials, keep_or_discard
+from runner.record.checkpoints import adopt, discard_checkpoint, find_partials, keep_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,16 +49,15 @@ class Partials:
                     files.discard(path)
 
     def checkpoint(self, job: Job) -> Checkpoint | None:
-        """Return what the next attempt can resume from."""
-        stage, tags = job.stage, self._tags.get(job.stage.name, {})
-        return find_checkpoint(self.progress(stage), job.fingerprint.key, self.real(stage), tags)
+        """Return what the next attempt can resume from, and remove what else lies there."""
+        return self._keep(job.stage, job.fingerprint.key) if os.path.lexists(self.progress(job.stage)) else None
 
     def hand_over(self, job: Job, checkpoint: Checkpoint | None) -> None:
         """Give an attempt, which is on record by now, the partials of its checkpoint."""
         stage = job.stage
         self._tags.setdefault(stage.name, {})[job.tag] = job.fingerprint.key
-        if os.path.lexists(self.progress(stage)):
-            adopt(checkpoint, self.progress(stage), self.real(stage), job.tag)
+        if checkpoint:
+            adopt(checkpoint, self.real(stage), job.tag)
         if stage.stdout:
             files.touch(job.partials[stage.stdout])
 
@@ -67,15 +66,16 @@ class Partials:
 
         A stage that could not even be decided has no key: whatever checkpoint it has is for the next run to judge.
         """
-        stage, key = job.stage, job.fingerprint.key or None
-        keep_or_discard(self.progress(stage), key, self.real(stage), self._tags.get(stage.name, {}))
+        self._keep(job.stage, job.fingerprint.key or None)
+
+    def _keep(self, stage: Stage, key: str | None) -> Checkpoint | None:
+        return keep_checkpoint(self.progress(stage), key, self.real(stage), self._tags.get(stage.name, {}))
 
     def discard(self, job: Job) -> None:
         """Remove the partials and the checkpoint of an attempt whose outputs nobody may have."""
-        discard_attempt(self.progress(job.stage), job.partials.values())
+        discard_checkpoint(self.progress(job.stage), self.real(job.stage))
 
     def forget(self, stage: Stage) -> None:
         """Remove the checkpoint, and all partials with it, of an attempt at what the stage is no longer to be."""
         if os.path.lexists(self.progress(stage)):
-            found = find_partials(self.real(stage))
-            discard_attempt(self.progress(stage), [path for paths in found.values() for path in paths])
+            discard_checkpoint(self.progress(stage), self.real(stage))

@@ -13,7 +13,7 @@ from runner.errors import Fault
 from runner.paths import partial_path, upward
 from runner.record import files
 from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
-from runner.record.checkpoints import find_partials, keep_or_discard, read_progress
+from runner.record.checkpoints import find_partials, keep_checkpoint, read_progress
 from runner.record.events import (
     STOPPED,
     AttemptStarted,
@@ -211,7 +211,7 @@ def _sweep(
         if every or stage in started or not left.isdisjoint(outputs.values()):
             left.difference_update(outputs.values())
             real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-            keep_or_discard(paths.progress(stage), None, real, tags.get(stage, {}), listings)
+            keep_checkpoint(paths.progress(stage), None, real, tags.get(stage, {}), listings)
     for stage in started:
         if stage not in declared:
             files.discard(paths.progress(stage))

@@ -5,21 +5,39 @@ from __future__ import annotations
 import os
 
 from runner.errors import Fault, StateError, UsageError
+from runner.record import files
 from runner.sdk.output import Output
-from runner.sdk.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import NoReturn, TypeVar
+    from typing import Any, NoReturn, TypeVar
 
     from runner.sdk.faults import Faults
 
     T = TypeVar("T")
 
+PROGRESS_VERSION = 1
 FAULTS_VARIABLE = "PIPELINE_FAULTS"
 DEFAULT_EVERY_LINES = 10_000
 DEFAULT_EVERY_SECONDS = 1.0
+
+
+class Progress:
+    """What a progress file says: the `job` (counted from 0) that stood at these offsets, or was done; output lengths.
+
+    `is_sealed`: it has a checksum. The runner checks that, and every value, before the stage starts.
+    """
+
+    __slots__ = ("byte_offset", "done", "is_sealed", "job", "lengths", "line_offset")
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self.job: int = content["job"]
+        self.line_offset: int = content["lineOffset"]
+        self.byte_offset: int = content["byteOffset"]
+        self.lengths: dict[str, int] = {name: entry["length"] for name, entry in content["outputs"].items()}
+        self.done = content.get("done") is True
+        self.is_sealed = "checksum" in content
 
 
 class Checkpoints:
@@ -34,22 +52,37 @@ class Checkpoints:
         self.every_lines, self.every_seconds = _intervals(stage_file.get("checkpoint"))
         self._key: str = field(stage_file, "key", str)
         self._outputs: dict[str, str] = field(stage_file, "outputs", dict)
-        self._progress: str = field(stage_file, "progress", str)
+        self._path: str = field(stage_file, "progress", str)
         self._temporary = f"{field(stage_file, 'scratch', str)}.progress"
         self._sync = stage_file.get("durability") != "process"
         self._is_busy = False  # with a job
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
         self._faults = _planned_faults()
-        self._resumed = Progress.load(self._progress, self._key, self._outputs)
+        self._resumed = self._load()
         if self._resumed is None:
             # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
-            Progress.forget(self._progress)
+            files.discard(self._path)
         else:
             for name, length in self._resumed.lengths.items():
                 self._opened[name] = Output(self._outputs[name], keep=length)
             if self._faults is not None:
                 self._faults.resumed()
+
+    def _load(self) -> Progress | None:
+        """Return what the progress file says; None, which means from the start, if it does not fit."""
+        import json
+
+        try:
+            with open(self._path, "rb") as stream:
+                content = json.loads(stream.read())
+            found = Progress(content)
+            are_long = all(os.stat(self._outputs[name]).st_size >= length for name, length in found.lengths.items())
+            if are_long and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
+                return found
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        return None
 
     def begin(self, *, keeps: bool) -> tuple[int, Progress | None]:
         """Begin a job; return its index among those that keep outputs, and the progress of it or a later one."""
@@ -74,21 +107,35 @@ class Checkpoints:
         return self._opened[name]
 
     def save(self, job: int, line_offset: int, byte_offset: int, *, done: bool) -> None:
-        """Take a checkpoint: outputs to disk first, only then the progress file that vouches for them."""
+        """Take a checkpoint: outputs to disk first, only then the progress file that vouches for them.
+
+        That is not synced: after a power cut, an older checkpoint or none is as good.
+        """
+        import json
+
+        from runner.canonical import digest
+
         for output in self._opened.values():
             output.settle(sync=self._sync)
-        lengths = {name: output.length for name, output in self._opened.items()}
-        reached = Progress(self._key, job, line_offset, byte_offset, lengths, done=done)
-        inodes = {name: output.inode for name, output in self._opened.items()}
+        content: dict[str, object] = {
+            "v": PROGRESS_VERSION,
+            "key": self._key,
+            "lineOffset": line_offset,
+            "byteOffset": byte_offset,
+            "outputs": {name: {"length": one.length, "inode": one.inode} for name, one in self._opened.items()},
+            "job": job,
+            **({"done": True} if done else {}),
+        }
+        content["checksum"] = digest(content)  # the runner checks it before the next attempt starts
         if self._faults is not None:
             self._faults.reach()
-        reached.save(self._progress, inodes, temporary=self._temporary)
+        files.replace(self._path, json.dumps(content).encode(), temporary=self._temporary)
         if self._faults is not None:
             self._faults.passed()
 
     def refuse(self, path: str) -> NoReturn:
         """End the stage, because its checkpoint does not fit the input at `path`."""
-        Progress.forget(self._progress)
+        files.discard(self._path)
         what = "the checkpoint lies where no line of this input begins"
         raise StateError(Fault(path, what, "it was removed: run again, and the stage starts anew"))
 

@@ -10,7 +10,7 @@ import pytest
 
 from runner.paths import partial_path
 from runner.record import checkpoints
-from runner.record.checkpoints import find_checkpoint, find_partials, keep_or_discard, read_progress
+from runner.record.checkpoints import find_partials, keep_checkpoint, read_progress
 
 KEY = "k" * 64
 OLD, NEW = "0000aa", "0000bb"
@@ -49,8 +49,9 @@ def place(tmp_path):
 
 def adopt(progress_path, key, outputs, tag, tags):
     """Look for a checkpoint and hand it to the attempt with `tag`, as a run does; return its progress."""
-    checkpoint = find_checkpoint(progress_path, key, outputs, tags)
-    checkpoints.adopt(checkpoint, progress_path, outputs, tag)
+    checkpoint = keep_checkpoint(progress_path, key, outputs, tags)
+    if checkpoint:
+        checkpoints.adopt(checkpoint, outputs, tag)
     return checkpoint and checkpoint.progress
 
 
@@ -130,7 +131,7 @@ def test_a_progress_file_that_lies_takes_all_partials_with_it(place, lie):
 @pytest.mark.parametrize("lie", LIES)
 def test_so_it_does_when_the_attempt_ends(place, lie):
     place.put(place.progress, json.dumps({"v": 1} | LIES[lie]).encode())
-    assert keep_or_discard(place.progress, KEY, place.outputs, TAGS) is False
+    assert keep_checkpoint(place.progress, KEY, place.outputs, TAGS) is None
     assert place.left() == []
 
 
@@ -138,25 +139,25 @@ def test_so_it_does_when_the_attempt_ends(place, lie):
 def test_so_does_one_that_is_damaged(place, what):
     place.put(place.progress, BYTES[what])
     assert read_progress(place.progress) is None
-    assert keep_or_discard(place.progress, None, place.outputs, TAGS) is False
+    assert keep_checkpoint(place.progress, None, place.outputs, TAGS) is None
     assert place.left() == []
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
 def test_so_does_one_that_is_no_file(place, make):
     make(place.progress)
-    assert keep_or_discard(place.progress, None, place.outputs, TAGS) is False
+    assert keep_checkpoint(place.progress, None, place.outputs, TAGS) is None
     assert place.left() == []
 
 
 def test_without_a_progress_file_nothing_stays(place):
-    assert keep_or_discard(place.progress, KEY, place.outputs, TAGS) is False
+    assert keep_checkpoint(place.progress, KEY, place.outputs, TAGS) is None
     assert place.left() == []
 
 
 def test_a_dead_runs_checkpoint_is_kept_whatever_its_key_and_judged_by_the_next_attempt(place):
     place.checkpoint(GOOD, key="old")
-    assert keep_or_discard(place.progress, None, place.outputs, {OLD: "old"}) is True
+    assert keep_checkpoint(place.progress, None, place.outputs, {OLD: "old"}) is not None
     assert place.left() == [".partial-0000aa.one.txt", "progress_a.json"]
     assert adopt(place.progress, KEY, place.outputs, NEW, TAGS) is None
     assert place.left() == []
@@ -187,11 +188,9 @@ def test_only_a_regular_file_can_be_kept(place, become):
 
 ADOPT = """
 import sys, json
-from runner.record.checkpoints import adopt, find_checkpoint
+from runner.record.checkpoints import keep_checkpoint
 path, key, outputs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-checkpoint = find_checkpoint(path, key, outputs, {"0000aa": key})
-adopt(checkpoint, path, outputs, "0000bb")
-print(checkpoint)
+print(keep_checkpoint(path, key, outputs, {"0000aa": key}))
 """
 
 
@@ -219,7 +218,7 @@ def test_of_several_partials_the_one_that_fits_is_chosen(place):
 def test_only_that_of_an_attempt_at_this_key_that_is_on_record_is_taken(place, tags):
     """A state directory that was moved away, or put back from a copy, leaves partials that it knows nothing of."""
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
-    assert keep_or_discard(place.progress, KEY, place.outputs, tags) is False
+    assert keep_checkpoint(place.progress, KEY, place.outputs, tags) is None
     assert place.left() == []
     place.put(place.partial("one"), b"kept, junk")
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})

@@ -1,4 +1,4 @@
-"""A progress file is the work of a stage: whatever is odd about it makes it no checkpoint, and ends nothing."""
+"""A progress file, as the SDK writes it and the runner reads it. An odd one is no checkpoint, and no error."""
 
 from __future__ import annotations
 
@@ -8,36 +8,84 @@ import pytest
 
 from runner.canonical import digest
 from runner.record.checkpoints import Kept, Progress, read_progress
+from runner.sdk.checkpoints import Checkpoints
 
 GOOD = {"v": 1, "key": "k", "lineOffset": 7, "byteOffset": 70, "outputs": {"o": {"length": 5, "sha256": "ab"}}}
+BY_SDK = {**GOOD, "outputs": {"o": {"length": 5, "inode": 6}}, "job": 1}
 
 
-def test_a_progress_file_tells_key_offsets_and_lengths(tmp_path):
-    path = tmp_path / "progress.json"
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.json"
+
+
+def checkpoints(tmp_path, path):
+    return Checkpoints(
+        {"key": "k", "outputs": {"o": str(tmp_path / "o")}, "progress": str(path), "scratch": str(tmp_path / "1")}
+    )
+
+
+# ---- the SDK writes, the runner reads --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_the_runner_and_the_next_attempt_read_what_the_sdk_wrote(tmp_path, path, done):
+    writer = checkpoints(tmp_path, path)
+    output = writer.open_output("o")
+    output.write(b"12345")
+    writer.save(2, 10, 100, done=done)
+    writer.close()
+    assert read_progress(str(path)) == Progress("k", 10, 100, {"o": Kept(5, None, output.inode)}, 2)
+    _, found = checkpoints(tmp_path, path).begin(keeps=True)
+    assert (found.job, found.line_offset, found.byte_offset, found.lengths) == (2, 10, 100, {"o": 5})
+    assert (found.done, found.is_sealed) == (done, True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["o", "progress.json"]
+
+
+def test_a_longer_output_is_cut(tmp_path, path):
+    path.write_text(json.dumps(BY_SDK))
+    (tmp_path / "o").write_bytes(b"1234567")
+    _, found = checkpoints(tmp_path, path).begin(keeps=True)
+    assert (found.lengths, found.is_sealed) == ({"o": 5}, False)
+    assert (tmp_path / "o").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[]", b"null", b"\xff", json.dumps(BY_SDK).encode()[:-3], json.dumps(GOOD).encode(),
+    *(json.dumps({**BY_SDK, **odd}).encode() for odd in (
+        {"v": 2}, {"key": "other"}, {"outputs": []}, {"outputs": {"o": {"length": 6}}}, {"outputs": {"o": {}}},
+        {"outputs": {"unknown": {"length": 0}}},
+    )),
+])  # fmt: skip
+def test_the_sdk_starts_anew_where_the_file_does_not_fit(tmp_path, path, content):
+    path.write_bytes(content)
+    (tmp_path / "o").write_bytes(b"12345")
+    assert checkpoints(tmp_path, path).begin(keeps=True) == (0, None)
+    assert not path.exists()  # it describes the bytes of another attempt
+
+
+# ---- the runner reads what any program wrote -------------------------------------------------------------------------
+
+
+def test_a_progress_file_tells_key_offsets_and_lengths(path):
     path.write_text(json.dumps(GOOD))
     assert read_progress(str(path)) == Progress("k", 7, 70, {"o": Kept(5, "ab")})
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"null", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b"9" * 5000,
-        *(json.dumps({**GOOD, **odd}).encode() for odd in (
-            {"v": 2}, {"v": None}, {"v": "1"}, {"v": []}, {"key": 3}, {"outputs": []}, {"outputs": {"o": 5}},
-            {"outputs": {"o": {"length": -1}}}, {"outputs": {"o": {"length": 1.5}}}, {"outputs": {"o": {}}},
-        )),
-    ],
-)  # fmt: skip
-def test_an_odd_progress_file_is_no_checkpoint(tmp_path, content):
-    path = tmp_path / "progress.json"
+@pytest.mark.parametrize("content", [
+    b"", b"null", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b"9" * 5000,
+    *(json.dumps({**GOOD, **odd}).encode() for odd in (
+        {"v": 2}, {"v": None}, {"v": "1"}, {"v": []}, {"key": 3}, {"outputs": []}, {"outputs": {"o": 5}},
+        {"outputs": {"o": {"length": -1}}}, {"outputs": {"o": {"length": 1.5}}}, {"outputs": {"o": {}}},
+    )),
+])  # fmt: skip
+def test_an_odd_progress_file_is_no_checkpoint(path, content):
     path.write_bytes(content)
     assert read_progress(str(path)) is None
 
 
-def test_no_flipped_bit_of_a_sealed_file_changes_what_it_says(tmp_path):
-    path = tmp_path / "progress.json"
-    body = {**GOOD, "job": 1}
-    content = json.dumps({**body, "checksum": digest(body)}).encode()
+def test_no_flipped_bit_of_a_sealed_file_changes_what_it_says(path):
+    content = json.dumps({**BY_SDK, "checksum": digest(BY_SDK)}).encode()
     path.write_bytes(content)
     whole = read_progress(str(path))
     assert whole is not None
@@ -47,10 +95,12 @@ def test_no_flipped_bit_of_a_sealed_file_changes_what_it_says(tmp_path):
             assert read_progress(str(path)) in (None, whole), (position, bit)
 
 
-@pytest.mark.parametrize("odd", [{"job": -1}, {"lineOffset": None}, {"byteOffset": "70"}, {"lineOffset": 71}], ids=str)
-def test_the_offsets_of_the_sdk_must_be_plausible(tmp_path, odd):
-    path = tmp_path / "progress.json"
-    path.write_text(json.dumps({**GOOD, "job": 0, **odd}))
+@pytest.mark.parametrize("odd", [
+    {"job": -1}, {"job": None}, {"lineOffset": None}, {"lineOffset": -1}, {"lineOffset": True}, {"lineOffset": 71},
+    {"byteOffset": "70"}, {"byteOffset": 1.5},
+], ids=str)  # fmt: skip
+def test_the_offsets_of_the_sdk_must_be_plausible(path, odd):
+    path.write_text(json.dumps({**BY_SDK, **odd}))
     assert read_progress(str(path)) is None
 
 
