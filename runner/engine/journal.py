@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from runner.engine.session import Session
     from runner.paths import StatePaths
-    from runner.record.ledger import OpenRun
+    from runner.record.recovery import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
 

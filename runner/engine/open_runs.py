@@ -1,4 +1,4 @@
-"""Runs that have not succeeded yet: finish what killed runs had decided on, and choose the run that goes on."""
+"""Runs that have not succeeded yet: take their lock, finish what killed runs had committed, choose which goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.errors import StateError
 from runner.record import files
 from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED
-from runner.record.ledger import Ledger, OpenRun
+from runner.record.ledger import Ledger
 from runner.record.locks import PipelineLock, has_leftovers
 from runner.record.spelling import END, stamp
 from runner.results import SKIPPED, SUCCEEDED, StageResult
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.engine.session import Options, Session
     from runner.errors import Fault
     from runner.paths import StatePaths
+    from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 
 
@@ -51,19 +52,6 @@ def needs_recovery(session: Session) -> bool:
     if session.head.open_runs or session.damage or has_leftovers(paths):
         return True
     return run_id is not None and os.path.exists(paths.audit(run_id)) and not is_closed(session, run_id)
-
-
-def _close_ended(session: Session) -> None:
-    """Close runs that sealed their log and were killed before they could tell the ledger: their work is all done."""
-    paths, durable = session.spec.paths, session.options.is_durable
-    for run in session.head.open_runs:
-        record = last_record(paths.audit(run), session.seal)
-        if record is not None and record["ev"] == END:
-            if durable:
-                files.sync_again(paths.audit(run))  # the run may have been killed before it could
-            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-            ledger.append(CLOSED, run, position_of(record), sync=durable)
-    session.head = session.read_head()
 
 
 class Recovered(NamedTuple):
@@ -98,16 +86,31 @@ def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
     return Recovered(mine, others, mine.last is not None or mine.run in open_runs, bool(recovered))
 
 
+def _close_ended(session: Session) -> None:
+    """Close runs that sealed their log and were killed before they could tell the ledger: their work is all done."""
+    paths, durable = session.spec.paths, session.options.is_durable
+    for run in session.head.open_runs:
+        record = last_record(paths.audit(run), session.seal)
+        if record is not None and record["ev"] == END:
+            if durable:
+                files.sync_again(paths.audit(run))  # the run may have been killed before it could
+            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
+            ledger.append(CLOSED, run, position_of(record), sync=durable)
+    session.head = session.read_head()
+
+
 def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
     """Return the run that goes on: that of `--run-id`, else the newest of those that this one covers, else a new one.
 
     A new run knows the attempts of those that stay open, and may go on from their checkpoints.
     """
+    from runner.record.recovery import OpenRun
+
     if options.run_id:
         return next(run for run in recovered if run.run == options.run_id)
     if fitting := covered(recovered, options):
         return fitting[-1]
-    return OpenRun(new_run_id(paths), None, {}, 0, tags=recovered[0].tags if recovered else {})
+    return OpenRun(new_run_id(paths), recovered[0].tags if recovered else None)
 
 
 def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
@@ -128,23 +131,16 @@ def end_others(
     recovered is left alone: it stays open for the next run.
     """
     for other in others:
-        if not _is_as_recovered(session, other):
+        try:
+            record = last_record(session.spec.paths.audit(other.run), session.seal, torn=False)
+        except StateError:
+            continue
+        if record is None or record["run"] != other.run or position_of(record) != other.last:
             continue
         skipped = {
             name: StageResult(name, SKIPPED, key=stage.key)
             for name, stage in stages.items()
             if not other.selected or name in other.selected
         }
-        journal = Journal.begin(session, other, layers, other.selected)
-        journal.end(SUCCEEDED, skipped, 0.0)
+        Journal.begin(session, other, layers, other.selected).end(SUCCEEDED, skipped, 0.0)
         session.head = session.read_head()
-
-
-def _is_as_recovered(session: Session, run: OpenRun) -> bool:
-    """Whether a run's log ends with the record that it ended with then, whole, and of that run."""
-    path = session.spec.paths.audit(run.run)
-    try:
-        record = last_record(path, session.seal, torn=False)
-    except StateError:
-        return False
-    return record is not None and record["run"] == run.run and position_of(record) == run.last

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.engine.session import Options
     from runner.errors import Fault
     from runner.plan.planner import Plan
-    from runner.record.ledger import OpenRun
+    from runner.record.recovery import OpenRun
     from runner.sandbox.client import Launcher
 
 

@@ -30,7 +30,6 @@ from runner.record.state import gone
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.record.events import CommittedOutputs
     from runner.record.seal import Seal
 
 
@@ -41,32 +40,6 @@ class LedgerHead(NamedTuple):
     pipeline: str = ""
     open_runs: tuple[str, ...] = ()
     key_id: str | None = None
-
-
-class OpenRun(NamedTuple):
-    """A run that has not succeeded yet: the end of its log, attempts of each stage, how many torn bytes were cut.
-
-    `selected` are the stages that were named for it, in all of its parts; empty: all. `outputs` and `key_id` are its
-    log's. `tags` are those of the attempts of all open runs: stage -> tag -> key.
-    """
-
-    run: str
-    last: Position | None
-    attempts: dict[str, int]
-    torn_bytes: int
-    selected: tuple[str, ...] = ()
-    outputs: CommittedOutputs | None = None
-    key_id: str | None = None
-    tags: Mapping[str, dict[str, str]] = {}
-
-    def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
-        """Return `selected` for when the run resumes with the stages `named`."""
-        return named if self.last is None else together(self.selected, named)
-
-
-def together(some: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the stages that were named for two parts of a run; none stands for all."""
-    return tuple(dict.fromkeys((*some, *more))) if some and more else ()
 
 
 def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
@@ -84,8 +57,10 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
         if not isinstance(entry, LedgerEntry):
             raise damaged(path, record["seq"] + 1)
         head = LedgerHead(position_of(record), entry.pipeline, tuple(entry.open), key_id_of(record))
-    if seal.id is not None and head.key_id is None:  # not once the first keyed record is in it
-        _refuse_keyed_before(path)
+    if seal.id is not None and head.key_id is None:  # so no record may be keyed: with the first, all later ones are
+        for number, line in enumerate(lines_of(path), 1):
+            if b'"keyId":"' in line and line.endswith(b"\n"):
+                raise damaged(path, number + 1, "the record is not keyed, as those before it")
     return head
 
 
@@ -134,12 +109,18 @@ class Ledger:
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
 
 
-def refuse_untold(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
-    """Raise StateError unless the log of an open run has the beginning that the ledger has, where those are keyed.
+def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
+    """Return which runs are open after this event of `run`, the newest last."""
+    others = tuple(one for one in open_runs if one != run)
+    return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
-    `beginnings`: number and hash of each in the log. Without the key, somebody may have replaced the whole log.
+
+def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
+    """Raise StateError unless the log of an open run begins as the ledger at `path` says, where that is keyed.
+
+    `beginnings`: number and hash of each record of the log that begins a part of the run.
     """
-    if seal.id is None:
+    if seal.id is None:  # whoever can replace the log can change the ledger
         return
     opened: dict[str, Any] = {}
     for line in lines_of(path):
@@ -147,16 +128,3 @@ def refuse_untold(path: str, run: str, beginnings: Mapping[int, str], log: str, 
             opened = record["data"]
     if beginnings.get(opened.get("logSeq", -1)) != opened.get("logHash", ""):
         raise damaged(log, 1, "the log is not the one that the ledger knows")
-
-
-def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
-    """Return which runs are open after this event of `run`, the newest last."""
-    others = tuple(one for one in open_runs if one != run)
-    return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
-
-
-def _refuse_keyed_before(path: str) -> None:
-    """Raise StateError for a ledger with a keyed record before unkeyed ones, which need no key to be made."""
-    for number, line in enumerate(lines_of(path), 1):
-        if b'"keyId":"' in line and line.endswith(b"\n"):
-            raise damaged(path, number + 1, "the record is not keyed, as those before it")

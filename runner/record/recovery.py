@@ -1,7 +1,7 @@
-"""What a run does before it plans anything: finish what a dead run had committed, and remove what it left.
+"""What a run does before it plans anything: finish what killed runs had committed, and remove what they left.
 
-`stage.commit` is the redo record. It is durable before the first partial is renamed, so whatever the instant of the
-death, each output is found under its real path (done), or under its partial's name (rename it), told by its inode.
+`stage.commit` is the redo record. It is durable before the first partial is renamed. So whenever the run died, each
+output is found under its real path (done) or under its partial's name (rename it); its inode tells.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from runner.record.events import (
     StageCommit,
     decode,
 )
-from runner.record.ledger import OpenRun, refuse_untold, together
+from runner.record.ledger import refuse_replaced_log
 from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
 from runner.record.spelling import END, START
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,104 +36,43 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
 
-
-def recover(
-    paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
-    *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
-) -> list[OpenRun]:  # fmt: skip
-    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
-
-    `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
-    a commit whose output cannot be renamed, since somebody else's file is in the way.
-    """
-    told = {run: _read_run(paths, run, seal, durable=durable) for run in runs}
-    lineage = {place: before for one in told.values() for place, before in one.lineage.items()}
-    now = Now(lineage, frozenset(path for outputs in declared.values() for path in outputs.values()), warn)
-    for run, one in told.items():
-        _redo_run(paths, workspace, run, one, now, durable=durable)
-    tags: dict[str, dict[str, str]] = {}
-    for one in told.values():
-        for stage, known in one.tags.items():
-            tags.setdefault(stage, {}).update(known)
-    for one in told.values():  # not before: a later run may have committed what is still under a partial's name
-        for stage in one.asked:
-            files.discard(paths.progress(stage))  # from a checkpoint behind that it would not ask again
-        _sweep(paths, workspace, one.started, declared, tags, every=one.died)
-    recovered = [
-        OpenRun(run, one.last, one.attempts, one.torn_bytes, one.selected, one.outputs, one.key_id, tags)
-        for run, one in told.items()
-    ]
-    _empty_temporary(paths)
-    return recovered
+    Place = tuple[str, int]  # of a commit: its run, and its record in that log
+    Tags = dict[str, dict[str, str]]  # of all attempts in the logs of open runs: stage -> tag -> key
 
 
-Place = tuple[str, int]  # of a commit: the run, and the record in its log
+class OpenRun:
+    """A run that has not succeeded yet, as its log tells it; or a new one, without a log (`last` is None).
 
-
-class Now(Value):
-    """What came after a commit. `lineage`: the commits in open logs, each with that whose marker it replaced, or None.
-
-    `declared` are the paths that are an output of some stage now; `warn` hears of what is in the way.
+    `attempts` has the number of the last attempt of each stage, `selected` the stages that were named for it (empty:
+    all), `torn_bytes` how much of a torn last line was cut. `outputs` and `key_id` are those of its log.
     """
 
-    lineage: Mapping[Place, Place | None]
-    declared: frozenset[str]
-    warn: Callable[[Fault], None]
+    __slots__ = (
+        "asked", "attempts", "beginnings", "commits", "key_id", "last", "lineage", "outputs", "run", "selected",
+        "started", "tags", "torn_bytes", "unsynced",
+    )  # fmt: skip
 
-    def is_overtaken(self, place: Place, marker: Marker | None) -> bool:
-        """Whether a marker is of a later commit: of none that this commit, or one behind it, has replaced.
-
-        A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
-        """
-        if marker is None or place not in self.lineage:
-            return False
-        at: Place | None = place
-        seen: set[Place] = set()
-        while at is not None and at not in seen:
-            if at == (marker.run, marker.audit_seq):
-                return False
-            seen.add(at)
-            at = self.lineage.get(at)
-        return True
-
-    def may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
-        """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
-        if path in self.declared or not os.path.lexists(real):
-            return True
-        outputs = marker.outputs.values() if marker else ()
-        return any(one.path == path and is_identical(real, one) for one in outputs)
-
-
-def _empty_temporary(paths: StatePaths) -> None:
-    """Remove all that must not outlive a run, also while a run without work saves its cache there."""
-    dead = paths.put_aside
-    files.discard(dead)
-    if os.path.lexists(paths.temporary):
-        files.set_aside(paths.temporary, dead)  # first: a directory in which files appear cannot be removed
-        files.discard(dead)
-
-
-class _Told:
-    """What the log of a run tells: its last commit of each stage, those not yet durable, and what was started."""
-
-    def __init__(self, log: str, seal: Seal) -> None:
-        before = last_record(log, seal)
-        sealed = before is not None and before["ev"] == END
-        self.torn_bytes = 0 if sealed else cut_torn_line(log)  # what follows the end of a run was put there
-        self.died = True  # without a word
+    def __init__(self, run: str, tags: Tags | None = None) -> None:
+        self.run = run
+        self.last: Position | None = None
+        self.attempts: dict[str, int] = {}
+        self.selected: tuple[str, ...] = ()
+        self.tags: Tags = {} if tags is None else tags  # shared with the other open runs
+        self.torn_bytes = 0
         self.outputs = CommittedOutputs()
         self.key_id: str | None = None
-        self.commits: dict[str, tuple[int, StageCommit]] = {}
-        self.unsynced: set[str] = set()
-        self.started: dict[str, set[str]] = {}
+        self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
+        self.started: dict[str, set[str]] = {}  # the paths of the outputs of each stage
         self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
-        self.attempts: dict[str, int] = {}
-        self.tags: dict[str, dict[str, str]] = {}
-        self.lineage: dict[Place, Place | None] = {}
-        self.last: Position | None = None
-        self.selected: tuple[str, ...] = ()
-        self.beginnings: dict[int, str] = {}
+        self.commits: dict[str, tuple[int, StageCommit]] = {}  # the last of each stage
+        self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
+        self.lineage: dict[Place, Place | None] = {}  # commit -> that whose marker it replaced
+
+    def read(self, log: str, seal: Seal) -> None:
+        """Read the log; a torn last line is cut. StateError if it is damaged."""
+        before = last_record(log, seal)
+        if before is None or before["ev"] != END:  # what follows the end of a run did not come from a crash
+            self.torn_bytes = cut_torn_line(log)
         for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
             self.last = position_of(record)
@@ -161,101 +99,157 @@ class _Told:
             self.asked.add(event.stage)
         elif isinstance(event, RunOpened):
             named = tuple(event.stages or ())
-            self.selected = named if record["ev"] == START else together(self.selected, named)
+            self.selected = named if record["ev"] == START else self.selected_with(named)
             self.beginnings[place.seq] = place.hash
-            self.died = True
         elif record["ev"] == STOPPED:  # written after everything was made durable
             self.unsynced.clear()
-            self.died = False
+
+    def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return `selected` for when the run resumes with the stages `named`, or begins with them."""
+        if self.last is None:
+            return named
+        return tuple(dict.fromkeys((*self.selected, *named))) if self.selected and named else ()
 
 
-def _read_run(paths: StatePaths, run: str, seal: Seal, *, durable: bool) -> _Told:
-    log = paths.audit(run)
-    told = _Told(log, seal)
-    if told.started or told.commits:
-        refuse_untold(paths.ledger, run, told.beginnings, log, seal)
-    if told.last is None:
-        files.discard(log)  # its run died before it had said anything, and may begin it anew
-    elif durable and told.unsynced:
-        files.sync_again(log)  # it may have been killed between a commit and its sync, and a rename must not come first
-    return told
+def recover(
+    paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
+    *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
+) -> list[OpenRun]:  # fmt: skip
+    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
 
-
-def _redo_run(paths: StatePaths, workspace: str, run: str, told: _Told, now: Now, *, durable: bool) -> None:
-    renamed: dict[str, None] = {}
-    for stage, (seq, commit) in told.commits.items():
-        anew = durable and stage in told.unsynced
-        if redo(paths, workspace, (run, seq), commit, now, anew=anew) and anew:
-            renamed[paths.marker(stage)] = None
-            real = [os.path.join(workspace, one.path.rstrip("/")) for one in commit.outputs.values()]
-            for path in real:  # a run without durability has left that to us
-                files.sync_or_discard(path)
-            renamed.update((place, None) for path in real for place in upward(os.path.dirname(path), workspace))
-    if renamed:
-        files.sync_files([*renamed, paths.state_dir])
-    told.commits.clear()  # done, and large
-
-
-def _sweep(
-    paths: StatePaths, workspace: str, started: Mapping[str, set[str]], declared: Mapping[str, Mapping[str, str]],
-    tags: Mapping[str, Mapping[str, str]], *, every: bool,
-) -> None:  # fmt: skip
-    """Remove the partials of a run that died, but for what the checkpoint of a declared stage vouches for.
-
-    `every`: of all declared stages, also those that were not `started`: that record is not synced, and a power cut may
-    have taken it and left the partial, which is then nobody's.
+    `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
+    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
+    a commit whose output cannot be renamed, since somebody else's file is in the way.
     """
-    left = {path for outputs in started.values() for path in outputs}
-    listings: dict[str, list[str]] = {}
-    for stage, outputs in declared.items():
-        if every or stage in started or not left.isdisjoint(outputs.values()):
-            left.difference_update(outputs.values())
-            real = {name: os.path.join(workspace, path) for name, path in outputs.items()}
-            keep_checkpoint(paths.progress(stage), None, real, tags.get(stage, {}), listings)
-    for stage in started:
-        if stage not in declared:
-            files.discard(paths.progress(stage))
-    for found in find_partials({path: os.path.join(workspace, path) for path in left}, listings).values():
-        for partial in found:
-            files.discard(partial)
+    recovery = _Recovery(paths, workspace, declared, warn, durable=durable)
+    opened = [recovery.read(run, seal) for run in runs]
+    for run in opened:
+        recovery.redo(run)
+    if opened:  # not before: a later run may have committed what is still under a partial's name
+        recovery.sweep(opened)
+    files.discard(paths.put_aside)
+    if os.path.lexists(paths.temporary):  # a run without work may be saving its cache there
+        files.set_aside(paths.temporary, paths.put_aside)  # a directory in which files appear cannot be removed
+        files.discard(paths.put_aside)
+    return opened
 
 
-def redo(paths: StatePaths, workspace: str, place: Place, commit: StageCommit, now: Now, *, anew: bool = False) -> bool:
-    """Bring one committed stage to its end: rename what is still partial, write the marker that is lost.
+class _Recovery:
+    def __init__(
+        self, paths: StatePaths, workspace: str, declared: Mapping[str, Mapping[str, str]],
+        warn: Callable[[Fault], None], *, durable: bool,
+    ) -> None:  # fmt: skip
+        self._paths = paths
+        self._workspace = workspace
+        self._declared = declared
+        self._declared_paths = {path for outputs in declared.values() for path in outputs.values()}
+        self._warn = warn
+        self._durable = durable
+        self._lineage: dict[Place, Place | None] = {}
+        self._tags: Tags = {}
 
-    `anew`: write it in any case, for the disk may have refused the one that is there.
+    def read(self, name: str, seal: Seal) -> OpenRun:
+        log, run = self._paths.audit(name), OpenRun(name, self._tags)
+        run.read(log, seal)
+        self._lineage.update(run.lineage)
+        if run.started or run.commits:
+            refuse_replaced_log(self._paths.ledger, name, run.beginnings, log, seal)
+        if run.last is None:
+            files.discard(log)  # its run died before its first record, and may begin it anew
+        elif self._durable and run.unsynced:
+            files.sync_again(log)  # it may have died before it synced a commit, and a rename must not come first
+        return run
 
-    False when an output is neither in place nor under its partial's name, so that the stage is not up to date; and when
-    there is a later commit of the stage, or a file of somebody else's in the way.
-    """
-    stage = commit.stage
-    marker = read_marker(paths, stage)  # first: one of a newer release ends it
-    if now.is_overtaken(place, marker):
-        return False
-    waiting: list[tuple[str, str]] = []
-    for identity in commit.outputs.values():
-        real = os.path.join(workspace, identity.path.rstrip("/"))
-        if is_identical(real, identity):
-            continue
-        partial = partial_path(real, commit.tag)
-        if not is_identical(partial, identity):
+    def redo(self, run: OpenRun) -> None:
+        """Finish the last commit of each stage, and make durable what the run may not have."""
+        renamed: dict[str, None] = {}
+        for stage, (seq, commit) in run.commits.items():
+            anew = self._durable and stage in run.unsynced
+            if self._finish((run.run, seq), commit, anew=anew) and anew:
+                renamed[self._paths.marker(stage)] = None
+                for path in map(self._real, commit.outputs.values()):
+                    files.sync_or_discard(path)  # a run without durability has left that to us
+                    renamed.update(dict.fromkeys(upward(os.path.dirname(path), self._workspace)))
+        if renamed:
+            files.sync_files([*renamed, self._paths.state_dir])
+        run.commits.clear()  # done, and large
+
+    def _finish(self, place: Place, commit: StageCommit, *, anew: bool) -> bool:
+        """Rename what is still a partial, and write the marker if it is lost (`anew`: in any case, to sync it).
+
+        False if an output is in neither place, so that the stage is not up to date; if there is a later commit; and if
+        somebody else's file is in the way.
+        """
+        stage = commit.stage
+        marker = read_marker(self._paths, stage)  # first: one of a newer release ends the run
+        if self._is_overtaken(place, marker):
             return False
-        if not now.may_replace(real, identity.path, marker):
-            what = (
-                f"is left as it is, though run {place[0]} had made an output for it; no stage has that output any more"
-            )
-            now.warn(Fault(real, what))
+        waiting: list[tuple[str, str]] = []
+        for identity in commit.outputs.values():
+            real = self._real(identity)
+            if is_identical(real, identity):
+                continue
+            partial = partial_path(real, commit.tag)
+            if not is_identical(partial, identity):
+                return False
+            if not self._may_replace(real, identity.path, marker):
+                what = f"is left as it is, though run {place[0]} had made an output for it"
+                self._warn(Fault(real, f"{what}; no stage has that output any more"))
+                return False
+            waiting.append((partial, real))
+        for partial, real in waiting:  # all are there, or none is renamed
+            files.publish(partial, real)
+        if anew or marker is None or (marker.run, marker.audit_seq) != place:
+            files.make_directories(self._paths.temporary)
+            write_marker(self._paths, commit.marker(*place).in_place(self._workspace))
+        progress = read_progress(self._paths.progress(stage))
+        if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
+            files.discard(self._paths.progress(stage))
+        return True
+
+    def _is_overtaken(self, place: Place, marker: Marker | None) -> bool:
+        """Whether a marker is of a later commit: not of this one, nor of one that it followed in open logs.
+
+        A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
+        """
+        if marker is None or place not in self._lineage:
             return False
-        waiting.append((partial, real))
-    for partial, real in waiting:  # all are there, or none is renamed
-        files.publish(partial, real)
-    if anew or marker is None or (marker.run, marker.audit_seq) != place:
-        files.make_directories(paths.temporary)
-        write_marker(paths, commit.marker(*place).in_place(workspace))
-    progress = read_progress(paths.progress(stage))
-    if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
-        files.discard(paths.progress(stage))
-    return True
+        at: Place | None = place
+        followed: set[Place] = set()
+        while at is not None and at not in followed:
+            followed.add(at)
+            at = self._lineage.get(at)
+        return (marker.run, marker.audit_seq) not in followed
+
+    def _may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
+        """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
+        if path in self._declared_paths or not os.path.lexists(real):
+            return True
+        outputs = marker.outputs.values() if marker else ()
+        return any(identity.path == path and is_identical(real, identity) for identity in outputs)
+
+    def sweep(self, runs: list[OpenRun]) -> None:
+        """Remove all partials, except those that the checkpoint of a declared stage vouches for.
+
+        Also of stages that were not started: that record is not synced, and a power cut may have taken it and left the
+        partial.
+        """
+        listings: dict[str, list[str]] = {}
+        for stage in {stage for run in runs for stage in run.asked}:
+            files.discard(self._paths.progress(stage))  # behind this checkpoint it would not ask again
+        for stage, outputs in self._declared.items():
+            real = {name: os.path.join(self._workspace, path) for name, path in outputs.items()}
+            keep_checkpoint(self._paths.progress(stage), None, real, self._tags.get(stage, {}), listings)
+        started = {stage: paths for run in runs for stage, paths in run.started.items()}
+        for stage in started.keys() - self._declared.keys():
+            files.discard(self._paths.progress(stage))
+        left = {path for run in runs for paths in run.started.values() for path in paths} - self._declared_paths
+        for found in find_partials({path: os.path.join(self._workspace, path) for path in left}, listings).values():
+            for partial in found:
+                files.discard(partial)
+
+    def _real(self, identity: OutputIdentity) -> str:
+        return os.path.join(self._workspace, identity.path.rstrip("/"))
 
 
 def is_identical(path: str, identity: OutputIdentity) -> bool:

@@ -3,11 +3,13 @@ import pytest
 from runner.engine.open_runs import run_to_go_on
 from runner.engine.session import Options
 from runner.paths import StatePaths
-from runner.record.ledger import OpenRun
+from runner.record.recovery import OpenRun
 
 
 def open_run(run, *selected):
-    return OpenRun(run, None, {}, 0, selected=selected)
+    made = OpenRun(run)
+    made.selected = selected
+    return made
 
 
 WHOLE, SOME, ONE = open_run("whole"), open_run("some", "a", "b"), open_run("one", "a")
@@ -38,7 +40,7 @@ def test_the_one_that_is_asked_for_goes_on():
 
 def test_a_new_run_knows_the_partials_of_those_that_stay_open():
     tags = {"a": {"abcdef": "key"}}
-    old = OpenRun("old", None, {}, 0, tags=tags)
+    old = OpenRun("old", tags)
     made = run_to_go_on(PATHS, [old], Options(stages=("a",)))
     assert (made.tags, made.last, made.attempts) == (tags, None, {})
     assert made.run != "old" and run_to_go_on(PATHS, [], Options()).tags == {}

@@ -8,7 +8,7 @@ import pytest
 from runner.errors import StateError
 from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
-from runner.record.ledger import Ledger, OpenRun, read_head
+from runner.record.ledger import Ledger, read_head
 from runner.record.spelling import GENESIS
 
 END = Position(5, "e" * 64)
@@ -112,12 +112,3 @@ def test_processes_that_append_at_once_make_one_chain(ledger):
     assert [record["seq"] for record in records] == list(range(300))
     assert [record["prev"] for record in records] == [GENESIS, *(record["hash"] for record in records[:-1])]
     assert read_head(ledger.path).open_runs == ()
-
-
-@pytest.mark.parametrize(("selected", "named", "expected"), [
-    ((), ("a",), ()), (("a",), (), ()), (("a",), ("b", "a"), ("a", "b")), (("a",), ("a",), ("a",)),
-])  # fmt: skip
-def test_an_open_run_is_of_all_stages_that_it_was_asked_for_in_whatever_part(selected, named, expected):
-    begun = OpenRun("run", Position(3, "hash"), {}, 0, selected=selected)
-    assert begun.selected_with(named) == expected
-    assert OpenRun("new", None, {}, 0).selected_with(named) == named

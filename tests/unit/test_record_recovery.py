@@ -12,7 +12,7 @@ from runner.paths import StatePaths, partial_path, partial_tag
 from runner.record import files
 from runner.record.audit import AuditLog
 from runner.record.markers import OutputIdentity, read_marker, write_marker
-from runner.record.recovery import is_identical, recover
+from runner.record.recovery import OpenRun, is_identical, recover
 
 OUTPUTS = {"one": "out/one.txt", "two": "two.txt", "tree": "tree/"}
 TAG = partial_tag("r", "k", 1)
@@ -295,3 +295,21 @@ def test_a_sealed_log_is_never_cut(dead):
     with pytest.raises(StateError, match=r"audit_r\.jsonl:2: the record is damaged"):
         dead.recover()
     assert os.path.getsize(dead.paths.audit("r")) == before
+
+
+@pytest.mark.parametrize(("parts", "expected"), [
+    (["a"], ("a",)), ([""], ()), (["", "a"], ()), (["a", ""], ()), (["a", "b a"], ("a", "b")), (["a", "a"], ("a",)),
+])  # fmt: skip
+def test_an_open_run_is_of_all_stages_that_were_named_in_any_part(dead, parts, expected):
+    for number, part in enumerate(parts):
+        dead.log.append("run.resumed" if number else "run.start", {"stages": part.split()})
+    (found,) = dead.recover()
+    assert found.selected == expected
+    assert found.selected_with(("a",)) == (expected and tuple(dict.fromkeys((*expected, "a"))))
+    assert OpenRun("new").selected_with(("a",)) == ("a",)
+
+
+def test_open_runs_know_the_attempts_of_each_other(dead):
+    dead.start()
+    found, new = dead.recover(runs=("r", "new"))
+    assert found.tags == new.tags == {"a": {TAG: "k"}}
