@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,13 +25,12 @@ from runner.record.events import (
 )
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import select
-from runner.values import Record, made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.engine.session import Options
-    from runner.record.audit import Record as AuditRecord
+    from runner.record.audit import Record
     from runner.record.events import Event
 
 _RUNS_READ = 8  # of those that are open, the newest; each of them is read whole
@@ -46,44 +46,48 @@ class Failure(NamedTuple):
     why: str
 
 
-class Part(Record):
+class Part:
     """A run since it began, or went on the last time: when that was, when it ended, and what went wrong in it.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> the number of an attempt
     that has not ended on record, and since when (after a kill nothing is at work). `refused`: networks.
     """
 
-    began: str | None = None
-    ended: str | None = None
-    failed: dict[str, str] = made(default_factory=dict)
-    unstarted: list[str] = made(default_factory=list)
-    interrupted: list[str] = made(default_factory=list)
-    working: dict[str, tuple[object, str]] = made(default_factory=dict)
-    refused: list[NetworkAsked] = made(default_factory=list)
+    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "unstarted", "working")
+
+    def __init__(self, began: str | None = None) -> None:
+        self.began = began
+        self.ended: str | None = None
+        self.failed: dict[str, str] = {}
+        self.unstarted: list[str] = []
+        self.interrupted: list[str] = []
+        self.working: dict[str, tuple[object, str]] = {}
+        self.refused: list[NetworkAsked] = []
 
 
 def last_part(session: Session, run: str) -> Part:
-    """Return what the log of a run says of its newest part."""
+    """Return what the log of a run says of its newest part, up to the first damaged record (see `verify`)."""
     part = Part()
-    for record, event in events_of(_records(session, run)):
-        time = record["ts"]
-        match event:
-            case RunOpened():
-                part = Part(began=time)
-            case RunEnded():
-                part.ended = time
-            case AttemptStarted():
-                part.working[event.stage] = (event.attempt, time)
-            case AttemptFinished():
-                part.working.pop(event.stage, None)
-            case NetworkAsked():
-                part.refused.append(event)
-            case StageFinished(status=results.FAILED):
-                part.failed[event.stage] = _plainly(event)
-            case StageFinished(status=results.BLOCKED):
-                part.unstarted.append(event.stage)
-            case StageFinished(status=results.INTERRUPTED):
-                part.interrupted.append(event.stage)
+    with suppress(StateError):
+        for record, event in _events(session, run):
+            time = record["ts"]
+            match event:
+                case RunOpened():
+                    part = Part(time)
+                case RunEnded():
+                    part.ended = time
+                case AttemptStarted():
+                    part.working[event.stage] = (event.attempt, time)
+                case AttemptFinished():
+                    part.working.pop(event.stage, None)
+                case NetworkAsked():
+                    part.refused.append(event)
+                case StageFinished(status=results.FAILED):
+                    part.failed[event.stage] = event.why.removeprefix(_FAILED)
+                case StageFinished(status=results.BLOCKED):
+                    part.unstarted.append(event.stage)
+                case StageFinished(status=results.INTERRUPTED):
+                    part.interrupted.append(event.stage)
     return part
 
 
@@ -93,18 +97,15 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     Stages that were complete since are left out: what makes them pending came later.
     """
     failures: dict[str, Failure] = {}
-    for run in session.head.open_runs[-_RUNS_READ:]:
-        for record, event in events_of(_records(session, run)):
-            if isinstance(event, StageCommit):
-                failures.pop(event.stage, None)
-            elif isinstance(event, StageFinished) and event.status == results.FAILED:
-                failures[event.stage] = Failure(run, record["ts"], _plainly(event))
     pending = set(stages)
-    return {
-        stage: failure
-        for stage, failure in failures.items()
-        if stage in pending and not _was_complete(session, stage, failure)
-    }
+    for run in session.head.open_runs[-_RUNS_READ:]:
+        with suppress(StateError):
+            for record, event in _events(session, run):
+                if isinstance(event, StageCommit):
+                    failures.pop(event.stage, None)
+                elif isinstance(event, StageFinished) and event.status == results.FAILED and event.stage in pending:
+                    failures[event.stage] = Failure(run, record["ts"], event.why.removeprefix(_FAILED))
+    return {stage: failure for stage, failure in failures.items() if not _was_complete(session, stage, failure)}
 
 
 def last_success(ledger: str) -> tuple[str, str] | None:
@@ -134,7 +135,7 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
     runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
     for run_id in runs:
         number = 0
-        for _, event in events_of(read_records(paths.audit(run_id), session.seal)):
+        for _, event in _events(session, run_id):
             if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
                 number = event.attempt
         if number:
@@ -152,30 +153,17 @@ def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[s
     chosen = run or (last["run"] if last else None)
     if chosen is None or not os.path.exists(paths.audit(chosen)):
         raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
-    for record, event in events_of(read_records(paths.audit(chosen), session.seal)):
+    for record, event in _events(session, chosen):
         yield f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
 
 
-def events_of(records: Iterable[AuditRecord]) -> Iterator[tuple[AuditRecord, Event | None]]:
-    """Yield each record with its event, None where it has another shape."""
-    for record in records:
+def _events(session: Session, run: str) -> Iterator[tuple[Record, Event | None]]:
+    """Yield each record of a run with its event, None where it has another shape."""
+    for record in read_records(session.spec.paths.audit(run), session.seal):
         try:
             yield record, decode(record["ev"], record["data"])
         except ValueError:
             yield record, None
-
-
-def _records(session: Session, run: str) -> Iterator[AuditRecord]:
-    """Yield the records of a run up to the first damaged one; runs and `verify` report damage."""
-    try:
-        yield from read_records(session.spec.paths.audit(run), session.seal)
-    except StateError:
-        return
-
-
-def _plainly(event: StageFinished) -> str:
-    """Return why a stage failed, as it reads behind the word `failed`: `exit 3`."""
-    return event.why.removeprefix(_FAILED)
 
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:

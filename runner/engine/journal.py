@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from runner.record.seal import Seal
     from runner.results import StageResult
 
-_DONE = (SUCCEEDED, SKIPPED)
-
 
 def new_run_id(
     paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
@@ -47,116 +45,107 @@ def new_run_id(
 class Journal:
     """The records of one run with work to do, from its opening to its end."""
 
-    def __init__(self, session: Session, stages: tuple[str, ...], log: AuditLog, mine: OpenRun) -> None:
-        self.run_id = mine.run
-        self.log = log
-        self.earlier = mine.attempts
-        self.tags = mine.tags
-        self.resumed = log.last.seq >= 0
-        self.durable = session.options.is_durable
-        self._spec = session.spec
-        self._selected = mine.selected_with(stages)
-        self._ledger = Ledger(session.spec.paths.ledger, session.spec.name, stamp, session.seal)
-        self.layers: dict[str, str] = {}
-        self._before = read_metrics(session.spec.paths, self.run_id) if self.resumed else {}
-        before = self._before.get("stages")
-        entries = before.items() if isinstance(before, dict) else ()
-        self._earlier: dict[str, dict[str, object]] = {
-            name: entry for name, entry in entries if isinstance(entry, dict)
-        }
-
-    @classmethod
-    def begin(
-        cls, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...] | None = None
-    ) -> Journal:
-        """Open a run, or one that has not succeeded yet again, and make that durable before anything starts.
+    def __init__(
+        self, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...] | None = None
+    ) -> None:
+        """Open a run, or resume one, and make that durable before anything starts.
 
         `layers` are what keeps its stages offline: a level, and a word on each layer. `stages` are those that it is
-        limited to, by default as the options have it.
-        The log comes first and the ledger then refers to it: a run that the ledger knows has a log.
+        limited to, by default as the options have it. The log comes first and the ledger then refers to it: a run that
+        the ledger knows has a log.
         """
-        run_id, paths, options = mine.run, session.spec.paths, session.options
+        paths, options = session.spec.paths, session.options
         stages = options.stages if stages is None else stages
+        self.run_id = mine.run
+        self.earlier = mine.attempts
+        self.tags = mine.tags
+        self.resumed = mine.last is not None
+        self.durable = options.is_durable
+        self._spec = session.spec
+        self._selected = mine.selected_with(stages)
+        self._ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
         files.discard(record_path(session.spec.path, options.workspace))  # there is something to do
         for directory in (paths.state_dir, paths.temporary):
             files.make_directories(directory)
-        seal = session.seal if mine.last is None else session.seal.of(mine.key_id)
-        if seal is None:
-            session.seal.refuse_other(mine.key_id, paths.audit(run_id))
-        if mine.last is not None and options.is_durable:
-            files.write_again(paths.audit(run_id))  # with the first sync all of it is on disk
-        log = AuditLog(paths.audit(run_id), run_id, stamp, mine.last, seal=seal or PLAIN, outputs=mine.outputs)
-        journal = cls(session, stages, log, mine)
-        before = journal._before.get("isolation")
-        journal.layers = before if layers["level"] == NONE and isinstance(before, dict) else layers
-        record = opening(session, stages, layers, log.seal)
-        torn = Recovered(mine.torn_bytes)
-        if mine.torn_bytes and journal.resumed:
-            log.append(RECOVERED, torn)
-        position = log.append(RESUMED if journal.resumed else START, record, sync=journal.durable)
-        if journal.durable:  # a log of which the directory knows nothing is none, and nor is a ledger
+        self.log = self._open_log(session, mine)
+        self._before = read_metrics(paths, self.run_id) if self.resumed else {}
+        isolation = self._before.get("isolation")
+        self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
+        record, torn = opening(session, stages, layers, self.log.seal), Recovered(mine.torn_bytes)
+        if mine.torn_bytes and self.resumed:
+            self.log.append(RECOVERED, torn)
+        position = self.log.append(RESUMED if self.resumed else START, record, sync=self.durable)
+        if self.durable:  # a log, or a ledger, that its directory does not name on disk is none
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
-        journal._ledger.append(OPENED, run_id, position, sync=journal.durable)
-        if mine.torn_bytes and not journal.resumed:  # record 0 is always `run.start`
-            log.append(RECOVERED, torn)
-        return journal
+        self._ledger.append(OPENED, self.run_id, position, sync=self.durable)
+        if mine.torn_bytes and not self.resumed:  # record 0 is always `run.start`
+            self.log.append(RECOVERED, torn)
+
+    def _open_log(self, session: Session, mine: OpenRun) -> AuditLog:
+        path = session.spec.paths.audit(mine.run)
+        session.seal.refuse_other(mine.key_id, path)
+        seal = PLAIN if self.resumed and mine.key_id is None else session.seal
+        if self.resumed and self.durable:
+            files.write_again(path)  # with the first sync all of it is on disk
+        return AuditLog(path, mine.run, stamp, mine.last, seal=seal, outputs=mine.outputs)
 
     def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
         """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head.
 
         A part of some stages may succeed, and others of the run be still to be done: then it stays open.
         """
-        if status == SUCCEEDED and not self._has_done_all(stages):
-            failed = self._before.get("status") == FAILED
-            status = FAILED if failed else INTERRUPTED
+        paths, run_id = self._spec.paths, self.run_id
+        before = self._before.get("stages")
+        entries = before.items() if isinstance(before, dict) else ()
+        earlier: dict[str, dict[str, object]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
+        if status == SUCCEEDED and not self._has_done_all(stages, earlier):
+            status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))
         metrics = {
-            "v": 1, "run": self.run_id, "pipeline": self._spec.name, "status": status, "isolation": self.layers,
+            "v": 1, "run": run_id, "pipeline": self._spec.name, "status": status, "isolation": self.layers,
             "totals": {"seconds": round(seconds, 6), "stages": counts},
         }  # fmt: skip
-        sha256 = write_metrics(
-            self._spec.paths, self.run_id, metrics, self._stage_metrics(stages), sync=self.durable
-        )  # fmt: skip
-        files.discard(self._spec.paths.run_temporary(self.run_id))
+        sha256 = write_metrics(paths, run_id, metrics, _stage_metrics(stages, earlier), sync=self.durable)
+        files.discard(paths.run_temporary(run_id))
         if self.durable:
-            files.sync_directory(self._spec.paths.state_dir)  # the metrics that the next record names
-        event = END if status == SUCCEEDED else STOPPED
+            files.sync_directory(paths.state_dir)  # the metrics that the next record names
         ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
-        position = self.log.append(event, ended, sync=self.durable)
+        position = self.log.append(END if status == SUCCEEDED else STOPPED, ended, sync=self.durable)
         self.log.close()
         if status != SUCCEEDED:
             return self._ledger.head()
-        return self._ledger.append(CLOSED, self.run_id, position, sync=self.durable).position.hash
+        return self._ledger.append(CLOSED, run_id, position, sync=self.durable).position.hash
 
-    def _has_done_all(self, stages: dict[str, StageResult]) -> bool:
+    def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:
         """Whether the run is complete with these stages, as far as the metrics of its earlier parts tell."""
-        done = {name for name, before in self._earlier.items() if before.get("status") in _DONE}
+        done = {name for name, before in earlier.items() if before.get("status") in (SUCCEEDED, SKIPPED)}
         names = [stage.name for stage in self._spec.stages if not self._selected or stage.name in self._selected]
         return all(name in stages or name in done for name in names)
 
-    def _stage_metrics(self, stages: dict[str, StageResult]) -> dict[str, bytes]:
-        """Return the metrics of each stage in this part of the run and those before, as they are spelled."""
-        merged = {name: canonical(before) for name, before in self._earlier.items()}
-        for name, result in stages.items():
-            before = self._earlier.get(name, {})
-            if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
-                continue  # in an earlier part of this run
-            attempts = before.get("attempts")
-            merged[name] = canonical(
-                {
-                    "status": result.status,
-                    "seconds": round(result.seconds, 6),
-                    "inputBytes": result.input_bytes,
-                    "enforced": result.enforced,
-                    "outputBytes": sum(output.size for output in result.outputs.values()),
-                    "attempts": [
-                        *(attempts if isinstance(attempts, list) else ()),
-                        *(attempt.as_metrics() for attempt in result.attempts),
-                    ],
-                }
-            )
-        return merged
+
+def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, bytes]:
+    """Return the metrics of each stage, in this part of the run and in those before it, as canonical JSON."""
+    merged = {name: canonical(before) for name, before in earlier.items()}
+    for name, result in stages.items():
+        before = earlier.get(name, {})
+        if (result.status, before.get("status")) == (SKIPPED, SUCCEEDED):
+            continue  # in an earlier part of this run
+        attempts = before.get("attempts")
+        merged[name] = canonical(
+            {
+                "status": result.status,
+                "seconds": round(result.seconds, 6),
+                "inputBytes": result.input_bytes,
+                "enforced": result.enforced,
+                "outputBytes": sum(output.size for output in result.outputs.values()),
+                "attempts": [
+                    *(attempts if isinstance(attempts, list) else ()),
+                    *(attempt.as_metrics() for attempt in result.attempts),
+                ],
+            }
+        )
+    return merged
 
 
 def opening(

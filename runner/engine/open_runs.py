@@ -142,5 +142,5 @@ def end_others(
             for name, stage in stages.items()
             if not other.selected or name in other.selected
         }
-        Journal.begin(session, other, layers, other.selected).end(SUCCEEDED, skipped, 0.0)
+        Journal(session, other, layers, other.selected).end(SUCCEEDED, skipped, 0.0)
         session.head = session.read_head()

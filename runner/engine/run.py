@@ -128,7 +128,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.say(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal.begin(session, recovered.mine, launcher.layers)
+        journal = Journal(session, recovered.mine, launcher.layers)
         attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,

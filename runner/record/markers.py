@@ -123,7 +123,7 @@ class Marker(NamedTuple):
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
             for name, ctime_ns in body.get(CTIMES, {}).items():
                 outputs[name] = outputs[name]._replace(ctime_ns=int(ctime_ns))
-            if not (_is_sound(body) and _are_sound(body["components"])):
+            if not _is_sound(body):
                 return None
             return cls(
                 body["stage"], body["key"], body["keyVersion"], body["components"], outputs,
@@ -155,32 +155,25 @@ def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker |
     return marker
 
 
-def _is_sound(body: dict[str, object]) -> bool:
-    """Whether the fields have the types that readers expect: an edited marker can have a checksum that fits."""
-    reasons = body["reasons"]
-    return all(type(body[name]) is kind for name, kind in _TYPES.items()) and all(
-        isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in cast("list[object]", reasons)
-    )
+def _is_sound(body: dict[str, Any]) -> bool:
+    """Whether the fields have the types that readers expect: an edited marker can have a checksum that fits.
 
-
-def _are_sound(components: dict[str, object]) -> bool:
-    """Whether the components that readers take apart have their shape; all others are only compared and shown."""
-    inputs, code = components.get("inputs", {}), components.get("code", {})
-    if not isinstance(inputs, dict) or not isinstance(code, dict):
-        return False
+    Of the components, those that readers take apart; all others are only compared and shown. What is no object where
+    one is to be raises TypeError or AttributeError.
+    """
+    inputs, code = body["components"].get("inputs", {}), body["components"].get("code", {})
     return (
-        all(_is_pairs(files) for files in inputs.values())
+        all(type(body[name]) is kind for name, kind in _TYPES.items())
+        and all(isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in body["reasons"])
+        and all(isinstance(pairs, list) for pairs in inputs.values())
+        and all(_is_texts(pair) and len(pair) == len(("path", "digest")) for pairs in inputs.values() for pair in pairs)
         and all(isinstance(code.get(name, {}), dict) for name in ("files", "packages"))
-        and _is_strings(code.get("absent", []))
+        and _is_texts(code.get("absent", []))
     )
 
 
-def _is_pairs(files: object) -> bool:
-    return isinstance(files, list) and all(_is_strings(one) and len(one) == 2 for one in files)
-
-
-def _is_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def committed(content: bytes) -> bytes:

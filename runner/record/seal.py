@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16
 _ID_DIGITS = 16
-_WHO_MAY_DO_WHAT = (("its group may", 0o020, 0), ("others may", 0o002, 0o004))  # change, and read
+_RIGHTS = (("its group may", 0, 0o020), ("others may", 0o004, 0o002))  # to read, and to change
 
 
 class Seal:
@@ -62,24 +62,29 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
     name: what stages write to, and what is carried away with the log, is no place for it. StateError when it cannot
     be read.
     """
-    content, status = _content(path)
+    try:
+        with open(open_regular(path), "rb") as file:
+            content, links = file.read(_LONGEST + 1), os.fstat(file.fileno()).st_nlink
+    except OSError as error:
+        raise StateError.from_os(error, path, "read the audit key") from error
     if not _SHORTEST <= len(content) <= _LONGEST:
         size = f"{len(content)}" if len(content) < _SHORTEST else "more"
         what = f"an audit key has {_SHORTEST} to {_LONGEST:,} bytes, this one has {size}"
         raise UsageError(Fault(path, what, "for example: (umask 077; head -c 32 /dev/urandom > KEYFILE)"))
     hint = "keep it where no stage writes, and where no copy of the workspace takes it along"
     for directory in inside:
-        if any(_is_below(one, directory) for one in (os.path.abspath(path), os.path.realpath(path))):
-            raise UsageError(Fault(path, f"the audit key is inside {directory}", hint))
-    if status.st_nlink > 1:
+        for base in (os.path.abspath(directory), os.path.realpath(directory)):
+            if base in (os.path.commonpath((base, place)) for place in (os.path.abspath(path), os.path.realpath(path))):
+                raise UsageError(Fault(path, f"the audit key is inside {directory}", hint))
+    if links > 1:
         raise UsageError(Fault(path, "the audit key has other names (hard links), which may be anywhere", hint))
     return Seal(content)
 
 
 def warning_about(path: str) -> Fault | None:
-    """Return what makes the key in the file at `path` less than secret, and who it is that may do what, or None.
+    """Return who may read or change the key in the file at `path`, so that it is less than secret, or None.
 
-    A group that only reads is left alone: there it may have been made for that.
+    A group that only reads is left alone: it may have been made for that.
     """
     try:
         mode = os.stat(path).st_mode & 0o777
@@ -88,21 +93,7 @@ def warning_about(path: str) -> Fault | None:
     from shlex import quote
 
     found = []
-    for who, changes, reads in _WHO_MAY_DO_WHAT:
-        acts = [act for act, bit in (("read", reads), ("change", changes)) if mode & bit]
-        found += [f"{who} {' and '.join(acts)} the audit key"] if acts else []
+    for who, reads, changes in _RIGHTS:
+        acts = " and ".join(act for act, bit in (("read", reads), ("change", changes)) if mode & bit)
+        found += [f"{who} {acts} the audit key"] if acts else []
     return Fault(path, f"{', '.join(found)} (mode {mode:03o})", f"chmod 600 {quote(path)}") if found else None
-
-
-def _content(path: str) -> tuple[bytes, os.stat_result]:
-    try:
-        with open(open_regular(path), "rb") as file:
-            return file.read(_LONGEST + 1), os.fstat(file.fileno())
-    except OSError as error:
-        raise StateError.from_os(error, path, "read the audit key") from error
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return any(
-        os.path.commonpath((path, base)) == base for base in (os.path.abspath(directory), os.path.realpath(directory))
-    )

@@ -83,7 +83,7 @@ PLANTED = {
         "durably in place",
     ),
     "the directories above are not synced": ("paths.py", "while found[-1] != top", "while False", "durably in place"),
-    "metrics are not synced": ("engine/journal.py", "(stages), sync=self.durable", "(stages), sync=False", "metrics"),
+    "metrics are not synced": ("engine/journal.py", "earlier), sync=self.durable", "earlier), sync=False", "metrics"),
     "the log is not synced before the ledger": (
         "record/audit.py",
         "        if sync:\n",
