@@ -129,10 +129,8 @@ class PipelineLock:
         is_copy = self.previous.get("inode") not in (None, inode)  # of a lock file elsewhere, as is that launcher
         pid, started = (None if is_copy else self.previous.get(name) for name in ("launcher", "launcherStarted"))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.say(
-            pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode,
-            launcher=pid, launcherStarted=started,
-        )  # fmt: skip
+        self._said = {"launcher": pid, "launcherStarted": started}
+        self.say(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
         deadline = time.monotonic() + _LAUNCHER
         while isinstance(pid, int) and isinstance(started, int) and is_alive(pid, started):
             from signal import SIGCONT

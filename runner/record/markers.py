@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 CTIMES = "visibleNs"  # in nanoseconds, by output: since when it has had its name
-_TYPES = {"stage": str, "key": str, "keyVersion": int, "components": dict, "run": str, "auditSeq": int, "reasons": list}
+_FIELDS = {  # of the file, in the order of those of Marker
+    "stage": str, "key": str, "keyVersion": int, "components": dict, "outputs": dict, "run": str, "auditSeq": int,
+    "reasons": list,
+}  # fmt: skip
 _REASON_LENGTH = 4  # component, what, old, new
 
 
@@ -94,20 +97,10 @@ class Marker(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the bytes of the marker file. The ctimes come last: all before them is what the commit record says."""
-        body: dict[str, object] = {
-            "v": VERSION,
-            "stage": self.stage,
-            "key": self.key,
-            "keyVersion": self.key_version,
-            "components": self.components,
-            "outputs": {name: identity.as_json() for name, identity in self.outputs.items()},
-            "run": self.run,
-            "auditSeq": self.audit_seq,
-            "reasons": self.reasons,
-        }
-        if ctimes := {name: one.ctime_ns for name, one in self.outputs.items() if one.ctime_ns is not None}:
-            body[CTIMES] = ctimes
-        text = canonical(body)
+        outputs = {name: identity.as_json() for name, identity in self.outputs.items()}
+        ctimes = {name: one.ctime_ns for name, one in self.outputs.items() if one.ctime_ns is not None}
+        body = {"v": VERSION, **dict(zip(_FIELDS, self, strict=True)), "outputs": outputs}
+        text = canonical(body | {CTIMES: ctimes} if ctimes else body)
         return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
 
     @classmethod
@@ -123,12 +116,7 @@ class Marker(NamedTuple):
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
             for name, ctime_ns in body.get(CTIMES, {}).items():
                 outputs[name] = outputs[name]._replace(ctime_ns=int(ctime_ns))
-            if not _is_sound(body):
-                return None
-            return cls(
-                body["stage"], body["key"], body["keyVersion"], body["components"], outputs,
-                body["run"], body["auditSeq"], body["reasons"],
-            )  # fmt: skip
+            return cls._make(map(body.get, _FIELDS))._replace(outputs=outputs) if _is_sound(body) else None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -163,7 +151,7 @@ def _is_sound(body: dict[str, Any]) -> bool:
     """
     inputs, code = body["components"].get("inputs", {}), body["components"].get("code", {})
     return (
-        all(type(body[name]) is kind for name, kind in _TYPES.items())
+        all(type(body[name]) is kind for name, kind in _FIELDS.items())
         and all(isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in body["reasons"])
         and all(isinstance(pairs, list) for pairs in inputs.values())
         and all(_is_texts(pair) and len(pair) == len(("path", "digest")) for pairs in inputs.values() for pair in pairs)

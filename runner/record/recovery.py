@@ -7,7 +7,7 @@ output is found under its real path (done) or under its partial's name (rename i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
 from runner.paths import partial_path, upward
@@ -121,7 +121,8 @@ def recover(
     what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
     a commit whose output cannot be renamed, since somebody else's file is in the way.
     """
-    recovery = _Recovery(paths, workspace, declared, warn, durable=durable)
+    declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
+    recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {})
     opened = [recovery.read(run, seal) for run in runs]
     for run in opened:
         recovery.redo(run)
@@ -134,29 +135,27 @@ def recover(
     return opened
 
 
-class _Recovery:
-    def __init__(
-        self, paths: StatePaths, workspace: str, declared: Mapping[str, Mapping[str, str]],
-        warn: Callable[[Fault], None], *, durable: bool,
-    ) -> None:  # fmt: skip
-        self._paths = paths
-        self._workspace = workspace
-        self._declared = declared
-        self._declared_paths = {path for outputs in declared.values() for path in outputs.values()}
-        self._warn = warn
-        self._durable = durable
-        self._lineage: dict[Place, Place | None] = {}
-        self._tags: Tags = {}
+class _Recovery(NamedTuple):
+    """What open runs are recovered with. `lineage`: commit -> that whose marker it replaced, in all of their logs."""
+
+    paths: StatePaths
+    workspace: str
+    declared: Mapping[str, Mapping[str, str]]
+    declared_paths: frozenset[str]
+    warn: Callable[[Fault], None]
+    durable: bool
+    lineage: dict[Place, Place | None]
+    tags: Tags
 
     def read(self, name: str, seal: Seal) -> OpenRun:
-        log, run = self._paths.audit(name), OpenRun(name, self._tags)
+        log, run = self.paths.audit(name), OpenRun(name, self.tags)
         run.read(log, seal)
-        self._lineage.update(run.lineage)
+        self.lineage.update(run.lineage)
         if run.started or run.commits:
-            refuse_replaced_log(self._paths.ledger, name, run.beginnings, log, seal)
+            refuse_replaced_log(self.paths.ledger, name, run.beginnings, log, seal)
         if run.last is None:
             files.discard(log)  # its run died before its first record, and may begin it anew
-        elif self._durable and run.unsynced:
+        elif self.durable and run.unsynced:
             files.sync_again(log)  # it may have died before it synced a commit, and a rename must not come first
         return run
 
@@ -164,14 +163,14 @@ class _Recovery:
         """Finish the last commit of each stage, and make durable what the run may not have."""
         renamed: dict[str, None] = {}
         for stage, (seq, commit) in run.commits.items():
-            anew = self._durable and stage in run.unsynced
+            anew = self.durable and stage in run.unsynced
             if self._finish((run.run, seq), commit, anew=anew) and anew:
-                renamed[self._paths.marker(stage)] = None
+                renamed[self.paths.marker(stage)] = None
                 for path in map(self._real, commit.outputs.values()):
                     files.sync_or_discard(path)  # a run without durability has left that to us
-                    renamed.update(dict.fromkeys(upward(os.path.dirname(path), self._workspace)))
+                    renamed.update(dict.fromkeys(upward(os.path.dirname(path), self.workspace)))
         if renamed:
-            files.sync_files([*renamed, self._paths.state_dir])
+            files.sync_files([*renamed, self.paths.state_dir])
         run.commits.clear()  # done, and large
 
     def _finish(self, place: Place, commit: StageCommit, *, anew: bool) -> bool:
@@ -181,7 +180,7 @@ class _Recovery:
         somebody else's file is in the way.
         """
         stage = commit.stage
-        marker = read_marker(self._paths, stage)  # first: one of a newer release ends the run
+        marker = read_marker(self.paths, stage)  # first: one of a newer release ends the run
         if self._is_overtaken(place, marker):
             return False
         waiting: list[tuple[str, str]] = []
@@ -194,17 +193,17 @@ class _Recovery:
                 return False
             if not self._may_replace(real, identity.path, marker):
                 what = f"is left as it is, though run {place[0]} had made an output for it"
-                self._warn(Fault(real, f"{what}; no stage has that output any more"))
+                self.warn(Fault(real, f"{what}; no stage has that output any more"))
                 return False
             waiting.append((partial, real))
         for partial, real in waiting:  # all are there, or none is renamed
             files.publish(partial, real)
         if anew or marker is None or (marker.run, marker.audit_seq) != place:
-            files.make_directories(self._paths.temporary)
-            write_marker(self._paths, commit.marker(*place).in_place(self._workspace))
-        progress = read_progress(self._paths.progress(stage))
+            files.make_directories(self.paths.temporary)
+            write_marker(self.paths, commit.marker(*place).in_place(self.workspace))
+        progress = read_progress(self.paths.progress(stage))
         if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
-            files.discard(self._paths.progress(stage))
+            files.discard(self.paths.progress(stage))
         return True
 
     def _is_overtaken(self, place: Place, marker: Marker | None) -> bool:
@@ -212,18 +211,18 @@ class _Recovery:
 
         A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
         """
-        if marker is None or place not in self._lineage:
+        if marker is None or place not in self.lineage:
             return False
         at: Place | None = place
         followed: set[Place] = set()
         while at is not None and at not in followed:
             followed.add(at)
-            at = self._lineage.get(at)
+            at = self.lineage.get(at)
         return (marker.run, marker.audit_seq) not in followed
 
     def _may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
         """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
-        if path in self._declared_paths or not os.path.lexists(real):
+        if path in self.declared_paths or not os.path.lexists(real):
             return True
         outputs = marker.outputs.values() if marker else ()
         return any(identity.path == path and is_identical(real, identity) for identity in outputs)
@@ -236,20 +235,20 @@ class _Recovery:
         """
         listings: dict[str, list[str]] = {}
         for stage in {stage for run in runs for stage in run.asked}:
-            files.discard(self._paths.progress(stage))  # behind this checkpoint it would not ask again
-        for stage, outputs in self._declared.items():
-            real = {name: os.path.join(self._workspace, path) for name, path in outputs.items()}
-            keep_checkpoint(self._paths.progress(stage), None, real, self._tags.get(stage, {}), listings)
+            files.discard(self.paths.progress(stage))  # behind this checkpoint it would not ask again
+        for stage, outputs in self.declared.items():
+            real = {name: os.path.join(self.workspace, path) for name, path in outputs.items()}
+            keep_checkpoint(self.paths.progress(stage), None, real, self.tags.get(stage, {}), listings)
         started = {stage: paths for run in runs for stage, paths in run.started.items()}
-        for stage in started.keys() - self._declared.keys():
-            files.discard(self._paths.progress(stage))
-        left = {path for run in runs for paths in run.started.values() for path in paths} - self._declared_paths
-        for found in find_partials({path: os.path.join(self._workspace, path) for path in left}, listings).values():
+        for stage in started.keys() - self.declared.keys():
+            files.discard(self.paths.progress(stage))
+        left = {path for run in runs for paths in run.started.values() for path in paths} - self.declared_paths
+        for found in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
             for partial in found:
                 files.discard(partial)
 
     def _real(self, identity: OutputIdentity) -> str:
-        return os.path.join(self._workspace, identity.path.rstrip("/"))
+        return os.path.join(self.workspace, identity.path.rstrip("/"))
 
 
 def is_identical(path: str, identity: OutputIdentity) -> bool:
