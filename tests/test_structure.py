@@ -123,7 +123,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(131, 13_145, 126_548, 13),
+    "runner": Size(128, 12_914, 124_707, 12),
     "pytest_offpipe": Size(34, 3_657, 35_970, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
