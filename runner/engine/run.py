@@ -112,7 +112,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 
         hooks = make_plugins((*listener.hooks(), *plugins)).hook
         launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=session.spec))
-        lock.say(launcher=launcher.pid, launcherStarted=launcher.started_at)
+        lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
         recovered = recover_runs(session, listener.warn)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
@@ -127,7 +127,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preload(session.spec, durable=options.is_durable)
         remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
-        lock.say(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
+        lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers)
         attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(

@@ -115,11 +115,11 @@ def keep_checkpoint(
     `outputs` are the stage's real paths. `key` None: any key will do (of a dead run's checkpoint; the next attempt
     compares it). `listings`: see `find_partials`.
     """
-    progress, found = read_progress(progress_path), find_partials(outputs, listings)
-    chosen = _vouched(progress, found, tags) if progress is not None and key in (None, progress.key) else {}
+    progress, partials = read_progress(progress_path), find_partials(outputs, listings)
+    chosen = _vouched(progress, partials, tags) if progress is not None and key in (None, progress.key) else {}
     if not chosen:
         files.discard(progress_path)  # first: it must never vouch for what is gone
-    for name, paths in found.items():
+    for name, paths in partials.items():
         for path in paths:
             if path != chosen.get(name):
                 files.discard(path)
@@ -150,7 +150,7 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
     `listings` remembers the partials of each directory between calls: thousands of stages may share one.
     """
     listings = {} if listings is None else listings
-    found: Partials = {}
+    partials: Partials = {}
     start = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
     for name, path in outputs.items():
         parent, base = os.path.split(path.rstrip("/"))
@@ -160,15 +160,15 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
                     listings[parent] = sorted(filter(is_partial, os.listdir(parent)))
                 except (FileNotFoundError, NotADirectoryError):
                     listings[parent] = []
-        found[name] = [f"{parent}/{entry}" for entry in listings[parent] if entry[start:] == f".{base}"]
-    return found
+        partials[name] = [f"{parent}/{entry}" for entry in listings[parent] if entry[start:] == f".{base}"]
+    return partials
 
 
-def _vouched(progress: Progress, found: Partials, tags: Tags) -> dict[str, str]:
+def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, str]:
     """Return the partial of each recorded output; nothing if one has none, or more than one that would do."""
     chosen: dict[str, str] = {}
     for name, kept in progress.outputs.items():
-        ours = [path for path in found.get(name, ()) if tags.get(tag_of(path)) == progress.key]
+        ours = [path for path in partials.get(name, ()) if tags.get(tag_of(path)) == progress.key]
         fitting = [path for path in ours if _matches(path, kept)]
         if len(fitting) != 1:
             return {}

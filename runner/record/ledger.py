@@ -111,7 +111,7 @@ class Ledger:
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
     """Return which runs are open after this event of `run`, the newest last."""
-    others = tuple(one for one in open_runs if one != run)
+    others = tuple(other for other in open_runs if other != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
 

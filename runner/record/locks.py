@@ -70,7 +70,7 @@ class PipelineLock:
         self.previous: Holder = {}
         self._state_dir = paths.state_dir
         self._descriptors: list[int] = []
-        self._said: Holder = {}
+        self._holder: Holder = {}
         self._held = ""  # where the last try ended
 
     def acquire(self) -> bool:
@@ -100,7 +100,7 @@ class PipelineLock:
         LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` gets
         the holder, once, if this has to wait. `check` is called meanwhile, and may raise.
         """
-        began, is_told = time.monotonic(), False
+        began, has_notified = time.monotonic(), False
         while not self.acquire():
             holder, waited = read_holder(self.path), time.monotonic() - began
             if waited > (_LOOK if is_current(holder) else _NAMELESS):
@@ -109,9 +109,9 @@ class PipelineLock:
                     if self._held == self._state_dir:
                         what = "another run works in this state directory; its locks are elsewhere, or were removed"
                     raise LockHeldError(Fault(self._held, what, hint))
-                if not is_told:
+                if not has_notified:
                     on_wait(holder)
-                    is_told = True
+                    has_notified = True
             check()
             time.sleep(_POLL)
         try:
@@ -129,8 +129,8 @@ class PipelineLock:
         is_copy = self.previous.get("inode") not in (None, inode)  # of a lock file elsewhere, as is that launcher
         pid, started = (None if is_copy else self.previous.get(name) for name in ("launcher", "launcherStarted"))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._said = {"launcher": pid, "launcherStarted": started}
-        self.say(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
+        self._holder = {"launcher": pid, "launcherStarted": started}
+        self.update_holder(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
         deadline = time.monotonic() + _LAUNCHER
         while isinstance(pid, int) and isinstance(started, int) and is_alive(pid, started):
             from signal import SIGCONT
@@ -146,19 +146,19 @@ class PipelineLock:
             time.sleep(_POLL)
         check()
 
-    def say(self, **fields: object) -> None:
+    def update_holder(self, **fields: object) -> None:
         """Write into the lock file who holds it: in one write of a fixed length, so that a kill leaves it whole."""
-        self._said.update(fields)
-        files.create(self.path, canonical(self._said).ljust(_WIDTH) + b"\n")
+        self._holder.update(fields)
+        files.create(self.path, canonical(self._holder).ljust(_WIDTH) + b"\n")
 
     def release(self, **fields: object) -> None:
         """Give the lock back, and say so, with `fields`; also if a fork of this process has the files open."""
-        if self._said and read_holder(self.path).get("pid") == self._said["pid"]:  # else it was replaced
+        if self._holder and read_holder(self.path).get("pid") == self._holder["pid"]:  # else it was replaced
             try:
-                self.say(**fields, ended=True)
+                self.update_holder(**fields, ended=True)
             except StateError:
                 pass  # a full disk must not fail what is done
-        self._said = {}
+        self._holder = {}
         self._unlock()
 
     def _unlock(self) -> None:

@@ -98,9 +98,10 @@ class Marker(NamedTuple):
     def encode(self) -> bytes:
         """Return the bytes of the marker file. The ctimes come last: all before them is what the commit record says."""
         outputs = {name: identity.as_json() for name, identity in self.outputs.items()}
-        ctimes = {name: one.ctime_ns for name, one in self.outputs.items() if one.ctime_ns is not None}
-        body = {"v": VERSION, **dict(zip(_FIELDS, self, strict=True)), "outputs": outputs}
-        text = canonical(body | {CTIMES: ctimes} if ctimes else body)
+        body: dict[str, object] = {"v": VERSION, **dict(zip(_FIELDS, self, strict=True)), "outputs": outputs}
+        if ctimes := {name: output.ctime_ns for name, output in self.outputs.items() if output.ctime_ns is not None}:
+            body[CTIMES] = ctimes
+        text = canonical(body)
         return b'%b,"checksum":"%b"}\n' % (text[:-1], _checksum(text).encode())
 
     @classmethod
@@ -174,7 +175,7 @@ def committed(content: bytes) -> bytes:
 
 def is_written_here(value: Mapping[str, object]) -> bool:
     """Whether the checksum in a marker's JSON value fits, or would with our `v`: then only that was changed."""
-    body = {name: one for name, one in value.items() if name != "checksum"} | {"v": VERSION}
+    body = {name: member for name, member in value.items() if name != "checksum"} | {"v": VERSION}
     return _checksum(canonical(body)) == value.get("checksum")
 
 

@@ -48,8 +48,8 @@ class OpenRun:
     """
 
     __slots__ = (
-        "asked", "attempts", "beginnings", "commits", "key_id", "last", "lineage", "outputs", "run", "selected",
-        "started", "tags", "torn_bytes", "unsynced",
+        "attempts", "beginnings", "commits", "key_id", "last", "lineage", "offline_failures", "outputs", "run",
+        "selected", "started", "tags", "torn_bytes", "unsynced",
     )  # fmt: skip
 
     def __init__(self, run: str, tags: Tags | None = None) -> None:
@@ -63,7 +63,7 @@ class OpenRun:
         self.key_id: str | None = None
         self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
         self.started: dict[str, set[str]] = {}  # the paths of the outputs of each stage
-        self.asked: set[str] = set()  # stages whose last attempt failed by asking for a network
+        self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
         self.lineage: dict[Place, Place | None] = {}  # commit -> that whose marker it replaced
@@ -94,9 +94,9 @@ class OpenRun:
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.setdefault(event.stage, set()).update(event.outputs.values())
-            self.asked.discard(event.stage)
+            self.offline_failures.discard(event.stage)
         elif isinstance(event, NetworkAsked) and event.action == "fail":
-            self.asked.add(event.stage)
+            self.offline_failures.add(event.stage)
         elif isinstance(event, RunOpened):
             named = tuple(event.stages or ())
             self.selected = named if record["ev"] == START else self.selected_with(named)
@@ -234,7 +234,7 @@ class _Recovery(NamedTuple):
         partial.
         """
         listings: dict[str, list[str]] = {}
-        for stage in {stage for run in runs for stage in run.asked}:
+        for stage in {stage for run in runs for stage in run.offline_failures}:
             files.discard(self.paths.progress(stage))  # behind this checkpoint it would not ask again
         for stage, outputs in self.declared.items():
             real = {name: os.path.join(self.workspace, path) for name, path in outputs.items()}
@@ -243,8 +243,8 @@ class _Recovery(NamedTuple):
         for stage in started.keys() - self.declared.keys():
             files.discard(self.paths.progress(stage))
         left = {path for run in runs for paths in run.started.values() for path in paths} - self.declared_paths
-        for found in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
-            for partial in found:
+        for partials in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
+            for partial in partials:
                 files.discard(partial)
 
     def _real(self, identity: OutputIdentity) -> str:

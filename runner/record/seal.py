@@ -92,8 +92,8 @@ def warning_about(path: str) -> Fault | None:
         return None  # whoever reads it will say so
     from shlex import quote
 
-    found = []
+    words = []
     for who, reads, changes in _RIGHTS:
         acts = " and ".join(act for act, bit in (("read", reads), ("change", changes)) if mode & bit)
-        found += [f"{who} {acts} the audit key"] if acts else []
-    return Fault(path, f"{', '.join(found)} (mode {mode:03o})", f"chmod 600 {quote(path)}") if found else None
+        words += [f"{who} {acts} the audit key"] if acts else []
+    return Fault(path, f"{', '.join(words)} (mode {mode:03o})", f"chmod 600 {quote(path)}") if words else None

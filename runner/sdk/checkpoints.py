@@ -76,10 +76,10 @@ class Checkpoints:
         try:
             with open(self._path, "rb") as stream:
                 content = json.loads(stream.read())
-            found = Progress(content)
-            are_long = all(os.stat(self._outputs[name]).st_size >= length for name, length in found.lengths.items())
+            progress = Progress(content)
+            are_long = all(os.stat(self._outputs[name]).st_size >= length for name, length in progress.lengths.items())
             if are_long and (content["v"], content["key"]) == (PROGRESS_VERSION, self._key):
-                return found
+                return progress
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
         return None
@@ -115,14 +115,16 @@ class Checkpoints:
 
         from runner.canonical import digest
 
-        for output in self._opened.values():
+        outputs: dict[str, object] = {}
+        for name, output in self._opened.items():
             output.settle(sync=self._sync)
+            outputs[name] = {"length": output.length, "inode": output.inode}
         content: dict[str, object] = {
             "v": PROGRESS_VERSION,
             "key": self._key,
             "lineOffset": line_offset,
             "byteOffset": byte_offset,
-            "outputs": {name: {"length": one.length, "inode": one.inode} for name, one in self._opened.items()},
+            "outputs": outputs,
             "job": job,
             **({"done": True} if done else {}),
         }

@@ -23,7 +23,7 @@ from runner.paths import StatePaths
 from runner.record.locks import PipelineLock
 lock = PipelineLock(StatePaths(*sys.argv[1:]))
 lock.take(0, print)
-lock.say(run="r", since="s")
+lock.update_holder(run="r", since="s")
 print("held", flush=True)
 sys.stdin.readline()
 """
@@ -35,7 +35,7 @@ lock = PipelineLock(StatePaths(*sys.argv[1:]))
 assert lock.acquire()
 print("held", flush=True)
 sys.stdin.readline()
-lock.say(pid=1, host="h", since="s")
+lock.update_holder(pid=1, host="h", since="s")
 sys.stdin.readline()
 """
 LOOK = """
@@ -211,9 +211,9 @@ def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended):
     earlier = taken(paths)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    earlier.say(run="earlier", pid=os.getpid() if ended else dead.pid)
+    earlier.update_holder(run="earlier", pid=os.getpid() if ended else dead.pid)
     if not ended:
-        earlier._said = {}  # it says nothing more
+        earlier._holder = {}  # it says nothing more
     earlier.release()
     start(SILENT)
     with pytest.raises(LockHeldError, match="it has not said yet who it is"):
@@ -239,10 +239,10 @@ def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(paths, start):
 
 def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(paths, monkeypatch):
     made, path = taken(paths), paths.pipeline_lock
-    made.say(run="a-long-name-of-a-run", launcher=5)
+    made.update_holder(run="a-long-name-of-a-run", launcher=5)
     status, cuts, real = os.stat(path), [], os.open
     monkeypatch.setattr(os, "open", lambda *given: cuts.append(given[1] & os.O_TRUNC) or real(*given))
-    made.say(run=None, launcher=None)
+    made.update_holder(run=None, launcher=None)
     holder = read_holder(path)
     assert holder.pop("since").startswith("20")
     assert holder == {
@@ -279,8 +279,8 @@ def test_the_last_holder_is_known_once_nobody_holds_the_lock(paths):
 def leave_launcher(paths, **fields):
     """A holder that was killed while it had a launcher."""
     made = taken(paths)
-    made.say(launcher=5, launcherStarted=7, **fields)
-    made._said = {}
+    made.update_holder(launcher=5, launcherStarted=7, **fields)
+    made._holder = {}
     made.release()
 
 
@@ -310,7 +310,7 @@ def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkey
 
 def test_nobody_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
     with taken(paths) as made:
-        made.say(launcher=5, launcherStarted=7)
+        made.update_holder(launcher=5, launcherStarted=7)
     asked = launcher_lives(monkeypatch, iter(()))
     taken(paths).release()
     assert asked == []
