@@ -133,7 +133,7 @@ class PipelineLock:
         self.update_holder(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
         deadline = time.monotonic() + _LAUNCHER
         while isinstance(pid, int) and isinstance(started, int) and is_alive(pid, started):
-            from signal import SIGCONT
+            from signal import SIGCONT  # this module builds enums, which most runs do without
 
             try:
                 os.kill(pid, SIGCONT)  # a launcher that was stopped does not notice its end

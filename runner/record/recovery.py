@@ -62,7 +62,7 @@ class OpenRun:
         self.outputs = CommittedOutputs()
         self.key_id: str | None = None
         self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
-        self.started: dict[str, set[str]] = {}  # the paths of the outputs of each stage
+        self.started: set[str] = set()  # the paths of the outputs of all stages that were started
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
@@ -93,7 +93,7 @@ class OpenRun:
         elif isinstance(event, AttemptStarted):
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
-            self.started.setdefault(event.stage, set()).update(event.outputs.values())
+            self.started.update(event.outputs.values())
             self.offline_failures.discard(event.stage)
         elif isinstance(event, NetworkAsked) and event.action == "fail":
             self.offline_failures.add(event.stage)
@@ -151,7 +151,7 @@ class _Recovery(NamedTuple):
         log, run = self.paths.audit(name), OpenRun(name, self.tags)
         run.read(log, seal)
         self.lineage.update(run.lineage)
-        if run.started or run.commits:
+        if run.attempts or run.commits:
             refuse_replaced_log(self.paths.ledger, name, run.beginnings, log, seal)
         if run.last is None:
             files.discard(log)  # its run died before its first record, and may begin it anew
@@ -234,15 +234,14 @@ class _Recovery(NamedTuple):
         partial.
         """
         listings: dict[str, list[str]] = {}
-        for stage in {stage for run in runs for stage in run.offline_failures}:
-            files.discard(self.paths.progress(stage))  # behind this checkpoint it would not ask again
+        undeclared = {stage for run in runs for stage in run.attempts} - self.declared.keys()
+        offline = {stage for run in runs for stage in run.offline_failures}  # their checkpoints lie behind that call
+        for stage in undeclared | offline:
+            files.discard(self.paths.progress(stage))
         for stage, outputs in self.declared.items():
             real = {name: os.path.join(self.workspace, path) for name, path in outputs.items()}
             keep_checkpoint(self.paths.progress(stage), None, real, self.tags.get(stage, {}), listings)
-        started = {stage: paths for run in runs for stage, paths in run.started.items()}
-        for stage in started.keys() - self.declared.keys():
-            files.discard(self.paths.progress(stage))
-        left = {path for run in runs for paths in run.started.values() for path in paths} - self.declared_paths
+        left = {path for run in runs for path in run.started} - self.declared_paths
         for partials in find_partials({path: os.path.join(self.workspace, path) for path in left}, listings).values():
             for partial in partials:
                 files.discard(partial)
