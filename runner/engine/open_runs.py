@@ -57,12 +57,12 @@ def needs_recovery(session: Session) -> bool:
 class Recovered(NamedTuple):
     """`mine`: the run that goes on, or a new one. `others`: open runs that are over once it has succeeded.
 
-    `is_begun`: whether `mine` has a log, or is in the ledger. `is_any`: whether there was something to recover.
+    `is_open`: whether `mine` was begun and not closed. `is_any`: whether there was something to recover.
     """
 
     mine: OpenRun
     others: list[OpenRun]
-    is_begun: bool
+    is_open: bool
     is_any: bool
 
 
@@ -83,7 +83,8 @@ def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
     )  # fmt: skip
     mine = run_to_go_on(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]
-    return Recovered(mine, others, mine.last is not None or mine.run in open_runs, bool(recovered))
+    is_open = mine.run in open_runs or (mine.last is not None and not is_closed(session, mine.run))
+    return Recovered(mine, others, is_open, bool(recovered))
 
 
 def _close_ended(session: Session) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from runner.engine.journal import Journal
 from runner.engine.noop import end_without_work, skipped
-from runner.engine.open_runs import end_others, held_lock, is_closed, needs_recovery, recover_runs
+from runner.engine.open_runs import end_others, held_lock, needs_recovery, recover_runs
 from runner.engine.preflight import refuse, refuse_newer
 from runner.engine.remarks import remark
 from runner.engine.session import Session
@@ -117,7 +117,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
         plan = refuse(session, plan)
-        if plan.is_noop and (not recovered.is_begun or is_closed(session, recovered.mine.run)):
+        if plan.is_noop and not recovered.is_open:
             end_others(session, recovered.others, {"level": NONE}, skipped(plan))
             return end_without_work(session, plan, began)
         # Execute.
