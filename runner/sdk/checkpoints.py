@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn, TypeVar
 
-    from runner.sdk.faults import Faults
-
     T = TypeVar("T")
 
 PROGRESS_VERSION = 1
@@ -58,7 +56,7 @@ class Checkpoints:
         self._is_busy = False  # with a job
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
-        self._faults = _planned_faults()
+        self._faults = Faults(plan) if (plan := os.environ.get(FAULTS_VARIABLE)) else None
         self._resumed = self._load()
         if self._resumed is None:
             # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
@@ -66,8 +64,8 @@ class Checkpoints:
         else:
             for name, length in self._resumed.lengths.items():
                 self._opened[name] = Output(self._outputs[name], keep=length)
-            if self._faults is not None:
-                self._faults.resumed()
+            if self._faults:
+                files.create(f"{plan}.resumed")
 
     def _load(self) -> Progress | None:
         """Return what the progress file says; None, which means from the start, if it does not fit."""
@@ -129,11 +127,11 @@ class Checkpoints:
             **({"done": True} if done else {}),
         }
         content["checksum"] = digest(content)  # the runner checks it before the next attempt starts
-        if self._faults is not None:
-            self._faults.reach()
+        if self._faults:
+            self._faults.reach("before")
         files.replace(self._path, json.dumps(content).encode(), temporary=self._temporary)
-        if self._faults is not None:
-            self._faults.passed()
+        if self._faults:
+            self._faults.reach("after")
 
     def refuse(self, path: str) -> NoReturn:
         """End the stage, because its checkpoint does not fit the input at `path`."""
@@ -147,14 +145,33 @@ class Checkpoints:
             output.close()
 
 
-def _planned_faults() -> Faults | None:
-    """Return the faults that a test plans for this stage; outside tests None, and nothing is loaded."""
-    path = os.environ.get(FAULTS_VARIABLE)
-    if not path:
-        return None
-    from runner.sdk.faults import Faults
+class Faults:
+    """A kill of the stage at one of its checkpoints, as planned by a test in the file that PIPELINE_FAULTS names.
 
-    return Faults(path)
+    `atCheckpoint` counts from 1; `when` is `before` or `after` its progress file is in place. Each checkpoint leaves a
+    file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. A stage that resumes leaves
+    `PLAN.resumed`.
+    """
+
+    def __init__(self, path: str) -> None:
+        import json
+
+        with open(path, "rb") as file:
+            plan = json.loads(file.read())
+        self._path = path
+        self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
+        self._when = "before" if plan.get("when") == "before" else "after"
+        self._count = 0
+
+    def reach(self, when: str) -> None:
+        """Count a checkpoint, `before` it is taken; record it, `after` that. Kill if that is planned."""
+        if when == "before":
+            self._count += 1
+        else:
+            files.create(f"{self._path}.checkpoint-{self._count}")
+        if (when, self._count) == (self._when, self._at):
+            files.create(f"{self._path}.fired")
+            os.kill(os.getpid(), 9)  # SIGKILL
 
 
 def field(stage_file: Mapping[str, object], name: str, kind: type[T]) -> T:
