@@ -134,7 +134,8 @@ def make_directories(path: str) -> None:
 
 def no_directory(path: str) -> StateError:
     """Return the error for what is in the place of a directory of ours."""
-    return StateError(Fault(path, "is no directory", "move it away: a directory is to be there"))
+    what = "cannot make the directory: EEXIST (something else is there)"
+    return StateError(Fault(path, what, "move away what is there"))
 
 
 def rename(source: str, target: str) -> None:

@@ -15,7 +15,7 @@ from runner.canonical import canonical, parsed
 from runner.errors import Fault, LockHeldError, StateError
 from runner.paths import kind_of
 from runner.processes import is_alive, process_identity
-from runner.reading import open_regular
+from runner.reading import read_small
 from runner.record import files
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ def lock(path: str, *, is_directory: bool = False) -> int | None:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     else:
         if os.path.lexists(path) and not stat.S_ISREG(mode := os.lstat(path).st_mode):
-            raise StateError(Fault(path, f"is {kind_of(mode)}, where a lock file is to be", "remove it"))
+            raise StateError(Fault(path, f"is {kind_of(mode)}, where a lock file is to be", "move it away"))
         descriptor = files.open_append(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,8 +230,7 @@ def last_holder(paths: StatePaths) -> Holder | None:
 def read_holder(path: str) -> Holder:
     """Return what the holder wrote into a lock file; empty if it wrote nothing, or that is damaged."""
     try:
-        with open(open_regular(path), "rb") as lock:
-            holder = parsed(lock.read(1 << 16))
+        holder = parsed(read_small(path, 1 << 16))
     except (OSError, ValueError, RecursionError, StateError):
         return {}
     return holder if isinstance(holder, dict) else {}

@@ -156,7 +156,7 @@ class _Recovery(NamedTuple):
         if run.last is None:
             files.discard(log)  # its run died before its first record, and may begin it anew
         elif self.durable and run.unsynced:
-            files.sync_again(log)  # it may have died before it synced a commit, and a rename must not come first
+            files.sync_again(log)  # no rename may come before the sync of its commit
         return run
 
     def redo(self, run: OpenRun) -> None:

@@ -353,7 +353,7 @@ def make_socket(path):
 def test_what_is_no_file_is_no_lock_file(paths, make):
     os.mkdir(paths.locks_dir)
     make(paths.pipeline_lock)
-    with pytest.raises(StateError, match="where a lock file is to be\nhint: remove it"):
+    with pytest.raises(StateError, match="where a lock file is to be\nhint: move it away"):
         lock(paths.pipeline_lock)
     assert os.listdir(paths.locks_dir) == ["pipeline.lock"]
 
