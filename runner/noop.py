@@ -242,12 +242,12 @@ def _is_plain_and_alone(paths: StatePaths) -> bool:
 
 
 def record_run(
-    paths: StatePaths, run: str, opening: dict[str, object], pipeline: str, stages: int, seconds: float,
+    paths: StatePaths, run: str, first: dict[str, object], pipeline: str, stages: int, seconds: float,
     close: Callable[[str], str], hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
 ) -> str:  # fmt: skip
     """Record a run that skipped `stages` stages: metrics, a log of two records, a line in the ledger; return its head.
 
-    `opening` is the payload of record 0. `close` gets the hash of record 1, and appends to the ledger. If the disk
+    `first` is the payload of record 0. `close` gets the hash of record 1, and appends to the ledger. If the disk
     refuses anything, this leaves nothing and raises StateError: a failed fsync is not tried again. FileExistsError is
     its cause if the run has a log already.
     """
@@ -265,9 +265,9 @@ def record_run(
         if durable:  # before the log names them, and with them the log has a name in the directory
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
-        first, digest = spell(canonical(opening), START, run, 0, stamp(), GENESIS, hashed)
-        second, digest = spell(canonical(end), END, run, 1, stamp(), digest, hashed)
-        files.append(descriptor, first + second, log)
+        start_line, digest = spell(canonical(first), START, run, 0, stamp(), GENESIS, hashed)
+        end_line, digest = spell(canonical(end), END, run, 1, stamp(), digest, hashed)
+        files.append(descriptor, start_line + end_line, log)
         if durable:  # before the ledger names it
             files.sync_descriptor(descriptor, log)
         return close(digest)
@@ -305,9 +305,9 @@ def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str
                 files.sync_or_take_back(ledger, paths.ledger, before)
             return new_head
 
-        opening = _opening(record, arguments.words, head)
+        first = opening(pipeline, _spec_of(record), ("offpipe", *arguments.words), head)
         seconds = time.monotonic() - began
-        return run, record_run(paths, run, opening, pipeline, record.stages, seconds, close, durable=durable)
+        return run, record_run(paths, run, first, pipeline, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
 
@@ -334,8 +334,11 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     return seq, head
 
 
-def origin() -> dict[str, Any]:
-    """Return what record 0 says of who runs this, where, and with which versions."""
+def opening(
+    pipeline: str, spec: dict[str, str], argv: Sequence[str], head: str, stages: Sequence[str] = (),
+    isolation: dict[str, str] | None = None, key_id: str | None = None,
+) -> dict[str, object]:  # fmt: skip
+    """Return the payload of record 0: who runs what, where, with which versions. `spec` is what it says of the spec."""
     from pwd import getpwuid
 
     uid, system = os.getuid(), os.uname()
@@ -355,20 +358,13 @@ def origin() -> dict[str, Any]:
         "uid": uid,
         "user": user,
         "versions": {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release},
-    }
-
-
-def _opening(record: Record, words: Sequence[str], head: str) -> dict[str, object]:
-    """Return the payload of record 0; `engine.journal` does the same for a run that was planned."""
-    return {
-        **origin(),
-        **_spec_of(record),
-        "argv": ["offpipe", *words],
-        "isolation": {"level": "none"},
-        "keyId": None,
+        "pipeline": pipeline,
+        **spec,
+        "stages": list(stages),
+        "isolation": isolation or {"level": "none"},
+        "keyId": key_id,
+        "argv": list(argv),
         "ledgerHead": head,
-        "pipeline": record.pipeline,
-        "stages": [],
     }
 
 

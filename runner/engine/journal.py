@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from runner import noop
 from runner.canonical import canonical
 from runner.hashing import sha256_of
 from runner.levels import NONE
-from runner.noop import origin, record_path
 from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog
@@ -64,7 +64,7 @@ class Journal:
         self._spec = session.spec
         self._selected = mine.selected_with(stages)
         self._ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-        files.discard(record_path(session.spec.path, options.workspace))  # there is something to do
+        files.discard(noop.record_path(session.spec.path, options.workspace))  # there is something to do
         for directory in (paths.state_dir, paths.temporary):
             files.make_directories(directory)
         self.log = self._open_log(session, mine)
@@ -154,18 +154,12 @@ def opening(
     """Return the payload of record 0: who runs what, where, with which versions.
 
     The effective spec is in it if it is not too long: as canonical text, because it may hold floats and a record may
-    not. `runner.noop` makes the same for a run that needs no plan.
+    not.
     """
     spec = session.spec.canonical
     encoded = spec.encode("utf-8", "backslashreplace")
-    return {
-        **origin(),
-        "pipeline": session.spec.name,
-        "specSha256": sha256_of(encoded),
-        **({"spec": spec} if len(encoded) <= longest_spec else {}),
-        "stages": list(stages),
-        "isolation": dict(layers),
-        "keyId": seal.id,
-        "argv": list(session.options.argv),
-        "ledgerHead": session.head.position.hash,
-    }
+    text = {"spec": spec} if len(encoded) <= longest_spec else {}
+    return noop.opening(
+        session.spec.name, {"specSha256": sha256_of(encoded), **text}, session.options.argv,
+        session.head.position.hash, stages, dict(layers), seal.id,
+    )  # fmt: skip
