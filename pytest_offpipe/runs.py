@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import discard
+from runner.canonical import KEY_VARIABLE
 from runner.engine.plugins import fork_environment
 from runner.engine.run import run
 from runner.engine.session import Options
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
-from runner.record.spelling import KEY_VARIABLE
 from runner.sandbox.client import Launcher, NetworkReport
 from runner.sandbox.guard import start_guarded
 from runner.sandbox.process_tree import has_ended

@@ -1,4 +1,4 @@
-r"""Canonical JSON, which is hashed: sorted keys, no white space, UTF-8, no NaN.
+r"""Canonical JSON, which is hashed, and the records of logs in it: sorted keys, no white space, UTF-8, no NaN.
 
 A lone surrogate (a file name that is no UTF-8) is kept as its `\udcXX` escape, so that any string has a spelling.
 
@@ -8,14 +8,21 @@ module sets up its encoder and scanner itself.
 
 from __future__ import annotations
 
+import time
 from _json import encode_basestring, make_encoder, make_scanner
 
 from runner.hashing import sha256_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+VERSION = 1
+KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
+DOMAIN = b"offpipe audit record v1\n"
+START, END = "run.start", "run.end"  # the first record of a run, and the last of one that succeeded
+GENESIS = "0" * 64  # what the first record names as the hash of the one before
 
 NO_NUMBER = "a record holds whole numbers below 2^53 only"
 LARGEST = 1 << 53  # integers from here on are not the same in every language
@@ -84,3 +91,27 @@ def spelled(members: Mapping[str, bytes]) -> bytes:
 def digest(value: object) -> str:
     """Return the hex SHA-256 of the canonical bytes of `value`."""
     return sha256_of(canonical(value))
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def spell(
+    payload: object, event: str, run: str, seq: int, stamp: str, prev: str, hashed: Callable[[bytes], str]
+) -> tuple[bytes, str]:
+    """Return a record's line and its hash; `hashed` gives the hex hash of a record, from its bytes without `hash`."""
+    body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": VERSION})
+    digest = hashed(body)
+    before, mark, after = body.rpartition(b',"prev":"')
+    return b'%b,"hash":"%b"%b%b\n' % (before, digest.encode(), mark, after), digest
+
+
+def stamp() -> str:
+    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
+    second, rest = divmod(time.time_ns(), 10**9)
+    return time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest // 1000:06d}Z", time.gmtime(second))
+
+
+def hash_plainly(body: bytes) -> str:
+    """Return the hash of a record without a key, given its bytes without `hash`."""
+    return sha256_of(DOMAIN + body)

@@ -20,14 +20,13 @@ from _operator import attrgetter
 from itertools import accumulate, pairwise, repeat
 
 from runner import __version__
-from runner.canonical import canonical, parsed
+from runner.canonical import END, GENESIS, KEY_VARIABLE, START, canonical, hash_plainly, parsed, spell, stamp
 from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import is_settled, open_regular
 from runner.record import files
 from runner.record.locks import has_leftovers, is_held
-from runner.record.spelling import END, GENESIS, KEY_VARIABLE, START, drawn_run_id, hash_plainly, spell, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -265,8 +264,8 @@ def record_run(
         if durable:  # before the log names them, and with them the log has a name in the directory
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
-        start_line, digest = spell(canonical(first), START, run, 0, stamp(), GENESIS, hashed)
-        end_line, digest = spell(canonical(end), END, run, 1, stamp(), digest, hashed)
+        start_line, digest = spell(first, START, run, 0, stamp(), GENESIS, hashed)
+        end_line, digest = spell(end, END, run, 1, stamp(), digest, hashed)
         files.append(descriptor, start_line + end_line, log)
         if durable:  # before the ledger names it
             files.sync_descriptor(descriptor, log)
@@ -296,7 +295,7 @@ def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str
             entry: dict[str, object] = {
                 "keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline,
             }  # fmt: skip
-            line, new_head = spell(canonical(entry), "noop", run, seq + 1, stamp(), head, hash_plainly)
+            line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, hash_plainly)
             before = os.fstat(ledger).st_size
             if durable:  # as `Ledger.append` does
                 files.write_again(paths.ledger, max(0, before - files.PAGE))
@@ -312,6 +311,11 @@ def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str
         os.close(ledger)
 
 
+def drawn_run_id(seconds: float, random: Callable[[int], bytes]) -> str:
+    """Return a default run id: a time, in seconds since the epoch, in UTC, and 4 random hex digits."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(seconds))}-{random(2).hex()}"
+
+
 def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     """Return number and hash of the ledger's last record.
 
@@ -324,9 +328,7 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
         record = parsed(line)
         data, seq = record["data"], record["seq"]
-        again, head = spell(
-            canonical(data), record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly
-        )
+        again, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
         if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
             raise ValueError(path)
     except (LookupError, TypeError, AttributeError, RecursionError, StateError):

@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *POLICY, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *POLICY, *ROOMS, "engine", "display", "cli"),
-    "noop": (*LEAVES, "plan.dependencies", "record.files", "record.locks", "record.spelling"),
+    "noop": (*LEAVES, "plan.dependencies", "record.files", "record.locks"),
     "__main__": ("arguments", "errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {

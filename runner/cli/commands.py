@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner import engine
+from runner.canonical import KEY_VARIABLE
 from runner.display.summary import json_text
 from runner.display.text import counted, fault_text, near_path, printable, printable_lines, warning_text
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.reading import open_regular
 from runner.record.seal import warning_about
-from runner.record.spelling import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

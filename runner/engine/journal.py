@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner import noop
-from runner.canonical import canonical
+from runner.canonical import END, START, canonical, stamp
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
@@ -18,7 +18,6 @@ from runner.record.audit import AuditLog
 from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
 from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
-from runner.record.spelling import END, START, drawn_run_id, stamp
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
@@ -37,7 +36,7 @@ def new_run_id(
 ) -> str:
     """Return a default run id that no run has."""
     while True:
-        drawn = drawn_run_id(clock(), random)
+        drawn = noop.drawn_run_id(clock(), random)
         if not os.path.lexists(paths.audit(drawn)):
             return drawn
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from runner import noop
+from runner.canonical import stamp
 from runner.engine.journal import new_run_id, opening
 from runner.engine.session import Options
 from runner.errors import EXIT_OK, StateError
@@ -19,7 +20,6 @@ from runner.record.audit import Position
 from runner.record.events import NOOP
 from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
-from runner.record.spelling import stamp
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.locations import parents
 

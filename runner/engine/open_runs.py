@@ -6,6 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.canonical import END, stamp
 from runner.engine.journal import Journal, new_run_id
 from runner.errors import StateError
 from runner.record import files
@@ -13,7 +14,6 @@ from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED
 from runner.record.ledger import Ledger
 from runner.record.locks import PipelineLock, has_leftovers
-from runner.record.spelling import END, stamp
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from runner.canonical import KEY_VARIABLE
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.levels import STRICT
 from runner.noop import conditions_now, is_damaged, is_plain, record_path
@@ -20,7 +21,6 @@ from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
 from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
-from runner.record.spelling import KEY_VARIABLE
 from runner.record.state import DAMAGED, MOST_CACHE, read_metrics, read_usable, unheard
 from runner.spec.graph import build_graph, select
 from runner.spec.load import load_spec

@@ -6,12 +6,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from runner.canonical import KEY_VARIABLE
 from runner.engine.session import read_seal, refuse_other_pipeline
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
 from runner.record.seal import PLAIN, read_key_file
-from runner.record.spelling import KEY_VARIABLE
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
 from runner.record.verify_state import Damage

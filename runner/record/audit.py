@@ -13,14 +13,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from runner.canonical import canonical, check_numbers, parsed
+from runner.canonical import GENESIS, VERSION, canonical, check_numbers, parsed, spell
 from runner.errors import Fault, StateError
 from runner.paths import is_name
 from runner.reading import LONGEST, open_regular
 from runner.record import files
 from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
-from runner.record.spelling import GENESIS, VERSION, spell
 from runner.record.state import gone, refuse_newer
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def encode_record(
     """
     payload = encode(data) if isinstance(data, tuple) else data
     check_numbers(payload)
-    return spell(canonical(payload), event, run, seq, stamp, prev, seal.hash)
+    return spell(payload, event, run, seq, stamp, prev, seal.hash)
 
 
 def parse(line: bytes) -> Record | Flaw:

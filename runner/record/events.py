@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.canonical import digest, parsed
+from runner.canonical import END, START, digest, parsed
 from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative
 from runner.record.markers import Marker, OutputIdentity
-from runner.record.spelling import END, START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

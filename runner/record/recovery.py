@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.canonical import END, START
 from runner.errors import Fault
 from runner.paths import partial_path, upward
 from runner.record import files
@@ -26,7 +27,6 @@ from runner.record.events import (
 from runner.record.ledger import refuse_replaced_log
 from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
-from runner.record.spelling import END, START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from runner.canonical import DOMAIN, KEY_VARIABLE
 from runner.errors import Fault, StateError, UsageError
 from runner.hashing import sha256_of
 from runner.reading import open_regular
-from runner.record.spelling import DOMAIN, KEY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.canonical import LARGEST, canonical, parsed, spelled
+from runner.canonical import LARGEST, VERSION, canonical, parsed, spelled
 from runner.errors import Fault, StateError
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
 from runner.record import files
-from runner.record.spelling import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,11 +12,11 @@ import re
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from runner.canonical import GENESIS, KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault
 from runner.paths import is_name
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import open_after
-from runner.record.spelling import GENESIS, KEY_VARIABLE
 from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words, lost_its_end
 from runner.record.verify_state import Findings, Markers
 

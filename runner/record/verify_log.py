@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.canonical import canonical
+from runner.canonical import END, GENESIS, START, VERSION, canonical
 from runner.hashing import sha256_of
 from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
 from runner.record.audit import BEGIN, Flaw, Position, check, key_id_of, parse, position_of
-from runner.record.spelling import END, GENESIS, START, VERSION
 from runner.record.state import MOST_METRICS, refuse_newer
 
 if TYPE_CHECKING:

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import time
 
 import pytest
 
-from runner.canonical import canonical, digest, parsed, spelled
+from runner.canonical import GENESIS, canonical, digest, hash_plainly, parsed, spell, spelled, stamp
+from runner.record.audit import intact_record
 
 
 def test_keys_are_sorted_and_nothing_is_spaced():
@@ -57,3 +60,37 @@ def test_what_is_spelled_is_parsed_again(value):
 def test_what_has_no_spelling_is_not_parsed(content):
     with pytest.raises(ValueError):
         parsed(content)
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_spelled_as_canonical_json_and_reads_as_one():
+    line, digest = spell({"a": 1}, "run.start", "r", 0, stamp(), GENESIS, hash_plainly)
+    assert line == canonical(json.loads(line)) + b"\n"
+    record = intact_record(line)
+    assert record is not None
+    assert (record["data"], record["hash"], record["prev"]) == ({"a": 1}, digest, "0" * 64)
+
+
+def test_a_record_is_hashed_by_whoever_it_is_told():
+    line, digest = spell({}, "noop", "r", 3, "T", GENESIS, lambda _: "f" * 64)
+    assert digest == json.loads(line)["hash"] == "f" * 64
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "expected"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (1_999_999, "1970-01-01T00:00:00.001999Z"),
+        (86_400 * 10**9 - 1, "1970-01-01T23:59:59.999999Z"),
+    ],
+)
+def test_a_time_is_told_to_the_microsecond_and_never_later_than_it_is(monkeypatch, nanoseconds, expected):
+    monkeypatch.setattr(time, "time_ns", lambda: nanoseconds)
+    assert stamp() == stamp() == expected
+
+
+def test_the_time_goes_on_within_a_second_and_beyond_it():
+    times = [stamp() for _ in range(1000)]
+    assert times == sorted(times) and all(re.fullmatch(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}\.\d{6}Z", one) for one in times)

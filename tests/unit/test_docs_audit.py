@@ -10,7 +10,7 @@ import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import ROOT, PipelineBench
 
-from runner.record.spelling import KEY_VARIABLE
+from runner.canonical import KEY_VARIABLE
 
 KEY = b"k" * 40
 

@@ -13,8 +13,8 @@ import pytest
 from audit_bench import FAIL_ONCE, LEDGER, MAKE, A, B
 from pipeline_bench import ROOT, PipelineBench, shell
 
+from runner.canonical import KEY_VARIABLE
 from runner.record.seal import Seal
-from runner.record.spelling import KEY_VARIABLE
 
 KEY = b"0123456789abcdef0123456789abcdef"
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from runner.canonical import stamp
 from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.noop import (
@@ -28,7 +29,6 @@ from runner.reading import COARSE_NS, TICK_NS
 from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger, read_head
-from runner.record.spelling import stamp
 
 CONDITIONS = b"c" * 64
 DIGEST = "d" * 64

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.canonical import GENESIS
 from runner.errors import StateError
 from runner.paths import StatePaths
 from runner.record.audit import AuditLog, encode_record, intact_record
@@ -25,7 +26,6 @@ from runner.record.events import (
 from runner.record.ledger import read_head
 from runner.record.markers import OutputIdentity
 from runner.record.recovery import recover
-from runner.record.spelling import GENESIS
 
 HEAD = {"pipeline": "p", "open": ["r"], "logSeq": 0, "logHash": "h", "keyId": None}
 OPENING = {"stages": ["a"]}

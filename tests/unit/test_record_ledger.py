@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
+from runner.canonical import GENESIS
 from runner.errors import StateError
 from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger, read_head
-from runner.record.spelling import GENESIS
 
 END = Position(5, "e" * 64)
 

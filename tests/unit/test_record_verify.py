@@ -10,13 +10,12 @@ import pytest
 from audit_bench import LEDGER, State, tell_story
 from pipeline_bench import PipelineBench
 
-from runner.canonical import canonical
+from runner.canonical import GENESIS, canonical
 from runner.record.audit import Position
 from runner.record.events import OPENED, decode
 from runner.record.ledger import Ledger
 from runner.record.markers import Marker
 from runner.record.seal import PLAIN
-from runner.record.spelling import GENESIS
 
 FIRST, RESUMED, THIRD, IDLE = (f"audit_{run}.jsonl" for run in ("first", "resumed", "third", "idle2"))
 
