@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import sys
 import time
 import zlib
@@ -21,10 +20,9 @@ from itertools import accumulate, pairwise, repeat
 
 from runner import __version__
 from runner.canonical import END, GENESIS, KEY_VARIABLE, START, canonical, hash_plainly, parsed, spell, stamp
-from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
-from runner.reading import is_settled, open_regular
+from runner.reading import NotRegularError, is_settled, open_regular, read_small
 from runner.record import files
 from runner.record.locks import has_leftovers, is_held
 
@@ -75,11 +73,11 @@ def answer(arguments: Arguments) -> int | None:
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
-        record = decode(_read(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
+        record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or not _is_plain_and_alone(record.paths):
             return None
         run, head = _record_run(record, arguments, began)
-    except (OSError, ValueError):
+    except (OSError, ValueError, NotRegularError):
         return None
     if not arguments.quiet:
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
@@ -220,18 +218,6 @@ def _count(text: bytes) -> int:
     return int(text)
 
 
-def _read(path: str, most: int, *, whole: bool = True) -> bytes:
-    """Return a file of ours, or its first `most` bytes; ValueError for anything but a regular file, or a larger one."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or (whole and status.st_size > most):
-            raise ValueError(path)
-        return os.read(descriptor, min(most, status.st_size))
-    finally:
-        os.close(descriptor)
-
-
 # ---- what such a run writes ------------------------------------------------------------------------------------------
 
 
@@ -331,7 +317,7 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
         again, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
         if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
             raise ValueError(path)
-    except (LookupError, TypeError, AttributeError, RecursionError, StateError):
+    except (LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(path) from None
     return seq, head
 
@@ -378,7 +364,8 @@ def _spec_of(record: Record) -> dict[str, str]:
     from _json import scanstring
 
     named = {"specSha256": record.spec_sha256}
-    first = _read(record.paths.audit(record.holder), _FIRST, whole=False).decode("utf-8", "surrogateescape")
+    with open(open_regular(record.paths.audit(record.holder)), "rb", buffering=0) as file:
+        first = file.read(_FIRST).decode("utf-8", "surrogateescape")
     if f'"specSha256":"{record.spec_sha256}"' not in first:
         raise ValueError(record.holder)
     if record.spec_form != SPEC:
