@@ -113,10 +113,7 @@ class _OnDisk:
             return "", f"is not what record {seq} of audit_{run}.jsonl says: it was changed"
         place, latest, closed = self.latest
         if closed and place > self.place:
-            return (
-                "auditSeq",
-                f"is older than record {place[1]} of audit_{latest}.jsonl, a later commit: it was put back",
-            )
+            return "auditSeq", f"is older than record {place[1]} of audit_{latest}.jsonl: it was put back"
         return None
 
 
