@@ -153,12 +153,11 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
     return Record(paths, names[0], _count(stages), (sha256.decode(), form, names[1]), groups, states)
 
 
-def is_damaged(content: bytes, conditions: bytes) -> bool:
+def is_damaged(content: bytes) -> bool:
     """Whether the bytes of a file are no record, not even one of another interpreter or release."""
-    if not content.startswith(MAGIC):
-        return not content.startswith(_FAMILY)
-    is_ours = content[len(MAGIC) : len(MAGIC) + _HEX] == conditions
-    return is_ours and content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
+    if content.startswith(MAGIC):
+        return content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
+    return not content.startswith(_FAMILY)
 
 
 def record_of(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import KEY_VARIABLE
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.levels import STRICT
-from runner.noop import conditions_now, is_damaged, is_plain, record_path
+from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
@@ -107,7 +107,7 @@ class Session:
             raise files.no_directory(place)
         if writes and not is_plain():
             record = read_usable(self._record, MOST_CACHE, self._note)
-            if record is not None and is_damaged(record, conditions_now(spec_path, options.workspace)):
+            if record is not None and is_damaged(record):
                 self._note(self._record, DAMAGED)
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
