@@ -159,8 +159,8 @@ def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) ->
 
 def key_id_of(record: Record, before: str | None = None) -> str | None:
     """Return the id of the key in a record; a record without the field has the key of those `before` it."""
-    found = record["data"].get("keyId", before)
-    return found if found is None else str(found)
+    key_id = record["data"].get("keyId", before)
+    return None if key_id is None else str(key_id)
 
 
 def position_of(record: Record) -> Position:

@@ -28,7 +28,7 @@ _TAG_DIGITS = frozenset("0123456789abcdef")
 class RunOpened(NamedTuple):
     """A run begins or resumes: the fields that readers need. The journal writes more (`engine.journal`)."""
 
-    stages: Sequence[str] | None  # asked for by name
+    stages: Sequence[str] | None  # named for it
     ledger_head: str
     spec: str | None
     spec_sha256: str
@@ -159,7 +159,7 @@ def encode(event: Event) -> dict[str, object]:
         if value is not None or field not in event._field_defaults
     }
     if isinstance(event, StageCommit):
-        payload["outputs"] = {name: one.as_record() for name, one in event.outputs.items()}
+        payload["outputs"] = {name: identity.as_record() for name, identity in event.outputs.items()}
     return payload
 
 
@@ -186,7 +186,7 @@ class CommittedOutputs:
     def note(self, commit: StageCommit) -> None:
         """Take one more commit into account."""
         self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last
-        self._outputs[commit.stage] = {one.path: one.sha256 for one in commit.outputs.values()}
+        self._outputs[commit.stage] = {output.path: output.sha256 for output in commit.outputs.values()}
 
     def totals(self) -> tuple[int, str]:
         """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""

@@ -152,7 +152,7 @@ class RunLog(Chain):
         self.first_head = ""
         self.spec: tuple[str, str] | None = None
         self.has_spec = self.ended = self.worked = False
-        self._opened = {one.seq: one for one in opened}
+        self._opened = {reference.seq: reference for reference in opened}
         self._end = end
         self._order = 0  # the line of the ledger that opened the present part of the run
         self._markers = markers

@@ -225,4 +225,4 @@ def _is_torn(content: bytes, marker: Marker) -> bool:
 
 def _is_part_of(content: bytes, whole: bytes) -> bool:
     """Whether a power cut can leave this of a file that was to hold `whole`: cut off, or with blocks of zeros."""
-    return len(content) <= len(whole) and all(one in (0, other) for one, other in zip(content, whole, strict=False))
+    return len(content) <= len(whole) and all(byte in (0, right) for byte, right in zip(content, whole, strict=False))
