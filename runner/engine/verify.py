@@ -47,7 +47,7 @@ def verify(
     if not os.path.lexists(directory):
         nothing = Verified(directory, PLAIN, shown=shown)
         if expect_head is not None:
-            nothing.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
+            nothing.damage = (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
         return nothing
     seal = _seal_beside(directory) if spec is None else read_seal(spec)
     verified = Verified(directory, seal, run, expect_head, shown)
@@ -92,7 +92,7 @@ def _check_outputs(spec: Spec, verified: Verified) -> None:
             path = spec.output_path(declared)
             wrong = _fault_of(path, identity)
             if wrong is not None and verified.markers.still_stands(stage.name):
-                verified.damage.append(Damage(os.path.relpath(path), 0, *wrong))
+                verified.damage += (Damage(os.path.relpath(path), 0, *wrong),)
 
 
 def _fault_of(path: str, identity: OutputIdentity) -> tuple[str, str] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
+    from runner.record.verify_state import Damage, Remark
 
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -44,7 +45,9 @@ class Verification(Chain):
         """With `run`, only its log is checked; the ledger is always checked whole. Files are named below `shown`."""
         super().__init__(directory, "", seal, Findings(shown))
         self.directory = shown
-        self.damage, self.incomplete, self.notes = self.findings.damage, self.findings.incomplete, self.findings.notes
+        self.damage: tuple[Damage, ...] = ()
+        self.incomplete: tuple[Remark, ...] = ()
+        self.notes: tuple[Remark, ...] = ()
         self.pipeline = ""
         self.runs = self.records = 0
         self.keyed_from: int | None = None
@@ -107,10 +110,12 @@ class Verification(Chain):
                 self._check_open(run, opened)
             self._check_unknown(lines)
         self.markers.judge()
-        if not self.line and self.damage and not self.findings.has(LEDGER):
+        if not self.line and self.findings.damage and not self.findings.has(LEDGER):
             self.findings.damaged(LEDGER, 0, "", "is missing" if lines is None else "is empty")
         self._check_head()
         self.records += self.line
+        damage, incomplete, notes = self.findings.damage, self.findings.incomplete, self.findings.notes
+        self.damage, self.incomplete, self.notes = tuple(damage), tuple(incomplete), tuple(notes)
 
     # ---- along the ledger ----
 
