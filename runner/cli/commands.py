@@ -9,10 +9,10 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runner import engine
 from runner.canonical import KEY_VARIABLE
 from runner.display.summary import json_text
 from runner.display.text import counted, fault_text, near_path, printable, printable_lines, warning_text
+from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.reading import open_regular
 from runner.record.seal import warning_about
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from runner.arguments import Arguments
     from runner.display.streams import Stream
-    from runner.engine import Options
 
 Found = TypeVar("Found")
 
@@ -43,6 +42,7 @@ class Commands:
         """Run the pipeline; news on stderr, the summary on stdout."""
         from runner.display.reporter import Reporter, live_is_possible
         from runner.display.summary import run_json, summary_lines  # before the run: nothing is loaded after it began
+        from runner.engine.run import run
 
         arguments, stderr = self._arguments, self._stderr
         if arguments.dry_run:
@@ -53,7 +53,7 @@ class Commands:
         log_command = printable(shlex.join(["offpipe", "log", *place, self._spec]))
         reporter = Reporter(stderr, log_command, quiet=arguments.quiet, verbose=arguments.verbose, live=live)
         try:
-            result = engine.run(self._spec, self._options(), reporter)
+            result = run(self._spec, self._options(), reporter)
         finally:
             reporter.close()
         stderr.settle()  # the summary comes last, where both are one pipe
@@ -63,16 +63,18 @@ class Commands:
     def plan(self) -> int:
         """Print the plan, then the faults of inputs."""
         from runner.display.plan_text import plan_json, plan_lines
+        from runner.engine import query
 
-        planned = engine.plan(self._spec, self._options(), self._warn)
+        planned = query.plan(self._spec, self._options(), self._warn)
         self._print(planned, plan_json, partial(plan_lines, full=self._arguments.verbose))
         return self._print_faults(planned.plan.faults)
 
     def status(self) -> int:
         """Print what is pending, and what earlier runs left behind."""
         from runner.cli.render import status_json, status_lines
+        from runner.engine import query
 
-        found = engine.status(self._spec, self._options(), self._warn)
+        found = query.status(self._spec, self._options(), self._warn)
         self._print(found, status_json, status_lines)
         if not self._arguments.json:
             self._print_faults(found.planned.plan.faults)
@@ -81,14 +83,17 @@ class Commands:
     def explain(self) -> int:
         """Print everything about one stage."""
         from runner.display.plan_text import explain_lines
+        from runner.engine import query
 
-        explained = engine.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
+        explained = query.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
         self._stdout.write("".join(explain_lines(explained)))
         return self._print_faults(explained.planned.plan.faults)
 
     def validate(self) -> int:
         """Print that the spec is valid; the engine raises if it is not."""
-        planned = engine.validate(self._spec, self._options(), self._warn)
+        from runner.engine import query
+
+        planned = query.validate(self._spec, self._options(), self._warn)
         self._stdout.write(f"{printable(self._spec)}: valid, {counted(len(planned.stages), 'stage')}\n")
         return EXIT_OK
 
@@ -104,14 +109,16 @@ class Commands:
 
     def log(self) -> int:
         """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
+        from runner.engine import history
+
         arguments, options, stdout = self._arguments, self._options(), self._stdout
         if not arguments.stages:
             if arguments.attempt is not None:
                 raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
-            events = engine.read_events(self._spec, options, arguments.run)
+            events = history.read_events(self._spec, options, arguments.run)
             stdout.write("".join(f"{printable(event)}\n" for event in events))
             return EXIT_OK
-        path = engine.find_log(self._spec, options, arguments.stages[0], arguments.run, arguments.attempt)
+        path = history.find_log(self._spec, options, arguments.stages[0], arguments.run, arguments.attempt)
         escape = stdout.isatty()
         with open(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -140,8 +147,10 @@ class Commands:
 
     def clean(self) -> int:
         """Remove what the stages made, and list it."""
+        from runner.engine.clean import clean
+
         dry_run, state = self._arguments.dry_run, self._arguments.state
-        removed = engine.clean(self._spec, self._options(), dry_run=dry_run, state=state)
+        removed = clean(self._spec, self._options(), dry_run=dry_run, state=state)
         verb = "would remove" if dry_run else "removed"
         self._stdout.write("".join(f"{verb} {printable(path)}\n" for path in removed) or "nothing to remove\n")
         return EXIT_OK
@@ -170,7 +179,7 @@ class Commands:
         arguments = self._arguments
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
         same: dict[str, Any] = {name: getattr(arguments, name) for name in _OPTIONS}
-        return engine.Options(
+        return Options(
             stages=arguments.stages if arguments.verb in {"run", "plan"} else (),
             params=read_params(arguments.param, arguments.spec, arguments.workspace),
             final=arguments.verb == "run",
