@@ -19,28 +19,28 @@ _STAGES_NAMED = 10  # in the summary; the audit log has them all
 # Title, the layer's name in the record, and what it does; {} is how far it was reached.
 _LAYERS = (
     ("user namespace", "userNamespace", "no privilege over anything outside"),
-    ("user ids", "userMap", "mapped: {}; files of other ids show up as nobody's"),
+    ("user ids", "userMap", "mapped: {}; files of other users appear to belong to nobody"),
     ("network namespace", "netNamespace", "no interface but a loopback that is down"),
-    ("pid namespace", "pidNamespace", "no process outlives a run; none outside is visible"),
-    ("ipc namespace", "ipcNamespace", "no System V IPC and no POSIX queue of a program outside"),
-    ("mount namespace", "mntNamespace", "a /proc of the stages' own"),
+    ("pid namespace", "pidNamespace", "no process outlives a run; processes outside are invisible"),
+    ("ipc namespace", "ipcNamespace", "no System V IPC and no POSIX queues of programs outside"),
+    ("mount namespace", "mntNamespace", "a /proc that shows stages only"),
     ("kernel settings", "kernelSettings", "/sys, control groups and root's /proc/sys are {}"),
     ("seccomp", "seccomp", "no sockets, no io_uring, no way into other namespaces or processes"),
     ("attempts", "attempts", "programs that ask for a network: {}"),
     ("processes", "processes", "matched to their stages {}"),
     ("Landlock", "landlock", "each stage is confined, {}"),
-    ("memory", "memory", "of other processes of the same user: {}, as tried"),
+    ("memory", "memory", "other processes of the same user: {} (tested)"),
     ("capabilities", "privileges", "left to stages: {}"),
 )
 _MISSING = {
     KERNEL: """\
-  user namespaces are often denied by a container's profile, or by one of the settings
+  a container's profile may deny user namespaces, and so may one of the settings
   user.max_user_namespaces, kernel.unprivileged_userns_clone and
-  kernel.apparmor_restrict_unprivileged_userns; an own /proc also by a container that
-  masks parts of /proc
+  kernel.apparmor_restrict_unprivileged_userns; a container that masks parts of /proc
+  denies a /proc for stages
 """,
     FILTER: """\
-  seccomp needs Linux on x86_64 or aarch64, and a profile that lets filters be added;
+  seccomp needs Linux on x86_64 or aarch64, and a profile that allows filters;
   closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above
 """,
 }
@@ -58,7 +58,7 @@ def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
         yield f"offline guard: an attempt may be recorded for another stage: {why}"
     if isolation.get("kernelSettings", "").startswith("writable"):
         why = isolation["kernelSettings"]
-        yield f"offline guard: stages can change what the kernel does outside, where their user may: {why}"
+        yield f"offline guard: stages can change kernel settings, as far as their user may: {why}"
 
 
 def offline_text(result: RunResult) -> str:
@@ -103,7 +103,7 @@ def doctor_lines(found: Mapping[str, Mapping[str, str] | RefusedError], *, refus
         else:
             yield f"\n{level}: not available\n  {printable(str(layers))}\n{_MISSING[level]}"
     if reached == SCAN:
-        yield "\nonly the scan of Python sources is left"
+        yield "\nonly the scan of Python sources remains"
         yield ": a run is refused, unless --offline best-effort is given\n" if refuses else "\n"
 
 
