@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
 from runner.display.summary import json_text
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from runner.arguments import Arguments
     from runner.display.streams import Stream
-
-Found = TypeVar("Found")
 
 _CHUNK = 1 << 16
 _OPTIONS = "jobs keep_going force workspace run_id wait durability paranoid offline".split()  # as the engine names them
@@ -187,9 +185,7 @@ class Commands:
             **same,
         )
 
-    def _print(
-        self, found: Found, as_json: Callable[[Found], object], as_lines: Callable[[Found], Iterable[str]]
-    ) -> None:
+    def _print(self, found: object, as_json: Callable[[Any], object], as_lines: Callable[[Any], Iterable[str]]) -> None:
         if self._arguments.json:
             self._stdout.write(json_text(as_json(found)))
         elif not self._arguments.quiet:

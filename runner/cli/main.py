@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
         arguments = arguments or _read(words)
-        code = _perform(arguments, stdout, stderr)
+        from runner.cli.commands import Commands
+
+        stderr.defers = stdout.defers = arguments.verb == "run" and not arguments.dry_run  # no reader may stop a run
+        code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
     except HelpRequested as requested:
         code = EXIT_OK
         stdout.write(str(requested))
@@ -57,15 +60,6 @@ def _read(words: list[str]) -> Arguments:
     from runner.cli.parser import parse
 
     return parse(words)
-
-
-def _perform(arguments: Arguments, stdout: Stream, stderr: Stream) -> int:
-    from runner.cli.commands import Commands
-
-    if arguments.verb == "run" and not arguments.dry_run:
-        stderr.defers = stdout.defers = True  # a reader must not be able to stop a run
-    code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
-    return code
 
 
 def report(
