@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.display.summary import fault_json
@@ -161,14 +162,9 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
 
 def _recorded(marker: Marker) -> Iterator[str]:
     """Yield the components and outputs in a stage's marker."""
-    components = dict(marker.components)
-    inputs = components.pop("inputs", None)
-    if isinstance(inputs, dict) and inputs:
-        yield "inputs\n"
-        for name, files in inputs.items():
-            yield from (f"  {printable(f'{name}: {path}')}  {sha256}\n" for path, sha256 in files)
-    components.pop("outputs", None)
-    for component, value in components.items():
+    for component, value in marker.components.items():
+        if component == "outputs":  # their paths, which follow with digests
+            continue
         if isinstance(value, dict):
             lines = list(_parts(component, value))
             yield from [f"{component}\n", *lines] if lines else []
@@ -182,7 +178,9 @@ def _recorded(marker: Marker) -> Iterator[str]:
 def _parts(component: str, value: Mapping[str, object]) -> Iterator[str]:
     """Yield the parts of a component, a line each."""
     for name, part in value.items():
-        if name == "absent" and isinstance(part, list):
+        if component == "inputs" and isinstance(part, list):
+            yield from (f"  {printable(f'{name}: {path}')}  {sha256}\n" for path, sha256 in part)
+        elif name == "absent" and isinstance(part, list):
             yield from (f"  {printable(str(of))}  found nowhere: changes of it are not noticed\n" for of in part)
         elif isinstance(part, dict) and component == "code":
             prefix = "" if name == "files" else "package "
@@ -193,12 +191,10 @@ def _parts(component: str, value: Mapping[str, object]) -> Iterator[str]:
 
 def _change(old: object, new: object, *, full: bool) -> str:
     """Return `old -> new`, spelled so that the two differ."""
-    before, after = _value_text(old, full=full), _value_text(new, full=full)
-    if before == after:
-        before, after = _value_text(old, full=True), _value_text(new, full=True)
-    if before == after:  # 1 and "1"
-        before, after = _as_json(old), _as_json(new)
-    return f"{before} -> {after}"
+    for spelled in (partial(_value_text, full=full), partial(_value_text, full=True), _as_json):  # JSON: 1 and "1"
+        if spelled(old) != spelled(new):
+            break
+    return f"{spelled(old)} -> {spelled(new)}"
 
 
 def _value_text(value: object, *, full: bool) -> str:
