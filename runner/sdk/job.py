@@ -188,10 +188,7 @@ class Job(Generic[Data]):
 
     def _by_blocks(self) -> Iterator[bytes | str]:
         while self._take():
-            if self._encoding is None:
-                yield self._block
-            else:
-                yield self._decode(self._block)
+            yield self._block if self._encoding is None else self._decode(self._block)
             self._advance()
 
     def _take(self) -> bool:
