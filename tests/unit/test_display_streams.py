@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import io
 import os
 import subprocess
 import sys
 
+from runner.display import streams
 from runner.display.streams import STDOUT, Stream, flushed
 
 
@@ -67,3 +70,39 @@ def test_what_others_printed_is_written_or_told_to_be_left(monkeypatch) -> None:
     raw.close()
     monkeypatch.setattr(sys, "stdout", raw)
     assert not flushed()
+
+
+@contextlib.contextmanager
+def small_pipe(monkeypatch):
+    """Yield the read end of a small pipe that is sys.stdout, and a stream that defers."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    stream = Stream(STDOUT)
+    stream.defers = True
+    with open(write_end, "w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        yield read_end, stream
+        assert os.get_blocking(write_end)
+    os.close(read_end)
+
+
+def test_what_the_reader_has_no_room_for_is_written_later_in_order(monkeypatch) -> None:
+    with small_pipe(monkeypatch) as (read_end, stream):
+        for number in range(3_000):
+            stream.write(f"{number}\n")
+        assert stream.pending and stream.failure is None
+        content = b""
+        while stream.pending:
+            content += os.read(read_end, 4096)
+            stream.write("")
+        stream.close()
+        content += os.read(read_end, 8192)
+    assert content == b"".join(b"%d\n" % number for number in range(3_000))
+
+
+def test_a_reader_that_takes_nothing_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.05)
+    with small_pipe(monkeypatch) as (_, stream):
+        stream.write("x" * 10_000)
+        stream.close()
+    assert stream.failure == errno.EAGAIN
