@@ -10,17 +10,13 @@ import os
 
 from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 from runner.sandbox import syscalls
-from runner.sandbox.landlock import Landlock
+from runner.sandbox.landlock import Landlock, open_landlock
 from runner.sandbox.namespaces import enter_namespaces
 from runner.sandbox.privileges import drop_privileges, hide_memory, show_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no reason for a lower level
-REFUSED, OPENED, UNCLEAR = 0, 1, 2  # how the probe ends
+REFUSED, OPENED = 0, 1  # how the probe ends
 
 
 class Isolation:
@@ -70,30 +66,20 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
         if level == KERNEL:
             process, namespaces = enter_namespaces(runner, descriptors)
             layers |= namespaces
-        witness = _Witness(descriptors) if level == FILTER else None
+        witness = _start_witness(descriptors) if level == FILTER else None
         layers["privileges"] = drop_privileges()
-        landlock = _landlock(layers)
+        landlock = open_landlock(layers)
         listener, layers["attempts"] = install()
         hide_memory()
         layers["seccomp"] = _verified_filter()
         isolation = Isolation(layers, listener, landlock, process)
         if witness is not None:
-            layers["memory"] = witness.verified(isolation)
+            layers["memory"] = _verified_memory(isolation, *witness)
     except OSError as error:
         if error.errno in PASSING:
             raise
         raise RefusedError("isolation", f"opening {error.filename}", error.errno or 0) from error
     return isolation
-
-
-def _landlock(layers: dict[str, str]) -> Landlock | None:
-    try:
-        landlock = Landlock()
-    except RefusedError as error:
-        layers["landlock"] = f"none: {error}"
-        return None
-    layers["landlock"] = landlock.layer
-    return landlock
 
 
 def _verified_filter() -> str:
@@ -109,41 +95,36 @@ def _verified_filter() -> str:
     raise RefusedError("seccomp", "socket(AF_NETLINK) is not refused by the filter", 0)
 
 
-class _Witness:
-    """A process of the same user outside. A child tries to open its memory, which no stage may be able to do."""
+def _start_witness(descriptors: tuple[int, ...]) -> tuple[int, int]:
+    """Start a process of the same user outside; return it, and the descriptor whose end is its own."""
+    waits, holds = os.pipe()
 
-    def __init__(self, descriptors: tuple[int, ...]) -> None:
-        waits, self._holds = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                for descriptor in (*descriptors, self._holds):
-                    os.close(descriptor)
-                os.read(waits, 1)
-            finally:
-                os._exit(0)
-        os.close(waits)
+    def wait() -> int:
+        for descriptor in (*descriptors, holds):
+            os.close(descriptor)
+        os.read(waits, 1)
+        return 0
 
-    def verified(self, isolation: Isolation) -> str:
-        """RefusedError if a child isolated like a stage can open the witness's memory for writing."""
-        child = os.fork()
-        if child == 0:
-            self._try(isolation)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.close(self._holds)
-        os.waitpid(self._pid, 0)
-        if code == REFUSED:
-            return "closed"
-        what = "can be opened for writing" if code == OPENED else f"could not be probed: the probe ended with {code}"
-        raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)
+    pid = syscalls.fork_for(wait)
+    os.close(waits)
+    return pid, holds
 
-    def _try(self, isolation: Isolation) -> NoReturn:
-        code = UNCLEAR
+
+def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
+    """RefusedError if a child that is isolated like a stage can open the witness's memory for writing."""
+
+    def open_memory() -> int:
+        isolation.enter_stage()
         try:
-            isolation.enter_stage()
-            os.open(f"/proc/{self._pid}/mem", os.O_RDWR)
-            code = OPENED
+            os.open(f"/proc/{witness}/mem", os.O_RDWR)
         except PermissionError:
-            code = REFUSED
-        finally:
-            os._exit(code)
+            return REFUSED
+        return OPENED
+
+    code = os.waitstatus_to_exitcode(os.waitpid(syscalls.fork_for(open_memory), 0)[1])
+    os.close(holds)
+    os.waitpid(witness, 0)
+    if code == REFUSED:
+        return "closed"
+    what = "can be opened for writing" if code == OPENED else f"could not be probed: the probe ended with {code}"
+    raise RefusedError("memory", f"the memory of a process of the same user {what}", 0)

@@ -51,6 +51,17 @@ class Landlock:
         os.close(self._ruleset)
 
 
+def open_landlock(layers: dict[str, str]) -> Landlock | None:
+    """Return a rule set, if this kernel has Landlock; note in `layers` what it covers, or why there is none."""
+    try:
+        landlock = Landlock()
+    except RefusedError as error:
+        layers["landlock"] = f"none: {error}"
+        return None
+    layers["landlock"] = landlock.layer
+    return landlock
+
+
 def handled(abi: int) -> tuple[int, ...]:
     """Return the fields of struct landlock_ruleset_attr for this ABI: file system, network, scopes.
 

@@ -61,31 +61,26 @@ def unshare(flags: int, shown: str) -> str:
 
     Returns what is mapped; raises RefusedError, which names the call as `shown`.
     """
-    privileged = _may_map_all()
-    pid = os.getpid()
-    ready, tell = os.pipe()
-    answer, say = os.pipe()
-    writer = os.fork()
-    if writer == 0:
-        try:
-            os.close(tell)
-            os.read(ready, 1)
-            os.write(say, _write_maps(pid, privileged=privileged))
-        finally:
-            os._exit(0)
+    pid, is_privileged = os.getpid(), _may_map_all()
+    ready, go = os.pipe()
+
+    def write_maps() -> int:
+        os.close(go)
+        os.read(ready, 1)
+        return _write_maps(pid, privileged=is_privileged)
+
+    writer = syscalls.fork_for(write_maps)
     os.close(ready)
-    os.close(say)
     try:
         syscalls.function("namespaces", shown, "unshare", flags)
     finally:
-        os.close(tell)
-        failure = os.read(answer, 4096)
-        os.close(answer)
-        os.waitpid(writer, 0)
-    number, _, tried = failure.decode().partition(" ")
-    if number != "0":  # or nothing, when the writer died
-        raise RefusedError("user namespace", f"writing {tried or 'the maps of ids'}", int(number or 0))
-    return "all ids" if privileged and _ids_outside() > 1 else "own id"
+        os.close(go)
+        failure = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
+    if failure:
+        raise RefusedError("user namespace", "writing the maps of ids", max(failure, 0))
+    with open("/proc/self/uid_map", "rb") as file:
+        ids = sum(int(line.split()[2]) for line in file)
+    return "all ids" if ids > 1 else "own id"
 
 
 def _may_map_all() -> bool:
@@ -94,27 +89,21 @@ def _may_map_all() -> bool:
     return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
 
 
-def _ids_outside() -> int:
-    """Return how many ids there are to map; in a user namespace made outside it may be one."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return sum(int(line.split()[2]) for line in file)
-
-
-def _write_maps(pid: int, *, privileged: bool) -> bytes:
-    """Runs in the *writer*: map every id to itself. Return `0 `, or the errno and the file that failed."""
+def _write_maps(pid: int, *, privileged: bool) -> int:
+    """Runs in the *writer*: map every id to itself. Return 0, or the errno of what failed."""
     if privileged:
         contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
     else:
         uid, gid = os.geteuid(), os.getegid()
         contents = {"setgroups": b"deny", "uid_map": b"%d %d 1" % (uid, uid), "gid_map": b"%d %d 1" % (gid, gid)}
-    for name, content in contents.items():
-        try:
+    try:
+        for name, content in contents.items():
             descriptor = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
             os.write(descriptor, content)  # in one piece, user_namespaces(7)
             os.close(descriptor)
-        except OSError as error:
-            return b"%d %s" % (error.errno or errno.EIO, name.encode())
-    return b"0 "
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
 
 
 def _same(path: str) -> bytes:

@@ -14,7 +14,7 @@ from runner.levels import RefusedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signal  # noqa: PLC0414 - the other modules of the launcher have it from here
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from typing import NoReturn
 else:
     import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
@@ -77,6 +77,18 @@ def end_by_signal(number: int) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)
+
+
+def fork_for(work: Callable[[], int]) -> int:
+    """Start a child that does this work and ends with the exit code that it returns, or 255; return its process."""
+    pid = os.fork()
+    if pid == 0:
+        code = 255
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return pid
 
 
 def call(layer: str, name: str, *arguments: object) -> int:
