@@ -108,9 +108,9 @@ class StageLauncher(Launcher):
             self.ended()
         return reports
 
-    def instead(self, level: str, missing: Mapping[str, str]) -> Self:
+    def instead(self, level: str) -> Self:
         """Start one at another level that changes the same."""
-        launcher = super().instead(level, missing)
+        launcher = super().instead(level)
         launcher.alter, launcher.ended = self.alter, self.ended
         launcher.pool, launcher.started_in = self.pool, self.started_in
         return launcher

@@ -25,7 +25,6 @@ else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
-NOTHING_MISSING: Mapping[str, str] = {}
 PATIENCE_MS = 30_000  # a launcher always reads; if it has not for so long, it is stopped or stuck
 _ROOM = 65536
 
@@ -73,17 +72,13 @@ class Launcher:
     `refusal` says why it was not. Use as a context manager, or call `close`.
     """
 
-    def __init__(
-        self, pid: int, requests: int, reports: int, level: str, missing: Mapping[str, str],
-        warm: Mapping[str, str] | None,
-    ) -> None:  # fmt: skip
+    def __init__(self, pid: int, requests: int, reports: int, level: str, warm: Mapping[str, str] | None) -> None:
         self._child = pid
         self.pid = pid
         self.started_at = process_identity(pid)
         self.level = level
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
-        self._missing = missing
         self._warm = warm
         self._loaded: set[str] = set()
         self._requests = requests
@@ -99,23 +94,21 @@ class Launcher:
         level: str = SCAN,
         *,
         interpreter: str = sys.executable,
-        missing: Mapping[str, str] = NOTHING_MISSING,
         warm: Mapping[str, str] | None = None,
     ) -> Self:
         """Start the program and return at once; it isolates itself as `level` says (see levels) and gets ready.
 
-        `missing` is added to `layers`: better levels that could not be reached, and why. `warm`: what interpreters heed
-        of the environment of Python stages, if the launcher is to run these by forking. Raises StateError if there is
-        no process, descriptor or interpreter.
+        `warm`: what interpreters heed of the environment of Python stages, if the launcher is to run these by forking.
+        Raises StateError if there is no process, descriptor or interpreter.
         """
         try:
-            return cls(*_start_program(interpreter, level, warm), level, missing, warm)
+            return cls(*_start_program(interpreter, level, warm), level, warm)
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
 
-    def instead(self, level: str, missing: Mapping[str, str]) -> Self:
+    def instead(self, level: str) -> Self:
         """Start a launcher of the same kind at another level, after this one could not reach its own."""
-        other = self.start(level, missing=missing, warm=self._warm)
+        other = self.start(level, warm=self._warm)
         other.load(self._loaded)
         return other
 
@@ -235,8 +228,7 @@ class Launcher:
                 launch, network = content
                 reports.append(NetworkReport(launch, [NetworkCalls(*calls) for calls in network]))
             elif kind == "ready":
-                process, layers = content
-                self.layers = {**layers, **self._missing}
+                process, self.layers = content
                 if process is not None:
                     self.pid = process
                     self.started_at = process_identity(process)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from runner.sandbox.protocol import Request
 
-_flush_c = libc.fflush
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
 LONG = 1 << 63
@@ -66,11 +65,7 @@ def heeded(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 def leave_threads() -> None:
     """Restart without a fork server if a .pth file started threads: with these, neither unshare nor fork would work."""
-    try:
-        threads = len(os.listdir("/proc/self/task"))
-    except OSError:
-        return  # not Linux: no namespace is entered
-    if threads > 1:
+    if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
         words = [word for word in sys.argv if word != "warm"]
         os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
 
@@ -101,15 +96,15 @@ class ForkServer:
 
     def program(self, request: Request) -> Program | None:
         """Return the program of a stage, for a fork that follows at once; None if it needs a new interpreter."""
-        path = None if request["script"] is None else os.fsdecode(request["script"])
-        if path is None or request["program"] != os.fsencode(sys.orig_argv[0]):
+        if (
+            request["script"] is None
+            or request["program"] != os.fsencode(sys.orig_argv[0])
+            or request["address_space"] is not None  # a fork would count what the launcher has loaded
+            or (sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]))
+            or heeded(request["env"]) != self._heeded
+        ):
             return None
-        if request["address_space"] is not None:  # a fork would count what the launcher has loaded
-            return None
-        if sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]):
-            return None
-        if heeded(request["env"]) != self._heeded:
-            return None
+        path = os.fsdecode(request["script"])
         self.load(())
         directory = os.path.dirname(os.path.realpath(path))
         if self._hides_modules(directory):
@@ -146,9 +141,7 @@ class Program:
         gc.enable()
         close_all_but((0, 1, 2, kept))
         signal.set_wakeup_fd(-1)
-        for handled in signal.valid_signals():
-            if signal.getsignal(handled) is not signal.SIG_DFL:
-                signal.signal(handled, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the only one that the launcher handles
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -161,7 +154,11 @@ class Program:
         sys.path_importer_cache[self._path] = None  # no archive or directory to run
         for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
             _open_stream(number, stream.encoding, stream.errors)
-        self._main = sys.modules["__main__"] = _new_main(self._path)
+        self._main = sys.modules["__main__"] = type(sys)("__main__")
+        self._main.__loader__ = SourceFileLoader("__main__", self._path)
+        if sys.version_info < (3, 14):
+            self._main.__annotations__ = {}
+        self._main.__dict__.update(__builtins__=builtins, __file__=self._path, __cached__=None)
 
     def run(self) -> NoReturn:
         """Run the program as `__main__`, at the bottom of the stack, then end the process as an interpreter would.
@@ -184,12 +181,11 @@ class Program:
                 status, text = 1, code
                 if issubclass(type(code), int):
                     status, text = int.__and__(code, 0xFF), None
-        except KeyboardInterrupt as failed:
-            status, error, is_interrupted = 128 + signal.SIGINT, failed, True
         except BaseException as failed:  # noqa: BLE001 - whatever the program did not catch
             status, error = 1, failed
         try:
             del program
+            is_interrupted = isinstance(error, KeyboardInterrupt)
             _flush()
             if error is not None:
                 status = _show(error, status)
@@ -268,15 +264,6 @@ def _replace_environment(env: dict[bytes, bytes]) -> None:
         time.tzset()
 
 
-def _new_main(path: str) -> Any:  # noqa: ANN401 - a module, whose names are the program's
-    main = type(sys)("__main__")
-    main.__loader__ = SourceFileLoader("__main__", path)
-    if sys.version_info < (3, 14):
-        main.__annotations__ = {}
-    main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
-    return main
-
-
 def _open_stream(number: int, encoding: str, errors: str | None) -> None:
     """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
@@ -343,4 +330,4 @@ def _flush_everything() -> None:
                     file.flush()
             except Exception:  # noqa: BLE001 - as an interpreter does
                 continue
-    _flush_c(None)
+    libc.fflush(None)

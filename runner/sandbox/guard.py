@@ -38,9 +38,9 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
         while launcher.refusal is not None:
             refused[launcher.level] = launcher.refusal
             launcher.close()
-            missing = {level: f"none: {refusal}" for level, refusal in refused.items()}
-            launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1], missing)
+            launcher = launcher.instead(LEVELS[LEVELS.index(launcher.level) + 1])
             launcher.await_ready()
+        launcher.layers |= {level: f"none: {refusal}" for level, refusal in refused.items()}
         if strict and sys.platform == "linux" and launcher.layers["level"] not in (KERNEL, FILTER):
             why = "; ".join(f"level {level}: {refusal}" for level, refusal in refused.items())
             what = f"the kernel cannot keep stages from the network: {why or 'its launcher does not isolate'}"

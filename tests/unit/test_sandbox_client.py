@@ -78,7 +78,7 @@ def test_what_is_started_instead_of_a_refused_launcher_loads_what_that_was_told_
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint('json' in sys.modules)\n")
     argv, preload = [sys.executable, "-B", str(script)], ("json",)
-    with refused.instead(SCAN, {}) as launcher:
+    with refused.instead(SCAN) as launcher:
         launcher.await_ready()
         launcher.submit(Launch(1, argv, WARM, "/", None, None, str(log), script=str(script), preload=preload))
         while not (exits := launcher.receive()):

@@ -21,16 +21,14 @@ class Machine:
         self.levels = levels
         self.started: list[FakeLauncher] = []
 
-    def start(
-        self, level: str, *, missing: dict[str, str] | None = None, warm: dict[str, str] | None = None
-    ) -> FakeLauncher:
-        self.started.append(FakeLauncher(self, level, self.levels.get(level), missing or {}, warm))
+    def start(self, level: str, *, warm: dict[str, str] | None = None) -> FakeLauncher:
+        self.started.append(FakeLauncher(self, level, self.levels.get(level), warm))
         return self.started[-1]
 
 
 class FakeLauncher:
     def __init__(
-        self, machine: Machine, level: str, outcome: RefusedError | OffpipeError | None, missing: dict[str, str],
+        self, machine: Machine, level: str, outcome: RefusedError | OffpipeError | None,
         warm: dict[str, str] | None,
     ) -> None:  # fmt: skip
         self.level = level
@@ -39,16 +37,16 @@ class FakeLauncher:
         self.closed = False
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
-        self._outcome, self._missing = outcome, missing
+        self._outcome = outcome
 
     def await_ready(self) -> None:
         if isinstance(self._outcome, OffpipeError):
             raise self._outcome
         self.refusal = self._outcome
-        self.layers = {} if self._outcome else {"level": self.level, **self._missing}
+        self.layers = {} if self._outcome else {"level": self.level}
 
-    def instead(self, level: str, missing: dict[str, str]) -> FakeLauncher:
-        return self._machine.start(level, missing=missing, warm=self.warm)
+    def instead(self, level: str) -> FakeLauncher:
+        return self._machine.start(level, warm=self.warm)
 
     def close(self) -> None:
         self.closed = True
