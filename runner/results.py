@@ -45,14 +45,14 @@ class AttemptResult(NamedTuple):
     """
 
     number: int
-    code: int | None
-    signal: int | None
-    timed_out: bool
-    seconds: float
-    cpu_seconds: float
-    max_rss_bytes: int
-    delay: float
-    lines: int | None
+    code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    delay: float = 0.0
+    lines: int | None = None
     left_behind: int = 0
     failed_to_start: str | None = None
     sent: bool = False  # a signal came from the launcher: a time limit, or the run was stopped

@@ -5,6 +5,7 @@ Loaded by the launcher program only. Every step is a plain system call, but for 
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 
@@ -25,11 +26,7 @@ BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
 class Forked(BaseException):
-    """Raised in a child that is to run `program` in this interpreter."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__()
-        self.program = program
+    """Raised in a child that is to run its argument, a Program, in this interpreter."""
 
 
 def fork_stage(
@@ -38,8 +35,8 @@ def fork_stage(
 ) -> tuple[int, int]:  # fmt: skip
     """Start one stage; return its process and a descriptor to read, after its end, why it never started.
 
-    The content is empty, or `<errno> <what was tried>`. `number` is that of the launch in the tree. Raises
-    OSError when there is no descriptor or process; in the child that is to run a `program` in this interpreter, Forked.
+    `number` is that of the launch in the tree. Raises OSError when there is no descriptor or process; in the child that
+    is to run a `program` in this interpreter, Forked.
     """
     reads, writes = os.pipe()
     launcher = os.getpid()
@@ -60,31 +57,31 @@ def _become(
     program: Program | None,
 ) -> NoReturn:  # fmt: skip
     """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
-    tried = b"preparing its process"
+    tried = "preparing its process"
     try:
         os.setsid()
         tree.enter_stage(launcher, number)
-        tried = b"entering its isolation"
+        tried = "entering its isolation"
         isolation.enter_stage()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        tried = b"opening "  # and the name of the file, which the error has
+        tried = "opening "  # and the name of the file, which the error has
         for descriptor, opened in enumerate(open_streams(request, [])):
             os.dup2(opened, descriptor)
-        tried = b"setting affinity"
+        tried = "setting affinity"
         if request["affinity"] is not None:
             os.sched_setaffinity(0, request["affinity"])
-        tried = b"setting RLIMIT_AS"
+        tried = "setting RLIMIT_AS"
         if request["address_space"] is not None:
             resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
-        tried = b"entering "
+        tried = "entering "
         os.chdir(request["cwd"])
         if program is not None:
-            tried = b"becoming an interpreter"
+            tried = "becoming an interpreter"
             program.become(request, failure)
             isolation.become_program()
             os.close(failure)
             raise Forked(program)
-        tried = b""
+        tried = ""
         # execve and nothing else: a file without a shebang is ENOEXEC, and not run by sh on a guess.
         os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
     except Forked:
@@ -93,15 +90,17 @@ def _become(
         end_by_signal(signal.SIGINT)  # as an interpreter does before its program runs
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is reported, and never reaches the launcher's loop
         try:
-            os.write(failure, _failure(error, tried))
+            os.write(failure, failure_text(error, tried).encode("utf-8", "backslashreplace"))
         finally:
             os._exit(127)
 
 
-def _failure(error: BaseException, tried: bytes) -> bytes:
-    if isinstance(error, OSError) and error.errno:
-        return b"%d %s%s" % (error.errno, tried, os.fsencode(error.filename) if tried.endswith(b" ") else b"")
-    return b"0 %s: %s" % (tried, str(error).encode("utf-8", "backslashreplace"))
+def failure_text(error: BaseException, tried: str) -> str:
+    """Return `ENOENT (No such file or directory) opening x`; `tried` ends with a space if the error has the name."""
+    if not isinstance(error, OSError) or not error.errno:
+        return f"{tried}: {error}"
+    name = os.fsencode(error.filename).decode("utf-8", "backslashreplace") if tried.endswith(" ") else ""
+    return f"{errno.errorcode.get(error.errno, error.errno)} ({os.strerror(error.errno)}) {tried}{name}".rstrip()
 
 
 def open_streams(request: Request, opened: list[int], flags: int = 0) -> list[int]:

@@ -223,7 +223,7 @@ class Launcher:
             if kind == "exit":
                 launch, fields = content
                 fields["network"] = tuple(NetworkCalls(*calls) for calls in fields["network"])
-                reports.append(AttemptResult(number=0, delay=0.0, lines=None, launch=launch, **fields))
+                reports.append(AttemptResult(number=0, launch=launch, **fields))
             elif kind == "network":
                 launch, network = content
                 reports.append(NetworkReport(launch, [NetworkCalls(*calls) for calls in network]))

@@ -7,14 +7,13 @@ It enters its level (see `isolate`) once, before it is ready.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import sys
 import time
 
 from runner.levels import KERNEL, SCAN, RefusedError
-from runner.sandbox.child import BLOCKED, fork_stage
+from runner.sandbox.child import BLOCKED, failure_text, fork_stage
 from runner.sandbox.isolate import isolate
 from runner.sandbox.network_log import Tally, answer_calls
 from runner.sandbox.process_tree import ProcessTree, has_ended, open_tags
@@ -35,12 +34,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 CRASHED = 70  # exit code
-# Fields of AttemptResult.
-NEVER_STARTED = {
-    "code": None, "signal": None, "timed_out": False, "seconds": 0.0, "cpu_seconds": 0.0, "max_rss_bytes": 0,
-    "network": (),
-}  # fmt: skip
-FAILURE_LENGTH = 4096 + 256  # what a child says of why its program never started: a path, and a little more
+FAILURE_LENGTH = 16384  # bytes, of why a program never started: a path, and a little more
 
 
 class Running:
@@ -72,7 +66,7 @@ class Running:
         self._end = {
             "code": None if failure or code < 0 else code,
             "signal": -code if code < 0 and not failure else None,
-            "failed_to_start": failure_text(failure) if failure else None,
+            "failed_to_start": failure.decode() or None,
             "timed_out": self.timed_out,
             "sent": self.sent,
             "seconds": now - self._started,
@@ -84,15 +78,6 @@ class Running:
         """Return the content of the "exit" report."""
         found = {"left_behind": len(self.left), "network": self.tally.rest(), "local_sockets": self.tally.local_sockets}
         return self.id, self._end | found
-
-
-def failure_text(failure: bytes) -> str:
-    """`b"2 opening x"` -> `ENOENT (No such file or directory) opening x`."""
-    number, _, tried = failure.partition(b" ")
-    shown = tried.decode("utf-8", "backslashreplace")
-    if number == b"0":
-        return shown
-    return f"{errno.errorcode.get(int(number), number.decode())} ({os.strerror(int(number))}) {shown}".rstrip()
 
 
 class Service:
@@ -199,8 +184,8 @@ class Service:
         try:
             pid, key, failure = self._start(request)
         except OSError as error:
-            why = failure_text(b"%d starting a process" % (error.errno or 0))
-            self.report("exit", (request["id"], {**NEVER_STARTED, "failed_to_start": why}))
+            fields = {"failed_to_start": failure_text(error, "starting a process"), "network": ()}
+            self.report("exit", (request["id"], fields))
             return
         self._running[pid] = Running(request, key, failure, started)
 

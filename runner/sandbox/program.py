@@ -23,6 +23,6 @@ if __name__ == "__main__":
     try:
         main(server)
     except Forked as forked:
-        program = forked.program
+        (program,) = forked.args
         program.came_by = forked
     program.run()
