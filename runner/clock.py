@@ -1,4 +1,4 @@
-"""The clock of a run: what back-off, time limits of retries, and durations are told by."""
+"""The clock of a run, for back-off, the time limits of retries, and durations."""
 
 from __future__ import annotations
 

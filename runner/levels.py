@@ -1,4 +1,4 @@
-"""How well the launcher kept a run's stages from the network: the levels, best first, and why one was not reached.
+"""How well the launcher keeps a run's stages from the network: the levels, and why a level was not reached.
 
 A leaf: the launcher reaches them, the audit log and the metrics hold them, the display words them.
 """
@@ -14,8 +14,8 @@ SCAN = "scan"  # nothing but the scan of Python sources
 LEVELS = (KERNEL, FILTER, SCAN)
 
 NONE = "none"  # the level of a run that started no stage
-NAMED = "named"  # the layer `attempts` when each is told by its program
-TAGGED = "by tags"  # how the launcher tells whose a process is, at best
+NAMED = "named"  # the layer `attempts` if each is recorded with its program
+TAGGED = "by tags"  # the layer `processes` at best: how the launcher matches them to stages
 STRICT, BEST_EFFORT = "strict", "best-effort"  # whether less than FILTER is refused where there could be more
 
 

@@ -17,7 +17,7 @@ from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import copy, discard, files_below
 from runner import results
 from runner.levels import RefusedError
-from runner.sandbox.forkserver import HEEDED
+from runner.sandbox.forkserver import INTERPRETER_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -105,7 +105,7 @@ class _Repeats:
     def everything(self) -> list[str]:
         """Return all that can be different here."""
         stage = self.bench.stage
-        heeds = any(os.fsencode(name).startswith(HEEDED) for name in stage.env)
+        heeds = any(os.fsencode(name).startswith(INTERPRETER_VARIABLES) for name in stage.env)
         may_be_forked = str(stage.processor).endswith(".py") and not stage.fresh_interpreter and not heeds
         impossible = {
             "home": "HOME" in stage.env,

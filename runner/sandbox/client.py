@@ -67,9 +67,9 @@ Report = NetworkReport | AttemptResult
 class Launcher:
     """A running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
 
-    `pid` and `started_at` (see processes.process_identity) name to the next run the process that outlives every stage;
-    the first report may name another one (see namespaces). From then on, `layers` is the isolation that was reached, or
-    `refusal` says why it was not. Use as a context manager, or call `close`.
+    `pid` and `started_at` (see processes.process_identity) tell the next run which process outlives every stage; the
+    first report may name another process (see namespaces). It also sets `layers`, the isolation that was reached, or
+    `refusal`, which says why it was not. Use as a context manager, or call `close`.
     """
 
     def __init__(self, pid: int, requests: int, reports: int, level: str, warm: Mapping[str, str] | None) -> None:
@@ -98,7 +98,7 @@ class Launcher:
     ) -> Self:
         """Start the program and return at once; it isolates itself as `level` says (see levels) and gets ready.
 
-        `warm`: what interpreters heed of the environment of Python stages, if the launcher is to run these by forking.
+        `warm`: the variables of Python stages that interpreters read, if the launcher is to be a fork server for these.
         Raises StateError if there is no process, descriptor or interpreter.
         """
         try:
@@ -172,7 +172,7 @@ class Launcher:
             self._reports = -1
 
     def _wake(self) -> None:
-        """Continue a launcher that was stopped: it would heed neither requests nor time limits."""
+        """Continue a launcher that was stopped: it would see neither requests nor time limits."""
         for pid in {self._child, self.pid}:
             try:
                 os.kill(pid, signal.SIGCONT)
@@ -261,8 +261,9 @@ def _start_program(interpreter: str, level: str, warm: Mapping[str, str] | None)
 
     Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
     """
+    # If the runner was started without descriptor 0, 1 or 2, a pipe must not take its place: the program's stdio does.
     while (opened := os.open(os.devnull, os.O_RDONLY)) < 3:
-        pass  # the runner was started without it, and a pipe in its place would be in the way of the one below
+        pass
     os.close(opened)
     ends: list[int] = []
     try:

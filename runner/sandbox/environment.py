@@ -34,7 +34,7 @@ def stage_path(env: Mapping[str, str], interpreter: str) -> str:
 
 
 def interpreter_environment(outer_home: str | None, sdk_path: str | None) -> dict[str, str]:
-    """Return what an interpreter heeds of `stage_environment` when it starts, if the spec says nothing else."""
+    """Return what an interpreter reads of `stage_environment` when it starts, if the spec sets nothing else."""
     home, path = {"HOME": outer_home}, {"PYTHONPATH": sdk_path}
     return LOCALE | {name: value for name, value in (home | path).items() if value}
 

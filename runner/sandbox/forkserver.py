@@ -1,6 +1,6 @@
 """The fork server: the launcher runs Python stages by forks of its own interpreter, which costs them no start.
 
-It was started as `python -B`, with those variables of its stages' environment that interpreters heed. It imports what
+It was started as `python -B`, with those variables of its stages' environment that interpreters read. It imports what
 the stages need of the standard library, once. A stage is a fork that becomes a new `__main__`, like that of `python -B
 FILE`. At its end it releases only its own objects, and leaves those from before the fork to the kernel.
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
 LONG = 1 << 63
-# Prefixes of the variables that an interpreter, its libraries or its .pth files heed when it starts.
-HEEDED = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
+# Prefixes of the variables that an interpreter, its libraries or its .pth files read when it starts.
+INTERPRETER_VARIABLES = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
 # From Python 3.12 on, their sys.path begins with the directory of the program that the launcher was started with.
 MORE_INTERPRETERS = frozenset(
@@ -57,10 +57,14 @@ PURE = frozenset(
 )
 
 
-def heeded(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return the variables of an environment that an interpreter like this one heeds at its start."""
+def interpreter_variables(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return those variables of an environment that an interpreter reads at its start."""
     looks_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
-    return {name: value for name, value in env.items() if name.startswith(HEEDED) or (name == b"HOME" and looks_home)}
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(INTERPRETER_VARIABLES) or (name == b"HOME" and looks_home)
+    }
 
 
 def leave_threads() -> None:
@@ -74,7 +78,7 @@ class ForkServer:
     """The launcher's own interpreter, ready to be forked into stages."""
 
     def __init__(self) -> None:
-        self._heeded = heeded(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
+        self._variables = interpreter_variables(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
         self._has_loaded = False
         self._names: frozenset[str] = frozenset()  # top-level modules that are loaded
 
@@ -101,7 +105,7 @@ class ForkServer:
             or request["program"] != os.fsencode(sys.orig_argv[0])
             or request["address_space"] is not None  # a fork would count what the launcher has loaded
             or (sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]))
-            or heeded(request["env"]) != self._heeded
+            or interpreter_variables(request["env"]) != self._variables
         ):
             return None
         path = os.fsdecode(request["script"])
@@ -131,7 +135,7 @@ class Program:
         self._preloaded = frozenset(sys.modules)
         self._main: Any = None
         self._is_written = True  # as far as is known
-        self.came_by: object = None  # the frames of the launcher: taking them apart would copy every page of them
+        self.launcher_frames: object = None  # kept: to take them apart would copy every page of them
 
     def become(self, request: Request, kept: int) -> None:
         """Make this process, which has its streams and directory, like a new interpreter that has run nothing yet.
@@ -234,7 +238,7 @@ class Program:
         cycles end (`__del__`, `finally`), which still find all names. What is left then loses these.
         """
         gc.collect()
-        gc.callbacks.clear()  # they are called of the first one only
+        gc.callbacks.clear()  # they are called for the first collection only
         for last in ("last_type", "last_value", "last_traceback", "last_exc"):
             sys.__dict__[last] = None
         own = {name for name in sys.modules if name == "__main__" or name not in self._preloaded}

@@ -98,4 +98,4 @@ def _program(pid: int) -> str:
         except OSError:
             return "?"
     text = name.decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)[:NAME_LENGTH]
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)[:NAME_LENGTH]

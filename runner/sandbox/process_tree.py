@@ -1,11 +1,11 @@
-"""The processes of a launch, whatever they did to get away: signalled, found, killed.
+"""Finds, signals and kills the processes of a launch, whatever they did to get away.
 
 A process can change its parent and its session. So each launch has a tag, a number that a process cannot change and
 that all it starts inherits: the hard limit of RLIMIT_RTTIME, set before the stage's program begins. Every clone and
 exec keeps it, whatever ids the process takes on and whatever namespaces it enters, and the launcher may read it. As a
 limit it is never reached. A filter in each stage refuses to set it; the launcher has none, because the next launch
-needs the next number. Hard limits can only be lowered, so each launch has a lower one than the last. The numbers in
-between are of no launch: the launcher has one while it starts nothing.
+needs the next number. Hard limits can only be lowered, so each launch has a lower limit than the last. The numbers in
+between belong to no launch: the launcher has such a number while it starts nothing.
 
 Without tags, the key of a launch is its main process, and parents and sessions decide, or a guess.
 
@@ -141,7 +141,7 @@ class ProcessTree:
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
         """Return which of these launches a process or thread is of; None if of none, or already gone.
 
-        Without tags: main processes adopt their orphans, so a process without one above it was left by one that ended.
+        Without tags: a main process adopts its orphans, so a process below none was left by a launch that has ended.
         """
         if self._tags is not None:
             number = self._tags.of(pid)

@@ -1,8 +1,8 @@
-"""The program that the client starts: it becomes the launcher and, in a fork of a warm one, the code of a stage.
+"""The program that the client starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
 
-`python -I -S program.py LEVEL RUNNER_PID` in an empty environment; or with `warm` as stages are started, by
-`python -B`, in what of their environment interpreters heed. It stands at the bottom of the stack of a stage's code,
-which can see it there, and so holds as little as it can.
+`python -I -S program.py LEVEL RUNNER_PID` in an empty environment; or, with `warm` as a third word, `python -B` with
+those variables of the stages' environment that interpreters read. A stage's code can see this file at the bottom of
+its stack, so it holds as little as possible.
 """
 
 import sys
@@ -24,5 +24,5 @@ if __name__ == "__main__":
         main(server)
     except Forked as forked:
         (program,) = forked.args
-        program.came_by = forked
+        program.launcher_frames = forked
     program.run()

@@ -1,4 +1,4 @@
-"""Finds the program that a stage starts, or words the fault if there is none, before anything is started."""
+"""Finds the program that a stage starts, or says why there is none, before anything is started."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_program(path: str) -> bool:
 def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str) -> Fault:
     """Return the fault of a `word` that is no program on `path`, the stage's; `outer_path` is the caller's PATH."""
     if _SHELLS_WORK.search(word):
-        words = ", ".join(f'"{one}"' for one in word.split()[:2])
+        words = ", ".join(f'"{each}"' for each in word.split()[:2])
         hint = f'no shell is involved: write [{words}, ...], a word each, or name the shell, ["sh", "-c", ...]'
         return Fault(where, f'no program "{word}"', hint)
     elsewhere = find_program(word, outer_path, cwd)

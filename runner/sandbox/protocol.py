@@ -1,4 +1,4 @@
-"""What runner and launcher tell each other, over two pipes: requests one way, reports the other.
+"""The messages between runner and launcher, over two pipes: requests one way, reports the other.
 
 A message is its length in 4 bytes, then a marshalled tuple of its kind and its content (the same interpreter is at both
 ends). Before its first report the launcher sends START.

@@ -1,4 +1,4 @@
-"""Seccomp: the filter, installed once, in the launcher, and its listener, which reports who asked for a socket.
+"""Seccomp: the filter, installed once, in the launcher, and its listener, which reports each call for a socket.
 
 The filter is a program of classic BPF: which system calls a stage is refused. The kernel gives it a
 `struct seccomp_data`: nr at 0, arch at 4, the six arguments of 64 bits each from 16 on.
@@ -57,7 +57,7 @@ REFUSED: dict[str, int] = {
     "listen": errno.EACCES,
     "accept": errno.EACCES,
     "accept4": errno.EACCES,
-    "clone3": errno.ENOSYS,  # whose flags are in memory, where a filter cannot look: everybody goes on with clone
+    "clone3": errno.ENOSYS,  # whose flags are in memory, where a filter cannot look; programs then use clone
     "setns": errno.EPERM,
     "pidfd_getfd": errno.EPERM,
     "ptrace": errno.EPERM,
@@ -70,8 +70,8 @@ REFUSED: dict[str, int] = {
 # Typing into somebody's shell: TIOCSTI, TIOCLINUX (asm-generic/ioctls.h). Attaching to a tunnel that the user owns:
 # TUNSETIFF (linux/if_tun.h).
 REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
-# linux/sched.h. A sibling of a stage would be nobody's. In a namespace of control groups of one's own they may be
-# mounted, writable; a root's would have the groups that the launcher and the runner are in.
+# linux/sched.h. A sibling of a stage would belong to no stage. In a control-group namespace of its own, a stage could
+# mount the groups writable; that of root would show the groups of the launcher and the runner.
 CLONE_PARENT, CLONE_NEWCGROUP = 0x8000, 0x02000000
 RLIMIT_RTTIME = 15  # asm-generic/resource.h; see process_tree
 

@@ -1,8 +1,8 @@
 """A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
 
 A stage's walls (the filter that protects its tag, its Landlock domain) belong to a thread, and whatever that starts
-inherits them. So each launch has such a thread, a cell, to itself until nothing of the launch is left: within one
-domain, processes of two launches could reach each other. Only code of the C library runs between the thread and the
+inherits them. So each launch has such a thread to itself until nothing of the launch is left: within one domain,
+processes of two launches could reach each other. Only code of the C library runs between the thread and the
 program's first instruction.
 
 The launcher waits until the kernel has loaded the program (vfork), and enforces no time limit meanwhile, even if the
@@ -48,8 +48,8 @@ class Spawner:
         self._tags = tags
         self._isolation = isolation
         self._attributes = Attributes()
-        self._free: list[Cell] = []
-        self._taken: dict[int, Cell] = {}  # number of a launch -> where it is
+        self._free: list[WalledThread] = []
+        self._taken: dict[int, WalledThread] = {}  # by the number of a launch
 
     def spawn(self, request: Request) -> tuple[int, int] | None:
         """Start the program of a stage; return its process and its launch's number, or None if a fork has to try."""
@@ -72,23 +72,23 @@ class Spawner:
                 os.close(descriptor)
 
     def free(self, number: int) -> None:
-        """Free the cell of the launch with this number, of which nothing is left."""
+        """Free the thread of the launch with this number, of which nothing is left."""
         if number in self._taken:
             self._free.append(self._taken.pop(number))
 
     def _spawn_inside(self, request: Request, streams: list[int]) -> tuple[int, int]:
-        cell = self._free.pop() if self._free else Cell(self._enter)
+        thread = self._free.pop() if self._free else WalledThread(self._enter)
         program, argv, env = request["program"], request["argv"], request["env"]
         number = self._tree.begin()
         self._tags.set(number)
         try:
-            pid = cell.run(lambda: self._attributes.spawn(program, argv, env, streams))
+            pid = thread.run(lambda: self._attributes.spawn(program, argv, env, streams))
         except BaseException:
-            self._free.append(cell)
+            self._free.append(thread)
             raise
         finally:
             self._tags.unset(number)
-        self._taken[number] = cell
+        self._taken[number] = thread
         return pid, number
 
     def _enter(self) -> None:
@@ -96,7 +96,7 @@ class Spawner:
         self._isolation.enter_thread()
 
 
-class Cell:
+class WalledThread:
     """One thread that does one piece of work at a time. It lives as long as the launcher.
 
     A program that asks to be killed with its parent (PR_SET_PDEATHSIG) would be killed by the end of the thread that

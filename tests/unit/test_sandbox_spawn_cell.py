@@ -8,33 +8,33 @@ import signal
 
 import pytest
 
-from runner.sandbox.spawn import Cell
+from runner.sandbox.spawn import WalledThread
 
 
 def test_it_enters_once_and_does_all_its_work_in_one_thread_that_is_not_ours() -> None:
     entered = []
-    cell = Cell(lambda: entered.append(_thread.get_native_id()))
-    done = [cell.run(_thread.get_native_id) for _ in range(3)]
+    thread = WalledThread(lambda: entered.append(_thread.get_native_id()))
+    done = [thread.run(_thread.get_native_id) for _ in range(3)]
     assert set(done) == set(entered) and len(entered) == 1
     assert entered != [_thread.get_native_id()]
 
 
 def test_what_entering_raises_is_raised() -> None:
     with pytest.raises(FileNotFoundError):
-        Cell(lambda: os.stat("/not/there"))
+        WalledThread(lambda: os.stat("/not/there"))
 
 
 def test_what_work_raises_is_raised_and_the_next_is_done() -> None:
-    cell = Cell(lambda: None)
+    thread = WalledThread(lambda: None)
     for error in (OSError, SystemExit):
         with pytest.raises(error):
-            cell.run(lambda error=error: (_ for _ in ()).throw(error))
-        assert cell.run(lambda: 7) == 7
+            thread.run(lambda error=error: (_ for _ in ()).throw(error))
+        assert thread.run(lambda: 7) == 7
 
 
 def test_signals_are_for_other_threads() -> None:
     blocked = []
-    cell = Cell(lambda: None)
-    cell.run(lambda: blocked.extend(signal.pthread_sigmask(signal.SIG_BLOCK, ())) or 0)
+    thread = WalledThread(lambda: None)
+    thread.run(lambda: blocked.extend(signal.pthread_sigmask(signal.SIG_BLOCK, ())) or 0)
     assert {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT} <= set(blocked)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
