@@ -24,7 +24,6 @@ LARGEST_TOGETHER = 512 * 1024
 LARGEST_STRING = 128 * 1024  # MAX_ARG_STRLEN, linux/binfmts.h: 32 pages, the final NUL included
 LARGEST_ARGUMENTS = 6 * 1024 * 1024  # fs/exec.c: three quarters of _STK_LIM, however large the stack may grow
 SLACK = 4096  # room for the program's own name, a shebang line, and what POSIX asks to leave
-WIDEST = 4  # bytes of a character in UTF-8, at most
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -96,8 +95,6 @@ def contract_variables(stage_file: str, content: Mapping[str, Any], offline: str
 
 def _within_limits(variables: dict[str, str], room: int) -> dict[str, str]:
     """Leave out each value over 64 KiB, then the largest until all fit into `room` bytes with their names."""
-    if _most_bytes(variables) <= min(room, LARGEST_VALUE):
-        return variables
     kept = {name: value for name, value in variables.items() if _size(value) <= LARGEST_VALUE}
     total = sum(_size(value) + len(name) + 2 for name, value in kept.items())
     for name in sorted(kept, key=lambda name: (-_size(kept[name]), name)):
@@ -107,13 +104,8 @@ def _within_limits(variables: dict[str, str], room: int) -> dict[str, str]:
     return kept
 
 
-def _most_bytes(variables: Mapping[str, str]) -> int:
-    """What these can take at most, without encoding any: nearly always so little that no limit is near."""
-    return WIDEST * (sum(map(len, variables)) + sum(map(len, variables.values()))) + 10 * len(variables)
-
-
 def _size(text: str) -> int:
-    return len(os.fsencode(text))
+    return len(text) if text.isascii() else len(os.fsencode(text))
 
 
 _json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # ASCII: a lone surrogate has no other form
@@ -128,8 +120,6 @@ def argument_bytes(argv: Sequence[str], env: Mapping[str, str]) -> int:
 def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int, where: str) -> Fault | None:
     """Why this command line could not be started, before it is tried; `arg_max` is os.sysconf("SC_ARG_MAX")."""
     limit = min(arg_max, LARGEST_ARGUMENTS) - SLACK
-    if WIDEST * sum(map(len, argv)) + 9 * len(argv) + _most_bytes(env) < min(limit, LARGEST_STRING):
-        return None
     hint = "pass the names in a file: {list.NAME}"
     longest = max(argv, key=_size, default="")
     if _size(longest) + 1 > LARGEST_STRING:

@@ -41,10 +41,6 @@ LONG = 1 << 63
 # Prefixes of the variables that an interpreter, its libraries or its .pth files read when it starts.
 INTERPRETER_VARIABLES = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
 MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
-# From Python 3.12 on, their sys.path begins with the directory of the program that the launcher was started with.
-MORE_INTERPRETERS = frozenset(
-    b"_interpreters _xxsubinterpreters concurrent.interpreters concurrent.futures.InterpreterPoolExecutor".split()
-)
 # What may be loaded before a stage: it is the same in every process (`random` seeds itself anew in a fork). Left out
 # are, for example, multiprocessing (keeps the directory) and logging (the time).
 PURE = frozenset(
@@ -59,11 +55,9 @@ PURE = frozenset(
 
 def interpreter_variables(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """Return those variables of an environment that an interpreter reads at its start."""
-    looks_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
+    uses_home = getattr(sys.modules.get("site"), "ENABLE_USER_SITE", True)
     return {
-        name: value
-        for name, value in env.items()
-        if name.startswith(INTERPRETER_VARIABLES) or (name == b"HOME" and looks_home)
+        name: env[name] for name in env if name.startswith(INTERPRETER_VARIABLES) or (uses_home and name == b"HOME")
     }
 
 
@@ -104,7 +98,8 @@ class ForkServer:
             request["script"] is None
             or request["program"] != os.fsencode(sys.orig_argv[0])
             or request["address_space"] is not None  # a fork would count what the launcher has loaded
-            or (sys.version_info >= (3, 12) and not MORE_INTERPRETERS.isdisjoint(request["preload"]))
+            # Python 3.12 begins the sys.path of further interpreters with the directory of our program.py.
+            or (sys.version_info >= (3, 12) and any(b"nterpreter" in name for name in request["preload"]))
             or interpreter_variables(request["env"]) != self._variables
         ):
             return None
