@@ -97,10 +97,9 @@ def _within_limits(variables: dict[str, str], room: int) -> dict[str, str]:
     """Leave out each value over 64 KiB, then the largest until all fit into `room` bytes with their names."""
     kept = {name: value for name, value in variables.items() if _size(value) <= LARGEST_VALUE}
     total = sum(_size(value) + len(name) + 2 for name, value in kept.items())
-    for name in sorted(kept, key=lambda name: (-_size(kept[name]), name)):
-        if total <= room:
-            break
-        total -= _size(kept.pop(name)) + len(name) + 2
+    while total > room:
+        largest = min(kept, key=lambda name: (-_size(kept[name]), name))
+        total -= _size(kept.pop(largest)) + len(largest) + 2
     return kept
 
 

@@ -28,7 +28,7 @@ from runner.sandbox.syscalls import libc, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.sandbox.isolate import Isolation
     from runner.sandbox.process_tree import ProcessTree, Tags
@@ -156,9 +156,11 @@ class Attributes:
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(OPAQUE)
         none = ctypes.create_string_buffer(SIGNAL_SET)
+        # As bits: sigaddset refuses the C library's own signals. These machines are little-endian.
+        own = sum(1 << (number - 1) for number in OWN_SIGNALS).to_bytes(SIGNAL_SET, "little")
         _check(libc.posix_spawnattr_init(self._buffer))
         _check(libc.posix_spawnattr_setsigmask(self._buffer, none))
-        _check(libc.posix_spawnattr_setsigdefault(self._buffer, _signals(OWN_SIGNALS)))
+        _check(libc.posix_spawnattr_setsigdefault(self._buffer, own))
         _check(libc.posix_spawnattr_setflags(self._buffer, ctypes.c_short(SETSIGDEF | SETSIGMASK | SETSID)))
 
     def spawn(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], streams: Sequence[int]) -> int:
@@ -181,11 +183,6 @@ def _strings(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     if b"\0" in b"".join(words):
         raise OSError(errno.EINVAL, "a word with NUL")
     return (ctypes.c_char_p * (len(words) + 1))(*words, None)
-
-
-def _signals(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
-    """Return a sigset_t, as bits: sigaddset refuses the C library's own signals. These machines are little-endian."""
-    return ctypes.create_string_buffer(sum(1 << (number - 1) for number in numbers).to_bytes(SIGNAL_SET, "little"))
 
 
 def _check(number: int) -> None:
