@@ -73,14 +73,12 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._variables = interpreter_variables(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
-        self._has_loaded = False
-        self._names: frozenset[str] = frozenset()  # top-level modules that are loaded
+        self._names: frozenset[str] = frozenset()  # top-level modules, once all are loaded
 
     def load(self, names: Iterable[str]) -> None:
         """Import what stages will need. Nothing is imported after the first call."""
-        if self._has_loaded:
+        if self._names:
             return
-        self._has_loaded = True
         for name in names:
             if name in PURE or name == SDK:
                 try:

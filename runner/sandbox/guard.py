@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     L = TypeVar("L", bound=Launcher)
 
-BEST = KERNEL if sys.platform == "linux" else SCAN  # the level to try first
 _HINT = (
     "allow it (offpipe doctor says what each layer needs), or accept stages that can reach the network: "
     "--offline best-effort"
@@ -24,7 +23,7 @@ _HINT = (
 
 def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
     """Start a launcher of this `kind` at the best level for this system. Arguments and errors: Launcher.start."""
-    return kind.start(BEST, warm=warm)
+    return kind.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:

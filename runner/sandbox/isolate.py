@@ -12,7 +12,7 @@ from runner.levels import FILTER, KERNEL, SCAN, RefusedError
 from runner.sandbox import syscalls
 from runner.sandbox.landlock import Landlock, open_landlock
 from runner.sandbox.namespaces import enter_namespaces
-from runner.sandbox.privileges import drop_privileges, hide_memory, show_memory
+from runner.sandbox.privileges import drop_privileges, open_memory
 from runner.sandbox.seccomp import AF_NETLINK, SOCK_STREAM, Listener, install
 
 PASSING = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no reason for a lower level
@@ -46,7 +46,7 @@ class Isolation:
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter_stage`: it may read its own memory, as after exec."""
         if self._hides_memory:
-            show_memory()
+            open_memory(is_open=True)
 
 
 def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
@@ -70,7 +70,7 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
         layers["privileges"] = drop_privileges()
         landlock = open_landlock(layers)
         listener, layers["attempts"] = install()
-        hide_memory()
+        open_memory(is_open=False)
         layers["seccomp"] = _verified_filter()
         isolation = Isolation(layers, listener, landlock, process)
         if witness is not None:
@@ -113,7 +113,7 @@ def _start_witness(descriptors: tuple[int, ...]) -> tuple[int, int]:
 def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
     """RefusedError if a child that is isolated like a stage can open the witness's memory for writing."""
 
-    def open_memory() -> int:
+    def probe() -> int:
         isolation.enter_stage()
         try:
             os.open(f"/proc/{witness}/mem", os.O_RDWR)
@@ -121,7 +121,7 @@ def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
             return REFUSED
         return OPENED
 
-    code = os.waitstatus_to_exitcode(os.waitpid(syscalls.fork_for(open_memory), 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(syscalls.fork_for(probe), 0)[1])
     os.close(holds)
     os.waitpid(witness, 0)
     if code == REFUSED:

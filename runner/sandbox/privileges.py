@@ -39,7 +39,7 @@ KERNEL_FILE_SYSTEMS = frozenset(
 def drop_privileges() -> str:
     """Drop all privileges, but for root KEPT_BY_ROOT, and allow none to be gained by exec. Return what is left."""
     syscalls.prctl(LAYER, "prctl(PR_SET_NO_NEW_PRIVS)", syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    held = _capabilities()
+    held = {name: int(value, 16) for name, value in syscalls.own_status().items() if name.startswith("Cap")}
     is_root = os.geteuid() == 0
     kept = sum(1 << number for number in KEPT_BY_ROOT) & held["CapPrm"] if is_root else 0
     if held["CapEff"] >> CAP_SETPCAP & 1:  # without it nothing can be gained from that set under no_new_privs
@@ -52,18 +52,9 @@ def drop_privileges() -> str:
     return "files and own processes" if kept else "none"
 
 
-def hide_memory() -> None:
-    """Keep processes of the same user from opening the launcher's memory, or tracing it."""
-    syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, 0)
-
-
-def show_memory() -> None:
-    """Undo `hide_memory`, in a child that is a stage."""
-    syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, 1)
-
-
-def _capabilities() -> dict[str, int]:
-    return {name: int(value, 16) for name, value in syscalls.own_status().items() if name.startswith("Cap")}
+def open_memory(*, is_open: bool) -> None:
+    """Let processes of the same user open this process's memory and trace it, or keep them from it."""
+    syscalls.prctl(LAYER, "prctl(PR_SET_DUMPABLE)", syscalls.PR_SET_DUMPABLE, int(is_open))
 
 
 def protect_settings() -> str:
