@@ -62,7 +62,7 @@ def _become(
         os.setsid()
         tree.enter_stage(launcher, number)
         tried = "entering its isolation"
-        isolation.enter_stage()
+        isolation.enter()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         tried = "opening "  # and the name of the file, which the error has
         for descriptor, opened in enumerate(open_streams(request, [])):

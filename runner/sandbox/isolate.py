@@ -31,20 +31,16 @@ class Isolation:
         self._landlock = landlock
         self._hides_memory = layers["level"] != SCAN
 
-    def enter_stage(self) -> None:
-        """Runs in the *child*, also in one that never calls exec: no stage keeps the listener of its own calls."""
-        if self.listener is not None:
-            os.close(self.listener.descriptor)
-        if self._landlock is not None:
-            self._landlock.enter_stage()
+    def enter(self) -> None:
+        """Put this *child*, or a *thread* of the launcher that starts a program, behind the walls of a stage.
 
-    def enter_thread(self) -> None:
-        """Runs in a *thread* of the launcher, from which a program inherits what `enter_stage` gives a child."""
+        What the launcher holds, such as the listener of the stage's own calls, is closed by exec, or by a fork server.
+        """
         if self._landlock is not None:
             self._landlock.enter()
 
     def become_program(self) -> None:
-        """Runs in a *child* that never calls exec, after `enter_stage`: it may read its own memory, as after exec."""
+        """Runs in a *child* that never calls exec, after `enter`: it may read its own memory, as after exec."""
         if self._hides_memory:
             open_memory(is_open=True)
 
@@ -114,7 +110,7 @@ def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
     """RefusedError if a child that is isolated like a stage can open the witness's memory for writing."""
 
     def probe() -> int:
-        isolation.enter_stage()
+        isolation.enter()
         try:
             os.open(f"/proc/{witness}/mem", os.O_RDWR)
         except PermissionError:

@@ -45,11 +45,6 @@ class Landlock:
         """Put this thread, and all that it starts, into a domain for good. RefusedError if the kernel refuses."""
         syscalls.call(LAYER, "landlock_restrict_self", self._ruleset, 0)
 
-    def enter_stage(self) -> None:
-        """Runs in the *child*: enter, and close the rule set."""
-        self.enter()
-        os.close(self._ruleset)
-
 
 def open_landlock(layers: dict[str, str]) -> Landlock | None:
     """Return a rule set, if this kernel has Landlock; note in `layers` what it covers, or why there is none."""

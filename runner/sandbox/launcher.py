@@ -175,7 +175,7 @@ class Service:
         """The runner is gone: take no more requests, and kill every stage."""
         if not self._is_closing:
             self._is_closing = True
-            self._wire.close()
+            self._poll.unregister(self._wire.requests)
             self._stop(signal.SIGKILL)
 
     def _launch(self, request: Request) -> None:

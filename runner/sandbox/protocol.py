@@ -50,10 +50,6 @@ class Wire:
         self._received += data
         return take_messages(self._received)
 
-    def close(self) -> None:
-        """Take no more requests."""
-        self._poll.unregister(self.requests)
-
     def report(self, kind: str, content: object) -> bool:
         """Queue one report; return what `flush` does."""
         self._queue += message(kind, content)

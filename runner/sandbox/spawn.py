@@ -93,7 +93,7 @@ class Spawner:
 
     def _enter(self) -> None:
         self._tags.lock()
-        self._isolation.enter_thread()
+        self._isolation.enter()
 
 
 class WalledThread:
