@@ -79,9 +79,7 @@ def append(descriptor: int, content: bytes, path: str) -> None:
             try:
                 if written:
                     os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-            except (
-                OSError
-            ):  # the error that led here is the one to raise; the next run cuts what follows the last whole line
+            except OSError:  # the first error is the one to raise; the next run cuts a torn line
                 pass
             raise
 
@@ -301,7 +299,7 @@ def sync_or_discard(path: str) -> None:
         try:
             discard(path)
         except StateError:
-            pass  # the error that led here is the one to raise
+            pass  # the first error is the one to raise
         raise
 
 
@@ -320,7 +318,7 @@ def take_back(path: str, durable: int) -> None:
     try:
         truncate(path, durable)
     except StateError:
-        pass  # the error that led here is the one to raise
+        pass  # the first error is the one to raise
 
 
 def write_again(path: str, start: int = 0) -> None:

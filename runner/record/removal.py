@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from errno import EEXIST, ENOTEMPTY, ESTALE
+from errno import EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, ESTALE
 
-_TRIES = 100  # while another process puts something there again and again
+_CHANGED = frozenset({EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, ESTALE})  # by another process meanwhile
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove_tree(path: str, tries: int = _TRIES) -> None:
+def remove_tree(path: str, tries: int = 100) -> None:
     """Remove the directory at `path`, also where its owner may not enter it, or one in it. Raises OSError."""
     try:
         _empty(path)
         os.rmdir(path)
-    except FileNotFoundError:  # another process took it away
-        if os.path.lexists(path):
-            raise
-    except OSError as error:  # another process put something there
-        if error.errno not in (EEXIST, ENOTEMPTY) or not tries:
+    except OSError as error:
+        if not os.path.lexists(path):  # another process took it away
+            return
+        if error.errno not in _CHANGED or not tries:
             raise
         remove_tree(path, tries - 1)
 
@@ -30,29 +29,28 @@ def _empty(path: str) -> None:
     The way back up is "..". It must lead to where the way down began: another process may move what is being removed.
     """
     here = _entered(path, None)
-    above: list[
-        tuple[str, os.stat_result, list[str]]
-    ] = []  # the way down: name, directory it is in, what is left there
+    above: list[tuple[str, os.stat_result, list[str]]] = []  # on the way down: its name, what it is in, the names left
     try:
         left = _without_files(here)
         while left or above:
             if left:
                 name = left.pop()
-                with suppress(FileNotFoundError, NotADirectoryError):  # another process changed it meanwhile
-                    if not _is_removed(name, here):
-                        inner = _entered(name, here)
-                        above.append((name, os.fstat(here), left))
-                        os.close(here)
-                        here = inner
-                        left = _without_files(here)
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=here)
+                    continue
+                inner = _entered(name, here)
+                above.append((name, os.fstat(here), left))
+                os.close(here)
+                here = inner
+                left = _without_files(here)
             else:
                 name, directory, left = above.pop()
                 outer = os.open("..", _DIRECTORY, dir_fd=here)
                 os.close(here)
                 here = outer
                 if not os.path.samestat(directory, os.fstat(here)):
-                    raise OSError(ESTALE, "a directory in it was moved meanwhile")
-                _is_removed(name, here)  # else another process put something there, and the next try removes it
+                    raise OSError(ESTALE, os.strerror(ESTALE))
+                os.rmdir(name, dir_fd=here)
     finally:
         os.close(here)
 
@@ -65,16 +63,9 @@ def _without_files(directory: int) -> list[str]:
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.name)
             else:
-                with suppress(FileNotFoundError, IsADirectoryError):  # another process changed it meanwhile
+                with suppress(FileNotFoundError):
                     os.unlink(entry.name, dir_fd=directory)
     return inner
-
-
-def _is_removed(name: str, directory: int) -> bool:
-    with suppress(OSError):
-        os.rmdir(name, dir_fd=directory)
-        return True
-    return False
 
 
 def _entered(name: str, directory: int | None) -> int:

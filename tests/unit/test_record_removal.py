@@ -121,6 +121,19 @@ def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
         remove_tree(str(tmp_path / "top/file"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_the_error_names_the_cause_and_not_what_follows_from_it(tmp_path):
+    (tmp_path / "top/theirs/empty").mkdir(parents=True)
+    for path, mode in ((tmp_path, 0o777), (tmp_path / "top", 0o777), (tmp_path / "top/theirs", 0o755)):
+        path.chmod(mode)
+    program = CLOSED[: CLOSED.index("os.makedirs")] + "os.setuid(65534)\ntry:\n    remove_tree('top')\n"
+    program += "except PermissionError:\n    print('refused')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT)], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+
+
 GROUP = 54321
 SHARED = """
 import os, sys
