@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DAMAGED = "the record is damaged"
 _BLOCK = 1 << 16
+_BEGIN = b'{"data":{'  # of every record; anything else is not read to its end
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _HASH_MEMBER = len(',"hash":""') + 64
 _OTHERWISE = "is spelled in another way: keys, white space, escapes or numbers"
@@ -345,7 +346,8 @@ def lines_of(path: str) -> Iterator[bytes]:
 def _key_id_at(path: str) -> str | None:
     """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(open_regular(path), "rb") as log:
-        record = parse(log.readline(LONGEST))
+        begin = log.read(len(_BEGIN))
+        record = parse(begin + log.readline(LONGEST)) if begin == _BEGIN else None
     return key_id_of(record) if isinstance(record, dict) else None
 
 
