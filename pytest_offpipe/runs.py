@@ -18,9 +18,9 @@ from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import discard
 from runner.canonical import KEY_VARIABLE
-from runner.engine.plugins import fork_environment
+from runner.engine import Options
 from runner.engine.run import run
-from runner.engine.session import Options
+from runner.engine.start import fork_environment
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.sandbox.client import Launcher, NetworkReport

@@ -11,7 +11,8 @@ from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
 from runner.display.plan_text import reasons_line
-from runner.engine import Options, plan
+from runner.engine import Options
+from runner.engine.query import plan
 from runner.engine.verify import verify
 from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged

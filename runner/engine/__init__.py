@@ -1,9 +1,42 @@
-"""What the verbs do, without a terminal: the place where everything below is put together."""
+"""What the verbs do, without a terminal: the place where everything below is put together.
 
-from runner.engine.clean import clean
-from runner.engine.history import find_log, read_events
-from runner.engine.query import explain, plan, status, validate
-from runner.engine.run import run
-from runner.engine.session import Options
+Each verb loads its own module, so that the launcher of a run is started before most of the program is loaded.
+"""
 
-__all__ = ["Options", "clean", "explain", "find_log", "plan", "read_events", "run", "status", "validate"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.levels import STRICT
+from runner.values import Value, made
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Options(Value):
+    """The options of `run`; the other verbs heed those that mean something to them.
+
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
+    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `offline` is `strict` or
+    `best-effort`: whether less than the guard's level `filter` ends the run. `final`: the process ends with it.
+    """
+
+    stages: tuple[str, ...] = ()
+    jobs: int | None = None
+    keep_going: bool = False
+    force: bool = False
+    workspace: str | None = None
+    run_id: str | None = None
+    params: Mapping[str, Mapping[str, object]] = made(default_factory=dict)
+    wait: float = 0.0
+    durability: str = "full"
+    paranoid: bool = False
+    offline: str = STRICT
+    argv: tuple[str, ...] = ()
+    final: bool = False
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what a run writes is made durable as it goes."""
+        return self.durability == "full"

@@ -14,7 +14,7 @@ from runner.record.checkpoints import find_partials
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.engine.session import Options
+    from runner.engine import Options
 
 
 _OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")

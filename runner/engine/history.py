@@ -29,7 +29,7 @@ from runner.spec.graph import select
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.engine.session import Options
+    from runner.engine import Options
     from runner.record.audit import Record
     from runner.record.events import Event
 

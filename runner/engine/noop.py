@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from runner import noop
 from runner.canonical import stamp
+from runner.engine import Options
 from runner.engine.journal import new_run_id, opening
-from runner.engine.session import Options
 from runner.errors import EXIT_OK, StateError
 from runner.hashing import sha256_of
 from runner.levels import NONE

@@ -19,7 +19,8 @@ from runner.results import SKIPPED, SUCCEEDED, StageResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.engine.session import Options, Session
+    from runner.engine import Options
+    from runner.engine.session import Session
     from runner.errors import Fault
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from runner import hookspecs
-from runner.noop import is_plain
-from runner.plan.code.interpreter import sdk_path
+from runner.engine.start import fork_environment
 from runner.sandbox.client import Launcher
-from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
 
 if TYPE_CHECKING:
@@ -24,30 +22,28 @@ GROUP = "offpipe"
 class Defaults:
     """What happens when no plugin has a say."""
 
+    def __init__(self, early: Launcher | None) -> None:
+        self._early = early
+
     @hookspecs.hookimpl(trylast=True)
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        """Start the launcher that comes with offpipe."""
-        return start_guarded(Launcher, fork_environment(spec))
+        """Return the launcher that comes with offpipe: the early one if there is one."""
+        return self._early or start_guarded(Launcher, fork_environment(spec))
 
 
-def make_plugins(plugins: tuple[object, ...]) -> pluggy.PluginManager:
-    """Return the hooks of a run: ours, those of installed distributions (entry points `offpipe`), and `plugins`."""
+def make_plugins(plugins: tuple[object, ...], early: Launcher | None = None) -> pluggy.PluginManager:
+    """Return the hooks of a run: ours, those of installed distributions (entry points `offpipe`), and `plugins`.
+
+    `early`: a launcher that was started before.
+    """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    manager.register(Defaults())
+    manager.register(Defaults(early))
     if _may_be_installed():
         manager.load_setuptools_entrypoints(GROUP)
     for plugin in plugins:
         manager.register(plugin)
     return manager
-
-
-def fork_environment(spec: Spec) -> dict[str, str] | None:
-    """Return what interpreters heed of the environment of Python stages; None where no stage is run by a fork."""
-    if is_plain():
-        return None
-    python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
-    return interpreter_environment(os.environ.get("HOME"), sdk_path()) if python else None
 
 
 def _may_be_installed() -> bool:

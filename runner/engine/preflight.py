@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import is_closed
-from runner.errors import Fault, InputError, SpecError, UsageError
+from runner.errors import Fault, InputError, InterruptedRunError, SpecError, UsageError
 from runner.plan.code.commands import shebang
 from runner.plan.planner import Skip
 from runner.record.audit import last_record
+from runner.record.locks import is_held
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
 from runner.sandbox.environment import stage_path
@@ -18,11 +20,48 @@ from runner.sandbox.programs import find_program, may_be_made, missing_program
 from runner.spec.placeholders import expand, references
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from runner.engine.session import Session
+    from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
     from runner.spec.model import Spec, Stage
+
+PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
+
+
+class _AnotherRunError(Exception):
+    """Hashing takes long, and another run holds the lock: wait for that one instead of hashing beside it."""
+
+
+def plan_without_lock(
+    session: Session, interrupts: Interrupts, on_hashed: Callable[[str, int, int], None]
+) -> Plan | None:
+    """Return the plan that counts, or None where hashing takes long while another run holds the lock.
+
+    Raises as `refuse` does. `on_hashed` gets a path, its size, and the bytes just read.
+    """
+    began, paths, is_beside = time.monotonic(), session.spec.paths, True
+
+    def hashed(path: str, total: int, size: int) -> None:
+        interrupts.check()
+        is_long = is_beside and time.monotonic() - began > PATIENT_BESIDE_A_RUN
+        if is_long and is_held(paths):
+            raise _AnotherRunError
+        on_hashed(path, total, size)
+
+    session.on_hashed = hashed
+    refuse_newer(session)
+    try:
+        plan = session.plan()
+    except _AnotherRunError:
+        return None
+    except InterruptedRunError:
+        session.save_cache()  # the next run reads the rest
+        raise
+    finally:
+        is_beside = False
+    return refuse(session, plan)
 
 
 def refuse(session: Session, plan: Plan) -> Plan:

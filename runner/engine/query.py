@@ -19,8 +19,8 @@ from runner.spec.graph import select
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.engine import Options
     from runner.engine.history import Failure
-    from runner.engine.session import Options
     from runner.errors import Fault
     from runner.plan.planner import Decision, Plan
     from runner.record.checkpoints import Progress

@@ -6,25 +6,22 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
-from runner.engine.journal import Journal
-from runner.engine.noop import end_without_work, skipped
-from runner.engine.open_runs import end_others, held_lock, needs_recovery, recover_runs
-from runner.engine.preflight import refuse, refuse_newer
-from runner.engine.remarks import remark
-from runner.engine.session import Session
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, InterruptedRunError, LockHeldError, OffpipeError
+from runner.engine.start import early_launcher, load, make_launcher
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.record.locks import is_held, last_holder
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
+from runner.sandbox.guard import settle
 
 if TYPE_CHECKING:
     from runner.clock import Clock
-    from runner.engine.session import Options
+    from runner.engine import Options
+    from runner.engine.journal import Journal
+    from runner.engine.session import Session
     from runner.errors import Fault
     from runner.plan.planner import Plan
+    from runner.record.locks import PipelineLock
     from runner.record.recovery import OpenRun
-    from runner.sandbox.client import Launcher
 
 
 class Listener(Protocol):
@@ -72,13 +69,6 @@ class Quiet:
         return ()
 
 
-PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
-
-
-class _AnotherRunError(Exception):
-    """Hashing takes long, and another run holds the lock: wait for that one instead of hashing beside it."""
-
-
 def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
     spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
     clock: Clock | None = None,
@@ -91,84 +81,77 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     listener, began = listener or Quiet(), time.monotonic()
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
-        session = Session(spec_path, options, writes=True, warn=listener.warn)
-        # Plan without the lock: a run without work needs none, and ends so beside another run.
-        before = last_holder(session.spec.paths), session.head.position
-        plan = _plan_without_lock(session, interrupts, listener)
-        idle = plan if plan is not None and plan.is_noop else None
-        if idle is not None and not needs_recovery(session):
-            return end_without_work(session, idle, began)
-        try:
-            wait = options.wait if idle is None else 0.0
-            lock = stack.enter_context(held_lock(session.spec, wait, listener.waiting, interrupts.check))
-        except LockHeldError:
-            if idle is None:
-                raise
-            # The open run is the holder's, even if it has the same id. This run needs none of its work.
-            return end_without_work(session, idle, began, remembers=False)
-        # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
-        from runner.engine.plugins import make_plugins
-        from runner.sandbox.guard import settle
+        # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.
+        spec, loaded_at = load(spec_path, options)
+        early = None if plugins else stack.enter_context(early_launcher(spec, options))
+        from runner.engine import noop, open_runs, preflight
+        from runner.engine.journal import Journal
+        from runner.engine.session import Session
+        from runner.record.locks import last_holder
 
-        hooks = make_plugins((*listener.hooks(), *plugins)).hook
-        launcher: Launcher = stack.enter_context(hooks.offpipe_make_launcher(spec=session.spec))
+        # Plan without the lock: a run without work needs none, and ends so beside another run.
+        session = Session(spec_path, options, loaded=(spec, loaded_at), writes=True, warn=listener.warn)
+        before = last_holder(spec.paths), session.head.position
+        plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
+        idle = plan if plan is not None and plan.is_noop else None
+        if idle is not None and not open_runs.needs_recovery(session):
+            return noop.end_without_work(session, idle, began)
+        lock = _take_lock(stack, session, idle, interrupts, listener)
+        if lock is None and idle is not None:
+            return noop.end_without_work(session, idle, began, remembers=False)
+        assert lock is not None
+        # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
+        from runner.engine.execution import make_executor, preload
+        from runner.engine.plugins import make_plugins
+        from runner.engine.remarks import remark
+
+        hooks = make_plugins((*listener.hooks(), *plugins), early).hook
+        launcher = stack.enter_context(make_launcher(hooks, spec, early))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
-        recovered = recover_runs(session, listener.warn)
+        recovered = open_runs.recover_runs(session, listener.warn)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
-        plan = refuse(session, plan)
+        plan = preflight.refuse(session, plan)
         if plan.is_noop and not recovered.is_open:
-            end_others(session, recovered.others, {"level": NONE}, skipped(plan))
-            return end_without_work(session, plan, began)
+            open_runs.end_others(session, recovered.others, {"level": NONE}, noop.skipped(plan))
+            return noop.end_without_work(session, plan, began)
         # Execute.
-        from runner.engine.execution import make_executor, preload
-
         launcher.load(session.imports)
-        preload(session.spec, durable=options.is_durable)
+        preload(spec, durable=options.is_durable)
         remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers)
         attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
-            spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
+            spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,
         )  # fmt: skip
-        try:
+        with attempts:
             stages = executor.execute()
             launcher.close()
             attempts.publisher.sync()
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
-        except OffpipeError:
-            attempts.give_up()
-            raise
         hooks.offpipe_run_finished(result=result)
         return result
 
 
-def _plan_without_lock(session: Session, interrupts: Interrupts, listener: Listener) -> Plan | None:
-    """Return the plan, or None where hashing takes long while another run holds the lock."""
-    began, paths, is_beside = time.monotonic(), session.spec.paths, True
+def _take_lock(
+    stack: ExitStack, session: Session, idle: Plan | None, interrupts: Interrupts, listener: Listener
+) -> PipelineLock | None:
+    """Take the lock; None if another run holds it and the plan, which is `idle` then, has no work.
 
-    def hashed(path: str, total: int, size: int) -> None:
-        interrupts.check()
-        is_long = is_beside and time.monotonic() - began > PATIENT_BESIDE_A_RUN
-        if is_long and is_held(paths):
-            raise _AnotherRunError
-        listener.hashed(path, total, size)
+    The open run is the holder's then, even if it has the same id. This run needs none of its work.
+    """
+    from runner.engine.open_runs import held_lock
 
-    session.on_hashed = hashed
-    refuse_newer(session)
+    wait = session.options.wait if idle is None else 0.0
     try:
-        plan = session.plan()
-    except _AnotherRunError:
+        return stack.enter_context(held_lock(session.spec, wait, listener.waiting, interrupts.check))
+    except LockHeldError:
+        if idle is None:
+            raise
         return None
-    except InterruptedRunError:
-        session.save_cache()  # the next run reads the rest
-        raise
-    finally:
-        is_beside = False
-    return refuse(session, plan)
 
 
 def _seal(
@@ -176,6 +159,8 @@ def _seal(
     signal: int | None, began: float,
 ) -> RunResult:  # fmt: skip
     """Write the last records of a run whose outputs are durable, and end `others`, whose work is done with it."""
+    from runner.engine.open_runs import end_others
+
     status, exit_code = outcome(stages, signal)
     if status == SUCCEEDED:
         end_others(session, others, journal.layers, stages)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE
+from runner.engine.start import load
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
-from runner.levels import STRICT
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
 from runner.plan.code.cache import ParseCache
@@ -23,12 +22,11 @@ from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, read_metrics, read_usable, unheard
 from runner.spec.graph import build_graph, select
-from runner.spec.load import load_spec
-from runner.values import Value, made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from runner.engine import Options
     from runner.paths import StatePaths
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
@@ -38,34 +36,6 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 PARSED = "imports"  # the section of the cache file for what was parsed
-
-
-class Options(Value):
-    """The options of `run`; the other verbs heed those that mean something to them.
-
-    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
-    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `offline` is `strict` or
-    `best-effort`: whether less than the guard's level `filter` ends the run. `final`: the process ends with it.
-    """
-
-    stages: tuple[str, ...] = ()
-    jobs: int | None = None
-    keep_going: bool = False
-    force: bool = False
-    workspace: str | None = None
-    run_id: str | None = None
-    params: Mapping[str, Mapping[str, object]] = made(default_factory=dict)
-    wait: float = 0.0
-    durability: str = "full"
-    paranoid: bool = False
-    offline: str = STRICT
-    argv: tuple[str, ...] = ()
-    final: bool = False
-
-    @property
-    def is_durable(self) -> bool:
-        """Whether what a run writes is made durable as it goes."""
-        return self.durability == "full"
 
 
 def unwarned(fault: Fault) -> None:
@@ -83,11 +53,12 @@ class Session:
     """
 
     def __init__(
-        self, spec_path: str, options: Options, *, writes: bool = False, warn: Callable[[Fault], None] = unwarned
-    ) -> None:
-        self.began = time.time_ns()  # before anything was read
+        self, spec_path: str, options: Options, *, loaded: tuple[Spec, int] | None = None,
+        writes: bool = False, warn: Callable[[Fault], None] = unwarned,
+    ) -> None:  # fmt: skip
+        """`loaded` is what `load` has returned, if it was called already."""
         self.options = options
-        self.spec = load_spec(spec_path, workspace=options.workspace, params=options.params)
+        self.spec, self.began = loaded or load(spec_path, options)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
         try:

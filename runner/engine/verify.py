@@ -19,7 +19,7 @@ from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
-    from runner.engine.session import Options
+    from runner.engine import Options
     from runner.record.markers import OutputIdentity
     from runner.record.seal import Seal
     from runner.spec.model import Spec

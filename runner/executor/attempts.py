@@ -37,6 +37,7 @@ from runner.spec.placeholders import list_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
 
     from runner.executor.publishing import Publisher
     from runner.plan.fingerprint import Examiner
@@ -88,6 +89,13 @@ class Attempts:
         self._made_directories: set[str] = set()
         self._held: dict[str, Job] = {}  # whose locks are, by stage
         self._launched = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OffpipeError):
+            self.give_up()
 
     # ---- deciding ----
 

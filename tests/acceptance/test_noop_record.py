@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
 
 from runner import arguments as glance
-from runner import engine as api
 from runner.cli.parser import VERBS
+from runner.engine import Options
+from runner.engine.query import plan
+from runner.engine.run import run
 from runner.errors import OffpipeError, StateError
 from runner.noop import MAGIC, SHORT_SPEC, conditions_now
 from runner.plan.planner import Skip
@@ -57,7 +59,7 @@ class Remembered(PipelineBench):
         deadline = time.monotonic() + PATIENCE
         while quick.answer([str(self.spec), "-q"]) is None:
             assert time.monotonic() < deadline, "the quick way never answers"
-            api.run(str(self.spec), api.Options())
+            run(str(self.spec), Options())
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def full_answer(bench):
     """Whether the long way finds nothing to do, without a fault or a warning."""
     warned = []
     try:
-        planned = api.plan(str(bench.spec), api.Options(), warned.append)
+        planned = plan(str(bench.spec), Options(), warned.append)
     except OffpipeError:
         return False
     decided = all(isinstance(one, Skip) for one in planned.plan.decisions.values())
@@ -269,7 +271,7 @@ def test_two_specs_of_one_name_in_one_workspace_are_two(fresh, tmp_path):
         other.define({**stage, "outputs": {"o": f"{name}.txt"}})
     first, second = (str(tmp_path / name / "spec.json") for name in ("a", "b"))
     while quick.answer([first, *words]) is None:
-        api.run(first, api.Options(workspace="w"))
+        run(first, Options(workspace="w"))
     assert quick.answer([second, *words]) is None
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import canonical
-from runner.engine import Options, plan
+from runner.engine import Options
+from runner.engine.query import plan
 from runner.engine.verify import verify
 from runner.errors import OffpipeError
 from runner.paths import is_partial

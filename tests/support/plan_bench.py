@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline_bench import PipelineBench
 
-from runner.engine.session import Options, Session
+from runner.engine import Options
+from runner.engine.session import Session
 from runner.plan.fingerprint import KEY_VERSION
 from runner.record.markers import Marker, OutputIdentity, write_marker
 

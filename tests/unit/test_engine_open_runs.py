@@ -1,7 +1,7 @@
 import pytest
 
+from runner.engine import Options
 from runner.engine.open_runs import run_to_go_on
-from runner.engine.session import Options
 from runner.paths import StatePaths
 from runner.record.recovery import OpenRun
 

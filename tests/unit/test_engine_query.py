@@ -7,8 +7,8 @@ import os
 import pytest
 from pipeline_bench import PipelineBench, shell
 
+from runner.engine import Options
 from runner.engine.query import status
-from runner.engine.session import Options
 from runner.record.audit import Position
 from runner.record.events import CLOSED, NOOP, OPENED
 from runner.record.ledger import Ledger

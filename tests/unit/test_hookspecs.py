@@ -8,8 +8,9 @@ import pytest
 from pipeline_bench import PipelineBench, shell, wait_for
 
 from pytest_offpipe.runs import StageLauncher, start_guarded
-from runner.engine import Options, run
-from runner.engine.plugins import fork_environment
+from runner.engine import Options
+from runner.engine.run import run
+from runner.engine.start import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
 from runner.results import FAILED

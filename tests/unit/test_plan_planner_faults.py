@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pipeline_bench import PipelineBench, shell
 
+from runner.engine import Options
 from runner.engine.query import plan
-from runner.engine.session import Options
 from runner.errors import EXIT_OFFLINE, OfflineError
 
 
