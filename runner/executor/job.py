@@ -33,6 +33,8 @@ class Job(Record):
     scratch: str = ""
     delay: float = 0.0
     began: float = 0.0
+    started: float = 0.0  # the present attempt
+    ended: float = 0.0  # the one before
     redecided: int = 0
     written: dict[str, str] = made(default_factory=dict)  # outputs, and their paths, that a failed attempt wrote
     changed: str | None = None  # what changed while the attempt before ran, so that nothing of it was published
@@ -56,12 +58,12 @@ class Job(Record):
         """Whether an attempt at the stage failed by asking for a network."""
         return any(self.fails_by(calls) for calls in attempt.network)
 
-    def result(self, now: float, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
-        """Return how the stage ended, at `now` of the monotonic clock."""
+    def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
+        """Return how the stage ended."""
         return StageResult(
             self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
-            seconds=now - self.began if self.began else 0.0, enforced=self.limits.as_json(),
+            seconds=max(0.0, self.ended - self.began), enforced=self.limits.as_json(),
             outputs=self.commit.outputs if self.commit and status == SUCCEEDED else {},
             fault=fault, exit_code=exit_code,
         )  # fmt: skip

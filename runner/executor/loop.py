@@ -164,7 +164,8 @@ class Executor:
         self._submit(job, self._attempts.prepare(job))
 
     def _submit(self, job: Job, launch: Launch) -> None:
-        job.began = job.began or self._clock()
+        job.started = self._clock()
+        job.began = job.began or job.started
         self._attempts.started(job)
         self._hooks.offpipe_attempt_started(  # first: its checkpoint is still where it goes on from
             stage=job.stage, attempt=job.number, progress=self._attempts.partials.progress(job.stage),
@@ -201,6 +202,7 @@ class Executor:
     def _settle(self, job: Job, ended: AttemptResult) -> None:
         attempt = self._attempts.finish(job, ended)
         job.attempts.append(attempt)
+        job.ended = min(self._clock(), job.started + attempt.seconds)  # it may have waited for the hashing of another
         asked = job.asked_for_network(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not asked
         interrupted = not succeeded and not asked and self._stopping.is_why(attempt)
@@ -233,7 +235,7 @@ class Executor:
                 self._start(job)
             else:
                 self._attempts.release(job)
-                self._finish(job.result(self._clock(), results.SKIPPED))
+                self._finish(job.result(results.SKIPPED))
             return
         fault = self._attempts.publisher.fault_of(job.stage, job.tag, job.before)
         if fault is not None:
@@ -244,11 +246,11 @@ class Executor:
 
     def _published(self, job: Job) -> None:
         self._attempts.release(job)
-        self._finish(job.result(self._clock(), results.SUCCEEDED))
+        self._finish(job.result(results.SUCCEEDED))
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
-        """Go on with what a stage has finished, also after a first signal."""
-        self._interrupts.tolerated = 1
+        """Go on with what a stage has finished, also after a first signal; one that comes meanwhile ends it."""
+        self._interrupts.tolerated = min(1, self._interrupts.count)
         self._guarded(job.stage, step, job)
         self._interrupts.tolerated = 0
 
@@ -257,6 +259,7 @@ class Executor:
         try:
             action()
         except InterruptedRunError:
+            self._heed_interrupts()
             self._interrupt(job or self._attempts.job_of(stage))
         except OffpipeError as error:
             if error.exit_code >= EXIT_INTERNAL or stage.name in self.results:  # a plugin, when it was told
@@ -266,7 +269,7 @@ class Executor:
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._attempts.partials.sweep(job)
         self._attempts.release(job)
-        self._finish(job.result(self._clock(), results.FAILED, fault, exit_code))
+        self._finish(job.result(results.FAILED, fault, exit_code))
         if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
             self._stopping.begin()
             while self._sleeping:
@@ -276,7 +279,7 @@ class Executor:
     def _interrupt(self, job: Job) -> None:
         self._attempts.partials.sweep(job)
         self._attempts.release(job)
-        self._finish(job.result(self._clock(), results.INTERRUPTED))
+        self._finish(job.result(results.INTERRUPTED))
 
     def _finish(self, result: StageResult) -> None:
         self.results[result.name] = result
