@@ -20,13 +20,12 @@ from pytest_offpipe.sandbox import discard
 from runner.canonical import KEY_VARIABLE
 from runner.engine import Options
 from runner.engine.run import run
-from runner.engine.start import fork_environment
+from runner.engine.start import fork_environment, load
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.sandbox.client import Launcher, NetworkReport
 from runner.sandbox.guard import start_guarded
 from runner.sandbox.process_tree import has_ended
-from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -217,11 +216,11 @@ def run_sandbox(
     try:
         with unkeyed(), measured(sandbox) as around.variables:
             result = run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
-        spec = plugin.spec or load_spec(sandbox.spec, workspace=options.workspace)
+        spec = plugin.spec or load(sandbox.spec, options)[0]
     except OffpipeError as error:
         state = ""
         with contextlib.suppress(OffpipeError):  # where the spec is why
-            state = load_spec(sandbox.spec, workspace=options.workspace).paths.state_dir
+            state = load(sandbox.spec, options)[0].paths.state_dir
         return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it

@@ -12,6 +12,7 @@ from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
 from runner.display.text import counted, printable, seconds, warning_text
 from runner.interrupts import GRACE
+from runner.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +30,8 @@ _HASHING_SHOWN = 0.3  # seconds after the last bytes
 _NEVER = float("-inf")
 
 
-class Reporter:
-    """The listener of a run. `quiet` leaves failures only, `verbose` adds the stages that had nothing to do.
+class Reporter(Listener):
+    """What a user sees of a run. `quiet` leaves failures only, `verbose` adds the stages that had nothing to do.
 
     Its methods `offpipe_...` implement hooks.
     """

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from runner.clock import Monotonic
 from runner.executor.attempts import Attempts
-from runner.executor.job import Policy, Surroundings
 from runner.executor.loop import Executor
+from runner.executor.prepare import RunEnvironment
 from runner.executor.publishing import Publisher
+from runner.executor.schedule import Capacity
 from runner.hashing import quicken
 from runner.plan.code.interpreter import sdk_path
-from runner.resources import Capacity
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from runner.clock import Clock
     from runner.engine.journal import Journal
     from runner.engine.session import Session
-    from runner.executor.job import Ticker
     from runner.interrupts import Interrupts
+    from runner.listener import Listener
     from runner.plan.planner import Plan
     from runner.sandbox.client import Launcher
     from runner.spec.model import Spec
@@ -56,22 +56,20 @@ def preload(spec: Spec, *, durable: bool) -> None:
 
 def make_executor(
     session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
-    ticker: Ticker, clock: Clock | None,
+    listener: Listener, clock: Clock | None,
 ) -> tuple[Attempts, Executor]:  # fmt: skip
     """Return what prepares, records and settles the attempts of an open run, and what executes its plan by them."""
-    options, outer, durable = session.options, os.environ, journal.durable
+    spec, options, durable = session.spec, session.options, journal.durable
     level = launcher.layers["level"]
-    around = Surroundings(outer.get("PATH", ""), outer.get("HOME"), sdk_path(), level, durable)
-    publisher = Publisher(session.spec, journal.log, session.cache, durable=durable)
+    outer = RunEnvironment(os.environ.get("PATH", ""), os.environ.get("HOME"), sdk_path(), level, durable)
     attempts = Attempts(
-        session.spec, journal.run_id, journal.log, session.planner, session.new_examiner, session.marker,
-        session.published, publisher, around, journal.earlier, journal.tags,
+        spec, journal.log, session.planner, session.new_examiner, session.marker, session.published,
+        Publisher(spec, journal.log, session.cache, durable=durable), outer, journal.earlier, journal.tags,
     )  # fmt: skip
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
     jobs = options.jobs or cores
-    policy = Policy(options.keep_going, Capacity(jobs, memory_mib, jobs))
     return attempts, Executor(
-        session.graph, session.stages, plan, attempts, launcher, policy, hooks, interrupts,
-        clock or Monotonic(), ticker,
+        session.graph, session.stages, plan, attempts, launcher, hooks, interrupts, clock or Monotonic(), listener,
+        Capacity(jobs, memory_mib, jobs), keep_going=options.keep_going,
     )  # fmt: skip

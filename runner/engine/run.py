@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner.engine.start import early_launcher, load, make_launcher
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
+from runner.listener import Listener
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import settle
 
@@ -18,55 +19,9 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
-    from runner.errors import Fault
     from runner.plan.planner import Plan
     from runner.record.locks import PipelineLock
     from runner.record.recovery import OpenRun
-
-
-class Listener(Protocol):
-    """What follows a run beyond its hooks: a display."""
-
-    @property
-    def interval(self) -> float | None:
-        """How often to call `tick`, in seconds; None for never."""
-
-    def tick(self) -> None:
-        """Redraw: time has passed."""
-
-    def hashed(self, path: str, total: int, size: int) -> None:
-        """Note that `size` more bytes of a file of `total` bytes are hashed."""
-
-    def waiting(self, holder: dict[str, object]) -> None:
-        """Say who holds the lock that the run waits for."""
-
-    def warn(self, fault: Fault) -> None:
-        """Warn of what stops nothing: a state file that counts as missing, a likely mistake in the spec."""
-
-    def hooks(self) -> tuple[object, ...]:
-        """Return what implements hooks. A run calls this once it has work to do; without work it loads no hooks."""
-
-
-class Quiet:
-    """A listener that does nothing."""
-
-    interval: float | None = None
-
-    def tick(self) -> None:
-        """Do nothing."""
-
-    def hashed(self, path: str, total: int, size: int) -> None:
-        """Do nothing."""
-
-    def waiting(self, holder: dict[str, object]) -> None:
-        """Do nothing."""
-
-    def warn(self, fault: Fault) -> None:
-        """Do nothing."""
-
-    def hooks(self) -> tuple[object, ...]:
-        """Return nothing."""
-        return ()
 
 
 def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
@@ -78,7 +33,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
     """
-    listener, began = listener or Quiet(), time.monotonic()
+    listener, began = listener or Listener(), time.monotonic()
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
         # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.

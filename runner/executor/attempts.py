@@ -1,4 +1,4 @@
-"""One attempt of one stage: everything it needs is laid out, and what it leaves is taken up or removed."""
+"""The attempts of a run: each is decided on, recorded, and what it leaves is taken up or removed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner import results
 from runner.errors import OffpipeError
-from runner.executor.job import Job, Surroundings
+from runner.executor.job import Job
 from runner.executor.partials import Partials
+from runner.executor.prepare import Preparer
 from runner.executor.publishing import real_identities
-from runner.executor.setting import Setting
-from runner.paths import partial_tag
 from runner.plan.fingerprint import Fingerprint
 from runner.plan.planner import AGAIN, Reason
 from runner.record import files
@@ -29,52 +27,35 @@ from runner.record.events import (
     StageSkipped,
 )
 from runner.record.locks import lock
-from runner.record.scratch import ScratchPool
-from runner.resources import enforced
-from runner.results import AttemptResult, NetworkCalls, StageResult, added_up
-from runner.sandbox.client import Launch
-from runner.spec.placeholders import list_inputs
+from runner.results import BLOCKED, FAILED, INTERRUPTED, added_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
+    from runner.executor.prepare import RunEnvironment
     from runner.executor.publishing import Publisher
     from runner.plan.fingerprint import Examiner
     from runner.plan.planner import Planner
     from runner.record.audit import AuditLog
     from runner.record.markers import Marker, OutputIdentity
+    from runner.results import AttemptResult, NetworkCalls, StageResult
     from runner.spec.model import Spec, Stage
-
-REASONS_KEPT = 100  # in records and markers
 
 
 class Attempts:
-    """Prepares, records and settles the attempts of one run."""
+    """Decides on, records and settles the attempts of one run. As a context manager, gives up at an OffpipeError."""
 
     def __init__(
-        self,
-        spec: Spec,
-        run_id: str,
-        log: AuditLog,
-        planner: Planner,
-        new_examiner: Callable[[], Examiner],
-        marker_of: Callable[[str], Marker | None],
-        published: dict[str, OutputIdentity],
-        publisher: Publisher,
-        surroundings: Surroundings,
-        earlier: dict[str, int],
-        tags: Mapping[str, dict[str, str]],
-    ) -> None:
-        """`earlier`: how many attempts each stage had in this run before it was resumed; numbers go on from there.
+        self, spec: Spec, log: AuditLog, planner: Planner, new_examiner: Callable[[], Examiner],
+        marker_of: Callable[[str], Marker | None], published: dict[str, OutputIdentity], publisher: Publisher,
+        outer: RunEnvironment, earlier: Mapping[str, int], tags: Mapping[str, dict[str, str]],
+    ) -> None:  # fmt: skip
+        """`earlier`: how many attempts each stage had in this run before it was resumed.
 
         `tags`: of all attempts that open runs tell of, stage -> tag -> key.
         """
-        self.run_id = run_id
-        self.durable = surroundings.durable
         self._spec = spec
-        self._paths = spec.paths
-        self.partials = Partials(spec, tags)
         self.log = log
         self._planner = planner
         self._new_examiner = new_examiner
@@ -82,22 +63,20 @@ class Attempts:
         self._marker_of = marker_of
         self._published = published
         self.publisher = publisher
-        self._setting = Setting(spec, run_id, surroundings)
-        self._scratch = ScratchPool(spec.paths, run_id)
-        self._numbers = dict(earlier)
+        self.durable = outer.durable
+        self.partials = Partials(spec, tags)
+        self.preparer = Preparer(spec, log.run, outer, self.partials, earlier)
         self.keys: dict[str, str] = {}
-        self._made_directories: set[str] = set()
-        self._held: dict[str, Job] = {}  # whose locks are, by stage
-        self._launched = 0
+        self._held: dict[str, Job] = {}  # those that hold their lock, by stage
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OffpipeError):
-            self.give_up()
+            self._give_up()
 
-    # ---- deciding ----
+    # ---- before ----
 
     def decide(self, stage: Stage) -> Job | None:
         """Return a job for a stage that must run as everything is now, or None when it is up to date."""
@@ -105,12 +84,12 @@ class Attempts:
         self.keys[stage.name] = job.fingerprint.key
         marker = self._marker_of(stage.name)
         job.reasons = self._planner.reasons(stage, job.fingerprint, marker)
-        if not job.reasons:
-            assert marker is not None
-            self._published.update((identity.path, identity) for identity in marker.outputs.values())
-            self.record_skip(stage, job.fingerprint.key)
-            return None
-        return job
+        if job.reasons:
+            return job
+        assert marker is not None
+        self._know(marker.outputs)
+        self.record_skip(stage, job.fingerprint.key)
+        return None
 
     def redecide(self, job: Job, changed: str) -> bool:
         """Take a changed input into account; False when the stage is up to date after all."""
@@ -133,67 +112,28 @@ class Attempts:
         self.partials.forget(stage)
         self.log.append(SKIPPED, StageSkipped(stage.name, key))
 
-    # ---- before ----
-
     def lock(self, job: Job) -> bool:
         """Take the stage's lock; False when another process holds it."""
-        job.lock = lock(self._paths.stage_lock(job.stage.name))
+        job.lock = lock(self._spec.paths.stage_lock(job.stage.name))
         if job.lock is None:
             return False
         self._held[job.stage.name] = job
         return True
 
-    def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt: number, partials, scratch, stage file, log, environment.
-
-        Raises SpecError when the command line cannot be made, or its program is not there.
-        """
-        stage, run = job.stage, self.run_id
-        job.network.clear()
-        job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
-        job.tag = partial_tag(run, job.fingerprint.key, job.number)
-        job.log = self._paths.log(run, stage.name, job.number)
-        job.before = real_identities(self._spec, stage)
-        for path in (*self.partials.real(stage).values(), job.log):
-            self._make_directory(os.path.dirname(path))
-        self.partials.make_room(stage)
-        job.scratch = self._scratch.take()
-        files.create(job.log)
-        job.partials = self.partials.of(job)
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
-        environment = self._setting.environment(job, inputs)
-        argv, job.program = self._setting.command(job, inputs, environment)
-        stdout = job.partials[stage.stdout] if stage.stdout else None
-        self._launched += 1
-        job.limits = enforced(stage.resources, self._launched)
-        job.opening = self._opening(job)
-        return Launch(
-            self._launched, argv, environment, self._spec.root,
-            inputs[stage.stdin][0] if stage.stdin else None, stdout, job.log,
-            timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
-            address_space=job.limits.address_space, script=self._setting.script(stage), preload=job.fingerprint.imports,
-        )  # fmt: skip
-
     def started(self, job: Job) -> None:
-        """Record that the attempt that was laid out starts now, and hand it what a checkpoint vouches for.
+        """Record that the attempt that was prepared starts now, and hand it what a checkpoint vouches for.
 
         The record comes first: it says whose the partials are that are renamed then.
         """
-        assert job.opening is not None
-        checkpoint, opening = self.partials.checkpoint(job), job.opening
-        if checkpoint:
-            opening = opening._replace(resumed_from=checkpoint.progress.as_record())
-        self.log.append(ATTEMPT_STARTED, opening)
-        self.partials.hand_over(job, checkpoint)
-
-    @staticmethod
-    def _opening(job: Job) -> AttemptStarted:
-        stage, job.shown = job.stage, [reason.as_json() for reason in job.reasons[:REASONS_KEPT]]
-        return AttemptStarted(
-            stage=stage.name, attempt=job.number, key=job.fingerprint.key, tag=job.tag,
-            program=job.program, outputs=stage.outputs, delay_micros=round(job.delay * 1e6),
-            reasons=job.shown, enforced=job.limits.as_json(),
+        checkpoint = self.partials.checkpoint(job)
+        started = AttemptStarted(
+            stage=job.stage.name, attempt=job.number, key=job.fingerprint.key, tag=job.tag,
+            program=job.program, outputs=job.stage.outputs, delay_micros=round(job.delay * 1e6),
+            reasons=job.reasons_as_json(), enforced=job.limits.as_json(),
+            resumed_from=checkpoint.progress.as_record() if checkpoint else None,
         )  # fmt: skip
+        self.log.append(ATTEMPT_STARTED, started)
+        self.partials.hand_over(job, checkpoint)
 
     # ---- during and after ----
 
@@ -214,7 +154,7 @@ class Attempts:
         network = added_up(job.network)
         attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
         self.log.append(ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
-        self._give_back_scratch(job)
+        self.preparer.give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = real_identities(self._spec, job.stage)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
@@ -236,31 +176,43 @@ class Attempts:
     def commit(self, job: Job) -> None:
         """Record what it has made; that is published when it and the record are durable."""
         job.commit = self.publisher.commit(
-            job.stage, job.fingerprint, job.tag, job.shown, job.program,
-            self._marker_of(job.stage.name),
-        )  # fmt: skip
+            job.stage, job.fingerprint, job.tag, job.reasons_as_json(), job.program, self._marker_of(job.stage.name)
+        )
 
     def put_in_place(self, job: Job) -> None:
-        """Publish the outputs of a job whose commit is on record; later stages know their digests."""
+        """Publish the outputs of a job whose commit is on record."""
         assert job.commit is not None
         outputs = self.publisher.put_in_place(job.commit, job.tag)
         if job.has_checkpoint:
             files.discard(self.partials.progress(job.stage))
-        self._published.update((identity.path, identity) for identity in outputs.values())
+        self._know(outputs)
 
-    def _give_back_scratch(self, job: Job) -> None:
-        names = list_inputs(job.stage.command or job.stage.args)
-        self._scratch.give_back(job.scratch, lists=[f"{job.scratch}.{name}.list" for name in names])
+    def record_end(self, result: StageResult) -> None:
+        """Record how a stage ended, where no commit or skip says it already."""
+        if result.status in (FAILED, BLOCKED, INTERRUPTED):
+            what = str(result.fault.what) if result.fault else ""
+            self.log.append(FINISHED, StageFinished(result.name, result.status, what))
+
+    def release(self, job: Job) -> None:
+        """Give the stage's lock back."""
+        if job.lock is not None:
+            os.close(job.lock)
+            job.lock = None
+            del self._held[job.stage.name]
 
     def abandon(self, job: Job) -> None:
-        """Take back an attempt that was laid out and will not be started."""
-        self._give_back_scratch(job)
+        """Take back an attempt that was prepared and will not be started."""
+        self.preparer.give_back_scratch(job)
         if job.log:
             files.discard(job.log)
         self.partials.sweep(job)
         self.release(job)
 
-    def give_up(self) -> None:
+    def _know(self, outputs: Mapping[str, OutputIdentity]) -> None:
+        """Let later stages know the digests of outputs."""
+        self._published.update((identity.path, identity) for identity in outputs.values())
+
+    def _give_up(self) -> None:
         """After the disk refused something and all stages were ended: remove what it lets us of what they left.
 
         The next run would do it, but room may be just what is missing. Where the log is gone, what lies there may be
@@ -276,22 +228,4 @@ class Attempts:
             self.release(job)
         with suppress(OffpipeError):
             if is_ours:
-                files.discard(self._paths.run_temporary(self.run_id))
-
-    def release(self, job: Job) -> None:
-        """Give the stage's lock back."""
-        if job.lock is not None:
-            os.close(job.lock)
-            job.lock = None
-            del self._held[job.stage.name]
-
-    def record_end(self, result: StageResult) -> None:
-        """Record how a stage ended, where no commit or skip says it already."""
-        if result.status in (results.FAILED, results.BLOCKED, results.INTERRUPTED):
-            what = str(result.fault.what) if result.fault else ""
-            self.log.append(FINISHED, StageFinished(result.name, result.status, what))
-
-    def _make_directory(self, path: str) -> None:
-        if path not in self._made_directories:
-            files.make_directories(path)
-            self._made_directories.add(path)
+                files.discard(self._spec.paths.run_temporary(self.log.run))

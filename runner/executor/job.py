@@ -1,54 +1,58 @@
-"""A stage on its way through a run, and what of the outside world it gets to see."""
+"""A stage on its way through a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault
-from runner.resources import UNLIMITED, Limits
+from runner.executor.schedule import UNLIMITED
 from runner.results import SUCCEEDED, StageResult
-from runner.values import Record, Value, made
 
 if TYPE_CHECKING:
     from runner.errors import OffpipeError
     from runner.plan.fingerprint import Fingerprint
     from runner.plan.planner import Reason
-    from runner.record.events import AttemptStarted
     from runner.record.markers import Marker
-    from runner.resources import Capacity
     from runner.results import AttemptResult, NetworkCalls
     from runner.spec.model import Stage
 
+REASONS_KEPT = 100  # in records and markers
 
-class Job(Record):
+
+class Job:
     """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
 
-    stage: Stage
-    fingerprint: Fingerprint
-    reasons: tuple[Reason, ...] = ()
-    number: int = 0
-    tag: str = ""
-    log: str | None = None
-    program: str = ""
-    scratch: str = ""
-    delay: float = 0.0
-    began: float = 0.0
-    started: float = 0.0  # the present attempt
-    ended: float = 0.0  # the one before
-    redecided: int = 0
-    written: dict[str, str] = made(default_factory=dict)  # outputs, and their paths, that a failed attempt wrote
-    changed: str | None = None  # what changed while the attempt before ran, so that nothing of it was published
-    tries_before: int = 0
-    attempts: list[AttemptResult] = made(default_factory=list)
-    lock: int | None = None  # the descriptor that holds the stage's lock
-    before: dict[str, object] = made(default_factory=dict)
-    partials: dict[str, str] = made(default_factory=dict)  # of the present attempt, per output
-    limits: Limits = UNLIMITED
-    shown: list[list[object]] = made(default_factory=list)  # the reasons, as records have them
-    opening: AttemptStarted | None = None  # the record of the attempt that was laid out
-    has_checkpoint: bool = False  # as of the end of the present attempt
-    commit: Marker | None = None  # of the attempt that succeeded
-    network: list[NetworkCalls] = made(default_factory=list)  # asked for by the attempt that is running
+    def __init__(self, stage: Stage, fingerprint: Fingerprint) -> None:
+        self.stage = stage
+        self.fingerprint = fingerprint
+        self.reasons: tuple[Reason, ...] = ()
+        self.lock: int | None = None  # the descriptor that holds the stage's lock
+        self.began = 0.0  # the first attempt
+        self.attempts: list[AttemptResult] = []
+        self.redecided = 0  # because an input changed while the stage ran
+        self.tries_before = 0  # attempts before the last time
+        self.changed: str | None = None  # which input changed while the attempt before ran
+        # The present attempt.
+        self.number = 0
+        self.tag = ""
+        self.log: str | None = None
+        self.program = ""
+        self.scratch = ""
+        self.partials: dict[str, str] = {}  # by output
+        self.before: dict[str, object] = {}  # what is in the outputs' places
+        self.limits = UNLIMITED
+        self.delay = 0.0
+        self.started = 0.0
+        self.network: list[NetworkCalls] = []  # that it asked for so far
+        # The attempt that ended last.
+        self.ended = 0.0
+        self.has_checkpoint = False
+        self.written: dict[str, str] = {}  # outputs, and their paths, if it failed and wrote there
+        self.commit: Marker | None = None  # if it succeeded
+
+    def reasons_as_json(self) -> list[list[object]]:
+        """Return the reasons as records have them."""
+        return [reason.as_json() for reason in self.reasons[:REASONS_KEPT]]
 
     def fails_by(self, calls: NetworkCalls) -> bool:
         """Whether it fails the stage that one of its programs asked for this."""
@@ -61,7 +65,7 @@ class Job(Record):
     def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
         """Return how the stage ended."""
         return StageResult(
-            self.stage.name, status, key=self.fingerprint.key, reasons=tuple(tuple(one) for one in self.reasons),
+            self.stage.name, status, key=self.fingerprint.key, reasons=tuple(map(tuple, self.reasons)),
             attempts=self.attempts, log=self.log, input_bytes=self.fingerprint.input_bytes,
             seconds=max(0.0, self.ended - self.began), enforced=self.limits.as_json(),
             outputs=self.commit.outputs if self.commit and status == SUCCEEDED else {},
@@ -75,29 +79,3 @@ def stage_fault(name: str, error: OffpipeError) -> Fault:
     if len(error.faults) == 1 and first.where.startswith(where):
         return first
     return Fault(where, "; ".join(f"{fault.where}: {fault.what}" for fault in error.faults), first.hint)
-
-
-class Surroundings(Value):
-    """What of the world outside gets into a stage's environment."""
-
-    outer_path: str
-    outer_home: str | None
-    sdk_path: str | None
-    isolation: str
-    durable: bool
-
-
-class Ticker(Protocol):
-    """Something that wants to be called now and then while the loop waits (a live display)."""
-
-    @property
-    def interval(self) -> float | None: ...
-
-    def tick(self) -> None: ...
-
-
-class Policy(Value):
-    """How to go about a run: whether a failure ends it, and what fits beside what."""
-
-    keep_going: bool
-    capacity: Capacity

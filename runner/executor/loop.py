@@ -10,25 +10,26 @@ import select
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner import results
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.commit_queue import CommitQueue
 from runner.executor.job import stage_fault
-from runner.executor.retry import Backoff
-from runner.executor.schedule import ReadyQueue, blocked_text, blocking, unstarted
+from runner.executor.retry import Backoff, failure
+from runner.executor.schedule import ReadyQueue, blocked, blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
-from runner.results import AttemptResult, StageResult
+from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pluggy import HookRelay
 
     from runner.clock import Clock
     from runner.executor.attempts import Attempts
-    from runner.executor.job import Job, Policy, Ticker
+    from runner.executor.job import Job
+    from runner.executor.schedule import Capacity
     from runner.interrupts import Interrupts
+    from runner.listener import Listener
     from runner.plan.planner import Plan
     from runner.sandbox.client import Launch, Launcher, NetworkReport
     from runner.spec.graph import Graph
@@ -42,42 +43,44 @@ class Executor:
     """Executes the stages of one run. Everything it does to the disk goes through `attempts`."""
 
     def __init__(
-        self, graph: Graph, stages: Sequence[Stage], plan: Plan, attempts: Attempts, launcher: Launcher, policy: Policy,
-        hooks: HookRelay, interrupts: Interrupts, clock: Clock, ticker: Ticker,
+        self, graph: Graph, stages: Sequence[Stage], plan: Plan, attempts: Attempts, launcher: Launcher,
+        hooks: HookRelay, interrupts: Interrupts, clock: Clock, listener: Listener, capacity: Capacity,
+        *, keep_going: bool,
     ) -> None:  # fmt: skip
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
         self._plan = plan
         self._attempts = attempts
         self._launcher = launcher
-        self._policy = policy
         self._hooks = hooks
         self._interrupts = interrupts
         self._clock = clock
-        self._ticker = ticker
+        self._listener = listener
+        self._capacity = capacity
+        self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
         self._ready = ReadyQueue(graph, stages)
-        self._backoff = Backoff(hooks, attempts.run_id, clock)
-        self._ahead: tuple[Job, Launch] | None = None
+        self._backoff = Backoff(hooks, attempts.log.run, clock)
+        self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as there is room
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
         self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
-        self._committer = CommitQueue(attempts, self._published, self._poll)
+        self._commits = CommitQueue(attempts, self._published, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
         try:
             while self._goes_on():
                 self._wait()
-                exits = self._hear()
-                if all(ended.code == 0 and not ended.network for _, ended in exits):
-                    self._start_ready()  # the next stage works while these are looked at
-                for job, ended in exits:
-                    self._settle(job, ended)
-                for job, step in self._committer.steps():
+                ended = self._receive()
+                if all(attempt.code == 0 and not attempt.network for _, attempt in ended):
+                    self._start_ready()  # the next stage works while these are settled
+                for job, attempt in ended:
+                    self._settle(job, attempt)
+                for job, step in self._commits.steps():
                     self._tolerating(job, step)
                     self._heed_interrupts()
                     self._start_ready()
@@ -85,36 +88,56 @@ class Executor:
             self._launcher.close()  # first: no stage is to go on while a slow disk is waited for
             raise
         finally:
-            self._committer.close()
-        self._give_up([name for name in self._stages if name not in self.results])
+            self._commits.close()
+        if self._ahead is not None:
+            self._attempts.abandon(self._ahead[0])
+        never = [name for name in self._stages if name not in self.results]
+        for result in unstarted(self._graph, self._plan, never, self.results, interrupted=self._interrupts.count > 0):
+            self._finish(result)
         return self.results
 
     def _goes_on(self) -> bool:
         """Do what can be done now; return whether there is something to wait for."""
         self._heed_interrupts()
-        self._wake_sleepers()
+        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
+            job = heapq.heappop(self._sleeping)[2]
+            self._guarded(job.stage, partial(self._start, job), job)
         self._start_ready()
-        return bool(self._running or self._sleeping or not self._committer.is_idle)
+        return bool(self._running or self._sleeping or not self._commits.is_idle)
 
-    def _hear(self) -> list[tuple[Job, AttemptResult]]:
+    def _wait(self) -> None:
+        timeout = self._listener.interval
+        if self._sleeping and not self._running:
+            until = self._clock.patience(max(0.0, self._sleeping[0][0] - self._clock()))
+            timeout = until if timeout is None else min(timeout, until)
+        elif self._sleeping:
+            timeout = min(timeout or LOOK_AGAIN, LOOK_AGAIN)
+        events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
+        if self._interrupts.wakeup in events:
+            self._interrupts.drain()
+        self._listener.tick()
+
+    def _receive(self) -> list[tuple[Job, AttemptResult]]:
         """Take in what the launcher reports, and return the attempts that ended."""
-        exits = []
+        ended = []
         for report in self._launcher.receive():
             if isinstance(report, AttemptResult):
-                exits.append((self._running.pop(report.launch), report))
+                ended.append((self._running.pop(report.launch), report))
             else:
-                self._tell_of_network(self._running[report.launch], report)
-        return exits
+                self._record_network(self._running[report.launch], report)
+        return ended
 
-    def _tell_of_network(self, job: Job, report: NetworkReport) -> None:
+    def _record_network(self, job: Job, report: NetworkReport) -> None:
         """Record what a stage that goes on working has asked for, and let nobody wait for it in ignorance."""
         self._attempts.record_network(job, report.calls)
         fails = any(job.fails_by(each) for each in report.calls)
         self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
 
+    # ---- starting ----
+
     def _start_ready(self) -> None:
-        """Start what is admitted, and lay out one stage more, which then starts as soon as there is room."""
-        while not self._stopping.has_begun and self._committer.has_room:
+        """Start what is admitted, and prepare one stage more."""
+        while not self._stopping.has_begun and self._commits.has_room:
             if self._ahead is not None:
                 if not self._admits(self._ahead[0].stage):
                     return
@@ -123,45 +146,36 @@ class Executor:
             stage = self._ready.first()
             if stage is None:
                 return
-            if not self._settled_without_running(stage):
-                self._ready.take(stage)
+            self._ready.take()
+            decision = self._plan.decisions[stage.name]
+            if by := blocking(self._graph, stage.name, self.results):
+                self._finish(blocked(stage.name, blocked_text(by)))
+            elif isinstance(decision, Skip):
+                self._attempts.record_skip(stage, decision.key)
+                self._finish(StageResult(stage.name, SKIPPED, key=decision.key))
+            else:
                 self._guarded(stage, partial(self._begin, stage))
             self._heed_interrupts()
 
     def _admits(self, stage: Stage) -> bool:
-        return self._policy.capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
-
-    def _settled_without_running(self, stage: Stage) -> bool:
-        if by := blocking(self._graph, stage.name, self.results):
-            fault = Fault(f"stage {stage.name}", blocked_text(by))
-            self._ready.take(stage)
-            self._finish(StageResult(stage.name, results.BLOCKED, fault=fault))
-            return True
-        decision = self._plan.decisions[stage.name]
-        if isinstance(decision, Skip):
-            self._ready.take(stage)
-            self._attempts.record_skip(stage, decision.key)
-            self._finish(StageResult(stage.name, results.SKIPPED, key=decision.key))
-            return True
-        return False
+        return self._capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _begin(self, stage: Stage) -> None:
-        """Decide the stage as everything is now, and start its first attempt if it must run."""
+        """Decide the stage as everything is now, and prepare its first attempt if it must run."""
         job = self._attempts.decide(stage)
         if job is None:
-            self._finish(StageResult(stage.name, results.SKIPPED, key=self._attempts.keys[stage.name]))
-            return
-        if not self._attempts.lock(job):
-            what, hint = "another process holds its lock", "end it, or wait for it"
-            self._fail(job, Fault(f"stage {stage.name}", what, hint), EXIT_LOCKED)
-            return
-        self._guarded(stage, partial(self._lay_out, job), job)
+            self._finish(StageResult(stage.name, SKIPPED, key=self._attempts.keys[stage.name]))
+        elif self._attempts.lock(job):
+            self._guarded(stage, partial(self._prepare, job), job)
+        else:
+            fault = Fault(f"stage {stage.name}", "another process holds its lock", "end it, or wait for it")
+            self._fail(job, fault, EXIT_LOCKED)
 
-    def _lay_out(self, job: Job) -> None:
-        self._ahead = job, self._attempts.prepare(job)
+    def _prepare(self, job: Job) -> None:
+        self._ahead = job, self._attempts.preparer.prepare(job)
 
     def _start(self, job: Job) -> None:
-        self._submit(job, self._attempts.prepare(job))
+        self._submit(job, self._attempts.preparer.prepare(job))
 
     def _submit(self, job: Job, launch: Launch) -> None:
         job.started = self._clock()
@@ -175,29 +189,7 @@ class Executor:
         self._launcher.submit(launch)
         job.changed = None
 
-    def _wake_sleepers(self) -> None:
-        while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
-            job = heapq.heappop(self._sleeping)[2]
-            self._guarded(job.stage, partial(self._start, job), job)
-
-    def _wait(self) -> None:
-        timeout = self._ticker.interval
-        if self._sleeping and len(self._running) == 0:
-            until = self._clock.patience(max(0.0, self._sleeping[0][0] - self._clock()))
-            timeout = until if timeout is None else min(timeout, until)
-        elif self._sleeping:
-            timeout = min(timeout or LOOK_AGAIN, LOOK_AGAIN)
-        events = dict(self._poll.poll(None if timeout is None else timeout * 1000))
-        if self._interrupts.wakeup in events:
-            self._interrupts.drain()
-        self._ticker.tick()
-
-    def _heed_interrupts(self) -> None:
-        if self._stopping.heed():
-            self._hooks.offpipe_run_stopping(running=len(self._running), again=self._interrupts.count > 1)
-            self._committer.hurry(self._interrupts)
-            while self._sleeping:
-                self._interrupt(heapq.heappop(self._sleeping)[2])
+    # ---- settling ----
 
     def _settle(self, job: Job, ended: AttemptResult) -> None:
         attempt = self._attempts.finish(job, ended)
@@ -210,7 +202,7 @@ class Executor:
         delay = None if succeeded or self._stopping.has_begun else self._backoff.delay_after(job, attempt)
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
-            self._tolerating(job, lambda: self._check_and_commit(job))
+            self._tolerating(job, partial(self._check_and_commit, job))
         elif interrupted:
             self._interrupt(job)
         elif delay is not None:
@@ -219,34 +211,43 @@ class Executor:
         else:
             if asked:
                 self._attempts.partials.discard(job)  # from a checkpoint behind that the next run would not ask again
-            self._fail(job, *self._backoff.failure(job))
+            self._fail(job, *failure(job))
 
     def _check_and_commit(self, job: Job) -> None:
         changed = self._attempts.changed_input(job)
-        if changed is not None:
-            self._attempts.partials.discard(job)
-            if self._interrupts.count:
-                self._interrupt(job)
-            elif job.redecided == REDECISIONS or self._stopping.has_begun:
-                what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
-                hint = "stop what writes to it, or give the stage a copy"
-                self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
-            elif self._attempts.redecide(job, changed):
+        fault = None if changed else self._attempts.publisher.fault_of(job.stage, job.tag, job.before)
+        if changed is None and fault is None:
+            self._commits.take(job, alone=not self._running)
+            return
+        self._attempts.partials.discard(job)
+        if changed is not None and self._interrupts.count:
+            self._interrupt(job)
+        elif changed is not None and job.redecided < REDECISIONS and not self._stopping.has_begun:
+            if self._attempts.redecide(job, changed):
                 self._start(job)
             else:
                 self._attempts.release(job)
-                self._finish(job.result(results.SKIPPED))
-            return
-        fault = self._attempts.publisher.fault_of(job.stage, job.tag, job.before)
-        if fault is not None:
-            self._attempts.partials.discard(job)
-            self._fail(job, fault, EXIT_STAGE_FAILED)
-            return
-        self._committer.take(job, alone=not self._running)
+                self._finish(job.result(SKIPPED))
+        else:
+            what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
+            hint = "stop what writes to it, or give the stage a copy"
+            self._fail(job, fault or Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
 
     def _published(self, job: Job) -> None:
         self._attempts.release(job)
-        self._finish(job.result(results.SUCCEEDED))
+        self._finish(job.result(SUCCEEDED))
+
+    def _heed_interrupts(self) -> None:
+        if self._stopping.heed():
+            self._hooks.offpipe_run_stopping(running=len(self._running), again=self._interrupts.count > 1)
+            self._commits.hurry(self._interrupts)
+            for job in self._woken():
+                self._interrupt(job)
+
+    def _woken(self) -> Iterator[Job]:
+        """Yield the jobs that wait for their next attempt, which is not to come."""
+        while self._sleeping:
+            yield heapq.heappop(self._sleeping)[2]
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Go on with what a stage has finished, also after a first signal; one that comes meanwhile ends it."""
@@ -267,29 +268,22 @@ class Executor:
             self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
-        self._attempts.partials.sweep(job)
-        self._attempts.release(job)
-        self._finish(job.result(results.FAILED, fault, exit_code))
-        if not (self._policy.keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
+        self._drop(job, job.result(FAILED, fault, exit_code))
+        if not (self._keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
             self._stopping.begin()
-            while self._sleeping:
-                other = heapq.heappop(self._sleeping)[2]
-                self._fail(other, *self._backoff.failure(other, given_up=True))
+            for other in self._woken():
+                self._fail(other, *failure(other, given_up=True))
 
     def _interrupt(self, job: Job) -> None:
+        self._drop(job, job.result(INTERRUPTED))
+
+    def _drop(self, job: Job, result: StageResult) -> None:
         self._attempts.partials.sweep(job)
         self._attempts.release(job)
-        self._finish(job.result(results.INTERRUPTED))
+        self._finish(result)
 
     def _finish(self, result: StageResult) -> None:
         self.results[result.name] = result
         self._attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
         self._ready.passed(result.name)
-
-    def _give_up(self, names: list[str]) -> None:
-        """Settle the stages that were never started, because the run was stopped before their turn."""
-        if self._ahead is not None:
-            self._attempts.abandon(self._ahead[0])
-        for result in unstarted(self._graph, self._plan, names, self.results, interrupted=self._interrupts.count > 0):
-            self._finish(result)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from runner.executor.job import Job
     from runner.results import AttemptResult
-    from runner.spec.model import Retry
+    from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: bring here beforehand what it fetches, and declare it as an input"
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # what is known to ask without need
 
 
 class Backoff:
-    """The retries of one run; delays are seeded from run, stage and attempt, so that they can be told afterwards."""
+    """The retries of one run. Delays are drawn from run, stage and attempt, so that they can be computed afterwards."""
 
     def __init__(self, hooks: HookRelay, run_id: str, clock: Callable[[], float]) -> None:
         self._hooks = hooks
@@ -36,36 +36,30 @@ class Backoff:
         """Return the seconds to wait before the next attempt, or None when there is to be none."""
         if job.asked_for_network(attempt):
             return None
-        stage = job.stage
-        wanted = self.is_retryable(job, attempt)
+        stage, retry = job.stage, job.stage.retry
+        wanted = is_retryable(stage, attempt)
         answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
         tries = len(job.attempts) - job.tries_before
-        if tries >= stage.retry.attempts or not (wanted if answer is None else answer):
+        if tries >= retry.attempts or not (wanted if answer is None else answer):
             return None
-        delay = delay_before(stage.retry, tries + 1, f"{self._run_id}/{stage.name}/{job.number + 1}")
-        return delay if may_start(stage.retry, elapsed=self._clock() - job.began, delay=delay) else None
+        delay = delay_before(retry, tries + 1, f"{self._run_id}/{stage.name}/{job.number + 1}")
+        return delay if may_start(retry, elapsed=self._clock() - job.began, delay=delay) else None
 
-    def is_retryable(self, job: Job, attempt: AttemptResult) -> bool:
-        """Whether the spec's policy lists how the attempt ended; one that could not start has nothing to wait for."""
-        return not attempt.failed_to_start and is_retryable(
-            job.stage.retry, code=attempt.code, signal=attempt.signal, timed_out=attempt.timed_out, sent=attempt.sent,
-            retry_on_timeout=job.stage.retry_on_timeout,
-        )  # fmt: skip
 
-    def failure(self, job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
-        """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code.
+def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
+    """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code.
 
-        `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
-        """
-        attempt = job.attempts[-1]
-        if job.asked_for_network(attempt):
-            return _network_fault(job, attempt), EXIT_OFFLINE
-        fault = _fault_of(job, attempt)
-        if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in REFUSALS:
-            return fault, EXIT_STATE
-        if given_up:
-            fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
-        return fault, EXIT_RETRYABLE if self.is_retryable(job, attempt) else EXIT_STAGE_FAILED
+    `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
+    """
+    attempt = job.attempts[-1]
+    if job.asked_for_network(attempt):
+        return _network_fault(job, attempt), EXIT_OFFLINE
+    fault = _fault_of(job, attempt)
+    if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in REFUSALS:
+        return fault, EXIT_STATE
+    if given_up:
+        fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")
+    return fault, EXIT_RETRYABLE if is_retryable(job.stage, attempt) else EXIT_STAGE_FAILED
 
 
 def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
@@ -106,19 +100,19 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
 # ---- the policy: no clock, no random state ----
 
 
-def is_retryable(
-    retry: Retry, *, code: int | None, signal: int | None, timed_out: bool, sent: bool, retry_on_timeout: bool
-) -> bool:
-    """Whether an attempt that ended so may be tried again.
+def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
+    """Whether the spec lists how the attempt ended, so that there may be another.
 
     A time-out counts as a time-out, whatever the program answered to TERM. Otherwise a program that the runner itself
-    ended (`sent`) has not failed.
+    ended (`sent`) has not failed. What could not start has nothing to wait for.
     """
-    if timed_out:
-        return retry_on_timeout
-    if sent:
+    if attempt.timed_out:
+        return stage.retry_on_timeout
+    if attempt.sent or attempt.failed_to_start:
         return False
-    return code in retry.retry_exit_codes if signal is None else signal in retry.retry_signals
+    if attempt.signal is not None:
+        return attempt.signal in stage.retry.retry_signals
+    return attempt.code in stage.retry.retry_exit_codes
 
 
 def delay_before(retry: Retry, attempt: int, seed: str) -> float:
@@ -127,20 +121,8 @@ def delay_before(retry: Retry, attempt: int, seed: str) -> float:
     With jitter 1 that is "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015),
     with 0.5 his "equal jitter".
     """
-    digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
-    fraction = int.from_bytes(digest[:6], "big") / (2**48 - 1)
-    return _longest(retry, attempt) * (1.0 - retry.jitter * fraction)
-
-
-def may_start(retry: Retry, *, elapsed: float, delay: float) -> bool:
-    """Whether an attempt after `delay` still begins within `maxTotalSeconds`; `elapsed` counts from the first start."""
-    return retry.max_total_seconds is None or elapsed + delay <= retry.max_total_seconds
-
-
-def _longest(retry: Retry, attempt: int) -> float:
-    """The delay before jitter: `delay * multiplier ** n`, or the n-th of a list whose last value repeats."""
     before = attempt - 2
-    if isinstance(retry.delays, tuple):
+    if isinstance(retry.delays, tuple):  # the last one repeats
         delay = retry.delays[min(before, len(retry.delays) - 1)]
     elif retry.delays == 0:
         delay = 0.0
@@ -149,4 +131,11 @@ def _longest(retry: Retry, attempt: int) -> float:
             delay = retry.delays * float(retry.multiplier) ** before
         except OverflowError:
             delay = math.inf
-    return min(delay, retry.max_delay_seconds)
+    digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()
+    fraction = int.from_bytes(digest[:6], "big") / (2**48 - 1)
+    return min(delay, retry.max_delay_seconds) * (1.0 - retry.jitter * fraction)
+
+
+def may_start(retry: Retry, *, elapsed: float, delay: float) -> bool:
+    """Whether an attempt after `delay` still begins within `maxTotalSeconds`; `elapsed` counts from the first start."""
+    return retry.max_total_seconds is None or elapsed + delay <= retry.max_total_seconds

@@ -1,9 +1,11 @@
-"""Which stages could start now, and why others never were started in a run that stopped early."""
+"""Which stages could start now, and within which limits; why others never started in a run that stopped early."""
 
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+import math
+import os
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
 from runner.errors import Fault
@@ -11,13 +13,14 @@ from runner.plan.planner import Skip
 from runner.results import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.plan.planner import Plan
     from runner.spec.graph import Graph
-    from runner.spec.model import Stage
+    from runner.spec.model import Resources, Stage
 
 GOOD = (results.SUCCEEDED, results.SKIPPED)
+TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
 
 
 class ReadyQueue:
@@ -26,7 +29,7 @@ class ReadyQueue:
     def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
-        self._waiting = {name: sum(one in self._stages for one in graph.upstream[name]) for name in self._stages}
+        self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
         self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
         heapq.heapify(self._ready)
 
@@ -34,23 +37,22 @@ class ReadyQueue:
         """Return the stage whose turn it is, or None."""
         return self._stages[self._ready[0][1]] if self._ready else None
 
-    def take(self, stage: Stage) -> None:
-        """Remove the stage that `first` returned."""
-        taken = heapq.heappop(self._ready)
-        assert taken[1] == stage.name
+    def take(self) -> None:
+        """Remove the stage that `first` returns."""
+        heapq.heappop(self._ready)
 
     def passed(self, name: str) -> None:
-        """Note that a stage has ended, however; those that waited for it alone become ready."""
-        for one in self._graph.downstream[name]:
-            if one in self._waiting:
-                self._waiting[one] -= 1
-                if not self._waiting[one]:
-                    heapq.heappush(self._ready, (self._stages[one].index, one))
+        """Note that a stage has ended, whatever its status; those that waited for it alone become ready."""
+        for waiting in self._graph.downstream[name]:
+            if waiting in self._waiting:
+                self._waiting[waiting] -= 1
+                if not self._waiting[waiting]:
+                    heapq.heappush(self._ready, (self._stages[waiting].index, waiting))
 
 
 def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:
     """Return the direct upstream stages that ended without what `stage` needs of them."""
-    return [one for one in graph.upstream[stage] if one in ended and ended[one].status not in GOOD]
+    return [name for name in graph.upstream[stage] if name in ended and ended[name].status not in GOOD]
 
 
 def blocked_text(stages: Iterable[str]) -> str:
@@ -60,28 +62,83 @@ def blocked_text(stages: Iterable[str]) -> str:
 
 def unstarted(
     graph: Graph, plan: Plan, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
-) -> Iterator[StageResult]:
-    """Yield the result of each stage that was never started: up to date as it was planned, or blocked by the end."""
-    for name, why in reasons_unstarted(graph, names, ended, interrupted=interrupted).items():
-        decision = plan.decisions[name]
-        if isinstance(decision, Skip):
-            yield StageResult(name, results.SKIPPED, key=decision.key)
-        else:
-            yield StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
+) -> list[StageResult]:
+    """Return the results of `names`, in order, which were never started: up to date as planned, or blocked.
 
-
-def reasons_unstarted(
-    graph: Graph, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
-) -> dict[str, str]:
-    """Return, for each of `names`, which are in order, why it was not started: what it needs, or only the run's end."""
+    A stage is blocked by what it needs, if that failed, or else by the end of the run.
+    """
     failed = [name for name, result in ended.items() if result.status == results.FAILED]
-    idle = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
-    missed: set[str] = set()  # those that need what failed, however far away
-    found = {}
+    after = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
+    missed: set[str] = set()  # those that need what failed, directly or not
+    found = []
     for name in names:
-        ended_badly = set(blocking(graph, name, ended))
-        by = [one for one in graph.upstream[name] if one in missed or one in ended_badly]
+        by = [needed for needed in graph.upstream[name] if needed in missed or needed in blocking(graph, name, ended)]
         if by:
             missed.add(name)
-        found[name] = blocked_text(by) if by and not interrupted else idle
+        decision = plan.decisions[name]
+        if isinstance(decision, Skip):
+            found.append(StageResult(name, results.SKIPPED, key=decision.key))
+        else:
+            found.append(blocked(name, blocked_text(by) if by and not interrupted else after))
     return found
+
+
+def blocked(name: str, why: str) -> StageResult:
+    """Return the result of a stage that did not start."""
+    return StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
+
+
+# ---- resources ----
+
+
+class Capacity(NamedTuple):
+    """What there is to give: cpus, MiB of memory, and how many stages at once (`-j`)."""
+
+    cpus: float
+    memory_mib: float
+    jobs: int
+
+    def admit(self, running: Iterable[Resources], candidate: Resources) -> bool:
+        """Whether `candidate` may start beside what runs. Alone it always may; without cpus it counts as 1.
+
+        A stage that says nothing of memory counts as none: what it takes is unknown, and must not stop others.
+        """
+        beside = list(running)
+        if not beside:
+            return True
+        if len(beside) >= self.jobs:
+            return False
+        wanted = [*beside, candidate]
+        cpus = math.fsum(1.0 if needs.cpus is None else needs.cpus for needs in wanted)
+        memory = math.fsum(needs.memory_mib or 0 for needs in wanted)
+        return cpus <= self.cpus + TOLERANCE and memory <= self.memory_mib
+
+
+class Limits(NamedTuple):
+    """What the kernel enforces for one launch: processors that it may use, and bytes of address space (RLIMIT_AS)."""
+
+    affinity: list[int] | None = None
+    address_space: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the limits that are set, as they stand in the audit log and the metrics."""
+        limits = {"affinity": self.affinity, "addressSpaceBytes": self.address_space}
+        return {name: value for name, value in limits.items() if value is not None}
+
+
+UNLIMITED = Limits()
+
+
+def enforced(needs: Resources, turn: int) -> Limits:
+    """Return the limits of a stage, within what this process may use: none, unless its spec says `enforce`.
+
+    `turn` numbers the launches of a run, so that stages that run together get different processors.
+    """
+    if not needs.enforce:
+        return UNLIMITED
+    affinity = None
+    if needs.cpus is not None and hasattr(os, "sched_getaffinity"):
+        there = sorted(os.sched_getaffinity(0))
+        count = min(len(there), max(1, math.ceil(needs.cpus)))
+        affinity = sorted(there[(turn * count + offset) % len(there)] for offset in range(count))
+    return Limits(affinity, needs.memory_mib << 20 if needs.memory_mib else None)

@@ -10,6 +10,7 @@ from runner.engine.preflight import plan_without_lock
 from runner.engine.start import early_launcher, load
 from runner.errors import InputError, StateError
 from runner.hookspecs import hookimpl
+from runner.listener import Listener
 from runner.record.locks import PipelineLock
 from runner.sandbox.client import Launcher
 from runner.sandbox.guard import start_guarded
@@ -102,7 +103,7 @@ def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started,
     chosen = Chooses()
     monkeypatch.setattr("runner.engine.plugins._may_be_installed", lambda: False)
 
-    class Shows(run.Quiet):
+    class Shows(Listener):
         def hooks(self):
             return (chosen,)
 

@@ -21,7 +21,7 @@ def graph(tmp_path):
 def take_all(frontier):
     taken = []
     while (stage := frontier.first()) is not None:
-        frontier.take(stage)
+        frontier.take()
         taken.append(stage.name)
     return taken
 

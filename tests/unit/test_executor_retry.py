@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runner.errors import EXIT_OFFLINE, EXIT_STAGE_FAILED
+from runner.executor import retry
 from runner.executor.job import Job
-from runner.executor.retry import Backoff
 from runner.plan.fingerprint import Fingerprint
 from runner.results import AttemptResult, NetworkCalls
 from runner.spec.model import Stage
@@ -15,8 +15,9 @@ from runner.spec.model import Stage
 def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> tuple[str, str, int]:
     network = tuple(NetworkCalls(program, "AF_INET", 1, probe) for program in programs)
     attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, network=network)
-    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint("", {}, {}), attempts=[attempt])  # type: ignore[arg-type]
-    fault, exit_code = Backoff(None, "r", lambda: 0.0).failure(job)  # type: ignore[arg-type]
+    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint("", {}, {}))  # type: ignore[arg-type]
+    job.attempts.append(attempt)
+    fault, exit_code = retry.failure(job)
     return fault.what, fault.hint, exit_code
 
 

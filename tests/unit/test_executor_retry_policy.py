@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.executor.retry import delay_before, is_retryable, may_start
-from runner.spec.model import Retry
+from runner.results import AttemptResult
+from runner.spec.model import Retry, Stage
 
 POLICY = Retry(retry_signals=frozenset({9}))
 
 
 def retryable(*, code=None, signal=None, timed_out=False, sent=False, retry_on_timeout=False):
-    return is_retryable(
-        POLICY, code=code, signal=signal, timed_out=timed_out, sent=sent, retry_on_timeout=retry_on_timeout
-    )
+    stage = Stage(0, "s", {}, retry=POLICY, retry_on_timeout=retry_on_timeout)
+    return is_retryable(stage, AttemptResult(1, code, signal, timed_out, 1.0, 1.0, 1, 0.0, None, sent=sent))
 
 
 def test_listed_codes_and_signals_are_retried_and_no_others():

@@ -6,8 +6,9 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.executor.schedule import blocking, reasons_unstarted
-from runner.results import FAILED, SUCCEEDED, StageResult
+from runner.executor.schedule import blocking, unstarted
+from runner.plan.planner import Plan, Run, Skip
+from runner.results import FAILED, SKIPPED, SUCCEEDED, StageResult
 
 NAMES = ["near", "far", "alone", "behind"]
 
@@ -23,12 +24,17 @@ def graph(tmp_path):
     return bench.session().graph
 
 
+PLAN = Plan(dict.fromkeys(NAMES, Run(())), ())
 ENDED = {"good": StageResult("good", SUCCEEDED), "bad": StageResult("bad", FAILED)}
+
+
+def reasons_unstarted(graph, *, interrupted):
+    return {one.name: one.fault.what for one in unstarted(graph, PLAN, NAMES, ENDED, interrupted=interrupted)}
 
 
 def test_what_needs_the_failure_is_blocked_and_the_rest_only_not_started(graph):
     assert blocking(graph, "near", ENDED) == ["bad"] and blocking(graph, "alone", ENDED) == []
-    assert reasons_unstarted(graph, NAMES, ENDED, interrupted=False) == {
+    assert reasons_unstarted(graph, interrupted=False) == {
         "near": "blocked by bad",
         "far": "blocked by near",
         "alone": "not started after the failure of bad",
@@ -37,4 +43,10 @@ def test_what_needs_the_failure_is_blocked_and_the_rest_only_not_started(graph):
 
 
 def test_after_an_interrupt_nothing_else_is_to_blame(graph):
-    assert set(reasons_unstarted(graph, NAMES, ENDED, interrupted=True).values()) == {"not started after the interrupt"}
+    assert set(reasons_unstarted(graph, interrupted=True).values()) == {"not started after the interrupt"}
+
+
+def test_a_stage_that_is_up_to_date_is_skipped_even_so(graph):
+    plan = Plan({"alone": Skip("key")}, ())
+    (result,) = unstarted(graph, plan, ["alone"], ENDED, interrupted=False)
+    assert (result.status, result.key) == (SKIPPED, "key")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.resources import Capacity, enforced
+from runner.executor.schedule import Capacity, enforced
 from runner.spec.model import Resources
 
 

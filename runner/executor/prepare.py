@@ -1,0 +1,150 @@
+"""What an attempt starts with: its number, log, scratch directory, stage file, environment and command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.errors import Fault, InputError, SpecError
+from runner.executor.publishing import real_identities
+from runner.executor.schedule import enforced
+from runner.paths import partial_tag
+from runner.record import files
+from runner.record.scratch import ScratchPool
+from runner.record.state import write_stage_file
+from runner.sandbox.client import Launch
+from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
+from runner.sandbox.programs import find_program, missing_program
+from runner.spec.placeholders import expand, list_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.executor.job import Job
+    from runner.executor.partials import Partials
+    from runner.spec.model import Spec
+
+    Inputs = dict[str, list[str]]  # absolute paths, by name
+
+PYTHON = (sys.executable, "-B")
+"""How Python stages are started: without leaving bytecode. A .pyc is told from its source by whole seconds and size,
+so that one beside the user's modules could hold older code than the key says."""
+
+
+class RunEnvironment(NamedTuple):
+    """What of the run's surroundings gets into the environment of its stages."""
+
+    outer_path: str
+    outer_home: str | None
+    sdk_path: str | None
+    isolation: str
+    durable: bool
+
+
+class Preparer:
+    """Prepares the attempts of one run. `earlier`: how many each stage had in it before; their numbers go on."""
+
+    def __init__(
+        self, spec: Spec, run_id: str, outer: RunEnvironment, partials: Partials, earlier: Mapping[str, int]
+    ) -> None:
+        self._spec = spec
+        self._paths = spec.paths
+        self._run_id = run_id
+        self._outer = outer
+        self._partials = partials
+        self._scratch = ScratchPool(spec.paths, run_id)
+        self._numbers = dict(earlier)
+        self._made_directories: set[str] = set()
+        self._launched = 0
+
+    def prepare(self, job: Job) -> Launch:
+        """Lay out the next attempt. SpecError if its command line cannot be made, or its program is not there."""
+        stage, run, partials = job.stage, self._run_id, self._partials
+        job.network.clear()
+        job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
+        job.tag = partial_tag(run, job.fingerprint.key, job.number)
+        job.log = self._paths.log(run, stage.name, job.number)
+        job.before = real_identities(self._spec, stage)
+        for path in (*partials.real(stage).values(), job.log):
+            if (directory := os.path.dirname(path)) not in self._made_directories:
+                files.make_directories(directory)
+                self._made_directories.add(directory)
+        partials.make_room(stage)
+        job.scratch = self._scratch.take()
+        files.create(job.log)
+        job.partials = partials.of(job)
+        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        environment = self._environment(job, inputs)
+        argv = self._command(job, inputs)
+        job.program = self._program(job, argv, environment)
+        self._launched += 1
+        job.limits = enforced(stage.resources, self._launched)
+        processor = self._spec.processor_path(stage)
+        forks = processor is not None and processor.endswith(".py") and not stage.fresh_interpreter
+        return Launch(
+            self._launched, argv, environment, self._spec.root,
+            inputs[stage.stdin][0] if stage.stdin else None, job.partials[stage.stdout] if stage.stdout else None,
+            job.log, timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
+            address_space=job.limits.address_space, script=processor if forks else None,
+            preload=job.fingerprint.imports,
+        )  # fmt: skip
+
+    def give_back_scratch(self, job: Job) -> None:
+        """Take back the scratch directory of an attempt that has ended, or will not be started."""
+        names = list_inputs(job.stage.command or job.stage.args)
+        self._scratch.give_back(job.scratch, lists=[f"{job.scratch}.{name}.list" for name in names])
+
+    def _environment(self, job: Job, inputs: Inputs) -> dict[str, str]:
+        """Write the stage file, and return the whole environment of the attempt."""
+        stage, resources, checkpoint = job.stage, job.stage.resources, job.stage.checkpoint
+        stage_file = f"{job.scratch}.json"
+        content = {
+            "name": stage.name, "pipeline": self._spec.name, "runId": self._run_id, "attempt": job.number,
+            "key": job.fingerprint.key, "params": stage.params,
+            "checkpoint": {"everyLines": checkpoint.every_lines, "everySeconds": checkpoint.every_seconds},
+            "durability": "full" if self._outer.durable else "process",
+            "inputs": inputs, "outputs": job.partials, "realOutputs": self._partials.real(stage),
+            "progress": self._paths.progress(stage.name), "scratch": job.scratch,
+            "resources": {
+                "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
+            },
+        }  # fmt: skip
+        write_stage_file(stage_file, content)
+        return stage_environment(
+            interpreter=sys.executable, outer_home=self._outer.outer_home, scratch=job.scratch,
+            sdk_path=self._outer.sdk_path, spec_env=stage.env, cpus=resources.cpus,
+            contract=contract_variables(stage_file, content, self._outer.isolation),
+        )  # fmt: skip
+
+    def _command(self, job: Job, inputs: Inputs) -> list[str]:
+        """Return the command line, after writing the files of its `{list.NAME}`."""
+        stage, lists = job.stage, {}
+        words = list(stage.command or stage.args)
+        for name in list_inputs(words):
+            lists[name] = f"{job.scratch}.{name}.list"
+            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
+        try:
+            argv = expand(
+                words, inputs=inputs, lists=lists, outputs=job.partials, params=stage.params, python=sys.executable
+            )
+        except InputError as error:
+            where = self._where(job)
+            raise InputError(*(Fault(where, fault.what, fault.hint) for fault in error.faults)) from error
+        processor = self._spec.processor_path(stage)
+        if processor is not None:
+            return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
+        return [*PYTHON, *argv[1:]] if words[0] == "{python}" else argv
+
+    def _program(self, job: Job, argv: list[str], environment: dict[str, str]) -> str:
+        """Return the absolute path of the program; SpecError if there is none, or it cannot get these arguments."""
+        path, where = environment.get("PATH", DEFAULT_PATH), self._where(job)
+        program = find_program(argv[0], path, self._spec.root)
+        if program is None:
+            raise SpecError(missing_program(argv[0], path, self._outer.outer_path, self._spec.root, where))
+        if fault := argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where):
+            raise SpecError(fault)
+        return program
+
+    def _where(self, job: Job) -> str:
+        return f"{self._spec.shown}#/stages/{job.stage.index}"
