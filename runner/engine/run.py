@@ -56,11 +56,10 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             return noop.end_without_work(session, idle, began, remembers=False)
         assert lock is not None
         # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
-        from runner.engine.execution import make_executor, preload
-        from runner.engine.plugins import make_plugins
+        from runner.engine.execution import make_executor, make_hooks, preload
         from runner.engine.remarks import remark
 
-        hooks = make_plugins((*listener.hooks(), *plugins), early).hook
+        hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
         recovered = open_runs.recover_runs(session, listener.warn)

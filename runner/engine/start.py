@@ -52,11 +52,11 @@ def early_launcher(spec: Spec, options: Options) -> Iterator[Launcher | None]:
 
 
 def make_launcher(hooks: HookRelay, spec: Spec, early: Launcher | None) -> Launcher:
-    """Return the launcher that the hooks choose, and end the early one if they choose another."""
-    launcher: Launcher = hooks.offpipe_make_launcher(spec=spec)
-    if early is not None and early is not launcher:
+    """Return the launcher that a plugin chooses, which ends the early one; else that one, or a new one."""
+    chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec)
+    if chosen is not None and early is not None:
         early.close()
-    return launcher
+    return chosen or early or start_guarded(Launcher, fork_environment(spec))
 
 
 def fork_environment(spec: Spec) -> dict[str, str] | None:

@@ -87,11 +87,16 @@ def test_a_run_beside_another_one_starts_no_launcher_early(bench, started):
 
 
 def test_a_launcher_that_cannot_be_started_early_is_started_later(bench, monkeypatch):
-    def refuses(kind, warm):
-        raise StateError
+    starts = [StateError(), None]
 
-    monkeypatch.setattr(start, "start_guarded", refuses)
+    def refuses_once(kind, warm):
+        if error := starts.pop(0):
+            raise error
+        return start_guarded(kind, warm)
+
+    monkeypatch.setattr(start, "start_guarded", refuses_once)
     assert execute(bench).exit_code == 0
+    assert not starts
 
 
 def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started, monkeypatch):
@@ -101,7 +106,7 @@ def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started,
             return Launcher.start("filter")
 
     chosen = Chooses()
-    monkeypatch.setattr("runner.engine.plugins._may_be_installed", lambda: False)
+    monkeypatch.setattr("runner.engine.execution._may_be_installed", lambda: False)
 
     class Shows(Listener):
         def hooks(self):

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.plugins import make_plugins
+from runner.engine.execution import make_hooks
 from runner.hookspecs import hookimpl
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = """
 import sys
-from runner.engine.plugins import make_plugins
-manager = make_plugins(())
-print(sorted(name for name, _ in manager.list_name_plugin() if not name.isdigit()))
+import pluggy
+from runner.engine.execution import make_hooks
+made, register = [], pluggy.PluginManager.register
+pluggy.PluginManager.register = lambda self, plugin, name=None: made.append(name) or register(self, plugin, name)
+make_hooks(())
+print(sorted(made))
 print("importlib.metadata" in sys.modules)
 """
 DESCRIBED = {
@@ -67,6 +70,6 @@ def test_a_hook_by_another_name_is_one():
             return True
 
     other = Other()
-    manager = make_plugins((other,))
-    assert [one.plugin for one in manager.hook.offpipe_should_retry.get_hookimpls()] == [other]
-    assert manager.hook.offpipe_should_retry(stage=None, attempt=None, retryable=False) is True
+    hooks = make_hooks((other,))
+    assert [one.plugin for one in hooks.offpipe_should_retry.get_hookimpls()] == [other]
+    assert hooks.offpipe_should_retry(stage=None, attempt=None, retryable=False) is True
