@@ -220,7 +220,7 @@ class SharedRun:
 
     def _run_in_sandbox(self, *stages: str, force: bool = False) -> RunReport:
         around = Around(self.sandbox.home, self.sandbox.temporary)
-        options = UNSYNCED.replace(stages=stages, force=force)
+        options = UNSYNCED._replace(stages=stages, force=force)
         return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
 
 

@@ -69,7 +69,7 @@ class _Disk:
         TMPDIR is on this disk, too, as it is on the one of a user's outputs: a stage may rename what it has made there.
         """
         around = Around(self.trial.sandbox.home, os.path.join(self.workspace, TEMPORARY))
-        options = UNSYNCED.replace(workspace=self.workspace)
+        options = UNSYNCED._replace(workspace=self.workspace)
         report, was_full = self.call(run_watched, self.workspace, self.trial.sandbox, around, options)
         return self.trial.of_stage(report), was_full
 

@@ -134,7 +134,7 @@ class _Repeats:
         assert isinstance(alter, Altered)
         env = {**alter.env, **{name: value for name, value in self._seeded().items() if name in alter.env}}
         varied.around.alter = replace(alter, env=env)
-        return self._run(varied._replace(options=varied.options.replace(force=True, run_id="once-more")), call)
+        return self._run(varied._replace(options=varied.options._replace(force=True, run_id="once-more")), call)
 
     def judge(self, varied: Varied, report: StageReport, done: str, when: str, different: list[str]) -> None:
         """Fail the check unless a run gave the undisturbed bytes, with what the difference depends on."""
@@ -234,7 +234,7 @@ class _Repeats:
         if not is_seeded:
             env.pop(PYTHON_SEED, None)
         alter = Altered(env, fewer_processors() if "processors" in different else None)
-        options = UNSYNCED.replace(run_id="another-run" if "run_id" in different else "the-run")
+        options = UNSYNCED._replace(run_id="another-run" if "run_id" in different else "the-run")
         return Varied(sandbox, Around(home, temporary, alter), options)
 
     def _overrides(self, different: Collection[str]) -> dict[str, Any]:

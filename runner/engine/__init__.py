@@ -5,16 +5,15 @@ Each verb loads its own module, so that the launcher of a run is started before 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.levels import STRICT
-from runner.values import Value, made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Options(Value):
+class Options(NamedTuple):
     """The options of `run`; the other verbs heed those that mean something to them.
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
@@ -28,7 +27,7 @@ class Options(Value):
     force: bool = False
     workspace: str | None = None
     run_id: str | None = None
-    params: Mapping[str, Mapping[str, object]] = made(default_factory=dict)
+    params: Mapping[str, Mapping[str, object]] = {}
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False

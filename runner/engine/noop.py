@@ -86,7 +86,7 @@ def remember(session: Session, run_id: str) -> None:
     options = session.options
     usual = Options(workspace=options.workspace, jobs=options.jobs, keep_going=options.keep_going,
                     durability=options.durability, argv=options.argv, final=options.final)  # fmt: skip
-    if options != usual or noop.is_plain() or session.seal is not PLAIN or session.has_warned or not session.examiner:
+    if options != usual or noop.is_plain() or session.seal is not PLAIN or session.warned or not session.examiner:
         return
     spec, dependencies = session.spec, Dependencies()
     session.examiner.look_back(dependencies)

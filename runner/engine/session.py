@@ -72,7 +72,7 @@ class Session:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
         self.damage: dict[str, str] = {}
         self._on_warning = warn
-        self._warned: set[Fault] = set()
+        self.warned: set[Fault] = set()
         self._record = record_path(spec_path, options.workspace)
         if writes and os.path.exists(place := os.path.dirname(self._record)) and not os.path.isdir(place):
             raise files.no_directory(place)
@@ -98,11 +98,6 @@ class Session:
     def imports(self) -> set[str]:
         """The modules that stages import as soon as they start, as of the last plan."""
         return self.examiner.imports if self.examiner else set()
-
-    @property
-    def has_warned(self) -> bool:
-        """Whether there was something to warn of."""
-        return bool(self._warned)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
@@ -132,8 +127,8 @@ class Session:
 
     def warn(self, fault: Fault) -> None:
         """Warn of what stops nothing, once."""
-        if fault not in self._warned:
-            self._warned.add(fault)
+        if fault not in self.warned:
+            self.warned.add(fault)
             self._on_warning(fault)
 
     def heal(self) -> None:
