@@ -268,8 +268,6 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
     last, key_id = BEGIN, None
     for number, line in enumerate(lines_of(path), 1):
         record = _follow(line, last, path, seal, key_id, number)
-        if number > 1 and key_id is None and key_id_of(record) is not None:
-            raise damaged(path, number, "the record is keyed, after records that are not")
         last, key_id = position_of(record), key_id_of(record, key_id)
         yield record
 
@@ -362,6 +360,8 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
         what = DAMAGED
     elif key_id is not None and key_id_of(record, key_id) != key_id:  # it can be made without the key
         what = f"the record is not keyed with {key_id}, as those before it"
+    elif number > 1 and key_id is None and key_id_of(record) is not None:
+        what = "the record is keyed, after records that are not"
     elif last is not None and (record["seq"], record["prev"]) != (last.seq + 1, last.hash):
         what = "the record does not follow the one before it"
     else:
