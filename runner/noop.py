@@ -67,14 +67,14 @@ def answer(arguments: Arguments) -> int | None:
     Raises StateError when the disk refuses the record.
     """
     began = time.monotonic()
-    if is_plain():
+    if is_plain() or KEY_VARIABLE in os.environ:
         return None
     spec, workspace = arguments.spec, arguments.workspace
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
-        if record is None or not record.is_current() or not _is_plain_and_alone(record.paths):
+        if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
             return None
         run, head = _record_run(record, arguments, began)
     except (OSError, ValueError, NotRegularError):
@@ -218,11 +218,6 @@ def _count(text: bytes) -> int:
 
 
 # ---- what such a run writes ------------------------------------------------------------------------------------------
-
-
-def _is_plain_and_alone(paths: StatePaths) -> bool:
-    """Whether there is no key, and no other run is at work or has left something."""
-    return KEY_VARIABLE not in os.environ and not is_held(paths) and not has_leftovers(paths)
 
 
 def record_run(
