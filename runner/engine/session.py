@@ -75,7 +75,7 @@ class Session:
         self.warned: set[Fault] = set()
         self._record = record_path(spec_path, options.workspace)
         if writes and os.path.exists(place := os.path.dirname(self._record)) and not os.path.isdir(place):
-            raise files.no_directory(place)
+            raise files.no_directory(place, place)
         if writes and not is_plain():
             record = read_usable(self._record, MOST_CACHE, self._note)
             if record is not None and is_damaged(record):

@@ -126,14 +126,13 @@ def make_directories(path: str) -> None:
             except OSError as error:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
                 if not os.path.isdir(directory):
                     if isinstance(error, FileExistsError):
-                        raise no_directory(directory) from error
+                        raise no_directory(path, directory) from error
                     raise
 
 
-def no_directory(path: str) -> StateError:
-    """Return the error for what is in the place of a directory of ours."""
-    what = "cannot make the directory: EEXIST (something else is there)"
-    return StateError(Fault(path, what, "move away what is there"))
+def no_directory(path: str, at: str) -> StateError:
+    """Return the error for something else `at` the place of the directory at `path`, or of one above it."""
+    return StateError(Fault(path, "cannot make the directory: EEXIST (File exists)", f"move away what is at {at}"))
 
 
 def rename(source: str, target: str) -> None:
