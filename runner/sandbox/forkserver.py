@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from runner.sandbox.protocol import Request
 
+flush_c = libc.fflush  # looked up before the fork
 EXCEPTHOOK = sys.__excepthook__
 SDK = "runner.sdk"
 LONG = 1 << 63
@@ -327,4 +328,4 @@ def _flush_everything() -> None:
                     file.flush()
             except Exception:  # noqa: BLE001 - as an interpreter does
                 continue
-    libc.fflush(None)
+    flush_c(None)

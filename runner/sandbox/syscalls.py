@@ -59,6 +59,9 @@ def machine() -> str:
     return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
 
 
+OWN_NUMBERS = NUMBERS.get(machine(), {})
+
+
 def close_all_but(kept: Collection[int]) -> None:
     """Close every descriptor but these.
 
@@ -93,7 +96,7 @@ def fork_for(work: Callable[[], int]) -> int:
 
 def call(layer: str, name: str, *arguments: object) -> int:
     """Make the system call `name`; RefusedError of this layer when it fails. Only where `machine` knows this one."""
-    return function(layer, name, "syscall", NUMBERS[machine()][name], *arguments)
+    return function(layer, name, "syscall", OWN_NUMBERS[name], *arguments)
 
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
