@@ -20,7 +20,7 @@ from runner.executor.prepare import RunEnvironment
 from runner.executor.publishing import Publisher
 from runner.executor.schedule import Capacity
 from runner.hashing import quicken
-from runner.plan.code.interpreter import sdk_path
+from runner.plan.code.modules import sdk_path
 
 if TYPE_CHECKING:
     from runner.clock import Clock

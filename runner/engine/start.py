@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import StateError
 from runner.noop import is_plain
-from runner.plan.code.interpreter import sdk_path
+from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
 from runner.sandbox.client import Launcher
 from runner.sandbox.environment import interpreter_environment

@@ -8,7 +8,7 @@ import pytest
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, processor_start, script_start
-from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.plan.digests import DigestCache, Signature
 
@@ -55,7 +55,7 @@ def test_imports_beside_the_processor_are_followed_transitively(project):
         for name, text in (("p.py", b"import a"), ("a.py", b"import b, p"), ("b.py", b"import a"))
     }
     assert all(signed == Signature.of(os.stat(path)) for path, (signed, _) in code.files.items())
-    assert code.absent == set() and code.packages == {}
+    assert code.absent == {} and code.packages == {}
     assert code.chain(f"{project.root}/bin/b.py") == [
         (f"{project.root}/bin/{name}", line) for name, line in (("p.py", 1), ("a.py", 1), ("b.py", 0))
     ]
@@ -104,18 +104,18 @@ def test_relative_imports_are_relative_to_their_package(project):
     assert {os.path.relpath(path, project.root) for path in code.files} == {
         "p.py", "a/__init__.py", "a/x.py", "a/b/__init__.py", "a/b/y.py", "a/z.py", "a/b/c.py", "a/w.py",
     }  # fmt: skip
-    assert code.absent == {"..."}
+    assert set(code.absent) == {"..."}
 
 
 def test_script_has_no_parent_package(project):
     project.write_all({"p.py": "from .a import b", "a.py": ""})
-    assert project.walk("p.py").absent == {".a"}
+    assert set(project.walk("p.py").absent) == {".a"}
 
 
 def test_names_of_a_package_may_be_submodules(project):
     project.write_all({"p.py": "from a import b, c", "a/__init__.py": "c = 1", "a/b.py": "import d", "d.py": ""})
     assert project.found("p.py") == {"p.py", "a/__init__.py", "a/b.py", "d.py"}
-    assert project.walk("p.py").absent == set()
+    assert project.walk("p.py").absent == {}
 
 
 def test_star_import_goes_by_a_literal_all(project):
@@ -129,7 +129,7 @@ def test_namespace_package_spans_path_entries(project):
     )
     code = project.walk("bin/p.py", pythonpath="lib:nowhere")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"bin/p.py", "bin/n/one.py", "lib/n/two.py"}
-    assert code.absent == {"n.three"}
+    assert set(code.absent) == {"n.three"}
 
 
 def test_modules_loaded_by_literal_names_are_followed(project):
@@ -169,7 +169,7 @@ def test_installed_packages_enter_by_name_and_version(project):
     assert set(code.files) == {f"{project.root}/p.py"}
     assert code.packages["pluggy"] == f"pluggy {pluggy.__version__}"
     assert code.packages["_pytest"] == f"pytest {pytest.__version__}"
-    assert code.absent == {"nowhere"}
+    assert set(code.absent) == {"nowhere"}
 
 
 def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
@@ -178,8 +178,8 @@ def test_what_is_needed_and_found_nowhere_is_told_with_its_place(project):
         "a.py": "import json\n\nfrom lib import x\nfrom . import y\ndef f():\n    import late\nimport lib",
     })  # fmt: skip
     code = project.walk("p.py")
-    assert code.unfound == {"lib": (f"{project.root}/a.py", 3), ".": (f"{project.root}/a.py", 4)}
-    assert set(code.absent) == {"fast", "lib", ".", "late"}
+    places = {"lib": (f"{project.root}/a.py", 3), ".": (f"{project.root}/a.py", 4)}
+    assert code.absent == {"fast": None, **places, "late": None}
 
 
 def test_our_own_packages_and_the_standard_library_stay_out(project):
@@ -187,7 +187,7 @@ def test_our_own_packages_and_the_standard_library_stay_out(project):
     project.write_all({"p.py": "from runner import sdk\nimport os.path, json\nfrom concurrent import futures"})
     code = project.walk("p.py")
     assert set(code.files) == {f"{project.root}/p.py"}
-    assert code.packages == {} and code.absent == set()
+    assert code.packages == {} and code.absent == {}
     assert code.standard == {"concurrent", "concurrent.futures", "json", "os.path", "runner", "runner.sdk"}
 
 
@@ -211,7 +211,7 @@ def test_file_that_shadows_what_a_standard_module_imports_is_seen(project):
     project.write_all({"p.py": "import tempfile", "random.py": "import mine", "mine.py": "", "smtplib.py": ""})
     code = project.walk("p.py")
     assert {os.path.relpath(path, project.root) for path in code.files} == {"p.py", "random.py", "mine.py"}
-    assert code.standard == set() and code.absent == set()  # which it would not be in an interpreter of others
+    assert code.standard == set() and code.absent == {}  # which it would not be in an interpreter of others
     assert [os.path.basename(path) for path, _ in code.chain(f"{project.root}/mine.py")] == [
         "p.py", "tempfile.py", "random.py", "mine.py",
     ]  # fmt: skip
@@ -248,11 +248,11 @@ def test_syntax_errors_are_all_reported_with_their_places(project):
 def test_link_to_itself_is_absent(project):
     project.write_all({"p.py": "import a"})
     os.symlink("a.py", f"{project.root}/a.py")
-    assert project.walk("p.py").absent == {"a"}
+    assert project.walk("p.py").absent == {"a": (f"{project.root}/p.py", 1)}
 
 
 def test_missing_start_is_absent(project):
-    assert project.walk("gone.py").absent == {"gone.py"}
+    assert project.walk("gone.py").absent == {"gone.py": None}
 
 
 def test_module_start_loads_its_parents_and_a_packages_main(project):
@@ -265,7 +265,7 @@ def test_module_start_loads_its_parents_and_a_packages_main(project):
     }
     assert project.found(starts=[Start(MODULE, "a.b", project.root)]) == {"a/__init__.py", "a/b.py", "c.py"}
     assert project.walk(starts=[Start(MODULE, "json.tool", project.root)]).standard == {"json.tool"}
-    assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == {"nothing"}
+    assert project.walk(starts=[Start(MODULE, "nothing", project.root)]).absent == {"nothing": ("", 0)}
 
 
 def test_text_start_is_parsed_too(project):
@@ -277,7 +277,7 @@ def test_text_start_is_parsed_too(project):
 
 
 def test_script_without_suffix_is_parsed_and_an_archive_is_refused(project):
-    project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x03\x04\0\0"})
+    project.write_all({"run": "#!/usr/bin/env python3\nimport a", "a.py": "", "app.pyz": b"PK\x05\x06\0\0"})
     assert processor_start(f"{project.root}/run") is not None
     assert project.found("run") == {"run", "a.py"}
     assert [fault.where for fault in project.walk("run", "app.pyz").faults] == ["app.pyz"]
@@ -300,7 +300,7 @@ def test_stages_that_share_code_share_the_work(project):
     closures = project.closures()
     read = []
     source = closures.sources._source
-    closures.sources._source = lambda path, is_script: read.append(path) or source(path, is_script)
+    closures.sources._source = lambda path, *shown, **options: read.append(path) or source(path, *shown, **options)
     for number in range(300):
         starts = [script_start(f"{project.root}/bin/p{number}.py")]
         assert len(closures.of(starts).files) == 3

@@ -10,7 +10,7 @@ import pytest
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.closure import Closures
 from runner.plan.code.commands import MODULE, TEXT, Start, script_start
-from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.plan.digests import DigestCache
 

@@ -1,16 +1,36 @@
+import json
 import os
+import subprocess
+import sys
+import types
+import venv
 
 import pytest
 
 from runner.plan.code.cache import ParseCache
-from runner.plan.code.interpreter import Interpreter
-from runner.plan.code.modules import INSTALLED, LOCAL, NAMESPACE, OURS, STANDARD, Lookup
+from runner.plan.code.modules import (
+    INSTALLED,
+    LOCAL,
+    NAMESPACE,
+    OUR_DIRECTORIES,
+    OURS,
+    STANDARD,
+    Interpreter,
+    Lookup,
+    _editable_installs,
+    distribution,
+    running_interpreter,
+    sdk_path,
+)
 from runner.plan.code.sources import Sources
 from runner.plan.digests import DigestCache
 
+CHECKOUT = os.path.dirname(OUR_DIRECTORIES[0])
+SHOW = "import json; from runner.plan.code.modules import *; print(json.dumps(running_interpreter().site))"
+
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, monkeypatch):
     """Make files by name below a root, and look modules up with a small interpreter of this test's own."""
     root = tmp_path / "root"
     root.mkdir()
@@ -26,12 +46,11 @@ def place(tmp_path):
             standard=frozenset({"json", "os"}),
             fixed=frozenset({"os"}),
             suffixes=(".so", ".py", ".pyc"),
-            redirected={name: f"{tmp_path}/{path}" for name, path in options.get("redirected", {}).items()},
-            namespaces={name: (f"{tmp_path}/{path}",) for name, path in options.get("namespaces", {}).items()},
+            editable={name: (f"{tmp_path}/{path}",) for name, path in options.get("editable", {}).items()},
         )
-        ours = (f"{tmp_path}/ours/runner",)
+        monkeypatch.setattr("runner.plan.code.modules.OUR_DIRECTORIES", (f"{tmp_path}/ours/runner",))
         sources = Sources(str(root), DigestCache(), ParseCache())
-        lookup = Lookup(tuple(f"{tmp_path}/{entry}" for entry in entries), sources, interpreter, ours)
+        lookup = Lookup(tuple(f"{tmp_path}/{entry}" for entry in entries), sources, interpreter)
         modules, missing = lookup.chain(name)
         return [
             (module.kind, os.path.relpath(module.path, tmp_path) if module.path else "") for module in modules
@@ -94,13 +113,13 @@ def test_link_from_site_into_root_is_local(place, tmp_path):
 
 
 def test_finders_of_editable_installs_are_asked_last(place):
-    redirected = {"pkg": "root/src/pkg", "mod": "root/src/mod.py", "imp": "root/src/imp/__init__.py"}
+    editable = {"pkg": "root/src/pkg", "mod": "root/src/mod.py", "imp": "root/src/imp/__init__.py"}
     files = ("root/src/pkg/__init__.py", "root/src/mod.py", "root/src/imp/__init__.py", "root/src/imp/sub.py")
-    assert place("pkg", *files, redirected=redirected)[0] == [(LOCAL, files[0])]
-    assert place("mod", redirected=redirected)[0] == [(LOCAL, files[1])]
-    assert place("imp.sub", redirected=redirected)[0] == [(LOCAL, files[2]), (LOCAL, files[3])]
-    assert place("pkg", "site/pkg.py", redirected=redirected)[0] == [(INSTALLED, "site/pkg.py")]
-    spaces = place("space.mod", "root/space/mod.py", namespaces={"space": "root/space"})
+    assert place("pkg", *files, editable=editable)[0] == [(LOCAL, files[0])]
+    assert place("mod", editable=editable)[0] == [(LOCAL, files[1])]
+    assert place("imp.sub", editable=editable)[0] == [(LOCAL, files[2]), (LOCAL, files[3])]
+    assert place("pkg", "site/pkg.py", editable=editable)[0] == [(INSTALLED, "site/pkg.py")]
+    spaces = place("space.mod", "root/space/mod.py", editable={"space": "root/space"})
     assert spaces[0] == [(NAMESPACE, ""), (LOCAL, "root/space/mod.py")]
 
 
@@ -112,7 +131,7 @@ def test_our_own_packages_are_ours_wherever_they_are_found(place):
 
 def test_directories_looked_into_are_on_record(place, tmp_path):
     sources = Sources("/", DigestCache(), ParseCache())
-    python = Interpreter((), (), frozenset(), frozenset(), (".py",), {}, {})
+    python = Interpreter((), (), frozenset(), frozenset(), (".py",), {})
     Lookup((str(tmp_path), f"{tmp_path}/missing"), sources, python).chain("a")
     assert {str(tmp_path), f"{tmp_path}/missing"} <= sources.paths
 
@@ -124,3 +143,72 @@ def test_module_that_took_the_shape_of_a_fifo_is_a_fault(tmp_path):
     assert (source.fault.where, source.fault.what) == ("pipe.py", "is a FIFO, where a file is to be")
     with pytest.raises(FileNotFoundError):
         sources.read(f"{tmp_path}/gone.py")
+
+
+def test_site_entries_come_with_what_pth_files_add(tmp_path):
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(tmp_path / "venv")
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (tmp_path / "src").mkdir()
+    (site / "project.pth").write_text(f"{tmp_path}/src\n")
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {"PYTHONPATH": CHECKOUT, "PATH": os.defpath}
+    shown = subprocess.run([python, "-c", SHOW], env=environment, capture_output=True, check=True, cwd=tmp_path)
+    entries = json.loads(shown.stdout)
+    assert entries == [str(site), str(tmp_path / "src")]
+
+
+def test_search_path_holds_neither_standard_library_nor_caller(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "/caller", *sys.path, "relative"])
+    entries = running_interpreter().site
+    assert "/caller" not in entries and "" not in entries and "relative" not in entries
+    assert os.path.dirname(os.__file__) not in entries
+
+
+def test_stages_are_given_the_sdk_on_their_path_where_only_this_process_has_it(monkeypatch):
+    standard = [entry for entry in sys.path if "python3" in entry and "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", [CHECKOUT, *standard, "/venv/site-packages"])
+    assert sdk_path() == CHECKOUT
+    monkeypatch.setattr(sys, "path", ["/cwd", *standard, "/venv/site-packages", CHECKOUT])  # by a .pth file
+    assert sdk_path() is None
+
+
+def test_modules_that_no_file_can_shadow():
+    python = running_interpreter()
+    assert {"sys", "os", "io", "builtins", "encodings"} <= python.fixed
+    assert not {"json", "random", "socket", "tempfile"} & python.fixed
+    assert {"json", "os"} <= python.standard
+    assert python.suffixes[-2:] == (".py", ".pyc")
+
+
+def test_installed_modules_have_the_name_and_version_of_their_distribution():
+    import pluggy
+    import pytest
+
+    assert distribution("pluggy", pluggy.__file__) == f"pluggy {pluggy.__version__}"
+    assert distribution("_pytest", "") == f"pytest {pytest.__version__}"  # by reading what all of them hold
+    assert distribution("no_such_module", "") == ""
+
+
+def test_a_package_that_several_distributions_share_has_the_names_of_all(tmp_path):
+    for name in ("one", "Two.Odd"):
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        (tmp_path / f"{name}-1.0.dist-info/METADATA").write_text(f"Name: {name}\nVersion: 1.0\n\n")
+        (tmp_path / f"{name}-1.0.dist-info/top_level.txt").write_text("shared\n")
+    show = "from runner.plan.code.modules import *; print(distribution('shared', ''))"
+    environment = {"PYTHONPATH": f"{CHECKOUT}:{tmp_path}", "PATH": os.defpath}
+    shown = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, check=True, text=True)
+    assert shown.stdout == "one 1.0, two-odd 1.0\n"
+
+
+def test_tables_of_editable_finders_are_read(monkeypatch):
+    module = types.ModuleType("__editable___project_1_finder")
+    module.MAPPING = {"pkg": "/src/pkg"}
+    module.NAMESPACES = {"space": ["/src/space"]}
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    finder = type("_EditableFinder", (), {"__module__": module.__name__})
+    redirecting = type("RedirectingFinder", (), {"_redirections": {"other": "/src/other/__init__.py"}})
+    assert _editable_installs([finder, redirecting, object()]) == {
+        "space": ("/src/space",),
+        "pkg": ("/src/pkg",),
+        "other": ("/src/other/__init__.py",),
+    }

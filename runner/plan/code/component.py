@@ -10,7 +10,7 @@ from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.plan.code.banned import BannedImport
 from runner.plan.code.closure import MODULE_NAME, Closures
 from runner.plan.code.commands import processor_start, python_files_among, python_files_of_command
-from runner.plan.code.interpreter import running_interpreter
+from runner.plan.code.modules import running_interpreter
 from runner.plan.code.sources import Sources
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import references
@@ -88,8 +88,9 @@ class CodeReader:
             self._read[same] = self._stage_code(stage, closure), closure
         code, closure = self._read[same]
         if closure and self._warn:
-            for name in closure.unfound:
-                self._warn(self._unfound(stage, name, closure))
+            for name, place in closure.absent.items():
+                if place:
+                    self._warn(self._unfound(stage, name, *place))
         return code
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
@@ -127,8 +128,7 @@ class CodeReader:
         if faults:
             raise OfflineError(*faults)
 
-    def _unfound(self, stage: Stage, name: str, closure: Closure) -> Fault:
-        path, line = closure.unfound[name]
+    def _unfound(self, stage: Stage, name: str, path: str, line: int) -> Fault:
         where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
         what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
         return Fault(where, what, self._how_to_find(name, stage.env.get("PYTHONPATH", "")))

@@ -8,12 +8,16 @@ before a module, and a directory without `__init__` is a portion of a namespace 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from runner.errors import raise_refusal
 
-    from runner.plan.code.interpreter import Interpreter
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from runner.plan.code.sources import Sources
 
 LOCAL = "local"  # in the key, with its content
@@ -25,7 +29,70 @@ NAMESPACE = "namespace"  # has no file of its own
 OUR_NAMES = ("runner", "pytest_offpipe")
 _INSTALLED_IN = os.path.abspath(__file__).rsplit("/", 4)[0]
 OUR_DIRECTORIES = tuple(os.path.join(_INSTALLED_IN, name) for name in OUR_NAMES)
+_STDLIB = (os.path.dirname(os.__file__), os.path.join(os.path.dirname(os.__file__), "lib-dynload"))
 _SITE_NAMES = frozenset({"site-packages", "dist-packages"})
+
+
+class Interpreter(NamedTuple):
+    """Everything that decides which file an import finds, except the script's directory and PYTHONPATH.
+
+    `standard`: top-level names of the standard library, found before `site`. `fixed`: those loaded, built in or frozen
+    before any path is searched, which no file can shadow. `suffixes`: of module files, in the order of the loaders.
+    `editable`: paths of modules that editable installs map by finders of their own, which come last.
+    """
+
+    site: tuple[str, ...]
+    stdlib: tuple[str, ...]
+    standard: frozenset[str]
+    fixed: frozenset[str]
+    suffixes: tuple[str, ...]
+    editable: Mapping[str, tuple[str, ...]]
+
+
+def running_interpreter() -> Interpreter:
+    """Return the interpreter that runs this, as a stage started by it would see it."""
+    import _imp
+    from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
+
+    standard = frozenset(sys.stdlib_module_names)
+    return Interpreter(
+        site=interpreter_search_path(),
+        stdlib=_STDLIB,
+        standard=standard,
+        fixed=frozenset((*sys.builtin_module_names, "encodings", *filter(_imp.is_frozen, standard))),
+        suffixes=(*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES),
+        editable=_editable_installs(sys.meta_path),
+    )
+
+
+def interpreter_search_path() -> tuple[str, ...]:
+    """Return the entries of `sys.path` behind the standard library: site directories and what their .pth files add."""
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    names = [os.path.basename(entry) for entry in sys.path]
+    start = names.index(archive) + 1 if archive in names else 0
+    return tuple(dict.fromkeys(entry for entry in sys.path[start:] if os.path.isabs(entry) and entry not in _STDLIB))
+
+
+def sdk_path() -> str | None:
+    """Return what stages need on PYTHONPATH to import `runner.sdk`; None if their interpreter finds it anyway."""
+    return None if _INSTALLED_IN in interpreter_search_path() else _INSTALLED_IN
+
+
+def _editable_installs(finders: Iterable[object]) -> dict[str, tuple[str, ...]]:
+    """Read the tables of the finders that editable installs of setuptools and `editables` put on `sys.meta_path`.
+
+    They are not called: a finder may build its project when it is.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for finder in finders:
+        module = sys.modules.get(getattr(finder, "__module__", ""))
+        tables = [getattr(finder, "_redirections", None)]
+        if module is not None and module.__name__.startswith("__editable__"):
+            tables += [getattr(module, "NAMESPACES", None), getattr(module, "MAPPING", None)]
+        for table in tables:
+            for name, paths in table.items() if isinstance(table, dict) else ():
+                found[str(name)] = (paths,) if isinstance(paths, str) else tuple(map(str, paths))
+    return found
 
 
 class Module(NamedTuple):
@@ -43,17 +110,10 @@ class Lookup:
     LOCAL is what lies under root or beside the program, that is in the first entry.
     """
 
-    def __init__(
-        self,
-        entries: tuple[str, ...],
-        sources: Sources,
-        interpreter: Interpreter,
-        ours: tuple[str, ...] = OUR_DIRECTORIES,
-    ) -> None:
+    def __init__(self, entries: tuple[str, ...], sources: Sources, interpreter: Interpreter) -> None:
         self.entries = entries
-        self._sources = sources
+        self.sources = sources
         self._python = interpreter
-        self._ours = ours
         self._chains: dict[str, tuple[tuple[Module, ...], str]] = {}
         self._local: dict[str, bool] = {}
         bases = dict.fromkeys((sources.root, *entries[:1]))
@@ -78,10 +138,10 @@ class Lookup:
         if not modules or modules[0].kind != NAMESPACE:
             return modules[0].kind if modules else ""
         last = modules[-1]
-        portions = last.package if last.kind == NAMESPACE else ()
-        if missing or any(self._kind(f"{portion}/") != LOCAL for portion in portions):
-            return ""
-        return LOCAL if last.kind == NAMESPACE else last.kind
+        if last.kind != NAMESPACE:
+            return "" if missing else last.kind
+        is_local = not missing and all(self._kind(f"{portion}/") == LOCAL for portion in last.package)
+        return LOCAL if is_local else ""
 
     def _resolve(self, name: str) -> tuple[tuple[Module, ...], str]:
         modules: list[Module] = []
@@ -97,26 +157,36 @@ class Lookup:
         return tuple(modules), ""
 
     def _top(self, name: str) -> Module | None:
-        if name in self._python.fixed:
-            return Module(name, STANDARD)
+        python = self._python
         portions: list[str] = []
-        found = (
-            self._first(name, name, self.entries, portions)
-            or self._standard(name)
-            or self._first(name, name, self._python.site, portions)
-        )
-        if found is None and portions:
-            found = Module(name, NAMESPACE, "", tuple(portions))
-        if found is None:
-            found = self._redirected(name)
+        if name in python.fixed:
+            return Module(name, STANDARD)
+        found = self._first(name, name, self.entries, portions) or self._standard(name)
+        found = found or self._first(name, name, python.site, portions) or self._last_resort(name, portions)
         return Module(name, OURS) if found is None and name in OUR_NAMES else found
+
+    def _standard(self, name: str) -> Module | None:
+        is_known = name in self._python.standard
+        if is_known and not self._follows_standard:
+            return Module(name, STANDARD)
+        found = self._first(name, name, self._python.stdlib, [], is_standard=True)
+        return found if found and self._follows_standard else Module(name, STANDARD) if found or is_known else None
 
     def _below(self, parent: Module, full: str, tail: str) -> Module | None:
         portions: list[str] = []
         found = self._first(full, tail, parent.package, portions, is_standard=parent.kind == STANDARD)
-        if found is None and portions:
-            return Module(full, NAMESPACE, "", tuple(portions))
-        return found or self._redirected(full)
+        return found or self._last_resort(full, portions)
+
+    def _last_resort(self, full: str, portions: list[str]) -> Module | None:
+        """Return a namespace package of these portions, or what an editable install has by this name."""
+        for path in () if portions else self._python.editable.get(full, ()):
+            directory, _, tail = path.rpartition("/")
+            if tail.startswith("__init__."):  # `editables` names the file, setuptools the directory
+                directory, _, tail = directory.rpartition("/")
+            found = self._first(full, tail.removesuffix(".py"), (directory,), portions)
+            if found is not None:
+                return found
+        return Module(full, NAMESPACE, "", tuple(portions)) if portions else None
 
     def _first(
         self, full: str, tail: str, directories: Iterable[str], portions: list[str], *, is_standard: bool = False
@@ -131,40 +201,20 @@ class Lookup:
 
     def _file(self, directory: str, tail: str) -> tuple[str, tuple[str, ...]]:
         """Return the file of the module `tail` in a directory, and its package; of a namespace there is no file."""
-        names, inner = self._sources.names(directory), f"{directory}/{tail}"
+        names, inner = self.sources.names(directory), f"{directory}/{tail}"
         if tail in names:
             for suffix in self._python.suffixes:
                 path = f"{inner}/__init__{suffix}"
-                if f"__init__{suffix}" in self._sources.names(inner) and self._sources.is_file(path):
+                if f"__init__{suffix}" in self.sources.names(inner) and self.sources.is_file(path):
                     return path, (inner,)
         for suffix in self._python.suffixes:
-            if tail + suffix in names and self._sources.is_file(inner + suffix):
+            if tail + suffix in names and self.sources.is_file(inner + suffix):
                 return inner + suffix, ()
         return "", (inner,) if tail in names and os.path.isdir(inner) else ()
 
-    def _standard(self, name: str) -> Module | None:
-        if name in self._python.standard and not self._follows_standard:
-            return Module(name, STANDARD)
-        found = self._first(name, name, self._python.stdlib, [], is_standard=True)
-        if found is not None and not self._follows_standard:
-            return Module(name, STANDARD)
-        return found or (Module(name, STANDARD) if name in self._python.standard else None)
-
-    def _redirected(self, full: str) -> Module | None:
-        path = self._python.redirected.get(full)
-        if path:
-            if os.path.basename(path).startswith("__init__."):  # `editables` names the file, setuptools the directory
-                path = os.path.dirname(path)
-            directory, _, tail = path.rpartition("/")
-            found = self._first(full, tail.removesuffix(".py"), (directory,), [])
-            if found is not None:
-                return found
-        portions = self._python.namespaces.get(full)
-        return Module(full, NAMESPACE, "", portions) if portions else None
-
     def _kind(self, path: str) -> str:
         directory = os.path.dirname(path)
-        if any(_lies_in(directory, ours) for ours in self._ours):
+        if any(_lies_in(directory, ours) for ours in OUR_DIRECTORIES):
             return OURS
         is_local = self._local.get(directory)
         if is_local is None:
@@ -173,11 +223,45 @@ class Lookup:
 
     def _is_local(self, directory: str) -> bool:
         """Whether a directory lies under root or beside the program, and in no virtual environment on the way."""
-        for base in self._bases:
-            if _lies_in(directory, base) and _SITE_NAMES.isdisjoint(directory[len(base) :].split("/")):
-                return True
-        return False
+        return any(
+            _lies_in(directory, base) and _SITE_NAMES.isdisjoint(directory[len(base) :].split("/"))
+            for base in self._bases
+        )
 
 
 def _lies_in(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+@cache
+def distribution(top: str, path: str) -> str:
+    """Return "name version" of what installed the top-level module `top`, found at `path`; "" when unknown.
+
+    A .dist-info of the same name beside the module settles it. That saves most plans the import of importlib.metadata.
+    """
+    directory, _, name = path.rpartition("/")
+    site = directory if name.startswith(f"{top}.") else os.path.dirname(directory) if path else ""
+    try:
+        names = os.listdir(site) if site else []
+    except OSError as error:
+        raise_refusal(error, site)
+        names = []
+    for name in names:
+        project, _, version = name.removesuffix(".dist-info").partition("-")
+        if name.endswith(".dist-info") and version and _normalised(project) == _normalised(top):
+            return f"{_normalised(top)} {version}"
+    return ", ".join(sorted(_versions().get(top, ())))
+
+
+@cache
+def _versions() -> dict[str, set[str]]:
+    """Return "name version" of all distributions that hold a top-level module, by its name."""
+    from importlib.metadata import packages_distributions, version
+
+    installed = packages_distributions()
+    return {top: {f"{_normalised(name)} {version(name)}" for name in names} for top, names in installed.items()}
+
+
+def _normalised(name: str) -> str:
+    """Return a distribution's name as all its spellings have it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

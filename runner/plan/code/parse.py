@@ -15,7 +15,7 @@ from runner.errors import Fault, OfflineError
 from runner.plan.code.cache import DEEPEST, RUN_PATH, Parsed, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 _HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
 _LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
@@ -23,25 +23,23 @@ _LOADERS: dict[str, tuple[str, ...]] = {  # functions that import a module by it
     "builtins.__import__": _LIKE_STATEMENT,
     "importlib.__import__": _LIKE_STATEMENT,
     "importlib.import_module": ("name", "package"),
-    "pkgutil.resolve_name": ("name",),
     "runpy.run_module": ("mod_name",),
     "runpy.run_path": ("path_name",),
 }
-_GUARDS = frozenset({"typing.TYPE_CHECKING", "typing_extensions.TYPE_CHECKING"})
 _IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 _OF_THE_PLATFORM = frozenset({"version_info", "hexversion", "platform", "implementation"})
 
 
-def parse(content: bytes, shown: str) -> Parsed:
-    """Return what the source `content` imports; its encoding is found as Python does.
+def parse(source: bytes | str, shown: str) -> Parsed:
+    """Return what the source imports; the encoding of bytes is found as Python does.
 
     Raises OfflineError with the place as `shown:line` for what is no Python.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
-            found = _Imports(ast.parse(content, shown))
-    except (SyntaxError, ValueError) as error:  # ValueError for bytes that are not in the file's encoding
+            found = _Imports(ast.parse(source, shown))
+    except (SyntaxError, ValueError) as error:  # ValueError for what is not in the file's encoding
         where = f"{shown}:{error.lineno or 1}" if isinstance(error, SyntaxError) else shown
         raise _refusal(where, getattr(error, "msg", str(error)).removeprefix("invalid syntax: ")) from error
     except (RecursionError, MemoryError) as error:
@@ -64,7 +62,6 @@ class _Imports:
         self.requests: list[Request] = []
         self.exports: list[str] = []
         self._names = {"__import__": "builtins.__import__"}  # what an imported name stands for
-        self._guards_hold = True
         pending: list[tuple[ast.AST, tuple[bool, bool]]] = [(tree, (False, False))]
         while pending:
             node, flags = pending.pop()
@@ -80,7 +77,7 @@ class _Imports:
                 flags = (True, True)
             if _can_do_without(node):
                 flags = (flags[0], True)
-            pending += [(child, flags) for child in [*self._live_children(node)][::-1]]
+            pending += [(child, flags) for child in [*_live_children(node)][::-1]]
 
     def _add_import(self, node: ast.Import, flags: tuple[bool, bool]) -> None:
         for alias in node.names:
@@ -91,21 +88,14 @@ class _Imports:
     def _add_from(self, node: ast.ImportFrom, flags: tuple[bool, bool]) -> None:
         names = tuple(alias.name for alias in node.names)
         self.requests.append(Request(node.lineno, node.level, node.module or "", names, *flags))
-        module = "." * node.level + (node.module or "")
         for alias in node.names:
-            self._names[alias.asname or alias.name] = f"{module}.{alias.name}"
-        if "*" in names:  # it may bind TYPE_CHECKING
-            self._names["TYPE_CHECKING"] = f"{module}.TYPE_CHECKING"
-            self._guards_hold = self._guards_hold and self._names["TYPE_CHECKING"] in _GUARDS
+            self._names[alias.asname or alias.name] = f"{'.' * node.level}{node.module or ''}.{alias.name}"
 
     def _add_assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             name = target.id if isinstance(target, ast.Name) else ""
             if name == "__all__":
                 self.exports += _strings(node.value)
-            elif name == "TYPE_CHECKING":
-                is_false = isinstance(node.value, ast.Constant) and not node.value.value
-                self._names[name] = "typing.TYPE_CHECKING" if is_false else ""
             elif name and (full := self._full_name(node.value)):
                 self._names[name] = full
 
@@ -123,11 +113,6 @@ class _Imports:
         level = len(name) - len(module)
         if function == "runpy.run_path":
             level, module = RUN_PATH, name
-        elif function == "pkgutil.resolve_name":  # the longest part that is a module is imported
-            module, colon, _ = name.partition(":")
-            above, _, last = ("", "", "") if colon else module.rpartition(".")
-            module, names = (above, (last,)) if above else (module, ())
-            flags = (flags[0], flags[1] or not colon)
         elif "level" in _LOADERS[function]:
             found, names = _literal(given.get("level")), tuple(_strings(given.get("fromlist")))
             level = min(found, DEEPEST) if isinstance(found, int) else 0
@@ -136,20 +121,6 @@ class _Imports:
         elif level and not isinstance(given.get("package"), ast.Name):
             return
         self.requests.append(Request(call.lineno, level, module, names, *flags))
-
-    def _live_children(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield the children of a node without what is for type checkers only."""
-        if isinstance(node, ast.If) and self._guards_hold:
-            if self._is_guard(node.test):
-                return iter(node.orelse)
-            if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
-                return iter(node.body if self._is_guard(node.test.operand) else ast.iter_child_nodes(node))
-        return ast.iter_child_nodes(node)
-
-    def _is_guard(self, test: ast.expr) -> bool:
-        # What stands before it in `a and TYPE_CHECKING` does run, so only as the first.
-        first = test.values[0] if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else test
-        return self._full_name(first) in _GUARDS
 
     def _full_name(self, node: ast.AST | None) -> str:
         """Return what a name or a chain of attributes stands for, as the imports so far have it, or ""."""
@@ -173,6 +144,22 @@ def _strings(node: ast.expr | None) -> list[str]:
     return [value for element in elements if isinstance(value := _literal(element), str)]
 
 
+def _live_children(node: ast.AST) -> Iterable[ast.AST]:
+    """Return the children of a node without what is for type checkers only."""
+    if isinstance(node, ast.If):
+        if _is_guard(node.test):
+            return node.orelse
+        if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not) and _is_guard(node.test.operand):
+            return node.body
+    return ast.iter_child_nodes(node)
+
+
+def _is_guard(test: ast.expr) -> bool:
+    # What stands before it in `a and TYPE_CHECKING` does run, so only as the first.
+    first = test.values[0] if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else test
+    return _last_name(first) == "TYPE_CHECKING"
+
+
 def _can_do_without(node: ast.AST) -> bool:
     """Whether the file goes on where an import inside this statement fails, or makes it on some platforms only."""
     if isinstance(node, ast.Try | ast.TryStar):
@@ -181,12 +168,12 @@ def _can_do_without(node: ast.AST) -> bool:
         calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
         return any(_last_name(call.func) == "suppress" and any(map(_catches, call.args)) for call in calls)
     if isinstance(node, ast.If):
-        return any(
-            _last_name(part) in _OF_THE_PLATFORM
-            or (isinstance(part, ast.Attribute) and part.attr == "name" and _last_name(part.value) == "os")
-            for part in ast.walk(node.test)
-        )
+        return any(_last_name(part) in _OF_THE_PLATFORM or _is_os_name(part) for part in ast.walk(node.test))
     return False
+
+
+def _is_os_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "name" and _last_name(node.value) == "os"
 
 
 def _catches(caught: ast.expr | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
     from runner.plan.digests import DigestCache
 
 _COMPILED = ".pyc"
-_ARCHIVES = (".zip", ".pyz", ".pyzw")
-_ARCHIVE_END = b"PK\x05\x06"  # of the central directory; at most a comment of 65,535 bytes stands behind it
-_ARCHIVE_TAIL = 65_535 + 22
+_ARCHIVE_END = b"PK\x05\x06"  # of its central directory
 _NONE = Signature(0, 0, 0, 0)
 
 
@@ -28,7 +25,7 @@ class Source(NamedTuple):
 
     sha256: str
     signature: Signature
-    parsed: Parsed
+    parsed: Parsed = NOTHING
     fault: Fault | None = None
 
 
@@ -65,61 +62,55 @@ class Sources:
         source = self._read.get(path)
         if source is None:
             self.paths.add(path)
+            shown = self.shown(path)
             try:
-                source = self._source(path, is_script)
+                source = self._source(path, shown, is_script=is_script)
             except FileNotFoundError:
                 raise
             except OSError as error:
                 raise_refusal(error, path)
-                source = self._unread(path, f"cannot read it: {error.strerror}")
+                source = Source("", _NONE, fault=Fault(shown, f"cannot read it: {error.strerror}"))
             except InputError as error:
-                source = self._unread(path, error.faults[0].what, error.faults[0].hint)
+                source = Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
             self._read[path] = source
         return source
 
     def text(self, text: str, shown: str) -> Source:
-        """Read the text of `python -c`."""
+        """Read the text of `python -c`, in which a line that names an encoding means nothing."""
         if sys.version_info >= (3, 14):
             from textwrap import dedent
 
             text = dedent(text)
-        # The text is UTF-8. One with a cookie of another encoding, which python -c would ignore, is refused.
-        content = codecs.BOM_UTF8 + text.encode("utf-8", "surrogateescape")
-        return self._parse(content, sha256_of(content), _NONE, shown)
+        known_by = b"\0" + text.encode("utf-8", "surrogateescape")  # what no file that can be parsed begins with
+        return self._parse(text, sha256_of(known_by), _NONE, shown)
 
     def shown(self, path: str) -> str:
         """Return the path as errors spell it: relative to root where it lies there."""
         relative = path.removeprefix(self.root.rstrip("/") + "/")
         return relative.encode("utf-8", "backslashreplace").decode()
 
-    def _unread(self, path: str, what: str, hint: str = "") -> Source:
-        return Source("", _NONE, NOTHING, Fault(self.shown(path), what, hint))
-
-    def _source(self, path: str, is_script: bool) -> Source:
+    def _source(self, path: str, shown: str, *, is_script: bool) -> Source:
         status = os.stat(path)
-        if path.endswith(_COMPILED) or (is_script and path.endswith(_ARCHIVES)):
-            what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
-            return Source(*self._cache.file(path, status), NOTHING, unreadable(self.shown(path), what))
-        if not path.endswith(".py") and not is_script:
-            return Source(*self._cache.file(path, status), NOTHING)
+        if not is_script and not path.endswith((".py", _COMPILED)):
+            return Source(*self._cache.file(path, status))
         sha256 = self._cache.known(path, status)
-        parsed = self._parsed.get(sha256) if sha256 else None
-        if sha256 is not None and parsed is not None:
+        if sha256 and (parsed := self._parsed.get(sha256)):
             return Source(sha256, Signature.of(status), parsed)
         content, sha256, signed = self._cache.read(path)
-        return self._parse(content, sha256, signed, self.shown(path))
+        if path.endswith(_COMPILED) or _ARCHIVE_END in content:
+            what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
+            return Source(sha256, signed, fault=unreadable(shown, what))
+        return self._parse(content, sha256, signed, shown)
 
-    def _parse(self, content: bytes, sha256: str, signed: Signature, shown: str) -> Source:
+    def _parse(self, source: bytes | str, sha256: str, signed: Signature, shown: str) -> Source:
         parsed = self._parsed.get(sha256)
         if parsed is None:
             from runner.plan.code.parse import parse
 
-            if _ARCHIVE_END in content[-_ARCHIVE_TAIL:]:
-                return Source(sha256, signed, NOTHING, unreadable(shown, "a zip file"))
             try:
-                parsed = parse(content, shown)
+                parsed = parse(source, shown)
             except OfflineError as error:
-                return Source(sha256, signed, NOTHING, error.faults[0])
+                return Source(sha256, signed, fault=error.faults[0])
             self._parsed.put(sha256, parsed)
         return Source(sha256, signed, parsed)
 
