@@ -12,8 +12,8 @@ from pytest_offpipe.sandbox import Source, copy
 from pytest_offpipe.usage import require
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
+from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
-from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.usage import NoSuchNameError
-from runner.spec.words import did_you_mean
+from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

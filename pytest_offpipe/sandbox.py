@@ -15,9 +15,8 @@ from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.spec.globs import is_glob
+from runner.spec.globs import bare, is_glob
 from runner.spec.graph import build_graph
-from runner.spec.locations import bare
 from runner.spec.model import READY_MADE, effective_spec
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from pytest_offpipe.usage import (
     shown_path,
 )
 from runner.errors import Fault, OffpipeError, UsageError
+from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 from runner.spec.source import parse_source, read_source
-from runner.spec.words import did_you_mean
 
 if TYPE_CHECKING:
     from pytest_offpipe.session import SpecSession

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 import pytest
 
 from runner.errors import Fault, OffpipeError, UsageError
-from runner.spec.words import did_you_mean
+from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

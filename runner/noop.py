@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.arguments import Arguments
-    from runner.plan.dependencies import Dependencies
+    from runner.plan.fingerprint import Dependencies
 
     Stat = Callable[[Any], os.stat_result]
     Signature = Callable[[os.stat_result], tuple[int, ...]]

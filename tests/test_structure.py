@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "cli"),
-    "noop": (*LEAVES, "plan.dependencies", "record.files", "record.locks"),
+    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks"),
     "__main__": ("arguments", "errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
@@ -113,7 +113,7 @@ MAY_USE_TERMINAL = {
 STORY = ("spec.load", "spec.graph", "plan.planner", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
 LONGER = {"runner/engine/run.py": {"run": 60}}  # it tells a run from top to bottom
-STORY_LINES = 1_500  # of code: without blank lines, comments and docstrings
+STORY_LINES = 1_620  # of code: without blank lines, comments and docstrings
 
 LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
     "runner": Size(110, 10_700, 106_000, 8),

@@ -212,8 +212,8 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
     """
     if not texts:
         return {}
+    from runner.spec.kinds import did_you_mean
     from runner.spec.load import load_spec
-    from runner.spec.words import did_you_mean
 
     stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages]
     params: dict[str, dict[str, object]] = {}

@@ -204,8 +204,8 @@ def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: b
     if spec in VERBS:
         raise UsageError(Fault(spec, "no such spec file, but a verb", f"see {PROGRAM} {spec} --help"))
     if is_first:
+        from runner.spec.kinds import did_you_mean
         from runner.spec.source import missing_hint
-        from runner.spec.words import did_you_mean
 
         near = "" if os.path.lexists(f"{spec}.json") else did_you_mean(spec, VERBS)
         hint = near or missing_hint(spec) or f"the verbs are: {', '.join(VERBS)}"
@@ -243,7 +243,7 @@ class _Parser(argparse.ArgumentParser):
         if word not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
             whole = next(given for given in words if given[:1] == "-" != given[1:2] and given.endswith(rest))
             self.error(f"-{whole.removesuffix(rest)[-1]}: ignored explicit argument")
-        from runner.spec.words import did_you_mean
+        from runner.spec.kinds import did_you_mean
 
         name = word.partition("=")[0]
         having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])

@@ -13,7 +13,7 @@ from runner.engine.journal import new_run_id, opening
 from runner.errors import EXIT_OK, StateError
 from runner.hashing import sha256_of
 from runner.levels import NONE
-from runner.plan.dependencies import Dependencies
+from runner.plan.fingerprint import Dependencies
 from runner.plan.planner import Skip
 from runner.record import files
 from runner.record.audit import Position
@@ -21,7 +21,7 @@ from runner.record.events import NOOP
 from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
-from runner.spec.locations import parents
+from runner.spec.globs import parents
 
 if TYPE_CHECKING:
     from runner.engine.session import Session
@@ -89,7 +89,7 @@ def remember(session: Session, run_id: str) -> None:
     if options != usual or noop.is_plain() or session.seal is not PLAIN or session.warned or not session.examiner:
         return
     spec, dependencies = session.spec, Dependencies()
-    session.examiner.look_back(dependencies)
+    session.examiner.add_to(dependencies)
     _add_spec(spec, dependencies)
     encoded = spec.canonical.encode("utf-8", "backslashreplace")
     form = noop.SPEC if len(spec.canonical) <= noop.SHORT_SPEC else noop.SPEC_IN
@@ -109,14 +109,14 @@ def remember(session: Session, run_id: str) -> None:
 def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
     """Add what loading the spec read, the markers, and the outputs."""
     dependencies.files.add(spec.path)
-    dependencies.ways.add(spec.root)
+    dependencies.kinds.add(spec.root)
     for stage in spec.stages:
         dependencies.entries.add(spec.paths.marker(stage.name))
         if processor := spec.processor_path(stage):
             dependencies.files.add(processor)
         for path in stage.outputs.values():
-            dependencies.ways.update(os.path.join(spec.workspace, parent) for parent in parents(path))
+            dependencies.kinds.update(os.path.join(spec.workspace, parent) for parent in parents(path))
             if path.endswith("/"):
-                dependencies.tree(spec.output_path(path))
+                dependencies.trees.add(spec.output_path(path))
             else:
                 dependencies.entries.add(spec.output_path(path))

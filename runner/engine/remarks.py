@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault
 from runner.record.markers import read_marker
-from runner.spec.locations import parents
-from runner.spec.remarks import remarks
-from runner.spec.words import did_you_mean
+from runner.spec.globs import parents
+from runner.spec.kinds import did_you_mean
+from runner.spec.placeholders import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

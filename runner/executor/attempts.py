@@ -105,7 +105,7 @@ class Attempts:
 
     def job_of(self, stage: Stage) -> Job:
         """Return a job for a stage that could not even be decided."""
-        return Job(stage, Fingerprint(self.keys.get(stage.name, ""), {}, {}))
+        return Job(stage, Fingerprint(self.keys.get(stage.name, "")))
 
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""

@@ -1,13 +1,15 @@
 """The up-to-date key of a stage: everything that its outputs depend on, as named components.
 
 The key is the SHA-256 of the components' canonical JSON; the components themselves are kept in the marker, so that
-`plan` and `explain` can name what changed, old and new.
+`plan` and `explain` can name what changed, old and new. All paths that a plan has read are its `Dependencies`: while
+none of them changes, so does no key (see `runner.noop`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
@@ -16,12 +18,12 @@ from runner.hashing import sha256_of
 from runner.paths import output_of
 from runner.plan.digests import Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver
-from runner.values import Record, made
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runner.plan.code.component import CodeReader, StageCode
-    from runner.plan.dependencies import Dependencies
-    from runner.plan.digests import DigestCache
+    from runner.plan.digests import DigestCache, Entry
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -30,17 +32,58 @@ KEY_VERSION = 1
 INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class Fingerprint(Record):
-    """The key of a stage, what it was computed from, and the files that must still be the same when it is published."""
+class Fingerprint:
+    """The key of a stage, what it was computed from, and the files that must still be the same when it is published.
 
-    key: str
-    components: dict[str, object]
-    inputs: dict[str, list[InputFile]]
-    watched: dict[str, tuple[Signature, str]] = made(default_factory=dict)
-    trees: dict[str, str] = made(default_factory=dict)
-    input_bytes: int = 0
-    imports: tuple[str, ...] = ()  # see StageCode.standard
-    spelled: bytes = b""  # the components as canonical JSON
+    `spelled` are the components as canonical JSON. `imports` are those of `StageCode.standard`.
+    """
+
+    __slots__ = ("components", "imports", "input_bytes", "inputs", "key", "spelled", "trees", "watched")
+
+    def __init__(self, key: str = "") -> None:
+        self.key = key
+        self.components: dict[str, object] = {}
+        self.inputs: dict[str, list[InputFile]] = {}
+        self.watched: dict[str, Entry] = {}
+        self.trees: dict[str, str] = {}
+        self.input_bytes = 0
+        self.imports: tuple[str, ...] = ()
+        self.spelled = b""
+
+
+class Dependencies:
+    """Absolute paths that a plan depends on.
+
+    files: read, or listed, through links; they may be absent. entries: not followed, such as outputs. trees:
+    directories with all that lies below them. kinds: directories of which only the kind counts.
+    """
+
+    __slots__ = ("entries", "files", "kinds", "trees")
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.entries: set[str] = set()
+        self.trees: set[str] = set()
+        self.kinds: set[str] = set()
+
+    def by_look(self) -> Iterator[set[str]]:
+        """Yield the paths by how their state is read: with stat, with lstat, lstat's kind only, and those absent.
+
+        Each path comes once: an entry that is no link is the file that a link would lead to.
+        """
+        files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
+        pending = list(self.trees)
+        while pending:
+            with suppress(OSError), os.scandir(pending.pop()) as found:
+                for entry in found:
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                    (files if is_directory else entries).add(entry.path)
+                    pending += [entry.path] if is_directory else []
+        absent = {path for path in files if not os.path.exists(path)}
+        yield files - absent - {path for path in entries & files if not os.path.islink(path)}
+        yield entries
+        yield self.kinds
+        yield absent
 
 
 class Examiner:
@@ -60,20 +103,17 @@ class Examiner:
         self._trees: set[str] = set()
         self.imports: set[str] = set()  # see StageCode.standard, of all that were examined
 
-    def look_back(self, dependencies: Dependencies) -> None:
+    def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
-        dependencies.files |= self._watched
-        for top in self._trees:
-            dependencies.tree(top)
-        self._resolver.look_back(dependencies)
-        self._code.look_back(dependencies)
+        dependencies.files |= self._watched | self._resolver.paths | self._code.paths
+        dependencies.trees |= self._trees
 
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
         """Return the fingerprint of a stage, as of now; `skip_inputs`, which are not made yet, are left out.
 
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
-        fingerprint = Fingerprint("", {}, {})
+        fingerprint = Fingerprint()
         faults: list[Fault] = []
         inputs: dict[str, list[list[str]]] = {}
         for name in stage.inputs:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_refusal
 from runner.paths import kind_of
-from runner.spec.globs import compile_glob, is_glob
+from runner.spec.globs import compile_glob, is_glob, literal_directory, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.plan.dependencies import Dependencies
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -39,7 +38,7 @@ class InputResolver:
         self._graph = graph
         self._spec = graph.spec
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
-        self._probed: set[str] = set()  # paths that were tried by name: a glob taken literally, or its last segment
+        self.paths: set[str] = set()  # all that were searched, present or absent, but not the files that were found
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
@@ -56,8 +55,9 @@ class InputResolver:
             return [_checked(pattern, plain, os.stat(plain), where)]
         except FileNotFoundError as error:
             if not is_glob(pattern):
-                raise InputError(Fault(where, f'"{pattern}": no such file', _made_by_hint(pattern))) from error
-            self._probed.add(plain)
+                hint = f'make it, or declare the stage whose output is "{pattern}"'
+                raise InputError(Fault(where, f'"{pattern}": no such file', hint)) from error
+            self.paths.add(plain)
         except OSError as error:
             raise_refusal(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
@@ -75,98 +75,83 @@ class InputResolver:
         return [found[path] for path in sorted(found)]
 
     def _unmatched_hint(self, pattern: str) -> str:
-        segments = pattern.split("/")
-        directory = "/".join(segments[: next(at for at, segment in enumerate(segments) if is_glob(segment))])
+        directory = literal_directory(pattern)
         if any(os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)):
             return "hidden files are never matched"
         return f'there is no directory "{directory}"'
 
-    def look_back(self, dependencies: Dependencies) -> None:
-        """Add every path that was searched to `dependencies`, without the files that were found."""
-        for directory, entries in self._listings.items():
-            dependencies.listed(directory)
-            for entry in entries:
-                if entry.is_symlink():  # a directory does not change when what its links lead to does
-                    dependencies.add(entry.path)
-        for path in self._probed:
-            dependencies.add(path)
-
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
-        roots = {self._spec.root: False, self._spec.workspace: True}
-        if self._spec.root == self._spec.workspace:
-            for path, full in self._glob(self._spec.root, pattern):
-                yield _checked(path, full, _status(path, full, where), where)
-            return
-        for base, in_workspace in roots.items():
-            for path, full in self._glob(base, pattern):
-                if self._is_produced(path) == in_workspace:
+        bases = {self._spec.root: False, self._spec.workspace: True}  # and whether stages produce what counts there
+        for base, is_workspace in bases.items():
+            for path in self._glob(base, pattern):
+                if len(bases) == 1 or self._is_produced(path) == is_workspace:
+                    full = f"{base}/{path}"
                     yield _checked(path, full, _status(path, full, where), where)
 
     def _is_produced(self, path: str) -> bool:
         producers = self._graph.producers
-        return path in producers or any(path[: at + 1] in producers for at, char in enumerate(path) if char == "/")
+        return path in producers or any(f"{parent}/" in producers for parent in parents(path))
 
-    def _glob(self, base: str, pattern: str) -> Iterator[tuple[str, str]]:
-        """Yield (relative path, absolute path) of what matches; a directory's path ends in `/`."""
-        wants_directory = pattern.endswith("/")
-        segments = pattern.rstrip("/").split("/")
-        compiled = [compile_glob(segment) if is_glob(segment) and segment != "**" else None for segment in segments]
-        pending = [("", 0)]
-        while pending:
-            prefix, index = pending.pop()
-            last = index == len(segments) - 1
-            segment, regex = segments[index], compiled[index]
-            if segment == "**":
-                if not last:
-                    pending.append((prefix, index + 1))
-                pending.extend((f"{prefix}{entry.name}/", index) for entry in self._directories(base, prefix))
-                if last and wants_directory and prefix:
-                    yield prefix, f"{base}/{prefix}"
-                elif last and not wants_directory:
-                    yield from self._last(base, prefix, segment, None, wants_directory)
-            elif regex is None and not last:
-                pending.append((f"{prefix}{segment}/", index + 1))
-            elif not last:
-                pending.extend(
-                    (f"{prefix}{entry.name}/", index + 1)
-                    for entry in self._visible(base, prefix, regex)
-                    if entry.is_dir()
-                )
+    def _glob(self, base: str, pattern: str) -> Iterator[str]:
+        """Yield what matches, relative to `base`; a directory's path ends in `/`."""
+        *directories, last = pattern.removesuffix("/").split("/")
+        slash = "/" if pattern.endswith("/") else ""
+        if last == "**":
+            directories, last = [*directories, last], "" if slash else "*"
+        prefixes = [""]
+        for segment in directories:
+            prefixes = [below for prefix in prefixes for below in self._below(base, prefix, segment)]
+        for prefix in prefixes:
+            if not last:
+                yield from filter(None, [prefix])
+            elif is_glob(last):
+                entries = self._visible(base, prefix, last)
+                yield from (f"{prefix}{entry.name}{slash}" for entry in entries if entry.is_dir() == bool(slash))
             else:
-                yield from self._last(base, prefix, segment, regex, wants_directory)
+                path = f"{base}/{prefix}{last}"
+                self.paths.add(path)
+                if os.path.isdir(path) if slash else os.path.isfile(path):
+                    yield f"{prefix}{last}{slash}"
 
-    def _last(
-        self, base: str, prefix: str, segment: str, regex: re.Pattern[str] | None, wants_directory: bool
-    ) -> Iterator[tuple[str, str]]:
-        """Yield what the last segment of a pattern matches: directories or anything else."""
-        if regex is not None or segment == "**":
-            names = [entry.name for entry in self._visible(base, prefix, regex) if entry.is_dir() == wants_directory]
+    def _below(self, base: str, prefix: str, segment: str) -> Iterator[str]:
+        """Yield the directories that a segment of a pattern leads to.
+
+        `**` goes into no hidden ones, and no links, which may lead in a circle.
+        """
+        if segment == "**":
+            pending = [prefix]
+            while pending:
+                outer = pending.pop()
+                yield outer
+                inner = (entry for entry in self._visible(base, outer, "*") if entry.is_dir(follow_symlinks=False))
+                pending += [f"{outer}{entry.name}/" for entry in inner]
+        elif is_glob(segment):
+            yield from (f"{prefix}{entry.name}/" for entry in self._visible(base, prefix, segment) if entry.is_dir())
         else:
-            path = f"{base}/{prefix}{segment}"
-            self._probed.add(path)
-            names = [segment] if (os.path.isdir(path) if wants_directory else os.path.isfile(path)) else []
-        slash = "/" if wants_directory else ""
-        yield from ((f"{prefix}{name}{slash}", f"{base}/{prefix}{name}{slash}") for name in names)
+            yield f"{prefix}{segment}/"
 
-    def _directories(self, base: str, prefix: str) -> Iterator[os.DirEntry[str]]:
-        """Yield the directories that `**` goes down into: no hidden ones, and no links, which may lead in a circle."""
-        return (entry for entry in self._visible(base, prefix, None) if entry.is_dir(follow_symlinks=False))
-
-    def _visible(self, base: str, prefix: str, regex: re.Pattern[str] | None) -> Iterator[os.DirEntry[str]]:
+    def _visible(self, base: str, prefix: str, segment: str) -> Iterator[os.DirEntry[str]]:
+        """Yield the entries of a directory that a segment with wildcards matches, none of which is hidden."""
         directory = f"{base}/{prefix}"
         if directory not in self._listings:
-            try:
-                with os.scandir(directory) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-                self._listings[directory] = [entry for entry in found if directory + entry.name not in self._ours]
-            except (FileNotFoundError, NotADirectoryError):
-                self._listings[directory] = []
-            except OSError as error:
-                raise_refusal(error, directory)
-                raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
-        for entry in self._listings[directory]:
-            if not entry.name.startswith(".") and (regex is None or regex.fullmatch(entry.name)):
-                yield entry
+            self._listings[directory] = self._listed(directory)
+        matches = compile_glob(segment).match
+        return (entry for entry in self._listings[directory] if matches(entry.name))
+
+    def _listed(self, directory: str) -> list[os.DirEntry[str]]:
+        self.paths.add(directory)
+        try:
+            with os.scandir(directory) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise_refusal(error, directory)
+            raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
+        listed = [entry for entry in found if directory + entry.name not in self._ours]
+        # A directory does not change when what its links lead to does.
+        self.paths.update(entry.path for entry in listed if entry.is_symlink())
+        return listed
 
 
 def _written_by_runs(spec: Spec) -> set[str]:
@@ -203,7 +188,3 @@ def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> In
             Fault(where, f'"{path}" is {kind_of(status.st_mode)}', "an input is a regular file or a directory")
         )
     return InputFile(path, absolute, status)
-
-
-def _made_by_hint(pattern: str) -> str:
-    return f'make it, or declare the stage whose output is "{pattern}"'

@@ -14,7 +14,6 @@ from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
 from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
-from runner.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -46,25 +45,25 @@ class Reason(NamedTuple):
         return [self.component, self.what, *spelled]
 
 
-class Run(Value):
+class Run(NamedTuple):
     """The stage is out of date."""
 
     reasons: tuple[Reason, ...]
 
 
-class Skip(Value):
+class Skip(NamedTuple):
     """The stage is up to date; `key` is its key."""
 
     key: str
 
 
-class Blocked(Value):
+class Blocked(NamedTuple):
     """The stage cannot run: its inputs are missing, or a stage that it needs is blocked."""
 
     by: tuple[str, ...]
 
 
-class Depends(Value):
+class Depends(NamedTuple):
     """Up to date so far, but these upstream stages will run; their new outputs decide."""
 
     upstream: tuple[str, ...]
@@ -73,7 +72,7 @@ class Depends(Value):
 Decision = Run | Skip | Blocked | Depends
 
 
-class Plan(Value):
+class Plan(NamedTuple):
     """A decision per stage, in order, and the faults of inputs that block some of them."""
 
     decisions: dict[str, Decision]

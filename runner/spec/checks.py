@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from runner.paths import OWN_DIRECTORY, is_partial, variable_name
 from runner.spec.fields import LABEL
-from runner.spec.globs import OutputIndex, hidden_name, is_glob, literal_directory
-from runner.spec.locations import bare, is_below, parents, starting_with
+from runner.spec.globs import bare, hidden_name, is_below, is_glob, literal_directory, parents, starting_with
+from runner.spec.graph import OutputIndex
+from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import FIELDS, references
-from runner.spec.words import Finding, did_you_mean, show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -333,16 +333,9 @@ def _missing_hint(path: str, written: str) -> str:
         entries = sorted(entry for entry in os.listdir(directory) if not entry.startswith(("_", ".")))
     except OSError:
         entries = []
-    if written.startswith(READY_MADE):  # `uper` and `upper.py` are `stage_upper.py`
-        known = {_short(entry): READY_MADE + entry for entry in entries if entry.endswith(".py")}
-        near = did_you_mean(_short(name), known)
-        meant = [entry for short, entry in known.items() if near == f"did you mean {show(short)}?"]
-        return f"did you mean {show(meant[0])}?" if meant else f"known: {', '.join(known.values())}"
+    if written.startswith(READY_MADE):
+        return did_you_mean(written, [READY_MADE + entry for entry in entries if entry.endswith(".py")])
     near = did_you_mean(name, entries)
     if near.startswith("did you mean"):
         return f"{near} (in {show(os.path.dirname(written) or '.')})"
     return 'processors are relative to root; a program on PATH is a "command"'
-
-
-def _short(ready_made: str) -> str:
-    return ready_made.removeprefix("stage_").removesuffix(".py")

@@ -1,25 +1,82 @@
-"""Globs over relative paths: `*`, `?`, `[...]` stay within one name, `**` crosses directories, nothing hidden matches.
+"""Paths as a spec writes them: their one spelling, and globs. All of it is text: `..` is taken by its letters.
 
-Pure. A file that is literally named like a pattern comes before the pattern's matches: `OutputIndex` sees to that for
-outputs, the planner for files on disk.
+In globs `*`, `?` and `[...]` stay within one name, `**` crosses directories, and nothing hidden matches. A file that
+is literally named like a pattern comes before the pattern's matches: `OutputIndex` sees to that for outputs,
+`InputResolver` for files on disk.
 """
 
 from __future__ import annotations
 
+import os.path
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from runner.spec.locations import parents, starting_with
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from runner.spec.model import Stage
+    from collections.abc import Iterator
 
 _MAGIC = re.compile(r"[*?]|\[(?!!\])!?[^/][^\]/]*\]")
 _NOT_HIDDEN = r"(?!\.)"
 _ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
+
+
+def normal(path: str) -> str:
+    """Return `path` without `//`, `.` and `..` in its middle; a directory's path ends in `/`."""
+    if "//" not in path and "/." not in path and path[0] not in "./":
+        return path
+    is_directory = path.endswith(("/", "/.", "/..")) or path in {".", ".."}
+    plain = os.path.normpath(path)
+    plain = "/" + plain.lstrip("/") if plain.startswith("/") else plain
+    return plain + "/" if is_directory and plain != "/" else plain
+
+
+def from_root(path: str, root: str) -> str:
+    """Return `path`, which may be absolute, in its one spelling relative to `root`; it may begin with `../`."""
+    plain = normal(path)
+    if not plain.startswith(("/", "../")):
+        return plain
+    relative = os.path.relpath(os.path.join(root, plain), root)
+    return relative + "/" if plain.endswith("/") else relative
+
+
+def is_below(path: str) -> bool:
+    """Whether a normal path is strictly below what it is relative to."""
+    return not path.startswith(("/", "../")) and path != "./"
+
+
+def bare(path: str) -> str:
+    """Return a path without the `/` that marks a directory."""
+    return path.removesuffix("/")
+
+
+def stem(path: str) -> str:
+    """Return the name of an input or output in a list: its file name without a directory and the last extension."""
+    return os.path.splitext(os.path.basename(path.rstrip("/")))[0]
+
+
+def parents(path: str) -> Iterator[str]:
+    """Yield the directories over a relative path, outermost first, without `/`: `a` and `a/b` for `a/b/c`."""
+    plain = bare(path)
+    end = plain.find("/")
+    while end != -1:
+        yield plain[:end]
+        end = plain.find("/", end + 1)
+
+
+def starting_with(ordered: list[str], prefix: str) -> Iterator[str]:
+    """Yield the members of a sorted list that begin with `prefix`."""
+    position = bisect_left(ordered, prefix)
+    while position < len(ordered) and ordered[position].startswith(prefix):
+        yield ordered[position]
+        position += 1
+
+
+def ready_made_directory() -> str:
+    """Return where the stages that come with offpipe are: inside an installed package, or beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "stages")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")
 
 
 def is_glob(path: str) -> bool:
@@ -104,57 +161,3 @@ def _wildcard_expression(wildcard: str) -> str:
     except re.error:
         escaped = re.escape(members)  # a range such as [z-a]: its characters, since no file lies between
     return f"(?!/)[{'^' if negated else ''}{escaped}]"
-
-
-class OutputIndex:
-    """All outputs of a pipeline, and which of them an input means. `producers`: output path -> (stage, output name).
-
-    The first to declare an output is its producer. Outputs are kept sorted, so that a glob or a directory looks only at
-    those that begin with its literal prefix.
-    """
-
-    def __init__(self, stages: Iterable[Stage]) -> None:
-        self.producers: dict[str, tuple[str, str]] = {}
-        for stage in stages:
-            for name, path in stage.outputs.items():
-                self.producers.setdefault(path, (stage.name, name))
-        self._sorted = sorted(self.producers)
-        self._directories = {path for path in self._sorted if path.endswith("/")}
-        self._known: dict[str, tuple[tuple[str, str], ...]] = {}
-
-    def matches(self, pattern: str) -> tuple[tuple[str, str], ...]:
-        """Return the (producer, path) of each output that an input means.
-
-        That is the output of this very path, or else what lies in, over or matches it.
-        """
-        if pattern in self.producers:
-            return ((self.producers[pattern][0], pattern),)
-        if pattern not in self._known:
-            self._known[pattern] = tuple((self.producers[path][0], path) for path in self._matches(pattern))
-        return self._known[pattern]
-
-    def _matches(self, pattern: str) -> Iterator[str]:
-        if is_glob(pattern):
-            prefix = literal_prefix(pattern)
-            # Outputs over the literal part are not among those that begin with it, except the one that just is it.
-            yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
-            for path in starting_with(self._sorted, prefix):
-                if self._may_match(path, pattern):
-                    yield path
-        else:
-            yield from self._enclosing(pattern)
-            if pattern.endswith("/"):
-                yield from starting_with(self._sorted, pattern)
-
-    def _may_match(self, path: str, pattern: str) -> bool:
-        """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
-        if path in self._directories and compile_glob_above(pattern).match(path):
-            return True
-        matches = compile_glob(pattern).match
-        if pattern.endswith("/"):
-            return any(matches(f"{parent}/") for parent in parents(path))
-        return path not in self._directories and matches(path) is not None
-
-    def _enclosing(self, path: str) -> Iterator[str]:
-        if self._directories:
-            yield from (parent + "/" for parent in parents(path) if parent + "/" in self._directories)

@@ -9,16 +9,78 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.spec.globs import OutputIndex
-from runner.spec.words import did_you_mean, show
+from runner.spec.globs import (
+    compile_glob,
+    compile_glob_above,
+    is_glob,
+    literal_directory,
+    literal_prefix,
+    parents,
+    starting_with,
+)
+from runner.spec.kinds import did_you_mean, show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
 Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
+
+
+class OutputIndex:
+    """All outputs of a pipeline, and which of them an input means. `producers`: output path -> (stage, output name).
+
+    The first to declare an output is its producer. Outputs are kept sorted, so that a glob or a directory looks only at
+    those that begin with its literal prefix.
+    """
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self.producers: dict[str, tuple[str, str]] = {}
+        for stage in stages:
+            for name, path in stage.outputs.items():
+                self.producers.setdefault(path, (stage.name, name))
+        self._sorted = sorted(self.producers)
+        self._directories = {path for path in self._sorted if path.endswith("/")}
+        self._known: dict[str, tuple[tuple[str, str], ...]] = {}
+
+    def matches(self, pattern: str) -> tuple[tuple[str, str], ...]:
+        """Return the (producer, path) of each output that an input means.
+
+        That is the output of this very path, or else what lies in, over or matches it.
+        """
+        if pattern in self.producers:
+            return ((self.producers[pattern][0], pattern),)
+        if pattern not in self._known:
+            self._known[pattern] = tuple((self.producers[path][0], path) for path in self._matches(pattern))
+        return self._known[pattern]
+
+    def _matches(self, pattern: str) -> Iterator[str]:
+        if is_glob(pattern):
+            prefix = literal_prefix(pattern)
+            # Outputs over the literal part are not among those that begin with it, except the one that just is it.
+            yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
+            for path in starting_with(self._sorted, prefix):
+                if self._may_match(path, pattern):
+                    yield path
+        else:
+            yield from self._enclosing(pattern)
+            if pattern.endswith("/"):
+                yield from starting_with(self._sorted, pattern)
+
+    def _may_match(self, path: str, pattern: str) -> bool:
+        """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
+        if path in self._directories and compile_glob_above(pattern).match(path):
+            return True
+        matches = compile_glob(pattern).match
+        if pattern.endswith("/"):
+            return any(matches(f"{parent}/") for parent in parents(path))
+        return path not in self._directories and matches(path) is not None
+
+    def _enclosing(self, path: str) -> Iterator[str]:
+        if self._directories:
+            yield from (parent + "/" for parent in parents(path) if parent + "/" in self._directories)
 
 
 class Graph(NamedTuple):

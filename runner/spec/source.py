@@ -16,16 +16,10 @@ from errno import errorcode
 from math import isinf
 
 from runner.errors import Fault, SpecError, raise_refusal
-from runner.spec.words import Finding, did_you_mean, show
+from runner.paths import kind_of
+from runner.spec.kinds import Finding, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
 _HALF = "holds half of a surrogate pair, which no file or program can be given"
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -42,7 +36,7 @@ def read_source(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             _require_regular(path, os.fstat(descriptor))
-            content = file.read(LARGEST + 1)
+            content = file.read(LARGEST)
     except FileNotFoundError as error:
         raise SpecError(Fault(path, "no such spec file", missing_hint(path))) from error
     except OSError as error:
@@ -51,7 +45,6 @@ def read_source(path: str) -> bytes:
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
         raise SpecError(Fault(show(path), f"cannot read the spec: {error}")) from error
-    _require_size(path, len(content))
     return content
 
 
@@ -84,13 +77,8 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
 
 def _require_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        what = f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}"
-        raise SpecError(Fault(path, what, "a spec is a regular file"))
-    _require_size(path, status.st_size)
-
-
-def _require_size(path: str, size: int) -> None:
-    if size > LARGEST:
+        raise SpecError(Fault(path, f"is {kind_of(status.st_mode)}", "a spec is a regular file"))
+    if status.st_size > LARGEST:
         raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be"))
 
 

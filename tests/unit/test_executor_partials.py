@@ -28,7 +28,7 @@ class Place:
         self.partials = Partials(self.spec, {"a": {FIRST: KEY}})
 
     def job(self, number=2, key=KEY, run="r"):
-        job = Job(self.stage, Fingerprint(key, {}, {}))
+        job = Job(self.stage, Fingerprint(key))
         job.number, job.tag = number, partial_tag(run, KEY, number)
         job.partials = self.partials.of(job)
         return job

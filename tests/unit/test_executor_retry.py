@@ -15,7 +15,7 @@ from runner.spec.model import Stage
 def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> tuple[str, str, int]:
     network = tuple(NetworkCalls(program, "AF_INET", 1, probe) for program in programs)
     attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, network=network)
-    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint("", {}, {}))  # type: ignore[arg-type]
+    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint())  # type: ignore[arg-type]
     job.attempts.append(attempt)
     fault, exit_code = retry.failure(job)
     return fault.what, fault.hint, exit_code

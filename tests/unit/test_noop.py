@@ -24,7 +24,7 @@ from runner.noop import (
     record_run,
 )
 from runner.paths import StatePaths
-from runner.plan.dependencies import Dependencies
+from runner.plan.fingerprint import Dependencies
 from runner.reading import COARSE_NS, TICK_NS, NotRegularError
 from runner.record.audit import Position, read_records
 from runner.record.events import CLOSED, NOOP, OPENED
@@ -41,12 +41,10 @@ def dependencies(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     found = Dependencies()
-    found.add(str(tmp_path / "file"))
-    found.add(str(tmp_path / "gone"))
+    found.files.update(str(tmp_path / name) for name in ("file", "gone", "nowhere"))
     found.entries.add(str(tmp_path / "entry"))
-    found.tree(str(tmp_path / "tree"))
-    found.listed(str(tmp_path / "nowhere"))
-    found.ways.add(str(tmp_path / "way"))
+    found.trees.add(str(tmp_path / "tree"))
+    found.kinds.add(str(tmp_path / "way"))
     return found
 
 
@@ -97,11 +95,15 @@ def test_what_changed_since_the_plan_or_just_before_is_not_recorded(dependencies
 
 
 def test_what_is_gone_or_came_since_is_not_recorded(dependencies, tmp_path):
+    before = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one")) + 2 * TICK_NS
+    while time.time_ns() < before + 2 * TICK_NS:
+        pass
+    assert made(dependencies, began=before) is not None
     (tmp_path / "gone").write_text("y")
-    assert made(dependencies) is None
+    assert made(dependencies, began=before) is None
     (tmp_path / "gone").unlink()
     (tmp_path / "entry").unlink()
-    assert made(dependencies) is None
+    assert made(dependencies, began=before) is None
 
 
 def test_names_of_any_bytes_are_looked_at(dependencies, tmp_path):

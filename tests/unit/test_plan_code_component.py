@@ -13,8 +13,8 @@ from runner.errors import InputError, OfflineError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader
 from runner.plan.digests import DigestCache
+from runner.spec.globs import ready_made_directory
 from runner.spec.load import load_spec
-from runner.spec.locations import ready_made_directory
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_ready_made_stage_has_the_same_key_wherever_it_is_installed_and_whenev
     if where == "below root":
         directory = bench.root / ".venv/lib/stages"
         shutil.copytree(ready_made_directory(), directory)
-        monkeypatch.setattr("runner.spec.build.ready_made_directory", lambda: str(directory))
+        monkeypatch.setattr("runner.spec.load.ready_made_directory", lambda: str(directory))
     bench.define({"name": "a", "processor": "offpipe:stage_copy.py", "inputs": {"text": "spec.json"},
                   "outputs": {"text": "out.txt"}})  # fmt: skip
     assert list(code(bench)["files"]) == ["offpipe:stage_copy.py"]

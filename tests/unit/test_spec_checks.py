@@ -6,9 +6,9 @@ import pytest
 
 from runner.errors import EXIT_INVALID, SpecError
 from runner.spec.checks import check_names
+from runner.spec.globs import ready_made_directory
 from runner.spec.graph import build_graph
 from runner.spec.load import load_spec
-from runner.spec.locations import ready_made_directory
 from runner.spec.model import Stage
 
 INVALID = Path(__file__).parents[2] / "pipelines" / "invalid"

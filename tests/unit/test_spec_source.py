@@ -37,7 +37,7 @@ def test_refuses_a_socket(tmp_path, monkeypatch):
 
 def test_refuses_directories_and_devices(tmp_path):
     assert fault_of(read_source, str(tmp_path)).what == "is a directory"
-    assert fault_of(read_source, "/dev/zero").what == "is a device"
+    assert fault_of(read_source, "/dev/zero").what == "is a character device"
 
 
 @pytest.mark.parametrize(

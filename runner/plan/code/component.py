@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from runner.plan.code.cache import ParseCache
     from runner.plan.code.closure import Closure
     from runner.plan.code.commands import Start
-    from runner.plan.dependencies import Dependencies
     from runner.plan.digests import DigestCache, Entry
     from runner.spec.model import Spec, Stage
 
@@ -63,15 +62,10 @@ class CodeReader:
         self._bans = bans
         self._warn = warn
         self._sources = Sources(spec.root, cache, parsed)
+        self.paths = self._sources.paths  # all that decided what code the stages consist of, present or absent
         self._closures = Closures(self._sources, running_interpreter(), bans)
         self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}
         self._named: dict[str, str] = {}
-
-    def look_back(self, dependencies: Dependencies) -> None:
-        """Add every file and directory that decided what code the stages consist of to `dependencies`."""
-        for path in self._sources.paths:
-            if "\0" not in path:
-                dependencies.add(path)
 
     def read(self, stage: Stage) -> StageCode:
         """Return the code of a stage, which is shared with those that start the same: not to be changed.
@@ -97,7 +91,7 @@ class CodeReader:
         processor, root = self._spec.processor_path(stage), self._spec.root
         if processor is None:
             return python_files_of_command(stage.command or (), root)
-        self._sources.paths.add(processor)
+        self.paths.add(processor)
         start = processor_start(processor)
         return tuple(dict.fromkeys((*((start,) if start else ()), *python_files_among(stage.args, root))))
 
@@ -161,7 +155,7 @@ class CodeReader:
         if name not in self._named:
             root = self._spec.root.rstrip("/")
             path = os.path.normpath(os.path.join(root, name))
-            self._sources.paths.add(path)
+            self.paths.add(path)
             is_code = path.startswith(f"{root}/") and os.path.isfile(path)
             self._named[name] = path if is_code and os.path.relpath(path, root) not in self._declared else ""
         return self._named[name]

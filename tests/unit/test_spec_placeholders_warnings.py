@@ -6,7 +6,7 @@ import pytest
 
 from runner.paths import StatePaths
 from runner.spec.model import Spec, Stage
-from runner.spec.remarks import remarks
+from runner.spec.placeholders import remarks
 
 
 def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.plan.dependencies import Dependencies
+from runner.plan.fingerprint import Dependencies
 
 
 @pytest.fixture
@@ -19,10 +19,8 @@ def names(dependencies, top):
 def test_a_file_or_directory_that_is_not_there_is_absent(dependencies, tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "directory").mkdir()
-    for name in ("file", "gone"):
-        dependencies.add(str(tmp_path / name))
-    for name in ("directory", "nowhere"):
-        dependencies.listed(str(tmp_path / name))
+    for name in ("file", "gone", "directory", "nowhere"):
+        dependencies.files.add(str(tmp_path / name))
     assert names(dependencies, tmp_path) == [{"file", "directory"}, set(), set(), {"gone", "nowhere"}]
 
 
@@ -30,7 +28,7 @@ def test_a_tree_is_all_that_lies_below_it_and_no_link_is_followed(dependencies, 
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/one").write_text("x")
     (tmp_path / "tree/link").symlink_to("below")
-    dependencies.tree(str(tmp_path / "tree"))
+    dependencies.trees.add(str(tmp_path / "tree"))
     assert names(dependencies, tmp_path) == [{"tree", "tree/below"}, {"tree/below/one", "tree/link"}, set(), set()]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.locations import bare, from_root, is_below, normal
+from runner.spec.globs import bare, from_root, is_below, normal
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import signal
 
-from runner.spec.build import SpecBuilder
+from runner.spec.kinds import Finding
+from runner.spec.load import SpecBuilder
 from runner.spec.model import Checkpoint, Resources, Retry, Stage
-from runner.spec.words import Finding
 
 OUTPUT = {"name": "a", "outputs": {"o": "out/a"}}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.words import Finding, below, did_you_mean, noun_of, pointer, show
+from runner.spec.kinds import Finding, below, did_you_mean, noun_of, pointer, show
 
 
 @pytest.mark.parametrize(
