@@ -463,17 +463,6 @@ def test_a_finding_survives_pickling():
     assert again == fault_of("a") and again.chain[-1] == "h.py:1"
 
 
-def test_shared_code_is_judged_once(code, monkeypatch):
-    code.write(helper="import socket", **{f"p{number}": "import helper" for number in range(50)})
-    bans = BanList()
-    looked_up = []
-    monkeypatch.setattr(bans, "bans", lambda name: looked_up.append(name) or BanList.bans(bans, name))
-    closures = Closures(Sources(str(code.root), DigestCache(), ParseCache()), running_interpreter(), bans)
-    for number in range(50):
-        assert len(closures.of([processor_start(str(code.root / f"p{number}.py"))]).banned) == 1
-    assert looked_up.count("socket") == 1
-
-
 # ---- ourselves, and what is written about it -------------------------------------------------------------------------
 
 

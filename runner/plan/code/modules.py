@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import raise_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from runner.plan.code.sources import Sources
 
@@ -104,6 +105,9 @@ class Module(NamedTuple):
     package: tuple[str, ...] = ()
 
 
+Imports = tuple[tuple[Module, ...], tuple[str, ...]]
+
+
 class Lookup:
     """Modules by name, as a program finds them whose `sys.path` begins with `entries`.
 
@@ -112,9 +116,10 @@ class Lookup:
 
     def __init__(self, entries: tuple[str, ...], sources: Sources, interpreter: Interpreter) -> None:
         self.entries = entries
-        self.sources = sources
+        self._sources = sources
         self._python = interpreter
         self._chains: dict[str, tuple[tuple[Module, ...], str]] = {}
+        self._imports: dict[tuple[str, tuple[str, ...]], Imports] = {}
         self._local: dict[str, bool] = {}
         bases = dict.fromkeys((sources.root, *entries[:1]))
         self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
@@ -131,6 +136,34 @@ class Lookup:
         if found is None:
             found = self._chains[name] = self._resolve(name)
         return found
+
+    def imports(self, base: str, names: tuple[str, ...] = ()) -> Imports:
+        """Return what `from base import names` loads, where names may be submodules, and the names found nowhere."""
+        found = self._imports.get((base, names))
+        if found is None:
+            found = self._imports[base, names] = self._importing(base, names)
+        return found
+
+    def _importing(self, base: str, names: tuple[str, ...]) -> Imports:
+        modules, missing = self.chain(base)
+        if missing or not modules:  # a name may begin with a dot, so that its first part is none
+            return modules, (missing or base,)
+        package, absent = modules[-1], []
+        for name in self._submodules(names, package) if package.package and package.name == base else ():
+            submodules, missing = self.chain(f"{base}.{name}")
+            if not missing:
+                modules += submodules
+            elif package.kind == NAMESPACE:  # which has no attributes that it could be
+                absent.append(missing)
+        return modules, tuple(absent)
+
+    def _submodules(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
+        for name in names:
+            if name != "*":
+                yield name
+            elif package.path:
+                with suppress(FileNotFoundError):
+                    yield from self._sources.read(package.path).parsed.exports
 
     def kind(self, name: str) -> str:
         """Return whose the module of this name is; LOCAL also for a namespace package of local directories only."""
@@ -201,14 +234,14 @@ class Lookup:
 
     def _file(self, directory: str, tail: str) -> tuple[str, tuple[str, ...]]:
         """Return the file of the module `tail` in a directory, and its package; of a namespace there is no file."""
-        names, inner = self.sources.names(directory), f"{directory}/{tail}"
+        names, inner = self._sources.names(directory), f"{directory}/{tail}"
         if tail in names:
             for suffix in self._python.suffixes:
                 path = f"{inner}/__init__{suffix}"
-                if f"__init__{suffix}" in self.sources.names(inner) and self.sources.is_file(path):
+                if f"__init__{suffix}" in self._sources.names(inner) and self._sources.is_file(path):
                     return path, (inner,)
         for suffix in self._python.suffixes:
-            if tail + suffix in names and self.sources.is_file(inner + suffix):
+            if tail + suffix in names and self._sources.is_file(inner + suffix):
                 return inner + suffix, ()
         return "", (inner,) if tail in names and os.path.isdir(inner) else ()
 
