@@ -334,7 +334,8 @@ def _missing_hint(path: str, written: str) -> str:
     except OSError:
         entries = []
     if written.startswith(READY_MADE):
-        return did_you_mean(written, [READY_MADE + entry for entry in entries if entry.endswith(".py")])
+        ready_made = [READY_MADE + entry for entry in entries if entry.endswith(".py")]
+        return did_you_mean(written.removesuffix(".py"), ready_made)
     near = did_you_mean(name, entries)
     if near.startswith("did you mean"):
         return f"{near} (in {show(os.path.dirname(written) or '.')})"
