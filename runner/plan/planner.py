@@ -41,7 +41,8 @@ class Reason(NamedTuple):
         """Return it as JSON that holds no floats: a value that is no text is spelled as its JSON."""
         from json import dumps
 
-        spelled = (one if one is None or isinstance(one, str) else dumps(one, sort_keys=True) for one in self[2:])
+        values = (self.old, self.new)
+        spelled = (value if isinstance(value, str | None) else dumps(value, sort_keys=True) for value in values)
         return [self.component, self.what, *spelled]
 
 
@@ -136,11 +137,13 @@ class Planner:
         if blocked:
             return Blocked(blocked)
         feeds = self._graph.feeds.get(stage.name, {})
-        pending = {
-            name: tuple(one for one, _ in sources if isinstance(decisions.get(one), Run | Depends))
+        pending = [
+            (name, producer)
             for name, sources in feeds.items()
-        }
-        unmade = frozenset(name for name, producers in pending.items() if producers)
+            for producer, _ in sources
+            if isinstance(decisions.get(producer), Run | Depends)
+        ]
+        unmade = frozenset(name for name, _ in pending)
         marker = self._marker_of(stage.name)
         fingerprint = examiner.examine(stage, unmade)
         reasons = self.reasons(stage, fingerprint, marker, unmade)
@@ -149,7 +152,7 @@ class Planner:
         if marker is not None:
             published.update((identity.path, identity) for identity in marker.outputs.values())
         if unmade:
-            return Depends(tuple(dict.fromkeys(one for producers in pending.values() for one in producers)))
+            return Depends(tuple(dict.fromkeys(producer for _, producer in pending)))
         return Skip(fingerprint.key)
 
     def reasons(

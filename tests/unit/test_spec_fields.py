@@ -4,11 +4,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from runner.spec.fields import json_schema, schema_text
+from runner.spec.fields import schema_text
 from runner.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json_schema()
+SCHEMA = json.loads(schema_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 # Refused for what only the field table can say of a value; all other invalid specs need names, paths or the disk.
 BY_SCHEMA = {

@@ -111,22 +111,21 @@ class BannedImport(Fault):
 
 def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return the faults with one block for each banned import: of the first stage, naming others that share it."""
-    stages: dict[object, list[str]] = {}
-    first: dict[object, Fault] = {}
+    blocks: dict[object, list[Fault]] = {}
     for fault in faults:
         key: object = (fault.chain[-1], fault.statement) if isinstance(fault, BannedImport) else fault
-        first.setdefault(key, fault)
-        if isinstance(fault, BannedImport):
-            stages.setdefault(key, []).append(fault.stage)
-    return tuple(_with_others(fault, list(dict.fromkeys(stages.get(key, ())))[1:]) for key, fault in first.items())
+        blocks.setdefault(key, []).append(fault)
+    return tuple(map(_block, blocks.values()))
 
 
-def _with_others(fault: Fault, others: Sequence[str]) -> Fault:
+def _block(faults: list[Fault]) -> Fault:
+    first = faults[0]
+    others = list(dict.fromkeys(fault.stage for fault in faults if isinstance(fault, BannedImport)))[1:]
     if not others:
-        return fault
+        return first
     listed = ", ".join(others[:_SHOWN_STAGES]) + (", ..." if len(others) > _SHOWN_STAGES else "")
     more = "does 1 more stage" if len(others) == 1 else f"do {len(others):,} more stages"
-    return Fault(fault.where, f"{fault.what}\n  and so {more}: {listed}", fault.hint)
+    return Fault(first.where, f"{first.what}\n  and so {more}: {listed}", first.hint)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -168,10 +168,9 @@ class Closure:
                 self.banned[at] = (*self.banned.get(at, ()), *banned)
 
     def _take(self, lookup: Lookup, module: Module, importer: str, line: int) -> None:
-        top = module.name.partition(".")[0]
         if module.kind != INSTALLED:
             self._add(lookup, module, importer, line)
-        elif top not in self.packages:
+        elif (top := module.name.partition(".")[0]) not in self.packages:
             self.packages[top] = distribution(top, module.path if top == module.name else "")
 
     def _is_banned(self, lookup: Lookup, name: str) -> bool:

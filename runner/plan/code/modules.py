@@ -105,9 +105,6 @@ class Module(NamedTuple):
     package: tuple[str, ...] = ()
 
 
-Imports = tuple[tuple[Module, ...], tuple[str, ...]]
-
-
 class Lookup:
     """Modules by name, as a program finds them whose `sys.path` begins with `entries`.
 
@@ -119,7 +116,6 @@ class Lookup:
         self._sources = sources
         self._python = interpreter
         self._chains: dict[str, tuple[tuple[Module, ...], str]] = {}
-        self._imports: dict[tuple[str, tuple[str, ...]], Imports] = {}
         self._local: dict[str, bool] = {}
         bases = dict.fromkeys((sources.root, *entries[:1]))
         self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
@@ -137,25 +133,19 @@ class Lookup:
             found = self._chains[name] = self._resolve(name)
         return found
 
-    def imports(self, base: str, names: tuple[str, ...] = ()) -> Imports:
+    def imports(self, base: str, names: tuple[str, ...] = ()) -> tuple[tuple[Module, ...], list[str]]:
         """Return what `from base import names` loads, where names may be submodules, and the names found nowhere."""
-        found = self._imports.get((base, names))
-        if found is None:
-            found = self._imports[base, names] = self._importing(base, names)
-        return found
-
-    def _importing(self, base: str, names: tuple[str, ...]) -> Imports:
         modules, missing = self.chain(base)
-        if missing or not modules:  # a name may begin with a dot, so that its first part is none
-            return modules, (missing or base,)
+        if missing or modules[-1].name != base or not modules[-1].package:
+            return modules, [missing] if missing else []
         package, absent = modules[-1], []
-        for name in self._submodules(names, package) if package.package and package.name == base else ():
+        for name in self._submodules(names, package):
             submodules, missing = self.chain(f"{base}.{name}")
             if not missing:
                 modules += submodules
             elif package.kind == NAMESPACE:  # which has no attributes that it could be
                 absent.append(missing)
-        return modules, tuple(absent)
+        return modules, absent
 
     def _submodules(self, names: tuple[str, ...], package: Module) -> Iterator[str]:
         for name in names:
@@ -183,7 +173,7 @@ class Lookup:
             full = f"{full}.{part}" if full else part
             module = self._below(modules[-1], full, part) if modules else self._top(part)
             if module is None:
-                return tuple(modules), full
+                return tuple(modules), full or name  # the first part is none if the name begins with a dot
             modules.append(module)
             if module.kind not in {LOCAL, NAMESPACE} and not (module.kind == STANDARD and module.path):
                 break
@@ -211,8 +201,10 @@ class Lookup:
         return found or self._last_resort(full, portions)
 
     def _last_resort(self, full: str, portions: list[str]) -> Module | None:
-        """Return a namespace package of these portions, or what an editable install has by this name."""
-        for path in () if portions else self._python.editable.get(full, ()):
+        """Return a namespace package of these portions, or else what an editable install has by this name."""
+        if portions:
+            return Module(full, NAMESPACE, "", tuple(portions))
+        for path in self._python.editable.get(full, ()):
             directory, _, tail = path.rpartition("/")
             if tail.startswith("__init__."):  # `editables` names the file, setuptools the directory
                 directory, _, tail = directory.rpartition("/")
