@@ -88,15 +88,19 @@ class Kind:
     types: tuple[type, ...] = ()
     schema: Mapping[str, object] = {}
 
-    def takes(self, value: object) -> bool:
-        """Whether the value is of the right JSON type, whatever its content."""
-        return isinstance(value, self.types) and isinstance(value, bool) == (bool in self.types)
-
     def check(self, value: object) -> Sequence[Finding]:
-        raise NotImplementedError
+        """Return what is wrong with a value."""
+        if type(value) in self.types:  # a boolean is no number
+            return self.faults(value)
+        return [Finding((), f"must be {self.noun}, not {noun_of(value)}", self.hint(value))]
 
-    def wrong_type(self, value: object, hint: str = "") -> Sequence[Finding]:
-        return [Finding((), f"must be {self.noun}, not {noun_of(value)}", hint)]
+    def faults(self, value: Any) -> Sequence[Finding]:  # noqa: ANN401, ARG002 - each kind has its own types
+        """Return what is wrong with a value of the right type."""
+        return ()
+
+    def hint(self, value: object) -> str:  # noqa: ARG002 - some kinds use it
+        """Return what to write instead of a value of another type."""
+        return ""
 
 
 class Anything(Kind):
@@ -119,9 +123,6 @@ class Boolean(Kind):
     types = (bool,)
     schema: Mapping[str, object] = {"type": "boolean"}
 
-    def check(self, value: object) -> Sequence[Finding]:
-        return () if value is True or value is False else self.wrong_type(value)
-
 
 class Number(Kind):
     """A number in a range; `whole` takes no 3.0, `above` excludes the minimum itself, `unit` follows the maximum."""
@@ -135,14 +136,14 @@ class Number(Kind):
         bound = "exclusiveMinimum" if above else "minimum"
         self.schema = {"type": "integer" if whole else "number", bound: least, "maximum": most}
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not self.takes(value):
-            return self.wrong_type(value, f"write {value:.0f}" if isinstance(value, float) and value % 1 == 0 else "")
-        assert isinstance(value, (int, float))
+    def faults(self, value: float) -> Sequence[Finding]:
         if self.least <= value <= self.most and not (self.above and value == self.least):
             return ()
         lower = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
         return [Finding((), f"{show(value)} is out of range", f"{lower}, at most {self.most:,}{self.unit}")]
+
+    def hint(self, value: object) -> str:
+        return f"write {value:.0f}" if isinstance(value, float) and value % 1 == 0 else ""
 
 
 class Text(Kind):
@@ -173,9 +174,7 @@ class Text(Kind):
             schema["not"] = {"pattern": forbidden}
         self.schema = schema
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not isinstance(value, str):
-            return self.wrong_type(value, f'write "{show(value)}"' if isinstance(value, (int, float)) else "")
+    def faults(self, value: str) -> Sequence[Finding]:
         if not value and not self.empty:
             return [Finding((), "is empty")]
         if self.longest and len(value) > self.longest:
@@ -185,6 +184,9 @@ class Text(Kind):
         if self._forbids and self._forbids(value):
             return [Finding((), f"{show(value)} holds a control character")]
         return ()
+
+    def hint(self, value: object) -> str:
+        return f'write "{show(value)}"' if isinstance(value, (int, float)) else ""
 
 
 class Choice(Kind):
@@ -197,14 +199,15 @@ class Choice(Kind):
         shown = ", ".join(map(show, values))
         self.noun = "a known name" if len(values) > _MANY else f"one of {shown}" if len(values) > 1 else shown
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not self.takes(value):
-            hints = (f"write {show(known)}" for known in self.values if str(known) == str(value).removesuffix(".0"))
-            return self.wrong_type(value, next(hints, ""))
+    def faults(self, value: str | int) -> Sequence[Finding]:
         if value in self.values:
             return ()
         hint = did_you_mean(value, self.values) if isinstance(value, str) else ""
         return [Finding((), f"must be {self.noun}, not {show(value)}", hint)]
+
+    def hint(self, value: object) -> str:
+        hints = (f"write {show(known)}" for known in self.values if str(known) == str(value).removesuffix(".0"))
+        return next(hints, "")
 
 
 class ListOf(Kind):
@@ -218,9 +221,7 @@ class ListOf(Kind):
         self.least = least
         self.schema = {"type": "array", "items": member.schema, **({"minItems": least} if least else {})}
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not isinstance(value, list):
-            return self.wrong_type(value)
+    def faults(self, value: list[object]) -> Sequence[Finding]:
         if len(value) < self.least:
             return [Finding((), "is empty")]
         findings: list[Finding] = []
@@ -244,9 +245,7 @@ class MapOf(Kind):
         more = {"minProperties": least} if least else {}
         self.schema = {"type": "object", "additionalProperties": value.schema, **names, **more}
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not isinstance(value, dict):
-            return self.wrong_type(value)
+    def faults(self, value: dict[str, object]) -> Sequence[Finding]:
         if len(value) < self.least:
             return [Finding((), "is empty")]
         findings: list[Finding] = []
@@ -262,16 +261,14 @@ class OneOf(Kind):
     """A value of one of several kinds, which differ in their JSON type."""
 
     def __init__(self, *kinds: Kind) -> None:
-        self.kinds = kinds
         self.noun = " or ".join(kind.noun for kind in kinds)
         self.schema = {"anyOf": [kind.schema for kind in kinds]}
+        self._checks = {kind_type: kind.faults for kind in kinds for kind_type in kind.types}
+        self.types = tuple(self._checks)
 
-    def check(self, value: object) -> Sequence[Finding]:
-        kind = next((kind for kind in self.kinds if kind.takes(value)), None)
-        if kind is None:
-            return self.wrong_type(value)
-        findings = kind.check(value)
-        if findings and isinstance(value, str) and value.isdecimal() and any(kind.takes(0) for kind in self.kinds):
+    def faults(self, value: object) -> Sequence[Finding]:
+        findings = self._checks[type(value)](value)
+        if findings and isinstance(value, str) and value.isdecimal() and int in self.types:
             return [fault._replace(hint="a number has no quotes") for fault in findings]
         return findings
 
@@ -305,9 +302,7 @@ class Record(Kind):
             "additionalProperties": False,
         }
 
-    def check(self, value: object) -> Sequence[Finding]:
-        if not isinstance(value, dict):
-            return self.wrong_type(value)
+    def faults(self, value: dict[str, object]) -> Sequence[Finding]:
         findings: list[Finding] = []
         checks = self._checks
         for key, member in value.items():

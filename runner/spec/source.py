@@ -22,6 +22,7 @@ from runner.spec.kinds import Finding, did_you_mean, show
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
 _HALF = "holds half of a surrogate pair, which no file or program can be given"
+_Repeated = dict[int, tuple[object, list[str]]]  # by id, objects with the keys that come more than once in them
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -95,16 +96,6 @@ def _decode(path: str, content: bytes) -> str:
         raise SpecError(Fault(f"{path}:{line}", what, hint)) from error
 
 
-class _Repeated(dict[str, object]):
-    """An object with repeated keys."""
-
-    __slots__ = ("repeated",)
-
-    def __init__(self, members: list[tuple[str, object]]) -> None:
-        super().__init__(members)
-        self.repeated = [key for key, count in Counter(key for key, _ in members).items() if count > 1]
-
-
 class _Refused:
     """A placeholder in the value for what JSON or this program cannot hold."""
 
@@ -116,6 +107,7 @@ class _Refused:
 
 def _parse(text: str) -> tuple[object, list[Finding]]:
     odd: list[object] = []
+    repeated: _Repeated = {}
 
     def refuse(what: str) -> _Refused:
         odd.append(refused := _Refused(what))
@@ -124,7 +116,8 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            odd.append(value := _Repeated(pairs))
+            keys = Counter(key for key, _ in pairs)
+            repeated[id(value)] = value, [key for key, count in keys.items() if count > 1]
         return value
 
     def real(literal: str) -> object:
@@ -145,10 +138,10 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
         parse_constant=lambda literal: refuse(f"{literal} is not JSON"),
     )
     # An escape such as \ud800 is the only way to half a surrogate: unpaired in UTF-8 it would not have been decoded.
-    return _placed(value) if odd or "\\ud" in text or "\\uD" in text else (value, [])
+    return _placed(value, repeated) if odd or repeated or "\\ud" in text or "\\uD" in text else (value, [])
 
 
-def _placed(value: object) -> tuple[object, list[Finding]]:
+def _placed(value: object, repeated: _Repeated) -> tuple[object, list[Finding]]:
     """Return the value and a finding for each fault in it. Iterative, because a user's value may be deep.
 
     Strings that cannot be passed to a program are replaced in the value, so that no later check meets them.
@@ -161,8 +154,8 @@ def _placed(value: object) -> tuple[object, list[Finding]]:
         if isinstance(outer, _Refused):
             findings.append(Finding(at[1:], outer.what))
         elif isinstance(outer, (dict, list)):
-            if isinstance(outer, _Repeated):
-                findings += [Finding((*at[1:], key), "the key comes more than once") for key in outer.repeated]
+            if id(outer) in repeated:
+                findings += [Finding((*at[1:], key), "the key comes more than once") for key in repeated[id(outer)][1]]
             for step, member in list(outer.items() if isinstance(outer, dict) else enumerate(outer)):
                 if isinstance(step, str) and _HALF_SURROGATE.search(step):
                     findings.append(Finding((*at[1:], step), _HALF))
