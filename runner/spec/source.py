@@ -10,13 +10,12 @@ import codecs
 import json
 import os
 import re
-import stat
 from collections import Counter
 from errno import errorcode
 from math import isinf
 
 from runner.errors import Fault, SpecError, raise_refusal
-from runner.paths import kind_of
+from runner.reading import NotRegularError, open_regular
 from runner.spec.kinds import Finding, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
@@ -27,25 +26,22 @@ _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_source(path: str) -> bytes:
-    """Return the bytes of the regular file at `path`, at most 64 MiB.
-
-    Anything else is never opened: opening a FIFO waits, and opening a device can have any effect. The open file is
-    checked again, since the path may have been exchanged in between.
-    """
+    """Return the bytes of the regular file at `path`, at most 64 MiB."""
     try:
-        _require_regular(path, os.stat(path))
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:
-            _require_regular(path, os.fstat(descriptor))
-            content = file.read(LARGEST)
+        with open(open_regular(path), "rb") as file:
+            content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise SpecError(Fault(path, "no such spec file", missing_hint(path))) from error
+    except NotRegularError as error:
+        raise SpecError(Fault(path, error.what, "a spec is a regular file")) from error
     except OSError as error:
         raise_refusal(error, path)
         name = errorcode.get(error.errno or 0, "error")
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
         raise SpecError(Fault(show(path), f"cannot read the spec: {error}")) from error
+    if len(content) > LARGEST:
+        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be"))
     return content
 
 
@@ -74,13 +70,6 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
         raise SpecError(Fault(f"{path}:{error.lineno}:{error.colno}", what, hint)) from error
     except RecursionError as error:
         raise SpecError(Fault(path, "is nested too deeply to be read")) from error
-
-
-def _require_regular(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise SpecError(Fault(path, f"is {kind_of(status.st_mode)}", "a spec is a regular file"))
-    if status.st_size > LARGEST:
-        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be"))
 
 
 def _decode(path: str, content: bytes) -> str:

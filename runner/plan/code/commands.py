@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import raise_refusal
+from runner.reading import NotRegularError, open_regular
 from runner.spec.placeholders import references
 
 if TYPE_CHECKING:
@@ -90,12 +91,9 @@ def has_python_shebang(path: str) -> bool:
 def shebang(path: str) -> list[str]:
     """Return the words of the `#!` line of the file at `path`; none if there is no such line or file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            start = os.read(descriptor, _SHEBANG_LENGTH)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
+        with open(open_regular(path), "rb", buffering=0) as file:
+            start = file.read(_SHEBANG_LENGTH)
+    except (OSError, NotRegularError) as error:
         raise_refusal(error, path)
         return []
     line = os.fsdecode(start.partition(b"\n")[0])
