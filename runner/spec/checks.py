@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.paths import OWN_DIRECTORY, is_partial, variable_name
 from runner.spec.fields import LABEL
-from runner.spec.globs import bare, hidden_name, is_below, is_glob, literal_directory, parents, starting_with
+from runner.spec.globs import bare, is_below, is_glob, literal_directory, parents, starting_with
 from runner.spec.graph import OutputIndex
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
@@ -76,14 +76,13 @@ def variable_flaw(name: str, variables: dict[str, str]) -> Flaw:
     return f'"{other}" and "{name}" become the same variable, {variable_name(name)}', "rename one of them"
 
 
-def glob_flaw(written: str, path: str) -> Flaw:
-    """Return why an input can match nothing; `path` is what is `written`, in its one spelling."""
-    if is_glob(written):
-        if ".." in written[len(literal_directory(written)) :].split("/"):
-            return '".." after a wildcard', "say where the files are without it"
-        if hidden := hidden_name(path):
-            return f"{show(hidden)} can match nothing", "a glob never matches hidden files"
-    return None
+def glob_flaw(written: str) -> Flaw:
+    """Return why an input can match nothing."""
+    names = written[len(literal_directory(written)) :].split("/") if is_glob(written) else []
+    if ".." in names:
+        return '".." after a wildcard', "say where the files are without it"
+    hidden = next((name for name in names if name.startswith(".") and name != "."), "")
+    return (f"{show(hidden)} can match nothing", "a glob never matches hidden files") if hidden else None
 
 
 def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:

@@ -122,15 +122,6 @@ def compile_glob_above(pattern: str) -> re.Pattern[str]:
     return re.compile(expression + r"\Z", re.DOTALL)
 
 
-def hidden_name(pattern: str) -> str | None:
-    """The name in `pattern`, from its first wildcard on, that begins with a dot and so can never match."""
-    start = literal_directory(pattern)
-    for name in pattern[len(start) :].split("/"):
-        if name.startswith("."):
-            return name
-    return None
-
-
 def _name_expression(name: str) -> str:
     """One name of a pattern; a name with wildcards does not match hidden ones, a literal one is taken at its word."""
     pieces = [""]  # what stands between the stars

@@ -186,8 +186,8 @@ class SpecBuilder:
                     self.findings.append(Finding(at, *flaw))
                     continue
                 self._places["stages", index, field, name] = at
-            paths[name] = path = from_root(written, self._root) if field == "inputs" else normal(written)
-            for flaw in (variable_flaw(name, variables), glob_flaw(written, path) if field == "inputs" else None):
+            paths[name] = from_root(written, self._root) if field == "inputs" else normal(written)
+            for flaw in (variable_flaw(name, variables), glob_flaw(written) if field == "inputs" else None):
                 if flaw:
                     self.findings.append(Finding(at, *flaw))
         return paths

@@ -69,15 +69,14 @@ def expand(
     `lists` holds the path of the file that lists an input's files, `outputs` the partials. Raises InputError when
     an input of several files stands inside a longer word. Names are known to be declared: the spec was checked.
     """
+    paths = {"list": lists, "outputs": outputs}
 
     def fill(match: re.Match[str]) -> str:
         form, name = match[1], match[2]
         if form is None:
             return python
-        if form == "list":
-            return lists[name]
-        if form == "outputs":
-            return outputs[name]
+        if form in paths:
+            return paths[form][name]
         if form == "params":
             return spell_param(params[name])
         if len(inputs[name]) != 1:

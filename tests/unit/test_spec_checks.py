@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import EXIT_INVALID, SpecError
-from runner.spec.checks import check_names
+from runner.spec.checks import check_names, glob_flaw
 from runner.spec.globs import ready_made_directory
 from runner.spec.graph import build_graph
 from runner.spec.load import load_spec
@@ -129,3 +129,10 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec():
     stages.append(Stage(8, "last", {"o": "last"}, needs=("xyzzy",)))
     (finding,) = (found for found in check_names(stages, {}) if "needs" in found.at)
     assert finding.hint == "known: " + ", ".join(names)
+
+
+def test_hidden_names_can_never_match_from_the_first_wildcard_on():
+    assert glob_flaw("a/.b*")[0] == '".b*" can match nothing'
+    assert glob_flaw("*/.git/x")[0] == '".git" can match nothing'
+    assert glob_flaw("*/../x")[0] == '".." after a wildcard'
+    assert glob_flaw(".cfg/a*") is glob_flaw("./*/./x") is glob_flaw(".hidden") is None

@@ -3,7 +3,6 @@ import pytest
 from runner.spec.globs import (
     compile_glob,
     compile_glob_above,
-    hidden_name,
     is_glob,
     literal_directory,
     literal_prefix,
@@ -98,9 +97,3 @@ def test_literal_parts_end_before_the_first_wildcard():
     assert literal_directory("a/b/c*.txt") == "a/b"
     assert literal_directory("*.txt") == ""
     assert literal_prefix("a[/b") == "a[/b"
-
-
-def test_names_that_can_never_match_are_found_from_the_first_wildcard_on():
-    assert hidden_name("a/.b*") == ".b*"
-    assert hidden_name("*/.git/x") == ".git"
-    assert hidden_name(".cfg/a*") is None
