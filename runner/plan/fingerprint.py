@@ -148,23 +148,20 @@ class Examiner:
         If a signature differs, the content decides, so a touched file is no change. With `strict`, another mtime is a
         change: the file may have had, and the stage may have read, other content in between.
         """
-        for path, (seen, sha256) in fingerprint.watched.items():
-            try:
+        path = ""
+        try:
+            for path, (signature, sha256) in fingerprint.watched.items():
                 status = os.stat(path)
-                if Signature.of(status) == seen:
+                if Signature.of(status) == signature:
                     continue
-                if (strict and status.st_mtime_ns != seen.mtime) or self._cache.file(path)[0] != sha256:
+                if (strict and status.st_mtime_ns != signature.mtime) or self._cache.file(path)[0] != sha256:
                     return path
-            except OSError as error:
-                raise_refusal(error, path)
-                return path
-        for path, sha256 in fingerprint.trees.items():
-            try:
+            for path, sha256 in fingerprint.trees.items():
                 if digest_tree(path, self._cache, self._is_of_output).sha256 != sha256:
                     return path
-            except (OSError, InputError) as error:
-                raise_refusal(error, path)
-                return path
+        except (OSError, InputError) as error:
+            raise_refusal(error, path)
+            return path
         return None
 
     def _is_of_output(self, partial: str) -> bool:
