@@ -37,11 +37,8 @@ if TYPE_CHECKING:
 
 flush_c = libc.fflush  # looked up before the fork
 EXCEPTHOOK = sys.__excepthook__
-SDK = "runner.sdk"
-LONG = 1 << 63
 # Prefixes of the variables that an interpreter, its libraries or its .pth files read when it starts.
 INTERPRETER_VARIABLES = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
-MODULES = (".py", ".pyc", ".so")  # suffixes of files that can be imported
 # What may be loaded before a stage: it is the same in every process (`random` seeds itself anew in a fork). Left out
 # are, for example, multiprocessing (keeps the directory) and logging (the time).
 PURE = frozenset(
@@ -81,7 +78,7 @@ class ForkServer:
         if self._names:
             return
         for name in names:
-            if name in PURE or name == SDK:
+            if name in PURE or name == "runner.sdk":
                 try:
                     __import__(name)
                 except BaseException:  # noqa: BLE001 - the stage will meet the error itself
@@ -116,7 +113,7 @@ class ForkServer:
             names = os.listdir(directory)
         except OSError:
             return True
-        modules = (name.partition(".")[0] for name in names if name.endswith(MODULES) or "." not in name)
+        modules = (name.partition(".")[0] for name in names if name.endswith((".py", ".pyc", ".so")) or "." not in name)
         return not self._names.isdisjoint(modules)
 
 
@@ -171,11 +168,9 @@ class Program:
             program[0]
         except SystemExit as ended:
             code: Any = ended.code
-            if code is None:
-                status = 0
-            elif code.__class__ is int:  # no call, so no handler comes between; what no C long holds ends as -1 would
-                status = code & 0xFF if -LONG <= code < LONG else 0xFF
-            else:
+            if code.__class__ is int:  # no call, so no handler comes between; what no C long holds ends as -1 would
+                status = code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+            elif code is not None:
                 status, text = 1, code
                 if issubclass(type(code), int):
                     status, text = int.__and__(code, 0xFF), None
@@ -184,7 +179,7 @@ class Program:
         try:
             del program
             is_interrupted = isinstance(error, KeyboardInterrupt)
-            _flush()
+            _flush_streams()
             if error is not None:
                 status = _show(error, status)
             elif text is not None:
@@ -223,7 +218,7 @@ class Program:
                 self._release()
             finally:
                 _flush_everything()
-                self._is_written = _flush()
+                self._is_written = _flush_streams()
 
     def _release(self) -> None:
         """Let go of what the program's own modules hold, in the order of Py_FinalizeEx (Python/pylifecycle.c).
@@ -307,25 +302,26 @@ def _show(error: BaseException, status: int) -> int:
     return status
 
 
-def _flush() -> bool:
+def _flush(file: Any) -> bool:  # noqa: ANN401 - whatever the program has put there
+    """Flush a file or stream that is open; False if that fails."""
+    try:
+        if not file.closed:
+            file.flush()
+    except Exception:  # noqa: BLE001 - as an interpreter does
+        return False
+    return True
+
+
+def _flush_streams() -> bool:
     """Flush the standard streams, stderr first as flush_io does (Python/pythonrun.c); False if that fails."""
-    written = True
-    for stream in (getattr(sys, "stderr", None), getattr(sys, "stdout", None)):
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except Exception:  # noqa: BLE001 - whatever the program has put there
-            written = False
-    return written
+    streams = (getattr(sys, "stderr", None), getattr(sys, "stdout", None))
+    failed = [stream for stream in streams if stream is not None and not _flush(stream)]
+    return not failed
 
 
 def _flush_everything() -> None:
     """Flush every file that the program left open, whatever holds it, and C's own buffers."""
     for file in gc.get_objects():  # without the frozen ones, from before the fork
         if isinstance(file, _IOBase):
-            try:
-                if not file.closed:
-                    file.flush()
-            except Exception:  # noqa: BLE001 - as an interpreter does
-                continue
+            _flush(file)
     flush_c(None)
