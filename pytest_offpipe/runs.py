@@ -23,9 +23,9 @@ from runner.engine.run import run
 from runner.engine.start import fork_environment, load
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
+from runner.processes import has_ended
 from runner.sandbox.client import Launcher, NetworkReport
 from runner.sandbox.guard import start_guarded
-from runner.sandbox.process_tree import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,12 +1,18 @@
-"""What /proc says about one process. A process is named by its number and its start: numbers are used again.
+"""What the system says about processes. One is named by its number and its start: numbers are used again.
 
-A leaf, so that the lock's record and both ends of the launcher can ask.
+A leaf, for the record of the lock and both ends of the launcher.
 """
 
 from __future__ import annotations
 
 import os
 import time
+
+TYPE_CHECKING = False  # as typing has it, which the launcher does not load
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Relations = tuple[int, int, int]  # parent, group, session
 
 POLL = 0.001  # seconds
 
@@ -24,6 +30,27 @@ def stat_fields(pid: int) -> list[bytes] | None:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     return None if fields[0] in {b"Z", b"X"} and int(fields[17]) < 2 else fields
+
+
+def all_processes() -> Iterator[int]:
+    """Yield the number of each process; none where there is no /proc."""
+    return (int(name) for name in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if name.isdecimal())
+
+
+def relations_of(pid: int) -> Relations | None:
+    """Return parent, group and session; None for a process that is gone."""
+    fields = stat_fields(pid)
+    return (int(fields[1]), int(fields[2]), int(fields[3])) if fields else None
+
+
+def has_ended(child: int) -> bool:
+    """Whether a child has ended, waited for or not."""
+    if not hasattr(os, "waitid"):  # macOS before 3.13
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def process_identity(pid: int) -> int | None:

@@ -13,10 +13,11 @@ import sys
 import time
 
 from runner.levels import KERNEL, SCAN, RefusedError
+from runner.processes import has_ended
 from runner.sandbox.child import BLOCKED, failure_text, fork_stage
 from runner.sandbox.isolate import isolate
 from runner.sandbox.network_log import Tally, answer_calls
-from runner.sandbox.process_tree import ProcessTree, has_ended, open_tags
+from runner.sandbox.process_tree import ProcessTree, open_tags
 from runner.sandbox.protocol import START, Wire, message
 from runner.sandbox.spawn import Spawner
 from runner.sandbox.syscalls import close_all_but, signal

@@ -19,15 +19,15 @@ import os
 import resource
 
 from runner.levels import TAGGED
-from runner.processes import stat_fields
+from runner.processes import all_processes, has_ended, relations_of
 from runner.sandbox import seccomp
 from runner.sandbox.syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, libc, machine, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    Relations = tuple[int, int, int]  # parent, group, session
+    from runner.processes import Relations
 
 LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
 NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started
@@ -146,9 +146,9 @@ class ProcessTree:
         if self._tags is not None:
             number = self._tags.of(pid)
             return number if number in keys else None
-        if pid not in keys and _relations(pid) is None:
+        if pid not in keys and relations_of(pid) is None:
             return None
-        main = _main_of(pid, keys, _relations)
+        main = _main_of(pid, keys, relations_of)
         return next((key for key in keys if has_ended(key)), None) if main is None else main
 
     def send(self, launches: Mapping[int, int], number: int) -> None:
@@ -179,9 +179,9 @@ class ProcessTree:
     def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
         """Process -> (group, key of its launch; without tags its session), of those that have not ended."""
         if self._tags is not None:
-            every = ((pid, key, _relations(pid)) for pid in _processes() if (key := self._tags.of(pid)) in keys)
+            every = ((pid, key, relations_of(pid)) for pid in all_processes() if (key := self._tags.of(pid)) in keys)
             return {pid: (relations[1], key) for pid, key, relations in every if relations and key is not None}
-        snapshot = {pid: relations for pid in _processes() if (relations := _relations(pid))}
+        snapshot = {pid: relations for pid in all_processes() if (relations := relations_of(pid))}
         return {pid: snapshot[pid][1:] for pid in snapshot if _main_of(pid, mains, snapshot.get) is not None}
 
     def _child_numbers(self) -> set[int]:
@@ -198,17 +198,7 @@ class ProcessTree:
             return set(map(int, found.split()))
         except FileNotFoundError:
             own = os.getpid()
-            return {pid for pid in _processes() if (relations := _relations(pid)) and relations[0] == own}
-
-
-def has_ended(child: int) -> bool:
-    """Whether a child has ended, waited for or not."""
-    if not hasattr(os, "waitid"):  # macOS before 3.13
-        return False
-    try:
-        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
+            return {pid for pid in all_processes() if (relations := relations_of(pid)) and relations[0] == own}
 
 
 def _signal_all(groups: dict[int, tuple[int, int]], number: int) -> None:
@@ -233,22 +223,12 @@ def _send(pid: int, number: int) -> None:
         pass  # it has ended, or, on macOS, is a zombie
 
 
-def _main_of(pid: int, mains: Collection[int], relations_of: Callable[[int], Relations | None]) -> int | None:
+def _main_of(pid: int, mains: Collection[int], look_up: Callable[[int], Relations | None]) -> int | None:
     """Return the main process above a process or thread: by its session, else by its parents. None if there is none."""
     while pid not in mains:
-        relations = relations_of(pid)
+        relations = look_up(pid)
         if relations is None:
             return None
         parent, _, session = relations
         pid = session if session in mains else parent
     return pid
-
-
-def _processes() -> Iterator[int]:
-    return (int(name) for name in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if name.isdecimal())
-
-
-def _relations(pid: int) -> Relations | None:
-    """Return parent, group and session; None for a process that ended."""
-    fields = stat_fields(pid)
-    return (int(fields[1]), int(fields[2]), int(fields[3])) if fields else None

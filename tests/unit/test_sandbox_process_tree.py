@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.sandbox.process_tree import ProcessTree, _relations
+from runner.processes import relations_of
+from runner.sandbox.process_tree import ProcessTree
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def family():
 
 
 def test_parent_group_and_session_are_read():
-    assert _relations(os.getpid()) == (os.getppid(), os.getpgrp(), os.getsid(0))
+    assert relations_of(os.getpid()) == (os.getppid(), os.getpgrp(), os.getsid(0))
 
 
 def test_names_may_have_brackets_and_spaces(tmp_path):
@@ -33,7 +34,7 @@ def test_names_may_have_brackets_and_spaces(tmp_path):
     program.write_text("#!/bin/sh\nread x\n")
     program.chmod(0o755)
     with subprocess.Popen([program], stdin=subprocess.PIPE) as child:
-        assert _relations(child.pid)[0] == os.getpid()
+        assert relations_of(child.pid)[0] == os.getpid()
         child.communicate(b"\n")
 
 
@@ -79,10 +80,10 @@ def test_a_process_whose_first_thread_has_ended_goes_on():
         assert int(main.stdout.readline()) == main.pid
         while Path(f"/proc/{main.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             pass
-        assert _relations(main.pid)[0] == os.getpid()
+        assert relations_of(main.pid)[0] == os.getpid()
         main.stdin.close()
         os.waitid(os.P_PID, main.pid, os.WEXITED | os.WNOWAIT)
-        assert _relations(main.pid) is None
+        assert relations_of(main.pid) is None
 
 
 def test_a_caller_belongs_to_the_main_process_above_it():
