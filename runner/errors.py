@@ -19,7 +19,7 @@ EXIT_RETRYABLE = 75
 
 REFUSALS = frozenset(
     {"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"}
-)  # errnos that tell of the system, and not of the file
+)  # errnos that say something about the system, not about the file
 
 
 class Fault:
@@ -131,7 +131,7 @@ def raise_refusal(error: Exception, path: str) -> None:
 
 
 class InterruptedRunError(OffpipeError):
-    """The run was asked to stop by a signal; `signal_number` is 1 (HUP), 2 (INT) or 15 (TERM)."""
+    """A signal stopped the run; `signal_number` is 1 (HUP), 2 (INT) or 15 (TERM)."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(Fault("", f"interrupted by signal {signal_number}"))

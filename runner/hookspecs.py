@@ -1,6 +1,6 @@
-"""The hooks: choices that a plugin may take, and news that it may hear. Entry-point group: `offpipe`.
+"""The hooks: what a plugin may decide, and what it is called for. Entry-point group: `offpipe`.
 
-What a run's correctness rests on is no hook but a plain call.
+No hook is needed for a run to be correct: that is done by plain calls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ hookimpl = pluggy.HookimplMarker("offpipe")
 
 @hookspec(firstresult=True)
 def offpipe_make_launcher(spec: Spec) -> Launcher | None:
-    """Return the launcher that starts the stages of this run; the first plugin to answer decides."""
+    """Return the launcher that starts the stages of this run, or None. The first plugin that returns one decides."""
 
 
 @hookspec(firstresult=True)
@@ -36,10 +36,10 @@ def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) 
 def offpipe_run_started(
     spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str], checkpoints: dict[str, Progress]
 ) -> None:
-    """Hear that a run with work to do begins; `stages` is how many it decides over, `isolation` what keeps it offline.
+    """Called when a run with work to do begins. `stages` is the number of stages that it covers.
 
-    That is as in record 0 of the audit log: `level`, and a word on each layer. `checkpoints` are those that earlier
-    runs left, by stage; whether one fits is settled when its stage is started.
+    `isolation` is what keeps it offline, as in record 0 of the audit log: `level`, and a word on each layer.
+    `checkpoints` are those that earlier runs left, by stage; whether one fits is decided when its stage starts.
     """
 
 
@@ -47,34 +47,34 @@ def offpipe_run_started(
 def offpipe_attempt_started(
     stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
 ) -> None:
-    """Hear that a stage is started; `progress` is the path of its progress file, `partials` those of its outputs.
+    """Called just before a stage starts, which waits for it, so its checkpoint is still the one that it resumes from.
 
-    It is told just before, and waits for that: so a checkpoint is still the one that the attempt goes on from. Another
-    stage, whose end makes room for it, may be told as finished only after this, also with `-j1`.
-    `changed` is the file that changed while the attempt before ran, if that is why there is another one.
+    `progress` is the path of its progress file, `partials` are those of its outputs. `changed` is the file that changed
+    while the attempt before ran, if that is why there is another one. The hooks for the end of a stage that made room
+    for this one may be called after this, even with `-j1`.
     """
 
 
 @hookspec
 def offpipe_network_refused(stage: Stage, attempt: int, calls: list[NetworkCalls], fails: bool) -> None:
-    """Hear that a stage, which goes on working, has asked for a network; `fails`: it will have failed when it ends."""
+    """Called when a running stage has asked for a network. `fails`: the stage will have failed when it ends."""
 
 
 @hookspec
 def offpipe_attempt_finished(stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
-    """Hear how an attempt ended, and in how many seconds the next one begins, if there is one."""
+    """Called when an attempt has ended. `next_delay`: seconds until the next one begins, None if there is none."""
 
 
 @hookspec
 def offpipe_stage_finished(stage: Stage, result: StageResult) -> None:
-    """Hear how a stage ended."""
+    """Called when a stage has ended."""
 
 
 @hookspec
 def offpipe_run_stopping(running: int, again: bool) -> None:
-    """Hear that a signal asked the run to stop: so many stages were sent TERM, or KILL if it is not the first one."""
+    """Called when a signal stops the run. `running` stages were sent TERM, or KILL at a later signal (`again`)."""
 
 
 @hookspec
 def offpipe_run_finished(result: RunResult) -> None:
-    """Hear how the run ended, after everything about it is on disk."""
+    """Called when the run has ended and everything about it is on disk."""

@@ -128,7 +128,7 @@ class Executor:
         return ended
 
     def _record_network(self, job: Job, report: NetworkReport) -> None:
-        """Record what a stage that goes on working has asked for, and let nobody wait for it in ignorance."""
+        """Record and report at once which networks a running stage asked for."""
         self._attempts.record_network(job, report.calls)
         fails = any(job.fails_by(each) for each in report.calls)
         self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
@@ -263,7 +263,9 @@ class Executor:
             self._heed_interrupts()
             self._interrupt(job or self._attempts.job_of(stage))
         except OffpipeError as error:
-            if error.exit_code >= EXIT_INTERNAL or stage.name in self.results:  # a plugin, when it was told
+            if (
+                error.exit_code >= EXIT_INTERNAL or stage.name in self.results
+            ):  # a plugin raised it, after the stage's end
                 raise
             self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
 

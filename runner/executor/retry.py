@@ -1,4 +1,7 @@
-"""Whether a failed attempt is followed by another, when, and how it is told: the spec says, and plugins may."""
+"""Whether a failed attempt is followed by another, and when; else what is wrong, in words.
+
+The spec decides, and plugins may.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Backoff:
 
 
 def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
-    """Return what a stage whose last attempt failed is told to the user as, and what it means for the exit code.
+    """Return the fault of a stage whose last attempt failed, and its exit code.
 
     `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
     """
