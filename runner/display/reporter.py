@@ -176,7 +176,8 @@ class Reporter(Listener):
 
     def tick(self) -> None:
         """Write what stderr had no room for, and then redraw when it is time."""
-        self._stderr.write("")
+        if self._stderr.pending:
+            self._stderr.write("")
         if self._is_live and not self._stderr.pending and self._clock() - self._drawn >= REDRAW_SECONDS * 0.9:
             self.redraw()
 
