@@ -1,0 +1,55 @@
+"""README and docs/: every link leads somewhere, the README names every page, and no page grows past its limit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(DOCS.rglob("*.md"))
+README_LINES = 120
+ALL_WORDS = 12_000  # of docs/ without the benchmarks' results and internals/
+LIMITS_WORDS, LIMITS_ENTRIES = 1_200, 40
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_or_a_heading(page: Path) -> None:
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_readme_is_short_and_names_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= README_LINES
+    assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in text] == []
+
+
+def test_the_pages_are_short() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+    del texts["benchmark-results.md"]
+    assert sum(len(text.split()) for text in texts.values()) <= ALL_WORDS
+
+
+def test_known_limits_are_few_and_brief() -> None:
+    text = (DOCS / "known-limits.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= LIMITS_WORDS and text.count("\n- ") <= LIMITS_ENTRIES
+
+
+def test_the_picture_of_a_terminal_needs_no_network() -> None:
+    text = (DOCS / "demo.svg").read_text(encoding="utf-8")
+    assert ET.fromstring(text).tag.endswith("svg") and "url(http" not in text
