@@ -21,8 +21,8 @@ VARIES = (
     (r"/\S*?/pytest-of-[^/]+/pytest-\d+/offpipe/visits-[0-9a-f]+/", "/KEPT/"),
     (r"--offpipe-seed \d+", "--offpipe-seed N"),
     (r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}", "DATE"),
-    (r"\d+ passed, \d+ skipped", "PASSED, SKIPPED"),  # a kill may come too late for a stage that is done in a moment
-    (r"in \d+\.\d+s", "in SECONDS"),
+    (r"= \d+ passed(, \d+ skipped)? in", "= PASSED in"),  # TERM may come too late for a stage that is done in a moment
+    (r"in \d+\.\d+s( \(\d+:\d\d:\d\d\))?", "in SECONDS"),
     (r"([=_-])\1* (.*?) \1\1*", r"\1 \2 \1"),
     (r" +\[100%\]", " [100%]"),
 )
