@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from demo_picture import part_to_show, screen
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -53,3 +54,9 @@ def test_known_limits_are_few_and_brief() -> None:
 def test_the_picture_of_a_terminal_needs_no_network() -> None:
     text = (DOCS / "demo.svg").read_text(encoding="utf-8")
     assert ET.fromstring(text).tag.endswith("svg") and "url(http" not in text
+
+
+def test_the_picture_shows_what_stays_on_a_terminal() -> None:
+    sent = "$ a\r\nrow 1\r\nrow 2\r\n\x1b[?25h\r\x1b[1A\x1b[2K\x1b[1A\x1b[2Kdone\r\nledger head: " + "0" * 64 + "\r\n"
+    assert screen(sent)[:3] == ["$ a", "done", "ledger head: " + "0" * 64]
+    assert part_to_show(screen(sent)) == ["$ a", "done", "ledger head: " + "0" * 16 + "..."]
