@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 REDRAW_SECONDS = 0.125
-_HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown
-_HASHING_SHOWN = 0.3  # seconds after the last bytes
-_NEVER = float("-inf")
+_HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown, and for which it still is afterwards
 
 
 class Reporter(Listener):
@@ -49,9 +47,8 @@ class Reporter(Listener):
         self._is_live = live
         self._live: Live | None = None
         self._lines: list[tuple[str, bool]] = []  # to be printed above the rows
-        self._drawn = _NEVER
         self._hashing = "", 0, 0  # a file, how much of it is hashed, and its size
-        self._hashing_began = self._hashed_last = _NEVER
+        self._drawn = self._hashing_began = self._hashed_last = float("-inf")
         self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
 
     @property
@@ -152,12 +149,10 @@ class Reporter(Listener):
 
     def hashed(self, path: str, total: int, size: int) -> None:
         """Count bytes of a file that is being hashed; shown once that takes long."""
-        if not self._is_live:
-            return
-        now, (hashing, done, whole) = self._clock(), self._hashing
+        now, (hashing, done, _) = self._clock(), self._hashing
         if now - self._hashed_last > _HASHING_PATIENCE:
             self._hashing_began = now
-        self._hashing = path, size + (done if path == hashing and done < whole else 0), total
+        self._hashing = path, size + (done if path == hashing else 0), total
         self._hashed_last = now
         if now - self._hashing_began >= _HASHING_PATIENCE:
             self.tick()
@@ -189,7 +184,7 @@ class Reporter(Listener):
                 from runner.display.live import Live
 
                 self._live = Live(self._stderr, self._began)
-            is_hashing = self._drawn - self._hashed_last < _HASHING_SHOWN
+            is_hashing = self._drawn - self._hashed_last < _HASHING_PATIENCE
             self._live.draw(self._drawn, self._lines, self._hashing if is_hashing else None)
             self._lines.clear()
         except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines

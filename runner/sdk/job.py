@@ -146,7 +146,8 @@ class Job(Generic[Data]):
         if self._over:
             return
         self._writes(writing=False)
-        if error is None or (isinstance(error, SystemExit) and _is_success(error.code)):
+        code = error.code if isinstance(error, SystemExit) else error
+        if code is None or (isinstance(code, int) and code == 0):  # as an interpreter ends with 0
             self._save(done=True)
         else:
             for output in self._outputs.values():  # as closing a file would, in case the stage continues
@@ -244,11 +245,6 @@ class Job(Generic[Data]):
         if at == 1 and error.object.startswith(_GZIP):
             hint = "it is compressed with gzip: unpack it in an earlier stage, or open it with gzip.open"
         return InputError(Fault(self._source.path, what, hint))
-
-
-def _is_success(code: object) -> bool:
-    """Whether an interpreter that ends with this code exits with 0."""
-    return code is None or (isinstance(code, int) and code == 0)
 
 
 def _as_kind(data: object, kind: type) -> object:
