@@ -64,8 +64,7 @@ class Journal:
         self._selected = mine.selected_with(stages)
         self._ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
         files.discard(noop.record_path(session.spec.path, options.workspace))  # there is something to do
-        for directory in (paths.state_dir, paths.temporary):
-            files.make_directories(directory)
+        files.make_directories(paths.temporary)
         self.log = self._open_log(session, mine)
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
         isolation = self._before.get("isolation")

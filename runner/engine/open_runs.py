@@ -93,7 +93,7 @@ def _close_ended(session: Session) -> None:
     paths, durable = session.spec.paths, session.options.is_durable
     for run in session.head.open_runs:
         record = last_record(paths.audit(run), session.seal)
-        if record is not None and record["ev"] == END:
+        if record and record["ev"] == END:
             if durable:
                 files.sync_again(paths.audit(run))  # the run may have been killed before it could
             ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)

@@ -116,14 +116,14 @@ def keep_checkpoint(
     compares it). `listings`: see `find_partials`.
     """
     progress, partials = read_progress(progress_path), find_partials(outputs, listings)
-    chosen = _vouched(progress, partials, tags) if progress is not None and key in (None, progress.key) else {}
+    chosen = _vouched(progress, partials, tags) if progress and key in (None, progress.key) else {}
     if not chosen:
         files.discard(progress_path)  # first: it must never vouch for what is gone
     for name, paths in partials.items():
         for path in paths:
             if path != chosen.get(name):
                 files.discard(path)
-    return Checkpoint(progress, chosen) if progress is not None and chosen else None
+    return Checkpoint(progress, chosen) if progress and chosen else None
 
 
 def discard_checkpoint(progress_path: str, outputs: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
         if not isinstance(entry, LedgerEntry):
             raise damaged(path, record["seq"] + 1)
         head = LedgerHead(position_of(record), entry.pipeline, tuple(entry.open), key_id_of(record))
-    if seal.id is not None and head.key_id is None:  # so no record may be keyed: with the first, all later ones are
+    if seal.id and not head.key_id:  # so no record may be keyed: with the first, all later ones are
         for number, line in enumerate(lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
                 raise damaged(path, number + 1, "the record is not keyed, as those before it")
@@ -120,7 +120,7 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
 
     `beginnings`: number and hash of each record of the log that begins a part of the run.
     """
-    if seal.id is None:  # whoever can replace the log can change the ledger
+    if not seal.id:  # whoever can replace the log can change the ledger
         return
     opened: dict[str, Any] = {}
     for line in lines_of(path):

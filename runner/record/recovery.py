@@ -202,7 +202,7 @@ class _Recovery(NamedTuple):
             files.make_directories(self.paths.temporary)
             write_marker(self.paths, commit.marker(*place).in_place(self.workspace))
         progress = read_progress(self.paths.progress(stage))
-        if progress is not None and progress.key == commit.key:  # with another key it is that of a later attempt
+        if progress and progress.key == commit.key:  # with another key it is that of a later attempt
             files.discard(self.paths.progress(stage))
         return True
 
