@@ -34,7 +34,7 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 def all_processes() -> Iterator[int]:
     """Yield the number of each process; none where there is no /proc."""
-    return (int(name) for name in (os.listdir("/proc") if os.path.isdir("/proc") else ()) if name.isdecimal())
+    return map(int, filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()))
 
 
 def relations_of(pid: int) -> Relations | None:

@@ -29,7 +29,6 @@ class Isolation:
         self.process = process  # the launcher's number outside its pid namespace, if it has one
         self.listener = listener
         self._landlock = landlock
-        self._hides_memory = layers["level"] != SCAN
 
     def enter(self) -> None:
         """Put this *child*, or a *thread* of the launcher that starts a program, behind the walls of a stage.
@@ -41,7 +40,7 @@ class Isolation:
 
     def become_program(self) -> None:
         """Runs in a *child* that never calls exec, after `enter`: it may read its own memory, as after exec."""
-        if self._hides_memory:
+        if self.layers["level"] != SCAN:
             open_memory(is_open=True)
 
 

@@ -62,7 +62,7 @@ class Tally:
 
     def _report(self, keys: list[Key]) -> Network:
         self._reported += keys
-        return [(key[0], key[1], self._unreported.pop(key), key[2]) for key in keys]
+        return [(*key[:2], self._unreported.pop(key), key[2]) for key in keys]
 
 
 def answer_calls(listener: Listener, tree: ProcessTree, launches: dict[int, Tally]) -> None:

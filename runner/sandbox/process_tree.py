@@ -105,7 +105,6 @@ class ProcessTree:
         self._launches = 0
         self.takes_all = False
         self._list = f"/proc/self/task/{os.getpid()}/children"
-        self._children: int | None = None  # the same, open: a look is one system call while there are none
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
         """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
@@ -146,10 +145,9 @@ class ProcessTree:
         if self._tags is not None:
             number = self._tags.of(pid)
             return number if number in keys else None
-        if pid not in keys and relations_of(pid) is None:
+        if relations_of(pid) is None:
             return None
-        main = _main_of(pid, keys, relations_of)
-        return next((key for key in keys if has_ended(key)), None) if main is None else main
+        return _main_of(pid, keys, relations_of) or next((key for key in keys if has_ended(key)), None)
 
     def send(self, launches: Mapping[int, int], number: int) -> None:
         """Signal every process of launches (main process -> key), stopped ones too.
@@ -190,12 +188,8 @@ class ProcessTree:
         One small read if the kernel has it (CONFIG_PROC_CHILDREN), else every process is read.
         """
         try:
-            if self._children is None:
-                self._children = os.open(self._list, os.O_RDONLY)
-            found = b""
-            while part := os.pread(self._children, 65536, len(found)):
-                found += part
-            return set(map(int, found.split()))
+            with open(self._list, "rb", buffering=0) as file:
+                return set(map(int, file.readall().split()))
         except FileNotFoundError:
             own = os.getpid()
             return {pid for pid in all_processes() if (relations := relations_of(pid)) and relations[0] == own}
