@@ -11,7 +11,6 @@ from runner.executor.job import Job
 from runner.executor.partials import Partials
 from runner.executor.prepare import Preparer
 from runner.executor.publishing import real_identities
-from runner.plan.fingerprint import Fingerprint
 from runner.plan.planner import AGAIN, Reason
 from runner.record import files
 from runner.record.checkpoints import read_progress
@@ -66,7 +65,6 @@ class Attempts:
         self.durable = outer.durable
         self.partials = Partials(spec, tags)
         self.preparer = Preparer(spec, log.run, outer, self.partials, earlier)
-        self.keys: dict[str, str] = {}
         self._held: dict[str, Job] = {}  # those that hold their lock, by stage
 
     def __enter__(self) -> Self:
@@ -78,18 +76,15 @@ class Attempts:
 
     # ---- before ----
 
-    def decide(self, stage: Stage) -> Job | None:
-        """Return a job for a stage that must run as everything is now, or None when it is up to date."""
+    def decide(self, stage: Stage) -> Job:
+        """Return a job with the reasons why a stage must run as everything is now; without any it is up to date."""
         job = Job(stage, self._new_examiner().examine(stage))
-        self.keys[stage.name] = job.fingerprint.key
         marker = self._marker_of(stage.name)
         job.reasons = self._planner.reasons(stage, job.fingerprint, marker)
-        if job.reasons:
-            return job
-        assert marker is not None
-        self._know(marker.outputs)
-        self.record_skip(stage, job.fingerprint.key)
-        return None
+        if marker is not None and not job.reasons:
+            self._know(marker.outputs)
+            self.record_skip(stage, job.fingerprint.key)
+        return job
 
     def redecide(self, job: Job, changed: str) -> bool:
         """Take a changed input into account; False when the stage is up to date after all."""
@@ -97,15 +92,11 @@ class Attempts:
         job.changed, ran = changed, job.number
         job.tries_before, job.delay = len(job.attempts), 0.0
         fresh = self.decide(job.stage)
-        if fresh is None:
+        if not fresh.reasons:
             return False
         job.fingerprint = fresh.fingerprint
         job.reasons = (Reason(AGAIN, f'"{changed}" changed while attempt {ran} ran'), *fresh.reasons)
         return True
-
-    def job_of(self, stage: Stage) -> Job:
-        """Return a job for a stage that could not even be decided."""
-        return Job(stage, Fingerprint(self.keys.get(stage.name, "")))
 
     def record_skip(self, stage: Stage, key: str) -> None:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""

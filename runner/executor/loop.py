@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.commit_queue import CommitQueue
-from runner.executor.job import stage_fault
+from runner.executor.job import Job, stage_fault
 from runner.executor.retry import Backoff, failure
 from runner.executor.schedule import ReadyQueue, blocked, blocked_text, blocking, unstarted
 from runner.interrupts import Stopping
+from runner.plan.fingerprint import Fingerprint
 from runner.plan.planner import Skip
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from runner.clock import Clock
     from runner.executor.attempts import Attempts
-    from runner.executor.job import Job
     from runner.executor.schedule import Capacity
     from runner.interrupts import Interrupts
     from runner.listener import Listener
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 REDECISIONS = 2
+UNKNOWN = Fingerprint("")  # of a stage that could not even be decided
 LOOK_AGAIN = 0.1  # seconds, while a stage works: a sleeper that is due need not be admitted yet
 
 
@@ -163,8 +164,8 @@ class Executor:
     def _begin(self, stage: Stage) -> None:
         """Decide the stage as everything is now, and prepare its first attempt if it must run."""
         job = self._attempts.decide(stage)
-        if job is None:
-            self._finish(StageResult(stage.name, SKIPPED, key=self._attempts.keys[stage.name]))
+        if not job.reasons:
+            self._finish(StageResult(stage.name, SKIPPED, key=job.fingerprint.key))
         elif self._attempts.lock(job):
             self._guarded(stage, partial(self._prepare, job), job)
         else:
@@ -261,13 +262,13 @@ class Executor:
             action()
         except InterruptedRunError:
             self._heed_interrupts()
-            self._interrupt(job or self._attempts.job_of(stage))
+            self._interrupt(job or Job(stage, UNKNOWN))
         except OffpipeError as error:
             if (
                 error.exit_code >= EXIT_INTERNAL or stage.name in self.results
             ):  # a plugin raised it, after the stage's end
                 raise
-            self._fail(job or self._attempts.job_of(stage), stage_fault(stage.name, error), error.exit_code)
+            self._fail(job or Job(stage, UNKNOWN), stage_fault(stage.name, error), error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._drop(job, job.result(FAILED, fault, exit_code))
