@@ -123,7 +123,7 @@ LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
 }
 # Exceptions while the code is being made smaller. A number here may only fall, and an entry only go.
 STILL_OVER = {
-    "runner": Size(119, 12_569, 121_789, 8),
+    "runner": Size(119, 12_549, 121_595, 8),
     "pytest_offpipe": Size(34, 3_656, 35_943, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
