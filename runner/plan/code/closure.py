@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.plan.code.cache import RUN_PATH, Request
 from runner.plan.code.commands import SCRIPT, TEXT
@@ -12,7 +12,7 @@ from runner.plan.code.modules import INSTALLED, LOCAL, OURS, STANDARD, Lookup, M
 from runner.plan.code.sources import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from runner.errors import Fault
     from runner.plan.code.banned import BanList
@@ -26,8 +26,23 @@ MODULE_NAME = "command"  # where a module is named after `-m`
 _AT_STARTUP = ("sitecustomize", "usercustomize")  # imported by every interpreter that finds them
 
 
+class Imported(NamedTuple):
+    """What one import leads to: modules that are loaded, names that are found nowhere, and whether it is needed.
+
+    standard: what is needed of the standard library and of ours. banned: names, with the statement that imports them.
+    """
+
+    line: int
+    modules: tuple[Module, ...]
+    absent: Sequence[str] = ()
+    is_needed: bool = False
+    standard: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
+    statement: str = ""
+
+
 class Closures:
-    """The closures of all programs: each module is looked up once for programs with the same search path.
+    """The closures of all programs: each import is resolved once for programs with the same search path.
 
     Without `bans` nothing is banned.
     """
@@ -37,6 +52,7 @@ class Closures:
         self.bans = bans
         self._interpreter = interpreter
         self._lookups: dict[tuple[str, ...], Lookup] = {}
+        self._imports: dict[tuple[Lookup, Module], list[Imported]] = {}
         self._closures: dict[tuple[tuple[Start, ...], str], Closure] = {}
 
     def of(self, starts: Sequence[Start], pythonpath: str = "") -> Closure:
@@ -50,6 +66,41 @@ class Closures:
         if entries not in self._lookups:
             self._lookups[entries] = Lookup(entries, self.sources, self._interpreter)
         return self._lookups[entries]
+
+    def imports(self, lookup: Lookup, module: Module, source: Source) -> list[Imported]:
+        """Return what the imports of a module lead to."""
+        if (lookup, module) not in self._imports:
+            requests = source.parsed.requests
+            if module.kind == STANDARD:  # most of the library's deferred imports never run
+                requests = tuple(request for request in requests if not request.deferred)
+            self._imports[lookup, module] = self.resolve(lookup, module, requests)
+        return self._imports[lookup, module]
+
+    def resolve(self, lookup: Lookup, importer: Module, requests: Sequence[Request]) -> list[Imported]:
+        return [self._resolve(lookup, importer, request, requests) for request in requests]
+
+    def _resolve(self, lookup: Lookup, importer: Module, request: Request, requests: Sequence[Request]) -> Imported:
+        if request.level == RUN_PATH:  # relative to root, where stages work
+            script = os.path.normpath(os.path.join(self.sources.root, request.module))
+            is_there = self.sources.is_file(script)
+            return Imported(request.line, (Module("__main__", LOCAL, script),) if is_there else ())
+        base = _absolute(importer, request)
+        modules, absent = lookup.imports(base, request.names)
+        if importer.kind == STANDARD:
+            return Imported(request.line, modules)
+        names = tuple(base if name == "*" else f"{base}.{name}" for name in request.names) or (base,)
+        is_needed = not request.optional
+        standard = (base, *names) if is_needed and modules and _is_the_same_for_all(modules[0]) else ()
+        banned = tuple(name for name in names if importer.kind == LOCAL and self.is_banned(lookup, name))
+        statement = _statement(request, requests) if banned else ""
+        return Imported(request.line, modules, absent, is_needed, standard, banned, statement)
+
+    def is_banned(self, lookup: Lookup, name: str) -> bool:
+        """Whether a name is banned for this program. The pipeline's own modules may have any name."""
+        if self.bans is None or not self.bans.bans(name):
+            return False
+        kind = lookup.kind(name)
+        return kind != OURS and (kind != LOCAL or self.bans.banned_by_spec(name) != "")
 
 
 class Closure:
@@ -72,8 +123,8 @@ class Closure:
         self.banned: dict[tuple[str, int, str], tuple[str, ...]] = {}
         self.faults: dict[Fault, None] = {}
         self._importers: dict[str, tuple[str, int]] = {}
+        self._closures = closures
         self._sources = closures.sources
-        self._bans = closures.bans
         self._met: set[tuple[Lookup, Module]] = set()
         self._pending: deque[tuple[Lookup, Module, Source]] = deque()
         entries = pythonpath.split(os.pathsep) if pythonpath else []
@@ -84,10 +135,7 @@ class Closure:
             self._begin_interpreter(closures.lookup(extra), extra)
         while self._pending:
             lookup, module, source = self._pending.popleft()
-            requests = source.parsed.requests
-            if module.kind == STANDARD:  # most of the library's deferred imports never run
-                requests = tuple(request for request in requests if not request.deferred)
-            self._follow(lookup, module, module.path, requests)
+            self._follow(lookup, module.path, closures.imports(lookup, module, source))
 
     def chain(self, path: str, line: int = 0) -> list[tuple[str, int]]:
         """Return files from a start to `path`, each with the line on which it imports the next; `line` is the last."""
@@ -103,13 +151,15 @@ class Closure:
             source = self._sources.text(start.value, TEXT_NAME)
             if source.fault:
                 self.faults[source.fault] = None
-            self._follow(lookup, Module("__main__", LOCAL), TEXT_NAME, source.parsed.requests)
+            imports = self._closures.resolve(lookup, Module("__main__", LOCAL), source.parsed.requests)
+            self._follow(lookup, TEXT_NAME, imports)
         else:
             modules, missing = lookup.chain(start.value)
             runs_main = modules and not missing and modules[-1].package  # `-m package` runs its __main__
             names = (start.value, f"{start.value}.__main__") if runs_main else (start.value,)
-            self._follow(lookup, Module("__main__", OURS), "", [Request(0, 0, name) for name in names])
-            if self._is_banned(lookup, start.value):
+            requests = [Request(0, 0, name) for name in names]
+            self._follow(lookup, "", self._closures.resolve(lookup, Module("__main__", OURS), requests))
+            if self._closures.is_banned(lookup, start.value):
                 self.banned[MODULE_NAME, 0, f"-m {start.value}"] = (start.value,)
 
     def _begin_interpreter(self, lookup: Lookup, pythonpath: Sequence[str]) -> None:
@@ -141,44 +191,25 @@ class Closure:
             self.files[module.path] = (source.signature, source.sha256)
         self._pending.append((lookup, module, source))
 
-    def _follow(self, lookup: Lookup, importer: Module, path: str, requests: Sequence[Request]) -> None:
+    def _follow(self, lookup: Lookup, path: str, imports: Iterable[Imported]) -> None:
         """Add what a module imports; `path` is that of its file, or what stands for it in reports."""
-        for request in requests:
-            if request.level == RUN_PATH:  # relative to root, where stages work
-                script = os.path.normpath(os.path.join(self._sources.root, request.module))
-                if self._sources.is_file(script):
-                    self._add(lookup, Module("__main__", LOCAL, script), path, request.line)
-                continue
-            base = _absolute(importer, request)
-            found, absent = lookup.imports(base, request.names)
-            names = [base if name == "*" else f"{base}.{name}" for name in request.names] or [base]
-            for module in found:
-                self._take(lookup, module, path, request.line)
-            if importer.kind == STANDARD:
-                continue
-            place = None if request.optional else (path, request.line)
-            for name in absent:
+        for imported in imports:
+            for module in imported.modules:
+                self._take(lookup, module, path, imported.line)
+            place = (path, imported.line)
+            for name in imported.absent:
                 if self.absent.get(name) is None:
-                    self.absent[name] = place
-            if place and found and _is_the_same_for_all(found[0]):
-                self.standard.update((base, *names))
-            banned = [name for name in names if importer.kind == LOCAL and self._is_banned(lookup, name)]
-            if banned:
-                at = (path, request.line, _statement(request, requests))
-                self.banned[at] = (*self.banned.get(at, ()), *banned)
+                    self.absent[name] = place if imported.is_needed else None
+            self.standard.update(imported.standard)
+            if imported.banned:
+                at = (*place, imported.statement)
+                self.banned[at] = (*self.banned.get(at, ()), *imported.banned)
 
     def _take(self, lookup: Lookup, module: Module, importer: str, line: int) -> None:
         if module.kind != INSTALLED:
             self._add(lookup, module, importer, line)
         elif (top := module.name.partition(".")[0]) not in self.packages:
             self.packages[top] = distribution(top, module.path if top == module.name else "")
-
-    def _is_banned(self, lookup: Lookup, name: str) -> bool:
-        """Whether a name is banned for this program. The pipeline's own modules may have any name."""
-        if self._bans is None or not self._bans.bans(name):
-            return False
-        kind = lookup.kind(name)
-        return kind != OURS and (kind != LOCAL or self._bans.banned_by_spec(name) != "")
 
 
 def _absolute(importer: Module, request: Request) -> str:
