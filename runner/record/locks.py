@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Holder = dict[str, object]  # pid, host, run, since, inode, launcher, launcherStarted
 
 _POLL = 0.02
-_LOOK = 0.05  # seconds: those who only look (`is_held`) have a lock for an instant
-_NAMELESS = 1.0  # seconds: a holder says who it is right after it has the lock
+_LOOKS = 2  # polls in which the lock may be that of those who only look (`is_held`), for an instant
+_NAMELESS = 50  # polls in which a holder may not have said who it is; counted, because a busy machine slows both down
 _LAUNCHER = 30.0  # seconds that the launcher of a killed run has to end
 _WIDTH = 511  # bytes of what a holder says, with blanks at the end
 _LOCAL = "put stateDir and locksDir on a local file system"
@@ -100,11 +100,11 @@ class PipelineLock:
         LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` gets
         the holder, once, if this has to wait. `check` is called meanwhile, and may raise.
         """
-        began, has_notified = time.monotonic(), False
+        began, polls, has_notified = time.monotonic(), 0, False
         while not self.acquire():
-            holder, waited = read_holder(self.path), time.monotonic() - began
-            if waited > (_LOOK if is_current(holder) else _NAMELESS):
-                if waited >= wait:
+            holder, polls = read_holder(self.path), polls + 1
+            if polls > (_LOOKS if is_current(holder) else _NAMELESS):
+                if time.monotonic() - began >= wait:
                     what = f"another run holds the lock: {describe(holder)}"
                     if self._held == self._state_dir:
                         what = "another run works in this state directory; its locks are elsewhere, or were removed"
