@@ -219,7 +219,7 @@ def killed_at(name, part):
     return lambda machine: machine.kill(ORDER, position=1, **how)
 
 
-REDOES = "    stage = commit.stage\n    marker"
+REDOES = "        stage = commit.stage\n        marker"
 FAULTS = {
     # file, what stands there, what is put in its place, what is done before the last run
     "does not know parameters": (
@@ -239,7 +239,7 @@ FAULTS = {
         [Machine.run],
     ),
     "forgets what a killed run had committed": (
-        "record/recovery.py", REDOES, f"    return False\n{REDOES}",
+        "record/recovery.py", REDOES, f"        return False\n{REDOES}",
         [killed_at("rename", "w/join.txt")],
     ),
 }  # fmt: skip
