@@ -151,7 +151,7 @@ def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[s
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal) if run is None else None
     chosen = run or (last["run"] if last else None)
-    if chosen is None or not os.path.exists(paths.audit(chosen)):
+    if not chosen or not os.path.exists(paths.audit(chosen)):
         raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
     for record, event in _events(session, chosen):
         yield f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()

@@ -137,7 +137,7 @@ def end_others(
             record = last_record(session.spec.paths.audit(other.run), session.seal, torn=False)
         except StateError:
             continue
-        if record is None or record["run"] != other.run or position_of(record) != other.last:
+        if not record or record["run"] != other.run or position_of(record) != other.last:
             continue
         skipped = {
             name: StageResult(name, SKIPPED, key=stage.key)

@@ -49,7 +49,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
     """
     record = last_record(path, seal)
     head = LedgerHead()
-    if record is not None:
+    if record:
         try:
             entry = decode(record["ev"], record["data"])
         except ValueError:

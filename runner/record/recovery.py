@@ -198,7 +198,7 @@ class _Recovery(NamedTuple):
             waiting.append((partial, real))
         for partial, real in waiting:  # all are there, or none is renamed
             files.publish(partial, real)
-        if anew or marker is None or (marker.run, marker.audit_seq) != place:
+        if anew or not marker or (marker.run, marker.audit_seq) != place:
             files.make_directories(self.paths.temporary)
             write_marker(self.paths, commit.marker(*place).in_place(self.workspace))
         progress = read_progress(self.paths.progress(stage))
@@ -211,7 +211,7 @@ class _Recovery(NamedTuple):
 
         A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
         """
-        if marker is None or place not in self.lineage:
+        if not marker or place not in self.lineage:
             return False
         at: Place | None = place
         followed: set[Place] = set()
