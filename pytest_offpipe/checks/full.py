@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_offpipe.checks.case import CheckFailedError
 from pytest_offpipe.checks.trial import SAME, Bench, Budget, ended
-from pytest_offpipe.faults.disks import NO_SPACE, PAGE, TEMPORARY, make_room, mount_small, run_watched
+from pytest_offpipe.faults.disks import PAGE, TEMPORARY, make_room, mount_small, run_watched, says_full
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around
 from pytest_offpipe.sandbox import copy, files_below
@@ -82,7 +82,7 @@ def _fill_and_make_room(disk: _Disk) -> None:
     trial, done = disk.trial, f"ran it on a disk with {disk.free:,} bytes left for its outputs"
     report, was_full = disk.run()
     last = report.attempts[-1] if report.attempts else None
-    is_told = was_full or NO_SPACE in report.log
+    is_told = was_full or says_full(report.log)
     if last and last.timed_out and is_told:
         limit = trial.bench.overrides["timeoutSeconds"]
         trial.fail(done, "it ends, with an exit code other than 0", f"it still ran after {limit:.0f} s", report)

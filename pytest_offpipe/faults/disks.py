@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.faults.plan import DISK_FULL
+from pytest_offpipe.reports import read_log
 from pytest_offpipe.runs import run_sandbox
 from pytest_offpipe.sandbox import discard
 from runner.hookspecs import hookimpl
@@ -38,7 +39,7 @@ ROOMY = 1 << 40  # bytes; a disk without bounds would not tell how much of it is
 BALLAST = ".ballast"
 BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
-NO_SPACE = os.strerror(errno.ENOSPC)  # as a stage is told it in the C locale, and tells it in its log
+_REFUSALS = (os.strerror(errno.ENOSPC).lower(), "disk is full")  # the system's words in the C locale, and SQLite's
 
 
 def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
@@ -102,6 +103,14 @@ def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -
     finally:
         was_full = watch.end()
     return report, was_full
+
+
+def says_full(log: str) -> bool:
+    """Whether a stage says in its log that its disk was full, also where nobody saw it.
+
+    A tmpfs does not tell which writes it refused.
+    """
+    return any(words in log.lower() for words in _REFUSALS)
 
 
 def make_room(path: str) -> None:
@@ -193,6 +202,6 @@ class _FaultyDisk:
         """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
         if stage.name in self._filled:
             fault, watch, log = self._filled.pop(stage.name)
-            if watch.end() or NO_SPACE.encode() in Path(log).read_bytes():
+            if watch.end() or says_full(read_log(log)):
                 Path(f"{fault.plans[-1]}.fired").touch()
             mount_disk(self._root, ROOMY, MS_REMOUNT)

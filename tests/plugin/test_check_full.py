@@ -44,6 +44,29 @@ def test_passes_a_stage_that_removes_what_it_could_not_finish(stage):
     stage.shell('sort -r "$i" 2> /dev/null > "$o" || { sleep 0.1; rm "$o"; exit 3; }').passes("full")
 
 
+def test_believes_a_database_that_rolls_back_at_once_and_says_why(stage):
+    """As SQLite does: what did not fit is gone before anybody could see that the disk was full."""
+    stage.shell(
+        """
+        case "$o" in
+            */workspace/*) [ -e "$HOME/once" ] || { : >"$HOME/once"; echo "database or Disk is full" >&2; exit 1; } ;;
+        esac
+        cat "$i" > "$o"
+        """
+    ).passes("full")
+
+
+def test_passes_a_stage_that_fills_a_database(stage):
+    stage.python(
+        """
+        import os, sqlite3
+        with sqlite3.connect(os.environ["PIPELINE_OUTPUT_TEXT"]) as database, open("in.txt") as source:
+            database.execute("CREATE TABLE lines (line TEXT)")
+            database.executemany("INSERT INTO lines VALUES (?)", ([line] for line in source))
+        """
+    ).passes("full")
+
+
 def test_is_not_made_of_a_stage_that_links_its_inputs(stage):
     """Which lie on another disk there than outputs do."""
     stage.shell('ln "$i" "$o"').check("run").assert_outcomes(passed=1)

@@ -81,6 +81,12 @@ DISK_FULL = r"""
         offpipe_faults.disk_full("it", after_bytes=3 * PAGE)
         assert offpipe.stage(spec, "it").exit_code == 3
 
+    def test_a_database_that_rolls_back_at_once_and_says_why_was_on_a_full_disk(offpipe, offpipe_faults):
+        says = "echo 'sqlite3.OperationalError: database or disk is full' >&2; exit 1"
+        spec = {**SWALLOWS, "stages": [{**SWALLOWS["stages"][0], "command": ["sh", "-c", says]}]}
+        offpipe_faults.disk_full("it", after_bytes=3 * PAGE)
+        assert offpipe.stage(spec, "it").exit_code == 1
+
     def test_who_fails_by_itself_was_on_no_full_disk(offpipe, offpipe_faults):
         offpipe_faults.disk_full("clean", after_bytes=10**7)
         assert offpipe.stage(SPEC, "clean", params={"fail": 3}).exit_code == 3
@@ -96,7 +102,7 @@ def test_a_full_disk_is_real(pytester: pytest.Pytester, monkeypatch) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_disk_full=DISK_FULL)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
-    result.assert_outcomes(passed=10, errors=2)
+    result.assert_outcomes(passed=11, errors=2)
     result.stdout.fnmatch_lines(
         ["  disk_full('clean', after_bytes=10000000): its stage did not run, failed before, or *"]
     )
