@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_offpipe.faults.plan import OffpipeFaults as OffpipeFaults
     from pytest_offpipe.fixtures.audit import OffpipeAudit as OffpipeAudit
     from pytest_offpipe.fixtures.clock import OffpipeClock as OffpipeClock
-    from pytest_offpipe.fixtures.faults import OffpipeFaults as OffpipeFaults
     from pytest_offpipe.fixtures.lab import Offpipe as Offpipe
     from pytest_offpipe.fixtures.offline import Attempt as Attempt
     from pytest_offpipe.fixtures.offline import LookupRefusedError as LookupRefusedError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "fixtures.audit": "OffpipeAudit",
     "fixtures.clock": "OffpipeClock",
-    "fixtures.faults": "OffpipeFaults",
+    "faults.plan": "OffpipeFaults",
     "fixtures.lab": "Offpipe",
     "fixtures.offline": "Attempt LookupRefusedError NetworkRefusedError OffpipeOffline",
     "reports": "Output Outputs ProgramReport RunReport StageReport",

@@ -43,38 +43,30 @@ class SpecFile(pytest.Module):
 
     def collect(self) -> Iterator[pytest.Item]:
         """Yield an item for each check of the settings. Starts no process, and writes nothing."""
+        settings = self.config.stash[SETTINGS]
         try:
             shown = shown_path(self.path)
             self.spec = load_spec(shown)
             build_graph(self.spec)  # which finds cycles
             lines = _stage_lines(read_source(shown))
             exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in self.spec.stages}
-            self._require_inputs()
+            session, tree = self.config.pluginmanager.get_plugin("offpipe-session"), settings.inputs
+            if session is not None and tree is not None and session.unused_inputs:  # large ones would be taken instead
+                raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
         first, *last = PIPELINE_CHECKS
-        yield from self._items([(first, "")], None, 1)
+        found: list[tuple[Stage | None, str, int]] = [(None, first, 1)]
         for stage, line in zip(self.spec.stages, lines, strict=True):
-            yield from self._items([(check, exempt[stage.name].get(check, "")) for check in STAGE_CHECKS], stage, line)
-        yield from self._items([(check, "") for check in last], None, 1)
-
-    def _items(self, checks: list[tuple[str, str]], stage: Stage | None, line: int) -> Iterator[SpecItem]:
-        """Yield an item for each of `checks`, with why the spec spares the stage that check."""
-        wanted = self.config.stash[SETTINGS].checks
-        for check, exempt in checks:
-            if check in wanted:
-                name = f"{stage.name if stage else 'pipeline'}[{check}]"
+            found += [(stage, check, line) for check in STAGE_CHECKS]
+        for subject, check, line in [*found, *((None, check, 1) for check in last)]:
+            if check in settings.checks:
+                name = f"{subject.name if subject else 'pipeline'}[{check}]"
                 item: SpecItem = SpecItem.from_parent(self, name=name, callobj=_make_check)
-                item.spec, item.stage, item.check, item.line, item.exempt = self.spec, stage, check, line, exempt
+                item.spec, item.stage, item.check, item.line = self.spec, subject, check, line
+                item.exempt = exempt[subject.name].get(check, "") if subject else ""
                 item.add_marker("offpipe")
                 yield item
-
-    def _require_inputs(self) -> None:
-        """Raise UsageError where a tree of inputs was given for nothing: large ones would be taken instead."""
-        session = self.config.pluginmanager.get_plugin("offpipe-session")
-        tree = self.config.stash[SETTINGS].inputs
-        if session is not None and tree is not None and session.unused_inputs:
-            raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
 
     def teardown(self) -> None:
         """Leave no process behind when what comes next is no check of this spec."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from runner.paths import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import BinaryIO
 
 BYTECODE = "__pycache__"  # nobody's output
 _SHOWN = 120  # bytes of a line
@@ -25,20 +26,19 @@ class Sides(NamedTuple):
 
 def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
     """Return how the files or directories at two paths differ, as a person reads it; None when they hold the same."""
-    for relative in sorted({*_tree(one), *_tree(other)}):
-        paths = [os.path.join(top, relative).rstrip("/") for top in (one, other)]
-        if text := _of_entry(f"{name}/{relative}" if relative else name, paths, sides):
+    for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
+        paths = [os.path.normpath(os.path.join(top, relative)) for top in (one, other)]
+        if text := _of_entry(os.path.normpath(os.path.join(name, relative)), paths, sides):
             return text
     return None
 
 
-def _tree(path: str) -> Iterator[str]:
-    """Yield "" for the entry itself, and the relative path of all that lies below it."""
-    yield ""
-    if os.path.isdir(path) and not os.path.islink(path):
+def entries_of(path: str) -> Iterator[str]:
+    """Yield a path, and the paths of all that lies below it."""
+    yield path
+    if not os.path.islink(path):
         for directory, directories, files in os.walk(path):
-            for entry in (*directories, *files):
-                yield os.path.relpath(os.path.join(directory, entry), path)
+            yield from (os.path.join(directory, entry) for entry in (*directories, *files))
 
 
 def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
@@ -48,19 +48,14 @@ def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
         if text := _of_bytes(name, paths, sides):
             return text
         name, kinds = f"the mode of {name}", [f"{stat.S_IMODE(os.lstat(path).st_mode):04o}" for path in paths]
-    elif kinds[0] == kinds[1] == "a link":
+    elif kinds[0] == kinds[1] == "a symbolic link":
         kinds = [os.readlink(path) for path in paths]
     one, other = kinds
     return None if one == other else f"{name} is {one} {sides.one}, and {other} {sides.other}"
 
 
 def _kind(path: str) -> str:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return "missing"
-    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a directory", stat.S_IFREG: "a file"}
-    return kinds.get(stat.S_IFMT(mode), "something else")
+    return kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing"
 
 
 def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
@@ -71,8 +66,8 @@ def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
             if not blocks[0]:
                 return None
             start, line = start + len(blocks[0]), line + blocks[0].count(b"\n")
-        shorter = min(map(len, blocks))
-        at = next((i for i in range(shorter) if blocks[0][i] != blocks[1][i]), shorter)
+        pairs = enumerate(zip(*blocks, strict=False))
+        at = next((i for i, (one, other) in pairs if one != other), min(map(len, blocks)))
         line += blocks[0].count(b"\n", 0, at)
         begin = start + blocks[0].rfind(b"\n", 0, at) + 1
         shown = max(begin, start + at - _BEFORE) if start + at - begin >= _SHOWN // 2 else begin
@@ -101,29 +96,31 @@ class Entry(NamedTuple):
     changed: int = 0
     inode: int = 0
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Entry:
+        """Return it for a file or a directory of this status."""
+        if stat.S_ISDIR(status.st_mode):
+            return cls(status.st_mode)
+        return cls(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
 
 Snapshot = dict[str, Entry]
 
 
 def snapshot(tops: Collection[str], leave_out: Collection[str]) -> Snapshot:
     """Return `tops` and every entry below by its path, but for the directories `leave_out` and all below them."""
-    entries: Snapshot = {top: Entry(os.lstat(top).st_mode) for top in tops}
+    entries: Snapshot = {top: Entry.of(os.lstat(top)) for top in tops}
     pending = list(tops)
     while pending:
         try:
             with os.scandir(pending.pop()) as found:
                 for entry in found:
-                    if entry.path in leave_out or entry.name == BYTECODE:
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        entries[entry.path] = Entry(status.st_mode)
-                        pending.append(entry.path)
-                    else:
-                        times = status.st_mtime_ns, status.st_ctime_ns
-                        entries[entry.path] = Entry(status.st_mode, status.st_size, *times, status.st_ino)
+                    if entry.path not in leave_out and entry.name != BYTECODE:
+                        entries[entry.path] = Entry.of(entry.stat(follow_symlinks=False))
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
         except OSError:
-            continue  # not to be listed, by which it was changed already
+            continue  # a file, or a directory that cannot be listed: its mode has changed
     return entries
 
 
@@ -139,10 +136,8 @@ def changes(before: Snapshot, after: Snapshot, declared: Collection[str]) -> lis
         )
         if old == new or is_declared:
             continue
-        if old is None or new is None:
-            found.append(("written" if old is None else "removed", path))
-        elif old._replace(mode=0, changed=0) == new._replace(mode=0, changed=0) and old.mode != new.mode:
-            found.append((f"re-moded from {stat.S_IMODE(old.mode):04o} to {stat.S_IMODE(new.mode):04o}", path))
-        else:
-            found.append(("changed", path))
+        what = "written" if old is None else "removed" if new is None else "changed"
+        if old and new and old.mode != new.mode and old[1:3] == new[1:3] and old.inode == new.inode:
+            what = f"re-moded from {stat.S_IMODE(old.mode):04o} to {stat.S_IMODE(new.mode):04o}"
+        found.append((what, path))
     return found

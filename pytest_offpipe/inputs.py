@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.sandbox import Source, copy
-from pytest_offpipe.usage import require
+from pytest_offpipe.sandbox import Files, Source, copy
+from pytest_offpipe.usage import AnyPath, require
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
 from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from runner.spec.model import Spec, Stage
 
-Content = bytes | str | os.PathLike[str]
+Content = bytes | AnyPath
 """Bytes, text (as UTF-8), or a path (a Path, never a str) of what is to be copied."""
-Inputs = Mapping[str, Content | Mapping[str, Content]]
-"""Input -> content. Of a directory or a glob a mapping too: name below it -> content."""
+Given = Content | Mapping[str, Content]
+"""What an input is given: of a directory or a glob a mapping too, name below it -> content."""
 
-_WILDCARDS = (("**/", ""), ("**", "input"), ("*", "input"), ("?", "x"))
-_CHOICE = re.compile(r"\[(?!!)([^]/])[^]/]*\]")
+_WILDCARD = re.compile(r"\*\*/|\*+|\?|\[(?!!)([^]/])[^]/]*\]")
+_FILLINGS = {"**/": "", "?": "x"}
 
 
-def lay_inputs(spec: Spec, stage: Stage, given: Inputs, scratch: Path) -> dict[str, str]:
-    """Return where the given inputs belong (absolute paths, as in the source) -> where they are now.
+def lay_input(spec: Spec, stage: Stage, name: str, given: Given, scratch: Path) -> Files:
+    """Return where the files of a given input belong (absolute paths, as in the source) -> where they are now.
 
     What is no file yet is written below `scratch`. Raises UsageError for what no input of the stage can take.
     """
-    places: dict[str, str] = {}
-    for name, content in given.items():
-        if name not in stage.inputs:
-            what = f'stage {stage.name} has no input "{name}"'
-            raise UsageError(Fault(spec.shown, what, did_you_mean(str(name), stage.inputs)))
-        where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
-        declared = stage.inputs[name]
-        if isinstance(content, Mapping) and declared.endswith("/"):
-            places[spec.source_path(declared)] = str(lay_tree(content, scratch / name, where))
-            continue
-        for number, (path, piece) in enumerate(_pieces(declared, content, where).items()):
-            places[spec.source_path(path)] = _placed(piece, scratch / f"{name}.{number}", where)
-    return places
+    if name not in stage.inputs:
+        what = f'stage {stage.name} has no input "{name}"'
+        raise UsageError(Fault(spec.shown, what, did_you_mean(str(name), stage.inputs)))
+    where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
+    declared = stage.inputs[name]
+    if isinstance(given, Mapping) and declared.endswith("/"):
+        return {spec.source_path(declared): str(lay_tree(given, scratch, where))}
+    pieces = enumerate(_pieces(declared, given, where).items())
+    return {spec.source_path(path): _placed(piece, scratch / str(number), where) for number, (path, piece) in pieces}
 
 
 def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs") -> Path:
@@ -60,41 +54,35 @@ def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs
     return directory
 
 
-def _pieces(declared: str, given: Content | Mapping[str, Content], where: str) -> dict[str, Content]:
+def _pieces(declared: str, given: Given, where: str) -> dict[str, Content]:
     """Return the declared paths of files (or of a directory that is given whole), and what each is to hold."""
-    kinds = bytes, str, os.PathLike, Mapping
-    require(where, given, kinds, 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}')
+    expected = 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}'
+    require(where, given, Content | Mapping, expected)
     if is_glob(declared):
         return _matching(declared, given, where)
     if isinstance(given, Mapping):
         raise UsageError(Fault(where, f"{declared} is one file, and takes one content"))
-    is_directory = not isinstance(given, bytes | str) and os.path.isdir(given)
-    if declared.endswith("/") and not is_directory:
-        hint = 'give it as {"name": content}, or as the Path of one'
-        raise UsageError(Fault(where, f"{declared} is a directory", hint))
-    if is_directory and not declared.endswith("/"):
-        raise UsageError(Fault(where, f"{declared} is a file, and {os.fspath(given)!r} a directory"))
-    return {declared: given}
+    if (not isinstance(given, bytes | str) and os.path.isdir(given)) == declared.endswith("/"):
+        return {declared: given}
+    if declared.endswith("/"):
+        raise UsageError(Fault(where, f"{declared} is a directory", 'give it as {"name": content}, or as its Path'))
+    raise UsageError(Fault(where, f"{declared} is a file, and {str(given)!r} a directory"))
 
 
-def _matching(pattern: str, given: Content | Mapping[str, Content], where: str) -> dict[str, Content]:
+def _matching(pattern: str, given: Given, where: str) -> dict[str, Content]:
     """Return what a glob is to match."""
     top, matches = literal_directory(pattern), compile_glob(pattern).match
-    named: dict[str, Content]
+    found: Mapping[str, Content]
     if isinstance(given, Mapping):
-        named = {_relative(name, where): content for name, content in given.items()}
+        found = {os.path.join(top, _relative(name, where)): content for name, content in given.items()}
     elif not isinstance(given, bytes | str) and os.path.isdir(given):
-        files = {str(path.relative_to(given)): path for path in sorted(Path(given).rglob("*")) if path.is_file()}
-        named = {name: path for name, path in files.items() if matches(os.path.join(top, name))}
+        below = {os.path.join(top, path.relative_to(given)): path for path in sorted(Path(given).rglob("*"))}
+        found = {name: path for name, path in below.items() if matches(name) and path.is_file()}
     else:
-        own = "" if isinstance(given, bytes | str) else os.path.basename(given)
-        if not own or not matches(os.path.join(top, own)):
-            filled = pattern
-            for wildcard, filling in _WILDCARDS:  # a path that it matches, if one is to be had so simply
-                filled = filled.replace(wildcard, filling)
-            own = os.path.relpath(_CHOICE.sub(r"\1", filled), top or ".")
-        named = {own: given}
-    found = {os.path.join(top, name): content for name, content in named.items()}
+        path = "" if isinstance(given, bytes | str) else os.path.join(top, os.path.basename(given))
+        if not matches(path):  # then a path that does, if replacing the wildcards makes one
+            path = _WILDCARD.sub(lambda match: match[1] or _FILLINGS.get(match[0], "input"), pattern)
+        found = {path: given}
     for path in found:
         if not matches(path):
             hint = f'give it as {{"name": content}}, below {top or "root"}'
@@ -106,11 +94,11 @@ def _matching(pattern: str, given: Content | Mapping[str, Content], where: str) 
 
 def _placed(content: Content, scratch: Path, where: str) -> str:
     """Return where a content is: in a file of its own, if it was in none."""
-    require(where, content, (bytes, str, os.PathLike), "bytes, text, or the Path of a file")
+    require(where, content, Content, "bytes, text, or the Path of a file")
     if not isinstance(content, bytes | str):
         if not os.path.exists(content):
             raise UsageError(Fault(where, f"{os.fspath(content)}: no such file"))
-        return os.path.abspath(content)
+        return str(Path(content).absolute())
     scratch.parent.mkdir(parents=True, exist_ok=True)
     scratch.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(scratch)
@@ -139,13 +127,10 @@ def taken_from(spec: Spec, tree: str) -> set[str]:
 
 def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
     """Whether one of `specs` (paths) takes anything of a tree; one that is not valid may, and is told elsewhere."""
-    for path in specs:
-        try:
-            if taken_from(load_spec(path), tree):
-                return True
-        except OffpipeError:
-            return True
-    return False
+    try:
+        return any(taken_from(load_spec(path), tree) for path in specs)
+    except OffpipeError:
+        return True
 
 
 def require_some(spec: Spec, tree: str, where: str) -> None:
@@ -164,28 +149,27 @@ def nothing_taken(spec: Spec, tree: str, where: str) -> Fault:
 def require_each(spec: Spec, names: Iterable[str], tree: str) -> None:
     """Raise UsageError for each of the paths `names` in a tree that no input takes."""
     taken = taken_from(spec, tree)
-    faults = []
-    for name in names:
-        place = os.path.normpath(os.path.join(tree, name))
-        if not any(f"{place}/".startswith(f"{path}/") for path in taken):
-            faults.append(Fault("inputs", f'no input of {spec.shown} is taken from "{name}"', _hint(spec, name)))
-    if faults:
-        raise UsageError(*faults)
+    places = {name: f"{os.path.normpath(os.path.join(tree, name))}/" for name in names}
+    unused = [name for name, place in places.items() if not any(place.startswith(f"{path}/") for path in taken)]
+    if unused:
+        what = f"no input of {spec.shown} is taken from"
+        raise UsageError(*(Fault("inputs", f'{what} "{name}"', _hint(spec, name)) for name in unused))
 
 
 def _hint(spec: Spec, name: str) -> str:
     declared = dict(_declared(spec))
     if name in declared:
         return f'inputs of a pipeline go by their paths: "{declared[name]}"'
-    plain = os.path.normpath(name)
-    for stage in spec.stages:
-        if any(plain == path.rstrip("/") for path in stage.outputs.values()):
-            return f"stage {stage.name} makes it; to give it, run the stage that reads it alone (offpipe.stage)"
+    if maker := _makers(spec).get(os.path.normpath(name)):
+        return f"stage {maker} makes it; to give it, run the stage that reads it alone (offpipe.stage)"
     return did_you_mean(name, list(declared.values()))
+
+
+def _makers(spec: Spec) -> dict[str, str]:
+    return {path.rstrip("/"): stage.name for stage in spec.stages for path in stage.outputs.values()}
 
 
 def _declared(spec: Spec) -> list[tuple[str, str]]:
     """Return name and path of each input that no stage makes."""
-    outputs = {path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()}
-    inputs = (pair for stage in spec.stages for pair in stage.inputs.items())
-    return [(name, path) for name, path in inputs if path.rstrip("/") not in outputs]
+    inputs, makers = (pair for stage in spec.stages for pair in stage.inputs.items()), _makers(spec)
+    return [(name, path) for name, path in inputs if path.rstrip("/") not in makers]

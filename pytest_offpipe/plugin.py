@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_offpipe.faults.plan import OffpipeFaults
     from pytest_offpipe.fixtures.audit import OffpipeAudit
     from pytest_offpipe.fixtures.clock import OffpipeClock
-    from pytest_offpipe.fixtures.faults import OffpipeFaults
     from pytest_offpipe.fixtures.lab import Offpipe
     from pytest_offpipe.fixtures.offline import OffpipeOffline
     from pytest_offpipe.fixtures.one_test import OneTest
@@ -152,10 +152,10 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
     at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
     `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
     """
-    from pytest_offpipe.fixtures.faults import faults_of
+    from pytest_offpipe.faults.plan import faults_of
 
-    spec = request.getfixturevalue("offpipe_spec") if "offpipe_spec" in request.fixturenames else None
-    return faults_of(_offpipe_test, spec)
+    find_stage = request.getfixturevalue("offpipe_spec").stage if "offpipe_spec" in request.fixturenames else None
+    return faults_of(_offpipe_test, find_stage)
 
 
 @pytest.fixture

@@ -6,18 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.usage import NoSuchNameError
+from runner import results
+from runner.errors import EXIT_OFFLINE
 from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from runner.results import AttemptResult, StageResult
+    from runner.spec.model import Spec, Stage
 
 
 class Output(bytes):
@@ -109,20 +109,26 @@ class StageReport:
     name: str
     status: str
     exit_code: int
-    attempts: list[AttemptResult]
     outputs: Outputs
-    log: str
-    key: str | None
+    attempts: list[results.AttemptResult] = field(default_factory=list)
+    log: str = ""
+    key: str | None = None
     error: str = ""
     seconds: float = 0.0
     workspace: str = ""
 
+    @property
+    def network(self) -> list[results.NetworkCalls]:
+        """What its attempts asked of a network; not what a JVM probes for without meaning to reach anybody."""
+        return [calls for attempt in self.attempts for calls in attempt.network if not calls.is_probe]
+
     @classmethod
-    def of(cls, result: StageResult, paths: Mapping[str, str], workspace: str) -> StageReport:
-        """Return the report of a stage whose outputs have these absolute `paths`."""
+    def of(cls, result: results.StageResult, spec: Spec, stage: Stage) -> StageReport:
+        """Return the report of a stage of this spec."""
+        outputs = Outputs({name: spec.output_path(path) for name, path in stage.outputs.items()})
         return cls(
-            result.name, result.status, _exit_code(result), list(result.attempts), Outputs(paths), read_log(result.log),
-            result.key, str(result.fault or ""), result.seconds, workspace,
+            stage.name, result.status, _exit_code(result), outputs, list(result.attempts), read_log(result.log),
+            result.key, str(result.fault or ""), result.seconds, spec.workspace,
         )  # fmt: skip
 
 
@@ -135,12 +141,12 @@ class RunReport:
     """
 
     exit_code: int
-    run_id: str | None
-    status: str
-    stages: dict[str, StageReport]
-    spec: str
-    workspace: str
-    state_dir: str
+    run_id: str | None = None
+    status: str = results.FAILED
+    stages: dict[str, StageReport] = field(default_factory=dict)
+    spec: str = ""
+    workspace: str = ""
+    state_dir: str = ""
     error: str = ""
     isolation: dict[str, str] = field(default_factory=dict, repr=False)
     earlier: tuple[str, ...] = ()
@@ -160,16 +166,20 @@ class RunReport:
         return [{**record} for log in logs for record in read_records(log)]
 
 
-def _exit_code(result: StageResult) -> int:
-    from runner import results
-    from runner.errors import EXIT_OFFLINE
-
+def _exit_code(result: results.StageResult) -> int:
     if result.exit_code == EXIT_OFFLINE or not result.attempts:
         return result.exit_code or int(result.status not in (results.SUCCEEDED, results.SKIPPED))
     last = result.attempts[-1]
     if last.signal is not None:
         return 128 + last.signal
     return last.code or result.exit_code
+
+
+def tail(log: str, most: int = 15) -> list[str]:
+    """Return the last lines of a log, and how many there are before these."""
+    lines = log.rstrip().splitlines()
+    cut = [f"... {len(lines) - most:,} lines before"] if len(lines) > most else []
+    return [*cut, *lines[-most:]]
 
 
 def read_log(path: str | None) -> str:

@@ -12,11 +12,12 @@ import select
 import signal
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
-from pytest_offpipe.sandbox import discard
+from pytest_offpipe.sandbox import Sandbox, discard
 from runner.canonical import KEY_VARIABLE
 from runner.engine import Options
 from runner.engine.run import run
@@ -24,23 +25,20 @@ from runner.engine.start import fork_environment, load
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
-from runner.sandbox.client import Launcher, NetworkReport
+from runner.sandbox.client import Launch, Launcher, NetworkReport, Report
 from runner.sandbox.guard import start_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Self
 
-    from pytest_offpipe.sandbox import Sandbox
     from runner.clock import Clock
-    from runner.sandbox.client import Launch, Report
     from runner.spec.model import Spec
 
     Alter = Callable[[Launch], Launch]
     Warm = Mapping[str, str] | None
 
 UNSYNCED = Options(durability="process")  # nothing of these runs outlives its session
-_OWN = "/proc/thread-self"
+_OWN = Path("/proc/thread-self")
 _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed", b"Mems_allowed")
 _FILES = ("limits", "mountinfo", "cgroup", "oom_score_adj")  # proc(5)
 _LINKS = ("root", "ns/cgroup", "ns/ipc", "ns/user", "ns/uts")
@@ -168,39 +166,29 @@ def circumstances() -> object | None:
 
     A test may have changed the umask, a limit or a mount since another one was started.
     """
-
-    def read(name: str) -> bytes:
-        with open(f"{_OWN}/{name}", "rb", buffering=0) as file:
-            return file.readall()
-
     try:
-        status = [line for line in read("status").splitlines() if line.startswith(_STATUS)]
-        inherited = *map(read, _FILES), *(os.readlink(f"{_OWN}/{name}") for name in _LINKS)
+        status = [line for line in (_OWN / "status").read_bytes().splitlines() if line.startswith(_STATUS)]
+        inherited = [(_OWN / name).read_bytes() for name in _FILES], [os.readlink(_OWN / name) for name in _LINKS]
     except OSError:
         return None
     scheduling = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
     return os.getpid(), threading.get_native_id(), status, inherited, scheduling
 
 
-class _Plugin:
-    """Makes the launcher of a run, and keeps its isolation; `spec` is known once there is work."""
+@dataclass(eq=False)
+class _LauncherMaker:
+    """Makes the launcher of a run; `spec` is known once there is work."""
 
-    def __init__(self, around: Around, launchers: Launchers | None) -> None:
-        self.isolation: dict[str, str] = {}
-        self.spec: Spec | None = None
-        self._around = around
-        self._launchers = launchers
+    around: Around
+    launchers: Launchers | None
+    spec: Spec | None = None
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
         self.spec, warm = spec, fork_environment(spec)
-        launcher = self._launchers.lend(warm) if self._launchers else start_guarded(StageLauncher, warm)
-        launcher.alter, launcher.ended = self._around, self._around.ended
+        launcher = self.launchers.lend(warm) if self.launchers else start_guarded(StageLauncher, warm)
+        launcher.alter, launcher.ended = self.around, self.around.ended
         return launcher
-
-    @hookimpl
-    def offpipe_run_started(self, isolation: dict[str, str]) -> None:
-        self.isolation = isolation
 
 
 def run_sandbox(
@@ -211,26 +199,27 @@ def run_sandbox(
 
     With `launchers` the launcher is one of theirs, else one for this run alone.
     """
-    plugin = _Plugin(around, launchers)
+    maker = _LauncherMaker(around, launchers)
     workspace = options.workspace or sandbox.root
     try:
         with unkeyed(), measured(sandbox) as around.variables:
-            result = run(sandbox.spec, options, plugins=(plugin, *plugins), clock=clock)
-        spec = plugin.spec or load(sandbox.spec, options)[0]
+            result = run(sandbox.spec, options, plugins=(maker, *plugins), clock=clock)
+        spec = maker.spec or load(sandbox.spec, options)[0]
     except OffpipeError as error:
-        state = ""
+        report = RunReport(error.exit_code, spec=sandbox.spec, workspace=workspace, error=str(error))
         with contextlib.suppress(OffpipeError):  # where the spec is why
-            state = load(sandbox.spec, options)[0].paths.state_dir
-        return RunReport(error.exit_code, None, "failed", {}, sandbox.spec, workspace, state, str(error))
+            report.state_dir = load(sandbox.spec, options)[0].paths.state_dir
+        return report
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
-    stages = {}
-    for stage in (stage for stage in spec.stages if stage.name in result.stages):
-        paths = {name: spec.output_path(path) for name, path in stage.outputs.items()}
-        stages[stage.name] = StageReport.of(result.stages[stage.name], paths, workspace)
+    stages = {
+        stage.name: StageReport.of(result.stages[stage.name], spec, stage)
+        for stage in spec.stages
+        if stage.name in result.stages
+    }
     return RunReport(
         result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
-        isolation=plugin.isolation,
+        isolation=result.isolation,
     )  # fmt: skip
 
 

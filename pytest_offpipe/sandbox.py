@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,20 +14,20 @@ from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
+from runner.record.files import discard as remove
 from runner.spec.globs import bare, is_glob
-from runner.spec.graph import build_graph
-from runner.spec.model import READY_MADE, effective_spec
+from runner.spec.graph import Graph, build_graph
+from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from pytest_offpipe.usage import Fields
     from runner.plan.code.banned import BanList
-    from runner.spec.graph import Graph
-    from runner.spec.model import Spec, Stage
 
     Relink = Callable[[str], str] | None
-    Files = dict[str, str]  # where each belongs (an absolute path, as if in the source) -> where it is
 
+Files = dict[str, str]  # where each belongs (an absolute path, as if in the source) -> where it is
 LARGEST = 64 * 1024 * 1024
 """Bytes of source input that are copied without being asked for: more than that makes no test."""
 
@@ -71,32 +70,36 @@ class Source:
         self._reader: CodeReader | None = None
 
     def present(self) -> Files:
-        """Return what there is to copy for all stages; what is missing is left out.
+        """Return what there is to copy for all stages; what is missing is left out."""
+        return self.files(self.graph.order, is_complete=False)
 
-        Raises UsageError for more input than a test should copy.
+    def files(self, stages: Iterable[Stage], *, is_complete: bool = True) -> Files:
+        """Return what to copy for `stages`; inputs that other stages make only as far as they lie in the source.
+
+        Raises InputError for what is missing, OfflineError for code that cannot be parsed; both are left out where it
+        need not be complete. Raises UsageError for more input than a test should copy.
         """
         inputs: Files = {}
         code: Files = {}
-        for stage in self.graph.order:
+        faults: list[Fault] = []
+        errors: list[OffpipeError] = []
+        for stage in stages:
+            fed = self.graph.feeds.get(stage.name, {})
+            for name in (name for name, pattern in stage.inputs.items() if name not in fed or is_glob(pattern)):
+                try:
+                    inputs.update(self.input_files(stage, name))
+                except InputError as error:
+                    faults.extend(() if name in fed else error.faults)
             processor = self.spec.processor_path(stage)
             if processor and not str(stage.processor).startswith(READY_MADE):
                 code[processor] = processor  # without it, the spec could not even be loaded
-            with contextlib.suppress(OffpipeError):
-                inputs.update(self._inputs_of([stage]))
-            with contextlib.suppress(OffpipeError):
+            try:
                 code.update(self.code_of(stage))
+            except OffpipeError as error:
+                errors.append(error)
+        if is_complete and (faults or errors):
+            raise InputError(*faults) if faults else errors[0]
         return self._small(inputs) | code
-
-    def files(self, stages: Collection[Stage]) -> Files:
-        """Return what to copy for `stages`; inputs that other stages make only as far as they lie in the source.
-
-        Raises InputError for what is missing, OfflineError for code that cannot be parsed, UsageError for more input
-        than a test should copy.
-        """
-        files = self._small(self._inputs_of(stages))
-        for stage in stages:
-            files.update(self.code_of(stage))
-        return files
 
     def code_of(self, stage: Stage) -> Files:
         """Return the files that a stage consists of, but those that come with offpipe.
@@ -107,39 +110,21 @@ class Source:
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 
-    def _inputs_of(self, stages: Iterable[Stage]) -> Files:
-        files: Files = {}
-        faults: list[Fault] = []
-        for stage in stages:
-            fed = self.graph.feeds.get(stage.name, {})
-            for name in (name for name, pattern in stage.inputs.items() if name not in fed or is_glob(pattern)):
-                try:
-                    files.update(self.input_files(stage, name))
-                except InputError as error:
-                    faults.extend(() if name in fed else error.faults)
-        if faults:
-            raise InputError(*faults)
-        return files
-
     def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
         """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
-        if self._smaller is not None:
-            try:
-                yield from self._matches(self._smaller, stage, name)
-            except InputError:
-                pass
-            else:
-                return
-        yield from self._matches(self.graph, stage, name)
-
-    def _matches(self, graph: Graph, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
-        """Yield the source files of an input; a glob may match outputs of earlier runs as well, which are none."""
-        for file in InputResolver(graph).resolve(stage, name):
+        graph = self._smaller or self.graph
+        try:
+            found = InputResolver(graph).resolve(stage, name)
+        except InputError:
+            if graph is self.graph:
+                raise
+            found = InputResolver(self.graph).resolve(stage, name)
+        for file in found:  # a glob may match outputs of earlier runs as well, which are none
             if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in graph.producers):
                 yield self.spec.source_path(file.path), file.absolute.rstrip("/")
 
     def _small(self, files: Files) -> Files:
-        total = sum(bytes_below(os.path.realpath(path)) for path in set(files.values()))
+        total = sum(bytes_below(os.path.realpath(path)) for path in {*files.values()})
         if total > LARGEST:
             what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
             hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
@@ -164,7 +149,7 @@ def inputs_of(graph: Graph, stage: Stage) -> Files:
 
 
 def lay_out(
-    spec: Spec, directory: Path, files: Mapping[str, str], content: Mapping[str, Any],
+    spec: Spec, directory: Path, files: Files, content: Fields,
     unchanged: Collection[str] = (), origin: str = "",
 ) -> Sandbox:  # fmt: skip
     """Copy `files` into a `directory`, with `content` as the spec; what is `unchanged` there is left as it is.
@@ -190,7 +175,7 @@ def lay_out(
     return sandbox
 
 
-def one_stage(spec: Spec, stage: Stage, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def one_stage(spec: Spec, stage: Stage, overrides: Fields) -> dict[str, Any]:
     """Return the spec of a pipeline of one stage, as JSON: it needs no other, and reads what they make as input.
 
     `overrides` are fields of the stage as in a spec, and replace its own; one that is None is left out.
@@ -260,20 +245,5 @@ def bytes_below(path: str) -> int:
 
 
 def discard(path: str | Path) -> None:
-    """Remove what is at a path, also where a stage took away the permission to, or something else removes it too."""
-
-    def permit(function: Any, name: str, _error: object) -> None:
-        try:
-            os.chmod(os.path.dirname(name), 0o700)
-            if not os.path.islink(name):
-                os.chmod(name, 0o700)
-            if function is not os.open and function is not os.scandir:
-                function(name)
-        except FileNotFoundError:
-            pass
-
-    for _ in range(2):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, onerror=permit)
-        elif os.path.lexists(path):
-            os.unlink(path)
+    """Remove what is at a path, if anything is, also where a stage took away the permission to."""
+    remove(os.fspath(path))

@@ -45,7 +45,7 @@ class SpecSession:
         self.specs = specs
         self._wanted = {str(path) for spec in specs for path in (spec, *Path(spec).parents)}
         self._opened: set[str] = set()  # directories on the way to a spec that pytest would leave out
-        self._unmade: dict[str, str] = {}
+        self._unmade: set[str] = set()  # node ids of checks
 
     @cached_property
     def unused_inputs(self) -> str:
@@ -87,10 +87,8 @@ class SpecSession:
 
     def pytest_report_header(self) -> str:
         """Say by what chance decides, and how stages will be kept offline, if any will be started."""
-        seed = f"seed {self._config.stash[SETTINGS].seed}"
-        if any(self._config.getoption(name, False) for name in _RUNS_NOTHING):
-            return f"offpipe: {seed}"
-        return f"offpipe: {_isolation()}, {seed}"
+        runs_nothing = any(self._config.getoption(name, False) for name in _RUNS_NOTHING)
+        return f"offpipe: {'' if runs_nothing else _isolation()}seed {self._config.stash[SETTINGS].seed}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -105,17 +103,17 @@ class SpecSession:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the checks that were not made."""
-        if report.when == "call" and report.skipped:
-            self._unmade.update((report.nodeid, str(why)) for name, why in report.user_properties if name == UNMADE)
+        if report.when == "call" and report.skipped and UNMADE in dict(report.user_properties):
+            self._unmade.add(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Count them in one line: a suite that is green without them proves less than it seems to."""
         if self._unmade:
-            checks, them = ("check", "it a failure") if len(self._unmade) == 1 else ("checks", "them failures")
-            terminalreporter.write_line(
-                f"offpipe: {len(self._unmade)} {checks} could not be made, because of this machine or since the fault "
-                f"never landed; --offpipe-strict makes {them}"
-            )
+            checks, them = ("1 check", "it a failure")
+            if (count := len(self._unmade)) > 1:
+                checks, them = (f"{count} checks", "them failures")
+            why = "could not be made, because of this machine or since the fault never landed"
+            terminalreporter.write_line(f"offpipe: {checks} {why}; --offpipe-strict makes {them}")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -142,15 +140,17 @@ def _isolation() -> str:
 
     try:
         with settle(start_guarded(Launcher), strict=False) as launcher:
-            return f"offline level {launcher.layers['level']}"
+            return f"offline level {launcher.layers['level']}, "
     except OffpipeError as error:
-        return f"no stage can be started ({error.faults[0].what})"
+        return f"no stage can be started ({error.faults[0].what}), "
 
 
 def is_spec(path: str) -> bool:
     """Whether a file that pytest was given is a spec: by its suffix or, whatever it is called, by its own words."""
-    if path.endswith((SUFFIX, _PYTHON)) or not os.path.isfile(path):
-        return path.endswith(SUFFIX) and os.path.isfile(path)
+    if not os.path.isfile(path) or path.endswith(_PYTHON):
+        return False
+    if path.endswith(SUFFIX):
+        return True
     try:
         with open(path, "rb") as file:
             beginning = file.read(_BEGINNING)
@@ -166,10 +166,7 @@ def take_specs(config: pytest.Config) -> list[str]:
     of a spec narrow it down, also where an option names it. Raises UsageError for a spec that is no file.
     """
     base = config.invocation_params.dir
-    specs = []
-    for path in config.getoption("offpipe_spec") or ():
-        specs.append(os.path.normpath(os.path.join(base, path)))
-        _require_file("--offpipe-spec", path, os.path.join(base, path))
+    specs = [_spec("--offpipe-spec", path, os.path.join(base, path)) for path in config.getoption("offpipe_spec") or ()]
     is_free = config.args_source is not config.ArgsSource.ARGS
     given = [] if specs and is_free else [str(argument) for argument in config.args]
     if not specs and is_free and base == config.rootpath:
@@ -182,10 +179,9 @@ def by_ini(config: pytest.Config) -> list[str]:
     """Return the specs that the ini's globs match, but for those that --ignore or --ignore-glob name."""
     matches: dict[str, None] = {}
     for pattern in config.getini("offpipe_specs"):
-        path = os.path.normpath(os.path.join(config.rootpath, pattern))
+        path = os.path.join(config.rootpath, pattern)
         for match in sorted(glob.glob(path, recursive=True)) or [path]:
-            _require_file("offpipe_specs", pattern, match)
-            matches[match] = None
+            matches[_spec("offpipe_specs", pattern, match)] = None
     base = config.invocation_params.dir
     globs = [os.path.join(base, ignored) for ignored in config.getoption("ignore_glob") or ()]
     tops = [os.path.normpath(os.path.join(base, ignored)) for ignored in config.getoption("ignore") or ()]
@@ -194,7 +190,8 @@ def by_ini(config: pytest.Config) -> list[str]:
     ]
 
 
-def _require_file(by: str, given: str, path: str) -> None:
+def _spec(by: str, given: str, path: str) -> str:
+    """Return the path of a spec that was `given`, from the root. Raises UsageError for what is no file."""
     what = hint = ""
     if not given:
         raise pytest.UsageError(f'{by}: "" names no spec')
@@ -208,6 +205,7 @@ def _require_file(by: str, given: str, path: str) -> None:
         what, hint = "is Python, and a spec is JSON", "tests are given as paths"
     if what:
         raise pytest.UsageError(f"{by}: {given}: {what}" + (f"\nhint: {hint}" if hint else ""))
+    return os.path.normpath(path)
 
 
 def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], list[str]]:
@@ -220,29 +218,27 @@ def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], 
         argument: os.path.normpath(os.path.join(base, argument.partition("[")[0].partition("::")[0]))
         for argument in given
     }
-    tops = [place for argument, place in places.items() if "::" not in argument and os.path.isdir(place)]
     named = {argument: place for argument, place in places.items() if is_spec(place)}
     whole = {place for argument, place in named.items() if "::" not in argument}
     specs = [spec for spec in specs if spec in whole or spec not in named.values()]
     whole.update(specs)
-    arguments: dict[str, None] = {}
-    for argument, place in places.items():
-        is_below = _lies_in(place, tops)
-        if argument not in named or ("::" in argument and place not in whole and not is_below):
-            arguments[argument] = None
-        elif not is_below:
-            arguments[_argument(place, base)] = None
-    arguments.update((_argument(spec, base), None) for spec in specs if not _lies_in(spec, tops))
-    return list(arguments), list(dict.fromkeys([*named.values(), *specs]))
+    tops = [place for argument, place in places.items() if "::" not in argument and os.path.isdir(place)]
+    wanted = {place: _argument(place, base) for place in (*named.values(), *specs) if not _lies_in(place, tops)}
+    arguments = [
+        argument if argument not in named or ("::" in argument and place not in whole) else wanted[place]
+        for argument, place in places.items()
+        if argument not in named or place in wanted
+    ]
+    arguments += (wanted[spec] for spec in specs if spec in wanted)
+    return list(dict.fromkeys(arguments)), list(dict.fromkeys([*named.values(), *specs]))
 
 
 def _argument(path: str, base: Path) -> str:
     """Return how a path is given to pytest: from where it was called, since a path holds no `[` and no `::` to it."""
     argument = os.path.relpath(path, base)
-    for part in ("[", "::"):
-        if part in argument:
-            what = f'a path with "{part}" cannot be given to pytest'
-            raise pytest.UsageError(f"{argument}: {what}\nhint: call it in {os.path.dirname(path)}")
+    if part := next((part for part in ("[", "::") if part in argument), ""):
+        what = f'a path with "{part}" cannot be given to pytest'
+        raise pytest.UsageError(f"{argument}: {what}\nhint: call it in {os.path.dirname(path)}")
     return argument
 
 

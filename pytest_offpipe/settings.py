@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
 
+from pytest_offpipe.usage import require_known
 from runner.errors import Fault, SpecError
 from runner.spec.kinds import did_you_mean
 
@@ -22,11 +22,9 @@ STAGE_CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 FIELD = "x-offpipe"
-_FIELDS = ("skipChecks", "volatile")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """`checks` to make; `inputs`: a tree of smaller inputs; `seed` of chance; `budget` in seconds a check and stage."""
 
     checks: tuple[str, ...]
@@ -45,10 +43,15 @@ Number = TypeVar("Number", int, float)
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session. Raises pytest.UsageError for what cannot be."""
-    seed = _number(*_given(config, "offpipe_seed"), int, "whole number") or _drawn(config)
+    seed = _number(*_given(config, "offpipe_seed"), int, "whole number")
+    seed = seed or getattr(config, "workerinput", {}).get("offpipe_seed")  # that of the process that controls a worker
     budget = _number(*_given(config, "offpipe_budget"), float, "number") or BUDGET
-    checks = _checks(*_given(config, "offpipe_checks"))
-    return Settings(checks, _inputs(config), seed, budget, _is_strict(config))
+    try:
+        is_strict = bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict"))
+    except (ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
+    checks, inputs = _checks(*_given(config, "offpipe_checks")), _inputs(config)
+    return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -101,19 +104,6 @@ def _number(text: str | None, by: str, kind: type[Number], called: str) -> Numbe
     return number
 
 
-def _is_strict(config: pytest.Config) -> bool:
-    try:
-        return bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict"))
-    except (ValueError, pytest.UsageError) as error:
-        raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
-
-
-def _drawn(config: pytest.Config) -> int:
-    """Draw a seed; a worker has that of the process that controls it."""
-    seed = getattr(config, "workerinput", {}).get("offpipe_seed")
-    return seed or int.from_bytes(os.urandom(4), "big") + 1
-
-
 class Extension(NamedTuple):
     """What a spec says of a stage in `x-offpipe`: checks to spare it, each with the reason, and why bytes differ."""
 
@@ -127,15 +117,12 @@ def extension_of(spec: Spec, stage: Stage) -> Extension:
     field = stage.extensions.get(FIELD, {})
     if not isinstance(field, dict):
         raise SpecError(Fault(where, "is to be an object", '{"skipChecks": {"resume": "why"}}'))
-    for name in field:
-        if name not in _FIELDS:
-            raise SpecError(Fault(where, f'no field named "{name}"', did_you_mean(name, _FIELDS)))
+    require_known(field, ("skipChecks", "volatile"), where, 'no field named "{}"', SpecError)
     why, skipped = field.get("volatile", ""), field.get("skipChecks", {})
     if not isinstance(why, str) or ("volatile" in field and not why):
         raise SpecError(Fault(f"{where}/volatile", "is to say why", '{"volatile": "stamps the time"}'))
+    where = f"{where}/skipChecks"
     if not isinstance(skipped, dict) or not all(isinstance(why, str) and why for why in skipped.values()):
-        raise SpecError(Fault(f"{where}/skipChecks", "is to hold a reason for each check", '{"resume": "why"}'))
-    for name in skipped:
-        if name not in STAGE_CHECKS:
-            raise SpecError(Fault(f"{where}/skipChecks", f'no check named "{name}"', did_you_mean(name, STAGE_CHECKS)))
+        raise SpecError(Fault(where, "is to hold a reason for each check", '{"resume": "why"}'))
+    require_known(skipped, STAGE_CHECKS, where, 'no check named "{}"', SpecError)
     return Extension(skipped, why)

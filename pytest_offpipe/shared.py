@@ -10,12 +10,12 @@ import os
 import pickle
 import re
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from fnmatch import translate
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from zlib import crc32
 
 import pytest
@@ -34,13 +34,11 @@ from runner.noop import record_path
 from runner.paths import StatePaths
 from runner.spec.graph import select
 from runner.spec.load import load_spec
-from runner.spec.model import effective_spec
+from runner.spec.model import Spec, Stage, effective_spec
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
-    from runner.spec.graph import Graph
-    from runner.spec.model import Spec, Stage
 
 T = TypeVar("T")
 RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
@@ -55,8 +53,7 @@ _KEPT = re.compile("|".join(
 ))  # fmt: skip
 
 
-@dataclass(slots=True)
-class Undisturbed:
+class Undisturbed(NamedTuple):
     """How a stage did when nothing was done to it.
 
     `run`: the id of the run that it was made in. `error`: why there is no `report`, in the runner's words. `blocked`:
@@ -86,23 +83,22 @@ class SharedRun:
         """`base` is a directory that all workers of this session have in common, and no other session."""
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
+        self.place = self.directory / "run"  # of the sandbox
         self.source = Source(spec, inputs)
+        self.graph = self.source.graph  # of the spec, as the user has it
         self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._forced: set[str] = set()
-
-    @property
-    def graph(self) -> Graph:
-        """The graph of the spec, as the user has it."""
-        return self.source.graph
 
     def stage(self, name: str) -> Undisturbed:
         """Return how a stage did; it and what it needs are run now, unless they were."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
                 began = time.monotonic()
-                self._known[stage.name] = self._recorded(stage)
+                with self.held():
+                    record = self.directory / f"{stage.name}.record"
+                    self._known[stage.name] = _kept(record, partial(self._run, stage))
                 self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
 
@@ -112,16 +108,16 @@ class SharedRun:
         again = {name, known[name].blocked or name} if name in known else {name}
         with self.held():
             for stage in again | {other for other, undisturbed in known.items() if undisturbed.blocked in again}:
-                for what, path in known[stage].changes if stage in known else ():
+                for what, path in known.pop(stage, Undisturbed()).changes:
                     if what == "written":
                         discard(path)
                 (self.directory / f"{stage}.record").unlink(missing_ok=True)
-                known.pop(stage, None)
                 self._forced.add(stage)
+        self.__dict__.pop("report", None)
 
     def seconds(self, name: str) -> float:
         """Return what the run of a stage took, or 0 while that is not known."""
-        return self._known[name].seconds if name in self._known else 0.0
+        return self._known.get(name, Undisturbed()).seconds
 
     def all(self) -> dict[str, Undisturbed]:
         """Return how all stages did, in their order."""
@@ -130,43 +126,30 @@ class SharedRun:
     @cached_property
     def sandbox(self) -> Sandbox:
         """The sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
-        directory, note = self.directory / "run", self.directory / "laid-out"
         with self.held():
-            if not note.exists():
-                unfinished = self.directory / "run.unfinished"
-                for left in (unfinished, directory):  # by a worker that died
-                    discard(left)
-                made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
-                unfinished.rename(directory)
-                spec, root = (os.path.normpath(directory / os.path.relpath(path, unfinished)) for path in made[1:3])
-                _write(note, made._replace(directory=directory, spec=spec, root=root))
-            return _read(note, Sandbox)
+            return _kept(self.directory / "laid-out", self._lay_out)
+
+    def _lay_out(self) -> Sandbox:
+        directory, unfinished = self.place, self.directory / "run.unfinished"
+        for left in (unfinished, directory):  # by a worker that died
+            discard(left)
+        made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
+        unfinished.rename(directory)
+        spec, root = (os.path.normpath(directory / os.path.relpath(path, unfinished)) for path in made[1:3])
+        return made._replace(directory=directory, spec=spec, root=root)
 
     @cached_property
     def laid(self) -> Spec:
         """The spec of the sandbox, as it was laid out."""
         return load_spec(self.sandbox.spec)
 
-    def close(self) -> None:
-        """End the launcher that is kept for the next run."""
-        self.launchers.close()
-
     def held(self) -> AbstractContextManager[object]:
         """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / "lock", is_singleton=True)
 
-    def _recorded(self, stage: Stage) -> Undisturbed:
-        record = self.directory / f"{stage.name}.record"
-        with self.held():
-            if not record.exists():
-                began = time.monotonic()
-                undisturbed = self._run(stage)
-                undisturbed.seconds = time.monotonic() - began
-                _write(record, undisturbed)
-            return _read(record, Undisturbed)
-
     def _run(self, stage: Stage) -> Undisturbed:
+        began = time.monotonic()
         for upstream in self.graph.upstream[stage.name]:
             if not self._known[upstream].succeeded:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
@@ -176,21 +159,15 @@ class SharedRun:
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
-        before = self._before(stage)
+        # As it was before the stage first ran in it, also when the worker that ran it was killed.
+        before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
         report = self._run_in_sandbox(stage.name, force=stage.name in self._forced)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
-        level = report.isolation.get("level", "")
-        ended = report.stages.get(stage.name)
-        return Undisturbed(ended, report.run_id, report.error, "", changed, time.time(), level)
-
-    def _before(self, stage: Stage) -> Snapshot:
-        """Return how the sandbox was before the stage first ran in it, also when the worker that ran it was killed."""
-        note = self.directory / f"{stage.name}.before"
-        if not note.exists():
-            _write(note, self.snapshot())
-        before: Snapshot = _read(note, dict)
-        return before
+        return Undisturbed(
+            report.stages.get(stage.name), report.run_id, report.error,
+            changes=tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)])),
+            ended=time.time(), isolation=report.isolation.get("level", ""), seconds=time.monotonic() - began,
+        )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
         """Return all of the sandbox but TMPDIRs: its tree, HOME, and what is beside them where `../` leads out."""
@@ -198,20 +175,24 @@ class SharedRun:
         ours = {record, str(directory / measuring.DATA), self.sandbox.temporary, *_of_runner(self.laid)}
         return snapshot((str(directory),), ours)
 
+    @cached_property
     def report(self) -> RunReport:
-        """Return the run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
+        """The run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
+        with closing(self.launchers):  # a test may wait for children of its own
+            return self._report()
+
+    def _report(self) -> RunReport:
         all_stages = self.all().values()
         stages = {ended.name: ended for stage in all_stages if (ended := stage.report) is not None}
-        runs = tuple(dict.fromkeys(stage.run for stage in all_stages if stage.run is not None))
+        earlier = tuple(dict.fromkeys(stage.run for stage in all_stages if stage.run is not None))
         if all(stage.succeeded for stage in all_stages):
             last = self.again()
-            return replace(last, stages=stages, earlier=tuple(run for run in runs if run != last.run_id))
-        failed = EXIT_STAGE_FAILED, None, results.FAILED, stages
-        for stage in all_stages:
-            if stage.error:
-                return RunReport(*failed, self.spec.path, "", "", stage.error)
-        sandbox = self.sandbox
-        return RunReport(*failed, sandbox.spec, sandbox.root, self.laid.paths.state_dir, earlier=runs)
+            return replace(last, stages=stages, earlier=tuple(run for run in earlier if run != last.run_id))
+        failed = RunReport(EXIT_STAGE_FAILED, stages=stages, spec=self.spec.path)
+        if error := next((stage.error for stage in all_stages if stage.error), ""):
+            return replace(failed, error=error)
+        spec, state = self.laid, self.laid.paths.state_dir
+        return replace(failed, spec=spec.path, workspace=spec.workspace, state_dir=state, earlier=earlier)
 
     def again(self) -> RunReport:
         """Run the whole pipeline once more, after all stages; everything should be up to date then."""
@@ -241,7 +222,7 @@ def close_run(config: pytest.Config, spec: Spec) -> None:
     """End what the checks of a spec keep running for each other."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
-        runs[spec.path].close()
+        runs[spec.path].launchers.close()
 
 
 def held_where(config: pytest.Config, path: str) -> AbstractContextManager[object]:
@@ -258,13 +239,11 @@ def _of_runner(spec: Spec) -> list[str]:
     return [spec.paths.locks_dir, *(os.path.join(state, name) for name in names if _KEPT.match(name))]
 
 
-def _write(path: Path, value: object) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(pickle.dumps(value))
-    temporary.replace(path)
-
-
-def _read(path: Path, kind: type[T]) -> T:
-    value = pickle.loads(path.read_bytes())  # noqa: S301 - written by this session, in its own directory
-    assert isinstance(value, kind)
+def _kept(path: Path, make: Callable[[], T]) -> T:
+    """Return what a file of this session's own directory holds; it is made now, if no worker has made it."""
+    if not path.exists():
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_bytes(pickle.dumps(make()))
+        temporary.replace(path)
+    value: T = pickle.loads(path.read_bytes())  # noqa: S301 - written above
     return value

@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_offpipe.inputs import require_some
-from pytest_offpipe.session import by_ini
+from pytest_offpipe.session import SpecSession, by_ini
 from pytest_offpipe.usage import (
+    AnyPath,
+    Fields,
+    apply,
     ends_at_caller,
-    note_heeded,
+    heeding,
     require,
-    require_arguments,
     require_names,
     require_params,
     shown_path,
 )
-from runner.errors import Fault, OffpipeError, UsageError
+from runner.errors import Fault, UsageError
 from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
-from runner.spec.source import parse_source, read_source
 
 if TYPE_CHECKING:
-    from pytest_offpipe.session import SpecSession
     from runner.spec.model import Spec, Stage
 
 FIXTURE = "offpipe_spec"
@@ -46,23 +46,20 @@ class OffpipeSpec(dict[str, Any]):
     @classmethod
     def read(cls, path: Path) -> OffpipeSpec:
         """Return a copy of a spec. Raises SpecError for one that is not valid."""
-        shown = shown_path(path)
-        load_spec(shown)
-        value, _ = parse_source(shown, read_source(shown))
-        assert isinstance(value, dict)
-        made = cls(value)
+        load_spec(shown_path(path))
+        made = cls(json.loads(path.read_text("utf-8-sig")))
         made.path = path
         return made
 
     @ends_at_caller
     def stage(self, name: str) -> dict[str, Any]:
         """Return a stage, to be changed. Raises UsageError when there is none of that name."""
-        stages: list[dict[str, Any]] = self["stages"]
-        require_names([name], [stage["name"] for stage in stages], str(self.path))
-        return next(stage for stage in stages if stage["name"] == name)
+        stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in self["stages"]}
+        require_names([name], stages, str(self.path))
+        return stages[name]
 
     @ends_at_caller
-    def set_params(self, params: Mapping[str, Mapping[str, Any]]) -> None:
+    def set_params(self, params: Mapping[str, Fields]) -> None:
         """Give stages other params: {stage: {key: value}}."""
         require_params("params", params)
         for name, values in params.items():
@@ -70,31 +67,30 @@ class OffpipeSpec(dict[str, Any]):
             stage["params"] = {**stage.get("params", {}), **values}
 
 
-Given = str | os.PathLike[str] | Mapping[str, Any]
+AnySpec = AnyPath | Fields
 """What stands for a spec: a path (relative to pytest's rootdir, else to where it was called), or the JSON itself."""
 
 
-def find(path: str | os.PathLike[str], config: pytest.Config) -> Path:
+def find(path: AnyPath, config: pytest.Config) -> Path:
     """Return the file or directory that a test means by `path`. UsageError when there is none."""
-    require("a path", path, (str, os.PathLike), "text, or a Path")
+    require("a path", path, AnyPath, "text, or a Path")
     places = [base / path for base in (config.rootpath, config.invocation_params.dir)]
-    for place in places:
-        if place.exists():
-            return Path(os.path.normpath(place))
-    parents = list(dict.fromkeys(place.parent for place in places))
-    near = [entry.name for parent in parents if parent.is_dir() for entry in sorted(parent.iterdir())]
+    if place := next((place for place in places if place.exists()), None):
+        return Path(os.path.normpath(place))
+    parents = dict.fromkeys(str(place.parent) for place in places)
+    near = [name for parent in parents if os.path.isdir(parent) for name in sorted(os.listdir(parent))]
     hint = did_you_mean(os.path.basename(path), near)
-    what = f"no such file in {' or '.join(map(str, parents))}"
+    what = f"no such file in {' or '.join(parents)}"
     raise UsageError(Fault(os.fspath(path), what, hint if hint.startswith("did") else ""))
 
 
-def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
+def load_given(given: AnySpec, config: pytest.Config, scratch: Path) -> Spec:
     """Return the spec that a test gave, as if it lay where its relative paths go by. SpecError for what is not valid.
 
     A dict is written to `scratch`. Its relative paths go by its `path`, and by the rootdir when it has none.
     """
     if not isinstance(given, Mapping):
-        require("spec", given, (str, os.PathLike), "a path, a dict, or what offpipe_spec gives")
+        require("spec", given, AnyPath, "a path, a dict, or what offpipe_spec gives")
         return load_spec(shown_path(find(given, config)))
     name = str(given.get("name", "spec"))
     home = given.path if isinstance(given, OffpipeSpec) else config.rootpath / f"{name}.json"
@@ -110,39 +106,31 @@ def load_given(given: Given, config: pytest.Config, scratch: Path) -> Spec:
 def find_stage(spec: Spec, name: str) -> Stage:
     """Return a stage of a spec. UsageError when there is none of that name."""
     require("name", name, str, "the name of a stage")
-    require_names([name], [stage.name for stage in spec.stages], spec.shown)
-    return next(stage for stage in spec.stages if stage.name == name)
+    stages = {stage.name: stage for stage in spec.stages}
+    require_names([name], stages, spec.shown)
+    return stages[name]
 
 
 def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
     """Return a test's copy: of the spec that its marker names, else of the given one that is its parameter."""
     marker = request.node.get_closest_marker(FIXTURE)
     given = getattr(request, "param", None)
-    wrong = "no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)"
     if marker is None and given is None:
-        pytest.skip(wrong)
-    try:
+        pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
+    with heeding(request.node, FIXTURE):
         if marker is None:
             return OffpipeSpec.read(Path(str(given)))
-        note_heeded(request.node, FIXTURE)
-        require_arguments(FIXTURE, _marked, marker.args, marker.kwargs)
-        return _marked(request.config, *marker.args, **marker.kwargs)
-    except OffpipeError as error:
-        wrong = str(error)
-    pytest.fail(wrong, pytrace=False)  # the way to here is of no interest
+        return apply(FIXTURE, partial(_marked, request.config), marker.args, marker.kwargs)
 
 
 def _marked(
-    config: pytest.Config,
-    path: str | os.PathLike[str],
-    params: Mapping[str, Mapping[str, Any]] | None = None,
-    inputs: str | os.PathLike[str] | None = None,
+    config: pytest.Config, path: AnyPath, params: Mapping[str, Fields] | None = None, inputs: AnyPath | None = None
 ) -> OffpipeSpec:
-    require(f"{FIXTURE} path", path, (str, os.PathLike), "the path of a spec")
+    require(f"{FIXTURE} path", path, AnyPath, "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
     spec.set_params({} if params is None else params)
     if inputs is not None:
-        require(f"{FIXTURE} inputs", inputs, (str, os.PathLike), "a directory of inputs")
+        require(f"{FIXTURE} inputs", inputs, AnyPath, "a directory of inputs")
         spec.inputs = find(inputs, config)
         require_some(load_spec(str(spec.path)), str(spec.inputs), f"{FIXTURE} inputs")
     return spec
@@ -158,7 +146,7 @@ class SpecParameters:
     def _specs(self) -> list[str]:
         """Those that are collected; where only other paths were given, those of the ini."""
         session: SpecSession | None = self._config.pluginmanager.get_plugin("offpipe-session")
-        return (session.specs if session else []) or list(by_ini(self._config))
+        return (session and session.specs) or by_ini(self._config)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Give `offpipe_spec` its parameters, unless a marker names the spec."""

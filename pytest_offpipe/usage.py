@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import pytest
@@ -14,14 +16,16 @@ from runner.errors import Fault, OffpipeError, UsageError
 from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from types import UnionType
 
     P = ParamSpec("P")
     T = TypeVar("T")
 
+AnyPath = str | os.PathLike  # type: ignore[type-arg] # without it, isinstance takes it too
+Fields = Mapping[str, Any]
+
 # The fixture that does what a marker says, or one of a conftest in its place; and a fixture that brings it along.
 HEEDED_BY = {"offpipe_fault": ("offpipe_faults", "offpipe"), "offpipe_spec": ("offpipe_spec", "offpipe_run")}
-_SHOWN = 60  # characters of a value
 _PLUGIN = "offpipe-markers"
 _heeded = pytest.StashKey[set[str]]()
 
@@ -49,18 +53,17 @@ def ends_at_caller(method: Callable[P, T]) -> Callable[P, T]:
 
 def refuse(where: str, value: object, expected: str) -> NoReturn:
     """Raise UsageError: `value`, which is given as `where`, is not `expected`."""
-    shown = repr(value)
-    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    shown = reprlib.repr(value)
     raise UsageError(Fault(where, f"is {shown}, of type {type(value).__name__}", f"expected: {expected}"))
 
 
-def require(where: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+def require(where: str, value: object, kinds: type | UnionType | tuple[type, ...], expected: str) -> None:
     """Raise UsageError for a value that is of none of these types."""
     if not isinstance(value, kinds):
         refuse(where, value, expected)
 
 
-def require_params(where: str, value: Mapping[str, Mapping[str, object]]) -> None:
+def require_params(where: str, value: Mapping[str, Fields]) -> None:
     """Raise UsageError for what are no params of stages: stage -> key -> value."""
     expected = '{"stage": {"key": value}}'
     require(where, value, Mapping, expected)
@@ -68,37 +71,41 @@ def require_params(where: str, value: Mapping[str, Mapping[str, object]]) -> Non
         require(f"{where} of {name}", params, Mapping, expected)
 
 
-def require_names(names: Iterable[Any], known: Sequence[str], where: str) -> None:
+def require_names(names: Iterable[object], known: Collection[str], where: str) -> None:
     """Raise UsageError with every name that no stage has."""
-    faults = [
-        Fault(where, f'no stage named "{name}"', did_you_mean(str(name), known)) for name in names if name not in known
-    ]
-    if faults:
-        raise UsageError(*faults)
+    require_known(names, known, where, 'no stage named "{}"')
 
 
-def require_arguments(
-    where: str, function: Callable[..., Any], given: Sequence[object], named: Mapping[str, object]
+def require_known(
+    names: Iterable[object], known: Collection[str], where: str, what: str, kind: type[OffpipeError] = UsageError
 ) -> None:
-    """Raise UsageError for arguments that `function` does not take. Its first parameter, as `self`, is left out."""
-    parameters = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for parameter in inspect.signature(function).parameters.values()
-    ][1:]
-    known = [parameter.name for parameter in parameters]
-    unknown = [name for name in named if name not in known]
+    """Raise an error with every name that is not known; `what` says so of a name, in the place of its braces."""
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(*(Fault(where, f'takes no "{name}"', did_you_mean(name, known)) for name in unknown))
-    signature = inspect.Signature(parameters)
+        raise kind(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
+
+
+def apply(where: str, function: Callable[..., T], given: Sequence[object], named: Mapping[str, object]) -> T:
+    """Call a function. Raises UsageError for arguments that it does not take."""
+    parameters = inspect.signature(function).parameters
+    require_known(named, parameters, where, 'takes no "{}"')
+    bare = (parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters.values())
+    signature = inspect.Signature([*bare])
     try:
         signature.bind(*given, **named)
     except TypeError as error:
         raise UsageError(Fault(where, str(error), f"it takes {signature}")) from None
+    return function(*given, **named)
 
 
-def note_heeded(item: pytest.Item, marker: str) -> None:
-    """Note that a fixture of this test has done what markers of that name say."""
+@contextlib.contextmanager
+def heeding(item: pytest.Item, marker: str) -> Iterator[None]:
+    """Do inside what markers of that name say. An error for the user fails the test, without the way to there."""
     item.stash.setdefault(_heeded, set()).add(marker)
+    try:
+        yield
+    except OffpipeError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def watch_markers(config: pytest.Config) -> None:
@@ -122,7 +129,7 @@ class Markers:
         return result
 
 
-def shown_path(path: str | os.PathLike[str]) -> str:
+def shown_path(path: AnyPath) -> str:
     """Return a path as messages have it: from the current directory, if it lies below."""
     relative = os.path.relpath(path)
     return os.fspath(path) if relative.startswith("..") else relative

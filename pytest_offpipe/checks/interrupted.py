@@ -6,9 +6,9 @@ import os
 import random
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from pytest_offpipe.checks.trial import Bench, Budget, at_once
+from pytest_offpipe.checks.case import Bench, Budget, Case, Trial, at_once
 from pytest_offpipe.faults.plan import Fault
 from pytest_offpipe.faults.shim import GRACE
 from pytest_offpipe.sandbox import bytes_below
@@ -16,23 +16,19 @@ from runner import results
 from runner.errors import EXIT_RETRYABLE
 from runner.spec.load import load_spec
 
-if TYPE_CHECKING:
-    from pytest_offpipe.checks.case import Case
-    from pytest_offpipe.checks.trial import Trial
-    from pytest_offpipe.reports import StageReport
-
 CHECKPOINTS = 16  # there should be about so many
 KILLS = 8  # at most, of those
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
 _STOPS = (0.5, 0.25, 0.1)  # of its usual time, since it began to read: a short one may be done when half is over
 _STOPPED = "sent TERM to it in mid-work"
+_LARGER = "larger inputs give it more to do (--offpipe-inputs)"
 
 
 class Kill(NamedTuple):
     """Where to kill: `kind` and `arguments` of a fault, and how to say it."""
 
     kind: str
-    arguments: dict[str, object]
+    arguments: dict[str, Any]
     where: str
 
 
@@ -70,26 +66,18 @@ def check_stop(case: Case) -> None:
         trial.require_same(stopped, "ran it, to send TERM in mid-work", "this time")
         trial.close()
     else:
-        case.unmade("it was done before TERM could be sent; larger inputs give it more to do (--offpipe-inputs)")
+        case.unmade(f"it was done before TERM could be sent; {_LARGER}")
     if any(fault.notes("outlasted")):
         trial.fail(_STOPPED, f"it ends within {GRACE:g} s", f"it went on for {GRACE:g} s, and was killed", stopped)
-    if stopped.attempts[-1].code == 0:
-        _judge_success(trial, stopped)
+    if stopped.attempts[-1].code == 0:  # right only if all was done: TERM came too late, or was ignored to the end
+        lacks = stopped.error.removeprefix("error: ")
+        if stopped.status == results.SUCCEEDED:
+            complete = f"it had all its work done before TERM ended it; {_LARGER}"
+            lacks = trial.lack(stopped, "when stopped", "its work was done", complete)
+        what = f"it ended with 0 though it was stopped\n{lacks}"
+        trial.fail(_STOPPED, "an exit code other than 0, or a signal", what, stopped)
     trial.require_same(trial.run(), f"{_STOPPED}, and ran it again", "when run again")
     bench.close()
-
-
-def _judge_success(trial: Trial, stopped: StageReport) -> None:
-    """An exit code of 0 is right only if all was done; then TERM came too late to matter, or was ignored to the end."""
-    case, error = trial.bench.case, stopped.error
-    if stopped.status == results.SUCCEEDED:
-        if trial.bench.volatile:
-            case.unmade("it ended with 0, and whether all of its work was done cannot be told from volatile bytes")
-        error = trial.bench.changed(stopped.outputs.paths, "when stopped") or ""
-        if not error:
-            case.unmade("it had all its work done before TERM ended it; larger inputs give it more (--offpipe-inputs)")
-    what = f"it ended with 0 though it was stopped\n{error.removeprefix('error: ')}"
-    trial.fail(_STOPPED, "an exit code other than 0, or a signal", what, stopped)
 
 
 def check_resume(case: Case) -> None:
@@ -102,21 +90,20 @@ def check_resume(case: Case) -> None:
     if not kills:
         case.unmade("it writes nothing to the one output that it has, so nothing tells when it is in mid-work")
     landed: list[bool] = []
-    for number, kill in enumerate(kills, 1):
+    for kill in kills:
         if landed and not budget.allows(longest):
             break
         began = time.monotonic()
-        trial = bench.trial(f"killed-{number}")
-        landed.append(_kill_and_go_on(trial, *kill))
+        trial = bench.trial(f"killed-{len(landed) + 1}")
+        landed.append(_kill_and_go_on(trial, kill))
         trial.close()
         longest = max(longest, time.monotonic() - began)
     if not any(landed):
-        larger = "larger inputs give it more to do (--offpipe-inputs)"
-        case.unmade(f"it was done before any kill could land, {len(landed)} tried; {larger}")
+        case.unmade(f"it was done before any kill could land, {len(landed)} tried; {_LARGER}")
     left_out = len(kills) - len(landed)
-    note = f"{sum(landed)} of {len(landed)} kills landed"
-    note += f", {left_out} left out for lack of time (--offpipe-budget)" if left_out else ""
-    case.note(f"{note}: {f'at checkpoints, of {count}' if count else 'by the size of its partial outputs'}")
+    short = f", {left_out} left out for lack of time (--offpipe-budget)" if left_out else ""
+    where = f"at checkpoints, of {count}" if count else "by the size of its partial outputs"
+    case.note(f"{sum(landed)} of {len(landed)} kills landed{short}: {where}")
     bench.close()
 
 
@@ -159,23 +146,21 @@ def at_sizes(bench: Bench) -> list[Kill]:
     ]
 
 
-def _kill_and_go_on(trial: Trial, kind: str, arguments: dict[str, object], where: str) -> bool:
+def _kill_and_go_on(trial: Trial, kill: Kill) -> bool:
     """Return whether the kill landed; fails the check unless the next run gives the same bytes."""
-    stage, done = trial.bench.stage.name, f"killed it {where}"
-    fault = Fault(kind, stage, arguments)
+    stage, done = trial.bench.stage.name, f"killed it {kill.where}"
+    fault, again = Fault(kill.kind, stage, kill.arguments), Fault("count", stage)
     killed = trial.run(fault)
-    if not fault.fired:
-        if killed.status != results.SUCCEEDED:
-            trial.require_same(killed, f"ran it, to kill it {where}", "this time")
-        return False
-    if killed.status == results.SUCCEEDED:  # a part of it that others do without, or did not miss
+    if killed.status == results.SUCCEEDED and fault.fired:  # a part of it that others do without, or did not miss
         trial.require_same(killed, f"{done}, and it ended with 0", "when killed")
-        return True
+    elif killed.status != results.SUCCEEDED and not fault.fired:
+        trial.require_same(killed, f"ran it, to kill it {kill.where}", "this time")
+    if killed.status == results.SUCCEEDED or not fault.fired:
+        return bool(fault.fired)
     is_kept = os.path.exists(load_spec(trial.sandbox.spec).paths.progress(stage))
-    again = Fault("count", stage)
     report = trial.run(again)
     trial.require_same(report, f"{done}, then ran it again", "when resumed")
-    number = int(str(arguments.get("atCheckpoint", 0))) - (arguments.get("when") == "before")
+    number = kill.arguments.get("atCheckpoint", 0) - (kill.arguments.get("when") == "before")
     if number > 0 and not any(again.notes("resumed")):  # a stage with the SDK redid what a checkpoint had in it
         lost = "nothing of it was kept: were its outputs written by others than the SDK?"
         what = "it began anew" if is_kept else lost

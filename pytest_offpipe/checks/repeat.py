@@ -7,10 +7,10 @@ import math
 import os
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_offpipe.checks.trial import LATER, SAME, Bench, Budget, Trial, await_moment, ended, here
+from pytest_offpipe.checks.case import LATER, SAME, Bench, Budget, Call, Case, Trial, await_moment, ended, here
 from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
@@ -20,15 +20,13 @@ from runner.levels import RefusedError
 from runner.sandbox.forkserver import INTERPRETER_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from pathlib import Path
 
-    from pytest_offpipe.checks.case import Case
-    from pytest_offpipe.checks.trial import Call
     from pytest_offpipe.reports import StageReport
-    from pytest_offpipe.sandbox import Sandbox
     from runner.engine import Options
     from runner.sandbox.client import Launch
+    from runner.spec.model import Resources
 
 HASHES, INTERPRETER, HOST = "hashes", "interpreter", "host"
 WORDS = {  # what may differ between two runs of a stage, in the order in which it is tried
@@ -57,7 +55,7 @@ _SAME_TIME = "the time, or chance (it differs between two runs that are the same
 class Altered:
     """Changes the environment and the processors of what a launcher is asked to start."""
 
-    env: Mapping[str, str]
+    env: dict[str, str]
     affinity: list[int] | None
 
     def __call__(self, launch: Launch) -> Launch:
@@ -68,9 +66,13 @@ class Altered:
 class Varied(NamedTuple):
     """A stage, laid out alone, and how to run it."""
 
-    sandbox: Sandbox
+    trial: Trial
     around: Around
     options: Options
+
+    def run(self, call: Call = here) -> StageReport:
+        """Run it; `call` makes calls where the host has another name."""
+        return self.trial.of_stage(call(run_sandbox, self.trial.sandbox, self.around, self.options))
 
 
 def check_repeat(case: Case) -> None:
@@ -87,9 +89,9 @@ def check_repeat(case: Case) -> None:
             different.remove(HOST)
         varied, report = repeats.elsewhere(different, call)
         done = f"ran it from nothing, later, with another value of: {', '.join(WORDS[name] for name in different)}"
-        repeats.judge(varied, report, done, "elsewhere", different)
+        repeats.judge(varied.trial, report, done, "elsewhere", different)
         done = "ran it from nothing, later and elsewhere, then once more in place"
-        repeats.judge(varied, repeats.once_more(varied, call), done, "in place", [HASHES])
+        repeats.judge(varied.trial, repeats.once_more(varied, call), done, "in place", [HASHES])
     repeats.bench.close()
 
 
@@ -118,12 +120,12 @@ class _Repeats:
     def elsewhere(self, different: list[str], call: Call) -> tuple[Varied, StageReport]:
         """Run it with all that is different; in a directory of a plainer name if it fails in that of an odd one."""
         place = self.case.directory / "varied"
-        varied = self._laid(place, different, ODD)
-        report = self._run(varied, call)
+        varied = self._laid(place, different)
+        report = varied.run(call)
         if report.status != results.SUCCEEDED:
             failed = ended(report)
             varied = self._laid(place, different, PLAIN)
-            report = self._run(varied, call)
+            report = varied.run(call)
             if report.status == results.SUCCEEDED:
                 self.case.note(f'it fails below a directory that is called "{ODD}": {failed}')
         return varied, report
@@ -132,120 +134,93 @@ class _Repeats:
         """Run the same in place, with another order of hashes where it is to be had."""
         alter = varied.around.alter
         assert isinstance(alter, Altered)
-        env = {**alter.env, **{name: value for name, value in self._seeded().items() if name in alter.env}}
-        varied.around.alter = replace(alter, env=env)
-        return self._run(varied._replace(options=varied.options._replace(force=True, run_id="once-more")), call)
+        alter.env.update(self._seeds(str(self._random.randrange(1, 1 << 32))))
+        return varied._replace(options=varied.options._replace(force=True, run_id="once-more")).run(call)
 
-    def judge(self, varied: Varied, report: StageReport, done: str, when: str, different: list[str]) -> None:
+    def judge(self, trial: Trial, report: StageReport, done: str, when: str, different: list[str]) -> None:
         """Fail the check unless a run gave the undisturbed bytes, with what the difference depends on."""
         is_done = report.status == results.SUCCEEDED
-        found = self.bench.compare(report.outputs.paths, when) if is_done else ended(report)
+        found = self.bench.compare(report, when) if is_done else ended(report)
         if found:
             text = f"{found}\nit depends on: {self._search(different)}"
             for made in (_COMPARED, _VARIED):
                 discard(self.case.directory / made)
-            Trial(self.bench, varied.sandbox).fail(done, SAME, text, report)
+            trial.fail(done, SAME, text, report)
 
-    def _seeded(self) -> dict[str, str]:
-        """Return what makes an order of hashes, drawn anew."""
-        seed = str(self._random.randrange(1, 1 << 32))
-        return {PYTHON_SEED: seed, "PERL_HASH_SEED": seed, "PERL_PERTURB_KEYS": "2"}
+    def _seeds(self, seed: str) -> dict[str, str]:
+        """Return what makes an order of hashes, but for what the spec sets."""
+        env = {PYTHON_SEED: seed, "PERL_HASH_SEED": seed, "PERL_PERTURB_KEYS": "2"}
+        return {name: value for name, value in env.items() if name not in self.bench.stage.env}
 
     def _search(self, different: list[str]) -> str:
         """Return what of `different` makes a difference by itself, between runs that are the same in all else."""
         first = self._compared()
         if first.status != results.SUCCEEDED:
             return f"cannot be told, since it fails when run for comparison: {ended(first)}"
-        kept = self._kept(first, "first")
+        kept = {name: str(self.case.directory / _COMPARED / name) for name in first.outputs.paths}
+        for name, path in first.outputs.paths.items():
+            copy(path, kept[name])  # the next run would remove it
+
+        def depends_on(*names: str) -> bool:
+            report = self._compared(*names)
+            if report.status != results.SUCCEEDED:
+                return True
+            pairs = ((kept[name], path) for name, path in report.outputs.paths.items())
+            return not self.bench.volatile and any(difference("", one, other, _SIDES) for one, other in pairs)
+
         await_moment(time.time() + LATER)
-        if self._differs(self._compared(), kept):
+        if depends_on():
             return _SAME_TIME
         found, untried = [], []
         for name in different:
-            if not self._budget.allows((4 if name == INTERPRETER else 1) * first.seconds):
+            if not self._budget.allows(first.seconds):
                 untried.append(WORDS[name])
-            elif name == INTERPRETER:
-                if WORDS[HASHES] not in found and self._depends_on_fork():
-                    found.append(WORDS[name])
-            elif any(self._differs(self._compared(name), kept) for _ in range(SEEDS if name == HASHES else 1)):
+            elif name == INTERPRETER and WORDS[HASHES] in found:
+                continue  # a fork has an order of its own
+            elif any(depends_on(name) for _ in range(SEEDS if name == HASHES else 1)):
                 found.append(WORDS[name])
         others = "several of these together" if len(different) > 1 else "what its first run left"
         text = ", and on ".join(found) or f"{others}, or on chance"
         return f"{text} (not tried for lack of time: {', '.join(untried)})" if untried else text
 
-    def _depends_on_fork(self) -> bool:
-        """Whether forks of an interpreter that is there give one thing, and new interpreters another.
-
-        No order of hashes is set for these runs, since none is forked with one; so each kind has to agree with itself.
-        """
-        forked = self._compared(is_seeded=False)
-        if forked.status != results.SUCCEEDED:
-            return False
-        kept = self._kept(forked, "forked")
-        if self._differs(self._compared(is_seeded=False), kept):
-            return False
-        fresh = self._compared(INTERPRETER, is_seeded=False)
-        if fresh.status != results.SUCCEEDED or not self._differs(fresh, kept):
-            return fresh.status != results.SUCCEEDED
-        return not self._differs(self._compared(INTERPRETER, is_seeded=False), self._kept(fresh, "fresh"))
-
-    def _kept(self, report: StageReport, by: str) -> dict[str, str]:
-        """Keep the outputs of a run, which the next one would remove."""
-        kept = {name: str(self.case.directory / _COMPARED / by / name) for name in report.outputs.paths}
-        for name, path in report.outputs.paths.items():
-            copy(path, kept[name])
-        return kept
-
-    def _differs(self, report: StageReport, kept: Mapping[str, str]) -> bool:
-        if report.status != results.SUCCEEDED:
-            return True
-        pairs = ((kept[name], path) for name, path in report.outputs.paths.items())
-        return not self.bench.volatile and any(difference("", one, other, _SIDES) for one, other in pairs)
-
-    def _compared(self, *different: str, is_seeded: bool = True) -> StageReport:
-        varied = self._laid(self.case.directory / _VARIED, different, ODD, is_seeded=is_seeded)
+    def _compared(self, *different: str) -> StageReport:
+        varied = self._laid(self.case.directory / _VARIED, different)
         if HOST not in different:
-            return self._run(varied, here)
+            return varied.run()
         with Confined(HOST_NAME) as confined:
-            return self._run(varied, confined.call)
+            return varied.run(confined.call)
 
-    def _run(self, varied: Varied, call: Call) -> StageReport:
-        return Trial(self.bench, varied.sandbox).of_stage(call(run_sandbox, *varied))
-
-    def _laid(self, directory: Path, different: Collection[str], elsewhere: str, *, is_seeded: bool = True) -> Varied:
+    def _laid(self, directory: Path, different: Collection[str], elsewhere: str = ODD) -> Varied:
         """Lay the stage out anew below `directory`, where all that is not `different` is the same each time.
 
-        But for the order of hashes in Python where that is not `is_seeded`: a seed would start a new interpreter.
+        A seed of hashes makes a fresh interpreter. A Python stage that is forked undisturbed has none only where the
+        interpreter alone is different.
         """
         discard(directory)
         bench = self.bench
         place = directory / (elsewhere if "directory" in different else "here")
-        sandbox = bench.lay(place, bench.overrides | self._overrides(different))
+        overrides = {"resources": _other_hint(bench.stage.resources)} if "hint" in different else {}
+        trial = bench.trial(str(place), bench.overrides | overrides)
+        sandbox = trial.sandbox
         if "modified" in different:
             root = bench.spec.root
             _modify([os.path.join(sandbox.root, os.path.relpath(path, root)) for path in bench.inputs])
         home = str(directory / ("other/home" if "home" in different else "home"))
         os.makedirs(home)
         temporary = sandbox.temporary if "directory" in different else str(directory / "tmp")
-        env = self._seeded()
-        if HASHES not in different:
-            env |= dict.fromkeys((PYTHON_SEED, "PERL_HASH_SEED"), "0")
-        env = {name: value for name, value in env.items() if name not in bench.stage.env}
-        if not is_seeded:
-            env.pop(PYTHON_SEED, None)
+        env = self._seeds(str(self._random.randrange(1, 1 << 32)) if HASHES in different else "0")
+        if [*different] == [INTERPRETER]:
+            del env[PYTHON_SEED]
         alter = Altered(env, fewer_processors() if "processors" in different else None)
         options = UNSYNCED._replace(run_id="another-run" if "run_id" in different else "the-run")
-        return Varied(sandbox, Around(home, temporary, alter), options)
+        return Varied(trial, Around(home, temporary, alter), options)
 
-    def _overrides(self, different: Collection[str]) -> dict[str, Any]:
-        """Return the fields of the stage that make it see something else."""
-        overrides: dict[str, Any] = {"freshInterpreter": True} if INTERPRETER in different else {}
-        if "hint" in different:
-            own = self.bench.stage.resources
-            given = {"memoryMiB": own.memory_mib, "ioConcurrency": own.io_concurrency, "enforce": own.enforce}
-            given["cpus"] = 2 if own.cpus is not None and math.ceil(own.cpus) == 1 else 1
-            overrides["resources"] = {name: value for name, value in given.items() if value is not None}
-        return overrides
+
+def _other_hint(own: Resources) -> dict[str, Any]:
+    """Return resources with another number of processors."""
+    given = {"memoryMiB": own.memory_mib, "ioConcurrency": own.io_concurrency, "enforce": own.enforce}
+    given["cpus"] = 2 if own.cpus is not None and math.ceil(own.cpus) == 1 else 1
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def fewer_processors() -> list[int] | None:

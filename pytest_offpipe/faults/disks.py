@@ -10,14 +10,15 @@ import errno
 import os
 import shutil
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_offpipe.faults.namespace import Confined
-from pytest_offpipe.faults.plan import DISK_FULL
-from pytest_offpipe.reports import read_log
-from pytest_offpipe.runs import run_sandbox
-from pytest_offpipe.sandbox import discard
+from pytest_offpipe.faults.plan import DISK_FULL, Fault, Injector
+from pytest_offpipe.reports import RunReport, read_log
+from pytest_offpipe.runs import Around, run_sandbox
+from pytest_offpipe.sandbox import Sandbox, discard
 from runner.hookspecs import hookimpl
 from runner.sandbox.syscalls import MS_NODEV, MS_NOSUID, MS_REMOUNT, mount
 from runner.spec.load import load_spec
@@ -25,11 +26,7 @@ from runner.spec.load import load_spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_offpipe.faults.plan import Fault, Injector
     from pytest_offpipe.fixtures.clock import OffpipeClock
-    from pytest_offpipe.reports import RunReport
-    from pytest_offpipe.runs import Around
-    from pytest_offpipe.sandbox import Sandbox
     from runner.engine import Options
     from runner.sandbox.client import Launch
     from runner.spec.model import Stage
@@ -71,38 +68,36 @@ class Watch:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._was_full = False
+        self._was_full = threading.Event()
         self._is_over = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
 
     def look(self) -> None:
         """Look now."""
-        self._was_full = self._was_full or self._is_full()
+        if not os.statvfs(self._path).f_bfree:
+            self._was_full.set()
 
     def end(self) -> bool:
         """Look no more; return whether the disk was seen to be full."""
         self._is_over.set()
         self._watcher.join()
-        return self._was_full or self._is_full()
+        self.look()
+        return self._was_full.is_set()
 
     def _watch(self) -> None:
-        while not (self._was_full or self._is_over.wait(BETWEEN_LOOKS)):
+        while not (self._was_full.is_set() or self._is_over.wait(BETWEEN_LOOKS)):
             self.look()
-
-    def _is_full(self) -> bool:
-        return not os.statvfs(self._path).f_bfree
 
 
 def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
     """Return the report of a run, and whether the disk at `path` was seen to be full meanwhile."""
-    watch, was_full = Watch(path), False
+    watch = Watch(path)
     around.ended = watch.look
     try:
-        report = run_sandbox(sandbox, around, options)
+        return run_sandbox(sandbox, around, options), watch.end()
     finally:
-        was_full = watch.end()
-    return report, was_full
+        watch.end()
 
 
 def says_full(log: str) -> bool:
@@ -119,12 +114,8 @@ def make_room(path: str) -> None:
     mount_disk(path, 0, MS_REMOUNT)
 
 
-class DiskRun(NamedTuple):
-    """What a run there leaves: its report, the plans of each fault, and the clock."""
-
-    report: RunReport
-    plans: list[list[str]]
-    clock: OffpipeClock | None
+DiskRun = tuple["RunReport", list["Fault"], "OffpipeClock | None"]
+"""What a run there leaves: its report, and what became of the faults and of the clock."""
 
 
 def run_on_own_disk(
@@ -174,34 +165,33 @@ def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector,
     around.temporary = os.path.join(sandbox.root, TEMPORARY)
     report = run_sandbox(sandbox, around, options, (disk,), clock)
     discard(Path(around.temporary))
-    return DiskRun(report, [fault.plans for fault in injector.faults], clock)
+    return report, injector.faults, clock
 
 
+@dataclass(eq=False)
 class _FaultyDisk:
     """Makes the disk small before the attempt that a fault is for, and roomy again after it."""
 
-    def __init__(self, root: str, injector: Injector) -> None:
-        self._root = root
-        self._injector = injector
-        self._filled: dict[str, tuple[Fault, Watch, str]] = {}  # stage -> who looks at the disk, and the stage's log
+    root: str
+    injector: Injector
+    filled: dict[str, tuple[Fault, Watch, str]] = field(default_factory=dict)  # stage -> and the stage's log
 
     def alter(self, launch: Launch) -> Launch:
         """Do to a start what its fault wants; if that is a full disk, leave so much of it."""
         stage = launch.env["PIPELINE_STAGE"]
-        fault = self._injector.due(stage)
-        changed = self._injector(launch)
+        fault, changed = self.injector.due(stage), self.injector(launch)
         if fault is not None and fault.kind == DISK_FULL:
-            disk = os.statvfs(self._root)
-            pages = int(str(fault.arguments["afterBytes"])) // disk.f_frsize
-            mount_disk(self._root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize, MS_REMOUNT)
-            self._filled[stage] = fault, Watch(self._root), launch.log
+            disk = os.statvfs(self.root)
+            pages = fault.arguments["afterBytes"] // disk.f_frsize
+            mount_disk(self.root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize, MS_REMOUNT)
+            self.filled[stage] = fault, Watch(self.root), launch.log
         return changed
 
     @hookimpl
     def offpipe_attempt_finished(self, stage: Stage) -> None:
         """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
-        if stage.name in self._filled:
-            fault, watch, log = self._filled.pop(stage.name)
+        if stage.name in self.filled:
+            fault, watch, log = self.filled.pop(stage.name)
             if watch.end() or says_full(read_log(log)):
                 Path(f"{fault.plans[-1]}.fired").touch()
-            mount_disk(self._root, ROOMY, MS_REMOUNT)
+            mount_disk(self.root, ROOMY, MS_REMOUNT)

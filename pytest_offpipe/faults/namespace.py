@@ -15,7 +15,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
 
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
@@ -24,20 +24,14 @@ from runner.sandbox.syscalls import MS_REC, MS_SLAVE, mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO, Self
 
 
 T = TypeVar("T")
 
-PACKAGES = str(Path(__file__).parents[2])  # where pytest_offpipe lies
 CLONE_NEWUTS = 0x4000000  # linux/sched.h
-
-_PROGRAM = """\
-import sys
-sys.path.insert(0, sys.argv[1])
-from pytest_offpipe.faults.namespace import main
-main(sys.argv[2])
-"""
+_PROGRAM = (
+    "import sys; sys.path[:0] = sys.argv[1:2]; from pytest_offpipe.faults.namespace import main; main(sys.argv[2])"
+)
 
 
 class Confined:
@@ -45,7 +39,8 @@ class Confined:
 
     def __init__(self, host_name: str = "") -> None:
         """`host_name` is what it is called in there; "" leaves that as it is."""
-        command = [sys.executable, "-P", "-B", "-c", _PROGRAM, PACKAGES, host_name]
+        packages = str(Path(__file__).parents[2])  # where pytest_offpipe lies
+        command = [sys.executable, "-P", "-B", "-c", _PROGRAM, packages, host_name]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self._result()
@@ -64,24 +59,16 @@ class Confined:
 
         What it changes of its arguments stays in there. Paths mean what is mounted there.
         """
-        requests = self._process.stdin
-        assert requests is not None
-        requests.write(pickle.dumps((function, arguments)))
-        requests.flush()
-        return cast(T, self._result())
+        _send(cast("BinaryIO", self._process.stdin), (function, arguments))
+        return cast("T", self._result())
 
     def close(self) -> None:
         """End it, with all that it mounted."""
-        for end in (self._process.stdin, self._process.stdout):
-            assert end is not None
-            end.close()
-        self._process.wait()
+        self._process.communicate()
 
     def _result(self) -> Any:
-        answers = self._process.stdout
-        assert answers is not None
         try:
-            has_returned, result = pickle.load(answers)  # noqa: S301 - written by our own process
+            has_returned, result = pickle.load(cast("BinaryIO", self._process.stdout))  # noqa: S301 - by our own process
         except EOFError:
             raise RuntimeError(f"process {self._process.pid}, which was to confine a run, ended") from None
         if not has_returned:
@@ -97,9 +84,9 @@ def main(host_name: str) -> None:
         syscalls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         _enter(host_name)
     except RefusedError as error:
-        _answer(answers, (False, error))
+        _send(answers, (False, error))
         return
-    _answer(answers, (True, None))
+    _send(answers, (True, None))
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by Confined
@@ -110,12 +97,12 @@ def main(host_name: str) -> None:
         except Exception as error:  # noqa: BLE001 - told to who asked
             error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
             result = (False, error)
-        _answer(answers, result)
+        _send(answers, result)
 
 
-def _answer(answers: BinaryIO, result: tuple[bool, Any]) -> None:
-    answers.write(pickle.dumps(result))
-    answers.flush()
+def _send(to: BinaryIO, value: tuple[object, object]) -> None:
+    to.write(pickle.dumps(value))
+    to.flush()
 
 
 def _enter(host_name: str) -> None:

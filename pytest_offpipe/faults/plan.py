@@ -1,22 +1,47 @@
-"""Faults of stages, and how they get there: by what the launcher is asked to start, and one variable naming a plan."""
+"""Faults of stages, and how they get there: by what the launcher is asked to start, and one variable naming a plan.
+
+The fixture `offpipe_faults` plans them for the runs of a test; the checks make their own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
+from glob import escape, glob
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.faults import shim
+from pytest_offpipe.usage import apply, ends_at_caller, heeding, require, require_known
+from runner.errors import Fault as Wrong
+from runner.errors import UsageError
 from runner.sdk.checkpoints import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_offpipe.fixtures.one_test import OneTest
     from runner.sandbox.client import Launch
 
+MARKER = "offpipe_fault"
 IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
 DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks
+_METHODS = {  # kind -> the method that plans it, and why it may not come about
+    "exit": ("exit_code", "its stage did not run, or failed by itself"),
+    "kill": ("kill", "its stage did not run, or had ended before: give it larger inputs, or an earlier point"),
+    "killAtCheckpoint": ("kill", "its stage did not run, has fewer checkpoints, or commits none by runner.sdk"),
+    "slow": ("slow", "its stage did not run"),
+    DISK_FULL: ("disk_full", "its stage did not run, failed before, or all that it wrote had room"),
+}
+_WHEN = ("before", "after")
+_RANGES = {
+    "code": (0, 255), "times": (1, 1000), "atCheckpoint": (1, 1 << 53), "afterBytes": (0, 1 << 39),
+    "seconds": (0, 1 << 20),
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -30,7 +55,7 @@ class Fault:
 
     kind: str
     stage: str
-    arguments: dict[str, object] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     times: int = 1
     plans: list[str] = field(default_factory=list)
 
@@ -46,16 +71,18 @@ class Fault:
     @property
     def checkpoints(self) -> int:
         """How many checkpoints the attempts came to, together."""
-        return sum(len(list(Path(plan).parent.glob(f"{Path(plan).name}.checkpoint-*"))) for plan in self.plans)
+        return sum(len(glob(f"{escape(plan)}.checkpoint-*")) for plan in self.plans)
 
 
+@dataclass(eq=False)
 class Injector:
-    """Changes what a launcher is asked to start, as long as faults of that stage are left."""
+    """Changes what a launcher is asked to start, as long as faults of that stage are left.
 
-    def __init__(self, directory: Path, faults: list[Fault]) -> None:
-        """`directory` takes the plans; stages must be able to write there, to tell what came about."""
-        self.faults = faults
-        self._directory = directory
+    `directory` takes the plans; stages must be able to write there, to tell what came about.
+    """
+
+    directory: Path
+    faults: list[Fault]
 
     def due(self, stage: str) -> Fault | None:
         """Return the fault that is for the stage's next attempt."""
@@ -66,8 +93,8 @@ class Injector:
         fault = self.due(launch.env["PIPELINE_STAGE"])
         if fault is None:
             return launch
-        self._directory.mkdir(parents=True, exist_ok=True)
-        plan = str(self._directory / f"{len(list(self._directory.iterdir()))}.json")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        plan = str(self.directory / f"{len(os.listdir(self.directory))}.json")
         stage_file = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
         content = {"kind": fault.kind, **fault.arguments, "partials": list(stage_file["outputs"].values())}
         if "afterSeconds" in fault.arguments:
@@ -81,3 +108,140 @@ class Injector:
             return launch._replace(env=env)
         argv = [sys.executable, "-I", "-S", "-B", str(shim.__file__), launch.program or launch.argv[0], *launch.argv]
         return launch._replace(env=env, argv=argv, program=sys.executable, script=None)
+
+
+class OffpipeFaults:
+    """Faults for the runs that `offpipe` makes in this test; each comes about once, or so many `times`.
+
+    They are in the order in which they were planned: of those for one stage, the next one is for the attempt after.
+    """
+
+    def __init__(self, test: OneTest, find_stage: Callable[[str], object] | None) -> None:
+        """`find_stage` refuses names that are no stages of the spec that the test works with, if that is known."""
+        self._test = test
+        self._faults: list[Fault] = []
+        self._find_stage = find_stage
+
+    @cached_property
+    def injector(self) -> Injector:
+        """What brings them to the stages."""
+        return Injector(self._test.directory / "faults", self._faults)
+
+    @ends_at_caller
+    def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
+        """Have the stage exit with `code`: `before` its work, or `after` it, with all of it done."""
+        self._plan("exit", stage, times, code=code, when=when)
+
+    @ends_at_caller
+    def kill(
+        self, stage: str, *, at_checkpoint: int | None = None, after_bytes: int | None = None, when: str = "after"
+    ) -> None:
+        """Kill the stage (SIGKILL) at its n-th checkpoint, or once its outputs hold so many bytes together.
+
+        Checkpoints are those of runner.sdk; `when`: `before` or `after` the progress file is in place.
+        """
+        if (at_checkpoint is None) == (after_bytes is None):
+            raise UsageError(Wrong("kill", "takes one of at_checkpoint and after_bytes"))
+        if after_bytes is None:
+            self._plan("killAtCheckpoint", stage, atCheckpoint=at_checkpoint, when=when)
+        else:
+            _require("kill", "when", when)
+            self._plan("kill", stage, afterBytes=after_bytes)
+
+    @ends_at_caller
+    def disk_full(self, stage: str, *, after_bytes: int) -> None:
+        """Have the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
+
+        They are counted in whole pages of the machine's. There is room again after that attempt. The whole run is then
+        in a process of its own, where the pipeline's root is a tmpfs: `plugins` are not heard, and stages run one at a
+        time, since they would share the full disk. Where no such disk can be had, the test is skipped with the reason.
+        """
+        self._plan(DISK_FULL, stage, afterBytes=after_bytes)
+
+    @ends_at_caller
+    def slow(self, stage: str, seconds: float, times: int = 1) -> None:
+        """Have the stage start so many seconds late, in real time, as for its time limit."""
+        self._plan("slow", stage, times, seconds=seconds)
+
+    @ends_at_caller
+    def corrupt(self, path: str | os.PathLike[str], offset: int = 0) -> None:
+        """Flip the bits of one byte of a file at once; an `offset` below 0 counts from its end."""
+        with open(path, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if not -size <= offset < size:
+                raise UsageError(Wrong(os.fspath(path), f"has no byte {offset:,}: it holds {size:,}"))
+            byte = os.pread(file.fileno(), 1, offset % size)[0]
+            os.pwrite(file.fileno(), bytes([byte ^ 0xFF]), offset % size)
+
+    @property
+    def due(self) -> list[Fault]:
+        """The faults that have not come about as often as planned."""
+        return [fault for fault in self._faults if fault.fired < fault.times]
+
+    @property
+    def unfired(self) -> list[str]:
+        """The same in words, each with what may be the reason."""
+        return [_unfired(fault) for fault in self.due]
+
+    def wants_disk(self, stages: Sequence[str]) -> bool:
+        """Whether a run of these stages needs a disk of its own."""
+        return any(fault.kind == DISK_FULL and fault.stage in stages for fault in self.due)
+
+    def adopt(self, faults: Sequence[Fault]) -> None:
+        """Take over what became of the faults in another process."""
+        self._faults[:] = faults
+
+    def complaint(self) -> str:
+        """Return what to say of a test whose faults did not all come about."""
+        unfired = "".join(f"\n  {fault}" for fault in self.unfired)
+        return f"planned, and did not happen:{unfired}" if unfired else ""
+
+    def plan_marked(self, kind: str = "", *arguments: object, **named: object) -> None:
+        """Plan what a marker `offpipe_fault(kind, stage, **arguments)` says. UsageError for what cannot be."""
+        kinds = sorted({method for method, _ in _METHODS.values()})
+        if not kind:
+            raise UsageError(Wrong(MARKER, "names no kind", f"known: {', '.join(kinds)}"))
+        require_known([kind], kinds, MARKER, 'no kind "{}"')
+        apply(f"{MARKER} {kind}", getattr(self, kind), arguments, named)
+
+    def _plan(self, kind: str, stage: str, times: int = 1, **arguments: object) -> None:
+        method, _ = _METHODS[kind]
+        require(method, stage, str, "the name of a stage")
+        for name, value in {**arguments, "times": times}.items():
+            _require(method, name, value)
+        if self._find_stage is not None:
+            self._find_stage(stage)
+        self._faults.append(Fault(kind, stage, arguments, times))
+
+
+def faults_of(test: OneTest, find_stage: Callable[[str], object] | None) -> OffpipeFaults:
+    """Return the faults of a test, with those that its markers plan; `find_stage` as for OffpipeFaults."""
+    faults = OffpipeFaults(test, find_stage)
+    test.complaints.append(faults.complaint)
+    test.stories.append(faults.complaint)  # what fails for lack of a fault says nothing of it
+    with heeding(test.item, MARKER):
+        for marker in reversed([*test.item.iter_markers(MARKER)]):
+            faults.plan_marked(*marker.args, **marker.kwargs)
+    return faults
+
+
+def _unfired(fault: Fault) -> str:
+    method, why = _METHODS[fault.kind]
+    arguments = ", ".join(f"{_snake(name)}={value!r}" for name, value in fault.arguments.items())
+    often = f", {fault.fired} of {fault.times} times" if fault.times > 1 else ""
+    return f"{method}({fault.stage!r}, {arguments}){often}: {why}"
+
+
+def _require(method: str, name: str, value: object) -> None:
+    """Raise UsageError for an argument that cannot be."""
+    if name == "when":
+        if value not in _WHEN:
+            raise UsageError(Wrong(method, f'when is "{value}"', f"known: {', '.join(_WHEN)}"))
+        return
+    least, most = _RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise UsageError(Wrong(method, f"{_snake(name)} is {value!r}", f"at least {least}, at most {most}"))
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", name)

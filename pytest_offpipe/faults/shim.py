@@ -14,7 +14,6 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, NoReturn
 
 VARIABLE = "PIPELINE_FAULTS"
@@ -36,7 +35,7 @@ def main() -> None:
     if kind == "exit" and plan["when"] == "before":
         _note("fired")
         os._exit(plan["code"])
-    reading = _Reading(plan.get("inputs", ()))
+    reading = _Reading(plan.get("inputs", []))
     is_here, until_exec = os.pipe()  # neither is inherited by what is executed
     child = os.fork()
     if child == 0:
@@ -58,45 +57,34 @@ class _Reading:
     Where the system tells nothing of it (inotify), nothing ever does.
     """
 
-    def __init__(self, inputs: Iterable[str]) -> None:
+    def __init__(self, inputs: list[str]) -> None:
         self._began: float | None = None
         self._events = -1
-        paths = list(inputs)
-        if not paths:
-            return
-        import ctypes
+        if inputs:
+            import ctypes
 
-        libc = ctypes.CDLL(None)
-        self._events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._events >= 0:
-            for path in paths[:WATCHES]:
+            libc = ctypes.CDLL(None)
+            self._events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            for path in inputs[:WATCHES]:
                 libc.inotify_add_watch(self._events, os.fsencode(path), IN_ACCESS | IN_OPEN)
 
     def seconds(self) -> float:
         """For how long; 0 for not yet."""
         if self._began is None:
-            if not self._has_event():
+            try:
+                os.read(self._events, 4096)
+            except OSError:  # no event, or none to be had
                 return 0.0
             self._began = time.monotonic()
         return time.monotonic() - self._began
-
-    def _has_event(self) -> bool:
-        if self._events < 0:
-            return False
-        try:
-            return bool(os.read(self._events, 4096))
-        except OSError:
-            return False
 
 
 def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
     """Kill the program, or ask it to end, once it has come far enough; spinning, since microseconds matter."""
     while not _has_come_to(plan, reading):
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            _end_as(status)
+        _end_if_over(child)
     os.kill(child, signal.SIGSTOP)
-    ended, status = os.waitpid(child, os.WUNTRACED)
+    status = os.waitpid(child, os.WUNTRACED)[1]
     if not os.WIFSTOPPED(status):  # it was over before
         _end_as(status)
     _note("fired")
@@ -105,19 +93,19 @@ def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     os.kill(child, signal.SIGCONT)
-    _await_end(child)
-
-
-def _await_end(child: int) -> NoReturn:
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            _end_as(status)
+        _end_if_over(child)
         time.sleep(0.002)
     _note("outlasted")
     os.killpg(0, signal.SIGKILL)
     os._exit(1)  # not reached
+
+
+def _end_if_over(child: int) -> None:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        _end_as(status)
 
 
 def _has_come_to(plan: dict[str, Any], reading: _Reading) -> bool:
@@ -146,7 +134,8 @@ def _end_as(status: int) -> NoReturn:
     """End as the program did, by a signal too."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        if code != -signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 

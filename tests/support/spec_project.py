@@ -3,8 +3,7 @@
 import json
 import textwrap
 
-import pytest_offpipe.checks.pipeline
-import pytest_offpipe.checks.run
+import pytest_offpipe.checks.undisturbed
 import pytest_offpipe.collect  # noqa: F401 - loaded once, and not by each run of pytest in this process
 
 COPY = {

@@ -1,47 +1,84 @@
-"""Checks of a pipeline as a whole: `offline`, `skip`, `audit`."""
+"""Checks of the undisturbed run: `run`, `outputs` of each stage; `offline`, `skip`, `audit` of the whole pipeline."""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import stat
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.compare import Sides, difference
+from pytest_offpipe.compare import Sides, difference, entries_of
 from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader, copy
 from runner import results
 from runner.display.plan_text import reasons_line
+from runner.display.text import printable
 from runner.engine import Options
 from runner.engine.query import plan
 from runner.engine.verify import verify
-from runner.errors import EXIT_DAMAGED, EXIT_OK, InputError, OfflineError
+from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
 from runner.plan.planner import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_offpipe.checks.case import Case
-    from runner.errors import Fault
     from runner.spec.model import Spec
 
+_SHOWN = 10
 _IN_A_COPY = "run every stage in a copy that holds only what the spec declares"
+
+
+def check_run(case: Case) -> None:
+    """Run the stage undisturbed; the runner itself sees to it that every output exists."""
+    undisturbed = case.shared.stage(case.stage.name)
+    if undisturbed.blocked:
+        case.undisturbed()
+    if not undisturbed.succeeded:
+        case.fail_undisturbed(undisturbed)
+
+
+def check_outputs(case: Case) -> None:
+    """Look at what the undisturbed run of the stage left, where it may leave nothing but its outputs."""
+    report = case.undisturbed()
+    found = [f"{what}: {case.shown(path)}" for what, path in case.shared.stage(case.stage.name).changes]
+    if left := sum(attempt.left_behind for attempt in report.attempts):
+        found.append(f"{left} process{'es' if left > 1 else ''} left running, and killed")
+    for name, path in report.outputs.paths.items():
+        found.extend(f"output {name}: {fault}" for fault in _faults(path))
+    if len(found) > _SHOWN:
+        found[_SHOWN:] = [f"and {len(found) - _SHOWN:,} more"]
+    if found:
+        done, kept = "looked at its files, HOME and TMPDIR before and after it ran", str(case.shared.place)
+        case.fail(done, "only its declared outputs are new", "\n".join(found), log=report.log, kept=kept)
+
+
+def _faults(path: str) -> Iterator[str]:
+    """Yield why a file of an output, or what it leads to, cannot be read by all."""
+    for entry in entries_of(path):
+        mode = os.lstat(entry).st_mode
+        shown = printable(os.path.relpath(entry, os.path.dirname(path)))
+        if stat.S_ISLNK(mode):
+            if not f"{os.path.realpath(entry)}/".startswith(f"{os.path.realpath(path)}/"):
+                yield f"{shown} is a link that leads out of it, to {printable(os.readlink(entry))}"
+        elif not mode & stat.S_IRUSR:
+            yield f"{shown} cannot be read (mode {stat.S_IMODE(mode):04o})"
 
 
 def check_offline(case: Case) -> None:
     """Scan the code of all stages, then look for attempts in the run of each."""
     if faults := "\n".join(map(str, _scanned(case.spec))):
         case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", faults)
-    attempts, levels = [], set()
-    for name, undisturbed in case.shared.all().items():
-        if undisturbed.report is not None:
-            levels.add(undisturbed.isolation)
-            calls = [calls for attempt in undisturbed.report.attempts for calls in attempt.network]
-            if network := [call for call in calls if not call.is_probe]:
-                attempts.append(f"{name}: {results.network_text(network)}")
-    if attempts:
-        case.fail(_IN_A_COPY, "no stage asks for a network", "\n".join(attempts))
+    runs = [run for run in case.shared.all().values() if run.report]
+    asked = {run.report.name: network for run in runs if run.report and (network := run.report.network)}
+    if asked:
+        attempts = "\n".join(f"{name}: {results.network_text(calls)}" for name, calls in asked.items())
+        case.fail(_IN_A_COPY, "no stage asks for a network", attempts)
     _require_all_ran(case)
-    if not levels <= {"kernel", "filter"}:
-        reached = ", ".join(sorted(levels))
+    if weaker := {run.isolation for run in runs} - {"kernel", "filter"}:
+        reached = ", ".join(sorted(weaker))
         case.unmade(f"the offline guard reaches only level {reached} here, where nobody is seen asking")
 
 
@@ -70,10 +107,11 @@ def check_skip(case: Case) -> None:
         decisions = plan(spec.path, Options()).plan.decisions
         report = case.shared.again()
     ran = []
-    for name in (name for name, stage in report.stages.items() if stage.status != results.SKIPPED):
-        decision = decisions.get(name)
-        why = reasons_line(decision.reasons, full=False) if isinstance(decision, Run) else "what it needs did"
-        ran.append(f"{name} ran again: {why}")
+    for name, stage in report.stages.items():
+        if stage.status != results.SKIPPED:
+            decision = decisions.get(name)
+            why = reasons_line(decision.reasons, full=False) if isinstance(decision, Run) else "what it needs did"
+            ran.append(f"{name} ran again: {why}")
     if ran or report.exit_code != EXIT_OK:
         case.fail("ran it once more", "every stage is up to date", "\n".join(ran) or report.error)
     for path in declared:
