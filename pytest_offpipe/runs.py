@@ -88,9 +88,6 @@ class StageLauncher(Launcher):
         super().__init__(*given)
         self._running: set[int] = set()
 
-    def prepare(self, launch: Launch) -> None:
-        """Do nothing: what `alter` makes of a launch is known when it is submitted."""
-
     def submit(self, launch: Launch) -> None:
         """Ask for one start, changed."""
         self._running.add(launch.id)

@@ -42,6 +42,7 @@ class SpecSession:
 
     def __init__(self, config: pytest.Config, specs: list[str]) -> None:
         self._config = config
+        self._settings = config.stash[SETTINGS]
         self.specs = specs
         self._wanted = {str(path) for spec in specs for path in (spec, *Path(spec).parents)}
         self._opened: set[str] = set()  # directories on the way to a spec that pytest would leave out
@@ -53,7 +54,7 @@ class SpecSession:
 
         A tree of the ini may be for other specs than those which are collected now.
         """
-        tree, is_option = self._config.stash[SETTINGS].inputs, self._config.getoption("offpipe_inputs") is not None
+        tree, is_option = self._settings.inputs, self._config.getoption("offpipe_inputs") is not None
         if tree is None or not (is_option or set(by_ini(self._config)) == set(self.specs)):
             return ""
         from pytest_offpipe.inputs import is_taken_by_any
@@ -83,12 +84,12 @@ class SpecSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker of xdist the seed."""
-        node.workerinput["offpipe_seed"] = self._config.stash[SETTINGS].seed
+        node.workerinput["offpipe_seed"] = self._settings.seed
 
     def pytest_report_header(self) -> str:
         """Say by what chance decides, and how stages will be kept offline, if any will be started."""
         runs_nothing = any(self._config.getoption(name, False) for name in _RUNS_NOTHING)
-        return f"offpipe: {'' if runs_nothing else _isolation()}seed {self._config.stash[SETTINGS].seed}"
+        return f"offpipe: {'' if runs_nothing else _isolation()}seed {self._settings.seed}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:

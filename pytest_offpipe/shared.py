@@ -163,11 +163,10 @@ class SharedRun:
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
         report = self._run_in_sandbox(stage.name, force=stage.name in self._forced)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
-        return Undisturbed(
-            report.stages.get(stage.name), report.run_id, report.error,
-            changes=tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)])),
-            ended=time.time(), isolation=report.isolation.get("level", ""), seconds=time.monotonic() - began,
-        )  # fmt: skip
+        changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
+        made = report.stages.get(stage.name), report.run_id, report.error
+        level, seconds = report.isolation.get("level", ""), time.monotonic() - began
+        return Undisturbed(*made, changes=changed, ended=time.time(), isolation=level, seconds=seconds)
 
     def snapshot(self) -> Snapshot:
         """Return all of the sandbox but TMPDIRs: its tree, HOME, and what is beside them where `../` leads out."""

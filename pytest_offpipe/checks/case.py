@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 Call = Callable[..., Any]
-MODULES = {
-    "repeat": "repeat", "retry": "interrupted", "stop": "interrupted", "resume": "interrupted", "full": "full",
-}  # fmt: skip
+MODULES = {"repeat": "repeat", "retry": "interrupted", "stop": "interrupted", "resume": "interrupted", "full": "full"}
 NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"

@@ -38,10 +38,8 @@ _METHODS = {  # kind -> the method that plans it, and why it may not come about
     DISK_FULL: ("disk_full", "its stage did not run, failed before, or all that it wrote had room"),
 }
 _WHEN = ("before", "after")
-_RANGES = {
-    "code": (0, 255), "times": (1, 1000), "atCheckpoint": (1, 1 << 53), "afterBytes": (0, 1 << 39),
-    "seconds": (0, 1 << 20),
-}  # fmt: skip
+_MOST = {"code": 255, "times": 1000, "atCheckpoint": 1 << 53, "afterBytes": 1 << 39, "seconds": 1 << 20}
+_FROM_ONE = ("times", "atCheckpoint")
 
 
 @dataclass(slots=True)
@@ -238,7 +236,7 @@ def _require(method: str, name: str, value: object) -> None:
         if value not in _WHEN:
             raise UsageError(Wrong(method, f'when is "{value}"', f"known: {', '.join(_WHEN)}"))
         return
-    least, most = _RANGES[name]
+    least, most = int(name in _FROM_ONE), _MOST[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise UsageError(Wrong(method, f"{_snake(name)} is {value!r}", f"at least {least}, at most {most}"))
 
