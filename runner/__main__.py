@@ -8,13 +8,15 @@ import os
 import sys
 from errno import ENOMEM
 
-from runner.arguments import plain_arguments
+from runner.cli.parser import HelpRequested, parse
 from runner.errors import OffpipeError
 from runner.noop import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
+    from runner.cli.parser import Arguments
 else:
     import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
 
@@ -27,9 +29,12 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a run hears signals there is nothing to tell, nor to lose
     words = sys.argv[1:]
-    arguments = plain_arguments(words)
     try:
-        code = answer(arguments) if arguments else None
+        arguments = parse(words)
+    except (HelpRequested, OffpipeError):
+        arguments = None  # `perform` parses again, and reports
+    try:
+        code = quick_answer(arguments) if arguments else None
     except OffpipeError as error:
         from runner.cli.main import report
 
@@ -39,6 +44,14 @@ def main() -> int:
     from runner.cli.main import main as perform
 
     return perform(words, arguments)
+
+
+def quick_answer(arguments: Arguments) -> int | None:
+    """Return the exit code of a run that has nothing to do; None if the verbs must be loaded."""
+    if not arguments.is_plain:
+        return None
+    is_durable = arguments.durability == "full"
+    return answer(arguments.spec, arguments.workspace, arguments.words, quiet=arguments.quiet, durable=is_durable)
 
 
 def program() -> int:

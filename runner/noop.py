@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from runner.arguments import Arguments
     from runner.plan.fingerprint import Dependencies
 
     Stat = Callable[[Any], os.stat_result]
@@ -61,25 +60,24 @@ def is_plain() -> bool:
     return os.environ.get(PLAIN_VARIABLE) == "1"
 
 
-def answer(arguments: Arguments) -> int | None:
+def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: bool, durable: bool) -> int | None:
     """Return 0 if the run has nothing to do, after recording and printing that; None if a full run is needed.
 
-    Raises StateError when the disk refuses the record.
+    `words` are the command line. Raises StateError when the disk refuses the record.
     """
     began = time.monotonic()
     if is_plain() or KEY_VARIABLE in os.environ:
         return None
-    spec, workspace = arguments.spec, arguments.workspace
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
             return None
-        run, head = _record_run(record, arguments, began)
+        run, head = _record_run(record, words, began, durable=durable)
     except (OSError, ValueError, NotRegularError):
         return None
-    if not arguments.quiet:
+    if not quiet:
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
         try:
             os.write(1, text.encode())
@@ -258,9 +256,9 @@ def record_run(
         os.close(descriptor)
 
 
-def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str, str]:
+def _record_run(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
     """Record the run; return its id and the ledger's new head. OSError or ValueError if a full run is needed."""
-    paths, pipeline, durable = record.paths, record.pipeline, arguments.durability == "full"
+    paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
     ledger = files.open_append(paths.ledger)
@@ -284,7 +282,7 @@ def _record_run(record: Record, arguments: Arguments, began: float) -> tuple[str
                 files.sync_or_take_back(ledger, paths.ledger, before)
             return new_head
 
-        first = opening(pipeline, _spec_of(record), ("offpipe", *arguments.words), head)
+        first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         seconds = time.monotonic() - began
         return run, record_run(paths, run, first, pipeline, record.stages, seconds, close, durable=durable)
     finally:

@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
 LEAVES = (
-    "arguments",
     "clock",
     "errors",
     "paths",
@@ -60,7 +59,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),  # this one and the next are loaded in every stage
     "paths": (),
     "hookspecs": LEAVES,  # and types, below
-    "arguments": (),
     "canonical": LEAVES,
     "clock": (),
     "hashing": (),
@@ -83,7 +81,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "cli"),
     "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks"),
-    "__main__": ("arguments", "errors", "noop", "cli"),
+    "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.

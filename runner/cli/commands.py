@@ -20,7 +20,7 @@ from runner.record.seal import warning_about
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from runner.arguments import Arguments
+    from runner.cli.parser import Arguments
     from runner.display.streams import Stream
 
 _CHUNK = 1 << 16

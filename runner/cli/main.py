@@ -1,6 +1,6 @@
 """The edge of the program: calls the method of a verb, and turns every error into a message and an exit code.
 
-Parser and verbs are imported when needed: `--version` loads neither, and a plain command line no parser.
+The verbs are imported when needed: `--version` and `--help` load none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 
-from runner.arguments import HelpRequested
+from runner.cli.parser import HelpRequested, parse
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
 from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.arguments import Arguments
+    from runner.cli.parser import Arguments
 
 _INTERRUPTED = 130
 _NO_ROOM = "failed to map segment from shared object"  # as the loader of the system says it
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
     words = list(sys.argv[1:] if argv is None else argv)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
-        arguments = arguments or _read(words)
+        arguments = arguments or parse(words)
         from runner.cli.commands import Commands
 
         stderr.defers = stdout.defers = arguments.verb == "run" and not arguments.dry_run  # no reader may stop a run
@@ -50,16 +50,6 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
     if arguments and arguments.verb == "run":
         return code  # the run itself counts, even if its results could not be printed
     return _check_results(stdout, stderr, code)
-
-
-def _read(words: list[str]) -> Arguments:
-    if words[:1] == ["--version"]:
-        from runner import __version__
-
-        raise HelpRequested(f"offpipe {__version__}\n")
-    from runner.cli.parser import parse
-
-    return parse(words)
 
 
 def report(

@@ -1,33 +1,35 @@
-"""From the words of the command line to `Arguments`: the verbs, the options that each has, and their help."""
+"""From the words of the command line to `Arguments`: the verbs, the options that each has, and their help.
+
+Every start reads its words here, also that of a run with nothing to do, which takes less time than to load `argparse`.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
-from functools import partial
 from itertools import pairwise
 
-from runner.arguments import Arguments, HelpRequested
 from runner.errors import Fault, UsageError
-from runner.levels import BEST_EFFORT, STRICT
 from runner.paths import is_name
 
-TYPE_CHECKING = False  # `typing` takes half as long to load as argparse
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
-PROGRAM = "offpipe"
-WIDTH = 79
+WIDTH, _COLUMN = 79, 31  # of help
 _STAGES_HINT = "name the stages after the spec"
-_USAGE = f"{PROGRAM} SPEC [STAGE ...] [options]\n       {PROGRAM} VERB SPEC [options]"
-_ABOUT = """\
+_HELP = """\
+usage: offpipe SPEC [STAGE ...] [options]
+       offpipe VERB SPEC [options]
+
 Run a pipeline: a JSON file of stages. Each stage is a program that turns
 declared inputs into declared outputs. Only what is out of date runs. After an
-interruption, the same command continues where the run stopped."""
-_EPILOG = """\
-`offpipe VERB --help` shows the options of a verb.
+interruption, the same command continues where the run stopped.
+
+verbs:
+{verbs}
+`offpipe VERB --help` shows the options of a verb, `offpipe --version` the
+version.
 
 examples:
   offpipe demo.json                  run what is out of date
@@ -42,159 +44,241 @@ exit codes:
   2 usage, or an invalid spec        74 state could not be read or written
   3 work pending, or incomplete      75 failed, but retrying may help
   4 the offline guard refused        129, 130, 143 interrupted
-  5 an input is missing              6 damaged"""
-
-
+  5 an input is missing              6 damaged
+"""
 VERBS = {  # the arguments of each, a summary, and more text for its help
-    "run": ("SPEC [STAGE ...]", "run what is out of date", """\
+    "run": ("SPEC [STAGE ...]", "run what is out of date", """
 Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
 
 examples:
   offpipe run demo.json sort -j 4 --keep-going
   offpipe run demo.json --param upper.simulateTransient=true
-  offpipe run demo.json --param 'upper.mode="fast"'    text needs quotes"""),
-    "clean": ("SPEC", "remove what the stages made, and their state", "Inputs are never removed."),
-    "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """\
+  offpipe run demo.json --param 'upper.mode="fast"'    text needs quotes
+"""),
+    "clean": ("SPEC", "remove what the stages made, and their state", "\nInputs are never removed.\n"),
+    "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """
 Each line is a stage: its name, the decision, and why. The decision is run,
-skip, blocked, or depends (on what an earlier stage will make)."""),
+skip, blocked, or depends (on what an earlier stage will make).
+"""),
     "status": ("SPEC", "show what is pending, running, and left undone", ""),
     "explain": ("SPEC STAGE", "show why one stage runs or not, and what made it", ""),
-    "log": ("SPEC [STAGE]", "print a stage's newest log, or without STAGE a run's events", ""),
-    "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers and outputs", """\
+    "log": ("SPEC [STAGE]", "print a stage's newest log, or a run's events", ""),
+    "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs", """
 DIRECTORY is a state directory, or a copy of one. If a whole log was rewritten,
 only --expect-head or the key in OFFPIPE_AUDIT_KEY_FILE shows it: see
 docs/audit.md.
 
-exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged"""),
+exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
+"""),
     "validate": ("SPEC", "check a spec and its inputs, reporting every fault", ""),
     "graph": ("SPEC", "print the stages and what each needs",
-              "example:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg"),
+              "\nexample:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg\n"),
     "doctor": ("", "show how well this machine can keep stages offline", ""),
     "schema": ("", "print the JSON Schema of specs", ""),
 }  # fmt: skip
 _WITH_SPEC = "run clean plan status explain log verify validate graph"
-
-
-def _option(names: str, verbs: str, text: str, **how: object) -> tuple[list[str], list[str], dict[str, Any]]:
-    return names.split(), verbs.split(), {"help": text, **(how or {"action": "store_true"})}
-
-
-def _at_least(least: int, read: Callable[[str], float], what: str) -> Callable[[str], float]:
-    def checked(text: str) -> float:
-        try:
-            number = read(text)
-        except ValueError:
-            number = float("nan")
-        if number >= least:
-            return number
-        raise argparse.ArgumentTypeError(f'"{text}" is not {what}')
-
-    return checked
-
-
-def _run_id(text: str) -> str:
-    if not is_name(text):
-        rule = "use at most 100 letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
-        raise argparse.ArgumentTypeError(f'"{text}" is not a run id: {rule}')
-    if text.lower() == "ledger":  # its log would be the ledger, also where file names ignore case
-        raise argparse.ArgumentTypeError(f'no run can be called "{text}": that is the list of all runs')
-    return text
-
-
-def _head(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a head: a run prints it as 64 hex digits')
-    return text.lower()
-
-
-_COUNT = _at_least(1, int, "a whole number of 1 or more")
-OPTIONS = (  # the spellings of each, the verbs that have it, its help, and arguments for argparse
-    _option("-n --dry-run", "run clean", "only show what would run, or what would be removed"),
-    _option("-f --force", "run plan", "treat the named stages (or all) as out of date"),
-    _option("-j --jobs", "run", "run at most N stages at once; default: one per processor", metavar="N", type=_COUNT),
-    _option("-k --keep-going", "run", "after a failure, run what does not depend on it"),
-    _option("--wait", "run", "wait for a lock that another run holds, at most S seconds; without S, forever",
-            metavar="[=S]", type=_at_least(0, float, "a number of seconds")),
-    _option("--param", "run plan status explain validate", "set a parameter of a stage (repeatable)",
-            metavar="STAGE.KEY=JSON", action="append"),
-    _option("--run-id", "run", "the run's name in the audit log", metavar="ID", type=_run_id),
-    _option("--durability", "run", "what finished stages survive: full, a power cut (default); process, only a crash",
-            choices=("full", "process")),
-    _option("--offline", "run", "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run",
-            choices=(STRICT, BEST_EFFORT)),
-    _option("--paranoid", "run plan", "hash every file again, without trusting time stamps"),
-    _option("--exit-code", "status", "exit with 3 if a run would have work to do"),
-    _option("--format", "graph", "the language of the graph; default: text", choices=("text", "mermaid", "dot")),
-    _option("--run", "log verify", "only this run; default: log, the last; verify, all", metavar="ID", type=_run_id),
-    _option("--attempt", "log", "this attempt of the stage; default: the last", metavar="N", type=_COUNT),
-    _option("--outputs", "verify", "read the outputs too, and compare them with the record"),
-    _option("--expect-head", "verify", "the ledger must end with this record", metavar="HEX", type=_head),
-    _option("--state", "clean", "also remove the audit logs, metrics and logs"),
-    _option("--pipeline", _WITH_SPEC, "the spec, instead of the argument SPEC", metavar="FILE"),
-    _option("--workspace", _WITH_SPEC, "where everything is written; default: the spec's root", metavar="DIR"),
-    _option("--json", "run plan status verify doctor", "print one JSON object to standard output"),
-    _option("-q --quiet", "run", "print nothing unless something fails"),
-    _option("-v --verbose", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
+_ALL = " ".join(VERBS)
+OPTIONS = (  # the spellings of each, its value (as `_value` reads it), the verbs that have it, and its help
+    ("-n --dry-run", "", "run clean", "only show what would run, or what would be removed"),
+    ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
+    ("-j --jobs", "N", "run", "run at most N stages at once; default: one per processor"),
+    ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
+    ("--wait", "[=S]", "run", "wait for a lock that another run holds, at most S seconds; without S, forever"),
+    ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
+    ("--run-id", "ID", "run", "the run's name in the audit log"),
+    ("--durability", "full|process", "run",
+     "what finished stages survive: full, a power cut (default); process, only a crash"),
+    ("--offline", "strict|best-effort", "run",
+     "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run"),
+    ("--paranoid", "", "run plan", "hash every file again, without trusting time stamps"),
+    ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
+    ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
+    ("--run", "ID", "log verify", "only this run; default: log, the last; verify, all"),
+    ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
+    ("--outputs", "", "verify", "read the outputs too, and compare them with the record"),
+    ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
+    ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
+    ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
+    ("--workspace", "DIR", _WITH_SPEC, "where everything is written; default: the spec's root"),
+    ("--json", "", "run plan status verify doctor", "print one JSON object to standard output"),
+    ("-q --quiet", "", "run", "print nothing unless something fails"),
+    ("-v --verbose", "", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
+    ("-h --help", "", _ALL, "show this"),
 )  # fmt: skip
+_VALUES = {
+    "N": "a whole number of 1 or more",
+    "[=S]": "a number of seconds",
+    "ID": "a run id: at most 100 letters, digits, `.`, `_` and `-`, the first a letter or digit,"
+          " and not `ledger`, the list of all runs",
+    "HEX": "a head: a run prints it as 64 hex digits",
+}  # fmt: skip
+_BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
+_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}  # what says nothing to a run without work
 
 
-_VALUED = {name for names, _, how in OPTIONS if "metavar" in how or "choices" in how for name in names} - {"--wait"}
+class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
+    """The command line asks for a text about the program itself, which is the argument."""
+
+
+class Arguments:
+    """A verb, its spec (empty for a verb without one), the stages named, and the options.
+
+    An option keeps its default if it is not given, or if the verb does not have it. `words` is the command line.
+    """
+
+    attempt: int | None = None
+    dry_run = False
+    durability = "full"
+    exit_code = False
+    expect_head: str | None = None
+    force = False
+    format = "text"
+    jobs: int | None = None
+    json = False
+    keep_going = False
+    offline = "strict"
+    outputs = False
+    param: Sequence[str] = ()
+    paranoid = False
+    quiet = False
+    run: str | None = None
+    run_id: str | None = None
+    state = False
+    verbose = False
+    wait = 0.0
+    workspace: str | None = None
+
+    def __init__(self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], **options: object) -> None:
+        self.words = tuple(words)
+        self.verb = verb
+        self.spec = spec
+        self.stages = tuple(stages)
+        vars(self).update(options)
+        self.is_plain = verb == "run" and not stages and options.keys() <= _PLAIN and self.workspace != ""
 
 
 def parse(words: Sequence[str]) -> Arguments:
     """Return what the words ask for. Raises UsageError, or HelpRequested."""
     if not words:
-        raise UsageError(Fault("", "no spec given", f"for example: {PROGRAM} pipeline.json; see {PROGRAM} --help"))
-    end = words.index("--") if "--" in words else len(words)  # what is behind it is no option
-    # Without its value, argparse would take the next word for that of --wait.
-    options = ["--wait=inf" if word == "--wait" else word for word in words[:end]]
-    place = _verb_place(options)
-    verb = "run" if place is None else options.pop(place)
-    program, parser = _parsers(verb)
+        raise UsageError(Fault("", "no spec given", "for example: offpipe pipeline.json; see offpipe --help"))
+    if words[0] == "--version":
+        from runner import __version__
+
+        raise HelpRequested(f"offpipe {__version__}\n")
     if words[0] in ("-h", "--help"):
-        program.print_help()
-    for word in options:
-        if re.fullmatch("-.*=--|-j--", word):  # Python 3.11 drops such a value, and checks nothing then
-            parser.error(f'{word.removesuffix("--")}: "--" is no value')
-    given, named = parser.parse_known_args(options)
-    for word in named:
-        if word[:1] == "-" != word:
-            parser.refuse(word, options)
-    named += words[end + 1 :]
-    values = vars(given)
-    spec = values.pop("pipeline", None)
+        raise HelpRequested(_HELP.format(verbs=_columns((verb, text) for verb, (_, text, _) in VERBS.items())))
+    verb, options, named = _split(words)
+    if any(name in ("-h", "--help") for name, _ in options):
+        raise HelpRequested(_help(verb))
+    given: dict[str, Any] = {}
+    for name, text in options:
+        if verb not in _BY_NAME.get(name, ("", "", ""))[2].split():
+            raise _no_option(verb, name)
+        names, kind, *_ = _BY_NAME[name]
+        value = _value(verb, names.replace(" ", "/"), kind, text)
+        attribute = names.split()[-1].lstrip("-").replace("-", "_")
+        given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
+    spec = given.pop("pipeline", None)
     if VERBS[verb][0] and spec is None:
         if not named:
-            parser.error("no spec given")
+            raise _usage_error(verb, "no spec given")
         spec = named.pop(0)
         if not os.path.lexists(spec):
-            _refuse_as_spec(spec, named, is_first=spec == words[0], force=values.get("force", False))
-    _check_stages(parser, verb, spec, named)
+            _refuse_as_spec(spec, named, is_first=spec == words[0], force="force" in given)
+    _check_stages(verb, spec, named)
     _check_wait(words, [spec, *named])
-    return Arguments(words, verb=verb, spec=spec or "", stages=tuple(named), **values)
+    return Arguments(words, verb, spec or "", named, **given)
 
 
-def _verb_place(words: Sequence[str]) -> int | None:
-    """Return the place of the verb: the first word that is no option, nor the value of one, if it is a verb."""
-    for place, word in enumerate(words):
-        if (word[:1] != "-" or word == "-") and not (place and words[place - 1] in _VALUED):
-            return place if word in VERBS else None
-    return None
+def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
+    """Return the verb, the options (each as it is spelled, with its value if it has one), and all other words."""
+    verb = ""
+    options: list[tuple[str, str | None]] = []
+    named: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            named += rest
+            break
+        if not _is_option(word):
+            if not verb and not named and word in VERBS:
+                verb = word
+            else:
+                named.append(word)
+            continue
+        options += _spelled(word)
+        name, value = options[-1]
+        kind = _BY_NAME.get(name, ("", ""))[1]
+        if value is None and kind not in ("", "[=S]") and rest and not _is_option(rest[0]):
+            options[-1] = name, rest.pop(0)
+    return verb or "run", options, named
 
 
-def _parsers(verb: str) -> tuple[_Parser, _Parser]:
-    """Return the parser of the program, for its help, and that of a verb."""
-    program = _Parser(prog=PROGRAM, usage=_USAGE, description=_ABOUT, epilog=_EPILOG)
-    program.add_argument("--version", action="store_true", help="show the version and exit")
-    verbs = program.add_subparsers(title="verbs", metavar="VERB")
-    for name, (words, summary, more) in VERBS.items():
-        usage = f"{PROGRAM} {name} {words} [options]".replace("  ", " ")
-        about = f"{summary[0].upper()}{summary[1:]}."
-        verbs.add_parser(name, help=summary, prog=f"{PROGRAM} {name}", usage=usage, description=about, epilog=more)
-    for names, having, how in OPTIONS:
-        if verb in having:
-            verbs.choices[verb].add_argument(*names, default=argparse.SUPPRESS, **how)
-    return program, verbs.choices[verb]
+def _is_option(word: str) -> bool:
+    return word[:1] == "-" != word
+
+
+def _spelled(word: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the options in a word, with the value behind the last: `--jobs=3`; `-k` and `-j` with 3 in `-kj3`."""
+    name, equals, value = word.partition("=")
+    if name in _BY_NAME or word[:2] not in _BY_NAME:
+        yield name, value if equals else None
+        return
+    letters = word[1:]
+    while letters:
+        name, letters = f"-{letters[0]}", letters[1:]
+        if _BY_NAME[name][1] or f"-{letters[:1]}" not in _BY_NAME:
+            yield name, letters.removeprefix("=") if letters else None
+            return
+        yield name, None
+
+
+def _value(verb: str, option: str, kind: str, text: str | None) -> object:
+    """Return the value of an option. Raises UsageError if it is none of its kind."""
+    if not kind:
+        if text is not None:
+            raise _usage_error(verb, f"argument {option}: takes no value", _STAGES_HINT if "-f" in option else "")
+        return True
+    if text is None and kind == "[=S]":
+        return float("inf")
+    if text is None or text == "--":
+        raise _usage_error(verb, f"argument {option}: expected one argument")
+    value: Any = text
+    try:
+        if kind == "N":
+            value = int(text)
+            is_good = value >= 1
+        elif kind == "[=S]":
+            value = float(text)
+            is_good = value >= 0
+        elif kind == "ID":
+            is_good = is_name(text) and text.lower() != "ledger"  # its log would be the ledger
+        elif kind == "HEX":
+            value = text.lower()
+            is_good = len(value) == 64 and set(value) <= set("0123456789abcdef")
+        else:
+            is_good = "|" not in kind or text in kind.split("|")
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise _usage_error(verb, f'argument {option}: "{text}" is not {_VALUES.get(kind, f"one of {kind}")}')
+    return value
+
+
+def _usage_error(verb: str, what: str, hint: str = "") -> UsageError:
+    return UsageError(Fault("", what, hint or f"see offpipe {verb} --help"))
+
+
+def _no_option(verb: str, name: str) -> UsageError:
+    """Return the error for an option that this verb does not have."""
+    from runner.spec.kinds import did_you_mean
+
+    if name in _BY_NAME:
+        hint = "only these have it: " + ", ".join(f"offpipe {having}" for having in _BY_NAME[name][2].split())
+    else:
+        hint = did_you_mean(name, (known for known, option in _BY_NAME.items() if verb in option[2].split()))
+    return _usage_error(verb, f"no option {name}", hint)
 
 
 def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: bool) -> None:
@@ -202,22 +286,22 @@ def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: b
     if force and any(map(os.path.isfile, named)):
         raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
     if spec in VERBS:
-        raise UsageError(Fault(spec, "no such spec file, but a verb", f"see {PROGRAM} {spec} --help"))
+        raise UsageError(Fault(spec, "no such spec file, but a verb", f"see offpipe {spec} --help"))
     if is_first:
         from runner.spec.kinds import did_you_mean
         from runner.spec.source import missing_hint
 
         near = "" if os.path.lexists(f"{spec}.json") else did_you_mean(spec, VERBS)
-        hint = near or missing_hint(spec) or f"the verbs are: {', '.join(VERBS)}"
+        hint = near or missing_hint(spec) or f"the verbs are: {_ALL.replace(' ', ', ')}"
         raise UsageError(Fault(spec, "no such spec file, and no verb", hint))
 
 
-def _check_stages(parser: _Parser, verb: str, spec: str, named: Sequence[str]) -> None:
+def _check_stages(verb: str, spec: str, named: Sequence[str]) -> None:
     words = VERBS[verb][0]
     if "..." not in words and len(named) > ("STAGE" in words):
-        parser.error(f'unexpected argument "{named[-1]}"')
+        raise _usage_error(verb, f'unexpected argument "{named[-1]}"')
     if words.endswith(" STAGE") and not named:
-        raise UsageError(Fault("", "no stage given", f"{PROGRAM} plan {spec} lists them"))
+        raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
 
 
 def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
@@ -229,38 +313,22 @@ def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
             raise UsageError(Fault("--wait", what, hint))
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser of options only. Raises UsageError and HelpRequested, where argparse would print and exit."""
+def _help(verb: str) -> str:
+    words, summary, more = VERBS[verb]
+    rows = (
+        (f"{names.replace(' ', ', ')} {kind}", text) for names, kind, having, text in OPTIONS if verb in having.split()
+    )
+    usage = f"usage: offpipe {verb} {words} [options]".replace("  ", " ")
+    return f"{usage}\n\n{summary[0].upper()}{summary[1:]}.\n{more}\noptions:\n{_columns(rows)}"
 
-    def __init__(self, **given: object) -> None:
-        formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=26, width=WIDTH)
-        super().__init__(allow_abbrev=False, formatter_class=formatter, **given)  # type: ignore[arg-type]
-        self.color = False  # which Python 3.14 would add
 
-    def refuse(self, word: str, words: Sequence[str]) -> NoReturn:
-        """Raise UsageError for an option that this verb does not have."""
-        rest = word[1:]
-        if word not in words:  # since Python 3.13 argparse leaves "-slow" of "-fslow"
-            whole = next(given for given in words if given[:1] == "-" != given[1:2] and given.endswith(rest))
-            self.error(f"-{whole.removesuffix(rest)[-1]}: ignored explicit argument")
-        from runner.spec.kinds import did_you_mean
+def _columns(rows: Iterable[tuple[str, str]]) -> str:
+    """Return a line for each row, or several, with what it names on the left."""
+    from textwrap import fill
 
-        name = word.partition("=")[0]
-        having = next((verbs for names, verbs, _ in OPTIONS if name in names), [])
-        if having:
-            hint = f"only these have it: {PROGRAM} {f', {PROGRAM} '.join(having)}"
-        else:
-            near = did_you_mean(name, (known for action in self._actions for known in action.option_strings))
-            hint = near or f"see {self.prog} --help"
-        raise UsageError(Fault("", f"no option {name}", hint))
-
-    def error(self, message: str) -> NoReturn:
-        where, _, what = message.removeprefix("argument ").partition(": ")
-        hint = f"see {self.prog} --help"
-        if what.startswith("ignored explicit argument"):
-            message = f"{where}: takes no value"
-            hint = _STAGES_HINT if where.startswith("-f") else hint
-        raise UsageError(Fault("", message, hint))
-
-    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002 - argparse's signature
-        raise HelpRequested(self.format_help())
+    lines = (
+        fill(text, WIDTH, initial_indent=f"  {name:<{_COLUMN - 3}} ", subsequent_indent=" " * _COLUMN,
+             break_on_hyphens=False)
+        for name, text in rows
+    )  # fmt: skip
+    return "".join(f"{line}\n" for line in lines)

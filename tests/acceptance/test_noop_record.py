@@ -18,8 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT, PipelineBench, shell
 
-from runner import arguments as glance
-from runner.cli.parser import VERBS
 from runner.engine import Options
 from runner.engine.query import plan
 from runner.engine.run import run
@@ -282,7 +280,6 @@ def test_a_fifo_in_the_place_of_the_record_is_not_waited_for(fresh):
 
 
 def test_a_verb_is_no_spec(fresh):
-    assert set(glance.VERBS) == set(VERBS) - {"run"}
     (fresh.root / "schema").write_bytes(fresh.spec.read_bytes())
     assert quick.answer(["schema"]) is None
 

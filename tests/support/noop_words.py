@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner import noop
-from runner.arguments import plain_arguments
+from runner.__main__ import quick_answer
+from runner.cli.parser import HelpRequested, parse
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,5 +14,7 @@ if TYPE_CHECKING:
 
 def answer(words: Sequence[str]) -> int | None:
     """What the quick way answers, None where it leaves the words to the long way."""
-    arguments = plain_arguments(words)
-    return noop.answer(arguments) if arguments else None
+    try:
+        return quick_answer(parse(words))
+    except (HelpRequested, UsageError):
+        return None
