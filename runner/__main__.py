@@ -50,8 +50,9 @@ def quick_answer(arguments: Arguments) -> int | None:
     """Return the exit code of a run that has nothing to do; None if the verbs must be loaded."""
     if not arguments.is_plain:
         return None
-    is_durable = arguments.durability == "full"
-    return answer(arguments.spec, arguments.workspace, arguments.words, quiet=arguments.quiet, durable=is_durable)
+    given = arguments.given
+    is_durable = given.get("durability") != "process"
+    return answer(arguments.spec, given.get("workspace"), arguments.words, quiet="quiet" in given, durable=is_durable)
 
 
 def program() -> int:

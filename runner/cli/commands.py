@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runner.display.streams import Stream
 
 _CHUNK = 1 << 16
-_OPTIONS = "jobs keep_going force workspace run_id wait durability paranoid offline".split()  # as the engine names them
 
 
 class Commands:
@@ -32,6 +31,7 @@ class Commands:
 
     def __init__(self, arguments: Arguments, stdout: Stream, stderr: Stream) -> None:
         self._arguments = arguments
+        self._given = arguments.given
         self._spec = arguments.spec
         self._stdout = stdout
         self._stderr = stderr
@@ -42,14 +42,14 @@ class Commands:
         from runner.display.summary import run_json, summary_lines  # before the run: nothing is loaded after it began
         from runner.engine.run import run
 
-        arguments, stderr = self._arguments, self._stderr
-        if arguments.dry_run:
+        given, stderr = self._given, self._stderr
+        if "dry_run" in given:
             return self.plan()
         self._warn_of_key()
-        live = not arguments.quiet and not arguments.json and live_is_possible(stderr)
-        place = ["--workspace", arguments.workspace] if arguments.workspace else []
+        place = ["--workspace", given["workspace"]] if given.get("workspace") else []
         log_command = printable(shlex.join(["offpipe", "log", *place, self._spec]))
-        reporter = Reporter(stderr, log_command, quiet=arguments.quiet, verbose=arguments.verbose, live=live)
+        live = not given.keys() & {"quiet", "json"} and live_is_possible(stderr)
+        reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
             result = run(self._spec, self._options(), reporter)
         finally:
@@ -64,7 +64,7 @@ class Commands:
         from runner.engine import query
 
         planned = query.plan(self._spec, self._options(), self._warn)
-        self._print(planned, plan_json, partial(plan_lines, full=self._arguments.verbose))
+        self._print(planned, plan_json, partial(plan_lines, full="verbose" in self._given))
         return self._print_faults(planned.plan.faults)
 
     def status(self) -> int:
@@ -72,11 +72,11 @@ class Commands:
         from runner.cli.render import status_json, status_lines
         from runner.engine import query
 
-        found = query.status(self._spec, self._options(), self._warn)
-        self._print(found, status_json, status_lines)
-        if not self._arguments.json:
-            self._print_faults(found.planned.plan.faults)
-        return EXIT_PENDING if self._arguments.exit_code and found.is_pending else EXIT_OK
+        status = query.status(self._spec, self._options(), self._warn)
+        self._print(status, status_json, status_lines)
+        if "json" not in self._given:
+            self._print_faults(status.planned.plan.faults)
+        return EXIT_PENDING if "exit_code" in self._given and status.is_pending else EXIT_OK
 
     def explain(self) -> int:
         """Print everything about one stage."""
@@ -84,7 +84,7 @@ class Commands:
         from runner.engine import query
 
         explained = query.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
-        self._stdout.write("".join(explain_lines(explained)))
+        self._write(explain_lines(explained))
         return self._print_faults(explained.planned.plan.faults)
 
     def validate(self) -> int:
@@ -92,8 +92,7 @@ class Commands:
         from runner.engine import query
 
         planned = query.validate(self._spec, self._options(), self._warn)
-        self._stdout.write(f"{printable(self._spec)}: valid, {counted(len(planned.stages), 'stage')}\n")
-        return EXIT_OK
+        return self._write([f"{printable(self._spec)}: valid, {counted(len(planned.stages), 'stage')}\n"])
 
     def graph(self) -> int:
         """Print the graph."""
@@ -101,29 +100,28 @@ class Commands:
         from runner.spec.graph import build_graph
         from runner.spec.load import load_spec
 
-        graph = build_graph(load_spec(self._spec, workspace=self._arguments.workspace))
-        self._stdout.write("".join(graph_lines(graph, self._arguments.format)))
-        return EXIT_OK
+        graph = build_graph(load_spec(self._spec, workspace=self._given.get("workspace")))
+        return self._write(graph_lines(graph, self._given.get("format", "text")))
 
     def log(self) -> int:
         """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
         from runner.engine import history
 
-        arguments, options, stdout = self._arguments, self._options(), self._stdout
-        if not arguments.stages:
-            if arguments.attempt is not None:
+        stages, stdout = self._arguments.stages, self._stdout
+        run, attempt = self._given.get("run"), self._given.get("attempt")
+        if not stages:
+            if attempt is not None:
                 raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
-            events = history.read_events(self._spec, options, arguments.run)
-            stdout.write("".join(f"{printable(event)}\n" for event in events))
-            return EXIT_OK
-        path = history.find_log(self._spec, options, arguments.stages[0], arguments.run, arguments.attempt)
-        escape = stdout.isatty()
+            events = history.read_events(self._spec, self._options(), run)
+            return self._write(f"{printable(event)}\n" for event in events)
+        path = history.find_log(self._spec, self._options(), stages[0], run, attempt)
         with open(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 self._stderr.write(f"note: {near_path(path)} is empty\n")
-            while (chunk := file.read(_CHUNK)) and stdout.failure is None:
+            escape = stdout.isatty()
+            read = file.readline if escape else partial(file.read, _CHUNK)
+            while stdout.failure is None and (chunk := read()):
                 if escape:
-                    chunk += file.readline()
                     stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
                 else:
                     stdout.pass_through(chunk)
@@ -135,68 +133,69 @@ class Commands:
         from runner.engine.verify import verify
 
         self._warn_of_key()
-        arguments = self._arguments
-        found = verify(
-            self._spec, self._options(), arguments.run, outputs=arguments.outputs, expect_head=arguments.expect_head
-        )
-        self._print(found, verified_json, verified_lines)
-        self._print_faults([fault] if (fault := found.fault()) else [])
-        return found.exit_code
+        run, head = self._given.get("run"), self._given.get("expect_head")
+        verified = verify(self._spec, self._options(), run, outputs="outputs" in self._given, expect_head=head)
+        self._print(verified, verified_json, verified_lines)
+        self._print_faults([fault] if (fault := verified.fault()) else [])
+        return verified.exit_code
 
     def clean(self) -> int:
         """Remove what the stages made, and list it."""
         from runner.engine.clean import clean
 
-        dry_run, state = self._arguments.dry_run, self._arguments.state
-        removed = clean(self._spec, self._options(), dry_run=dry_run, state=state)
+        dry_run = "dry_run" in self._given
+        removed = clean(self._spec, self._options(), dry_run=dry_run, state="state" in self._given)
         verb = "would remove" if dry_run else "removed"
-        self._stdout.write("".join(f"{verb} {printable(path)}\n" for path in removed) or "nothing to remove\n")
-        return EXIT_OK
+        return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
 
     def doctor(self) -> int:
         """Print which levels of the offline guard work on this machine, and why the others do not."""
         from runner.display.offline import doctor_json, doctor_lines
         from runner.sandbox.guard import survey
 
-        found = survey()
+        levels = survey()
         refuses = sys.platform == "linux"
-        self._print(found, doctor_json, partial(doctor_lines, refuses=refuses))
-        return EXIT_OFFLINE if refuses and not any(isinstance(level, dict) for level in found.values()) else EXIT_OK
+        self._print(levels, doctor_json, partial(doctor_lines, refuses=refuses))
+        return EXIT_OFFLINE if refuses and not any(isinstance(level, dict) for level in levels.values()) else EXIT_OK
 
     def schema(self) -> int:
         """Print the JSON Schema."""
         from runner.spec.fields import schema_text
 
-        self._stdout.write(schema_text())
-        return EXIT_OK
+        return self._write([schema_text()])
 
     # ---- what verbs have in common -----------------------------------------------------------------------------------
 
     def _options(self) -> Options:
         """Return the arguments as the engine takes them."""
-        arguments = self._arguments
+        arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
-        same: dict[str, Any] = {name: getattr(arguments, name) for name in _OPTIONS}
         return Options(
             stages=arguments.stages if arguments.verb in {"run", "plan"} else (),
-            params=read_params(arguments.param, arguments.spec, arguments.workspace),
+            params=read_params(given.get("param", ()), self._spec, given.get("workspace")),
             final=arguments.verb == "run",
             argv=tuple(word.decode("utf-8", "backslashreplace") for word in words),
-            **same,
+            **{name: given[name] for name in Options._fields if name in given},
         )
 
-    def _print(self, found: object, as_json: Callable[[Any], object], as_lines: Callable[[Any], Iterable[str]]) -> None:
-        if self._arguments.json:
-            self._stdout.write(json_text(as_json(found)))
-        elif not self._arguments.quiet:
-            self._stdout.write("".join(as_lines(found)))
+    def _print(
+        self, result: object, as_json: Callable[[Any], object], as_lines: Callable[[Any], Iterable[str]]
+    ) -> None:
+        if "json" in self._given:
+            self._write([json_text(as_json(result))])
+        elif "quiet" not in self._given:
+            self._write(as_lines(result))
+
+    def _write(self, lines: Iterable[str]) -> int:
+        self._stdout.write("".join(lines))
+        return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:
         self._stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
         return EXIT_INPUT if faults else EXIT_OK
 
     def _warn(self, fault: Fault) -> None:
-        if not self._arguments.quiet:
+        if "quiet" not in self._given:
             self._stderr.write(f"{warning_text(fault)}\n")
 
     def _warn_of_key(self) -> None:
@@ -210,16 +209,14 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
 
     Stage names and keys may contain dots: the longest stage name that fits counts.
     """
-    if not texts:
-        return {}
     from runner.spec.kinds import did_you_mean
     from runner.spec.load import load_spec
 
-    stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages]
+    stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages] if texts else []
     params: dict[str, dict[str, object]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        fitting = [stage for stage in stages if name.startswith(f"{stage}.") and name != f"{stage}."]
+        fitting = [stage for stage in stages if name.startswith(f"{stage}.")]
         stage = max(fitting, key=len, default=name.partition(".")[0])
         key = name[len(stage) + 1 :]
         if not (stage and key and equals):

@@ -36,14 +36,16 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
         arguments = arguments or parse(words)
         from runner.cli.commands import Commands
 
-        stderr.defers = stdout.defers = arguments.verb == "run" and not arguments.dry_run  # no reader may stop a run
+        stderr.defers = stdout.defers = (
+            arguments.verb == "run" and "dry_run" not in arguments.given
+        )  # no reader may stop a run
         code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
     except HelpRequested as requested:
         code = EXIT_OK
         stdout.write(str(requested))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
-        as_json = arguments.json if arguments else "--json" in words
-        return report(error, stdout if as_json else None, stderr, trace=bool(arguments and arguments.verbose))
+        given = arguments.given if arguments else {"json": True} if "--json" in words else {}
+        return report(error, stdout if "json" in given else None, stderr, trace="verbose" in given)
     finally:
         stderr.close()
         stdout.close()

@@ -49,11 +49,7 @@ exit codes:
 VERBS = {  # the arguments of each, a summary, and more text for its help
     "run": ("SPEC [STAGE ...]", "run what is out of date", """
 Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
-
-examples:
-  offpipe run demo.json sort -j 4 --keep-going
-  offpipe run demo.json --param upper.simulateTransient=true
-  offpipe run demo.json --param 'upper.mode="fast"'    text needs quotes
+In --param, text needs quotes: --param 'upper.mode="fast"'
 """),
     "clean": ("SPEC", "remove what the stages made, and their state", "\nInputs are never removed.\n"),
     "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """
@@ -113,7 +109,7 @@ _VALUES = {
     "HEX": "a head: a run prints it as 64 hex digits",
 }  # fmt: skip
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
-_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}  # what says nothing to a run without work
+_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}
 
 
 class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
@@ -121,40 +117,23 @@ class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Arguments:
-    """A verb, its spec (empty for a verb without one), the stages named, and the options.
+    """A verb, its spec (empty for a verb without one), the stages named, and the options given, by their long names."""
 
-    An option keeps its default if it is not given, or if the verb does not have it. `words` is the command line.
-    """
-
-    attempt: int | None = None
-    dry_run = False
-    durability = "full"
-    exit_code = False
-    expect_head: str | None = None
-    force = False
-    format = "text"
-    jobs: int | None = None
-    json = False
-    keep_going = False
-    offline = "strict"
-    outputs = False
-    param: Sequence[str] = ()
-    paranoid = False
-    quiet = False
-    run: str | None = None
-    run_id: str | None = None
-    state = False
-    verbose = False
-    wait = 0.0
-    workspace: str | None = None
-
-    def __init__(self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], **options: object) -> None:
-        self.words = tuple(words)
+    def __init__(
+        self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], given: dict[str, Any]
+    ) -> None:
+        self.words = tuple(words)  # the command line
         self.verb = verb
         self.spec = spec
         self.stages = tuple(stages)
-        vars(self).update(options)
-        self.is_plain = verb == "run" and not stages and options.keys() <= _PLAIN and self.workspace != ""
+        self.given = given
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this says nothing to a run without work, beyond its place."""
+        return (
+            self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN and self.given.get("workspace") != ""
+        )
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -175,7 +154,7 @@ def parse(words: Sequence[str]) -> Arguments:
         if verb not in _BY_NAME.get(name, ("", "", ""))[2].split():
             raise _no_option(verb, name)
         names, kind, *_ = _BY_NAME[name]
-        value = _value(verb, names.replace(" ", "/"), kind, text)
+        value = _checked(verb, names.replace(" ", "/"), kind, text)
         attribute = names.split()[-1].lstrip("-").replace("-", "_")
         given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
     spec = given.pop("pipeline", None)
@@ -187,7 +166,7 @@ def parse(words: Sequence[str]) -> Arguments:
             _refuse_as_spec(spec, named, is_first=spec == words[0], force="force" in given)
     _check_stages(verb, spec, named)
     _check_wait(words, [spec, *named])
-    return Arguments(words, verb, spec or "", named, **given)
+    return Arguments(words, verb, spec or "", named, given)
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
@@ -234,7 +213,7 @@ def _spelled(word: str) -> Iterator[tuple[str, str | None]]:
         yield name, None
 
 
-def _value(verb: str, option: str, kind: str, text: str | None) -> object:
+def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
     """Return the value of an option. Raises UsageError if it is none of its kind."""
     if not kind:
         if text is not None:
@@ -244,26 +223,26 @@ def _value(verb: str, option: str, kind: str, text: str | None) -> object:
         return float("inf")
     if text is None or text == "--":
         raise _usage_error(verb, f"argument {option}: expected one argument")
-    value: Any = text
     try:
-        if kind == "N":
-            value = int(text)
-            is_good = value >= 1
-        elif kind == "[=S]":
-            value = float(text)
-            is_good = value >= 0
-        elif kind == "ID":
-            is_good = is_name(text) and text.lower() != "ledger"  # its log would be the ledger
-        elif kind == "HEX":
-            value = text.lower()
-            is_good = len(value) == 64 and set(value) <= set("0123456789abcdef")
-        else:
-            is_good = "|" not in kind or text in kind.split("|")
+        return _value(kind, text)
     except ValueError:
-        is_good = False
-    if not is_good:
-        raise _usage_error(verb, f'argument {option}: "{text}" is not {_VALUES.get(kind, f"one of {kind}")}')
-    return value
+        expected = _VALUES.get(kind, f"one of {kind}")
+        raise _usage_error(verb, f'argument {option}: "{text}" is not {expected}') from None
+
+
+def _value(kind: str, text: str) -> object:
+    """Return the value that a text of this kind has; ValueError if it has none."""
+    if kind == "N" and int(text) >= 1:
+        return int(text)
+    if kind == "[=S]" and float(text) >= 0:
+        return float(text)
+    if kind == "ID" and is_name(text) and text.lower() != "ledger":  # its log would be the ledger
+        return text
+    if kind == "HEX" and len(text) == 64 and set(text.lower()) <= set("0123456789abcdef"):
+        return text.lower()
+    if kind not in _VALUES and ("|" not in kind or text in kind.split("|")):
+        return text
+    raise ValueError(text)
 
 
 def _usage_error(verb: str, what: str, hint: str = "") -> UsageError:
@@ -324,11 +303,7 @@ def _help(verb: str) -> str:
 
 def _columns(rows: Iterable[tuple[str, str]]) -> str:
     """Return a line for each row, or several, with what it names on the left."""
-    from textwrap import fill
+    from textwrap import TextWrapper
 
-    lines = (
-        fill(text, WIDTH, initial_indent=f"  {name:<{_COLUMN - 3}} ", subsequent_indent=" " * _COLUMN,
-             break_on_hyphens=False)
-        for name, text in rows
-    )  # fmt: skip
-    return "".join(f"{line}\n" for line in lines)
+    wrapper = TextWrapper(WIDTH, subsequent_indent=" " * _COLUMN, break_on_hyphens=False)
+    return "".join(wrapper.fill(f"  {name:<{_COLUMN - 3}} {text}") + "\n" for name, text in rows)
