@@ -130,14 +130,15 @@ def _check_placeholders(
 
 def check_outputs(spec: Spec) -> Iterator[Finding]:
     """Refuse outputs outside the workspace, doubled or nested ones, and those in the place of something else."""
-    taken = _Taken(spec)
+    taken = _taken_places(spec)
+    ordered = sorted(taken)
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the output that declares it first
     for stage in spec.stages:
         for name, path in stage.outputs.items():
             first.setdefault(bare(path), (stage, name))
     for stage in spec.stages:
         for name, path in stage.outputs.items():
-            flaw = _path_flaw(path) or taken.flaw(path) or _meeting(path, stage, name, first)
+            flaw = _path_flaw(path) or _taken_flaw(path, taken, ordered) or _meeting(path, stage, name, first)
             if flaw:
                 yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
@@ -190,41 +191,33 @@ def _whose(owner: Stage, stage: Stage) -> str:
     return "this stage" if owner is stage else f'stage "{owner.name}"'
 
 
-class _Taken:
-    """The places that are taken, relative to the workspace: state, locks, the spec, processors."""
+def _taken_places(spec: Spec) -> dict[str, str]:
+    """Return what is no place for an output, by its path relative to the workspace; a directory's ends in `/`."""
+    beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
+    taken = {
+        f"{os.path.relpath(spec.paths.state_dir, spec.workspace)}/": "in the state directory",
+        f"{os.path.relpath(spec.paths.locks_dir, spec.workspace)}/": "in the locks directory",
+        f"{os.path.relpath(beside, spec.workspace)}/": "in offpipe's own directory",
+        f"{OWN_DIRECTORY}/": "in offpipe's own directory",
+    }
+    files = {spec.path: "the spec"}
+    for stage in spec.stages:
+        if (path := spec.processor_path(stage)) is not None:
+            files.setdefault(path, f'the processor of stage "{stage.name}"')
+    for base in {f"{directory.rstrip('/')}/" for directory in (spec.root, spec.workspace)}:
+        for path, what in files.items():
+            if path.startswith(base):
+                taken.setdefault(path.removeprefix(base), what)
+    return taken
 
-    def __init__(self, spec: Spec) -> None:
-        beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
-        self._directories = {
-            os.path.relpath(spec.paths.state_dir, spec.workspace): "the state directory",
-            os.path.relpath(spec.paths.locks_dir, spec.workspace): "the locks directory",
-            **dict.fromkeys((OWN_DIRECTORY, os.path.relpath(beside, spec.workspace)), "offpipe's own directory"),
-        }
-        self._starts = tuple(self._directories)
-        files = {spec.path: "the spec"}
-        for stage in spec.stages:
-            if (path := spec.processor_path(stage)) is not None:
-                files.setdefault(path, f'the processor of stage "{stage.name}"')
-        self._files: dict[str, str] = {}
-        for base in {spec.root, spec.workspace}:
-            start = base.rstrip("/") + "/"
-            for path, what in files.items():
-                if path.startswith(start):
-                    self._files.setdefault(path[len(start) :], what)
-        self._ordered = sorted([*self._files, *self._directories])
 
-    def flaw(self, path: str) -> Flaw:
-        plain = bare(path)
-        if plain in self._files:
-            return f'"{path}" is {self._files[plain]}', _ELSEWHERE
-        if plain.startswith(self._starts):
-            for directory, what in self._directories.items():
-                if f"{plain}/".startswith(f"{directory}/"):
-                    return f'"{path}" is in {what}', _ELSEWHERE
-        if path.endswith("/"):
-            for inner in starting_with(self._ordered, path):
-                return f'"{path}" contains {self._files.get(inner) or self._directories[inner]}', _ELSEWHERE
-        return None
+def _taken_flaw(path: str, taken: Mapping[str, str], ordered: list[str]) -> Flaw:
+    """Return the flaw of an output in a place that is `taken`; `ordered` are these places, sorted."""
+    for place in (bare(path), *(f"{directory}/" for directory in parents(f"{bare(path)}/."))):
+        if place in taken:
+            return f'"{path}" is {taken[place]}', _ELSEWHERE
+    inner = next(starting_with(ordered, path), "") if path.endswith("/") else ""
+    return (f'"{path}" contains {taken[inner].removeprefix("in ")}', _ELSEWHERE) if inner else None
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------

@@ -109,17 +109,11 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
-def compile_glob_above(pattern: str) -> re.Pattern[str]:
-    """The expression of directories (ending in `/`) somewhere below which a file could match `pattern`."""
+def may_match_below(pattern: str, directory: str) -> bool:
+    """Whether a file somewhere below `directory` could match: some beginning of the pattern matches the directory."""
     names = pattern.split("/")
-    if names[-1] != "**":
-        del names[-1]
-    expression = ""
-    for name in reversed(names):
-        # Each name may be the last one that the directory has, so what follows it is optional.
-        expression = f"(?:{_ANY_DEPTH}{expression})" if name == "**" else f"(?:{_name_expression(name)}/{expression})?"
-    return re.compile(expression + r"\Z", re.DOTALL)
+    ends = range(1, len(names) + (names[-1] == "**"))
+    return any(compile_glob("/".join(names[:end])).match(directory) for end in ends)
 
 
 def _name_expression(name: str) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.spec.globs import (
+    bare,
     compile_glob,
-    compile_glob_above,
     is_glob,
     literal_directory,
     literal_prefix,
+    may_match_below,
     parents,
     starting_with,
 )
@@ -71,7 +72,7 @@ class OutputIndex:
 
     def _may_match(self, path: str, pattern: str) -> bool:
         """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
-        if path in self._directories and compile_glob_above(pattern).match(path):
+        if path in self._directories and may_match_below(pattern, bare(path)):
             return True
         matches = compile_glob(pattern).match
         if pattern.endswith("/"):

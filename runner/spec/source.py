@@ -6,7 +6,6 @@ together with all other faults.
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
@@ -74,11 +73,11 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
 
 def _decode(path: str, content: bytes) -> str:
     hint = "save the spec as UTF-8"
-    # The mark of UTF-32-LE begins with that of UTF-16-LE.
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) or b"\0" in content[:4]:
+    encoding = json.detect_encoding(content)
+    if not encoding.startswith("utf-8"):
         raise SpecError(Fault(path, "is UTF-16 or UTF-32", hint))
     try:
-        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}"

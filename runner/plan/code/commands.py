@@ -77,15 +77,8 @@ def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
 def has_python_shebang(path: str) -> bool:
     """Whether the file at `path` begins with a `#!` line that starts Python, directly or by way of env."""
     words = shebang(path)
-    if words and os.path.basename(words[0]) == "env":
-        del words[0]
-        while words and (words[0].startswith("-") or "=" in words[0]):
-            option = words.pop(0)
-            if option in {"-u", "--unset", "-C", "--chdir"}:
-                del words[:1]
-            elif option.startswith("-S"):
-                words[:0] = option[2:].split()
-    return bool(words) and _is_python(words[0])
+    is_env = bool(words) and os.path.basename(words[0]) == "env"
+    return any(_is_python(word.removeprefix("-S")) for word in (words[1:] if is_env else words[:1]))
 
 
 def shebang(path: str) -> list[str]:
