@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from runner.canonical import canonical
 from runner.results import signal_name
 from runner.spec.fields import RETRY, SPEC, SPEC_VERSION, STAGE
-from runner.spec.kinds import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.paths import StatePaths
+    from runner.spec.kinds import Kind
 
 READY_MADE = "offpipe:"
 
@@ -158,7 +158,7 @@ def _effective_stage(stage: Stage) -> dict[str, object]:
     return effective
 
 
-def _fields(table: Record, value: Any, extensions: Mapping[str, object] = _NOTHING) -> dict[str, object]:  # noqa: ANN401 - any NamedTuple
+def _fields(table: Kind, value: Any, extensions: Mapping[str, object] = _NOTHING) -> dict[str, object]:  # noqa: ANN401 - any NamedTuple
     """Return the members of `value` that are fields of the table, without those that are None or empty text."""
     fields = {name: member for name, member in extensions.items() if member is not None}
     for attribute, member in zip(value._fields, value, strict=True):
@@ -167,7 +167,7 @@ def _fields(table: Record, value: Any, extensions: Mapping[str, object] = _NOTHI
             continue
         if isinstance(member, tuple):
             kind = table.fields[name].kind
-            fields[name] = _fields(kind, member) if isinstance(kind, Record) else list(member)
+            fields[name] = _fields(kind, member) if kind.fields else list(member)
         else:
             fields[name] = member
     return fields
