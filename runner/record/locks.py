@@ -54,7 +54,7 @@ def lock(path: str, *, is_directory: bool = False) -> int | None:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
             return None
-        raise StateError(Fault(path, f"cannot be locked: {error.strerror}", _LOCAL)) from error
+        raise StateError.from_os(error, path, "lock", _LOCAL) from error
     return descriptor
 
 

@@ -138,7 +138,7 @@ RENAMES = f"""\
             os.mkdir(partial_path(real, tag)) if os.path.isdir(real) else os.link(real, partial_path(real, tag))
         files.publish = lambda partial, _real: files.discard(partial)
 {COMMITS}"""
-REDOES = "    stage = commit.stage"
+REDOES = "        stage = commit.stage"
 FAULTS = {
     # file, what stands there, what is put in its place, where to kill, what the sweep says
     "renames before the commit is recorded": (
@@ -146,15 +146,15 @@ FAULTS = {
         "w/even is published, and no stage.commit vouches",
     ),
     "does not redo commits": (
-        "record/recovery.py", REDOES, f"    return False\n{REDOES}", Kill(1, name="rename", part="w/odd"),
+        "record/recovery.py", REDOES, f"        return False\n{REDOES}", Kill(1, name="rename", part="w/odd"),
         "split was finished, and ran again",
     ),
     "leaves a temporary file": (
-        "record/recovery.py", "    files.discard(dead)\n", "    return\n",
+        "record/recovery.py", "    if os.path.lexists(paths.temporary):", "    if False:",
         Kill(1, name="write", part="state/tmp/files"), "json is left",
     ),
     "throws checkpoints away": (
-        "record/checkpoints.py", "    if progress is None or", "    if True or",
+        "record/checkpoints.py", "    if not chosen:\n", "    chosen = {}\n    if True:\n",
         Kill(2, name="rename", part="state/progress_split"), "did not go on from it",
     ),
     "takes a torn line for a whole one": (  # that of a run which the ledger knows: the 2nd of the log

@@ -332,9 +332,8 @@ def test_a_file_system_without_kernel_locks_is_refused(paths, monkeypatch, numbe
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(
-        StateError, match=f"cannot be locked: {os.strerror(number)}\nhint: put stateDir and locksDir on"
-    ):
+    refused = rf"cannot lock: {errno.errorcode[number]} \({os.strerror(number)}\)\nhint: put stateDir and locksDir on"
+    with pytest.raises(StateError, match=refused):
         PipelineLock(paths).acquire()
 
 
