@@ -1,5 +1,8 @@
 """Settings for every test; what one directory needs is in the conftest.py there.
 
+Tests marked `full` are left out of a run of the whole suite, unless it has the option --full. They always run when the
+command line names them: a file, a test, a spec, -k or -m.
+
 The checks of pipelines/*.json are tests of the project as well: `offpipe_specs` in pyproject.toml brings them in.
 """
 
@@ -7,12 +10,35 @@ from __future__ import annotations
 
 import compileall
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 pytest_plugins = ["pytester"]
+FULL_SPECS = ("every-field.json", "resume.json")  # whose checks are left to --full
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --full."""
+    parser.addoption("--full", action="store_true", help="offpipe's own tests: also those marked full")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn --full on where tests are named. Workers of xdist get the answer with the options."""
+    is_named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    is_chosen = config.option.keyword or config.option.markexpr or config.option.offpipe_spec
+    if (is_named or is_chosen) and not hasattr(config, "workerinput"):
+        config.option.full = True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what is marked full."""
+    if config.option.full:
+        return
+    chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        chosen[not item.get_closest_marker("full") and item.path.name not in FULL_SPECS].append(item)
+    config.hook.pytest_deselected(items=chosen[False])
+    items[:] = chosen[True]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -57,6 +57,7 @@ def test_least_work_is_measured_and_reported(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [to]
 
 
+@pytest.mark.full
 def test_no_bound_is_judged_on_other_than_full_sizes(tmp_path) -> None:
     shown = benchmarks("--least", "--dir", tmp_path, "--to", tmp_path / "report", "start", "growth")
     assert shown.returncode == 0, shown.stderr
@@ -67,6 +68,7 @@ def test_no_bound_is_judged_on_other_than_full_sizes(tmp_path) -> None:
         assert "hold |" not in said and "holds" not in said and "does not hold" not in said
 
 
+@pytest.mark.full
 def test_specs_as_tests_are_measured_without_an_index_too(tmp_path) -> None:
     env = {**os.environ, "PIP_NO_INDEX": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env.pop("PIP_FIND_LINKS", None)
@@ -77,6 +79,7 @@ def test_specs_as_tests_are_measured_without_an_index_too(tmp_path) -> None:
         assert f"\n{case} " in shown.stdout
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("bwrap") or not shutil.which("ninja"), reason="no ninja or no bwrap here")
 def test_an_earlier_version_and_equal_isolation_stand_beside_the_runner(tmp_path) -> None:
     words = ("--least", "--dir", tmp_path, "--before", ROOT, "--peers", "bwrap", "--to", tmp_path / "report", "copies")

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+pytestmark = pytest.mark.full
+
 DIGS = """
 import os
 here = os.environ["PIPELINE_OUTPUT_OUT"] if {place!r} == "output" else os.environ["TMPDIR"]

@@ -114,6 +114,7 @@ def test_a_signal_ends_a_run_whose_messages_nobody_reads(number, gated) -> None:
         assert run.stdout.read().startswith("p: 1 interrupted in ")
 
 
+@pytest.mark.full
 def test_an_error_that_nobody_reads_ends_a_run_with_its_code(spec) -> None:
     spec.write_text("{}")
     with full_pipe() as (_, full), started(spec, stdout=full, stderr=full) as run:
@@ -141,6 +142,7 @@ def test_a_slow_reader_gets_every_line_in_order(spec) -> None:
         assert [line.partition(":")[0] for line in lines if f": {event}" in line and line[0] == "s"] == names
 
 
+@pytest.mark.full
 def test_a_terminal_that_is_not_read_stops_no_run(spec) -> None:
     master, terminal = os.openpty()
     os.set_blocking(terminal, False)
@@ -165,6 +167,7 @@ def test_the_pipe_stays_as_it_is_for_others_who_write_to_it(gated) -> None:
         assert os.get_blocking(full)
 
 
+@pytest.mark.full
 def test_a_verb_whose_results_are_its_purpose_waits_for_its_reader(tmp_path) -> None:
     spec = write_spec(tmp_path, ["true"], 3_000)
     run = subprocess.Popen([sys.executable, "-m", "runner", "plan", str(spec)], env=ENVIRONMENT, stdout=subprocess.PIPE)

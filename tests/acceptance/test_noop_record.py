@@ -204,6 +204,7 @@ def test_the_quick_way_answers_only_what_the_long_way_would(fresh, edit):
         pytest.fail("nothing changed, and the quick way does not answer")
 
 
+@pytest.mark.full
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.sampled_from(sorted(set(EDITS) - {"invalid_spec", "new_name", "linked_directory"})), max_size=3)
@@ -319,6 +320,7 @@ def test_switched_off_or_with_a_key_it_is_for_the_long_way(fresh, monkeypatch, v
     assert quick.answer([str(fresh.spec), "-q"]) is None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "words",
     [

@@ -124,6 +124,7 @@ def test_ten_thousand_stages_are_loaded_planned_and_drawn(bench, shape):
     assert len(bench.succeed("graph", "--format", "dot").stdout.splitlines()) >= 10_000
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", [chain, fan])
 def test_a_thousand_stages_run_and_are_skipped(bench, shape):
     bench.write("in.txt", "x")

@@ -195,6 +195,7 @@ def test_the_checkpoint_of_another_stage_is_that_of_another_key_and_nothing_to_t
     assert_quiet(pipeline)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("damage", [*DAMAGES, "another checksum", "a marker"])
 def test_a_damaged_cache_is_told_once_and_nothing_runs_again(pipeline, damage):
     pipeline.finish()
@@ -272,6 +273,7 @@ def test_in_json_and_with_quiet_a_warning_spoils_nothing(pipeline):
     assert pipeline.run().stderr == ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["stage_slow.json", "progress_slow.json", "files.json"])
 @pytest.mark.parametrize("user", ["root", "unprivileged"])
 def test_one_that_may_not_be_read_counts_as_missing(name, user):

@@ -79,6 +79,7 @@ def ends_of(root):
     return found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(ways, probe):
     (forked, forked_log), (fresh, fresh_log) = ways["forked"][probe], ways["fresh"][probe]
@@ -275,6 +276,7 @@ AGAIN = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("program", AGAIN)
 def test_a_program_that_comes_again_is_told_from_a_fresh_one_by_nothing(tmp_path, program):
     """It was read and compiled by the launcher then."""

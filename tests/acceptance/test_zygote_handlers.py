@@ -7,6 +7,8 @@ import json
 import pytest
 from pipeline_bench import PipelineBench
 
+pytestmark = pytest.mark.full
+
 # The handler is run at each place where one can be, from the program's last instruction on; at one of them it raises.
 PROGRAM = """
 import _thread, collections, functools, os, signal, sys

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from environments import ROOT, UnavailableError, environment, pythons
 
+pytestmark = pytest.mark.full
+
 OTHERS = {version: path for version, path in pythons().items() if path != sys.executable}
 
 

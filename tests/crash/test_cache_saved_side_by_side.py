@@ -7,10 +7,13 @@ import json
 import subprocess
 import sys
 
+import pytest
 from pipeline_bench import shell, wait_for
 
 from runner.paths import StatePaths
 from runner.record.recovery import recover
+
+pytestmark = pytest.mark.full
 
 SAVES = """
 import sys

@@ -107,6 +107,7 @@ def test_what_a_checkpoint_vouches_for_is_cut_and_kept(bench, between):
     assert bench.leftovers() == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", UNUSABLE)
 @pytest.mark.parametrize("between", ["retry", "kill"])
 def test_nothing_else_outlives_an_attempt(bench, what, between):
@@ -155,6 +156,7 @@ HUGE = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", HUGE)
 def test_a_number_that_no_record_can_hold_damages_no_log(bench, what):
     fields, kept = HUGE[what]

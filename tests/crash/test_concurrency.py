@@ -20,6 +20,8 @@ from runner.engine.verify import verify
 from runner.errors import EXIT_LOCKED, EXIT_OK, EXIT_PENDING
 from runner.record.locks import read_holder
 
+pytestmark = pytest.mark.full
+
 RUNNERS = 8
 ROUNDS = 20 if os.environ.get("OFFPIPE_SWEEP") == "all" else 10
 WORKS = 'read round <"$PIPELINE_INPUT_IN"; echo "$PIPELINE_STAGE $round" >>"$WITNESS"; cp "$PIPELINE_INPUT_IN" "$0"'

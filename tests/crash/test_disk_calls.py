@@ -34,7 +34,7 @@ with sdk.stage() as stage, stage.lines("text", to="out") as job:
             pass
 """
 
-pytestmark = pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}")
+pytestmark = [pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}"), pytest.mark.full]
 
 
 @pytest.fixture

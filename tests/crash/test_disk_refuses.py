@@ -66,6 +66,7 @@ def fill(bench, leave):
     bench.write("mnt/ballast", b"\0" * (room.f_bavail * room.f_frsize - leave))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("pages", range(14))
 def test_a_state_directory_that_fills_up_at_any_point_is_told_and_recovered_from(small, pages):
     define(small)

@@ -94,6 +94,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_found(bench, tmp_path, fault):
     place, before, after, expected = PLANTED[fault]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pytest
 from disk_bench import behind, disk_bench, four_stages, result
 
+pytestmark = pytest.mark.full
+
 ALL = ("fdatasync:error=EIO", "fsync:error=EIO")
 NOTHING_IS_TAKEN_BACK = ("truncate:error=EIO",)
 

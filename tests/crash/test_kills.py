@@ -9,6 +9,7 @@ import time
 
 import pytest
 from pipeline_bench import PipelineBench, descendants, kill, shell, wait_for
+from suites import full_but
 
 STEPS = 20
 LINES = 4000
@@ -70,7 +71,7 @@ def runner_alone(process):
     kill(process.pid)
 
 
-@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("step", full_but(range(STEPS), range(2, STEPS, STEPS // 6)))
 def test_a_run_killed_at_any_moment_is_completed_by_the_next(bench, undisturbed, step):
     expected, seconds = undisturbed
     six_stages(bench)
@@ -97,6 +98,7 @@ def stage_alone(process):
         kill(pid)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("whom", [stage_alone, everything, runner_alone])
 @pytest.mark.parametrize("seed", range(3))
 def test_an_sdk_stage_killed_again_and_again_repeats_at_most_an_interval_each_time(bench, undisturbed, whom, seed):

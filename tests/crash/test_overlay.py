@@ -9,6 +9,8 @@ import sys
 import pytest
 from pipeline_bench import PipelineBench, shell
 
+pytestmark = pytest.mark.full
+
 MOUNT = """cd "$1" && mount -t tmpfs none over && cd over && mkdir upper work top &&
 mount -t overlay overlay -o "lowerdir=$1/lower,upperdir=upper,workdir=work,userxattr" top || exit 200
 shift; "$@" run top/spec.json -f && "$@" verify top/spec.json --outputs || exit

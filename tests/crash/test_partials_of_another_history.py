@@ -8,6 +8,8 @@ import shutil
 import pytest
 from pipeline_bench import kill_and_await, wait_for
 
+pytestmark = pytest.mark.full
+
 # Prefixes every line; stops for good behind the line where it is to be killed, when its checkpoint has been taken.
 PREFIX = """
 import os, time

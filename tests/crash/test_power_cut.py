@@ -9,6 +9,8 @@ import pytest
 from disk_bench import disk_bench, four_stages, result
 from power_cuts import Loss, assert_mended, in_place, instants
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def bench(tmp_path):

@@ -9,6 +9,8 @@ from pipeline_bench import kill, shell, wait_for
 
 from runner.paths import partial_path
 
+pytestmark = pytest.mark.full
+
 FAILS = shell("last", "test -e go && touch $PIPELINE_OUTPUT_OUT", needs=["link"])
 WAITS = shell("last", "test -e go && exec touch $PIPELINE_OUTPUT_OUT; touch ready; sleep 600", needs=["link"])
 

@@ -12,6 +12,8 @@ from disk_order import Order
 from pipeline_bench import ROOT, shell
 from power_cuts import Loss, assert_mended, in_place, instants
 
+pytestmark = pytest.mark.full
+
 NAMES = [f"s{number}" for number in range(6)]
 OUTPUTS = {name: {"out": f"w/{name}"} for name in NAMES} | {"all": {"out": "w/all"}}
 TWO = ("-j", "2")

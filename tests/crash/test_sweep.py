@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
 REASON = why_not()
 
-pytestmark = pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}")
+pytestmark = [pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}"), pytest.mark.full]
 
 
 @pytest.fixture

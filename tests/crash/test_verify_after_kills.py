@@ -14,6 +14,8 @@ from pipeline_bench import PipelineBench, shell
 from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 
+pytestmark = pytest.mark.full
+
 MORE = 400  # than any of these runs has changes
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from runner.plan.code.cache import ParseCache
 
+pytestmark = pytest.mark.full
+
 # Little of the standard library: a plan keeps no cache, so that each would parse all of it again.
 NAMES = ("local", "local.x", "keyword", ".local", "..", "a..b", "socket", "a:b", "*", "é", *WORDS)
 LEVELS = (-1, 0, 1, 2, 300, 10**9, 10**30)

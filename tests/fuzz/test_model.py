@@ -21,6 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from model_pipeline import ORDER, OUTPUTS, Model, ModelPipeline
 from pipeline_bench import ROOT, PipelineBench
 
+pytestmark = pytest.mark.full
+
 TEXTS = ("", "a\n", "some\ntext\n", "more\nof\nit\n", "no line end")
 NEEDED = {"up": ("up",), "join": ("up", "join"), "tree": ("up", "join", "tree"), "side": ("side",)}
 NO_TRACE = why_not()

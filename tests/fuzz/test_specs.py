@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline_bench import ROOT
 
+pytestmark = pytest.mark.full
+
 SPECS = [FULL, SMALL, RUNNING]
 CHECKING = (("plan",), ("graph",), ("status",), ("clean", "-n"))
 

@@ -12,6 +12,8 @@ from fuzz_state import KINDS, LOGS, damages, path_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.full
+
 STAGES = ("first", "copy", "last")
 VERBS = (*LOOKS, ("explain", "last"), ("log", "last"), *(("plan", stage) for stage in STAGES))
 EACH = (

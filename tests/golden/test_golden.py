@@ -7,6 +7,8 @@ import difflib
 import golden
 import pytest
 
+pytestmark = pytest.mark.full
+
 SHOWN = 60  # lines of a difference
 
 

@@ -10,6 +10,8 @@ from offline_attacks import filled
 from offline_run import open_range
 from offline_users import UnavailableError
 
+pytestmark = pytest.mark.full
+
 TUNNEL = ("unshare", "-n", "sh", "-c", 'ip tuntap add dev theirs mode tun user 0 && exec "$@"', "sh")
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
 

@@ -13,6 +13,8 @@ import pytest
 from harmless_lives import LEVELS, at, lives
 from pipeline_bench import wait_for
 
+pytestmark = pytest.mark.full
+
 ASKING = Path(harmless_asking.__file__)
 AF_INET, AF_INET6, AF_PACKET, AF_VSOCK = 2, 10, 17, 40
 NAMES = {AF_INET: "AF_INET", AF_INET6: "AF_INET6", AF_PACKET: "AF_PACKET", AF_VSOCK: "AF_VSOCK"}

@@ -11,10 +11,13 @@ from harmless_run import JOBS, LOCAL_SOCKETS
 from offline_run import once
 
 COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
-pytestmark = pytest.mark.parametrize(
-    ("level", "user"),
-    [pytest.param(*each, marks=pytest.mark.xdist_group(f"harmless-{each[1]}")) for each in COMBINATIONS],
-)
+pytestmark = [
+    pytest.mark.parametrize(
+        ("level", "user"),
+        [pytest.param(*each, marks=pytest.mark.xdist_group(f"harmless-{each[1]}")) for each in COMBINATIONS],
+    ),
+    pytest.mark.full,
+]
 
 
 @pytest.fixture

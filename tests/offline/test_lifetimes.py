@@ -114,6 +114,7 @@ def test_at_filter_the_next_run_ends_a_stopped_launcher_that_outlived_its_runner
     bench.goes_on()
 
 
+@pytest.mark.full
 @at(LEVELS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interrupt_is_heeded_by_a_launcher_that_was_stopped(bench, number):

@@ -7,6 +7,8 @@ import os
 import pytest
 from harmless_lives import lives
 
+pytestmark = pytest.mark.full
+
 ASKS = """
 import ctypes, sys
 libc = ctypes.CDLL(None, use_errno=True)

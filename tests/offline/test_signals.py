@@ -14,6 +14,8 @@ from offline_run import open_range, processes_in
 from offline_users import UnavailableError
 from pipeline_bench import children, is_running, kill, wait_for
 
+pytestmark = pytest.mark.full
+
 COMBINATIONS = [(level, user) for user in ("root", "unprivileged") for level in ("kernel", "filter")]
 TARGETS = [
     ("kernel", "runner"),

@@ -22,11 +22,13 @@ def test_passes_a_stage_that_fails_when_the_disk_is_full(stage):
     stage.shell('sort -r "$i" > "$o"').passes("full")
 
 
+@pytest.mark.full
 def test_passes_a_stage_whose_few_bytes_do_not_fit_at_all(stage):
     stage.text = "one line\n"
     stage.shell('cat "$i" > "$o"').passes("full")
 
 
+@pytest.mark.full
 def test_passes_a_stage_that_renames_what_it_has_made_in_tmpdir(stage):
     stage.python(
         """
@@ -67,6 +69,7 @@ def test_passes_a_stage_that_fills_a_database(stage):
     ).passes("full")
 
 
+@pytest.mark.full
 def test_is_not_made_of_a_stage_that_links_its_inputs(stage):
     """Which lie on another disk there than outputs do."""
     stage.shell('ln "$i" "$o"').check("run").assert_outcomes(passed=1)
@@ -104,6 +107,7 @@ def test_finds_a_stage_that_swallows_a_full_disk(stage):
     assert list(stage.pytester.path.parent.glob("**/work.full/full/kept/out.txt"))
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_waits_for_room_for_ever(stage):
     stage.shell(
         """
@@ -175,6 +179,7 @@ def test_is_not_made_where_two_runs_take_longer_than_the_budget(stage):
     result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.15 s of --offpipe-budget*"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strict", [False, True])
 def test_says_plainly_that_a_disk_was_never_full(stage, strict):
     stage.shell('test "$(stat -f -c %b "$(dirname "$o")")" != 3 || exit 5; cat "$i" > "$o"')
@@ -185,6 +190,7 @@ def test_says_plainly_that_a_disk_was_never_full(stage, strict):
     result.stdout.no_fnmatch_line("*Error: *")
 
 
+@pytest.mark.full
 def test_is_not_made_where_no_namespace_can_be_had(stage):
     stage.shell('cat "$i" > "$o"')
     result = stage.check_denied("full")

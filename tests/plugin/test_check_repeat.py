@@ -38,6 +38,7 @@ def test_finds_a_stamp_of_the_second(stage):
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("source", "culprit"),
     [
@@ -67,6 +68,7 @@ def test_names_what_the_bytes_depend_on(stage, source, culprit):
     ).finds("repeat", f"{DEPENDS}{culprit}".replace("[", "[[]"))
 
 
+@pytest.mark.full
 def test_varies_no_interpreter_of_a_stage_that_has_a_fresh_one_in_any_case(stage):
     source = 'import os, time\nopen(os.environ["PIPELINE_OUTPUT_TEXT"], "w").write(str(time.time()))'
     result = stage.python(source, freshInterpreter=True).check("repeat")
@@ -74,11 +76,13 @@ def test_varies_no_interpreter_of_a_stage_that_has_a_fresh_one_in_any_case(stage
     result.stdout.no_fnmatch_line("*a fresh interpreter*")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one processor only")
 def test_names_the_processors(stage):
     stage.shell('nproc > "$o"').finds("repeat", f"{DEPENDS}the processors that it may use*")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("perl"), reason="there is no perl")
 def test_names_the_order_of_hashes_of_perl(stage):
     stage.shell("""perl -e '%h = map { $_ => 1 } 1 .. 99; print join " ", keys %h' > "$o" """).finds(
@@ -86,6 +90,7 @@ def test_names_the_order_of_hashes_of_perl(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_goes_by_which_input_is_the_newest(stage):
     for number, name in enumerate(["old", "new"]):
         (stage.pytester.path / f"{name}.csv").write_text(f"{name}\n")
@@ -95,6 +100,7 @@ def test_finds_a_stage_that_goes_by_which_input_is_the_newest(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_what_a_run_left_for_one_in_the_same_place(stage):
     stage.shell('cat "$i" >> seen; cat seen > "$o"').finds(
         "repeat",
@@ -109,6 +115,7 @@ def test_each_attempt_begins_with_an_empty_tmpdir(stage):
     stage.shell('test -z "$(ls -A $TMPDIR)"; cp "$i" $TMPDIR/left; cp "$i" "$o"').passes("repeat")
 
 
+@pytest.mark.full
 def test_goes_on_in_a_plainer_directory_with_a_stage_that_spaces_break(stage):
     result = stage.shell('cat $i > "$o"').passes("repeat", "-rP")
     result.stdout.fnmatch_lines(['it fails below a directory that is called "else where/*'])
@@ -121,6 +128,7 @@ def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
     result.stdout.fnmatch_lines(["compared existence only, *: stamps the time"])
 
 
+@pytest.mark.full
 def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stage):
     stage.shell('uname -n > "$o"')
     result = stage.check_denied("repeat", "-rP")
@@ -128,6 +136,7 @@ def test_leaves_the_host_name_out_where_no_namespace_can_be_had_and_says_so(stag
     result.stdout.fnmatch_lines(["the host name stayed as it is: unshare(*) failed: EPERM *"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["retry", "resume", "stop", "full"])
 def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
     stage.text *= 4
@@ -137,6 +146,7 @@ def test_tells_for_the_checks_whose_faults_would_be_blamed(stage, name):
     result.stdout.fnmatch_lines(["SKIPPED*its bytes differ even with nothing done to it: work[[]repeat] fails"])
 
 
+@pytest.mark.full
 def test_tells_for_a_full_disk_that_would_be_blamed_for_the_order_of_hashes(stage):
     stage.python(
         """

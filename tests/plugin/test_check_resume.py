@@ -93,11 +93,13 @@ def test_finds_a_program_that_appends_to_what_was_there(stage):
     )
 
 
+@pytest.mark.full
 def test_kills_a_program_without_checkpoints_at_sizes_of_its_output(stage):
     result = stage.python(SLOW).passes("resume", "-rP")
     result.stdout.fnmatch_lines(["5 of 5 kills landed: by the size of its partial outputs"])
 
 
+@pytest.mark.full
 def test_kills_a_program_at_its_standard_output_only_once_it_has_written_there(stage):
     stage.shell('while read -r line; do echo "$line"; sleep 0.002; done < "$i"', stdout="text")
     result = stage.passes("resume", "-rP")
@@ -165,6 +167,7 @@ def test_finds_a_stage_that_takes_its_own_death_for_success(stage):
     )
 
 
+@pytest.mark.full
 def test_leaves_kills_out_when_time_is_short_and_says_so(stage):
     """Each of the 8 kills takes the 1.2 s that the stage sleeps, or more; three runs fit in on slow machines too."""
     stage.python(SLOW.replace("0.002", "0.006"))
@@ -179,6 +182,7 @@ def test_is_not_made_where_three_runs_take_longer_than_the_budget(stage):
     result.stdout.fnmatch_lines(["SKIPPED*do not fit into the 0.2 s of --offpipe-budget*"])
 
 
+@pytest.mark.full
 def test_is_not_made_where_no_kill_lands(stage):
     stage.shell(TOO_FAST)
     result = stage.check("resume")

@@ -46,6 +46,7 @@ def test_finds_a_stage_that_takes_term_for_success_without_any_output(stage):
     )
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_goes_on_after_term(stage):
     stage.shell(
         """
@@ -72,6 +73,7 @@ def test_finds_what_a_stopped_stage_left_for_the_next_run(stage):
     ).finds("stop", "  done:     sent TERM to it in mid-work, and ran it again", "*work.lock*File exists")
 
 
+@pytest.mark.full
 def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(stage):
     """Whose bytes come at the end: TERM in what takes most of its time, before it has begun, would just end it."""
     stage.python(
@@ -119,6 +121,7 @@ def test_is_not_made_where_all_work_was_done_before_term_mattered(stage):
     strict.stdout.fnmatch_lines(["stage work [[]stop]: it had all its work done before TERM ended it*"])
 
 
+@pytest.mark.full
 def test_is_not_made_where_all_was_done_before_term_could_be_sent(stage):
     stage.shell(f"{TOO_FAST}\ngrep -q shim.py /proc/$PPID/cmdline || sleep 2")  # so that a part of its time is long
     result = stage.check("stop")

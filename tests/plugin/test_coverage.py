@@ -9,7 +9,7 @@ import pytest
 from spec_project import SpecProject
 
 MISSING = [name for name in ("pytest_cov", "xdist") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}")
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"), pytest.mark.full]
 
 STAGE = """\
 import os, shutil

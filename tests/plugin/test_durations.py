@@ -2,7 +2,10 @@
 
 import xml.etree.ElementTree as ET
 
+import pytest
 from checked_stage import CheckedStage
+
+pytestmark = pytest.mark.full
 
 
 def test_the_time_of_the_shared_run_is_that_of_the_check_run(pytester):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from fixture_project import make_project
-
-if TYPE_CHECKING:
-    import pytest
 
 AUDIT = r"""
     import json
@@ -261,6 +257,7 @@ BEGINNING = r"""
 """
 
 
+@pytest.mark.full
 def test_runs_of_other_workers_are_waited_for(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_beginning=BEGINNING)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import offline_deny
+import pytest
 from fixture_project import make_project
 
-if TYPE_CHECKING:
-    import pytest
+pytestmark = pytest.mark.full
+
 
 DISK_FULL = r"""
     import json, os

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from fixture_project import make_project
 
-if TYPE_CHECKING:
-    import pytest
+pytestmark = pytest.mark.full
+
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs/pytest-fixtures.md"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from fixture_project import make_project
 
-if TYPE_CHECKING:
-    import pytest
+pytestmark = pytest.mark.full
+
 
 ASKED = r"""
     from pathlib import Path

@@ -7,6 +7,8 @@ import json
 import pytest
 from fixture_project import make_project
 
+pytestmark = pytest.mark.full
+
 USES = r"""
     from pathlib import Path
     import pytest

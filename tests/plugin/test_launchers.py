@@ -14,6 +14,8 @@ from runner.engine import Options
 from runner.spec.load import load_spec
 from runner.spec.model import effective_spec
 
+pytestmark = pytest.mark.full
+
 # Where a stage was started: at level `kernel` its pid namespace, the number of which is given again, and when process 1
 # of it began; at `filter` the process above.
 WHERE = "echo $(readlink /proc/self/ns/pid) $(cut -d' ' -f22 /proc/1/stat) $PPID >>{}/where"

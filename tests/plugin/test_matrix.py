@@ -20,7 +20,7 @@ WANTED = {
     **{f"Python {version}, {NEWEST}": (path, NEWEST) for version, path in FOUND.items()},
 }
 
-pytestmark = pytest.mark.matrix
+pytestmark = [pytest.mark.matrix, pytest.mark.full]
 
 
 @pytest.fixture(params=WANTED.values(), ids=WANTED)

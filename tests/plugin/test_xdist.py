@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 from spec_project import SpecProject
+from suites import full_but
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
 SHARED = "run,outputs,offline,skip,audit"  # what looks at one and the same run
@@ -36,7 +37,7 @@ def diamond(project, *, before=""):
     return witness
 
 
-@pytest.mark.parametrize("mode", ["load", "worksteal", "loadfile", "loadscope", "loadgroup"])
+@pytest.mark.parametrize("mode", full_but(["load", "worksteal", "loadfile", "loadscope", "loadgroup"], ["load"]))
 def test_each_stage_runs_once(project, mode):
     witness = diamond(project)
     result = project.pytest_process("it.json", "-n", "2", "--dist", mode, timeout=PATIENCE)
@@ -57,6 +58,7 @@ def test_each_stage_runs_once_in_any_order(project, arguments):
     assert sorted(witness.read_text().split()) == ["last", "left", "right", "top"]
 
 
+@pytest.mark.full
 def test_workers_that_all_make_all_checks_are_in_nobodys_way(project):
     witness = diamond(project)
     result = project.pytest_process("it.json", "-n", "2", "--dist", "each", timeout=PATIENCE)
@@ -64,12 +66,14 @@ def test_workers_that_all_make_all_checks_are_in_nobodys_way(project):
     assert sorted(witness.read_text().split()) == ["last", "left", "right", "top"]
 
 
+@pytest.mark.full
 def test_a_single_check_runs_what_it_needs_and_nothing_else(project):
     witness = diamond(project)
     project.pytest_process("it.json::left[outputs]", "-n", "2", timeout=PATIENCE).assert_outcomes(passed=1)
     assert witness.read_text().split() == ["top", "left"]
 
 
+@pytest.mark.full
 def test_failure_in_one_worker_is_told_once_and_blocks_in_the_other(project):
     diamond(project, before='test "$PIPELINE_STAGE" != left || exit 3')
     result = project.pytest_process("it.json", "-n", "2", "-rs", timeout=PATIENCE)
@@ -102,7 +106,7 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("mode", ["load", "worksteal", "loadfile", "loadscope"])
+@pytest.mark.parametrize("mode", full_but(["load", "worksteal", "loadfile", "loadscope"], ["load"]))
 def test_worker_killed_in_mid_run_leaves_it_to_the_next(project, mode):
     witness = project.path / "witness"
     # The first attempt would never end: it is killed, with the worker, once it has begun.
@@ -126,6 +130,7 @@ def test_worker_killed_in_mid_run_leaves_it_to_the_next(project, mode):
     result.stdout.fnmatch_lines(["*written: cache"])  # though it was there when the stage ran again
 
 
+@pytest.mark.full
 def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
     project.checks = "offline"
     project.spec(to="one.json", name="one")
@@ -148,6 +153,7 @@ def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
     result.assert_outcomes(failed=2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", [[], ["-n", "2"]], ids=["one process", "two workers"])
 def test_shared_sandbox_goes_with_a_session_without_failures_and_stays_with_others(project, arguments):
     diamond(project)
@@ -162,6 +168,7 @@ def test_shared_sandbox_goes_with_a_session_without_failures_and_stays_with_othe
     assert (base / "offpipe" / kept / "files" / "it.json").is_file()
 
 
+@pytest.mark.full
 def test_seed_and_isolation_are_told_once_and_the_same_in_all_workers(project):
     project.spec()
     project.pytester.makeconftest("""

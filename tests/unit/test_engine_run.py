@@ -117,6 +117,7 @@ def test_a_run_that_succeeds_ends_every_open_run_of_no_other_stages(bench, stage
     assert bench.run("status", "--exit-code").returncode == (3 if still else 0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("durability", ["full", "process"])
 @pytest.mark.parametrize("meddles", ["rm {log}", "truncate -s 100 {log}", "echo x >> {log}", "cp {new} {log}"])
 def test_an_open_run_whose_log_is_changed_meanwhile_is_not_ended(bench, meddles, durability):

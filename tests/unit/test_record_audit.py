@@ -164,6 +164,7 @@ for read in (last_record, cut_torn_line):
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("whole", [0, 2])
 def test_what_no_run_wrote_is_not_read_to_its_end(path, log, whole):
     for number in range(whole):

@@ -8,6 +8,8 @@ from pipeline_bench import PipelineBench
 
 from runner.record.seal import Seal
 
+pytestmark = pytest.mark.full
+
 OTHERS = b'\n \0"0}1x\xff9'
 KEY = Seal(b"a key of some length")
 

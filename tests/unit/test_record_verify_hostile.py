@@ -18,6 +18,8 @@ from runner.record.ledger import Ledger
 from runner.record.state import write_metrics
 from runner.record.verify_state import KEPT
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).resolve().parents[2]
 LOG, METRICS, MARKER = "audit_r.jsonl", "metrics_r.json", "stage_a.json"
 MIB = 1 << 20

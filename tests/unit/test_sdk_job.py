@@ -76,6 +76,7 @@ def _split(content):
     return [(line, b"\n") for line in whole] + ([(last, b"")] if last else [])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_killed_at_any_place_it_ends_with_the_same_bytes(tmp_path, program, kind, mode):
