@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_refusal
@@ -37,7 +38,7 @@ class InputResolver:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._spec = graph.spec
-        self._listings: dict[str, list[os.DirEntry[str]]] = {}
+        self._entries = cache(self._listed)
         self.paths: set[str] = set()  # all that were searched, present or absent, but not the files that were found
         self._ours = _written_by_runs(self._spec)
 
@@ -132,11 +133,8 @@ class InputResolver:
 
     def _visible(self, base: str, prefix: str, segment: str) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a directory that a segment with wildcards matches, none of which is hidden."""
-        directory = f"{base}/{prefix}"
-        if directory not in self._listings:
-            self._listings[directory] = self._listed(directory)
         matches = compile_glob(segment).match
-        return (entry for entry in self._listings[directory] if matches(entry.name))
+        return (entry for entry in self._entries(f"{base}/{prefix}") if matches(entry.name))
 
     def _listed(self, directory: str) -> list[os.DirEntry[str]]:
         self.paths.add(directory)

@@ -5,6 +5,7 @@ Every walk is iterative and linear in stages and edges, since a chain may have 1
 
 from __future__ import annotations
 
+from functools import cache
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,18 +45,16 @@ class OutputIndex:
                 self.producers.setdefault(path, (stage.name, name))
         self._sorted = sorted(self.producers)
         self._directories = {path for path in self._sorted if path.endswith("/")}
-        self._known: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.matches = cache(self._meant)
 
-    def matches(self, pattern: str) -> tuple[tuple[str, str], ...]:
+    def _meant(self, pattern: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input means.
 
         That is the output of this very path, or else what lies in, over or matches it.
         """
         if pattern in self.producers:
             return ((self.producers[pattern][0], pattern),)
-        if pattern not in self._known:
-            self._known[pattern] = tuple((self.producers[path][0], path) for path in self._matches(pattern))
-        return self._known[pattern]
+        return tuple((self.producers[path][0], path) for path in self._matches(pattern))
 
     def _matches(self, pattern: str) -> Iterator[str]:
         if is_glob(pattern):

@@ -260,14 +260,15 @@ def record(**fields: Field) -> Kind:
     """An object with known keys; `x-` keys are the user's."""
     checks = {name: field.kind.check for name, field in fields.items()}
     required = [name for name, field in fields.items() if field.required]
-    own = anything()
+    check_own = anything().check
 
     def faults(value: dict[str, object]) -> Sequence[Finding]:
         findings: list[Finding] = []
         for key, member in value.items():
-            if found := checks.get(key, own.check)(member):
+            check = checks.get(key, check_own)
+            if found := check(member):
                 findings += below(key, found)
-            if key not in checks and not key.startswith("x-"):
+            if check is check_own and not key.startswith("x-"):
                 nearest = did_you_mean(key, fields) or 'keys of your own begin with "x-"'
                 findings.append(Finding((key,), f"no field is called {show(key)}", nearest))
         findings += [Finding((), f'"{name}" is missing') for name in required if name not in value]

@@ -43,7 +43,7 @@ class Code:
         """What is held against a program: faults, and for banned imports lines like `p.py:1: import socket`."""
         bans = BanList(banned, allowed)
         sources = Sources(str(self.root), DigestCache(clock=lambda: time.time_ns() + 10**12), self.parsed)
-        code = Closures(sources, self.interpreter, bans).of(starts, pythonpath)
+        code = Closures(sources, self.interpreter, bans).of(tuple(starts), pythonpath)
         found = list(code.faults)
         for (path, line, statement), names in code.banned.items():
             chain = [f"{sources.shown(file)}:{at}" for file, at in code.chain(path, line)]

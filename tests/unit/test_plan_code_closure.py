@@ -35,7 +35,7 @@ class Project:
 
     def walk(self, *names, starts=(), pythonpath=""):
         begin = [*(script_start(os.path.join(self.root, name)) for name in names), *starts]
-        return self.closures().of(begin, pythonpath)
+        return self.closures().of(tuple(begin), pythonpath)
 
     def found(self, *names, **options):
         return {os.path.relpath(path, self.root) for path in self.walk(*names, **options).files}
@@ -303,8 +303,8 @@ def test_stages_that_share_code_share_the_work(project):
     closures.sources._source = lambda path, *shown, **options: read.append(path) or source(path, *shown, **options)
     for number in range(300):
         starts = [script_start(f"{project.root}/bin/p{number}.py")]
-        assert len(closures.of(starts).files) == 3
-        assert closures.of(starts) is closures.of(starts)
+        assert len(closures.of(tuple(starts)).files) == 3
+        assert closures.of(tuple(starts)) is closures.of(tuple(starts))
     assert len(read) == 302
 
 

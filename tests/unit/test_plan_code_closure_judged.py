@@ -88,7 +88,7 @@ def write(root, files):
 
 def walked(root, start, pythonpath=""):
     closures = Closures(Sources(root, DigestCache(), ParseCache()), running_interpreter())
-    code = closures.of([start], pythonpath)
+    code = closures.of((start,), pythonpath)
     return {os.path.relpath(path, root) for path in code.files}
 
 

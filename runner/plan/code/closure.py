@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.plan.code.cache import RUN_PATH, Request
@@ -50,22 +51,9 @@ class Closures:
     def __init__(self, sources: Sources, interpreter: Interpreter, bans: BanList | None = None) -> None:
         self.sources = sources
         self.bans = bans
-        self._interpreter = interpreter
-        self._lookups: dict[tuple[str, ...], Lookup] = {}
+        self.of = cache(partial(Closure, self))
+        self.lookup = cache(lambda entries: Lookup(entries, sources, interpreter))
         self._imports: dict[tuple[Lookup, Module], list[Imported]] = {}
-        self._closures: dict[tuple[tuple[Start, ...], str], Closure] = {}
-
-    def of(self, starts: Sequence[Start], pythonpath: str = "") -> Closure:
-        """Return the closure of these starts; `pythonpath` is the variable as the stage gets it, relative to root."""
-        key = (tuple(starts), pythonpath)
-        if key not in self._closures:
-            self._closures[key] = Closure(self, starts, pythonpath)
-        return self._closures[key]
-
-    def lookup(self, entries: tuple[str, ...]) -> Lookup:
-        if entries not in self._lookups:
-            self._lookups[entries] = Lookup(entries, self.sources, self._interpreter)
-        return self._lookups[entries]
 
     def imports(self, lookup: Lookup, module: Module, source: Source) -> list[Imported]:
         """Return what the imports of a module lead to."""
@@ -115,7 +103,8 @@ class Closure:
     faults: of files that cannot be parsed or read.
     """
 
-    def __init__(self, closures: Closures, starts: Sequence[Start], pythonpath: str) -> None:
+    def __init__(self, closures: Closures, starts: tuple[Start, ...], pythonpath: str = "") -> None:
+        """`pythonpath` is the variable as the stage gets it, relative to root."""
         self.files: dict[str, Entry] = {}
         self.packages: dict[str, str] = {}
         self.absent: dict[str, tuple[str, int] | None] = {}

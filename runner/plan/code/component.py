@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
@@ -49,7 +50,7 @@ class CodeReader:
     def __init__(
         self,
         spec: Spec,
-        cache: DigestCache,
+        digests: DigestCache,
         declared: frozenset[str],
         parsed: ParseCache,
         bans: BanList | None = None,
@@ -57,15 +58,15 @@ class CodeReader:
     ) -> None:
         """Without `bans` nothing is banned. `warn` is called for each import that leads nowhere, for every stage."""
         self._spec = spec
-        self._cache = cache
+        self._digests = digests
         self._declared = declared
         self._bans = bans
         self._warn = warn
-        self._sources = Sources(spec.root, cache, parsed)
+        self._sources = Sources(spec.root, digests, parsed)
         self.paths = self._sources.paths  # all that decided what code the stages consist of, present or absent
         self._closures = Closures(self._sources, running_interpreter(), bans)
         self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}
-        self._named: dict[str, str] = {}
+        self._named_file = cache(self._file_under_root)
 
     def read(self, stage: Stage) -> StageCode:
         """Return the code of a stage, which is shared with those that start the same: not to be changed.
@@ -150,19 +151,17 @@ class CodeReader:
             yield processor
         yield from filter(None, map(self._named_file, _names_in(stage.command or stage.args)))
 
-    def _named_file(self, name: str) -> str:
+    def _file_under_root(self, name: str) -> str:
         """Return the path of the file under root that a word names; "" for none, or an input or output of the spec."""
-        if name not in self._named:
-            root = self._spec.root.rstrip("/")
-            path = os.path.normpath(os.path.join(root, name))
-            self.paths.add(path)
-            is_code = path.startswith(f"{root}/") and os.path.isfile(path)
-            self._named[name] = path if is_code and os.path.relpath(path, root) not in self._declared else ""
-        return self._named[name]
+        root = self._spec.root.rstrip("/")
+        path = os.path.normpath(os.path.join(root, name))
+        self.paths.add(path)
+        is_code = path.startswith(f"{root}/") and os.path.isfile(path)
+        return path if is_code and os.path.relpath(path, root) not in self._declared else ""
 
     def _digest(self, path: str) -> Entry:
         try:
-            sha256, signed = self._cache.file(path)
+            sha256, signed = self._digests.file(path)
         except OSError as error:
             raise_refusal(error, path)
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error

@@ -115,23 +115,13 @@ class Lookup:
         self.entries = entries
         self._sources = sources
         self._python = interpreter
-        self._chains: dict[str, tuple[tuple[Module, ...], str]] = {}
-        self._local: dict[str, bool] = {}
+        self.chain = cache(self._chain)
+        self._is_local = cache(self._lies_in_program)
         bases = dict.fromkeys((sources.root, *entries[:1]))
         self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
         # A file that shadows a standard module is loaded by other standard modules too, so these are walked then.
         shadowing = {name.partition(".")[0] for entry in entries for name in sources.names(entry)}
         self._follows_standard = not shadowing.isdisjoint(interpreter.standard - interpreter.fixed)
-
-    def chain(self, name: str) -> tuple[tuple[Module, ...], str]:
-        """Return the modules that `import name` loads, parents first, and the first name on the way that is missing.
-
-        The chain ends at a module whose own imports are of no interest: installed, or standard.
-        """
-        found = self._chains.get(name)
-        if found is None:
-            found = self._chains[name] = self._resolve(name)
-        return found
 
     def imports(self, base: str, names: tuple[str, ...] = ()) -> tuple[tuple[Module, ...], list[str]]:
         """Return what `from base import names` loads, where names may be submodules, and the names found nowhere."""
@@ -166,7 +156,11 @@ class Lookup:
         is_local = not missing and all(self._kind(f"{portion}/") == LOCAL for portion in last.package)
         return LOCAL if is_local else ""
 
-    def _resolve(self, name: str) -> tuple[tuple[Module, ...], str]:
+    def _chain(self, name: str) -> tuple[tuple[Module, ...], str]:
+        """Return the modules that `import name` loads, parents first, and the first name on the way that is missing.
+
+        The chain ends at a module whose own imports are of no interest: installed, or standard.
+        """
         modules: list[Module] = []
         full = ""
         for part in name.split("."):
@@ -241,17 +235,15 @@ class Lookup:
         directory = os.path.dirname(path)
         if any(_lies_in(directory, ours) for ours in OUR_DIRECTORIES):
             return OURS
-        is_local = self._local.get(directory)
-        if is_local is None:
-            is_local = self._local[directory] = self._is_local(directory) or self._is_local(os.path.realpath(directory))
-        return LOCAL if is_local else INSTALLED
+        return LOCAL if self._is_local(directory) else INSTALLED
 
-    def _is_local(self, directory: str) -> bool:
+    def _lies_in_program(self, directory: str) -> bool:
         """Whether a directory lies under root or beside the program, and in no virtual environment on the way."""
-        return any(
-            _lies_in(directory, base) and _SITE_NAMES.isdisjoint(directory[len(base) :].split("/"))
-            for base in self._bases
-        )
+        for base in self._bases:
+            if _lies_in(directory, base) and _SITE_NAMES.isdisjoint(directory[len(base) :].split("/")):
+                return True
+        real = os.path.realpath(directory)
+        return real != directory and self._is_local(real)
 
 
 def _lies_in(path: str, directory: str) -> bool:

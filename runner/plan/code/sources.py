@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, OfflineError, raise_refusal
@@ -32,48 +33,40 @@ class Source(NamedTuple):
 class Sources:
     """The files and directories read so far. `paths`: all that were tried, present or absent."""
 
-    def __init__(self, root: str, cache: DigestCache, parsed: ParseCache) -> None:
+    def __init__(self, root: str, digests: DigestCache, parsed: ParseCache) -> None:
         self.root = root
         self.paths: set[str] = set()
-        self._cache = cache
+        self.names = cache(self._names)
+        self.read = cache(self._read)
+        self._digests = digests
         self._parsed = parsed
-        self._names: dict[str, frozenset[str]] = {}
-        self._read: dict[str, Source] = {}
 
-    def names(self, directory: str) -> frozenset[str]:
+    def _names(self, directory: str) -> frozenset[str]:
         """Return the names in a directory; none if it is no directory, or may not be read."""
-        found = self._names.get(directory)
-        if found is None:
-            self.paths.add(directory)
-            try:
-                found = frozenset(os.listdir(directory))
-            except (OSError, ValueError) as error:
-                raise_refusal(error, directory)
-                found = frozenset()
-            self._names[directory] = found
-        return found
+        self.paths.add(directory)
+        try:
+            return frozenset(os.listdir(directory))
+        except (OSError, ValueError) as error:
+            raise_refusal(error, directory)
+            return frozenset()
 
     def is_file(self, path: str) -> bool:
         self.paths.add(path)
         return os.path.isfile(path)
 
-    def read(self, path: str, *, is_script: bool = False) -> Source:
+    def _read(self, path: str, *, is_script: bool = False) -> Source:
         """Read a file of code; `is_script`: Python whatever its name says. FileNotFoundError passes."""
-        source = self._read.get(path)
-        if source is None:
-            self.paths.add(path)
-            shown = self.shown(path)
-            try:
-                source = self._source(path, shown, is_script=is_script)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise_refusal(error, path)
-                source = Source("", _NONE, fault=Fault(shown, f"cannot read it: {error.strerror}"))
-            except InputError as error:
-                source = Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
-            self._read[path] = source
-        return source
+        self.paths.add(path)
+        shown = self.shown(path)
+        try:
+            return self._source(path, shown, is_script=is_script)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise_refusal(error, path)
+            return Source("", _NONE, fault=Fault(shown, f"cannot read it: {error.strerror}"))
+        except InputError as error:
+            return Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
 
     def text(self, text: str, shown: str) -> Source:
         """Read the text of `python -c`, in which a line that names an encoding means nothing."""
@@ -92,11 +85,11 @@ class Sources:
     def _source(self, path: str, shown: str, *, is_script: bool) -> Source:
         status = os.stat(path)
         if not is_script and not path.endswith((".py", _COMPILED)):
-            return Source(*self._cache.file(path, status))
-        sha256 = self._cache.known(path, status)
+            return Source(*self._digests.file(path, status))
+        sha256 = self._digests.known(path, status)
         if sha256 and (parsed := self._parsed.get(sha256)):
             return Source(sha256, Signature.of(status), parsed)
-        content, sha256, signed = self._cache.read(path)
+        content, sha256, signed = self._digests.read(path)
         if path.endswith(_COMPILED) or _ARCHIVE_END in content:
             what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
             return Source(sha256, signed, fault=unreadable(shown, what))
