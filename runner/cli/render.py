@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
+from runner.display.summary import fields_json
 from runner.display.text import counted, printable
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
-_PART = ("began", "ended", "failed", "unstarted", "interrupted")  # of a run, in JSON
-_REFUSED = ("stage", "program", "family", "count", "action")  # of the event, in JSON
 _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
 
@@ -54,20 +53,19 @@ def status_lines(status: Status) -> Iterator[str]:
 
 def _run_lines(status: Status) -> Iterator[str]:
     """Yield what is known of earlier runs, and of the run that is at work."""
-    last, success = status.last_run, status.last_success
+    last, success, part = status.last_run, status.last_success, status.part
     if last is None:
         yield "last run: none yet\n"
     else:
         level = _level(status)
         guard = f", offline guard: {printable(level)}" if level else ""
-        ended = f", ended {status.part.ended}" if status.part.ended else ""
-        began = status.part.began or status.last_time
-        yield f"last run: {printable(last)}, {_ending(status)}, began {began}{ended}{guard}\n"
-    yield from (f"  {line}\n" for line in _trouble(status.part))
-    if success and success[0] != last:
-        yield f"last success: {success[0]}, ended {success[1]}\n"
-    elif last and not success:
-        yield "last success: none yet\n"
+        ended = f", ended {part.ended}" if part.ended else ""
+        yield f"last run: {printable(last)}, {_ending(status)}, began {part.began or status.last_time}{ended}{guard}\n"
+        yield from (f"  {line}\n" for line in _trouble(part))
+        if success is None:
+            yield "last success: none yet\n"
+        elif success[0] != last:
+            yield f"last success: {success[0]}, ended {success[1]}\n"
     if status.holder is not None:
         yield f"running now: {printable(describe(status.holder))}\n"
         for stage, (attempt, since) in status.working.items():
@@ -82,8 +80,7 @@ def _trouble(part: Part) -> Iterator[str]:
     lines += [f"{stage}  interrupted" for stage in part.interrupted]
     for refused in part.refused:
         then = "which failed the stage" if refused.action == "fail" else "on record"
-        program = printable(calls_of(refused))
-        lines.append(f"{refused.stage}  was refused a network: {program}, {then}")
+        lines.append(f"{refused.stage}  was refused a network: {printable(calls_of(refused))}, {then}")
     yield from lines[:_MOST_LINES]
     if len(lines) > _MOST_LINES:
         yield f"and {len(lines) - _MOST_LINES:,} more"
@@ -107,32 +104,30 @@ def _ending(status: Status) -> str:
 
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
-    plan, fits, part = plan_json(status.planned), status.planned.fits, status.part
+    planned, part, success = status.planned, status.part, status.last_success
     last = {
         "run": status.last_run,
         "status": _ending(status),
         "time": status.last_time,
         "isolation": _level(status),
-        **{name: getattr(part, name) for name in _PART},
-        "networkRefused": [{name: getattr(refused, name) for name in _REFUSED} for refused in part.refused],
+        **fields_json(part, "began", "ended", "failed", "unstarted", "interrupted"),
+        "networkRefused": [fields_json(call, "stage", "program", "family", "count", "action") for call in part.refused],
     }
     return {
-        "pipeline": plan["pipeline"],
+        **plan_json(planned),
         "pending": status.is_pending,
         "lastRun": last if status.last_run else None,
-        "lastSuccess": dict(zip(("run", "time"), status.last_success, strict=True)) if status.last_success else None,
-        "openRuns": list(status.open_runs),
+        "lastSuccess": {"run": success[0], "time": success[1]} if success else None,
+        "openRuns": status.open_runs,
         "lock": status.holder,
         "working": [
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
         ],
         "incomplete": [
-            {"stage": stage, "lineOffset": at.line_offset, "byteOffset": at.byte_offset, "fits": fits.get(stage)}
-            for stage, at in status.incomplete.items()
+            {"stage": stage, **fields_json(progress, "line_offset", "byte_offset"), "fits": planned.fits.get(stage)}
+            for stage, progress in status.incomplete.items()
         ],
-        "stages": plan["stages"],
-        "undeclared": list(status.undeclared),
-        "faults": plan["faults"],
+        "undeclared": status.undeclared,
     }
 
 
@@ -168,20 +163,12 @@ def verified_json(verified: Verified) -> dict[str, object]:
     """Return what was found as a JSON value."""
     return {
         "status": _VERDICTS[verified.exit_code],
-        "exitCode": verified.exit_code,
-        "directory": verified.directory,
-        "pipeline": verified.pipeline,
+        **fields_json(verified, "exit_code", "directory", "pipeline", "key_id", "keyed_from"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,
-        "keyId": verified.key_id,
-        "keyedFrom": verified.keyed_from,
-        "runs": verified.runs,
-        "records": verified.records,
-        "outputs": verified.outputs,
-        "damage": [damage._asdict() for damage in verified.damage],
+        **fields_json(verified, "runs", "records", "outputs"),
         "moreDamage": verified.hidden,
-        "incomplete": [remark._asdict() for remark in verified.incomplete],
-        "notes": [remark._asdict() for remark in verified.notes],
+        **{name: [each._asdict() for each in getattr(verified, name)] for name in ("damage", "incomplete", "notes")},
     }
 
 

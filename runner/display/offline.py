@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from runner.levels import RefusedError
     from runner.results import RunResult
 
+    Survey = Mapping[str, Mapping[str, str] | RefusedError]  # each level's layers, or what is missing for it
+
 _STAGES_NAMED = 10  # in the summary; the audit log has them all
 
 # Title, the layer's name in the record, and what it does; {} is how far it was reached.
@@ -48,17 +50,18 @@ _MISSING = {
 
 def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
     """Yield what a user who relies on the guard must know before the first stage starts."""
+    attempts, processes = isolation.get("attempts", NAMED), isolation.get("processes", TAGGED)
+    settings = isolation.get("kernelSettings", "")
     if isolation["level"] == SCAN:
         why = "; ".join(f"{level}: {isolation[level]}" for level in LEVELS if level in isolation)
         yield "offline guard: only at level scan, stages can reach the network" + (f" ({why})" if why else "")
-    if isolation.get("attempts", NAMED) != NAMED:
-        yield f"offline guard: attempts are refused, but {isolation['attempts']}"
-    elif isolation.get("processes", TAGGED) != TAGGED:
-        why = f"processes are matched to stages {isolation['processes']}"
+    if attempts != NAMED:
+        yield f"offline guard: attempts are refused, but {attempts}"
+    elif processes != TAGGED:
+        why = f"processes are matched to stages {processes}"
         yield f"offline guard: an attempt may be recorded for another stage: {why}"
-    if isolation.get("kernelSettings", "").startswith("writable"):
-        why = isolation["kernelSettings"]
-        yield f"offline guard: stages can change kernel settings, as far as their user may: {why}"
+    if settings.startswith("writable"):
+        yield f"offline guard: stages can change kernel settings, as far as their user may: {settings}"
 
 
 def offline_text(result: RunResult) -> str:
@@ -72,12 +75,11 @@ def offline_text(result: RunResult) -> str:
         for attempt in stage.attempts
         if (meant := [call for call in attempt.network if not call.is_probe])
     ]
-    if not refused:
-        return f"offline guard: {level}\n"
-    return f"offline guard: {level}, a network was refused to {listed(refused, _STAGES_NAMED, '; ')}\n"
+    text = f", a network was refused to {listed(refused, _STAGES_NAMED, '; ')}" if refused else ""
+    return f"offline guard: {level}{text}\n"
 
 
-def doctor_json(found: Mapping[str, Mapping[str, str] | RefusedError]) -> dict[str, object]:
+def doctor_json(found: Survey) -> dict[str, object]:
     """Return the level that runs reach here, and each level's layers (as record 0 has them), or what is missing."""
     levels: dict[str, object] = {}
     for level, layers in found.items():
@@ -87,7 +89,7 @@ def doctor_json(found: Mapping[str, Mapping[str, str] | RefusedError]) -> dict[s
     return {"level": _reached(found), "levels": levels}
 
 
-def doctor_lines(found: Mapping[str, Mapping[str, str] | RefusedError], *, refuses: bool) -> Iterator[str]:
+def doctor_lines(found: Survey, *, refuses: bool) -> Iterator[str]:
     """Yield each level with its layers and what they do, or with what is missing and what may help.
 
     `refuses`: whether a run on this kind of system is refused if no level is available.
@@ -107,5 +109,5 @@ def doctor_lines(found: Mapping[str, Mapping[str, str] | RefusedError], *, refus
         yield ": a run is refused, unless --offline best-effort is given\n" if refuses else "\n"
 
 
-def _reached(found: Mapping[str, Mapping[str, str] | RefusedError]) -> str:
+def _reached(found: Survey) -> str:
     return next((level for level, layers in found.items() if isinstance(layers, dict)), SCAN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, printable
@@ -33,7 +33,7 @@ _FIELDS = {Skip: "key", Blocked: "by", Depends: "upstream"}  # of a decision, in
 def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
     """Yield a line a stage: its name, the decision, why, how it failed last, and what becomes of its checkpoint."""
     decisions = planned.plan.decisions
-    width = min(_NAME_COLUMN, max((len(name) for name in decisions), default=0))
+    width = min(_NAME_COLUMN, max(map(len, decisions), default=0))
     for name, decision in decisions.items():
         why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
         yield f"{name:<{width}}  {_word(decision):<7}  {why}".rstrip() + "\n"
@@ -41,35 +41,30 @@ def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
 
 def plan_json(planned: Planned) -> dict[str, object]:
     """Return the plan as a JSON value."""
-    return {
-        "pipeline": planned.graph.spec.name,
-        "stages": [_decision_json(planned, name, decision) for name, decision in planned.plan.decisions.items()],
-        "faults": [fault_json(fault) for fault in planned.plan.faults],
-    }
-
-
-def _decision_json(planned: Planned, name: str, decision: Decision) -> dict[str, object]:
-    value: dict[str, object] = {"stage": name, "decision": _word(decision)}
-    if isinstance(decision, Run):
-        value["reasons"] = [reason._asdict() for reason in decision.reasons]
-    else:
-        field = _FIELDS[type(decision)]
-        value[field] = getattr(decision, field)
-    if name in planned.failures:
-        value["lastFailure"] = planned.failures[name]._asdict()
-    return value
+    stages: list[dict[str, object]] = []
+    for name, decision in planned.plan.decisions.items():
+        stages.append({"stage": name, "decision": _word(decision)})
+        if isinstance(decision, Run):
+            stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
+        else:
+            field = _FIELDS[type(decision)]
+            stages[-1][field] = getattr(decision, field)
+        if name in planned.failures:
+            stages[-1]["lastFailure"] = planned.failures[name]._asdict()
+    faults = [fault_json(fault) for fault in planned.plan.faults]
+    return {"pipeline": planned.graph.spec.name, "stages": stages, "faults": faults}
 
 
 def explain_lines(explained: Explained) -> Iterator[str]:
     """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
-    (stage, decision, marker, planned) = explained
+    stage, decision, marker, planned = explained
     if isinstance(decision, Run):
         yield f"{stage.name}: must run\n"
         yield from (f"  {reason_text(reason, full=True)}\n" for reason in decision.reasons)
-    elif isinstance(decision, Depends | Blocked):
-        yield f"{stage.name}: {_word(decision)}, {_why(decision, planned.plan.decisions, full=True)}\n"
-    else:
+    elif isinstance(decision, Skip):
         yield f"{stage.name}: up to date\n"
+    else:
+        yield f"{stage.name}: {_word(decision)}, {_why(decision, planned.plan.decisions, full=True)}\n"
     yield from (f"  {text}\n" for text in _history(planned, stage.name))
     if marker is not None:
         yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
@@ -140,13 +135,15 @@ def _word(decision: Decision) -> str:
 
 
 def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -> str:
-    if isinstance(decision, Run):
-        return reasons_line(decision.reasons, full=full)
-    if isinstance(decision, Depends):
-        return f"on what {', '.join(decision.upstream)} will make"
-    if isinstance(decision, Blocked):
-        are_stages = all(name in decisions for name in decision.by)
-        return f"by {', '.join(decision.by)}" if are_stages else printable("; ".join(decision.by))
+    match decision:
+        case Run(reasons=reasons):
+            return reasons_line(reasons, full=full)
+        case Depends(upstream=names):
+            return f"on what {', '.join(names)} will make"
+        case Blocked(by=names) if all(name in decisions for name in names):
+            return f"by {', '.join(names)}"
+        case Blocked(by=faults):
+            return printable("; ".join(faults))
     return ""
 
 
@@ -163,30 +160,29 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
 def _recorded(marker: Marker) -> Iterator[str]:
     """Yield the components and outputs in a stage's marker."""
     for component, value in marker.components.items():
-        if component == "outputs":  # their paths, which follow with digests
-            continue
-        if isinstance(value, dict):
-            lines = list(_parts(component, value))
-            yield from [f"{component}\n", *lines] if lines else []
-        else:
+        if not isinstance(value, dict):
             yield f"{component} {_value_text(value, full=True)}\n"
+        elif component != "outputs" and (lines := list(_parts(component, value))):  # paths, which follow with digests
+            yield f"{component}\n"
+            yield from (f"  {printable(line)}\n" for line in lines)
     yield "outputs\n"
     for name, made in marker.outputs.items():
         yield f"  {printable(f'{name}: {made.path}')}  {made.sha256}  {counted(made.size, 'byte')}\n"
 
 
-def _parts(component: str, value: Mapping[str, object]) -> Iterator[str]:
+def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
     """Yield the parts of a component, a line each."""
     for name, part in value.items():
-        if component == "inputs" and isinstance(part, list):
-            yield from (f"  {printable(f'{name}: {path}')}  {sha256}\n" for path, sha256 in part)
-        elif name == "absent" and isinstance(part, list):
-            yield from (f"  {printable(str(of))}  found nowhere: changes of it are not noticed\n" for of in part)
-        elif isinstance(part, dict) and component == "code":
-            prefix = "" if name == "files" else "package "
-            yield from (f"  {prefix}{printable(of)}  {_value_text(own, full=True)}\n" for of, own in part.items())
-        elif part not in (None, [], {}, "") or component == "params":
-            yield f"  {printable(name)}: {_value_text(part, full=True)}\n"
+        match component, name:
+            case "inputs", _:
+                yield from (f"{name}: {path}  {sha256}" for path, sha256 in part)
+            case "code", "absent":
+                yield from (f"{of}  found nowhere: changes of it are not noticed" for of in part)
+            case "code", "files" | "packages":
+                prefix = "" if name == "files" else "package "
+                yield from (f"{prefix}{of}  {_value_text(own, full=True)}" for of, own in part.items())
+            case _ if part or component == "params":
+                yield f"{name}: {_value_text(part, full=True)}"
 
 
 def _change(old: object, new: object, *, full: bool) -> str:

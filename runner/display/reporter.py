@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
+from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.offline import isolation_warnings
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
-from runner.display.text import counted, printable, seconds, warning_text
+from runner.display.text import counted, near_path, printable, seconds, size, warning_text
 from runner.interrupts import GRACE
 from runner.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from runner.display.live import Live
     from runner.display.streams import Stream
     from runner.errors import Fault
     from runner.record.checkpoints import Progress
@@ -38,18 +39,21 @@ class Reporter(Listener):
         self, stderr: Stream, log_command: str, *, quiet: bool, verbose: bool, live: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._began = clock()
+        self._stderr = stderr
         self._log_command = log_command
         self._quiet = quiet
         self._verbose = verbose
         self._clock = clock
-        self._stderr = stderr
-        self._is_live = live
-        self._live: Live | None = None
-        self._lines: list[tuple[str, bool]] = []  # to be printed above the rows
+        self._began = clock()
+        self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
+        self._pipeline = ""
+        self._stages = self._ended = 0
+        self._running: dict[str, RunningStage] = {}
         self._hashing = "", 0, 0  # a file, how much of it is hashed, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
-        self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
+        self._is_live = live
+        self._live: Live | None = None  # from the first time that it is drawn
+        self._lines: list[tuple[str, bool]] = []  # to be printed above its rows
 
     @property
     def interval(self) -> float | None:
@@ -73,9 +77,7 @@ class Reporter(Listener):
         self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str],
         checkpoints: dict[str, Progress],
     ) -> None:  # fmt: skip
-        if self._live is not None:
-            self._live.pipeline, self._live.stages = spec.name, stages
-        self._checkpoints = dict(checkpoints)
+        self._pipeline, self._stages, self._checkpoints = spec.name, stages, dict(checkpoints)
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
         for warning in isolation_warnings(isolation):
@@ -89,12 +91,9 @@ class Reporter(Listener):
         old, current = self._checkpoints.pop(stage.name, None), shown_checkpoint(progress)
         if old is not None and (current is None or current.key != old.key):
             self._say(f"{stage.name}: {outgrown_text(old)}")
-        if self._live is not None:
-            from runner.display.live import Row  # loaded already
-
-            began = self._clock()
-            self._live.rows[stage.name] = Row(attempt, began, progress, tuple(partials.values()), input_bytes)
-            self.tick()
+        if self._is_live:
+            began, partial_paths = self._clock(), tuple(partials.values())
+            self._running[stage.name] = RunningStage(attempt, began, progress, partial_paths, input_bytes)
         else:
             resumed = f", {from_text(current)}" if current else ""
             self._say(f"{stage.name}: started (attempt {attempt}{resumed})")
@@ -111,14 +110,13 @@ class Reporter(Listener):
             left = counted(attempt.left_behind, "process", "processes")
             self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
         if next_delay is not None:
-            if self._live is not None and (row := self._live.rows.get(stage.name)):
-                row.attempt, row.until = attempt.number + 1, self._clock() + next_delay
+            if running := self._running.get(stage.name):
+                running.attempt, running.until = attempt.number + 1, self._clock() + next_delay
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        if self._live is not None:
-            self._live.ended += 1
-            self._live.rows.pop(stage.name, None)
+        self._ended += 1
+        self._running.pop(stage.name, None)
         attempts = result.attempts
         if result.status == results.FAILED:
             tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
@@ -178,27 +176,30 @@ class Reporter(Listener):
 
     def redraw(self) -> None:
         """Draw the live display, starting it the first time."""
-        self._drawn = self._clock()
+        now = self._drawn = self._clock()
         try:
-            if self._live is None:
-                from runner.display.live import Live
-
-                self._live = Live(self._stderr, self._began)
-            is_hashing = self._drawn - self._hashed_last < _HASHING_PATIENCE
-            self._live.draw(self._drawn, self._lines, self._hashing if is_hashing else None)
+            self._live = self._live or Live(self._stderr)
+            rows = [running.row(name, now) for name, running in self._running.items()]
+            self._live.draw(self._lines, rows, list(self._foot(now)))
             self._lines.clear()
         except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines
             self.close()
+
+    def _foot(self, now: float) -> Iterator[Row]:
+        """Yield the rows below those of stages: what is being hashed, and how many stages are done."""
+        if now - self._hashed_last < _HASHING_PATIENCE:
+            path, done, total = self._hashing
+            yield Row("hashing", [f"{size(done)} of {size(total)}", near_path(path)], "cyan")
+        if self._stages:
+            yield Row(self._pipeline, [elapsed(now - self._began), f"{self._ended} of {self._stages} done"], "dim")
 
     def close(self) -> None:
         """Take the live display off the terminal, and go on with plain lines."""
         self._is_live = False
         live, self._live = self._live, None
         if live is not None:
-            try:
+            with suppress(Exception):  # nothing is left to do for it
                 live.stop()
-            except Exception:  # noqa: BLE001 - nothing is left to do for it
-                pass
         for text, _ in self._lines:
             self._stderr.write(f"{text}\n")
         self._lines.clear()

@@ -29,7 +29,7 @@ def summary_lines(result: RunResult) -> Iterator[str]:
     """Yield the summary of a run, and the head of the ledger."""
     needing, after = map(len, result.unstarted())
     counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _NOT_STARTED: after}
-    if result.status == results.SUCCEEDED and counts[results.SKIPPED] == len(result.stages):
+    if counts[results.SKIPPED] == len(result.stages):
         text = f"nothing to do, {counts[results.SKIPPED]} up to date"
     else:
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
@@ -86,13 +86,18 @@ def run_json(result: RunResult) -> dict[str, object]:
     """Return a run's result as a JSON value."""
     return {
         "run": result.run_id,
-        "status": result.status,
-        "exitCode": result.exit_code,
-        "pipeline": result.pipeline,
-        "seconds": round(result.seconds, 6),
+        **fields_json(result, "status", "exit_code", "pipeline", "seconds"),
         "ledgerHead": result.head,
         "isolation": result.isolation["level"],
-        "stages": {name: _stage_json(stage) for name, stage in result.stages.items()},
+        "stages": {
+            name: {
+                **fields_json(stage, "status", "key", "seconds", "log"),
+                "attempts": [attempt.as_metrics() for attempt in stage.attempts],
+                "outputs": {name: fields_json(made, "path", "size", "sha256") for name, made in stage.outputs.items()},
+                "error": stage.fault and fault_json(stage.fault),
+            }
+            for name, stage in result.stages.items()
+        },
     }
 
 
@@ -101,24 +106,21 @@ def error_json(exit_code: int, faults: Sequence[Fault]) -> str:
     return json_text({"status": "error", "exitCode": exit_code, "errors": [fault_json(fault) for fault in faults]})
 
 
-def fault_json(fault: Fault) -> dict[str, str]:
+def fault_json(fault: Fault) -> dict[str, object]:
     """Return a fault as a JSON value."""
-    return {"where": fault.where, "what": fault.what, "hint": fault.hint}
+    return fields_json(fault, "where", "what", "hint")
+
+
+def fields_json(value: object, *names: str) -> dict[str, object]:
+    """Return attributes as members of a JSON object: `byte_offset` as `byteOffset`, floats to the microsecond."""
+    members: dict[str, object] = {}
+    for name in names:
+        first, *more = name.split("_")
+        member = getattr(value, name)
+        members[first + "".join(map(str.title, more))] = round(member, 6) if isinstance(member, float) else member
+    return members
 
 
 def json_text(value: object) -> str:
     """Return a JSON value as printed: indented, ASCII, with a line end."""
     return f"{json.dumps(value, indent=2)}\n"
-
-
-def _stage_json(stage: StageResult) -> dict[str, object]:
-    outputs = stage.outputs.items()
-    return {
-        "status": stage.status,
-        "key": stage.key,
-        "seconds": round(stage.seconds, 6),
-        "attempts": [attempt.as_metrics() for attempt in stage.attempts],
-        "outputs": {name: {"path": made.path, "size": made.size, "sha256": made.sha256} for name, made in outputs},
-        "error": fault_json(stage.fault) if stage.fault else None,
-        "log": stage.log,
-    }

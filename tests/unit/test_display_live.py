@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.display.live import Row
+from runner.display.live import Live, Row, RunningStage
 from runner.display.plan_text import shown_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,14 +112,11 @@ def test_a_terminal_that_goes_away_stops_no_run(spec) -> None:
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-START = (None, None, 0)
-
-
-def row(tmp_path, first=None, input_bytes=1000) -> Row:
-    """A row that began at 0 on the clock with the checkpoint `first` (lines, bytes)."""
+def stage(tmp_path, first=None, input_bytes=1000) -> RunningStage:
+    """A stage that began at 0 on the clock with the checkpoint `first` (lines, bytes)."""
     if first:
         write_checkpoint(tmp_path, *first)
-    return Row(1, 0.0, str(tmp_path / "progress"), (str(tmp_path / "partial"),), input_bytes)
+    return RunningStage(1, 0.0, str(tmp_path / "progress"), (str(tmp_path / "partial"),), input_bytes)
 
 
 def write_checkpoint(tmp_path, lines, read) -> None:
@@ -127,46 +125,64 @@ def write_checkpoint(tmp_path, lines, read) -> None:
 
 
 def test_lines_come_from_the_checkpoint_and_bytes_from_the_partials(tmp_path) -> None:
-    stage = row(tmp_path)
-    assert stage.extent() == START
+    running = stage(tmp_path)
+    assert running.amounts(0.1) == []
     (tmp_path / "partial").write_bytes(bytes(10))
-    assert stage.extent() == (None, None, 10)
-    write_checkpoint(tmp_path, 5, 8)
-    assert stage.extent() == (5, 8, 10)
+    assert running.amounts(0.1) == ["10 bytes of 1.0 kB"]
+    write_checkpoint(tmp_path, 5, 500)
+    assert running.amounts(0.1) == ["5 lines", "50%"]
     (tmp_path / "progress").write_text("half of a fi")
-    assert stage.extent() == (None, None, 10)
+    assert running.amounts(0.1) == ["10 bytes of 1.0 kB"]
 
 
 def test_the_size_of_a_directory_is_not_what_was_written(tmp_path) -> None:
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial/file").write_bytes(bytes(10))
-    assert row(tmp_path).extent() == START
+    assert stage(tmp_path).amounts(0.1) == []
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a regular file that fails when it is read")
 def test_a_checkpoint_that_cannot_be_read_is_not_shown_and_ends_no_run(tmp_path) -> None:
     (tmp_path / "progress").symlink_to("/proc/self/mem")
     assert shown_checkpoint(str(tmp_path / "progress")) is None
-    assert row(tmp_path).extent() == START
+    assert stage(tmp_path).amounts(0.1) == []
 
 
 def test_speed_is_that_of_this_attempt(tmp_path) -> None:
-    stage = row(tmp_path, (5000, 100))
+    running = stage(tmp_path, (5000, 100))
     write_checkpoint(tmp_path, 7000, 500)
-    assert stage.amounts(2.0) == ["7,000 lines", "50%", "1,000 lines/s"]
+    assert running.amounts(2.0) == ["7,000 lines", "50%", "1,000 lines/s"]
     (tmp_path / "progress").unlink()
     (tmp_path / "partial").write_bytes(bytes(100))
-    stage = row(tmp_path)
+    running = stage(tmp_path)
     (tmp_path / "partial").write_bytes(bytes(500))
-    assert stage.amounts(2.0) == ["500 bytes of 1.0 kB", "200 bytes/s"]
+    assert running.amounts(2.0) == ["500 bytes of 1.0 kB", "200 bytes/s"]
 
 
 def test_no_speed_before_it_means_something(tmp_path) -> None:
-    assert row(tmp_path, (7, 5), input_bytes=10).amounts(0.1) == ["7 lines", "50%"]
+    assert stage(tmp_path, (7, 5), input_bytes=10).amounts(0.1) == ["7 lines", "50%"]
 
 
 def test_a_total_that_cannot_be_right_is_left_out(tmp_path) -> None:
-    assert row(tmp_path, input_bytes=10).amounts(9.0) == []
+    assert stage(tmp_path, input_bytes=10).amounts(9.0) == []
     (tmp_path / "partial").write_bytes(bytes(20))
-    assert row(tmp_path, input_bytes=10).amounts(0.1) == ["20 bytes"]
-    assert row(tmp_path, (7, 20), input_bytes=10).amounts(0.1) == ["7 lines"]
+    assert stage(tmp_path, input_bytes=10).amounts(0.1) == ["20 bytes"]
+    assert stage(tmp_path, (7, 20), input_bytes=10).amounts(0.1) == ["7 lines"]
+
+
+def test_a_stage_that_waits_shows_for_how_long(tmp_path) -> None:
+    running = stage(tmp_path)
+    running.attempt, running.until = 2, 3.5
+    assert running.row("s", 1.0) == ("s", ["   2.5 s", "until attempt 2"], "yellow")
+
+
+def test_rows_that_do_not_fit_are_counted(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "6")
+    shown = io.StringIO()
+    live = Live(shown)
+    live.draw([("news", True)], [Row(f"s{n}", ["x"]) for n in range(9)], [Row("foot", ["y"])])
+    live.stop()
+    for kept in ("news", "s0", "s2", "and 6 more", "foot"):
+        assert kept in shown.getvalue()
+    assert "s3" not in shown.getvalue()
