@@ -43,7 +43,7 @@ def entries_of(path: str) -> Iterator[str]:
 
 def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
     """Compare kinds, then what a link says, or the bytes and modes of files."""
-    kinds = [_kind(path) for path in paths]
+    kinds = [kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing" for path in paths]
     if kinds[0] == kinds[1] == "a file":
         if text := _of_bytes(name, paths, sides):
             return text
@@ -52,10 +52,6 @@ def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
         kinds = [os.readlink(path) for path in paths]
     one, other = kinds
     return None if one == other else f"{name} is {one} {sides.one}, and {other} {sides.other}"
-
-
-def _kind(path: str) -> str:
-    return kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing"
 
 
 def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 from pytest_offpipe.measuring import measured
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.sandbox import Sandbox, discard
@@ -223,9 +225,6 @@ def run_sandbox(
 @contextlib.contextmanager
 def unkeyed() -> Iterator[None]:
     """Leave the user's audit key alone: the logs of tests are nobody's record."""
-    path = os.environ.pop(KEY_VARIABLE, None)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(KEY_VARIABLE, raising=False)
         yield
-    finally:
-        if path is not None:
-            os.environ[KEY_VARIABLE] = path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -208,12 +207,11 @@ def _copy_directory(source: str, to: str, top: str, relink: Relink) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
             target = os.path.join(to, entry.name)
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
+            if entry.is_symlink():
                 os.symlink(_link_text(entry.path, target, top, relink), target)
-            elif stat.S_ISDIR(mode):
+            elif entry.is_dir():
                 _copy_directory(entry.path, target, top, relink)
-            elif stat.S_ISREG(mode):
+            elif entry.is_file():
                 shutil.copy2(entry.path, target)
             else:
                 what = "is no regular file, directory or link"

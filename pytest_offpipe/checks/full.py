@@ -26,7 +26,8 @@ def check_full(case: Case) -> None:
     """Run it where about half of its outputs fit; then make room, and run it again."""
     bench = Bench(case)
     Budget(case).require(2, bench.undisturbed.seconds)
-    pages = sum(map(_pages, bench.undisturbed.outputs.paths.values()))
+    files = [file for path in bench.undisturbed.outputs.paths.values() for file in files_below(path)]
+    pages = sum(-(-os.lstat(file).st_size // PAGE) for file in files)
     if not pages:
         case.unmade("its outputs are empty, so there is nothing that a full disk could refuse")
     if pages > os.sysconf("SC_PHYS_PAGES") // MEMORY:
@@ -84,8 +85,3 @@ def _fill_and_make_room(trial: Trial, workspace: str, done: str) -> None:
     trial.require_same(again, f"{done}, then ran it again with room", "with room again")
     if not was_full:
         bench.case.unmade(f"its disk was never seen to be full, and it failed all the same: {ended(report)}")
-
-
-def _pages(path: str) -> int:
-    """Return how many pages the files at a path fill."""
-    return sum(-(-os.lstat(file).st_size // PAGE) for file in files_below(path))

@@ -82,7 +82,12 @@ def main(host_name: str) -> None:
     os.dup2(2, 1)
     try:
         syscalls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        _enter(host_name)
+        unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
+        mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
+        if host_name:
+            name = host_name.encode()
+            length = ctypes.c_size_t(len(name))
+            syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, length)
     except RefusedError as error:
         _send(answers, (False, error))
         return
@@ -103,11 +108,3 @@ def main(host_name: str) -> None:
 def _send(to: BinaryIO, value: tuple[object, object]) -> None:
     to.write(pickle.dumps(value))
     to.flush()
-
-
-def _enter(host_name: str) -> None:
-    unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
-    mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
-    if host_name:
-        name = host_name.encode()
-        syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, ctypes.c_size_t(len(name)))

@@ -179,7 +179,13 @@ class OffpipeFaults:
     @property
     def unfired(self) -> list[str]:
         """The same in words, each with what may be the reason."""
-        return [_unfired(fault) for fault in self.due]
+        lines = []
+        for fault in self.due:
+            method, why = _METHODS[fault.kind]
+            arguments = ", ".join(f"{_snake(name)}={value!r}" for name, value in fault.arguments.items())
+            often = f", {fault.fired} of {fault.times} times" if fault.times > 1 else ""
+            lines.append(f"{method}({fault.stage!r}, {arguments}){often}: {why}")
+        return lines
 
     def wants_disk(self, stages: Sequence[str]) -> bool:
         """Whether a run of these stages needs a disk of its own."""
@@ -221,13 +227,6 @@ def faults_of(test: OneTest, find_stage: Callable[[str], object] | None) -> Offp
         for marker in reversed([*test.item.iter_markers(MARKER)]):
             faults.plan_marked(*marker.args, **marker.kwargs)
     return faults
-
-
-def _unfired(fault: Fault) -> str:
-    method, why = _METHODS[fault.kind]
-    arguments = ", ".join(f"{_snake(name)}={value!r}" for name, value in fault.arguments.items())
-    often = f", {fault.fired} of {fault.times} times" if fault.times > 1 else ""
-    return f"{method}({fault.stage!r}, {arguments}){often}: {why}"
 
 
 def _require(method: str, name: str, value: object) -> None:
