@@ -50,7 +50,6 @@ LEAVES = (
     "processes",
     "results",
     "reading",
-    "values",
 )
 ROOMS = ("spec", "plan", "sandbox", "record")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -68,7 +67,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processes": LEAVES,
     "results": LEAVES,
     "reading": LEAVES,
-    "values": (),
     "spec": (*LEAVES, "spec"),
     "sandbox": (*LEAVES, "sandbox"),
     "plan": (*LEAVES, "spec", "plan"),
