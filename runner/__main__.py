@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # `signal` builds enums: as long as a run with nothing to do
 import atexit
 import gc
 import os
@@ -14,11 +15,7 @@ from runner.noop import answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
-
     from runner.cli.parser import Arguments
-else:
-    import _signal as signal  # `signal` itself builds enums, which takes as long as a run with nothing to do
 
 OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
 RARELY = (200_000, 50, 50)  # collections: what a run makes it keeps, and in no cycles
@@ -56,9 +53,13 @@ def quick_answer(arguments: Arguments) -> int | None:
 
 
 def program() -> int:
-    """`main` of a process that is nothing else, and ends here if nobody else has anything to do at its end."""
+    """`main` of a process that is nothing else; it ends here, unless others have anything to do at its end.
+
+    Those are who started this interpreter (coverage, a profiler), and plugins, which may have left a file open or a
+    thread at work: any module that is neither ours nor Python's.
+    """
     began_here = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]  # and no profiler
-    is_alone = began_here and not atexit._ncallbacks()  # noqa: SLF001 - there is no other way to ask
+    is_followed = atexit._ncallbacks() or sys.gettrace() or sys.getprofile()  # noqa: SLF001 - no other way to ask
     before = frozenset(sys.modules)
     _forget_where_it_started()
     gc.set_threshold(*RARELY)
@@ -69,8 +70,9 @@ def program() -> int:
             raise
         os.write(2, b"error: out of memory\n")
         return 74  # EXIT_STATE
-    if is_alone:
-        _leave(code, before)
+    loaded = {name.partition(".")[0] for name in sys.modules.keys() - before}
+    if began_here and not is_followed and loaded - OURS <= sys.stdlib_module_names:
+        _end(code)
     return code
 
 
@@ -87,20 +89,12 @@ def _forget_where_it_started() -> None:
         del sys.path[0]
 
 
-def _leave(code: int, before: frozenset[str]) -> None:
-    """End the process at once: taking its interpreter down takes as long as several stages.
-
-    Not where somebody watches, such as coverage, or where modules of others were loaded since `before`: a plugin may
-    have left a file open, or a thread that works.
-    """
-    names = {name.partition(".")[0] for name in sys.modules.keys() - before}
-    threading, streams = sys.modules.get("threading"), sys.modules.get("runner.display.streams")
-    if sys.gettrace() or sys.getprofile() or (threading and threading.active_count() > 1):
-        return
-    if names - OURS <= sys.stdlib_module_names:
-        atexit._run_exitfuncs()  # noqa: SLF001 - those of the libraries that we use, which nothing else calls
-        if streams is None or streams.flushed():
-            os._exit(code)
+def _end(code: int) -> None:
+    """End the process at once, if what was printed can be written: taking it apart takes as long as several stages."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - those of the libraries that we use, which nothing else calls
+    streams = sys.modules.get("runner.display.streams")
+    if streams is None or streams.flushed():
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     Signature = Callable[[os.stat_result], tuple[int, ...]]
 
 PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, and no no-op record
-MAGIC = b"offpipe noop 3\n"
+MAGIC = b"offpipe noop 4\n"
 SHORT_SPEC = 1 << 12  # characters of a spec that record 0 repeats; of a longer one it names the run that has it
 LONGEST_SPEC = 1 << 20  # bytes of a spec that any record 0 of a run with nothing to do holds
 LARGEST = 1 << 29  # bytes of a record
-SPEC, SPEC_IN, NO_SPEC = b"spec", b"specIn", b""  # how record 0 has the spec, beside its digest
 _FAMILY = b"offpipe noop "
 _HEX = 64
 _BODY = len(MAGIC) + _HEX + 8  # where it begins: behind the digest of the conditions and a checksum
-_FIXED = 14  # fields before the paths
+_FIXED = 13  # fields before the paths
 _LONGEST_NAME = 200  # bytes of a spec's name that a file name can repeat
-_FIRST = 4 * LONGEST_SPEC  # bytes at the beginning of a log in which its record 0 is
+_FIRST = 4 * LONGEST_SPEC  # bytes of a record 0, at most
 _TAIL = 1 << 16  # bytes at the end of the ledger in which its last record is, or else a full run is needed
+MALFORMED = (ValueError, LookupError, TypeError, RecursionError)  # what reading a file raises that no run wrote
 _NO_OUTPUTS = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
 _signature: Signature = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
 _kind: Signature = attrgetter("st_mode", "st_ino")
@@ -75,7 +75,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
         if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
             return None
         run, head = _record_run(record, words, began, durable=durable)
-    except (OSError, ValueError, NotRegularError):
+    except (OSError, NotRegularError, *MALFORMED):
         return None
     if not quiet:
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
@@ -97,13 +97,14 @@ class Record:
     """
 
     def __init__(
-        self, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str],
+        self, paths: StatePaths, pipeline: str, stages: int, spec_sha256: str, holder: str,
         groups: list[list[bytes]], states: list[bytes],
     ) -> None:  # fmt: skip
         self.paths = paths
         self.pipeline = pipeline
         self.stages = stages
-        self.spec_sha256, self.spec_form, self.holder = spec
+        self.spec_sha256 = spec_sha256
+        self.holder = holder
         self.groups = groups
         self.states = states
 
@@ -120,7 +121,7 @@ class Record:
         """Return the bytes of the file, for `conditions_now`."""
         body = b"\0".join([
             os.fsencode(self.paths.state_dir), os.fsencode(self.paths.locks_dir), self.pipeline.encode(),
-            b"%d" % self.stages, self.spec_sha256.encode(), self.spec_form, self.holder.encode(), *self.states,
+            b"%d" % self.stages, self.spec_sha256.encode(), self.holder.encode(), *self.states,
             *(b"%d" % len(paths) for paths in self.groups), *(path for paths in self.groups for path in paths),
         ])  # fmt: skip
         return MAGIC + conditions + _checksum(body) + body
@@ -132,23 +133,16 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
     if content[:_BODY] != MAGIC + conditions + _checksum(body):
         return None
     fields = body.split(b"\0")
-    state, locks, pipeline, stages, sha256, form, holder, *rest = fields[:_FIXED]
-    states, counts = rest[: len(_READINGS)], list(map(_count, rest[len(_READINGS) :]))
+    state, locks, pipeline, stages, sha256, holder, *rest = fields[:_FIXED]
+    states, counts = rest[: len(_READINGS)], map(_count, rest[len(_READINGS) :])
     ends = list(accumulate(counts, initial=_FIXED))
-    groups = [fields[start:end] for start, end in pairwise(ends)]
     names = pipeline.decode(), holder.decode()
-    is_sound = (
-        ends[-1] == len(fields)
-        and state[:1] == locks[:1] == b"/"
-        and len(sha256) == _HEX
-        and sha256.isalnum()
-        and form in (SPEC, SPEC_IN, NO_SPEC)
-        and all(map(is_name, names))
-    )
-    if not is_sound:
+    is_digest = len(sha256) == _HEX and sha256.isalnum()
+    if not (ends[-1] == len(fields) and state[:1] == locks[:1] == b"/" and is_digest and all(map(is_name, names))):
         return None
     paths = StatePaths(os.fsdecode(state), os.fsdecode(locks))
-    return Record(paths, names[0], _count(stages), (sha256.decode(), form, names[1]), groups, states)
+    groups = [fields[start:end] for start, end in pairwise(ends)]
+    return Record(paths, names[0], _count(stages), sha256.decode(), names[1], groups, states)
 
 
 def is_damaged(content: bytes) -> bool:
@@ -159,12 +153,12 @@ def is_damaged(content: bytes) -> bool:
 
 
 def record_of(
-    dependencies: Dependencies, paths: StatePaths, pipeline: str, stages: int, spec: tuple[str, bytes, str], began: int
+    dependencies: Dependencies, paths: StatePaths, pipeline: str, stages: int, spec_sha256: str, holder: str, began: int
 ) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
-    `spec` is its digest, how record 0 has it, and the run that holds it. None if a path has changed since, or so
-    shortly before that a later change might not show in its time stamps (racily clean).
+    None if a path has changed since, or so shortly before that a later change might not show in its time stamps
+    (racily clean).
     """
     try:
         groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.by_look()]
@@ -173,7 +167,8 @@ def record_of(
         return None
     if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries)):
         return None
-    record = Record(paths, pipeline, stages, spec, groups, list(map(_state, (files_read, entries, kinds))))
+    states = list(map(_state, (files_read, entries, kinds)))
+    record = Record(paths, pipeline, stages, spec_sha256, holder, groups, states)
     return record if record.is_current() else None
 
 
@@ -219,7 +214,7 @@ def _count(text: bytes) -> int:
 
 
 def record_run(
-    paths: StatePaths, run: str, first: dict[str, object], pipeline: str, stages: int, seconds: float,
+    paths: StatePaths, run: str, first: dict[str, object], stages: int, seconds: float,
     close: Callable[[str], str], hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
 ) -> str:  # fmt: skip
     """Record a run that skipped `stages` stages: metrics, a log of two records, a line in the ledger; return its head.
@@ -231,14 +226,15 @@ def record_run(
     log, metrics = paths.audit(run), paths.metrics(run)
     skipped = {"skipped": stages}
     totals = {"seconds": round(seconds, 6), "stages": skipped}
-    measured = canonical({"pipeline": pipeline, "run": run, "status": "succeeded", "totals": totals, "v": 1}) + b"\n"
+    measured = {"pipeline": first["pipeline"], "run": run, "status": "succeeded", "totals": totals, "v": 1}
+    content = canonical(measured) + b"\n"
     end = {
-        "metricsSha256": sha256_of(measured), "outputs": 0, "outputsSha256": _NO_OUTPUTS, "records": 2,
+        "metricsSha256": sha256_of(content), "outputs": 0, "outputsSha256": _NO_OUTPUTS, "records": 2,
         "stages": skipped, "status": "succeeded",
     }  # fmt: skip
     descriptor = files.open_append(log, new=True)
     try:
-        files.create(metrics, measured)
+        files.create(metrics, content)
         if durable:  # before the log names them, and with them the log has a name in the directory
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
@@ -257,7 +253,7 @@ def record_run(
 
 
 def _record_run(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
-    """Record the run; return its id and the ledger's new head. OSError or ValueError if a full run is needed."""
+    """Record the run; return its id and the ledger's new head. OSError or one of MALFORMED if a full run is needed."""
     paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
@@ -265,52 +261,45 @@ def _record_run(record: Record, words: Sequence[str], began: float, *, durable: 
     try:
         fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
         seq, head = ledger_end(paths.ledger, pipeline)
-        run = drawn_run_id(time.time(), os.urandom)
-        if os.path.lexists(paths.audit(run)):
-            raise ValueError(run)
+        first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
+        run = new_run_id(paths)
 
         def close(digest: str) -> str:
-            entry: dict[str, object] = {
-                "keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline,
-            }  # fmt: skip
+            entry: dict[str, object] = {"keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline}
             line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, hash_plainly)
-            before = os.fstat(ledger).st_size
-            if durable:  # as `Ledger.append` does
-                files.write_again(paths.ledger, max(0, before - files.PAGE))
-            files.append(ledger, line, paths.ledger)
-            if durable:
-                files.sync_or_take_back(ledger, paths.ledger, before)
+            files.append_line(ledger, line, paths.ledger, sync=durable)
             return new_head
 
-        first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         seconds = time.monotonic() - began
-        return run, record_run(paths, run, first, pipeline, record.stages, seconds, close, durable=durable)
+        return run, record_run(paths, run, first, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
 
 
-def drawn_run_id(seconds: float, random: Callable[[int], bytes]) -> str:
-    """Return a default run id: a time, in seconds since the epoch, in UTC, and 4 random hex digits."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(seconds))}-{random(2).hex()}"
+def new_run_id(
+    paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
+) -> str:
+    """Return a default run id that no run has: the time in UTC, and 4 random hex digits."""
+    while True:
+        drawn = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
+        if not os.path.lexists(paths.audit(drawn)):
+            return drawn
 
 
 def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     """Return number and hash of the ledger's last record.
 
-    ValueError if that is not a whole, unkeyed record of `pipeline` without open runs.
+    ValueError, or another of MALFORMED, if that is not a whole, unkeyed record of `pipeline` without open runs.
     """
-    try:
-        with open(open_regular(path), "rb", buffering=0) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            tail = file.readall()
-        line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-        record = parsed(line)
-        data, seq = record["data"], record["seq"]
-        again, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
-        if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
-            raise ValueError(path)
-    except (LookupError, TypeError, AttributeError, RecursionError):
-        raise ValueError(path) from None
+    with open(open_regular(path), "rb", buffering=0) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        tail = file.readall()
+    line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    record = parsed(line)
+    data, seq = record["data"], record["seq"]
+    again, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
+    if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
+        raise ValueError(path)
     return seq, head
 
 
@@ -331,38 +320,27 @@ def opening(
             boot_id = file.read().strip().decode()
     except OSError:
         boot_id = ""
-    return {
-        "bootId": boot_id,
-        "host": system.nodename,
-        "interpreter": os.path.basename(sys.executable),
-        "uid": uid,
-        "user": user,
-        "versions": {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release},
-        "pipeline": pipeline,
-        **spec,
-        "stages": list(stages),
-        "isolation": isolation or {"level": "none"},
-        "keyId": key_id,
-        "argv": list(argv),
-        "ledgerHead": head,
-    }
+    versions = {"offpipe": __version__, "python": sys.version.partition(" ")[0], "system": system.release}
+    around = {"bootId": boot_id, "host": system.nodename, "uid": uid, "user": user, "versions": versions}
+    given = {"pipeline": pipeline, "argv": list(argv), "stages": list(stages), **spec}
+    guarded = {"isolation": isolation or {"level": "none"}, "keyId": key_id, "ledgerHead": head}
+    return {**around, **given, **guarded, "interpreter": os.path.basename(sys.executable)}
 
 
 def _spec_of(record: Record) -> dict[str, str]:
-    """Return what record 0 says of the spec: its digest, and, if it is short, its text, from the run that holds it.
+    """Return what record 0 says of the spec: its digest, and its text, or the run that holds a long one.
 
-    ValueError if that run has another spec.
+    Both are read from that run's record 0. ValueError, or another of MALFORMED, if it has another spec.
     """
-    from _json import scanstring
-
-    named = {"specSha256": record.spec_sha256}
-    with open(open_regular(record.paths.audit(record.holder)), "rb", buffering=0) as file:
-        first = file.read(_FIRST).decode("utf-8", "surrogateescape")
-    if f'"specSha256":"{record.spec_sha256}"' not in first:
+    with open(open_regular(record.paths.audit(record.holder)), "rb") as file:
+        data = parsed(file.readline(_FIRST))["data"]
+    text, named = data.get("spec"), {"specSha256": record.spec_sha256}
+    if data["specSha256"] != record.spec_sha256:
         raise ValueError(record.holder)
-    if record.spec_form != SPEC:
-        return {"specIn": record.holder, **named} if record.spec_form == SPEC_IN else named
-    text = scanstring(first, first.index(',"spec":"') + len(',"spec":"'), True)[0]
+    if text is None:
+        return named  # it is too long for any record 0 of a run with nothing to do
+    if len(text) > SHORT_SPEC:
+        return {"specIn": record.holder, **named}
     if sha256_of(text.encode("utf-8", "backslashreplace")) != record.spec_sha256:
         raise ValueError(record.holder)
     return {"spec": text, **named}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,23 +20,10 @@ from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runner.engine.session import Session
-    from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
     from runner.record.seal import Seal
     from runner.results import StageResult
-
-
-def new_run_id(
-    paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
-) -> str:
-    """Return a default run id that no run has."""
-    while True:
-        drawn = noop.drawn_run_id(clock(), random)
-        if not os.path.lexists(paths.audit(drawn)):
-            return drawn
 
 
 class Journal:

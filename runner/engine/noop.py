@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runner import noop
 from runner.canonical import stamp
 from runner.engine import Options
-from runner.engine.journal import new_run_id, opening
+from runner.engine.journal import opening
 from runner.errors import EXIT_OK, StateError
 from runner.hashing import sha256_of
 from runner.levels import NONE
@@ -57,25 +57,24 @@ def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str
 
     Writes nothing for a given id that has a log: that run has ended, or another process is executing it.
     """
-    options, spec, seal = session.options, session.spec, session.seal
-    run_id = options.run_id or new_run_id(spec.paths)
-    record = opening(session, options.stages, {"level": NONE}, seal, longest_spec=noop.LONGEST_SPEC)
-    ledger = Ledger(spec.paths.ledger, spec.name, stamp, seal)
+    options, paths, seal = session.options, session.spec.paths, session.seal
+    run_id = options.run_id or noop.new_run_id(paths)
+    first = opening(session, options.stages, {"level": NONE}, seal, longest_spec=noop.LONGEST_SPEC)
+    ledger = Ledger(paths.ledger, session.spec.name, stamp, seal)
 
     def close(digest: str) -> str:
         return ledger.append(NOOP, run_id, Position(1, digest), sync=options.is_durable).position.hash
 
-    files.make_directories(spec.paths.state_dir)
+    files.make_directories(paths.state_dir)
     try:
-        return run_id, noop.record_run(
-            spec.paths, run_id, record, spec.name, stages, seconds, close, seal.hash, durable=options.is_durable
-        )
+        head = noop.record_run(paths, run_id, first, stages, seconds, close, seal.hash, durable=options.is_durable)
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
-        if options.run_id:
-            return run_id, session.head.position.hash
-        return record_noop(session, stages, seconds)  # another process drew the same id
+        if not options.run_id:  # another process drew the same id
+            return record_noop(session, stages, seconds)
+        head = session.head.position.hash
+    return run_id, head
 
 
 def remember(session: Session, run_id: str) -> None:
@@ -83,18 +82,15 @@ def remember(session: Session, run_id: str) -> None:
 
     Only of a run of all stages as the spec has them that warned of nothing: a later run must say no less.
     """
-    options = session.options
-    usual = Options(workspace=options.workspace, jobs=options.jobs, keep_going=options.keep_going,
-                    durability=options.durability, argv=options.argv, final=options.final)  # fmt: skip
-    if options != usual or noop.is_plain() or session.seal is not PLAIN or session.warned or not session.examiner:
+    spec, options = session.spec, session.options
+    given = options._replace(workspace=None, jobs=None, keep_going=False, durability="full", argv=(), final=False)
+    if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned or not session.examiner:
         return
-    spec, dependencies = session.spec, Dependencies()
+    dependencies = Dependencies()
     session.examiner.add_to(dependencies)
     _add_spec(spec, dependencies)
-    encoded = spec.canonical.encode("utf-8", "backslashreplace")
-    form = noop.SPEC if len(spec.canonical) <= noop.SHORT_SPEC else noop.SPEC_IN
-    in_log = sha256_of(encoded), form if len(encoded) <= noop.LONGEST_SPEC else noop.NO_SPEC, run_id
-    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), in_log, session.began)
+    sha256 = sha256_of(spec.canonical.encode("utf-8", "backslashreplace"))
+    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), sha256, run_id, session.began)
     if record is None:
         return
     path = noop.record_path(spec.path, options.workspace)

@@ -7,8 +7,9 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END, stamp
-from runner.engine.journal import Journal, new_run_id
+from runner.engine.journal import Journal
 from runner.errors import StateError
+from runner.noop import new_run_id
 from runner.record import files
 from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED

@@ -312,6 +312,19 @@ def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
     return os.fstat(descriptor).st_size
 
 
+def append_line(descriptor: int, line: bytes, path: str, *, sync: bool) -> None:
+    """Append to a log that many processes append to, one at a time; with `sync` durable, or not at all.
+
+    The lines before may not be on the disk, if their writer was killed or the disk failed.
+    """
+    before = os.fstat(descriptor).st_size
+    if sync:
+        write_again(path, max(0, before - PAGE))
+    append(descriptor, line, path)
+    if sync:
+        sync_or_take_back(descriptor, path, before)
+
+
 def take_back(path: str, durable: int) -> None:
     """Cut a log back to what is surely on disk; else the next run would read from memory what is not, and act on it."""
     try:

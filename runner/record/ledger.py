@@ -98,12 +98,7 @@ class Ledger:
             entry = LedgerEntry(self.pipeline, open_runs, log.seq, log.hash, self._seal.id)
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
-            before = os.fstat(descriptor).st_size
-            if sync:  # the last lines may not be on the disk, if their writer was killed or the disk failed
-                files.write_again(self.path, max(0, before - files.PAGE))
-            files.append(descriptor, line, self.path)
-            if sync:
-                files.sync_or_take_back(descriptor, self.path, before)
+            files.append_line(descriptor, line, self.path, sync=sync)
         finally:
             os.close(descriptor)
         return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)

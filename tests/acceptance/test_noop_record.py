@@ -497,10 +497,10 @@ FORGERIES = {
     "another pipeline": (2, b"other"),
     "more stages than any": (3, b"9" * 5000),
     "another spec": (4, b"0" * 64),
-    "a run that is none": (6, b"none"),
-    "a run outside": (6, b"../none"),
-    "a state that is no number": (7, b"x"),
-    "more paths than there are": (10, b"999999999"),
+    "a run that is none": (5, b"none"),
+    "a run outside": (5, b"../none"),
+    "a state that is no number": (6, b"x"),
+    "more paths than there are": (9, b"999999999"),
 }  # fmt: skip
 
 

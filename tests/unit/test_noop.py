@@ -14,7 +14,7 @@ from runner.errors import StateError
 from runner.hashing import sha256_of
 from runner.noop import (
     MAGIC,
-    SPEC,
+    MALFORMED,
     conditions_now,
     decode,
     is_damaged,
@@ -53,7 +53,7 @@ def later():
 
 
 def made(dependencies, began=None):
-    return record_of(dependencies, PATHS, "p", 3, (DIGEST, SPEC, "run"), began or later())
+    return record_of(dependencies, PATHS, "p", 3, DIGEST, "run", began or later())
 
 
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
@@ -130,7 +130,7 @@ def test_of_damaged_bytes_nothing_is_read(dependencies):
     "field",
     [
         {"pipeline": "../p"}, {"pipeline": 'p"'}, {"stages": -1}, {"stages": 10**9}, {"holder": "a/b"}, {"holder": ""},
-        {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"spec_form": b"other"}, {"paths": StatePaths("state", "/l")},
+        {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"paths": StatePaths("state", "/l")},
         {"paths": StatePaths("/state", "")}, {"groups": [[], [], []]}, {"states": [b"1", b"2"]},
     ],
     ids="-".join,
@@ -151,7 +151,7 @@ def test_a_record_of_another_release_or_interpreter_is_no_damage(dependencies):
     content = made(dependencies).encode(CONDITIONS)
     assert not is_damaged(content)
     assert is_damaged(content[:-1]) and is_damaged(b"")
-    other = content.replace(MAGIC, b"offpipe noop 2\n")
+    other = content.replace(MAGIC, b"offpipe noop 3\n")
     assert decode(other, CONDITIONS) is None and not is_damaged(other)
     assert decode(content, b"x" * 64) is None
 
@@ -175,6 +175,7 @@ def test_the_record_is_beside_the_spec_or_below_the_workspace():
 # ---- what such a run writes ------------------------------------------------------------------------------------------
 
 HASH = "a" * 64
+FIRST = {"keyId": None, "pipeline": "p"}
 
 
 @pytest.fixture
@@ -183,13 +184,13 @@ def state(tmp_path):
 
 
 def recorded(state, run="r", close=lambda digest: digest, stages=3, *, durable=False):
-    return record_run(state, run, {"keyId": None}, "p", stages, 0.25, close, durable=durable)
+    return record_run(state, run, FIRST, stages, 0.25, close, durable=durable)
 
 
 def test_the_log_of_a_run_without_work_is_whole_and_names_its_metrics(state, tmp_path):
     digest = recorded(state, durable=True)
     first, second = read_records(state.audit("r"))
-    assert (first["ev"], first["data"]) == ("run.start", {"keyId": None})
+    assert (first["ev"], first["data"]) == ("run.start", FIRST)
     assert (second["ev"], second["hash"], second["data"]["stages"]) == ("run.end", digest, {"skipped": 3})
     metrics = (tmp_path / "metrics_r.json").read_bytes()
     assert json.loads(metrics)["totals"] == {"seconds": 0.25, "stages": {"skipped": 3}}
@@ -249,7 +250,7 @@ def test_the_end_of_the_ledger_is_what_a_full_run_reads(state):
 def test_a_ledger_with_anything_odd_is_for_a_full_run(state, tmp_path, spoil):
     ledger_of(state, (OPENED, "a"), (CLOSED, "a"))
     spoil(tmp_path / "audit_ledger.jsonl")
-    with pytest.raises((OSError, ValueError, NotRegularError)):
+    with pytest.raises((OSError, NotRegularError, *MALFORMED)):
         ledger_end(state.ledger, "p")
 
 
