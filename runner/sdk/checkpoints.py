@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 PROGRESS_VERSION = 1
 FAULTS_VARIABLE = "PIPELINE_FAULTS"
-DEFAULT_INTERVALS = (10_000, 1.0)
-NO_LINES, NO_SECONDS = 1 << 62, float("inf")  # no limit
+DEFAULT_EVERY_LINES = 10_000
+DEFAULT_EVERY_SECONDS = 1.0
 
 
 class Progress:
@@ -39,10 +39,10 @@ class Progress:
 
 
 class Checkpoints:
-    """Shared by the jobs of a stage, of which one at a time is open (`is_busy`).
+    """Shared by the jobs of a stage, of which one at a time is open.
 
-    `every_lines` and `every_seconds` are the most between two checkpoints. An output is on disk before the progress
-    file vouches for it, unless the run has durability `process`.
+    `every_lines` and `every_seconds` are the most between two checkpoints, None for no limit. An output is on disk
+    before the progress file vouches for it, unless the run has durability `process`.
     """
 
     def __init__(self, stage_file: Mapping[str, object]) -> None:
@@ -53,7 +53,7 @@ class Checkpoints:
         self._path: str = field(stage_file, "progress", str)
         self._temporary = f"{field(stage_file, 'scratch', str)}.progress"
         self._sync = stage_file.get("durability") != "process"
-        self.is_busy = False
+        self._is_busy = False  # with a job
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
         self._faults = Faults(plan) if (plan := os.environ.get(FAULTS_VARIABLE)) else None
@@ -83,15 +83,20 @@ class Checkpoints:
         return None
 
     def begin(self, *, keeps: bool) -> tuple[int, Progress | None]:
-        """Return a job's index among those that keep outputs, and the progress of it or a later one."""
-        if self.is_busy:
+        """Begin a job; return its index among those that keep outputs, and the progress of it or a later one."""
+        if self._is_busy:
             raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
+        self._is_busy = True
         if not keeps:
             return -1, None
         index = self._jobs_started
         self._jobs_started += 1
         resumed = self._resumed
         return index, resumed if resumed and index <= resumed.job else None
+
+    def end(self) -> None:
+        """End the job."""
+        self._is_busy = False
 
     def open_output(self, name: str) -> Output:
         """Return the output `name`, emptied when it is opened for the first time and nothing was resumed."""
@@ -154,7 +159,8 @@ class Faults:
         with open(path, "rb") as file:
             plan = json.loads(file.read())
         self._path = path
-        self._last = plan.get("when", "after"), plan.get("atCheckpoint")
+        self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
+        self._when = "before" if plan.get("when") == "before" else "after"
         self._count = 0
 
     def reach(self, when: str) -> None:
@@ -163,7 +169,7 @@ class Faults:
             self._count += 1
         else:
             files.create(f"{self._path}.checkpoint-{self._count}")
-        if (when, self._count) == self._last:
+        if (when, self._count) == (self._when, self._at):
             files.create(f"{self._path}.fired")
             os.kill(os.getpid(), 9)  # SIGKILL
 
@@ -176,7 +182,10 @@ def field(stage_file: Mapping[str, object], name: str, kind: type[T]) -> T:
     return value
 
 
-def _intervals(checkpoint: object) -> tuple[int, float]:
+def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
+    """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
     given = checkpoint if isinstance(checkpoint, dict) else {}
     lines, seconds = given.get("everyLines"), given.get("everySeconds")
-    return (lines or NO_LINES, seconds or NO_SECONDS) if lines or seconds else DEFAULT_INTERVALS
+    if lines is None and seconds is None:
+        return DEFAULT_EVERY_LINES, DEFAULT_EVERY_SECONDS
+    return lines, seconds

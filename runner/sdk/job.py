@@ -9,7 +9,7 @@ from codecs import lookup
 from io import BytesIO
 from time import monotonic
 
-from runner.errors import Fault, InputError, UsageError
+from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.sdk.output import BUFFER_SIZE
 from runner.sdk.source import Source, end_of_line
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = 1024 * 1024
 SMALLEST_READ = 256
+NO_LIMIT = 1 << 62
 _GZIP = b"\x1f\x8b"  # how a file begins that is compressed so (RFC 1952, 2.3.1)
 USUAL_LINE = 80  # bytes, until the first block tells
 NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
@@ -52,7 +53,8 @@ class Job:
         self._encoding, self._errors = encoding, errors
         self._splits_alike = encoding is not None and _splits_alike(encoding, errors)
         self._kind: type = bytes if encoding is None else str
-        self._most_lines, self._most_seconds = checkpoints.every_lines, checkpoints.every_seconds
+        self._most_lines = checkpoints.every_lines or NO_LIMIT
+        self._most_seconds = checkpoints.every_seconds or float("inf")
         self._size = self._largest = size or BLOCK_SIZE
         self._line_length = float(USUAL_LINE)
         self._index = 0
@@ -61,11 +63,11 @@ class Job:
         self._due = self._taken = 0.0
         self._block, self._block_lines = b"", 0  # in hand; b"" before the first and after the last
         self._rest: Iterator[bytes | str] = iter(())  # by line: what of the block in hand was not given out yet
-        self._items: Iterator[bytes | str] | None = None  # for all loops: a second one goes on where the first was left
+        self._items: Iterator[bytes | str] | None = None
         self._outputs: dict[str, Output] = {}
         self._sole: Output | None = None  # where `write` goes: the one output, while it is written to
         self._over = self._writing = False
-        self.resumed = False
+        self.resumed = self._entered = False
 
     @property
     def line_offset(self) -> int:
@@ -108,22 +110,29 @@ class Job:
             self.resumed = True
             if self._index == reached.job:
                 self._line_offset, self._byte_offset = reached.line_offset, reached.byte_offset
+        self._entered = True
+        try:
+            self._open(is_sealed=reached is None or reached.is_sealed)
+        except OffpipeError:
+            self._checkpoints.end()  # in case the stage continues without it
+            raise
+        return self
+
+    def _open(self, *, is_sealed: bool) -> None:
         self._outputs = {name: self._checkpoints.open_output(name) for name in self._to}
         for output in self._outputs.values():
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
         # The offset of a sealed checkpoint is right. If the input was edited, the runner finds out and starts anew.
-        if not self._source.begins_line(within_suffices=reached is None or reached.is_sealed):
+        fits = self._source.is_within() if is_sealed else self._source.begins_line()
+        if not fits:
             self._checkpoints.refuse(self._source.path)
-        self._items = self._by_lines() if self._by_line else self._by_blocks()
-        self._checkpoints.is_busy = True
         self._start_interval(self._line_offset)
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._source.close()
-        self._checkpoints.is_busy = False
+        self._checkpoints.end()
         if self._over:
             return
         self._writes(writing=False)
@@ -135,8 +144,10 @@ class Job:
                 output.flush()
 
     def __iter__(self) -> Iterator[Any]:
-        if self._items is None:
+        if not self._entered:
             raise UsageError(Fault("job", "is read outside its block", "write `with stage.lines(...) as job:`"))
+        if self._items is None:  # one for all loops: a second one goes on where the first was left
+            self._items = self._by_lines() if self._by_line else self._by_blocks()
         return self._items
 
     def _by_lines(self) -> Iterator[bytes | str]:

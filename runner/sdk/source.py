@@ -12,10 +12,11 @@ IF_DIRECTORY = "to read the files in it, write a glob in the spec's inputs, such
 class Source:
     """Reads `paths` one after another from `offset`, counted over all of them; no line crosses two files."""
 
-    __slots__ = ("_descriptor", "_paths", "offset", "path")
+    __slots__ = ("_descriptor", "_next", "_paths", "offset", "path")
 
     def __init__(self, paths: tuple[str, ...], offset: int) -> None:
-        self._paths = iter(paths)
+        self._paths = paths
+        self._next = 0
         self._descriptor = -1
         self.path = ""
         self.offset = 0  # in the file at `path`, just behind the last block
@@ -25,15 +26,16 @@ class Source:
             self._open_next()
         self.offset = offset
 
-    def begins_line(self, *, within_suffices: bool = False) -> bool:
-        """Whether this source starts at the beginning of a line, or at the end of the last one.
+    def is_within(self) -> bool:
+        """Whether this source starts within the input, and not behind its end."""
+        return self.offset == 0 or self._descriptor >= 0
 
-        With `within_suffices`, anywhere within the input will do.
-        """
-        if self.offset == 0 or self._descriptor < 0:
+    def begins_line(self) -> bool:
+        """Whether this source starts at the beginning of a line, or at the end of the last one."""
+        if self.offset == 0 or not self.is_within():
             return self.offset == 0
         at_end = self.offset == os.fstat(self._descriptor).st_size
-        return within_suffices or at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
+        return at_end or os.pread(self._descriptor, 1, self.offset - 1) == b"\n"
 
     def read(self, size: int, most: int) -> tuple[bytes, int]:
         """Return the next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.
@@ -76,12 +78,13 @@ class Source:
     def _open_next(self) -> None:
         self.close()
         self.offset = 0
-        if path := next(self._paths, ""):
-            self.path = path
+        if self._next < len(self._paths):
+            self.path = self._paths[self._next]
+            self._next += 1
             try:
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise unreadable(error, path) from error
+                raise unreadable(error, self.path) from error
 
 
 def unreadable(error: OSError, path: str) -> InputError:
