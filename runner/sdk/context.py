@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
-    from typing import NoReturn, Self, TypeVar
+    from typing import NoReturn, Self, TypeVar, overload
 
     Names = str | tuple[str, ...]
     T = TypeVar("T")
@@ -91,16 +91,36 @@ class Stage:
             raise UsageError(*faults)
         return {**defaults, **taken}  # type: ignore[dict-item]  # checked above
 
-    def lines(self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict") -> Job:
+    if TYPE_CHECKING:
+
+        @overload
+        def lines(self, source: str, to: Names = (), encoding: None = None, errors: str = "strict") -> Job[bytes]: ...
+        @overload
+        def lines(self, source: str, to: Names = (), *, encoding: str, errors: str = "strict") -> Job[str]: ...
+
+    def lines(
+        self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict"
+    ) -> Job[bytes] | Job[str]:
         """Return a job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
         return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, None)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def blocks(
+            self, source: str, to: Names = (), encoding: None = None, errors: str = "strict", size: int = BLOCK_SIZE
+        ) -> Job[bytes]: ...
+        @overload
+        def blocks(
+            self, source: str, to: Names = (), *, encoding: str, errors: str = "strict", size: int = BLOCK_SIZE
+        ) -> Job[str]: ...
+
     def blocks(
         self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict", size: int = BLOCK_SIZE
-    ) -> Job:
+    ) -> Job[bytes] | Job[str]:
         """Return a job over blocks of whole lines: about `size` bytes, and no more lines than a checkpoint allows."""
         return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size)
 

@@ -16,12 +16,22 @@ from runner.sdk.source import Source, end_of_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Self
+    from typing import Generic, TypeVar
 
     from runner.sdk.checkpoints import Checkpoints
     from runner.sdk.output import Output
 
     Names = tuple[str, ...]
+    Data = TypeVar("Data", bytes, str)
+else:
+
+    class Generic:
+        """Stands in for typing.Generic, whose import costs more than the whole SDK."""
+
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+    Data = None
 
 BLOCK_SIZE = 1024 * 1024
 SMALLEST_READ = 256
@@ -31,7 +41,7 @@ USUAL_LINE = 80  # bytes, until the first block tells
 NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
 
 
-class Job:
+class Job(Generic[Data]):
     """A pass over `paths`, used as `with ... as job: for data in job: job.write(...)`; one at a time in a stage.
 
     After a kill the same job resumes behind the last checkpoint. What it writes before its loop is in the outputs
@@ -74,7 +84,7 @@ class Job:
         """The number, counted from 0, of the current line, or of the first line of the current block."""
         return self._line_offset + max(0, self._lines_given() - 1 if self._by_line else 0)
 
-    def write(self, data: bytes | str, to: str | None = None) -> None:
+    def write(self, data: Data, to: str | None = None) -> None:
         """Write to the output `to`, needed where the job has several; str in a job with an encoding, else bytes."""
         output = self._sole
         if output is None or to is not None or type(data) is not self._kind:
@@ -85,9 +95,9 @@ class Job:
         if output.pending >= BUFFER_SIZE:
             output.flush()
 
-    def _write(self, data: bytes | str, to: str | None) -> None:
+    def _write(self, data: Data, to: str | None) -> None:
         if type(data) is not self._kind:
-            data = _as_kind(data, self._kind)
+            data = _as_kind(data, self._kind)  # type: ignore[assignment] # it is of the job's kind now
         if to is None and len(self._to) == 1:
             to = self._to[0]
         output = self._outputs.get(to or "")
@@ -103,7 +113,7 @@ class Job:
         if self._writing:
             self._save(done=False)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Job[Data]:
         self._index, reached = self._checkpoints.begin(keeps=bool(self._to))
         if reached is not None:
             self._over = self._index < reached.job or reached.done
@@ -143,12 +153,12 @@ class Job:
             for output in self._outputs.values():  # as closing a file would, in case the stage continues
                 output.flush()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Data]:
         if not self._entered:
             raise UsageError(Fault("job", "is read outside its block", "write `with stage.lines(...) as job:`"))
         if self._items is None:  # one for all loops: a second one goes on where the first was left
             self._items = self._by_lines() if self._by_line else self._by_blocks()
-        return self._items
+        return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding
 
     def _by_lines(self) -> Iterator[bytes | str]:
         while self._take():
@@ -237,11 +247,10 @@ class Job:
         return InputError(Fault(self._source.path, what, hint))
 
 
-def _as_kind(data: object, kind: Any) -> bytes | str:  # noqa: ANN401 - bytes or str, as a function
+def _as_kind(data: object, kind: type) -> object:
     """Return `data` as exactly `kind`: of a buffer that its owner may change, a copy. Or TypeError."""
     if isinstance(data, kind) or (kind is bytes and isinstance(data, bytearray | memoryview)):
-        converted: bytes | str = kind(data)
-        return converted
+        return kind(data)
     expected = "bytes (it has no encoding)" if kind is bytes else "str (it has an encoding)"
     raise TypeError(f"this job writes {expected}, not {type(data).__name__}")
 
