@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
 from runner.display.summary import json_text
-from runner.display.text import counted, fault_text, near_path, printable, printable_lines, warning_text
+from runner.display.text import counted, fault_text, near_path, printable, printable_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.reading import open_regular
@@ -196,7 +196,7 @@ class Commands:
 
     def _warn(self, fault: Fault) -> None:
         if "quiet" not in self._given:
-            self._stderr.write(f"{warning_text(fault)}\n")
+            self._stderr.write(f"{fault_text(fault, 'warning')}\n")
 
     def _warn_of_key(self) -> None:
         path = os.environ.get(KEY_VARIABLE)

@@ -6,17 +6,17 @@ Every start reads its words here, also that of a run with nothing to do, which t
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 
 from runner.errors import Fault, UsageError
 from runner.paths import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 WIDTH, _COLUMN = 79, 31  # of help
+_SECONDS = "[=S]"  # the one value that may be left out
 _STAGES_HINT = "name the stages after the spec"
 _HELP = """\
 usage: offpipe SPEC [STAGE ...] [options]
@@ -38,13 +38,7 @@ examples:
   offpipe explain demo.json upper    everything about one stage
   offpipe log demo.json upper        what the stage printed
 
-exit codes:
-  0 done, or nothing to do           9 another run holds the lock
-  1 a stage failed                   70 internal error
-  2 usage, or an invalid spec        74 state could not be read or written
-  3 work pending, or incomplete      75 failed, but retrying may help
-  4 the offline guard refused        129, 130, 143 interrupted
-  5 an input is missing              6 damaged
+docs/cli.md lists the exit codes.
 """
 VERBS = {  # the arguments of each, a summary, and more text for its help
     "run": ("SPEC [STAGE ...]", "run what is out of date", """
@@ -79,13 +73,11 @@ OPTIONS = (  # the spellings of each, its value (as `_value` reads it), the verb
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
     ("-j --jobs", "N", "run", "run at most N stages at once; default: one per processor"),
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
-    ("--wait", "[=S]", "run", "wait for a lock that another run holds, at most S seconds; without S, forever"),
+    ("--wait", _SECONDS, "run", "wait for a lock that another run holds, at most S seconds; without S, forever"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
-    ("--durability", "full|process", "run",
-     "what finished stages survive: full, a power cut (default); process, only a crash"),
-    ("--offline", "strict|best-effort", "run",
-     "if the kernel cannot keep stages offline: strict, refuse (default); best-effort, run"),
+    ("--durability", "full|process", "run", "what stages survive: a power cut (default), or only a crash"),
+    ("--offline", "strict|best-effort", "run", "without the kernel's guard: refuse (default), or run"),
     ("--paranoid", "", "run plan", "hash every file again, without trusting time stamps"),
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
@@ -103,11 +95,10 @@ OPTIONS = (  # the spellings of each, its value (as `_value` reads it), the verb
 )  # fmt: skip
 _VALUES = {
     "N": "a whole number of 1 or more",
-    "[=S]": "a number of seconds",
-    "ID": "a run id: at most 100 letters, digits, `.`, `_` and `-`, the first a letter or digit,"
-          " and not `ledger`, the list of all runs",
+    _SECONDS: "a number of seconds",
+    "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
     "HEX": "a head: a run prints it as 64 hex digits",
-}  # fmt: skip
+}
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}
 
@@ -130,10 +121,8 @@ class Arguments:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this says nothing to a run without work, beyond its place."""
-        return (
-            self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN and self.given.get("workspace") != ""
-        )
+        """Whether a run without work does no more than record itself; an empty workspace is the current directory."""
+        return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN and all(self.given.values())
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -165,7 +154,6 @@ def parse(words: Sequence[str]) -> Arguments:
         if not os.path.lexists(spec):
             _refuse_as_spec(spec, named, is_first=spec == words[0], force="force" in given)
     _check_stages(verb, spec, named)
-    _check_wait(words, [spec, *named])
     return Arguments(words, verb, spec or "", named, given)
 
 
@@ -186,31 +174,30 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
             else:
                 named.append(word)
             continue
-        options += _spelled(word)
-        name, value = options[-1]
-        kind = _BY_NAME.get(name, ("", ""))[1]
-        if value is None and kind not in ("", "[=S]") and rest and not _is_option(rest[0]):
-            options[-1] = name, rest.pop(0)
+        name, equals, value = word.partition("=")
+        text = value if equals else None
+        if name not in _BY_NAME and word[:2] in _BY_NAME:  # several in one word, or one with its value: `-kj3`
+            name, text = word[:2], word[2:]
+            if not _kind(name) and f"-{text[0]}" in _BY_NAME:
+                rest.insert(0, f"-{text}")
+                text = None
+        elif text is None and _kind(name) not in ("", _SECONDS) and rest and not _is_option(rest[0]):
+            text = rest.pop(0)
+        elif text is None and name == "--wait" and rest and rest[0].replace(".", "", 1).isdecimal():
+            what = f"takes a value only with =, so {rest[0]} counts as a spec or a stage"
+            hint = f"write --wait={rest[0]}, or put a stage of that name before --wait or after --"
+            raise UsageError(Fault("--wait", what, hint))
+        options.append((name, text))
     return verb or "run", options, named
+
+
+def _kind(name: str) -> str:
+    """Return the kind of an option's value; empty for an option without one."""
+    return _BY_NAME[name][1] if name in _BY_NAME else ""
 
 
 def _is_option(word: str) -> bool:
     return word[:1] == "-" != word
-
-
-def _spelled(word: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the options in a word, with the value behind the last: `--jobs=3`; `-k` and `-j` with 3 in `-kj3`."""
-    name, equals, value = word.partition("=")
-    if name in _BY_NAME or word[:2] not in _BY_NAME:
-        yield name, value if equals else None
-        return
-    letters = word[1:]
-    while letters:
-        name, letters = f"-{letters[0]}", letters[1:]
-        if _BY_NAME[name][1] or f"-{letters[:1]}" not in _BY_NAME:
-            yield name, letters.removeprefix("=") if letters else None
-            return
-        yield name, None
 
 
 def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
@@ -219,7 +206,7 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         if text is not None:
             raise _usage_error(verb, f"argument {option}: takes no value", _STAGES_HINT if "-f" in option else "")
         return True
-    if text is None and kind == "[=S]":
+    if text is None and kind == _SECONDS:
         return float("inf")
     if text is None or text == "--":
         raise _usage_error(verb, f"argument {option}: expected one argument")
@@ -234,7 +221,7 @@ def _value(kind: str, text: str) -> object:
     """Return the value that a text of this kind has; ValueError if it has none."""
     if kind == "N" and int(text) >= 1:
         return int(text)
-    if kind == "[=S]" and float(text) >= 0:
+    if kind == _SECONDS and float(text) >= 0:
         return float(text)
     if kind == "ID" and is_name(text) and text.lower() != "ledger":  # its log would be the ledger
         return text
@@ -283,19 +270,10 @@ def _check_stages(verb: str, spec: str, named: Sequence[str]) -> None:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
 
 
-def _check_wait(words: Sequence[str], named: Sequence[str | None]) -> None:
-    """Raise UsageError for a number behind a bare `--wait`, which has become the spec or a stage."""
-    for word, following in pairwise(words):
-        if word == "--wait" and following in named and following.replace(".", "", 1).isdecimal():
-            what = f"takes a value only with =, so {following} counts as a spec or a stage"
-            hint = f"write --wait={following}, or put a stage of that name before --wait or after --"
-            raise UsageError(Fault("--wait", what, hint))
-
-
 def _help(verb: str) -> str:
     words, summary, more = VERBS[verb]
     rows = (
-        (f"{names.replace(' ', ', ')} {kind}", text) for names, kind, having, text in OPTIONS if verb in having.split()
+        (f"{names.replace(' ', ', ')} {kind}", text) for names, kind, verbs, text in OPTIONS if verb in verbs.split()
     )
     usage = f"usage: offpipe {verb} {words} [options]".replace("  ", " ")
     return f"{usage}\n\n{summary[0].upper()}{summary[1:]}.\n{more}\noptions:\n{_columns(rows)}"

@@ -104,7 +104,7 @@ def _ending(status: Status) -> str:
 
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
-    planned, part, success = status.planned, status.part, status.last_success
+    plan, part, success = plan_json(status.planned), status.part, status.last_success
     last = {
         "run": status.last_run,
         "status": _ending(status),
@@ -114,7 +114,7 @@ def status_json(status: Status) -> dict[str, object]:
         "networkRefused": [fields_json(call, "stage", "program", "family", "count", "action") for call in part.refused],
     }
     return {
-        **plan_json(planned),
+        "pipeline": plan["pipeline"],
         "pending": status.is_pending,
         "lastRun": last if status.last_run else None,
         "lastSuccess": {"run": success[0], "time": success[1]} if success else None,
@@ -124,10 +124,16 @@ def status_json(status: Status) -> dict[str, object]:
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
         ],
         "incomplete": [
-            {"stage": stage, **fields_json(progress, "line_offset", "byte_offset"), "fits": planned.fits.get(stage)}
+            {
+                "stage": stage,
+                **fields_json(progress, "line_offset", "byte_offset"),
+                "fits": status.planned.fits.get(stage),
+            }
             for stage, progress in status.incomplete.items()
         ],
+        "stages": plan["stages"],
         "undeclared": status.undeclared,
+        "faults": plan["faults"],
     }
 
 
@@ -163,12 +169,14 @@ def verified_json(verified: Verified) -> dict[str, object]:
     """Return what was found as a JSON value."""
     return {
         "status": _VERDICTS[verified.exit_code],
-        **fields_json(verified, "exit_code", "directory", "pipeline", "key_id", "keyed_from"),
+        **fields_json(verified, "exit_code", "directory", "pipeline"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,
-        **fields_json(verified, "runs", "records", "outputs"),
+        **fields_json(verified, "key_id", "keyed_from", "runs", "records", "outputs"),
+        "damage": [damage._asdict() for damage in verified.damage],
         "moreDamage": verified.hidden,
-        **{name: [each._asdict() for each in getattr(verified, name)] for name in ("damage", "incomplete", "notes")},
+        "incomplete": [remark._asdict() for remark in verified.incomplete],
+        "notes": [remark._asdict() for remark in verified.notes],
     }
 
 

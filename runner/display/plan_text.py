@@ -27,7 +27,6 @@ _NAME_COLUMN = 40
 _REASONS_SHOWN = 3
 _LONGEST_VALUE = 60
 _DIGEST = 64
-_FIELDS = {Skip: "key", Blocked: "by", Depends: "upstream"}  # of a decision, in JSON
 
 
 def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
@@ -43,12 +42,9 @@ def plan_json(planned: Planned) -> dict[str, object]:
     """Return the plan as a JSON value."""
     stages: list[dict[str, object]] = []
     for name, decision in planned.plan.decisions.items():
-        stages.append({"stage": name, "decision": _word(decision)})
+        stages.append({"stage": name, "decision": _word(decision), **decision._asdict()})
         if isinstance(decision, Run):
             stages[-1]["reasons"] = [reason._asdict() for reason in decision.reasons]
-        else:
-            field = _FIELDS[type(decision)]
-            stages[-1][field] = getattr(decision, field)
         if name in planned.failures:
             stages[-1]["lastFailure"] = planned.failures[name]._asdict()
     faults = [fault_json(fault) for fault in planned.plan.faults]

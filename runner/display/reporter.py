@@ -12,7 +12,7 @@ from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.offline import isolation_warnings
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
-from runner.display.text import counted, near_path, printable, seconds, size, warning_text
+from runner.display.text import counted, fault_text, near_path, printable, seconds, size
 from runner.interrupts import GRACE
 from runner.listener import Listener
 
@@ -163,7 +163,7 @@ class Reporter(Listener):
 
     def warn(self, fault: Fault) -> None:
         """Report a warning."""
-        self._say(warning_text(fault))
+        self._say(fault_text(fault, "warning"))
 
     # ---- the terminal ------------------------------------------------------------------------------------------------
 

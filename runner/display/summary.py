@@ -91,10 +91,11 @@ def run_json(result: RunResult) -> dict[str, object]:
         "isolation": result.isolation["level"],
         "stages": {
             name: {
-                **fields_json(stage, "status", "key", "seconds", "log"),
+                **fields_json(stage, "status", "key", "seconds"),
                 "attempts": [attempt.as_metrics() for attempt in stage.attempts],
                 "outputs": {name: fields_json(made, "path", "size", "sha256") for name, made in stage.outputs.items()},
                 "error": stage.fault and fault_json(stage.fault),
+                "log": stage.log,
             }
             for name, stage in result.stages.items()
         },

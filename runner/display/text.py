@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from runner.errors import Fault
+if TYPE_CHECKING:
+    from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -21,15 +23,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def fault_text(fault: Fault) -> str:
-    """Return what an error says, as `str(fault)` does, but with a place that stays on its line whatever its name."""
-    return str(Fault(printable(fault.where), printable_lines(fault.what), printable_lines(fault.hint)))
-
-
-def warning_text(fault: Fault) -> str:
-    """Return the line of a warning, and one for its hint."""
-    hint = f"\nhint: {printable(fault.hint)}" if fault.hint else ""
-    return f"warning: {printable(fault.where)}: {printable(fault.what)}{hint}"
+def fault_text(fault: Fault, kind: str = "error") -> str:
+    """Return what an error or a warning says: like `str(fault)`, but its place stays on one line."""
+    where = f"{printable(fault.where)}: " if fault.where else ""
+    hint = f"\nhint: {printable_lines(fault.hint)}" if fault.hint else ""
+    return f"{kind}: {where}{printable_lines(fault.what)}{hint}"
 
 
 def seconds(value: float) -> str:

@@ -111,7 +111,7 @@ def test_seconds_apart_from_wait_are_told_how_to_be_given(words, spec) -> None:
 def test_only_behind_wait_and_only_a_number(spec) -> None:
     assert 'no stage named "3"' in offpipe(str(spec), "3", "--wait").stderr
     assert 'no stage named "x"' in offpipe(str(spec), "--wait", "x").stderr
-    assert "no option --wait" in offpipe("plan", str(spec), "--wait", "3").stderr
+    assert "no option --wait" in offpipe("plan", str(spec), "--wait", "x").stderr
 
 
 @pytest.mark.parametrize(
