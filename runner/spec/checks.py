@@ -131,14 +131,16 @@ def _check_placeholders(
 def check_outputs(spec: Spec) -> Iterator[Finding]:
     """Refuse outputs outside the workspace, doubled or nested ones, and those in the place of something else."""
     taken = _taken_places(spec)
-    ordered = sorted(taken)
+    ordered, directories = sorted(taken), tuple(place for place in taken if place.endswith("/"))
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the output that declares it first
     for stage in spec.stages:
         for name, path in stage.outputs.items():
             first.setdefault(bare(path), (stage, name))
     for stage in spec.stages:
         for name, path in stage.outputs.items():
-            flaw = _path_flaw(path) or _taken_flaw(path, taken, ordered) or _meeting(path, stage, name, first)
+            flaw = (
+                _path_flaw(path) or _taken_flaw(path, taken, ordered, directories) or _meeting(path, stage, name, first)
+            )
             if flaw:
                 yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
@@ -211,11 +213,14 @@ def _taken_places(spec: Spec) -> dict[str, str]:
     return taken
 
 
-def _taken_flaw(path: str, taken: Mapping[str, str], ordered: list[str]) -> Flaw:
+def _taken_flaw(path: str, taken: Mapping[str, str], ordered: list[str], directories: tuple[str, ...]) -> Flaw:
     """Return the flaw of an output in a place that is `taken`; `ordered` are these places, sorted."""
-    for place in (bare(path), *(f"{directory}/" for directory in parents(f"{bare(path)}/."))):
-        if place in taken:
-            return f'"{path}" is {taken[place]}', _ELSEWHERE
+    plain = bare(path)
+    if plain in taken:
+        return f'"{path}" is {taken[plain]}', _ELSEWHERE
+    if f"{plain}/".startswith(directories):
+        what = next(taken[directory] for directory in directories if f"{plain}/".startswith(directory))
+        return f'"{path}" is {what}', _ELSEWHERE
     inner = next(starting_with(ordered, path), "") if path.endswith("/") else ""
     return (f'"{path}" contains {taken[inner].removeprefix("in ")}', _ELSEWHERE) if inner else None
 
