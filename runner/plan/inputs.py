@@ -95,24 +95,23 @@ class InputResolver:
 
     def _glob(self, base: str, pattern: str) -> Iterator[str]:
         """Yield what matches, relative to `base`; a directory's path ends in `/`."""
-        *directories, last = pattern.removesuffix("/").split("/")
-        slash = "/" if pattern.endswith("/") else ""
+        *directories, last = pattern.split("/")  # the last is "" for directories
         if last == "**":
-            directories, last = [*directories, last], "" if slash else "*"
+            directories, last = [*directories, last], "*"
         prefixes = [""]
         for segment in directories:
             prefixes = [below for prefix in prefixes for below in self._below(base, prefix, segment)]
         for prefix in prefixes:
-            if not last:
-                yield from filter(None, [prefix])
-            elif is_glob(last):
+            if is_glob(last):
                 entries = self._visible(base, prefix, last)
-                yield from (f"{prefix}{entry.name}{slash}" for entry in entries if entry.is_dir() == bool(slash))
-            else:
-                path = f"{base}/{prefix}{last}"
+                yield from (f"{prefix}{entry.name}" for entry in entries if not entry.is_dir())
+            elif last or not is_glob(directories[-1]):
+                path = f"{base}/{prefix}{last}".removesuffix("/")
                 self.paths.add(path)
-                if os.path.isdir(path) if slash else os.path.isfile(path):
-                    yield f"{prefix}{last}{slash}"
+                if os.path.isfile(path) if last else os.path.isdir(path):
+                    yield f"{prefix}{last}"
+            elif prefix:
+                yield prefix
 
     def _below(self, base: str, prefix: str, segment: str) -> Iterator[str]:
         """Yield the directories that a segment of a pattern leads to.

@@ -208,19 +208,17 @@ class SpecBuilder:
 
 
 def _retry(given: Json) -> Retry:
-    own = {**RETRY.defaults, **given}
-    delays, codes = own["delaySeconds"], own["retryExitCodes"]
-    longest = max(delays) if isinstance(delays, list) else delays
+    values = RETRY.values(given)
+    delays, codes = values.pop("delay_seconds"), values.pop("retry_exit_codes")
+    delays = tuple(delays) if isinstance(delays, list) else delays
+    if values["max_delay_seconds"] is None:  # a delay that was asked for is not cut by a limit that was not
+        values["max_delay_seconds"] = max(60.0, *delays) if isinstance(delays, tuple) else max(60.0, delays)
+    del values["retry_on_timeout"]
     return Retry(
-        attempts=own["attempts"],
-        delays=tuple(delays) if isinstance(delays, list) else delays,
-        multiplier=own["multiplier"],
-        # A delay that was asked for is not cut by a limit that was not.
-        max_delay_seconds=own.get("maxDelaySeconds", max(60.0, longest)),
-        jitter=own["jitter"],
+        delays=delays,
         retry_exit_codes=frozenset(code for code in codes if isinstance(code, int)),
         retry_signals=frozenset(int(getattr(signal, code)) for code in codes if isinstance(code, str)),
-        max_total_seconds=own.get("maxTotalSeconds"),
+        **values,
     )
 
 
