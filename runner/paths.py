@@ -11,8 +11,10 @@ import stat
 OWN_DIRECTORY = ".offpipe"  # beside the spec, or below the workspace that a run is given
 PARTIAL_PREFIX = ".partial-"
 PARTIAL_TAG_LENGTH = 6
+_TAG = slice(len(PARTIAL_PREFIX), len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH)
 _LONGEST_NAME = 100
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_HEX = frozenset("0123456789abcdef")
 _NAME = _LETTERS | frozenset("._-")
 _KINDS = {
     stat.S_IFREG: "a file",
@@ -109,20 +111,18 @@ def partial_path(output: str, tag: str) -> str:
 def output_of(partial: str) -> str:
     """The path of the output that a partial is of."""
     parent, slash, name = partial.rpartition("/")
-    return f"{parent}{slash}{name[len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH + 1 :]}"
+    return f"{parent}{slash}{name[_TAG.stop + 1 :]}"
 
 
 def tag_of(partial: str) -> str:
     """The tag in the name of a partial: that of the attempt that wrote it."""
-    start = len(PARTIAL_PREFIX)
-    return os.path.basename(partial)[start : start + PARTIAL_TAG_LENGTH]
+    return os.path.basename(partial)[_TAG]
 
 
 def aside_path(partial: str) -> str:
     """Where what `partial` replaces stands for a moment: under a partial's name, so that it is swept after a crash."""
     parent, name = os.path.split(partial)
-    start, end = len(PARTIAL_PREFIX), len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
-    return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[start:end], 16) ^ 0xFFFFFF:06x}{name[end:]}")
+    return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[_TAG], 16) ^ 0xFFFFFF:06x}{name[_TAG.stop :]}")
 
 
 def upward(path: str, top: str) -> list[str]:
@@ -135,13 +135,8 @@ def upward(path: str, top: str) -> list[str]:
 
 def is_partial(name: str) -> bool:
     """Whether a file name is that of a partial: `.partial-<6 hex>.NAME`."""
-    tag_end = len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH
-    tag = name[len(PARTIAL_PREFIX) : tag_end]
-    return (
-        name.startswith(PARTIAL_PREFIX)
-        and name[tag_end : tag_end + 1] == "."
-        and not set(tag) - set("0123456789abcdef")
-    )
+    is_tagged = name.startswith(PARTIAL_PREFIX) and name[_TAG.stop : _TAG.stop + 1] == "."
+    return is_tagged and _HEX.issuperset(name[_TAG])
 
 
 def is_name(value: object) -> bool:

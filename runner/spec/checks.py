@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.paths import OWN_DIRECTORY, is_partial, variable_name
 from runner.spec.fields import LABEL
-from runner.spec.globs import bare, is_below, is_glob, literal_directory, parents, starting_with
+from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents, starting_with
 from runner.spec.graph import OutputIndex
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
@@ -326,10 +326,7 @@ def _processor_flaw(path: str, written: str) -> Flaw:
 
 def _missing_hint(path: str, written: str) -> str:
     directory, name = os.path.split(path)
-    try:
-        entries = sorted(entry for entry in os.listdir(directory) if not entry.startswith(("_", ".")))
-    except OSError:
-        entries = []
+    entries = [entry for entry in entries_of(directory) if entry[0] not in "_."]
     if written.startswith(READY_MADE):
         ready_made = [READY_MADE + entry for entry in entries if entry.endswith(".py")]
         return did_you_mean(written.removesuffix(".py"), ready_made)

@@ -7,7 +7,7 @@ is literally named like a pattern comes before the pattern's matches: `OutputInd
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 from bisect import bisect_left
 from functools import lru_cache
@@ -70,6 +70,14 @@ def starting_with(ordered: list[str], prefix: str) -> Iterator[str]:
     while position < len(ordered) and ordered[position].startswith(prefix):
         yield ordered[position]
         position += 1
+
+
+def entries_of(directory: str) -> list[str]:
+    """Return the names in a directory, for hints: sorted, and none if it cannot be listed."""
+    try:
+        return sorted(os.listdir(directory))
+    except (OSError, ValueError):
+        return []
 
 
 def ready_made_directory() -> str:

@@ -15,6 +15,7 @@ from math import isinf
 
 from runner.errors import Fault, SpecError, raise_refusal
 from runner.reading import NotRegularError, open_regular
+from runner.spec.globs import entries_of
 from runner.spec.kinds import Finding, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
@@ -46,14 +47,11 @@ def read_source(path: str) -> bytes:
 
 def missing_hint(path: str) -> str:
     """Return the hint for a path without a file: the same with `.json`, or the nearest spec beside it."""
-    directory, name = os.path.split(path)
     if os.path.lexists(f"{path}.json"):
         return f"did you mean {show(f'{path}.json')}?"
-    try:
-        specs = sorted(entry for entry in os.listdir(directory or ".") if entry.endswith(".json"))
-    except (OSError, ValueError):
-        return ""
-    near = did_you_mean(name if name.endswith(".json") else f"{name}.json", specs)
+    directory, name = os.path.split(path)
+    specs = [entry for entry in entries_of(directory or ".") if entry.endswith(".json")]
+    near = did_you_mean(f"{name.removesuffix('.json')}.json", specs)
     return f"{near} (in {show(directory)})" if near and directory else near
 
 

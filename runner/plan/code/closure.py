@@ -184,7 +184,10 @@ class Closure:
         """Add what a module imports; `path` is that of its file, or what stands for it in reports."""
         for imported in imports:
             for module in imported.modules:
-                self._take(lookup, module, path, imported.line)
+                if module.kind != INSTALLED:
+                    self._add(lookup, module, path, imported.line)
+                elif (top := module.name.partition(".")[0]) not in self.packages:
+                    self.packages[top] = distribution(top, module.path if top == module.name else "")
             place = (path, imported.line)
             for name in imported.absent:
                 if self.absent.get(name) is None:
@@ -193,12 +196,6 @@ class Closure:
             if imported.banned:
                 at = (*place, imported.statement)
                 self.banned[at] = (*self.banned.get(at, ()), *imported.banned)
-
-    def _take(self, lookup: Lookup, module: Module, importer: str, line: int) -> None:
-        if module.kind != INSTALLED:
-            self._add(lookup, module, importer, line)
-        elif (top := module.name.partition(".")[0]) not in self.packages:
-            self.packages[top] = distribution(top, module.path if top == module.name else "")
 
 
 def _absolute(importer: Module, request: Request) -> str:
