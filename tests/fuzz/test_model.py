@@ -232,7 +232,7 @@ FAULTS = {
         [Machine.run, lambda m: m.spoil_output("join", 0, "edit")],
     ),
     "does not see what is imported": (
-        "plan/code/modules.py", "return LOCAL if is_local else INSTALLED", "return INSTALLED",
+        "plan/code/modules.py", "return LOCAL if self._is_local(directory) else INSTALLED", "return INSTALLED",
         [Machine.run, lambda m: m.edit_imported_module("m2")],
     ),
     "runs what was made again to the same bytes": (
