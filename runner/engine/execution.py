@@ -14,13 +14,10 @@ import pluggy
 
 from runner import hookspecs
 from runner.clock import Monotonic
-from runner.executor.attempts import Attempts
+from runner.executor.job import RunContext
 from runner.executor.loop import Executor
-from runner.executor.prepare import RunEnvironment
-from runner.executor.publishing import Publisher
 from runner.executor.schedule import Capacity
 from runner.hashing import quicken
-from runner.plan.code.modules import sdk_path
 
 if TYPE_CHECKING:
     from runner.clock import Clock
@@ -74,21 +71,18 @@ def make_hooks(plugins: tuple[object, ...]) -> pluggy.HookRelay:
 def make_executor(
     session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: pluggy.HookRelay, interrupts: Interrupts,
     listener: Listener, clock: Clock | None,
-) -> tuple[Attempts, Executor]:  # fmt: skip
-    """Return what prepares, records and settles the attempts of an open run, and what executes its plan by them."""
-    spec, options, durable = session.spec, session.options, journal.durable
-    level = launcher.layers["level"]
-    outer = RunEnvironment(os.environ.get("PATH", ""), os.environ.get("HOME"), sdk_path(), level, durable)
-    attempts = Attempts(
-        spec, journal.log, session.planner, session.new_examiner, session.marker, session.published,
-        Publisher(spec, journal.log, session.cache, durable=durable), outer, journal.earlier, journal.tags,
+) -> Executor:  # fmt: skip
+    """Return what executes the plan of an open run."""
+    context = RunContext(
+        session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
+        session.published, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
     )  # fmt: skip
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
-    jobs = options.jobs or cores
-    return attempts, Executor(
-        session.graph, session.stages, plan, attempts, launcher, hooks, interrupts, clock or Monotonic(), listener,
-        Capacity(jobs, memory_mib, jobs), keep_going=options.keep_going,
+    capacity = Capacity(session.options.jobs or cores, memory_mib)
+    return Executor(
+        context, session.stages, plan, launcher, hooks, interrupts, clock or Monotonic(), listener, capacity,
+        keep_going=session.options.keep_going,
     )  # fmt: skip
 
 

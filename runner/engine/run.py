@@ -76,15 +76,15 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers)
-        attempts, executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
+        executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,
         )  # fmt: skip
-        with attempts:
+        with executor.attempts:
             stages = executor.execute()
             launcher.close()
-            attempts.publisher.sync()
+            executor.publisher.sync()
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
         hooks.offpipe_run_finished(result=result)
         return result

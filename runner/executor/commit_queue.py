@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
     from threading import Thread
 
-    from runner.executor.attempts import Attempts
     from runner.executor.job import Job
+    from runner.executor.publishing import Publisher
     from runner.interrupts import Interrupts
 
     Step = tuple[Job, Callable[[], None]]
@@ -40,9 +40,9 @@ class CommitQueue:
     `poll`, in which the loop waits, wakes when there are `steps` to take.
     """
 
-    def __init__(self, attempts: Attempts, published: Callable[[Job], None], poll: select.poll) -> None:
-        self._attempts = attempts
-        self._log = attempts.log
+    def __init__(self, publisher: Publisher, published: Callable[[Job], None], poll: select.poll) -> None:
+        self._publisher = publisher
+        self._log = publisher.log
         self._published = published
         self._poll = poll
         descriptors = os.sysconf("SC_OPEN_MAX")  # -1: no limit. Running stages need some, too
@@ -66,16 +66,16 @@ class CommitQueue:
 
     def take(self, job: Job, *, alone: bool) -> None:
         """Publish a job: now if nothing is to be durable, or no other stage runs (`alone`); else in later `steps`."""
-        if not self._attempts.durable:
-            self._attempts.commit(job)
+        if not self._publisher.durable:
+            self._publisher.commit(job)
             self._put_in_place(job)
         elif alone and self.is_idle:
-            self._attempts.make_durable(job)
-            self._attempts.commit(job)
+            self._publisher.make_durable(job)
+            self._publisher.commit(job)
             self._log.sync()
             self._put_in_place(job)
         else:
-            self._ask(OUTPUTS, job, partial(self._attempts.make_durable, job))
+            self._ask(OUTPUTS, job, partial(self._publisher.make_durable, job))
             self._waiting += 1
 
     def steps(self) -> Iterator[Step]:
@@ -121,12 +121,12 @@ class CommitQueue:
         self._waiting -= 1
         if error is not None:
             raise error
-        self._attempts.commit(job)
+        self._publisher.commit(job)
         self._waiting += 1
         self._committed.append(job)
 
     def _put_in_place(self, job: Job) -> None:
-        self._attempts.put_in_place(job)
+        self._publisher.put_in_place(job)
         self._published(job)
 
     def _ask(self, name: str, job: Job | None, sync: Callable[[], None]) -> None:

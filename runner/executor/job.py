@@ -1,30 +1,62 @@
-"""A stage on its way through a run."""
+"""What a run works with, and a stage on its way through it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
 from runner.executor.schedule import UNLIMITED
+from runner.plan.digests import Signature
+from runner.plan.fingerprint import Fingerprint
 from runner.results import SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from runner.errors import OffpipeError
-    from runner.plan.fingerprint import Fingerprint
-    from runner.plan.planner import Reason
-    from runner.record.markers import Marker
+    from runner.plan.digests import DigestCache
+    from runner.plan.fingerprint import Examiner
+    from runner.plan.planner import Planner, Reason
+    from runner.record.audit import AuditLog
+    from runner.record.markers import Marker, OutputIdentity
     from runner.results import AttemptResult, NetworkCalls
-    from runner.spec.model import Stage
+    from runner.spec.graph import Graph
+    from runner.spec.model import Spec, Stage
 
 REASONS_KEPT = 100  # in records and markers
+
+
+class RunContext(NamedTuple):
+    """What the executor of one run works with: the pipeline, and the run's log.
+
+    `published`: what is known of outputs, by path, for the stages that read them. `earlier`: how many attempts each
+    stage had in this run before it was resumed. `tags`: of all attempts that open runs tell of, stage -> tag -> key.
+    `level` is the one at which its stages are kept offline; with `durable` what it writes is fsynced.
+    """
+
+    graph: Graph
+    spec: Spec
+    log: AuditLog
+    planner: Planner
+    new_examiner: Callable[[], Examiner]
+    cache: DigestCache
+    marker_of: Callable[[str], Marker | None]
+    published: dict[str, OutputIdentity]
+    earlier: Mapping[str, int]
+    tags: Mapping[str, Mapping[str, str]]
+    level: str
+    durable: bool
 
 
 class Job:
     """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
 
-    def __init__(self, stage: Stage, fingerprint: Fingerprint) -> None:
+    def __init__(self, spec: Spec, stage: Stage) -> None:
         self.stage = stage
-        self.fingerprint = fingerprint
+        self.real = {name: spec.output_path(path) for name, path in stage.outputs.items()}  # where outputs will be
+        self.progress = spec.paths.progress(stage.name)  # its progress file
+        self.fingerprint = Fingerprint()  # without a key until the stage is decided
         self.reasons: tuple[Reason, ...] = ()
         self.lock: int | None = None  # the descriptor that holds the stage's lock
         self.began = 0.0  # the first attempt
@@ -39,16 +71,29 @@ class Job:
         self.program = ""
         self.scratch = ""
         self.partials: dict[str, str] = {}  # by output
-        self.before: dict[str, object] = {}  # what is in the outputs' places
+        self.before: dict[str, Signature | None] = {}  # what is in the outputs' places
         self.limits = UNLIMITED
         self.delay = 0.0
         self.started = 0.0
         self.network: list[NetworkCalls] = []  # that it asked for so far
         # The attempt that ended last.
         self.ended = 0.0
-        self.has_checkpoint = False
         self.written: dict[str, str] = {}  # outputs, and their paths, if it failed and wrote there
         self.commit: Marker | None = None  # if it succeeded
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a progress file, good or not."""
+        return os.path.lexists(self.progress)
+
+    def signatures(self) -> dict[str, Signature | None]:
+        """Return that of whatever is at each output's real path now, to tell later whether the stage wrote there."""
+        found: dict[str, Signature | None] = {}
+        for name, path in self.real.items():
+            try:
+                found[name] = Signature.of(os.lstat(path))
+            except OSError:
+                found[name] = None
+        return found
 
     def reasons_as_json(self) -> list[list[object]]:
         """Return the reasons as records have them."""

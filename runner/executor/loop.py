@@ -11,12 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.executor.attempts import Attempts
 from runner.executor.commit_queue import CommitQueue
 from runner.executor.job import Job, stage_fault
-from runner.executor.retry import Backoff, failure
-from runner.executor.schedule import ReadyQueue, blocked, blocked_text, blocking, unstarted
+from runner.executor.publishing import Publisher
+from runner.executor.retry import delay_after, failure
+from runner.executor.schedule import ReadyQueue, blocked, blocking, unstarted
 from runner.interrupts import Stopping
-from runner.plan.fingerprint import Fingerprint
 from runner.plan.planner import Skip
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 
@@ -26,32 +27,30 @@ if TYPE_CHECKING:
     from pluggy import HookRelay
 
     from runner.clock import Clock
-    from runner.executor.attempts import Attempts
+    from runner.executor.job import RunContext
     from runner.executor.schedule import Capacity
     from runner.interrupts import Interrupts
     from runner.listener import Listener
     from runner.plan.planner import Plan
     from runner.sandbox.client import Launch, Launcher, NetworkReport
-    from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
 REDECISIONS = 2
-UNKNOWN = Fingerprint("")  # of a stage that could not even be decided
 LOOK_AGAIN = 0.1  # seconds, while a stage works: a sleeper that is due need not be admitted yet
 
 
 class Executor:
-    """Executes the stages of one run. Everything it does to the disk goes through `attempts`."""
+    """Executes the stages of one run. Everything it does to the disk goes through `attempts` and `publisher`."""
 
     def __init__(
-        self, graph: Graph, stages: Sequence[Stage], plan: Plan, attempts: Attempts, launcher: Launcher,
-        hooks: HookRelay, interrupts: Interrupts, clock: Clock, listener: Listener, capacity: Capacity,
-        *, keep_going: bool,
+        self, run: RunContext, stages: Sequence[Stage], plan: Plan, launcher: Launcher, hooks: HookRelay,
+        interrupts: Interrupts, clock: Clock, listener: Listener, capacity: Capacity, *, keep_going: bool,
     ) -> None:  # fmt: skip
-        self._graph = graph
+        self._run = run
         self._stages = {stage.name: stage for stage in stages}
         self._plan = plan
-        self._attempts = attempts
+        self.attempts = Attempts(run)
+        self.publisher = Publisher(run)
         self._launcher = launcher
         self._hooks = hooks
         self._interrupts = interrupts
@@ -60,8 +59,7 @@ class Executor:
         self._capacity = capacity
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
-        self._ready = ReadyQueue(graph, stages)
-        self._backoff = Backoff(hooks, attempts.log.run, clock)
+        self._ready = ReadyQueue(run.graph, stages)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as there is room
         self._sleeping: list[tuple[float, int, Job]] = []
         self._running: dict[int, Job] = {}
@@ -69,7 +67,7 @@ class Executor:
         self._poll = select.poll()
         self._poll.register(launcher.fileno(), select.POLLIN)
         self._poll.register(interrupts.wakeup, select.POLLIN)
-        self._commits = CommitQueue(attempts, self._published, self._poll)
+        self._commits = CommitQueue(self.publisher, self._published, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
         """Run until nothing is left to start or to wait for; return a result for every stage."""
@@ -91,9 +89,11 @@ class Executor:
         finally:
             self._commits.close()
         if self._ahead is not None:
-            self._attempts.abandon(self._ahead[0])
+            self.attempts.abandon(self._ahead[0])
         never = [name for name in self._stages if name not in self.results]
-        for result in unstarted(self._graph, self._plan, never, self.results, interrupted=self._interrupts.count > 0):
+        for result in unstarted(
+            self._run.graph, self._plan, never, self.results, interrupted=self._interrupts.count > 0
+        ):
             self._finish(result)
         return self.results
 
@@ -102,7 +102,7 @@ class Executor:
         self._heed_interrupts()
         while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
             job = heapq.heappop(self._sleeping)[2]
-            self._guarded(job.stage, partial(self._start, job), job)
+            self._guarded(job, partial(self._start, job))
         self._start_ready()
         return bool(self._running or self._sleeping or not self._commits.is_idle)
 
@@ -130,7 +130,7 @@ class Executor:
 
     def _record_network(self, job: Job, report: NetworkReport) -> None:
         """Record and report at once which networks a running stage asked for."""
-        self._attempts.record_network(job, report.calls)
+        self.attempts.record_network(job, report.calls)
         fails = any(job.fails_by(each) for each in report.calls)
         self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
 
@@ -149,41 +149,38 @@ class Executor:
                 return
             self._ready.take()
             decision = self._plan.decisions[stage.name]
-            if by := blocking(self._graph, stage.name, self.results):
-                self._finish(blocked(stage.name, blocked_text(by)))
+            if by := blocking(self._run.graph, stage.name, self.results):
+                self._finish(blocked(stage.name, by))
             elif isinstance(decision, Skip):
-                self._attempts.record_skip(stage, decision.key)
+                self.attempts.record_skip(Job(self._run.spec, stage), decision.key)
                 self._finish(StageResult(stage.name, SKIPPED, key=decision.key))
             else:
-                self._guarded(stage, partial(self._begin, stage))
+                self._guarded(job := Job(self._run.spec, stage), partial(self._begin, job))
             self._heed_interrupts()
 
     def _admits(self, stage: Stage) -> bool:
         return self._capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
-    def _begin(self, stage: Stage) -> None:
+    def _begin(self, job: Job) -> None:
         """Decide the stage as everything is now, and prepare its first attempt if it must run."""
-        job = self._attempts.decide(stage)
+        self.attempts.decide(job)
         if not job.reasons:
-            self._finish(StageResult(stage.name, SKIPPED, key=job.fingerprint.key))
-        elif self._attempts.lock(job):
-            self._guarded(stage, partial(self._prepare, job), job)
+            self._finish(StageResult(job.stage.name, SKIPPED, key=job.fingerprint.key))
+        elif self.attempts.lock(job):
+            self._ahead = job, self.attempts.preparer.prepare(job)
         else:
-            fault = Fault(f"stage {stage.name}", "another process holds its lock", "end it, or wait for it")
+            fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
             self._fail(job, fault, EXIT_LOCKED)
 
-    def _prepare(self, job: Job) -> None:
-        self._ahead = job, self._attempts.preparer.prepare(job)
-
     def _start(self, job: Job) -> None:
-        self._submit(job, self._attempts.preparer.prepare(job))
+        self._submit(job, self.attempts.preparer.prepare(job))
 
     def _submit(self, job: Job, launch: Launch) -> None:
         job.started = self._clock()
         job.began = job.began or job.started
-        self._attempts.started(job)
+        self.attempts.started(job)
         self._hooks.offpipe_attempt_started(  # first: its checkpoint is still where it goes on from
-            stage=job.stage, attempt=job.number, progress=self._attempts.partials.progress(job.stage),
+            stage=job.stage, attempt=job.number, progress=job.progress,
             partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
         self._running[launch.id] = job
@@ -193,14 +190,16 @@ class Executor:
     # ---- settling ----
 
     def _settle(self, job: Job, ended: AttemptResult) -> None:
-        attempt = self._attempts.finish(job, ended)
+        attempt = self.attempts.finish(job, ended)
         job.attempts.append(attempt)
         job.ended = min(self._clock(), job.started + attempt.seconds)  # it may have waited for the hashing of another
         asked = job.asked_for_network(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not asked
         interrupted = not succeeded and not asked and self._stopping.is_why(attempt)
         self._heed_interrupts()
-        delay = None if succeeded or self._stopping.has_begun else self._backoff.delay_after(job, attempt)
+        delay = None
+        if not (succeeded or self._stopping.has_begun):
+            delay = delay_after(job, attempt, self._hooks, self._run.log.run, self._clock())
         self._hooks.offpipe_attempt_finished(stage=job.stage, attempt=attempt, next_delay=delay)
         if succeeded:
             self._tolerating(job, partial(self._check_and_commit, job))
@@ -211,23 +210,24 @@ class Executor:
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
             if asked:
-                self._attempts.partials.discard(job)  # from a checkpoint behind that the next run would not ask again
+                self.attempts.discard(job)  # from a checkpoint behind that the next run would not ask again
             self._fail(job, *failure(job))
 
     def _check_and_commit(self, job: Job) -> None:
-        changed = self._attempts.changed_input(job)
-        fault = None if changed else self._attempts.publisher.fault_of(job.stage, job.tag, job.before)
+        changed = self.attempts.changed_input(job)
+        fault = None if changed else self.publisher.fault_of(job)
         if changed is None and fault is None:
             self._commits.take(job, alone=not self._running)
             return
-        self._attempts.partials.discard(job)
+        self.attempts.discard(job)
         if changed is not None and self._interrupts.count:
             self._interrupt(job)
         elif changed is not None and job.redecided < REDECISIONS and not self._stopping.has_begun:
-            if self._attempts.redecide(job, changed):
+            self.attempts.redecide(job, changed)
+            if job.reasons:
                 self._start(job)
             else:
-                self._attempts.release(job)
+                self.attempts.release(job)
                 self._finish(job.result(SKIPPED))
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
@@ -235,7 +235,7 @@ class Executor:
             self._fail(job, fault or Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
 
     def _published(self, job: Job) -> None:
-        self._attempts.release(job)
+        self.attempts.release(job)
         self._finish(job.result(SUCCEEDED))
 
     def _heed_interrupts(self) -> None:
@@ -253,22 +253,20 @@ class Executor:
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
         """Go on with what a stage has finished, also after a first signal; one that comes meanwhile ends it."""
         self._interrupts.tolerated = min(1, self._interrupts.count)
-        self._guarded(job.stage, step, job)
+        self._guarded(job, step)
         self._interrupts.tolerated = 0
 
-    def _guarded(self, stage: Stage, action: Callable[[], None], job: Job | None = None) -> None:
+    def _guarded(self, job: Job, action: Callable[[], None]) -> None:
         """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
         try:
             action()
         except InterruptedRunError:
             self._heed_interrupts()
-            self._interrupt(job or Job(stage, UNKNOWN))
-        except OffpipeError as error:
-            if (
-                error.exit_code >= EXIT_INTERNAL or stage.name in self.results
-            ):  # a plugin raised it, after the stage's end
+            self._interrupt(job)
+        except OffpipeError as error:  # a plugin may raise it after the stage's end
+            if error.exit_code >= EXIT_INTERNAL or job.stage.name in self.results:
                 raise
-            self._fail(job or Job(stage, UNKNOWN), stage_fault(stage.name, error), error.exit_code)
+            self._fail(job, stage_fault(job.stage.name, error), error.exit_code)
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._drop(job, job.result(FAILED, fault, exit_code))
@@ -281,12 +279,12 @@ class Executor:
         self._drop(job, job.result(INTERRUPTED))
 
     def _drop(self, job: Job, result: StageResult) -> None:
-        self._attempts.partials.sweep(job)
-        self._attempts.release(job)
+        self.attempts.sweep(job)
+        self.attempts.release(job)
         self._finish(result)
 
     def _finish(self, result: StageResult) -> None:
         self.results[result.name] = result
-        self._attempts.record_end(result)
+        self.attempts.record_end(result)
         self._hooks.offpipe_stage_finished(stage=self._stages[result.name], result=result)
         self._ready.passed(result.name)

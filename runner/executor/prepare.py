@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from runner.errors import Fault, InputError, SpecError
-from runner.executor.publishing import real_identities
 from runner.executor.schedule import enforced
-from runner.paths import partial_tag
+from runner.paths import partial_path, partial_tag
+from runner.plan.code.modules import sdk_path
 from runner.record import files
+from runner.record.checkpoints import find_partials
 from runner.record.scratch import ScratchPool
 from runner.record.state import write_stage_file
 from runner.sandbox.client import Launch
@@ -19,11 +21,7 @@ from runner.sandbox.programs import find_program, missing_program
 from runner.spec.placeholders import expand, list_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from runner.executor.job import Job
-    from runner.executor.partials import Partials
-    from runner.spec.model import Spec
+    from runner.executor.job import Job, RunContext
 
     Inputs = dict[str, list[str]]  # absolute paths, by name
 
@@ -32,48 +30,37 @@ PYTHON = (sys.executable, "-B")
 so that one beside the user's modules could hold older code than the key says."""
 
 
-class RunEnvironment(NamedTuple):
-    """What of the run's surroundings gets into the environment of its stages."""
-
-    outer_path: str
-    outer_home: str | None
-    sdk_path: str | None
-    isolation: str
-    durable: bool
-
-
 class Preparer:
-    """Prepares the attempts of one run. `earlier`: how many each stage had in it before; their numbers go on."""
+    """Prepares the attempts of one run; their numbers go on from those before it was resumed."""
 
-    def __init__(
-        self, spec: Spec, run_id: str, outer: RunEnvironment, partials: Partials, earlier: Mapping[str, int]
-    ) -> None:
-        self._spec = spec
-        self._paths = spec.paths
-        self._run_id = run_id
-        self._outer = outer
-        self._partials = partials
-        self._scratch = ScratchPool(spec.paths, run_id)
-        self._numbers = dict(earlier)
+    def __init__(self, run: RunContext) -> None:
+        self._spec = run.spec
+        self._run = run
+        self._sdk_path = sdk_path()
+        self._scratch = ScratchPool(run.spec.paths, run.log.run)
+        self._numbers = dict(run.earlier)
         self._made_directories: set[str] = set()
+        self._listings: dict[str, list[str]] = {}  # what was in a directory when this run first came to it
         self._launched = 0
 
     def prepare(self, job: Job) -> Launch:
         """Lay out the next attempt. SpecError if its command line cannot be made, or its program is not there."""
-        stage, run, partials = job.stage, self._run_id, self._partials
+        stage, run = job.stage, self._run.log.run
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
         job.tag = partial_tag(run, job.fingerprint.key, job.number)
-        job.log = self._paths.log(run, stage.name, job.number)
-        job.before = real_identities(self._spec, stage)
-        for path in (*partials.real(stage).values(), job.log):
+        job.log = self._spec.paths.log(run, stage.name, job.number)
+        job.before = job.signatures()
+        for path in (*job.real.values(), job.log):
             if (directory := os.path.dirname(path)) not in self._made_directories:
                 files.make_directories(directory)
                 self._made_directories.add(directory)
-        partials.make_room(stage)
+        if not job.has_checkpoint():  # so all that is there when it has written one is its own
+            for path in chain(*find_partials(job.real, self._listings).values()):
+                files.discard(path)
         job.scratch = self._scratch.take()
         files.create(job.log)
-        job.partials = partials.of(job)
+        job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
         inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
         environment = self._environment(job, inputs)
         argv = self._command(job, inputs)
@@ -100,21 +87,21 @@ class Preparer:
         stage, resources, checkpoint = job.stage, job.stage.resources, job.stage.checkpoint
         stage_file = f"{job.scratch}.json"
         content = {
-            "name": stage.name, "pipeline": self._spec.name, "runId": self._run_id, "attempt": job.number,
+            "name": stage.name, "pipeline": self._spec.name, "runId": self._run.log.run, "attempt": job.number,
             "key": job.fingerprint.key, "params": stage.params,
             "checkpoint": {"everyLines": checkpoint.every_lines, "everySeconds": checkpoint.every_seconds},
-            "durability": "full" if self._outer.durable else "process",
-            "inputs": inputs, "outputs": job.partials, "realOutputs": self._partials.real(stage),
-            "progress": self._paths.progress(stage.name), "scratch": job.scratch,
+            "durability": "full" if self._run.durable else "process",
+            "inputs": inputs, "outputs": job.partials, "realOutputs": job.real,
+            "progress": job.progress, "scratch": job.scratch,
             "resources": {
                 "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
             },
         }  # fmt: skip
         write_stage_file(stage_file, content)
         return stage_environment(
-            interpreter=sys.executable, outer_home=self._outer.outer_home, scratch=job.scratch,
-            sdk_path=self._outer.sdk_path, spec_env=stage.env, cpus=resources.cpus,
-            contract=contract_variables(stage_file, content, self._outer.isolation),
+            interpreter=sys.executable, outer_home=os.environ.get("HOME"), scratch=job.scratch,
+            sdk_path=self._sdk_path, spec_env=stage.env, cpus=resources.cpus,
+            contract=contract_variables(stage_file, content, self._run.level),
         )  # fmt: skip
 
     def _command(self, job: Job, inputs: Inputs) -> list[str]:
@@ -141,7 +128,7 @@ class Preparer:
         path, where = environment.get("PATH", DEFAULT_PATH), self._where(job)
         program = find_program(argv[0], path, self._spec.root)
         if program is None:
-            raise SpecError(missing_program(argv[0], path, self._outer.outer_path, self._spec.root, where))
+            raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), self._spec.root, where))
         if fault := argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where):
             raise SpecError(fault)
         return program

@@ -15,8 +15,6 @@ from runner.paths import variable_name
 from runner.results import network_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pluggy import HookRelay
 
     from runner.executor.job import Job
@@ -27,26 +25,21 @@ _HINT = "stages run offline: bring here beforehand what it fetches, and declare 
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # what is known to ask without need
 
 
-class Backoff:
-    """The retries of one run. Delays are drawn from run, stage and attempt, so that they can be computed afterwards."""
+def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str, now: float) -> float | None:
+    """Return the seconds to wait before the next attempt, or None when there is to be none.
 
-    def __init__(self, hooks: HookRelay, run_id: str, clock: Callable[[], float]) -> None:
-        self._hooks = hooks
-        self._run_id = run_id
-        self._clock = clock
-
-    def delay_after(self, job: Job, attempt: AttemptResult) -> float | None:
-        """Return the seconds to wait before the next attempt, or None when there is to be none."""
-        if job.asked_for_network(attempt):
-            return None
-        stage, retry = job.stage, job.stage.retry
-        wanted = is_retryable(stage, attempt)
-        answer = self._hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
-        tries = len(job.attempts) - job.tries_before
-        if tries >= retry.attempts or not (wanted if answer is None else answer):
-            return None
-        delay = delay_before(retry, tries + 1, f"{self._run_id}/{stage.name}/{job.number + 1}")
-        return delay if may_start(retry, elapsed=self._clock() - job.began, delay=delay) else None
+    The delay is drawn from run, stage and attempt, so that it can be computed afterwards.
+    """
+    if job.asked_for_network(attempt):
+        return None
+    stage, retry = job.stage, job.stage.retry
+    wanted = is_retryable(stage, attempt)
+    answer = hooks.offpipe_should_retry(stage=stage, attempt=attempt, retryable=wanted)
+    tries = len(job.attempts) - job.tries_before
+    if tries >= retry.attempts or not (wanted if answer is None else answer):
+        return None
+    delay = delay_before(retry, tries + 1, f"{run_id}/{stage.name}/{job.number + 1}")
+    return delay if may_start(retry, elapsed=now - job.began, delay=delay) else None
 
 
 def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:

@@ -55,11 +55,6 @@ def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list
     return [name for name in graph.upstream[stage] if name in ended and ended[name].status not in GOOD]
 
 
-def blocked_text(stages: Iterable[str]) -> str:
-    """Return why a stage that needs these, which failed, does not start."""
-    return f"{results.BLOCKED_BY} {', '.join(stages)}"
-
-
 def unstarted(
     graph: Graph, plan: Plan, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
 ) -> list[StageResult]:
@@ -79,12 +74,13 @@ def unstarted(
         if isinstance(decision, Skip):
             found.append(StageResult(name, results.SKIPPED, key=decision.key))
         else:
-            found.append(blocked(name, blocked_text(by) if by and not interrupted else after))
+            found.append(blocked(name, () if interrupted else by, after))
     return found
 
 
-def blocked(name: str, why: str) -> StageResult:
-    """Return the result of a stage that did not start."""
+def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
+    """Return the result of a stage that did not start: it is blocked `by` others, which it needs, or else `why`."""
+    why = f"{results.BLOCKED_BY} {', '.join(by)}" if by else why
     return StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
 
 
@@ -92,11 +88,10 @@ def blocked(name: str, why: str) -> StageResult:
 
 
 class Capacity(NamedTuple):
-    """What there is to give: cpus, MiB of memory, and how many stages at once (`-j`)."""
+    """What there is to give: MiB of memory, and how many stages at once (`-j`), which is also how many cpus."""
 
-    cpus: float
-    memory_mib: float
     jobs: int
+    memory_mib: float
 
     def admit(self, running: Iterable[Resources], candidate: Resources) -> bool:
         """Whether `candidate` may start beside what runs. Alone it always may; without cpus it counts as 1.
@@ -111,7 +106,7 @@ class Capacity(NamedTuple):
         wanted = [*beside, candidate]
         cpus = math.fsum(1.0 if needs.cpus is None else needs.cpus for needs in wanted)
         memory = math.fsum(needs.memory_mib or 0 for needs in wanted)
-        return cpus <= self.cpus + TOLERANCE and memory <= self.memory_mib
+        return cpus <= self.jobs + TOLERANCE and memory <= self.memory_mib
 
 
 class Limits(NamedTuple):

@@ -56,10 +56,9 @@ def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_n
 
 
 RENAMES = """\
-        for declared in stage.outputs.values():
-            real = self._spec.output_path(declared)
-            files.publish(partial_path(real, tag), real)
-            os.symlink('x', partial_path(real, tag))
+        for name, real in job.real.items():
+            files.publish(job.partials[name], real)
+            os.symlink('x', job.partials[name])
 """
 PLANTED = {
     "the outputs are not synced": (
@@ -72,13 +71,13 @@ PLANTED = {
     "the commit is not synced": ("executor/commit_queue.py", "self._log.sync()", "pass", "stage.commit is"),
     "renames come before the commit": (
         "executor/publishing.py",
-        "        position = self._log.append(",
-        RENAMES + "        position = self._log.append(",
+        "        position = self.log.append(",
+        RENAMES + "        position = self.log.append(",
         "stage.commit is",
     ),
     "directories and markers are not synced": (
         "engine/run.py",
-        "            attempts.publisher.sync()\n",
+        "            executor.publisher.sync()\n",
         "",
         "durably in place",
     ),

@@ -131,11 +131,12 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
-COMMITS = "        position = self._log.append(COMMIT, data)\n"
+COMMITS = "        position = self.log.append(COMMIT, data)\n"
 RENAMES = f"""\
-        for real in map(self._spec.output_path, stage.outputs.values()):
-            os.rename(partial_path(real, tag), real)
-            os.mkdir(partial_path(real, tag)) if os.path.isdir(real) else os.link(real, partial_path(real, tag))
+        for name, real in job.real.items():
+            partial = job.partials[name]
+            os.rename(partial, real)
+            os.mkdir(partial) if os.path.isdir(real) else os.link(real, partial)
         files.publish = lambda partial, _real: files.discard(partial)
 {COMMITS}"""
 REDOES = "        stage = commit.stage"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from runner.errors import EXIT_OFFLINE, EXIT_STAGE_FAILED
 from runner.executor import retry
 from runner.executor.job import Job
-from runner.plan.fingerprint import Fingerprint
 from runner.results import AttemptResult, NetworkCalls
 from runner.spec.model import Stage
 
@@ -15,7 +16,8 @@ from runner.spec.model import Stage
 def failure(*programs: str, code: int, on_attempt: str, probe: bool = False) -> tuple[str, str, int]:
     network = tuple(NetworkCalls(program, "AF_INET", 1, probe) for program in programs)
     attempt = AttemptResult(1, code, None, False, 1.0, 1.0, 1, 0.0, None, network=network)
-    job = Job(Stage(0, "s", {"o": "out"}, on_attempt=on_attempt), Fingerprint())  # type: ignore[arg-type]
+    spec = SimpleNamespace(output_path=str, paths=SimpleNamespace(progress=str))
+    job = Job(spec, Stage(0, "s", {"o": "out"}, on_attempt=on_attempt))  # type: ignore[arg-type]
     job.attempts.append(attempt)
     fault, exit_code = retry.failure(job)
     return fault.what, fault.hint, exit_code

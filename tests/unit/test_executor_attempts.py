@@ -2,13 +2,15 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from runner.executor.attempts import Attempts
 from runner.executor.job import Job
-from runner.executor.partials import Partials
 from runner.paths import partial_path, partial_tag
 from runner.plan.fingerprint import Fingerprint
+from runner.record.events import ATTEMPT_STARTED
 from runner.spec.load import load_spec
 
 KEY = "key"
@@ -16,7 +18,7 @@ FIRST, SECOND, LOST = partial_tag("r", KEY, 1), partial_tag("r", KEY, 2), partia
 
 
 class Place:
-    """A stage with an output of two names, in a workspace; `partials` know of attempt 1 of run `r`."""
+    """A stage with an output of two names, in a workspace; `attempts` know of attempt 1 of run `r`."""
 
     def __init__(self, root, **stage):
         (root / "state").mkdir()
@@ -24,13 +26,24 @@ class Place:
         (root / "spec.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": [spec]}))
         self.root = root
         self.spec = load_spec(str(root / "spec.json"))
-        (self.stage,) = self.spec.stages
-        self.partials = Partials(self.spec, {"a": {FIRST: KEY}})
+        self.recorded = []
+        log = SimpleNamespace(run="r", append=lambda event, _: self.recorded.append(event))
+        run = SimpleNamespace(
+            spec=self.spec, log=log, earlier={"a": 1}, tags={"a": {FIRST: KEY}}, level="scan", durable=False,
+            new_examiner=lambda: None,
+        )  # fmt: skip
+        self.attempts = Attempts(run)
 
-    def job(self, number=2, key=KEY, run="r"):
-        job = Job(self.stage, Fingerprint(key))
-        job.number, job.tag = number, partial_tag(run, KEY, number)
-        job.partials = self.partials.of(job)
+    def job(self):
+        job = Job(self.spec, *self.spec.stages)
+        job.fingerprint = Fingerprint(KEY)
+        return job
+
+    def start(self):
+        """Start the next attempt as a run does."""
+        job = self.job()
+        self.attempts.preparer.prepare(job)
+        self.attempts.started(job)
         return job
 
     def lay(self, tag, content="0123456789", names=("one.txt", "two.txt")):
@@ -53,38 +66,31 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
-def hand_over(partials, job):
-    """Start an attempt as a run does: with the checkpoint that it resumes from, if there is one."""
-    partials.hand_over(job, partials.checkpoint(job))
-
-
 def kept(tag, content):
     return {f".partial-{tag}.one.txt": content, f".partial-{tag}.two.txt": content, "progress_a.json": None}
 
 
 def test_each_attempt_has_partials_of_its_own_beside_the_real_paths(place):
-    assert place.partials.of(place.job(1)) == {
-        "one": partial_path(str(place.root / "one.txt"), FIRST),
-        "two": partial_path(str(place.root / "two.txt"), FIRST),
+    assert place.start().partials == {
+        "one": partial_path(str(place.root / "one.txt"), SECOND),
+        "two": partial_path(str(place.root / "two.txt"), SECOND),
     }
-    assert place.partials.real(place.stage) == {
-        name: str(place.root / path) for name, path in place.stage.outputs.items()
-    }
+    assert place.start().tag == partial_tag("r", KEY, 3)
+    assert place.job().real == {"one": str(place.root / "one.txt"), "two": str(place.root / "two.txt")}
 
 
 def test_what_a_checkpoint_vouches_for_is_cut_and_handed_over(place):
     place.lay(FIRST)
     place.checkpoint()
-    place.partials.make_room(place.stage)
-    hand_over(place.partials, place.job())
+    place.start()
     assert place.left() == kept(SECOND, "0123")
+    assert place.recorded == [ATTEMPT_STARTED]
 
 
 def test_an_attempt_without_a_checkpoint_finds_nothing_of_any_other(place):
     place.lay(FIRST)
     place.lay(LOST)
-    place.partials.make_room(place.stage)
-    hand_over(place.partials, place.job())
+    place.start()
     assert place.left() == {}
 
 
@@ -94,47 +100,48 @@ def test_all_goes_of_which_something_does_not_fit(place, spoil):
     place.checkpoint(length=11 if spoil == "too short" else 4, key="old" if spoil == "another key" else KEY)
     if spoil == "one is missing":
         os.unlink(partial_path(str(place.root / "two.txt"), FIRST))
-    hand_over(place.partials, place.job())
+    place.start()
     assert place.left() == {}
 
 
 def test_of_two_that_would_do_neither_is_taken(place):
+    place.start()
     place.lay(FIRST)
-    hand_over(place.partials, place.job())
     place.lay(SECOND)
     place.checkpoint()
-    hand_over(place.partials, place.job(3))
+    place.start()
     assert place.left() == {}
 
 
 def test_after_a_failure_what_a_checkpoint_vouches_for_stays(place):
-    hand_over(place.partials, place.job())
+    job = place.start()
     place.lay(SECOND)
     place.checkpoint()
-    place.partials.sweep(place.job())
+    place.attempts.sweep(job)
     assert place.left() == kept(SECOND, "0123456789")  # cut by whoever goes on
     place.checkpoint(key="old")
-    place.partials.sweep(place.job())
+    place.attempts.sweep(job)
     assert place.left() == {}
 
 
 def test_what_asked_for_a_network_leaves_nothing(place):
+    job = place.start()
     place.lay(SECOND)
     place.checkpoint()
-    place.partials.discard(place.job())
+    place.attempts.discard(job)
     assert place.left() == {}
 
 
 def test_a_stage_that_is_up_to_date_loses_the_checkpoint_of_what_it_is_no_longer_to_be(place):
     place.lay(FIRST)
-    place.partials.forget(place.stage)
+    place.attempts.record_skip(place.job(), KEY)
     assert len(place.left()) == 2  # without a checkpoint nobody looks
     place.checkpoint()
-    place.partials.forget(place.stage)
+    place.attempts.record_skip(place.job(), KEY)
     assert place.left() == {}
 
 
 def test_where_stdout_is_an_output_it_is_there_from_the_start(tmp_path):
     place = Place(tmp_path, stdout="one")
-    hand_over(place.partials, place.job())
+    place.start()
     assert place.left() == {f".partial-{SECOND}.one.txt": ""}
