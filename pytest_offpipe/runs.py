@@ -23,7 +23,7 @@ from pytest_offpipe.sandbox import Sandbox, discard
 from runner.canonical import KEY_VARIABLE
 from runner.engine import Options
 from runner.engine.run import run
-from runner.engine.start import fork_environment, load
+from runner.engine.start import fork_environment
 from runner.errors import OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
@@ -203,11 +203,11 @@ def run_sandbox(
     try:
         with unkeyed(), measured(sandbox) as around.variables:
             result = run(sandbox.spec, options, plugins=(maker, *plugins), clock=clock)
-        spec = maker.spec or load(sandbox.spec, options)[0]
+        spec = maker.spec or options.load(sandbox.spec)[0]
     except OffpipeError as error:
         report = RunReport(error.exit_code, spec=sandbox.spec, workspace=workspace, error=str(error))
         with contextlib.suppress(OffpipeError):  # where the spec is why
-            report.state_dir = load(sandbox.spec, options)[0].paths.state_dir
+            report.state_dir = options.load(sandbox.spec)[0].paths.state_dir
         return report
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it

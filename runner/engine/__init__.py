@@ -5,12 +5,16 @@ Each verb loads its own module, so that the launcher of a run is started before 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.levels import STRICT
+from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from runner.spec.model import Spec
 
 
 class Options(NamedTuple):
@@ -34,6 +38,11 @@ class Options(NamedTuple):
     offline: str = STRICT
     argv: tuple[str, ...] = ()
     final: bool = False
+
+    def load(self, spec_path: str) -> tuple[Spec, int]:
+        """Return the spec, and the time (time.time_ns) before anything was read."""
+        began = time.time_ns()
+        return load_spec(spec_path, workspace=self.workspace, params=self.params), began
 
     @property
     def is_durable(self) -> bool:

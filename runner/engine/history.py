@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner import results
 from runner.engine.session import Session
 from runner.errors import Fault, StateError, UsageError
+from runner.record import events
 from runner.record.audit import last_record, read_records, tail
-from runner.record.events import (
-    CLOSED,
-    NOOP,
-    AttemptFinished,
-    AttemptStarted,
-    NetworkAsked,
-    RunEnded,
-    RunOpened,
-    StageCommit,
-    StageFinished,
-    decode,
-)
 from runner.results import NetworkCalls, network_text
 from runner.spec.graph import select
 
@@ -62,7 +51,7 @@ class Part:
         self.unstarted: list[str] = []
         self.interrupted: list[str] = []
         self.working: dict[str, tuple[object, str]] = {}
-        self.refused: list[NetworkAsked] = []
+        self.refused: list[events.NetworkAsked] = []
 
 
 def last_part(session: Session, run: str) -> Part:
@@ -72,21 +61,21 @@ def last_part(session: Session, run: str) -> Part:
         for record, event in _events(session, run):
             time = record["ts"]
             match event:
-                case RunOpened():
+                case events.RunOpened():
                     part = Part(time)
-                case RunEnded():
+                case events.RunEnded():
                     part.ended = time
-                case AttemptStarted():
+                case events.AttemptStarted():
                     part.working[event.stage] = (event.attempt, time)
-                case AttemptFinished():
+                case events.AttemptFinished():
                     part.working.pop(event.stage, None)
-                case NetworkAsked():
+                case events.NetworkAsked():
                     part.refused.append(event)
-                case StageFinished(status=results.FAILED):
+                case events.StageFinished(status=results.FAILED):
                     part.failed[event.stage] = event.why.removeprefix(_FAILED)
-                case StageFinished(status=results.BLOCKED):
+                case events.StageFinished(status=results.BLOCKED):
                     part.unstarted.append(event.stage)
-                case StageFinished(status=results.INTERRUPTED):
+                case events.StageFinished(status=results.INTERRUPTED):
                     part.interrupted.append(event.stage)
     return part
 
@@ -101,10 +90,11 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     for run in session.head.open_runs[-_RUNS_READ:]:
         with suppress(StateError):
             for record, event in _events(session, run):
-                if isinstance(event, StageCommit):
-                    failures.pop(event.stage, None)
-                elif isinstance(event, StageFinished) and event.status == results.FAILED and event.stage in pending:
-                    failures[event.stage] = Failure(run, record["ts"], event.why.removeprefix(_FAILED))
+                match event:
+                    case events.StageCommit():
+                        failures.pop(event.stage, None)
+                    case events.StageFinished(status=results.FAILED) if event.stage in pending:
+                        failures[event.stage] = Failure(run, record["ts"], event.why.removeprefix(_FAILED))
     return {stage: failure for stage, failure in failures.items() if not _was_complete(session, stage, failure)}
 
 
@@ -115,7 +105,7 @@ def last_success(ledger: str) -> tuple[str, str] | None:
     passed over.
     """
     for line in tail(ledger, _LEDGER_READ):
-        if any(b'"ev":"%b"' % event.encode() in line for event in (CLOSED, NOOP)):
+        if any(b'"ev":"%b"' % event.encode() in line for event in (events.CLOSED, events.NOOP)):
             try:
                 record = loads(line)
                 return str(record["run"]), str(record["ts"])
@@ -136,7 +126,7 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
     for run_id in runs:
         number = 0
         for _, event in _events(session, run_id):
-            if isinstance(event, AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
+            if isinstance(event, events.AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
                 number = event.attempt
         if number:
             return paths.log(run_id, stage, number)
@@ -161,7 +151,7 @@ def _events(session: Session, run: str) -> Iterator[tuple[Record, Event | None]]
     """Yield each record of a run with its event, None where it has another shape."""
     for record in read_records(session.spec.paths.audit(run), session.seal):
         try:
-            yield record, decode(record["ev"], record["data"])
+            yield record, events.decode(record["ev"], record["data"])
         except ValueError:
             yield record, None
 
@@ -177,14 +167,14 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return False
 
 
-def calls_of(event: NetworkAsked) -> str:
+def calls_of(event: events.NetworkAsked) -> str:
     """Return what asked for which network, as text."""
     return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
 
 
 def _subject(data: dict[str, Any], event: Event | None) -> str:
     shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    if isinstance(event, NetworkAsked):
+    if isinstance(event, events.NetworkAsked):
         shown += [calls_of(event), event.action]
     elif shown and data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]

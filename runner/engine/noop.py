@@ -84,7 +84,7 @@ def remember(session: Session, run_id: str) -> None:
     """
     spec, options = session.spec, session.options
     given = options._replace(workspace=None, jobs=None, keep_going=False, durability="full", argv=(), final=False)
-    if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned or not session.examiner:
+    if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned:
         return
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)

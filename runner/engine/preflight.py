@@ -1,4 +1,7 @@
-"""What keeps a run from starting: missing inputs and programs, a run id that is used, files of a newer release."""
+"""What a run is refused for: inputs and programs that are missing, a run id that is used, files of a newer release.
+
+And what it warns of before it starts: likely mistakes in the spec, and files that it would leave or replace.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,19 @@ from runner.record.markers import read_marker
 from runner.record.state import read_metrics
 from runner.sandbox.environment import stage_path
 from runner.sandbox.programs import find_program, may_be_made, missing_program
-from runner.spec.placeholders import expand, references
+from runner.spec.globs import parents
+from runner.spec.kinds import did_you_mean
+from runner.spec.placeholders import expand, references, remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
     from runner.plan.planner import Plan
     from runner.spec.model import Spec, Stage
 
+_SHOWN = 3  # paths in a warning
 PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
 
 
@@ -152,3 +158,92 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
         return None
     shown = os.path.relpath(program, root) if program.startswith(f"{root}/") else program
     return Fault("", f'"{shown}" is to be run by "{words[0]}", which is not there', "mend its first line (#!)")
+
+
+# ---- warnings ----
+
+
+def remark(session: Session) -> None:
+    """Warn of likely mistakes in the spec, and of files that a run would leave or replace."""
+    made = _made(session)
+    warned = *remarks(session.spec, session.stages), *_useless_allowances(session), *_left_behind(session, made)
+    for fault in (*warned, *_replaced(session, made)):
+        session.warn(fault)
+
+
+def undeclared(session: Session) -> list[str]:
+    """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
+    return sorted({path for paths in _undeclared(session, _made(session)).values() for path in paths})
+
+
+def _useless_allowances(session: Session) -> Iterator[Fault]:
+    for index, name in enumerate(session.spec.allow_imports):
+        if not session.bans.is_of_use(name):
+            hint = did_you_mean(name, session.bans.names)
+            yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
+
+
+def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
+    """Yield what a run would leave where a glob still finds it."""
+    left = _undeclared(session, made)
+    for stage in session.stages:
+        for path in left.get(stage.name, ()):
+            what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
+            hint = "remove it unless it is needed: a glob that matches it still finds it"
+            yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
+
+
+def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
+    """Yield what a run would replace although no stage is known to have made it."""
+    known = _Places(path for paths in made.values() for path in paths)
+    paths = [
+        path
+        for stage in session.stages
+        if session.spec.paths.marker(stage.name) not in session.damage  # which is warned of, and a run has made it
+        for path in stage.outputs.values()
+        if path not in known and _is_there(session, path)
+    ]
+    if paths:
+        shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+        what = f"a run replaces what is there already, and is not known to be what a stage has made: {shown}"
+        yield Fault(session.spec.shown, what, "move it away if it is needed")
+
+
+class _Places:
+    """Outputs, and what is in one of them or around one: a directory may become a file in it, or the reverse."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = {path.rstrip("/") for path in paths}
+        self._around = {parent for path in self._paths for parent in parents(path)}
+
+    def __contains__(self, path: str) -> bool:
+        bare = path.rstrip("/")
+        return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
+
+
+def _made(session: Session) -> dict[str, list[str]]:
+    """Return the outputs in all markers, by stage; those of stages that are declared no more too."""
+    try:
+        names = os.listdir(session.spec.paths.state_dir)
+    except OSError:
+        return {}
+    made: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith("stage_") and name.endswith(".json"):
+            stage = name[len("stage_") : -len(".json")]
+            is_declared = stage in session.graph.upstream
+            marker = session.marker(stage) if is_declared else read_marker(session.spec.paths, stage)
+            made[stage] = [output.path for output in marker.outputs.values()] if marker else []
+    return made
+
+
+def _undeclared(session: Session, made: dict[str, list[str]]) -> dict[str, list[str]]:
+    declared = _Places(session.graph.producers)
+    return {
+        stage: [path for path in paths if path not in declared and _is_there(session, path)]
+        for stage, paths in made.items()
+    }
+
+
+def _is_there(session: Session, path: str) -> bool:
+    return os.path.lexists(session.spec.output_path(path))

@@ -6,8 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.engine.history import Part, last_failures, last_part, last_success
-from runner.engine.preflight import program_faults
-from runner.engine.remarks import remark, undeclared
+from runner.engine.preflight import program_faults, remark, undeclared
 from runner.engine.session import Session, unwarned
 from runner.errors import InputError, OfflineError, SpecError
 from runner.plan.planner import Run, Skip
@@ -160,13 +159,11 @@ def _planned(session: Session) -> Planned:
 def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
     """Return which checkpoints are of the key that their stage has now, of stages whose inputs are all made."""
     fits: dict[str, bool] = {}
-    examiner = session.examiner
-    assert examiner is not None  # of the plan that is decided
     for stage in session.stages if session.checkpoints else ():
         progress, upstream = session.checkpoints.get(stage.name), session.graph.upstream[stage.name]
         if progress is None or not isinstance(decided.decisions[stage.name], Run):
             continue
         if all(isinstance(decided.decisions[name], Skip) for name in upstream):
             with suppress(InputError, OfflineError):  # something was removed since the plan was made
-                fits[stage.name] = examiner.examine(stage).key == progress.key
+                fits[stage.name] = session.examiner.examine(stage).key == progress.key
     return fits

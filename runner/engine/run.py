@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from runner.engine.start import early_launcher, load, make_launcher
+from runner.engine.start import early_launcher, make_executor, make_hooks, make_launcher, preload
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
-    from runner.plan.planner import Plan
-    from runner.record.locks import PipelineLock
     from runner.record.recovery import OpenRun
 
 
@@ -37,7 +35,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
         # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.
-        spec, loaded_at = load(spec_path, options)
+        spec, loaded_at = options.load(spec_path)
         early = None if plugins else stack.enter_context(early_launcher(spec, options))
         from runner.engine import noop, open_runs, preflight
         from runner.engine.journal import Journal
@@ -51,14 +49,14 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         idle = plan if plan is not None and plan.is_noop else None
         if idle is not None and not open_runs.needs_recovery(session):
             return noop.end_without_work(session, idle, began)
-        lock = _take_lock(stack, session, idle, interrupts, listener)
-        if lock is None and idle is not None:
-            return noop.end_without_work(session, idle, began, remembers=False)
-        assert lock is not None
+        try:
+            wait = options.wait if idle is None else 0.0
+            lock = stack.enter_context(open_runs.held_lock(spec, wait, listener.waiting, interrupts.check))
+        except LockHeldError:
+            if idle is None:
+                raise
+            return noop.end_without_work(session, idle, began, remembers=False)  # any open run is the holder's
         # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
-        from runner.engine.execution import make_executor, make_hooks, preload
-        from runner.engine.remarks import remark
-
         hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
@@ -70,9 +68,9 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             open_runs.end_others(session, recovered.others, {"level": NONE}, noop.skipped(plan))
             return noop.end_without_work(session, plan, began)
         # Execute.
-        launcher.load(session.imports)
+        launcher.load(session.examiner.imports)
         preload(spec, durable=options.is_durable)
-        remark(session)
+        preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers)
@@ -88,24 +86,6 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             result = _seal(session, journal, recovered.others, stages, interrupts.first, began)
         hooks.offpipe_run_finished(result=result)
         return result
-
-
-def _take_lock(
-    stack: ExitStack, session: Session, idle: Plan | None, interrupts: Interrupts, listener: Listener
-) -> PipelineLock | None:
-    """Take the lock; None if another run holds it and the plan, which is `idle` then, has no work.
-
-    The open run is the holder's then, even if it has the same id. This run needs none of its work.
-    """
-    from runner.engine.open_runs import held_lock
-
-    wait = session.options.wait if idle is None else 0.0
-    try:
-        return stack.enter_context(held_lock(session.spec, wait, listener.waiting, interrupts.check))
-    except LockHeldError:
-        if idle is None:
-            raise
-        return None
 
 
 def _seal(

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE
-from runner.engine.start import load
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
@@ -56,13 +55,13 @@ class Session:
         self, spec_path: str, options: Options, *, loaded: tuple[Spec, int] | None = None,
         writes: bool = False, warn: Callable[[Fault], None] = unwarned,
     ) -> None:  # fmt: skip
-        """`loaded` is what `load` has returned, if it was called already."""
+        """`loaded` is what `options.load` has returned, if it was called already."""
         self.options = options
-        self.spec, self.began = loaded or load(spec_path, options)
+        self.spec, self.began = loaded or options.load(spec_path)
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
         try:
-            self.seal = read_seal(self.spec)
+            self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
         except OffpipeError:
             if writes:
                 raise
@@ -92,12 +91,7 @@ class Session:
         )
         self.published: dict[str, OutputIdentity] = {}
         self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
-        self.examiner: Examiner | None = None  # of the last plan
-
-    @property
-    def imports(self) -> set[str]:
-        """The modules that stages import as soon as they start, as of the last plan."""
-        return self.examiner.imports if self.examiner else set()
+        self.examiner = self.new_examiner()  # of the last plan
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
@@ -206,10 +200,10 @@ def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
         raise SpecError(Fault(f"{spec.shown}#/name", what, hint))
 
 
-def read_seal(spec: Spec) -> Seal:
+def read_seal(*inside: str) -> Seal:
     """Return how records are hashed: with the key in the file that OFFPIPE_AUDIT_KEY_FILE names, when it names one.
 
-    Raises as `read_key_file` does, for whatever cannot be the key of this pipeline.
+    Raises as `read_key_file` does, for whatever cannot be the key of a pipeline whose directories are `inside`.
     """
     path = os.environ.get(KEY_VARIABLE)
-    return read_key_file(path, (spec.workspace, spec.root, spec.paths.state_dir)) if path else PLAIN
+    return read_key_file(path, inside) if path else PLAIN

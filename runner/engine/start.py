@@ -1,10 +1,14 @@
-"""The start of a run: its spec, and its launcher, which gets ready while the rest of the program is loaded."""
+"""What a run starts with: its launcher, its hooks, and what executes its plan.
+
+Only runs with work load pluggy and the executor; the launcher gets ready while the rest of the program is loaded.
+"""
 
 from __future__ import annotations
 
 import os
-import time
+import sys
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runner.errors import StateError
@@ -14,21 +18,37 @@ from runner.record.locks import is_held
 from runner.sandbox.client import Launcher
 from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
-from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pluggy import HookRelay
 
+    from runner.clock import Clock
     from runner.engine import Options
+    from runner.engine.journal import Journal
+    from runner.engine.session import Session
+    from runner.executor.loop import Executor
+    from runner.interrupts import Interrupts
+    from runner.listener import Listener
+    from runner.plan.planner import Plan
     from runner.spec.model import Spec
 
+GROUP = "offpipe"  # of entry points
+PRELOADED = (
+    "ast",  # code that changed is parsed again
+    "errno",
+    "json",
+    "pwd",  # who runs it is on record
+    "runner.executor.loop",
+    "runner.plan.code.parse",
+    "runner.record.removal",
+    "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
+)
+THREADS = ("queue", "threading")  # by which outputs are made durable
 
-def load(spec_path: str, options: Options) -> tuple[Spec, int]:
-    """Return the spec, and the time (time.time_ns) before anything was read."""
-    began = time.time_ns()
-    return load_spec(spec_path, workspace=options.workspace, params=options.params), began
+
+# ---- the launcher ----
 
 
 @contextmanager
@@ -73,3 +93,88 @@ def _has_work(spec: Spec, options: Options) -> bool:
         for stage in spec.stages
         if not options.stages or stage.name in options.stages
     )
+
+
+# ---- hooks and executor ----
+
+
+def make_hooks(plugins: tuple[object, ...]) -> HookRelay:
+    """Return the hooks of installed distributions (entry points `offpipe`) and of `plugins`."""
+    import pluggy
+
+    from runner import hookspecs
+
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    if _may_be_installed():
+        manager.load_setuptools_entrypoints(GROUP)
+    for plugin in plugins:
+        manager.register(plugin)
+    return manager.hook
+
+
+def preload(spec: Spec, *, durable: bool) -> None:
+    """Import everything that a run can still need, before its first stage starts.
+
+    From then on nothing is imported. Stages may write where imports are looked for first, the working directory for
+    one, and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade
+    of the installation, or of Python, in that time must not hurt it. One module may still come later:
+    importlib.metadata, where code that was changed meanwhile imports a package by another name than its distribution's.
+    """
+    from runner.hashing import quicken
+
+    for name in (*PRELOADED, *(THREADS if durable else ())):
+        import_module(name)
+    quicken()  # nobody knows how much there will be to hash
+    if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
+        import_module("ctypes")  # which exchanges them with those that they replace
+
+
+def make_executor(
+    session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
+    listener: Listener, clock: Clock | None,
+) -> Executor:  # fmt: skip
+    """Return what executes the plan of an open run, on this machine."""
+    from runner.clock import Monotonic
+    from runner.executor.job import RunContext
+    from runner.executor.loop import Executor
+    from runner.executor.schedule import Capacity
+
+    context = RunContext(
+        session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
+        session.published, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
+    )  # fmt: skip
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
+    return Executor(
+        context, session.stages, plan, launcher, hooks, interrupts, clock or Monotonic(), listener,
+        Capacity(session.options.jobs or cores, memory_mib), keep_going=session.options.keep_going,
+    )  # fmt: skip
+
+
+def _may_be_installed() -> bool:
+    """Whether an installed distribution may have hooks for offpipe.
+
+    Only `importlib.metadata` can say for certain, but loading it takes a sixth of a run of one stage.
+    """
+    if sum(hasattr(finder, "find_distributions") for finder in sys.meta_path) > 1:
+        return True  # the first is that of directories, below
+    for directory in sys.path:
+        try:
+            names = os.listdir(directory or ".")
+        except NotADirectoryError:
+            return True  # an archive
+        except OSError:
+            continue
+        described = [name for name in names if name.lower().endswith((".dist-info", "egg-info"))]
+        if any(_names_group(os.path.join(directory, name, "entry_points.txt")) for name in described):
+            return True
+    return False
+
+
+def _names_group(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return f"[{GROUP}]".encode() in file.read()
+    except OSError:
+        return False

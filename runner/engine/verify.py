@@ -6,12 +6,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from runner.canonical import KEY_VARIABLE
 from runner.engine.session import read_seal, refuse_other_pipeline
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.record import files
-from runner.record.seal import PLAIN, read_key_file
+from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
 from runner.record.verify_state import Damage
@@ -21,7 +20,6 @@ from runner.spec.source import missing_hint
 if TYPE_CHECKING:
     from runner.engine import Options
     from runner.record.markers import OutputIdentity
-    from runner.record.seal import Seal
     from runner.spec.model import Spec
 
 Verified = Verification  # what was found, with files named from the current directory
@@ -49,7 +47,7 @@ def verify(
         if expect_head is not None:
             nothing.damage = (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
         return nothing
-    seal = _seal_beside(directory) if spec is None else read_seal(spec)
+    seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
     verified = Verified(directory, seal, run, expect_head, shown)
     with files.naming(directory, "read"):
         verified.check()
@@ -73,11 +71,6 @@ def _require_state(directory: str, *, outputs: bool) -> None:
     is_there = os.path.lexists(os.path.join(below, LEDGER))
     hint = f"did you mean {below}?" if is_there else "name a spec, or its state directory"
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
-
-
-def _seal_beside(directory: str) -> Seal:
-    path = os.environ.get(KEY_VARIABLE)
-    return read_key_file(path, (directory,)) if path else PLAIN
 
 
 def _check_outputs(spec: Spec, verified: Verified) -> None:

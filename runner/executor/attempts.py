@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING
 from runner.errors import OffpipeError
 from runner.executor.prepare import Preparer
 from runner.plan.planner import AGAIN, Reason
-from runner.record import files
+from runner.record import events, files
 from runner.record.checkpoints import adopt, discard_checkpoint, keep_checkpoint, read_progress
-from runner.record.events import (
-    ATTEMPT_FINISHED,
-    ATTEMPT_STARTED,
-    FINISHED,
-    NETWORK,
-    SKIPPED,
-    AttemptStarted,
-    NetworkAsked,
-    StageFinished,
-    StageSkipped,
-)
 from runner.record.locks import lock
 from runner.results import BLOCKED, FAILED, INTERRUPTED, added_up
 
@@ -74,7 +63,7 @@ class Attempts:
         """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
         if job.has_checkpoint():
             self.discard(job)
-        self._log.append(SKIPPED, StageSkipped(job.stage.name, key))
+        self._log.append(events.SKIPPED, events.StageSkipped(job.stage.name, key))
 
     def lock(self, job: Job) -> bool:
         """Take the stage's lock; False when another process holds it."""
@@ -91,12 +80,12 @@ class Attempts:
         """
         stage, key = job.stage, job.fingerprint.key
         checkpoint = self._keep(job, key) if job.has_checkpoint() else None
-        started = AttemptStarted(
+        started = events.AttemptStarted(
             stage=stage.name, attempt=job.number, key=key, tag=job.tag, program=job.program, outputs=stage.outputs,
             delay_micros=round(job.delay * 1e6), reasons=job.reasons_as_json(), enforced=job.limits.as_json(),
             resumed_from=checkpoint.progress.as_record() if checkpoint else None,
         )  # fmt: skip
-        self._log.append(ATTEMPT_STARTED, started)
+        self._log.append(events.ATTEMPT_STARTED, started)
         self._tags.setdefault(stage.name, {})[job.tag] = key
         if checkpoint:
             adopt(checkpoint, job.real, job.tag)
@@ -109,8 +98,8 @@ class Attempts:
         """Record which networks the running attempt asked for, and what that does to the stage."""
         for each in calls:
             action = "fail" if job.fails_by(each) else "record"
-            event = NetworkAsked(job.stage.name, job.number, each.program, each.family, each.calls, action)
-            self._log.append(NETWORK, event)
+            event = events.NetworkAsked(job.stage.name, job.number, each.program, each.family, each.calls, action)
+            self._log.append(events.NETWORK, event)
             job.network.append(each)
 
     def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
@@ -120,7 +109,7 @@ class Attempts:
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
         network = added_up(job.network)
         attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
-        self._log.append(ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
+        self._log.append(events.ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
         self.preparer.give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = job.signatures()
@@ -140,7 +129,7 @@ class Attempts:
         """Record how a stage ended, where no commit or skip says it already."""
         if result.status in (FAILED, BLOCKED, INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
-            self._log.append(FINISHED, StageFinished(result.name, result.status, what))
+            self._log.append(events.FINISHED, events.StageFinished(result.name, result.status, what))
 
     def release(self, job: Job) -> None:
         """Give the stage's lock back."""

@@ -53,7 +53,7 @@ class ForkedRuns:
 def serve() -> None:
     import runner.cli.main as cli
     from runner.cli import commands  # noqa: F401
-    from runner.engine.execution import preload  # what a run imports is there before the first fork
+    from runner.engine.start import preload  # what a run imports is there before the first fork
 
     preload(SimpleNamespace(stages=()), durable=True)
     log = os.memfd_create("log")

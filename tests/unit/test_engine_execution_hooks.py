@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.execution import make_hooks
+from runner.engine.start import make_hooks
 from runner.hookspecs import hookimpl
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = """
 import sys
 import pluggy
-from runner.engine.execution import make_hooks
+from runner.engine.start import make_hooks
 made, register = [], pluggy.PluginManager.register
 pluggy.PluginManager.register = lambda self, plugin, name=None: made.append(name) or register(self, plugin, name)
 make_hooks(())

@@ -7,7 +7,7 @@ from pipeline_bench import PipelineBench, children, shell
 
 from runner.engine import Options, run, start
 from runner.engine.preflight import plan_without_lock
-from runner.engine.start import early_launcher, load
+from runner.engine.start import early_launcher
 from runner.errors import InputError, StateError
 from runner.hookspecs import hookimpl
 from runner.listener import Listener
@@ -77,7 +77,7 @@ def test_a_run_that_is_refused_leaves_no_process(bench, started):
 
 
 def test_a_run_beside_another_one_starts_no_launcher_early(bench, started):
-    spec, _ = load(str(bench.spec), Options())
+    spec, _ = Options().load(str(bench.spec))
     lock = PipelineLock(spec.paths)
     assert lock.acquire()
     with early_launcher(spec, Options()) as early:
@@ -106,7 +106,7 @@ def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started,
             return Launcher.start("filter")
 
     chosen = Chooses()
-    monkeypatch.setattr("runner.engine.execution._may_be_installed", lambda: False)
+    monkeypatch.setattr("runner.engine.start._may_be_installed", lambda: False)
 
     class Shows(Listener):
         def hooks(self):
