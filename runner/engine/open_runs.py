@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.engine.session import Session
-    from runner.errors import Fault
     from runner.paths import StatePaths
     from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
@@ -68,7 +67,7 @@ class Recovered(NamedTuple):
     is_any: bool
 
 
-def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
+def recover_runs(session: Session) -> Recovered:
     """Finish what killed runs had decided on, and choose the run that goes on; the pipeline lock is held."""
     from runner.record.recovery import recover
 
@@ -81,7 +80,7 @@ def recover_runs(session: Session, warn: Callable[[Fault], None]) -> Recovered:
     outputs = {stage.name: stage.outputs for stage in spec.stages}
     recovered = recover(
         spec.paths, spec.workspace, (*open_runs, *named), outputs,
-        durable=options.is_durable, seal=session.seal, warn=warn,
+        durable=options.is_durable, seal=session.seal, warn=session.warn,
     )  # fmt: skip
     mine = run_to_go_on(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]

@@ -60,7 +60,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
-        recovered = open_runs.recover_runs(session, listener.warn)
+        recovered = open_runs.recover_runs(session)
         if plan is None or recovered.is_any or (lock.previous, session.head.position) != before:
             plan = session.plan()
         plan = preflight.refuse(session, plan)
