@@ -105,16 +105,16 @@ class Commands:
 
     def log(self) -> int:
         """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
-        from runner.engine import history
+        from runner.engine import query
 
         stages, stdout = self._arguments.stages, self._stdout
         run, attempt = self._given.get("run"), self._given.get("attempt")
         if not stages:
             if attempt is not None:
                 raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
-            events = history.read_events(self._spec, self._options(), run)
+            events = query.read_events(self._spec, self._options(), run)
             return self._write(f"{printable(event)}\n" for event in events)
-        path = history.find_log(self._spec, self._options(), stages[0], run, attempt)
+        path = query.find_log(self._spec, self._options(), stages[0], run, attempt)
         with open(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 self._stderr.write(f"note: {near_path(path)} is empty\n")

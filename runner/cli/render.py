@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import fields_json
 from runner.display.text import counted, printable
-from runner.engine.history import calls_of
+from runner.engine.query import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Plan, Skip
 from runner.record.events import CLOSED, NOOP
@@ -16,8 +16,7 @@ from runner.record.locks import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.engine.history import Part
-    from runner.engine.query import Status
+    from runner.engine.query import Part, Status
     from runner.engine.verify import Verified
     from runner.plan.planner import Decision
     from runner.spec.graph import Graph
