@@ -105,8 +105,6 @@ def refuse_used_run_id(session: Session, plan: Plan) -> Plan:
     That run may have succeeded while this one was planning: then all is done, as a new plan shows.
     """
     run_id = session.options.run_id
-    if run_id and run_id.lower() == "ledger":  # its log would be the ledger
-        raise UsageError(Fault("--run-id", f'no run can be called "{run_id}"', "choose another"))
     if run_id and not plan.is_noop and is_closed(session, run_id):
         plan = session.plan()
         if not plan.is_noop:

@@ -74,7 +74,7 @@ def test_a_closed_id_is_refused_when_there_is_work_and_quiet_when_there_is_none(
 def test_no_run_can_take_the_ledgers_name(bench):
     bench.define(shell("a", OK))
     done = bench.run("run", "--run-id", "Ledger")
-    assert (done.returncode, "no run can be called" in done.stderr) == (2, True)
+    assert (done.returncode, "is not a run id" in done.stderr) == (2, True)
     assert not bench.exists("state")
 
 
