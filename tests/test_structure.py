@@ -109,7 +109,7 @@ MAY_USE_TERMINAL = {
 STORY = ("spec.load", "spec.graph", "plan.planner", "executor", "record.state")
 FILE_LINES, FUNCTION_LINES = 300, 40  # of code in a file; of all but the docstring in a function
 LONGER = {"runner/engine/run.py": {"run": 60}}  # it tells a run from top to bottom
-STORY_LINES = 1_580  # of code: without blank lines, comments and docstrings
+STORY_LINES = 1_565  # of code: without blank lines, comments and docstrings
 
 LIMITS = {  # files, lines of code, tokens, files under 40 lines of code
     "runner": Size(110, 10_700, 106_000, 8),

@@ -144,10 +144,9 @@ class Executor:
                     return
                 ahead, self._ahead = self._ahead, None
                 self._submit(*ahead)
-            stage = self._ready.first()
+            stage = self._ready.take()
             if stage is None:
                 return
-            self._ready.take()
             decision = self._plan.decisions[stage.name]
             if by := blocking(self._run.graph, stage.name, self.results):
                 self._finish(blocked(stage.name, by))

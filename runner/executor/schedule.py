@@ -33,13 +33,9 @@ class ReadyQueue:
         self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
         heapq.heapify(self._ready)
 
-    def first(self) -> Stage | None:
-        """Return the stage whose turn it is, or None."""
-        return self._stages[self._ready[0][1]] if self._ready else None
-
-    def take(self) -> None:
-        """Remove the stage that `first` returns."""
-        heapq.heappop(self._ready)
+    def take(self) -> Stage | None:
+        """Remove and return the stage whose turn it is, or None."""
+        return self._stages[heapq.heappop(self._ready)[1]] if self._ready else None
 
     def passed(self, name: str) -> None:
         """Note that a stage has ended, whatever its status; those that waited for it alone become ready."""
@@ -64,10 +60,10 @@ def unstarted(
     """
     failed = [name for name, result in ended.items() if result.status == results.FAILED]
     after = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
-    missed: set[str] = set()  # those that need what failed, directly or not
+    missed = {name for name, result in ended.items() if result.status not in GOOD}  # and those that need them
     found = []
     for name in names:
-        by = [needed for needed in graph.upstream[name] if needed in missed or needed in blocking(graph, name, ended)]
+        by = [needed for needed in graph.upstream[name] if needed in missed]
         if by:
             missed.add(name)
         decision = plan.decisions[name]

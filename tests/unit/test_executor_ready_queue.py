@@ -20,8 +20,7 @@ def graph(tmp_path):
 
 def take_all(frontier):
     taken = []
-    while (stage := frontier.first()) is not None:
-        frontier.take()
+    while (stage := frontier.take()) is not None:
         taken.append(stage.name)
     return taken
 
@@ -36,14 +35,9 @@ def test_a_stage_is_ready_when_the_last_that_it_needs_has_passed(graph):
     frontier.passed("top")
     assert take_all(frontier) == ["left", "right"]
     frontier.passed("right")
-    assert frontier.first() is None
+    assert frontier.take() is None
     frontier.passed("left")
     assert take_all(frontier) == ["last"]
-
-
-def test_looking_takes_nothing(graph):
-    frontier = ReadyQueue(graph, graph.order)
-    assert frontier.first() is frontier.first()
 
 
 def test_what_was_not_selected_is_not_waited_for_and_never_comes(graph):
@@ -52,4 +46,4 @@ def test_what_was_not_selected_is_not_waited_for_and_never_comes(graph):
     frontier.passed("top")
     assert take_all(frontier) == ["left"]
     frontier.passed("left")
-    assert frontier.first() is None
+    assert frontier.take() is None
