@@ -55,7 +55,7 @@ class Preparer:
             if (directory := os.path.dirname(path)) not in self._made_directories:
                 files.make_directories(directory)
                 self._made_directories.add(directory)
-        if not job.has_checkpoint():  # so all that is there when it has written one is its own
+        if not job.has_checkpoint():  # others leave: with a checkpoint of its own, all that is there is its own
             for path in chain(*find_partials(job.real, self._listings).values()):
                 files.discard(path)
         job.scratch = self._scratch.take()
