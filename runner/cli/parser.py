@@ -28,17 +28,17 @@ interruption, the same command continues where the run stopped.
 
 verbs:
 {verbs}
-`offpipe VERB --help` shows the options of a verb, `offpipe --version` the
-version.
+`offpipe VERB --help` shows a verb's options, `offpipe --version` the version.
 
 examples:
   offpipe demo.json                  run what is out of date
   offpipe demo.json sort -j 4        only the stage sort and what it needs
   offpipe plan demo.json             what would run, and why
   offpipe explain demo.json upper    everything about one stage
-  offpipe log demo.json upper        what the stage printed
 
-docs/cli.md lists the exit codes.
+exit codes: 0 done, 1 stage failed, 2 usage or spec, 3 work pending, 4 offline
+guard, 5 input missing, 6 damaged, 9 locked, 70 internal error, 74 state not
+readable or writable, 75 failed but may be retried, 129, 130, 143 interrupted
 """
 VERBS = {  # the arguments of each, a summary, and more text for its help
     "run": ("SPEC [STAGE ...]", "run what is out of date", """
