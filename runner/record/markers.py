@@ -129,7 +129,7 @@ def write_marker(paths: StatePaths, marker: Marker) -> None:
 
 
 def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
-    """Return the marker of a stage; None if there is none, or `note` was told what is wrong (the stage runs again)."""
+    """Return the marker of a stage; None if there is none, or `note` gets what is wrong (the stage runs again)."""
     path = paths.marker(stage)
     content = read_usable(path, MOST_MARKER, note)
     if content is None:
