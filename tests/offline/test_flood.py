@@ -82,8 +82,8 @@ def test_a_flood_of_eight_processes_without_end_is_ended_in_time(bench):
     assert timed["seconds"] < 1.8
     assert flood["timedOut"]
     assert flood["seconds"] < 5
-    assert seen(bench).popitem()[1] > 1000
-    assert len(seen(bench)) == 1
+    assert sum(seen(bench).values()) > 1000
+    assert len(seen(bench)) <= 2  # a killed process has no executable any more, only the name it gave itself
     assert bench.read("out/calm") == b"made\n"
     assert sizes(bench) < 100_000
     assert not bench.alive()
