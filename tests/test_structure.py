@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,10 +151,20 @@ def module_name(path: Path) -> str:
     return ".".join(parts)
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+@cache
+def measured(package: str) -> Size:
+    return size_of(sources(package))
+
+
 def trees(*packages: str) -> dict[str, ast.Module]:
     """The syntax tree of every module, by its full name."""
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): tree_of(path)
         for path in sources(*packages)
     }
 
@@ -164,8 +174,7 @@ def every_runner_module(rule: Rule, exempt: Mapping[str, str]) -> list[str]:
     for path in sources("runner"):
         module = module_name(path)
         if not fits(module, exempt):
-            tree = ast.parse(path.read_bytes())
-            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule(tree, module)]
+            found += [f"{path.relative_to(ROOT)}:{finding}" for finding in rule(tree_of(path), module)]
     return found
 
 
@@ -184,7 +193,7 @@ def test_imports_run_one_way() -> None:
 def test_ready_made_stages_import_the_sdk_and_nothing_else_of_ours() -> None:
     found = []
     for path in sources("stages"):
-        for line, name in imported_names(ast.parse(path.read_bytes()), "stages"):
+        for line, name in imported_names(tree_of(path), "stages"):
             if name.split(".")[0] in {"runner", "pytest_offpipe", "stages"} and not fits(name, ["runner.sdk"]):
                 found.append(f"{path.name}:{line}: {name}")
     assert_none(found)
@@ -217,7 +226,7 @@ def test_only_display_and_cli_know_the_terminal() -> None:
 def test_no_exception_outlives_its_reason(rule: Rule, table: Mapping[str, str]) -> None:
     for exempt in table:
         paths = [path for path in sources("runner") if fits(module_name(path), [exempt])]
-        uses = [use for path in paths for use in rule(ast.parse(path.read_bytes()), module_name(path))]
+        uses = [use for path in paths for use in rule(tree_of(path), module_name(path))]
         assert uses, f"runner.{exempt} needs no exception any more"
 
 
@@ -228,10 +237,7 @@ def test_the_core_imports_no_network_module() -> None:
 def test_nothing_imports_private_pytest() -> None:
     found = []
     for path in sources("runner", "stages", "pytest_offpipe", "tests", "benchmarks", "examples"):
-        found += [
-            f"{path.relative_to(ROOT)}:{finding}"
-            for finding in private_pytest_imports(ast.parse(path.read_bytes()), "x")
-        ]
+        found += [f"{path.relative_to(ROOT)}:{finding}" for finding in private_pytest_imports(tree_of(path), "x")]
     assert_none(found)
 
 
@@ -242,7 +248,7 @@ def test_files_stay_short() -> None:
 
 @pytest.mark.parametrize("package", LIMITS)
 def test_packages_stay_small(package: str) -> None:
-    size = size_of(sources(package))
+    size = measured(package)
     assert_none(
         f"{package} has {number:,} {what}, at most {most:,} are allowed"
         for what, number, limit, still in zip(
@@ -254,7 +260,7 @@ def test_packages_stay_small(package: str) -> None:
 
 @pytest.mark.parametrize("package", STILL_OVER)
 def test_an_exception_shrinks_with_its_package(package: str) -> None:
-    assert STILL_OVER[package].code - size_of(sources(package)).code < SLACK, "lower the numbers in STILL_OVER"
+    assert STILL_OVER[package].code - measured(package).code < SLACK, "lower the numbers in STILL_OVER"
 
 
 def test_imports_make_no_cycle() -> None:
@@ -271,7 +277,7 @@ def test_functions_stay_short() -> None:
     found = []
     for path in sources("runner", "stages", "pytest_offpipe"):
         name = str(path.relative_to(ROOT))
-        rule = long_functions(ast.parse(path.read_bytes()), "", FUNCTION_LINES, LONGER.get(name))
+        rule = long_functions(tree_of(path), "", FUNCTION_LINES, LONGER.get(name))
         found += [f"{name}:{finding}" for finding in rule]
     assert_none(found)
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from suites import full_but
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
@@ -98,6 +99,7 @@ def test_a_full_stderr_that_nobody_reads_stops_no_run(spec) -> None:
     assert len(list((spec.parent / "out").iterdir())) == STAGES and is_over(spec)
 
 
+@pytest.mark.full
 def test_a_full_stdout_that_nobody_reads_stops_no_run(spec) -> None:
     with full_pipe() as (_, full), started(spec, "--json", stdout=full, stderr=subprocess.PIPE) as run:
         assert run.wait(ENDS_IN_TIME) == 0
@@ -105,7 +107,7 @@ def test_a_full_stdout_that_nobody_reads_stops_no_run(spec) -> None:
     assert is_over(spec)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", full_but([signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]))
 def test_a_signal_ends_a_run_whose_messages_nobody_reads(number, gated) -> None:
     with full_pipe() as (_, full), started(gated, stdout=subprocess.PIPE, stderr=full) as run:
         await_start(gated)

@@ -50,6 +50,7 @@ def test_a_signal_while_a_large_output_is_hashed_ends_the_run_at_once(bench, wor
     assert bench.leftovers() == []
 
 
+@pytest.mark.full
 def test_hashing_does_not_count_as_the_time_of_the_stage(bench):
     bench.define(shell("large", "truncate -s 1G $PIPELINE_OUTPUT_OUT"))
     bench.succeed()

@@ -9,6 +9,7 @@ from disk_bench import OUTPUTS, behind, disk_bench, four_stages
 from disk_model import Sync
 from disk_order import Order
 from pipeline_bench import ROOT
+from suites import full_but
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ KILLED_BEHIND = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("what", KILLED_BEHIND)
+@pytest.mark.parametrize("what", full_but(KILLED_BEHIND, ["opened", "stage.commit", "run.end"]))
 def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_not(bench, what):
     """What the killed run had done and not synced counts for nothing in the next one either."""
     four_stages(bench)

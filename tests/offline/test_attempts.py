@@ -66,6 +66,7 @@ def test_a_stage_that_asked_fails_with_4_whatever_it_exited_with(bench):
     assert not any(bench.exists(f"out/exits-{code}.txt") for code in (0, 1, 75))
 
 
+@pytest.mark.full
 def test_nobody_waits_in_ignorance_for_a_stage_that_has_asked(bench):
     wait = "until test -e go; do sleep 0.05; done"
     bench.define(shell("asks", f"python3 -c '{ASK}'; {wait}; touch $PIPELINE_OUTPUT_OUT"))

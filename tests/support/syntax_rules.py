@@ -10,6 +10,7 @@ import io
 import re
 import tokenize
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ def machine_paths(text: str, places: Iterable[str]) -> Iterator[str]:
         )
 
 
-def code_lines(source: bytes) -> set[int]:
+@cache
+def code_lines(source: bytes) -> frozenset[int]:
     """The numbers of the lines that hold code: no blank ones, no comments, no docstrings."""
     lines: set[int] = set()
     for token in tokenize.tokenize(io.BytesIO(source).readline):
@@ -209,4 +211,4 @@ def code_lines(source: bytes) -> set[int]:
             node
         ):
             lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    return lines
+    return frozenset(lines)

@@ -308,6 +308,7 @@ def test_stages_that_share_code_share_the_work(project):
     assert len(read) == 302
 
 
+@pytest.mark.full
 def test_chain_of_ten_thousand_modules_needs_no_recursion(project):
     project.write_all({f"m{number}.py": f"import m{number + 1}" for number in range(10_000)})
     assert len(project.walk("m0.py").files) == 10_000

@@ -110,6 +110,7 @@ def test_fifo_or_socket_inside_a_tree_is_refused_by_name(tmp_path):
         digest_tree(str(base), DigestCache())
 
 
+@pytest.mark.full
 def test_deep_tree_needs_no_recursion(tmp_path):
     base = str(tmp_path / "deep")
     made = [base + "/d" * depth for depth in range(1500)]

@@ -84,6 +84,7 @@ def test_an_odd_progress_file_is_no_checkpoint(path, content):
     assert read_progress(str(path)) is None
 
 
+@pytest.mark.full
 def test_no_flipped_bit_of_a_sealed_file_changes_what_it_says(path):
     content = json.dumps({**BY_SDK, "checksum": digest(BY_SDK)}).encode()
     path.write_bytes(content)

@@ -164,6 +164,7 @@ def test_close_may_be_called_again_and_ends_a_stopped_launcher():
     assert process_identity(launcher.pid) is None
 
 
+@pytest.mark.full
 def test_reports_that_nobody_reads_do_not_stop_the_launcher(log, tmp_path):
     with Launcher.start() as launcher:
         for number in range(1500):  # their reports are more than a pipe holds

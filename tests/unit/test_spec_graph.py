@@ -127,6 +127,7 @@ def test_selecting_an_unknown_stage_names_the_nearest(graph_of):
     assert caught.value.faults[0].hint == 'did you mean "upper"?'
 
 
+@pytest.mark.full
 def test_chains_of_10000_need_no_recursion(graph_of):
     count = 10_000
     stages = [stage(f"s{n}", [f"out/s{n - 1}"] if n else []) for n in reversed(range(count))]
