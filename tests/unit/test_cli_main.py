@@ -43,7 +43,7 @@ def test_version_and_help_load_nothing_that_runs_pipelines() -> None:
     )
     for words in (["--version"], ["--help"], ["run", "--help"]):
         loaded = set(python(program, *words).stderr.split())
-        assert not {"runner.engine", "runner.spec", "runner.decide", "rich", "pluggy", "filelock"} & loaded
+        assert not {"runner.engine", "runner.spec", "runner.plan", "rich", "pluggy", "filelock"} & loaded
 
 
 def test_version_loads_no_parser_of_options() -> None:

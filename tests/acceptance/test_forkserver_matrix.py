@@ -21,7 +21,7 @@ def test_a_forked_stage_is_told_from_a_fresh_one_by_nothing(version, tmp_path):
         python = environment(OTHERS[version], "pytest>=9.2")
     except UnavailableError as error:
         pytest.skip(str(error))
-    tests = [str(Path(__file__).with_name("test_zygote.py")), "-k", "told_from_a_fresh_one"]
+    tests = [str(Path(__file__).with_name("test_forkserver.py")), "-k", "told_from_a_fresh_one"]
     plainly = ["-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "there")]
     done = subprocess.run(
         [python, "-B", "-m", "pytest", *plainly, *tests], cwd=ROOT, capture_output=True, text=True, check=False

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from pipeline_bench import ROOT, PipelineBench
-from zygote_probes import PROBES
+from forkserver_probes import PROBES
 
 from runner.sandbox.forkserver import PURE
 
@@ -45,7 +45,7 @@ def with_caches():
 def ways(tmp_path_factory):
     """Every probe in every way: {probe: (how it ended, its log)} by way."""
     found = {}
-    root = tmp_path_factory.mktemp("zygote") / "root"
+    root = tmp_path_factory.mktemp("forkserver") / "root"
     for way, fresh in WAYS.items():
         root.mkdir()  # at the same place, as paths are printed
         bench = PipelineBench(root)
