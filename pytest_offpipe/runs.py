@@ -33,7 +33,7 @@ from runner.sandbox.guard import start_guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from runner.clock import Clock
+    from runner.listener import Clock
     from runner.spec.model import Spec
 
     Alter = Callable[[Launch], Launch]
@@ -203,11 +203,11 @@ def run_sandbox(
     try:
         with unkeyed(), measured(sandbox) as around.variables:
             result = run(sandbox.spec, options, plugins=(maker, *plugins), clock=clock)
-        spec = maker.spec or options.load(sandbox.spec)[0]
+        spec = maker.spec or options.load(sandbox.spec)
     except OffpipeError as error:
         report = RunReport(error.exit_code, spec=sandbox.spec, workspace=workspace, error=str(error))
         with contextlib.suppress(OffpipeError):  # where the spec is why
-            report.state_dir = options.load(sandbox.spec)[0].paths.state_dir
+            report.state_dir = options.load(sandbox.spec).paths.state_dir
         return report
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it

@@ -1,7 +1,8 @@
-"""What follows a run beyond its hooks, also before any are loaded."""
+"""What the caller of a run gives it: a listener, which follows the run beyond its hooks, and in tests a clock."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,3 +32,15 @@ class Listener:
     def hooks(self) -> tuple[object, ...]:
         """Return what implements hooks. A run calls this once it has work to do; without work it loads no hooks."""
         return ()
+
+
+class Clock:
+    """A clock that only goes forward, in seconds from an arbitrary start. Tests replace it."""
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return time.monotonic()
+
+    def patience(self, seconds: float) -> float:
+        """Return how long to really wait until `seconds` have passed, when there is nothing else to wait for."""
+        return seconds

@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 # ---- the tables: what is allowed, in one place -----------------------------------------------------------------------
 
 LEAVES = (
-    "clock",
     "errors",
     "paths",
     "hookspecs",
@@ -59,7 +58,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "paths": (),
     "hookspecs": LEAVES,  # and types, below
     "canonical": LEAVES,
-    "clock": (),
     "hashing": (),
     "interrupts": LEAVES,
     "levels": LEAVES,
@@ -123,9 +121,7 @@ STILL_OVER = {
     "pytest_offpipe": Size(31, 3_379, 33_698, 1),
 }
 SLACK = 150  # lines of code by which an exception may be larger than what is there
-PROTOCOLS = {
-    "runner.clock.Clock": "the system's, and the one of a test",
-}
+PROTOCOLS: dict[str, str] = {}
 SDK_LOADS = (
     "__future__",
     "runner.errors",

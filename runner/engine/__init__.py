@@ -5,7 +5,6 @@ Each verb loads its own module, so that the launcher of a run is started before 
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.levels import STRICT
@@ -39,10 +38,9 @@ class Options(NamedTuple):
     argv: tuple[str, ...] = ()
     final: bool = False
 
-    def load(self, spec_path: str) -> tuple[Spec, int]:
-        """Return the spec, and the time (time.time_ns) before anything was read."""
-        began = time.time_ns()
-        return load_spec(spec_path, workspace=self.workspace, params=self.params), began
+    def load(self, spec_path: str) -> Spec:
+        """Return the spec. Raises SpecError for one that is not valid."""
+        return load_spec(spec_path, workspace=self.workspace, params=self.params)
 
     @property
     def is_durable(self) -> bool:

@@ -10,12 +10,11 @@ from runner.engine.start import early_launcher, make_executor, make_hooks, make_
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import NONE, STRICT
-from runner.listener import Listener
+from runner.listener import Clock, Listener
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import settle
 
 if TYPE_CHECKING:
-    from runner.clock import Clock
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
@@ -31,11 +30,11 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
     the disk refuses, which ends the run (the next one goes on from there).
     """
-    listener, began = listener or Listener(), time.monotonic()
+    listener, began, began_ns = listener or Listener(), time.monotonic(), time.time_ns()
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
         # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.
-        spec, loaded_at = options.load(spec_path)
+        spec = options.load(spec_path)
         early = None if plugins else stack.enter_context(early_launcher(spec, options))
         from runner.engine import noop, open_runs, preflight
         from runner.engine.journal import Journal
@@ -43,7 +42,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         from runner.record.locks import last_holder
 
         # Plan without the lock: a run without work needs none, and ends so beside another run.
-        session = Session(spec_path, options, loaded=(spec, loaded_at), writes=True, warn=listener.warn)
+        session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=listener.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
         idle = plan if plan is not None and plan.is_noop else None

@@ -52,12 +52,13 @@ class Session:
     """
 
     def __init__(
-        self, spec_path: str, options: Options, *, loaded: tuple[Spec, int] | None = None,
+        self, spec_path: str, options: Options, *, spec: Spec | None = None, began: int = 0,
         writes: bool = False, warn: Callable[[Fault], None] = unwarned,
     ) -> None:  # fmt: skip
-        """`loaded` is what `options.load` has returned, if it was called already."""
+        """`spec`: from `options.load`, if it is loaded already. `began`: the time (time.time_ns) before that."""
         self.options = options
-        self.spec, self.began = loaded or options.load(spec_path)
+        self.spec = spec or options.load(spec_path)
+        self.began = began
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
         try:
@@ -73,12 +74,8 @@ class Session:
         self._on_warning = warn
         self.warned: set[Fault] = set()
         self._record = record_path(spec_path, options.workspace)
-        if writes and os.path.exists(place := os.path.dirname(self._record)) and not os.path.isdir(place):
-            raise files.no_directory(place, place)
-        if writes and not is_plain():
-            record = read_usable(self._record, MOST_CACHE, self._note)
-            if record is not None and is_damaged(record):
-                self._note(self._record, DAMAGED)
+        if writes:
+            self._check_noop_record()
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
         self._declared = declared_paths(self.spec)
@@ -104,6 +101,15 @@ class Session:
         if stage not in self._markers:
             self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]
+
+    def _check_noop_record(self) -> None:
+        """Warn of a no-op record that is damaged. StateError if a file is in the place of its directory."""
+        directory = os.path.dirname(self._record)
+        if os.path.exists(directory) and not os.path.isdir(directory):
+            raise files.no_directory(directory, directory)
+        content = None if is_plain() else read_usable(self._record, MOST_CACHE, self._note)
+        if content is not None and is_damaged(content):
+            self._note(self._record, DAMAGED)
 
     def _hashed(self, size: int) -> None:
         if self.on_hashed:

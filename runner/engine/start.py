@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runner.errors import StateError
+from runner.listener import Clock
 from runner.noop import is_plain
 from runner.plan.code.modules import sdk_path
 from runner.record.locks import is_held
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from pluggy import HookRelay
 
-    from runner.clock import Clock
     from runner.engine import Options
     from runner.engine.journal import Journal
     from runner.engine.session import Session
@@ -135,7 +135,6 @@ def make_executor(
     listener: Listener, clock: Clock | None,
 ) -> Executor:  # fmt: skip
     """Return what executes the plan of an open run, on this machine."""
-    from runner.clock import Monotonic
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
     from runner.executor.schedule import Capacity
@@ -147,7 +146,7 @@ def make_executor(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)
     return Executor(
-        context, session.stages, plan, launcher, hooks, interrupts, clock or Monotonic(), listener,
+        context, session.stages, plan, launcher, hooks, interrupts, clock or Clock(), listener,
         Capacity(session.options.jobs or cores, memory_mib), keep_going=session.options.keep_going,
     )  # fmt: skip
 

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     from pluggy import HookRelay
 
-    from runner.clock import Clock
     from runner.executor.job import RunContext
     from runner.executor.schedule import Capacity
     from runner.interrupts import Interrupts
-    from runner.listener import Listener
+    from runner.listener import Clock, Listener
     from runner.plan.planner import Plan
     from runner.sandbox.client import Launch, Launcher, NetworkReport
     from runner.spec.model import Stage

@@ -77,7 +77,7 @@ def test_a_run_that_is_refused_leaves_no_process(bench, started):
 
 
 def test_a_run_beside_another_one_starts_no_launcher_early(bench, started):
-    spec, _ = Options().load(str(bench.spec))
+    spec = Options().load(str(bench.spec))
     lock = PipelineLock(spec.paths)
     assert lock.acquire()
     with early_launcher(spec, Options()) as early:
