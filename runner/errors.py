@@ -17,7 +17,7 @@ EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75
 
-REFUSALS = frozenset(
+SYSTEM_ERRORS = frozenset(
     {"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"}
 )  # errnos that say something about the system, not about the file
 
@@ -119,14 +119,14 @@ class StateError(OffpipeError):
         return cls(Fault(shown, f"cannot {verb}: {name} ({error.strerror or error})", hint))
 
 
-def raise_refusal(error: Exception, path: str) -> None:
-    """Raise StateError when the system refused to read `path`, as `REFUSALS` has it; else return.
+def raise_if_system_error(error: Exception, path: str) -> None:
+    """Raise StateError when the system refused to read `path`, as `SYSTEM_ERRORS` has it; else return.
 
     What could not be read then is neither missing nor other than before, so nothing may be concluded from it.
     """
     from errno import errorcode
 
-    if isinstance(error, OSError) and errorcode.get(error.errno or 0) in REFUSALS:
+    if isinstance(error, OSError) and errorcode.get(error.errno or 0) in SYSTEM_ERRORS:
         raise StateError.from_os(error, path, "read") from error
 
 

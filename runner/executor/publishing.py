@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from errno import ENAMETOOLONG
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, InputError, OutputError, StateError, raise_refusal
+from runner.errors import Fault, InputError, OutputError, StateError, raise_if_system_error
 from runner.paths import kind_of, upward, variable_name
 from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION
@@ -176,7 +176,7 @@ def kind_at(path: str) -> str | None:
     try:
         return kind_of(os.lstat(path).st_mode)
     except OSError as error:
-        raise_refusal(error, path)
+        raise_if_system_error(error, path)
         return None
 
 

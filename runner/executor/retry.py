@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, REFUSALS, Fault
+from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, SYSTEM_ERRORS, Fault
 from runner.hashing import hasher
 from runner.paths import variable_name
 from runner.results import network_text
@@ -51,7 +51,7 @@ def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
     if job.asked_for_network(attempt):
         return _network_fault(job, attempt), EXIT_OFFLINE
     fault = _fault_of(job, attempt)
-    if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in REFUSALS:
+    if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in SYSTEM_ERRORS:
         return fault, EXIT_STATE
     if given_up:
         fault = Fault(fault.where, f"{fault.what}; its next attempt was given up, because another stage failed")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
-from runner.errors import Fault, InputError, raise_refusal
+from runner.errors import Fault, InputError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
 from runner.plan.digests import Signature, digest_tree
@@ -160,7 +160,7 @@ class Examiner:
                 if digest_tree(path, self._cache, self._is_of_output).sha256 != sha256:
                     return path
         except (OSError, InputError) as error:
-            raise_refusal(error, path)
+            raise_if_system_error(error, path)
             return path
         return None
 
@@ -175,7 +175,7 @@ class Examiner:
                 return self._file_digest(file, fingerprint)
             tree = digest_tree(file.absolute, self._cache, self._is_of_output)
         except OSError as error:
-            raise_refusal(error, file.absolute)
+            raise_if_system_error(error, file.absolute)
             raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
         fingerprint.trees[file.absolute] = tree.sha256
         fingerprint.input_bytes += tree.size

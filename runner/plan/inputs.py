@@ -11,7 +11,7 @@ import stat
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import Fault, InputError, raise_refusal
+from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
 from runner.spec.globs import compile_glob, is_glob, literal_directory, parents
 
@@ -60,12 +60,12 @@ class InputResolver:
                 raise InputError(Fault(where, f'"{pattern}": no such file', hint)) from error
             self.paths.add(plain)
         except OSError as error:
-            raise_refusal(error, plain)
+            raise_if_system_error(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
         try:
             found = {found.path: found for found in self._matches(pattern, where)}
         except OSError as error:
-            raise_refusal(error, error.filename)
+            raise_if_system_error(error, error.filename)
             raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
         if not found:
             raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
@@ -143,7 +143,7 @@ class InputResolver:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise_refusal(error, directory)
+            raise_if_system_error(error, directory)
             raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
         listed = [entry for entry in found if directory + entry.name not in self._ours]
         # A directory does not change when what its links lead to does.
@@ -164,7 +164,7 @@ def _status(path: str, absolute: str, where: str) -> os.stat_result:
     try:
         return os.stat(absolute)
     except OSError as error:  # most often a link that leads nowhere
-        raise_refusal(error, absolute)
+        raise_if_system_error(error, absolute)
         shown = ascii(path)[1:-1]
         raise InputError(Fault(where, f'"{shown}" matches, but: {error.strerror}', "remove or repair it")) from error
 

@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
-from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
@@ -200,10 +200,10 @@ class Planner:
                 return identity.sha256
             return self._cache.file(path, status)[0]
         except InputError as error:
-            raise_refusal(error, path)
+            raise_if_system_error(error, path)
             return _shown(error.faults[0], path)
         except OSError as error:
-            raise_refusal(error, path)
+            raise_if_system_error(error, path)
             return None
 
 

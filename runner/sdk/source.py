@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runner.errors import Fault, InputError, raise_refusal
+from runner.errors import Fault, InputError, raise_if_system_error
 
 IF_DIRECTORY = "to read the files in it, write a glob in the spec's inputs, such as dir/*.txt"
 
@@ -89,7 +89,7 @@ class Source:
 
 def unreadable(error: OSError, path: str) -> InputError:
     """Return the error for a file that cannot be read; raises StateError if the system refuses."""
-    raise_refusal(error, path)
+    raise_if_system_error(error, path)
     hint = IF_DIRECTORY if isinstance(error, IsADirectoryError) else ""
     return InputError(Fault(path, f"cannot read: {error.strerror or error}", hint))
 

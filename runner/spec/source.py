@@ -13,7 +13,7 @@ from collections import Counter
 from errno import errorcode
 from math import isinf
 
-from runner.errors import Fault, SpecError, raise_refusal
+from runner.errors import Fault, SpecError, raise_if_system_error
 from runner.reading import NotRegularError, open_regular
 from runner.spec.globs import entries_of
 from runner.spec.kinds import Finding, did_you_mean, show
@@ -35,7 +35,7 @@ def read_source(path: str) -> bytes:
     except NotRegularError as error:
         raise SpecError(Fault(path, error.what, "a spec is a regular file")) from error
     except OSError as error:
-        raise_refusal(error, path)
+        raise_if_system_error(error, path)
         name = errorcode.get(error.errno or 0, "error")
         raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path

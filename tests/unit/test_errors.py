@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from runner import errors
-from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError, raise_refusal
+from runner.errors import Fault, InterruptedRunError, OffpipeError, SpecError, StateError, raise_if_system_error
 
 CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, OffpipeError)]
 
@@ -66,11 +66,11 @@ def test_faults_are_values():
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_what_tells_of_the_system_is_no_fault_of_the_file(number):
     with pytest.raises(StateError, match=rf"^error: /a/b: cannot read: {errno.errorcode[number]} \("):
-        raise_refusal(OSError(number, os.strerror(number)), "/a/b")
+        raise_if_system_error(OSError(number, os.strerror(number)), "/a/b")
 
 
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(errno.ENOENT, ""), PermissionError(errno.EACCES, ""), ValueError()]
 )
 def test_what_tells_of_the_file_is_left_to_those_who_asked(error):
-    raise_refusal(error, "/a/b")
+    raise_if_system_error(error, "/a/b")

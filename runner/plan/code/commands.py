@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import raise_refusal
+from runner.errors import raise_if_system_error
 from runner.reading import NotRegularError, open_regular
 from runner.spec.placeholders import references
 
@@ -87,7 +87,7 @@ def shebang(path: str) -> list[str]:
         with open(open_regular(path), "rb", buffering=0) as file:
             start = file.read(_SHEBANG_LENGTH)
     except (OSError, NotRegularError) as error:
-        raise_refusal(error, path)
+        raise_if_system_error(error, path)
         return []
     line = os.fsdecode(start.partition(b"\n")[0])
     return line[2:].split() if line.startswith("#!") else []

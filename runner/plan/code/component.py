@@ -7,7 +7,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.plan.code.banned import BannedImport
 from runner.plan.code.closure import MODULE_NAME, Closures
 from runner.plan.code.commands import processor_start, python_files_among, python_files_of_command
@@ -163,7 +163,7 @@ class CodeReader:
         try:
             sha256, signed = self._digests.file(path)
         except OSError as error:
-            raise_refusal(error, path)
+            raise_if_system_error(error, path)
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
         return signed, sha256
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import raise_refusal
+from runner.errors import raise_if_system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -261,7 +261,7 @@ def distribution(top: str, path: str) -> str:
     try:
         names = os.listdir(site) if site else []
     except OSError as error:
-        raise_refusal(error, site)
+        raise_if_system_error(error, site)
         names = []
     for name in names:
         project, _, version = name.removesuffix(".dist-info").partition("-")

@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.errors import Fault, InputError, OfflineError, raise_refusal
+from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.plan.code.cache import NOTHING, Parsed
 from runner.plan.digests import Signature
@@ -47,7 +47,7 @@ class Sources:
         try:
             return frozenset(os.listdir(directory))
         except (OSError, ValueError) as error:
-            raise_refusal(error, directory)
+            raise_if_system_error(error, directory)
             return frozenset()
 
     def is_file(self, path: str) -> bool:
@@ -63,7 +63,7 @@ class Sources:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise_refusal(error, path)
+            raise_if_system_error(error, path)
             return Source("", _NONE, fault=Fault(shown, f"cannot read it: {error.strerror}"))
         except InputError as error:
             return Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
