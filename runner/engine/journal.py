@@ -98,7 +98,7 @@ class Journal:
         self.log.close()
         if status != SUCCEEDED:
             return self._ledger.head()
-        return self._ledger.append(CLOSED, run_id, position, sync=self.durable).position.hash
+        return self._ledger.append(CLOSED, run_id, position, sync=self.durable)
 
     def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:
         """Whether the run is complete with these stages, as far as the metrics of its earlier parts tell."""

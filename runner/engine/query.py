@@ -65,7 +65,7 @@ class Part:
         self.unstarted: list[str] = []
         self.interrupted: list[str] = []
         self.working: dict[str, tuple[object, str]] = {}
-        self.refused: list[events.NetworkAsked] = []
+        self.refused: list[events.NetworkAttempt] = []
 
 
 class Planned(NamedTuple):
@@ -225,7 +225,7 @@ def last_part(session: Session, run: str) -> Part:
                     part.working[event.stage] = (event.attempt, time)
                 case events.AttemptFinished():
                     part.working.pop(event.stage, None)
-                case events.NetworkAsked():
+                case events.NetworkAttempt():
                     part.refused.append(event)
                 case events.StageFinished(status=results.FAILED):
                     part.failed[event.stage] = event.why.removeprefix(_FAILED)
@@ -323,14 +323,14 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return False
 
 
-def calls_of(event: events.NetworkAsked) -> str:
+def calls_of(event: events.NetworkAttempt) -> str:
     """Return what asked for which network, as text."""
     return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
 
 
 def _subject(data: dict[str, Any], event: Event | None) -> str:
     shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    if isinstance(event, events.NetworkAsked):
+    if isinstance(event, events.NetworkAttempt):
         shown += [calls_of(event), event.action]
     elif shown and data.get("why"):
         shown[-1:] = [f"{shown[-1]}: {data['why']}"]

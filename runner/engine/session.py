@@ -19,7 +19,7 @@ from runner.record.checkpoints import read_progress
 from runner.record.ledger import read_head
 from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
-from runner.record.state import DAMAGED, MOST_CACHE, read_metrics, read_usable, unheard
+from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.graph import build_graph, select
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Session:
         selected = {stage.name for stage in self.stages}
         for stage in self.spec.stages:  # of those that are not selected recovery may remove it
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
-                note = self._note if stage.name in selected else unheard
+                note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
         self.examiner = self.new_examiner()

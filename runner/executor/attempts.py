@@ -98,7 +98,7 @@ class Attempts:
         """Record which networks the running attempt asked for, and what that does to the stage."""
         for each in calls:
             action = "fail" if job.fails_by(each) else "record"
-            event = events.NetworkAsked(job.stage.name, job.number, each.program, each.family, each.calls, action)
+            event = events.NetworkAttempt(job.stage.name, job.number, each.program, each.family, each.calls, action)
             self._log.append(events.NETWORK, event)
             job.network.append(each)
 

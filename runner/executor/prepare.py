@@ -7,6 +7,7 @@ import sys
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from runner.canonical import VERSION, canonical
 from runner.errors import Fault, InputError, SpecError
 from runner.executor.schedule import enforced
 from runner.paths import partial_path, partial_tag
@@ -14,7 +15,6 @@ from runner.plan.code.modules import sdk_path
 from runner.record import files
 from runner.record.checkpoints import find_partials
 from runner.record.scratch import ScratchPool
-from runner.record.state import write_stage_file
 from runner.sandbox.client import Launch
 from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
 from runner.sandbox.programs import find_program, missing_program
@@ -97,7 +97,7 @@ class Preparer:
                 "cpus": resources.cpus, "memoryMiB": resources.memory_mib, "ioConcurrency": resources.io_concurrency,
             },
         }  # fmt: skip
-        write_stage_file(stage_file, content)
+        files.create(stage_file, canonical({"v": VERSION, **content}))
         return stage_environment(
             interpreter=sys.executable, outer_home=os.environ.get("HOME"), scratch=job.scratch,
             sdk_path=self._sdk_path, spec_env=stage.env, cpus=resources.cpus,

@@ -20,7 +20,7 @@ from runner.reading import LONGEST, open_regular
 from runner.record import files
 from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
-from runner.record.state import gone, refuse_newer
+from runner.record.state import changed_meanwhile, decode_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -213,7 +213,8 @@ class AuditLog:
         """Raise StateError unless the log at its path is the open one, and has the length that was written."""
         size = self._size_at_path()
         if size != self.size:
-            raise gone(self.path, "removed or replaced" if size is None else "cut" if size < self.size else "extended")
+            how = "removed or replaced" if size is None else "cut" if size < self.size else "extended"
+            raise changed_meanwhile(self.path, how)
 
     def is_in_place(self) -> bool:
         """Whether the log at its path is the open one."""
@@ -356,7 +357,7 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
     """
     record = intact_record(line, seal, key_id)
     if record is None:
-        _refuse_newer_line(line, path)
+        decode_object(line, path)  # refuses the record of a newer release, which hashes or spells it in another way
         what = DAMAGED
     elif key_id is not None and key_id_of(record, key_id) != key_id:  # it can be made without the key
         what = f"the record is not keyed with {key_id}, as those before it"
@@ -367,13 +368,3 @@ def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: s
     else:
         return record
     raise damaged(path, number or max(at for at, other in enumerate(lines_of(path), 1) if other == line), what)
-
-
-def _refuse_newer_line(line: bytes, path: str) -> None:
-    """Raise StateError for a line that only looks damaged, because a newer release hashes or spells records anew."""
-    try:
-        record = parsed(line)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(record, dict):
-        refuse_newer(record, path)

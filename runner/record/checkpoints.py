@@ -16,7 +16,7 @@ from runner.canonical import LARGEST, digest
 from runner.hashing import hasher
 from runner.paths import PARTIAL_PREFIX, PARTIAL_TAG_LENGTH, is_partial, partial_path, tag_of
 from runner.record import files
-from runner.record.state import DAMAGED, MOST_PROGRESS, read_usable, refuse_newer, unheard
+from runner.record.state import DAMAGED, MOST_PROGRESS, no_note, read_usable, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
     partials: dict[str, str]
 
 
-def read_progress(path: str, note: Note = unheard, *, left: bool = False) -> Progress | None:
+def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Progress | None:
     """Return the checkpoint in a progress file, or None when there is none or `note` is told what is wrong with it.
 
     The stage wrote it, so nothing odd about it is an error of the state directory. Another `v` is no damage either: it

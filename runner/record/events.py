@@ -73,7 +73,7 @@ class AttemptFinished(NamedTuple):
     stage: str
 
 
-class NetworkAsked(NamedTuple):
+class NetworkAttempt(NamedTuple):
     """A program of a stage asked for a network; `action`, `fail` or `record`, is the consequence for the stage."""
 
     stage: str
@@ -132,12 +132,12 @@ class LedgerEntry(NamedTuple):
 
 
 Event = (
-    RunOpened | RunEnded | Recovered | AttemptStarted | AttemptFinished | NetworkAsked
+    RunOpened | RunEnded | Recovered | AttemptStarted | AttemptFinished | NetworkAttempt
     | StageCommit | StageSkipped | StageFinished | LedgerEntry
 )  # fmt: skip
 _TYPES: dict[str, type[Event]] = {
     START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, RECOVERED: Recovered,
-    ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAsked,
+    ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
     COMMIT: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
     OPENED: LedgerEntry, CLOSED: LedgerEntry, NOOP: LedgerEntry,
 }  # fmt: skip
@@ -248,7 +248,7 @@ _CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
     RunOpened: {"stages": lambda value: value is None or _are_names(value)},
     AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _are_paths},
     AttemptFinished: {"stage": is_name},
-    NetworkAsked: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
+    NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
         "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
         "reasons": lambda value: isinstance(value, list), "replaces": _is_place,

@@ -25,7 +25,7 @@ from runner.record.audit import (
 )
 from runner.record.events import CLOSED, OPENED, LedgerEntry, decode
 from runner.record.seal import PLAIN
-from runner.record.state import gone
+from runner.record.state import changed_meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,10 +80,10 @@ class Ledger:
         """Return the hash of the last record, as it is printed at the end of a run."""
         return read_head(self.path, self._seal).position.hash
 
-    def append(self, event: str, run: str, log: Position, *, sync: bool) -> LedgerHead:
+    def append(self, event: str, run: str, log: Position, *, sync: bool) -> str:
         """Append that `run` was opened, closed or had nothing to do, with the end of its log; return the new head.
 
-        StateError if it closes a run that is not open: the ledger was replaced.
+        StateError for a run to close that is not open: the ledger was replaced.
         """
         descriptor = files.open_append(self.path)
         try:
@@ -93,7 +93,7 @@ class Ledger:
             head = read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
             if event == CLOSED and run not in head.open_runs:
-                raise gone(self.path)
+                raise changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             entry = LedgerEntry(self.pipeline, open_runs, log.seq, log.hash, self._seal.id)
             seq, prev = head.position.seq + 1, head.position.hash
@@ -101,7 +101,7 @@ class Ledger:
             files.append_line(descriptor, line, self.path, sync=sync)
         finally:
             os.close(descriptor)
-        return LedgerHead(Position(seq, digest), self.pipeline, open_runs, self._seal.id)
+        return digest
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:

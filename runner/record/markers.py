@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from runner.canonical import canonical, parsed
 from runner.hashing import sha256_of
 from runner.record import files
-from runner.record.state import DAMAGED, MOST_MARKER, decode_object, read_usable, unheard
+from runner.record.state import DAMAGED, MOST_MARKER, decode_object, no_note, read_usable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ def write_marker(paths: StatePaths, marker: Marker) -> None:
     files.replace(paths.marker(marker.stage), marker.encode(), temporary=temporary)
 
 
-def read_marker(paths: StatePaths, stage: str, note: Note = unheard) -> Marker | None:
+def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker | None:
     """Return the marker of a stage; None if there is none, or `note` gets what is wrong (the stage runs again)."""
     path = paths.marker(stage)
     content = read_usable(path, MOST_MARKER, note)
@@ -165,7 +165,7 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def committed(content: bytes) -> bytes:
+def without_ctimes(content: bytes) -> bytes:
     """Return the bytes of a marker file without the ctimes of outputs, which its commit record cannot have."""
     marker = Marker.decode(content)
     if marker is None or marker.encode() != content:

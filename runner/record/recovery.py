@@ -19,7 +19,7 @@ from runner.record.events import (
     STOPPED,
     AttemptStarted,
     CommittedOutputs,
-    NetworkAsked,
+    NetworkAttempt,
     RunOpened,
     StageCommit,
     decode,
@@ -95,7 +95,7 @@ class OpenRun:
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.update(event.outputs.values())
             self.offline_failures.discard(event.stage)
-        elif isinstance(event, NetworkAsked) and event.action == "fail":
+        elif isinstance(event, NetworkAttempt) and event.action == "fail":
             self.offline_failures.add(event.stage)
         elif isinstance(event, RunOpened):
             named = tuple(event.stages or ())

@@ -28,7 +28,7 @@ MOST_CACHE = 512 << 20  # about two million files
 MOST_METRICS = 128 << 20
 
 
-def unheard(path: str, what: str) -> None:
+def no_note(path: str, what: str) -> None:
     """Note nothing: for callers after one that noted it."""
 
 
@@ -51,7 +51,7 @@ def read_usable(path: str, most: int, note: Note) -> bytes | None:
     return None
 
 
-def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str, object]:
+def read_metrics(paths: StatePaths, run: str, note: Note = no_note) -> dict[str, object]:
     """Return the metrics of a run, empty when there are none or `note` got the reason. StateError for a newer `v`."""
     path = paths.metrics(run)
     content = read_usable(path, MOST_METRICS, note)
@@ -62,13 +62,11 @@ def read_metrics(paths: StatePaths, run: str, note: Note = unheard) -> dict[str,
 
 
 def write_metrics(
-    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes] | None = None, *, sync: bool
+    paths: StatePaths, run: str, metrics: dict[str, object], stages: dict[str, bytes], *, sync: bool
 ) -> str:
     """Replace the metrics file of a run and return the hex SHA-256 of its bytes; `stages` are in canonical spelling."""
-    parts = {name: canonical(value) for name, value in metrics.items()}
-    if stages is not None:
-        parts["stages"] = spelled(stages)
-    content = spelled(parts) + b"\n"
+    members = {name: canonical(value) for name, value in metrics.items()}
+    content = spelled({**members, "stages": spelled(stages)}) + b"\n"
     files.replace(paths.metrics(run), content, temporary=f"{paths.temporary}/metrics_{run}.json", sync=sync)
     return sha256_of(content)
 
@@ -93,11 +91,6 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
 
 
-def gone(path: str, how: str = "removed or replaced") -> StateError:
+def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError:
     """Return the error of a run whose log or ledger is no longer what it wrote to."""
     return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))
-
-
-def write_stage_file(path: str, fields: dict[str, object]) -> None:
-    """Write the file that describes a stage to its program; the stage starts only after this."""
-    files.create(path, canonical({"v": VERSION, **fields}))

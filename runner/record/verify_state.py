@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.canonical import parsed
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
-from runner.record.markers import Marker, committed, is_written_here
+from runner.record.markers import Marker, is_written_here, without_ctimes
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _OnDisk:
     def __init__(self, content: bytes, names: tuple[str, int] | None) -> None:
         self.content = content if names is None else b""
         self.sha256 = sha256_of(content)
-        self.committed = sha256_of(committed(content))
+        self.committed = sha256_of(without_ctimes(content))
         self.names = names
         self.is_torn = False
         self.fits: bool | None = None

@@ -14,7 +14,7 @@ from runner.record.events import (
     AttemptFinished,
     AttemptStarted,
     LedgerEntry,
-    NetworkAsked,
+    NetworkAttempt,
     Recovered,
     RunEnded,
     StageCommit,
@@ -48,7 +48,7 @@ NO_PATHS = ["", "/etc/passwd", "../x", "a/../../x", "a\0", None, 5, ["a"]]
 EVERY = {
     "attempt.finished": AttemptFinished("a"),
     "attempt.started": AttemptStarted("a", 1, "k", "0000aa", "/p", {"out": "o"}, 5, [["x", "y", None, 1]], {}),
-    "offline.attempt": NetworkAsked("a", 1, "curl", "AF_INET", 3, "fail"),
+    "offline.attempt": NetworkAttempt("a", 1, "curl", "AF_INET", 3, "fail"),
     "recovered": Recovered(7),
     "run.stopped": RunEnded("failed", {"failed": 1}, "f", 3, 0, "0"),
     "stage.commit": StageCommit(

@@ -59,7 +59,7 @@ def test_each_line_holds_the_end_of_its_runs_log_and_chains_to_the_one_before(le
     ledger.append(CLOSED, "a", Position(9, "9" * 64), sync=False)
     one, two = read_records(ledger.path)
     assert (one["data"]["logSeq"], two["data"]["logHash"]) == (5, "9" * 64)
-    assert (two["prev"], ledger.head()) == (first.position.hash, two["hash"])
+    assert (two["prev"], ledger.head()) == (first, two["hash"])
 
 
 def test_a_torn_line_is_cut_by_the_next_append(ledger):

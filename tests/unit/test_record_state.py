@@ -77,10 +77,10 @@ def test_metrics_that_are_no_object_are_none_and_told(paths, content):
 def test_the_digest_of_metrics_is_that_of_their_bytes(paths):
     import hashlib
 
-    told = state.write_metrics(paths, "r", {"v": 1, "seconds": 0.5}, sync=True)
+    digest = state.write_metrics(paths, "r", {"v": 1, "seconds": 0.5}, {"a": b"{}"}, sync=True)
     with open(paths.metrics("r"), "rb") as file:
-        assert hashlib.sha256(file.read()).hexdigest() == told
-    assert state.read_metrics(paths, "r") == {"v": 1, "seconds": 0.5}
+        assert hashlib.sha256(file.read()).hexdigest() == digest
+    assert state.read_metrics(paths, "r") == {"v": 1, "seconds": 0.5, "stages": {"a": {}}}
     assert os.listdir(paths.temporary) == []
 
 
@@ -97,11 +97,6 @@ def test_metrics_of_many_stages_take_little_more_room_than_their_file(paths):
         tracemalloc.stop()
     assert peak < 4 * os.path.getsize(paths.metrics("r"))
     assert list(state.read_metrics(paths, "r")["stages"]) == sorted(stages)
-
-
-def test_a_stage_file_has_a_version_of_its_own(paths, tmp_path):
-    state.write_stage_file(str(tmp_path / "a.json"), {"name": "a"})
-    assert json.loads((tmp_path / "a.json").read_bytes()) == {"v": 1, "name": "a"}
 
 
 def test_state_files_get_the_umasks_mode(paths):
