@@ -1,4 +1,4 @@
-"""The verbs: each calls the engine, prints the result and returns the exit code."""
+"""The verbs of the command line: each calls the engine, prints the result and returns the exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 
 
 class Commands:
-    """A method for each verb, of the same name."""
+    """Has a method for each verb, of the same name. It returns the exit code."""
 
     def __init__(self, arguments: Arguments, stdout: Stream, stderr: Stream) -> None:
         self._arguments = arguments
@@ -37,14 +37,12 @@ class Commands:
         self._stderr = stderr
 
     def run(self) -> int:
-        """Run the pipeline; news on stderr, the summary on stdout."""
+        """Run the pipeline: report progress on stderr, and print the summary on stdout."""
         from runner.display.reporter import Reporter, live_is_possible
-        from runner.display.summary import run_json, summary_lines  # before the run: nothing is loaded after it began
+        from runner.display.summary import run_json, summary_lines  # here: a run loads nothing once it began
         from runner.engine.run import run
 
         given, stderr = self._given, self._stderr
-        if "dry_run" in given:
-            return self.plan()
         self._warn_of_key()
         place = ["--workspace", given["workspace"]] if given.get("workspace") else []
         log_command = printable(shlex.join(["offpipe", "log", *place, self._spec]))
@@ -54,12 +52,12 @@ class Commands:
             result = run(self._spec, self._options(), reporter)
         finally:
             reporter.close()
-        stderr.settle()  # the summary comes last, where both are one pipe
+        stderr.settle()  # so that the summary comes last if both streams are one pipe
         self._print(result, run_json, summary_lines)
         return result.exit_code
 
     def plan(self) -> int:
-        """Print the plan, then the faults of inputs."""
+        """Print the plan, and on stderr what is wrong with inputs."""
         from runner.display.plan_text import plan_json, plan_lines
         from runner.engine import query
 
@@ -68,7 +66,7 @@ class Commands:
         return self._print_faults(planned.plan.faults)
 
     def status(self) -> int:
-        """Print what is pending, and what earlier runs left behind."""
+        """Print what is pending, what runs now, and what earlier runs left undone."""
         from runner.cli.render import status_json, status_lines
         from runner.engine import query
 
@@ -104,14 +102,14 @@ class Commands:
         return self._write(graph_lines(graph, self._given.get("format", "text")))
 
     def log(self) -> int:
-        """Print a stage's log as it is, escaped only on a terminal; without a stage the events of the run."""
+        """Print a stage's log, escaped if stdout is a terminal. Without a stage, print the run's events."""
         from runner.engine import query
 
         stages, stdout = self._arguments.stages, self._stdout
         run, attempt = self._given.get("run"), self._given.get("attempt")
         if not stages:
             if attempt is not None:
-                raise UsageError(Fault("", "--attempt: no stage given", "an attempt is one of a stage"))
+                raise UsageError(Fault("", "--attempt: no stage given", "attempts belong to a stage: name it"))
             events = query.read_events(self._spec, self._options(), run)
             return self._write(f"{printable(event)}\n" for event in events)
         path = query.find_log(self._spec, self._options(), stages[0], run, attempt)
@@ -128,7 +126,7 @@ class Commands:
         return EXIT_OK
 
     def verify(self) -> int:
-        """Print what is damaged and incomplete, then a summary with the head."""
+        """Print what is damaged or incomplete, then the verdict and the ledger's head."""
         from runner.cli.render import verified_json, verified_lines
         from runner.engine.verify import verify
 
@@ -140,7 +138,7 @@ class Commands:
         return verified.exit_code
 
     def clean(self) -> int:
-        """Remove what the stages made, and list it."""
+        """Remove the outputs and the state, and list what was removed."""
         from runner.engine.clean import clean
 
         dry_run = "dry_run" in self._given
@@ -149,7 +147,7 @@ class Commands:
         return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
 
     def doctor(self) -> int:
-        """Print which levels of the offline guard work on this machine, and why the others do not."""
+        """Print which levels of the offline guard this machine reaches, and what the others lack."""
         from runner.display.offline import doctor_json, doctor_lines
         from runner.sandbox.guard import survey
 
@@ -164,10 +162,10 @@ class Commands:
 
         return self._write([schema_text()])
 
-    # ---- what verbs have in common -----------------------------------------------------------------------------------
+    # ---- shared by verbs ---------------------------------------------------------------------------------------------
 
     def _options(self) -> Options:
-        """Return the arguments as the engine takes them."""
+        """Return the arguments as options of the engine."""
         arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
         return Options(
@@ -205,11 +203,11 @@ class Commands:
 
 
 def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> dict[str, dict[str, object]]:
-    """Return the values of `--param STAGE.KEY=JSON` by stage and key; raises UsageError.
+    """Return the values of `--param STAGE.KEY=JSON` by stage and key. Raises UsageError.
 
-    Stage names and keys may contain dots: the longest stage name that fits counts.
+    Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
+    params refuses unknown stages.
     """
-    from runner.spec.kinds import did_you_mean
     from runner.spec.load import load_spec
 
     stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages] if texts else []
@@ -222,21 +220,19 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
         if not (stage and key and equals):
             hint = "for example --param upper.simulateTransient=true"
             raise UsageError(Fault("--param", f'"{text}" is not STAGE.KEY=JSON', hint))
-        if not fitting:
-            raise UsageError(Fault("--param", f'no stage named "{stage}"', did_you_mean(stage, stages)))
         params.setdefault(stage, {})[key] = _param_value(name, value)
     return params
 
 
 def _param_value(name: str, text: str) -> object:
-    """Return the JSON value of a parameter, read as strictly as a spec."""
+    """Parse the JSON value of a parameter as strictly as a spec."""
     from runner.spec.source import parse_source
 
     where = f"--param {name}"
     try:
         value, findings = parse_source(where, text.encode("utf-8", "surrogateescape"))
     except SpecError as error:
-        hint = f"text needs quotes of its own: --param '{name}={json.dumps(text)}'"
+        hint = f"text needs its own quotes: --param '{name}={json.dumps(text)}'"
         raise UsageError(Fault(where, f'"{text}" is not JSON', hint)) from error
     if findings:
         raise UsageError(*(Fault(where, finding.what, finding.hint) for finding in findings))

@@ -1,7 +1,4 @@
-"""The edge of the program: calls the method of a verb, and turns every error into a message and an exit code.
-
-The verbs are imported when needed: `--version` and `--help` load none.
-"""
+"""The edge of the program: calls the method of a verb, and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,25 +17,23 @@ if TYPE_CHECKING:
     from runner.cli.parser import Arguments
 
 _INTERRUPTED = 130
-_NO_ROOM = "failed to map segment from shared object"  # as the loader of the system says it
+_NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
 _REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
 
 
 def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
-    """Do what the command line asks for and return the exit code.
+    """Carry out the command line and return the exit code.
 
-    `argv` is the command line without the program's name; `arguments` what it means, if it is parsed already.
+    `argv` is the command line without the program's name, `arguments` the parsed one if there is one already.
     """
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
         arguments = arguments or parse(words)
-        from runner.cli.commands import Commands
+        from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
 
-        stderr.defers = stdout.defers = (
-            arguments.verb == "run" and "dry_run" not in arguments.given
-        )  # no reader may stop a run
+        stderr.defers = stdout.defers = arguments.verb == "run"  # no reader may stop a run
         code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
     except HelpRequested as requested:
         code = EXIT_OK
@@ -50,14 +45,14 @@ def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) 
         stderr.close()
         stdout.close()
     if arguments and arguments.verb == "run":
-        return code  # the run itself counts, even if its results could not be printed
+        return code  # whether its results could be printed does not matter
     return _check_results(stdout, stderr, code)
 
 
 def report(
     error: BaseException, stdout: Stream | None = None, stderr: Stream | None = None, *, trace: bool = False
 ) -> int:
-    """Write an error to stderr, and as JSON to stdout if given; return its exit code."""
+    """Write an error to stderr, and as JSON to `stdout` if given. Return its exit code."""
     from runner.display.text import fault_text
 
     stderr = stderr or Stream(STDERR)
@@ -75,7 +70,7 @@ def report(
 
 
 def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
-    """Return the exit code of a verb whose results are its purpose; a reader that has had enough is no error."""
+    """Return `code`, or EXIT_STATE if the results could not be written. A reader that closed its pipe is no error."""
     if stdout.failure in {None, errno.EPIPE}:
         return code
     reason = _errno_text(OSError(stdout.failure, None))
@@ -84,7 +79,7 @@ def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
 
 
 def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
-    """Return the exit code of an error, and what to say about it."""
+    """Return the exit code of an error, and its faults."""
     if isinstance(error, OffpipeError):
         return error.exit_code, error.faults
     if isinstance(error, KeyboardInterrupt):
@@ -95,7 +90,7 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
         return EXIT_STATE, (Fault("", "out of memory"),)
     if isinstance(error, ImportError) and _NO_ROOM in str(error):
         return EXIT_STATE, (Fault("", str(error), "memory ran out, or the file system is mounted noexec"),)
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # how Python words this EAGAIN
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":  # Python's words for EAGAIN
         return EXIT_STATE, (Fault("", f"cannot start a thread: {_errno_text(OSError(errno.EAGAIN, None))}"),)
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return EXIT_INTERNAL, (Fault("", f"internal error: {text}", _REPORT),)

@@ -1,6 +1,6 @@
-"""From the words of the command line to `Arguments`: the verbs, the options that each has, and their help.
+"""Parses the command line: the verbs, their options, and the help texts.
 
-Every start reads its words here, also that of a run with nothing to do, which takes less time than to load `argparse`.
+`argparse` takes longer to load than a run with nothing to do, so the parser is written by hand.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-WIDTH, _COLUMN = 79, 31  # of help
-_SECONDS = "[=S]"  # the one value that may be left out
+_WIDTH, _COLUMN = 79, 31  # characters: of help, and where its second column begins
+_SECONDS = "[=S]"  # the only value that may be left out
 _STAGES_HINT = "name the stages after the spec"
 _HELP = """\
 usage: offpipe SPEC [STAGE ...] [options]
@@ -40,7 +40,7 @@ exit codes: 0 done, 1 stage failed, 2 usage or spec, 3 work pending, 4 offline
 guard, 5 input missing, 6 damaged, 9 locked, 70 internal error, 74 state not
 readable or writable, 75 failed but may be retried, 129, 130, 143 interrupted
 """
-VERBS = {  # the arguments of each, a summary, and more text for its help
+VERBS = {  # verb -> its arguments, a summary, more text for its help
     "run": ("SPEC [STAGE ...]", "run what is out of date", """
 Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
 In --param, text needs quotes: --param 'upper.mode="fast"'
@@ -68,7 +68,7 @@ exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
 }  # fmt: skip
 _WITH_SPEC = "run clean plan status explain log verify validate graph"
 _ALL = " ".join(VERBS)
-OPTIONS = (  # the spellings of each, its value (as `_value` reads it), the verbs that have it, and its help
+OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
     ("-n --dry-run", "", "run clean", "only show what would run, or what would be removed"),
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
     ("-j --jobs", "N", "run", "run at most N stages at once; default: one per processor"),
@@ -100,20 +100,25 @@ _VALUES = {
     "HEX": "a head: a run prints it as 64 hex digits",
 }
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
+_UNKNOWN = ("", "", "", "")
+_HELP_NAMES = ("-h", "--help")
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}
 
 
 class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
-    """The command line asks for a text about the program itself, which is the argument."""
+    """Raised for `--help` and `--version`; the argument is the text to print."""
 
 
 class Arguments:
-    """A verb, its spec (empty for a verb without one), the stages named, and the options given, by their long names."""
+    """The parsed command line: verb, spec (may be empty), stages, and the given options by their long names.
+
+    `words` is the command line itself. `run --dry-run` becomes the verb `plan`.
+    """
 
     def __init__(
         self, words: Sequence[str], verb: str, spec: str, stages: Sequence[str], given: dict[str, Any]
     ) -> None:
-        self.words = tuple(words)  # the command line
+        self.words = tuple(words)
         self.verb = verb
         self.spec = spec
         self.stages = tuple(stages)
@@ -121,79 +126,78 @@ class Arguments:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a run without work does no more than record itself; an empty workspace is the current directory."""
+        """Whether this is a run that the no-op record can answer. An empty `--workspace` is left to a full run."""
         return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN and all(self.given.values())
 
 
 def parse(words: Sequence[str]) -> Arguments:
-    """Return what the words ask for. Raises UsageError, or HelpRequested."""
+    """Return the parsed command line. Raises UsageError, or HelpRequested."""
     if not words:
         raise UsageError(Fault("", "no spec given", "for example: offpipe pipeline.json; see offpipe --help"))
     if words[0] == "--version":
         from runner import __version__
 
         raise HelpRequested(f"offpipe {__version__}\n")
-    if words[0] in ("-h", "--help"):
-        raise HelpRequested(_HELP.format(verbs=_columns((verb, text) for verb, (_, text, _) in VERBS.items())))
-    verb, options, named = _split(words)
-    if any(name in ("-h", "--help") for name, _ in options):
+    if words[0] in _HELP_NAMES:
+        raise HelpRequested(_HELP.format(verbs=_columns((verb, summary) for verb, (_, summary, _) in VERBS.items())))
+    verb, options, operands = _split(words)
+    if any(name in _HELP_NAMES for name, _ in options):
         raise HelpRequested(_help(verb))
     given: dict[str, Any] = {}
     for name, text in options:
-        if verb not in _BY_NAME.get(name, ("", "", ""))[2].split():
+        names, kind, verbs, _ = _BY_NAME.get(name, _UNKNOWN)
+        if verb not in verbs.split():
             raise _no_option(verb, name)
-        names, kind, *_ = _BY_NAME[name]
         value = _checked(verb, names.replace(" ", "/"), kind, text)
-        attribute = names.split()[-1].lstrip("-").replace("-", "_")
+        attribute = names.split()[-1][2:].replace("-", "_")
         given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
     spec = given.pop("pipeline", None)
     if VERBS[verb][0] and spec is None:
-        if not named:
+        if not operands:
             raise _usage_error(verb, "no spec given")
-        spec = named.pop(0)
+        spec = operands.pop(0)
         if not os.path.lexists(spec):
-            _refuse_as_spec(spec, named, is_first=spec == words[0], force="force" in given)
-    _check_stages(verb, spec, named)
-    return Arguments(words, verb, spec or "", named, given)
+            _refuse_as_spec(spec, operands, is_first=spec == words[0], force="force" in given)
+    _check_stages(verb, spec, operands)
+    if verb == "run" and "dry_run" in given:
+        verb = "plan"
+    return Arguments(words, verb, spec or "", operands, given)
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
-    """Return the verb, the options (each as it is spelled, with its value if it has one), and all other words."""
+    """Return the verb, the options (each as spelled, with its value or None), and the other words."""
     verb = ""
     options: list[tuple[str, str | None]] = []
-    named: list[str] = []
+    operands: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         if word == "--":
-            named += rest
+            operands += rest
             break
         if not _is_option(word):
-            if not verb and not named and word in VERBS:
+            if word in VERBS and not verb and not operands:
                 verb = word
             else:
-                named.append(word)
+                operands.append(word)
             continue
         name, equals, value = word.partition("=")
         text = value if equals else None
-        if name not in _BY_NAME and word[:2] in _BY_NAME:  # several in one word, or one with its value: `-kj3`
+        kind = _BY_NAME.get(name, _UNKNOWN)[1]
+        if name not in _BY_NAME and word[:2] in _BY_NAME:  # `-kj3`: several options, or one with its value
             name, text = word[:2], word[2:]
-            if not _kind(name) and f"-{text[0]}" in _BY_NAME:
+            if not _BY_NAME[name][1] and f"-{text[0]}" in _BY_NAME:
                 rest.insert(0, f"-{text}")
                 text = None
-        elif text is None and _kind(name) not in ("", _SECONDS) and rest and not _is_option(rest[0]):
-            text = rest.pop(0)
-        elif text is None and name == "--wait" and rest and rest[0].replace(".", "", 1).isdecimal():
-            what = f"takes a value only with =, so {rest[0]} counts as a spec or a stage"
-            hint = f"write --wait={rest[0]}, or put a stage of that name before --wait or after --"
-            raise UsageError(Fault("--wait", what, hint))
+        elif kind and text is None and rest and not _is_option(rest[0]):
+            if kind != _SECONDS:
+                text = rest.pop(0)
+            elif rest[0].replace(".", "", 1).isdecimal():
+                what = f"takes a value only with =, so {rest[0]} counts as a spec or a stage"
+                hint = f"write {name}={rest[0]}, or put a stage of that name before {name} or after --"
+                raise UsageError(Fault(name, what, hint))
         options.append((name, text))
-    return verb or "run", options, named
-
-
-def _kind(name: str) -> str:
-    """Return the kind of an option's value; empty for an option without one."""
-    return _BY_NAME[name][1] if name in _BY_NAME else ""
+    return verb or "run", options, operands
 
 
 def _is_option(word: str) -> bool:
@@ -201,7 +205,7 @@ def _is_option(word: str) -> bool:
 
 
 def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
-    """Return the value of an option. Raises UsageError if it is none of its kind."""
+    """Return the value of an option. Raises UsageError for a text that is not of this kind."""
     if not kind:
         if text is not None:
             raise _usage_error(verb, f"argument {option}: takes no value", _STAGES_HINT if "-f" in option else "")
@@ -218,7 +222,7 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
 
 
 def _value(kind: str, text: str) -> object:
-    """Return the value that a text of this kind has; ValueError if it has none."""
+    """Convert a text of this kind to its value. Raises ValueError."""
     if kind == "N" and int(text) >= 1:
         return int(text)
     if kind == _SECONDS and float(text) >= 0:
@@ -237,7 +241,7 @@ def _usage_error(verb: str, what: str, hint: str = "") -> UsageError:
 
 
 def _no_option(verb: str, name: str) -> UsageError:
-    """Return the error for an option that this verb does not have."""
+    """Return the error for an option that the verb does not have."""
     from runner.spec.kinds import did_you_mean
 
     if name in _BY_NAME:
@@ -247,9 +251,9 @@ def _no_option(verb: str, name: str) -> UsageError:
     return _usage_error(verb, f"no option {name}", hint)
 
 
-def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: bool) -> None:
-    """Raise UsageError if something else than a spec seems to be meant by a word that names no file."""
-    if force and any(map(os.path.isfile, named)):
+def _refuse_as_spec(spec: str, operands: Sequence[str], *, is_first: bool, force: bool) -> None:
+    """Raise UsageError if a word that names no file was probably not meant as a spec."""
+    if force and any(map(os.path.isfile, operands)):
         raise UsageError(Fault("", f"-f/--force: takes no value, and {spec} is no spec file", _STAGES_HINT))
     if spec in VERBS:
         raise UsageError(Fault(spec, "no such spec file, but a verb", f"see offpipe {spec} --help"))
@@ -262,11 +266,11 @@ def _refuse_as_spec(spec: str, named: Sequence[str], *, is_first: bool, force: b
         raise UsageError(Fault(spec, "no such spec file, and no verb", hint))
 
 
-def _check_stages(verb: str, spec: str, named: Sequence[str]) -> None:
+def _check_stages(verb: str, spec: str, operands: Sequence[str]) -> None:
     words = VERBS[verb][0]
-    if "..." not in words and len(named) > ("STAGE" in words):
-        raise _usage_error(verb, f'unexpected argument "{named[-1]}"')
-    if words.endswith(" STAGE") and not named:
+    if "..." not in words and len(operands) > ("STAGE" in words):
+        raise _usage_error(verb, f'unexpected argument "{operands[-1]}"')
+    if words.endswith(" STAGE") and not operands:
         raise UsageError(Fault("", "no stage given", f"offpipe plan {spec} lists them"))
 
 
@@ -280,8 +284,8 @@ def _help(verb: str) -> str:
 
 
 def _columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Return a line for each row, or several, with what it names on the left."""
+    """Return the rows as two columns, wrapped to `_WIDTH`."""
     from textwrap import TextWrapper
 
-    wrapper = TextWrapper(WIDTH, subsequent_indent=" " * _COLUMN, break_on_hyphens=False)
+    wrapper = TextWrapper(_WIDTH, subsequent_indent=" " * _COLUMN, break_on_hyphens=False)
     return "".join(wrapper.fill(f"  {name:<{_COLUMN - 3}} {text}") + "\n" for name, text in rows)

@@ -12,6 +12,7 @@ import pytest
 
 from runner.cli.commands import read_params
 from runner.errors import UsageError
+from runner.spec.load import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
@@ -372,7 +373,7 @@ def test_several_overrides_gather_by_stage(spec) -> None:
 
 def test_an_unknown_stage_is_answered_with_the_nearest(spec) -> None:
     with pytest.raises(UsageError) as caught:
-        read_params(["clen.mode=1"], spec, None)
+        load_spec(spec, params=read_params(["clen.mode=1"], spec, None))
     assert (caught.value.faults[0].what, caught.value.faults[0].hint) == (
         'no stage named "clen"',
         'did you mean "clean"?',
@@ -384,7 +385,7 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> Non
     stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in names]
     (tmp_path / "p.json").write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
     with pytest.raises(UsageError) as caught:
-        read_params(["xyzzy.mode=1"], str(tmp_path / "p.json"), None)
+        load_spec(str(tmp_path / "p.json"), params={"xyzzy": {"mode": 1}})
     assert caught.value.faults[0].hint == "known: " + ", ".join(names)
 
 
