@@ -60,38 +60,38 @@ docs/audit.md.
 
 exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
 """),
-    "validate": ("SPEC", "check a spec and its inputs, reporting every fault", ""),
+    "validate": ("SPEC", "check a spec and its inputs, and list all faults", ""),
     "graph": ("SPEC", "print the stages and what each needs",
               "\nexample:\n  offpipe graph demo.json --format dot | dot -Tsvg > demo.svg\n"),
-    "doctor": ("", "show how well this machine can keep stages offline", ""),
+    "doctor": ("", "show how well this machine keeps stages offline", ""),
     "schema": ("", "print the JSON Schema of specs", ""),
 }  # fmt: skip
 _WITH_SPEC = "run clean plan status explain log verify validate graph"
 _ALL = " ".join(VERBS)
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
-    ("-n --dry-run", "", "run clean", "only show what would run, or what would be removed"),
+    ("-n --dry-run", "", "run clean", "only show what would run, or be removed"),
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
-    ("-j --jobs", "N", "run", "run at most N stages at once; default: one per processor"),
+    ("-j --jobs", "N", "run", "run at most N stages at once; default: all CPUs"),
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
-    ("--wait", _SECONDS, "run", "wait for a lock that another run holds, at most S seconds; without S, forever"),
+    ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
     ("--durability", "full|process", "run", "what stages survive: a power cut (default), or only a crash"),
     ("--offline", "strict|best-effort", "run", "without the kernel's guard: refuse (default), or run"),
-    ("--paranoid", "", "run plan", "hash every file again, without trusting time stamps"),
+    ("--paranoid", "", "run plan", "hash every file, and trust no time stamps"),
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
-    ("--run", "ID", "log verify", "only this run; default: log, the last; verify, all"),
+    ("--run", "ID", "log verify", "this run; default: the last (log), all (verify)"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
-    ("--outputs", "", "verify", "read the outputs too, and compare them with the record"),
+    ("--outputs", "", "verify", "also compare the outputs with the record"),
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
-    ("--workspace", "DIR", _WITH_SPEC, "where everything is written; default: the spec's root"),
+    ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
     ("--json", "", "run plan status verify doctor", "print one JSON object to standard output"),
     ("-q --quiet", "", "run", "print nothing unless something fails"),
     ("-v --verbose", "", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
-    ("-h --help", "", _ALL, "show this"),
+    ("-h --help", "", _ALL, "show this help"),
 )  # fmt: skip
 _VALUES = {
     "N": "a whole number of 1 or more",

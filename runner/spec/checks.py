@@ -1,18 +1,19 @@
 """Checks beyond the table of fields: what names refer to, where outputs lead, and what is on disk.
 
-A check yields findings, which name inputs and outputs even if the spec has a list. A flaw is a fault without its place,
-which only the caller knows.
+Checks yield findings. These name inputs and outputs even if the spec lists them without names. A flaw is a finding
+without its place, which the caller adds.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.paths import OWN_DIRECTORY, is_partial, variable_name
 from runner.spec.fields import LABEL
-from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents, starting_with
+from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
 from runner.spec.graph import OutputIndex
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
@@ -35,7 +36,10 @@ _ELSEWHERE = "write elsewhere"
 
 
 def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) -> Iterator[Finding]:
-    """Check what names refer to: stages, inputs, outputs, params."""
+    """Check the names of stages, and what names refer to: stages, inputs, outputs, params.
+
+    `faulty`: index of a stage -> the fields that an earlier check refused. Nothing is said about these again.
+    """
     yield from _check_stage_names(stages)
     names = dict.fromkeys(stage.name for stage in stages)  # in the spec's order, so that hints are the same every time
     for stage in stages:
@@ -48,7 +52,7 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
 
 
 def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Names become files and may meet on file systems without case, so they must differ by more than case."""
+    """Refuse names that differ by case only: names become files, and not every file system keeps these apart."""
     first: dict[str, Stage] = {}
     for stage in stages:
         at = ("stages", stage.index, "name")
@@ -61,15 +65,15 @@ def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
 
 
 def stem_flaw(name: str, field: str, written: str, taken: Collection[str]) -> Flaw:
-    """Return why a path in a list cannot have its stem as its name."""
+    """Return why the stem of a path in a list cannot be its name."""
     hint = f'give names: "{field}": {{"NAME": "{written}"}}'
     if LABEL.check(name):
-        return f'"{name}", the stem of the path, can be no name', hint
+        return f'"{name}", the stem of the path, is not allowed as a name', hint
     return (f'two paths have the stem "{name}", which is their name', hint) if name in taken else None
 
 
 def variable_flaw(name: str, variables: dict[str, str]) -> Flaw:
-    """Return why an input or output cannot have this name; adds its variable to `variables`, those of earlier names."""
+    """Return the flaw of a name whose variable an earlier name has, too. Add the variable to `variables`."""
     other = variables.setdefault(variable_name(name), name)
     if other == name:
         return None
@@ -77,7 +81,7 @@ def variable_flaw(name: str, variables: dict[str, str]) -> Flaw:
 
 
 def glob_flaw(written: str) -> Flaw:
-    """Return why an input can match nothing."""
+    """Return why an input cannot match any file."""
     names = written[len(literal_directory(written)) :].split("/") if is_glob(written) else []
     if ".." in names:
         return '".." after a wildcard', "say where the files are without it"
@@ -89,9 +93,8 @@ def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
     at = ("stages", stage.index)
     if not ("processor" in faulty or "command" in faulty):
         if (stage.processor is None) == (stage.command is None):
-            what = "neither" if stage.command is None else "both"
-            joint = "nor" if stage.command is None else "and"
-            yield Finding(at, f'has {what} "processor" {joint} "command"', "a stage runs exactly one of them")
+            what = 'neither "processor" nor "command"' if stage.command is None else 'both "processor" and "command"'
+            yield Finding(at, f"has {what}", "a stage runs exactly one of them")
         if stage.args and stage.processor is None:
             yield Finding((*at, "args"), '"args" are for a processor', 'add them to "command"')
     for stream, name, field in (("stdin", stage.stdin, "inputs"), ("stdout", stage.stdout, "outputs")):
@@ -129,32 +132,29 @@ def _check_placeholders(
 
 
 def check_outputs(spec: Spec) -> Iterator[Finding]:
-    """Refuse outputs outside the workspace, doubled or nested ones, and those in the place of something else."""
+    """Refuse outputs that are outside the workspace, doubled, nested, or in the place of something else."""
     taken = _taken_places(spec)
-    ordered, directories = sorted(taken), tuple(place for place in taken if place.endswith("/"))
-    first: dict[str, tuple[Stage, str]] = {}  # bare path -> the output that declares it first
+    around = {f"{parent}/": what for place, what in taken.items() for parent in parents(place)}
+    first: dict[str, tuple[Stage, str]] = {}  # bare path -> the first output that has it
     for stage in spec.stages:
         for name, path in stage.outputs.items():
             first.setdefault(bare(path), (stage, name))
     for stage in spec.stages:
         for name, path in stage.outputs.items():
-            flaw = (
-                _path_flaw(path) or _taken_flaw(path, taken, ordered, directories) or _meeting(path, stage, name, first)
-            )
-            if flaw:
+            if flaw := _path_flaw(path) or _taken_flaw(path, taken, around) or _overlap(path, stage, name, first):
                 yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
 
 def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Refuse outputs that the same stage also reads, and inputs that mean an output but have its final `/` wrong."""
+    """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
     index = OutputIndex(stages)
     for stage in stages:
         for name, pattern in stage.inputs.items():
-            for _, path in index.matches(pattern):
-                if path in stage.outputs.values():
-                    own = next(output for output, other in stage.outputs.items() if other == path)
+            meant = {path for _, path in index.matches(pattern)}
+            for output, path in stage.outputs.items():
+                if path in meant:
                     what = f'"{path}" is also read by this stage, as input "{name}"'
-                    yield Finding(("stages", stage.index, "outputs", own), what, _ELSEWHERE)
+                    yield Finding(("stages", stage.index, "outputs", output), what, _ELSEWHERE)
             other = bare(pattern) if pattern.endswith("/") else f"{pattern}/"
             if other in index.producers and pattern not in index.producers:
                 kind = "directory" if other.endswith("/") else "file"
@@ -177,8 +177,8 @@ def _path_flaw(path: str) -> Flaw:
     return None
 
 
-def _meeting(path: str, stage: Stage, name: str, first: Mapping[str, tuple[Stage, str]]) -> Flaw:
-    """Return the flaw of an output that an earlier one equals, or that lies inside any other."""
+def _overlap(path: str, stage: Stage, name: str, first: Mapping[str, tuple[Stage, str]]) -> Flaw:
+    """Return the flaw of an output that equals an earlier one, or is inside another."""
     owner, owner_name = first[bare(path)]
     if owner is not stage or owner_name != name:
         return f'"{path}" is already an output of {_whose(owner, stage)}', "every output has one stage that writes it"
@@ -194,7 +194,7 @@ def _whose(owner: Stage, stage: Stage) -> str:
 
 
 def _taken_places(spec: Spec) -> dict[str, str]:
-    """Return what is no place for an output, by its path relative to the workspace; a directory's ends in `/`."""
+    """Return the places where no output may be: relative to the workspace -> what is there. Directories end in `/`."""
     beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
     taken = {
         f"{os.path.relpath(spec.paths.state_dir, spec.workspace)}/": "in the state directory",
@@ -213,31 +213,27 @@ def _taken_places(spec: Spec) -> dict[str, str]:
     return taken
 
 
-def _taken_flaw(path: str, taken: Mapping[str, str], ordered: list[str], directories: tuple[str, ...]) -> Flaw:
-    """Return the flaw of an output in a place that is `taken`; `ordered` are these places, sorted."""
-    plain = bare(path)
-    if plain in taken:
-        return f'"{path}" is {taken[plain]}', _ELSEWHERE
-    if f"{plain}/".startswith(directories):
-        what = next(taken[directory] for directory in directories if f"{plain}/".startswith(directory))
-        return f'"{path}" is {what}', _ELSEWHERE
-    inner = next(starting_with(ordered, path), "") if path.endswith("/") else ""
-    return (f'"{path}" contains {taken[inner].removeprefix("in ")}', _ELSEWHERE) if inner else None
+def _taken_flaw(path: str, taken: Mapping[str, str], around: Mapping[str, str]) -> Flaw:
+    """Return the flaw of an output in a `taken` place, or `around` one."""
+    for place in (*(f"{parent}/" for parent in parents(path)), f"{bare(path)}/", bare(path)):
+        if place in taken:
+            return f'"{path}" is {taken[place]}', _ELSEWHERE
+    return (f'"{path}" contains {around[path].removeprefix("in ")}', _ELSEWHERE) if path in around else None
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------
 
 
 def check_disk(spec: Spec) -> Iterator[Finding]:
-    """Check root, processors and what stands in the place of outputs; opens nothing.
+    """Check root, processors, and what exists in the place of outputs. Opens no file.
 
-    Inputs are not looked for: planning a run decides whether they are there.
+    Inputs are left to the plan of a run.
     """
     if not os.path.isdir(spec.root):
         yield Finding(("root",), f"no such directory: {show(spec.root)}", "root is relative to the spec's directory")
         return
     programs: dict[str, Flaw] = {}
-    identities: dict[tuple[int, int], str] = {}  # device and inode -> what must not be written
+    identities: dict[tuple[int, int], str] = {}  # device and inode -> a file that no stage may write
     _identify(spec.path, "the spec", identities)
     for stage in spec.stages:
         path = spec.processor_path(stage)
@@ -261,39 +257,37 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
 
 
 def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> None:
-    try:
+    with suppress(OSError):
         status = os.stat(path)
-    except OSError:
-        return
-    identities.setdefault((status.st_dev, status.st_ino), what)
+        identities.setdefault((status.st_dev, status.st_ino), what)
 
 
 def _directory_flaw(workspace: str, directory: str) -> Flaw:
     """Return why no output can be below a directory.
 
-    A link that stays inside is refused too, since two spellings of one output could not be told apart.
+    A link inside the workspace is refused too: with it, one output could have two paths.
     """
     full = os.path.join(workspace, directory)
     try:
         mode = os.lstat(full).st_mode
-    except OSError:  # not there yet, or below what is not there; a run makes it, or says why it cannot
+    except OSError:  # a run makes it, or says why it cannot
         return None
     if stat.S_ISLNK(mode):
         real = os.path.relpath(os.path.realpath(full), os.path.realpath(workspace))
         if real.startswith("../") or real == "..":
             hint = "write below the workspace, or choose it with --workspace DIR"
             return f'outside the workspace: "{directory}" is a symbolic link to {show(os.readlink(full))}', hint
-        return f'"{directory}" is a symbolic link', f'write the path that it leads to: "{real}"'
+        return f'"{directory}" is a symbolic link', f'write the path it leads to: "{real}"'
     if not stat.S_ISDIR(mode):
         return f'"{directory}" is there and is no directory', "outputs cannot be below it"
     return None
 
 
 def _output_flaw(full: str, path: str, identities: Mapping[tuple[int, int], str]) -> Flaw:
-    """Return what is wrong with what is now at an output's place: `full` is where, `path` as declared."""
+    """Return why a run cannot replace the file at `full`, the place of the output `path`."""
     try:
         status = os.stat(bare(full))
-    except (OSError, ValueError):  # most often not there; a link that leads nowhere is replaced
+    except (OSError, ValueError):  # nothing is there, or a dangling link, which is replaced
         return None
     is_directory = stat.S_ISDIR(status.st_mode)
     if path.endswith("/"):
