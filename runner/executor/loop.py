@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
 from runner.executor.attempts import Attempts
-from runner.executor.commit_queue import CommitQueue
 from runner.executor.job import Job, stage_fault
-from runner.executor.publishing import Publisher
+from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import ReadyQueue, blocked, blocking, unstarted
 from runner.interrupts import Stopping

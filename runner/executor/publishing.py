@@ -2,16 +2,23 @@
 
 The order is what makes a crash harmless at any instant: content fsynced, then the `stage.commit` record (the redo
 record), then the renames, then the marker. Directories and markers are made durable once, before the run ends.
+
+While one stage's outputs and record are synced, other stages run. One thread syncs outputs, in the order in which their
+stages ended. Another syncs the log, once for all commits that were recorded meanwhile. The threads do nothing else:
+records and renames are the loop's, in the order that recovery relies on.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import select
+from collections import deque
+from contextlib import contextmanager, suppress
 from errno import ENAMETOOLONG
+from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, InputError, OutputError, StateError, raise_if_system_error
+from runner.errors import Fault, InputError, InterruptedRunError, OutputError, StateError, raise_if_system_error
 from runner.paths import kind_of, upward, variable_name
 from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION
@@ -20,17 +27,25 @@ from runner.record.events import COMMIT, StageCommit
 from runner.record.markers import OutputIdentity, write_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from queue import SimpleQueue
+    from threading import Thread
 
     from runner.executor.job import Job, RunContext
+    from runner.interrupts import Interrupts
+
+    Step = tuple[Job, Callable[[], None]]
+    Calls = SimpleQueue[Callable[[], None] | None]
 
 FILE, DIRECTORY = "a file", "a directory"
+MOST = 64  # jobs that wait for a sync: each holds its lock open, and a kill costs all their work
+OUTPUTS, LOG = "outputs", "log"  # the threads
 _SHOWN = 120  # characters of a path that is longer than any
 _MEDDLED = "find out which other stage or process writes there"
 
 
 class Publisher:
-    """Publishes the outputs of the jobs of one run that succeeded."""
+    """Publishes the outputs of one run's successful jobs."""
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
@@ -64,24 +79,24 @@ class Publisher:
         return None
 
     def make_durable(self, job: Job) -> None:
-        """Make what a job has finished durable, in whatever thread.
+        """Sync the partials of a job, in any thread.
 
-        OutputError when the stage made it unreadable, or when it is no longer what the stage made.
+        Raises OutputError for one that the stage made unreadable, or that is no longer what the stage made.
         """
-        for _, partial in self._finished(job):
+        for _, path in self._finished(job):
             with _blaming_stage():
-                files.sync_or_discard(partial)
+                files.sync_or_discard(path)
 
     def commit(self, job: Job) -> None:
-        """Record what a job has finished, which is durable; the record is not yet.
+        """Record the outputs of a job, which are durable. The record itself is not durable yet.
 
-        It names the commit whose marker is replaced, so that recovery knows which came later.
+        It names the commit of the marker that it replaces, so that recovery knows which of the two came later.
         """
         stage, tag, fingerprint = job.stage, job.tag, job.fingerprint
         outputs: dict[str, OutputIdentity] = {}
-        for name, partial in self._finished(job):
+        for name, path in self._finished(job):
             with _blaming_stage():
-                outputs[name] = self._identity(stage.outputs[name], partial)
+                outputs[name] = self._identity(stage.outputs[name], path)
         before, reasons = self._run.marker_of(stage.name), job.reasons_as_json()
         data = StageCommit(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), tag, job.program, outputs, reasons,
@@ -91,15 +106,15 @@ class Publisher:
         job.commit = data.marker(self.log.run, position.seq)
 
     def put_in_place(self, job: Job) -> None:
-        """Rename what was committed, whose record is durable now, and write the marker.
+        """Rename the partials of a job whose commit is durable, and write the marker.
 
-        StateError when the log was taken away or changed while that was waited for: another run may have begun anew.
-        OutputError when an output was, and none is renamed: the stage is then to run again, as the next run knows too.
+        Raises StateError if the log was removed or changed during the sync: another run may have started. Raises
+        OutputError if an output was, and renames none: this stage runs again in the next run.
         """
         assert job.commit is not None
         spec, paths = self._run.spec, self._run.spec.paths
         self.log.refuse_changed()
-        list(self._finished(job))  # all are there before the first rename
+        list(self._finished(job))  # check all before the first rename
         for name, real in job.real.items():
             files.publish(job.partials[name], real)
         marker = job.commit.in_place(spec.workspace)
@@ -113,26 +128,26 @@ class Publisher:
         self._run.published.update((output.path, output) for output in marker.outputs.values())
 
     def sync(self) -> None:
-        """Make every rename and marker so far durable; the run's end may be recorded after this."""
+        """Make every rename and marker so far durable. Only then may the end of the run be recorded."""
         if self.durable:
             files.sync_files(tuple(self._unsynced))
             files.sync_directory(self._run.spec.paths.state_dir)
         self._unsynced.clear()
 
     def _finished(self, job: Job) -> Iterator[tuple[str, str]]:
-        """Yield the outputs' names and partials; OutputError for one that is no longer what `fault_of` has seen.
+        """Yield the outputs' names and partials; OutputError for one that was replaced since `fault_of` checked it.
 
-        Where it has to be durable it may have waited for a sync since, and other stages work beside it.
+        Durable outputs wait for syncs, and other stages run meanwhile.
         """
         for name, declared in job.stage.outputs.items():
-            partial = job.partials[name]
-            if self.durable and (self._is_elsewhere(declared) or kind_at(partial) != wanted_kind(declared)):
+            path = job.partials[name]
+            if self.durable and (self._is_elsewhere(declared) or kind_at(path) != wanted_kind(declared)):
                 what = f'"{declared}" was removed or replaced before it was published'
                 raise OutputError(Fault(f"stage {job.stage.name}, output {name}", what, _MEDDLED))
-            yield name, partial
+            yield name, path
 
     def _is_elsewhere(self, declared: str) -> bool:
-        """Whether a link was put in the place of a directory on the way to an output, or all of the workspace moved."""
+        """Whether a directory above an output was replaced by a link, or the workspace was moved."""
         path = self._workspace
         if inode_at(path) != self._inode:
             return True
@@ -142,19 +157,153 @@ class Publisher:
                 return True
         return False
 
-    def _identity(self, declared: str, partial: str) -> OutputIdentity:
+    def _identity(self, declared: str, path: str) -> OutputIdentity:
         if declared.endswith("/"):
-            tree = digest_tree(partial, self._run.cache)
-            status = os.lstat(partial)
+            tree = digest_tree(path, self._run.cache)
+            status = os.lstat(path)
             return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns)
-        with files.naming(partial, "read"):
-            sha256, (size, mtime, _, inode) = self._run.cache.passing(partial)
+        with files.naming(path, "read"):
+            sha256, (size, mtime, _, inode) = self._run.cache.passing(path)
         return OutputIdentity(declared, size, sha256, inode, mtime)
+
+
+class CommitQueue:
+    """Takes successful jobs, and calls `published` for each when its outputs are in place.
+
+    `poll` is where the loop waits. It wakes when there are `steps` to take.
+    """
+
+    def __init__(self, publisher: Publisher, published: Callable[[Job], None], poll: select.poll) -> None:
+        self._publisher = publisher
+        self._log = publisher.log
+        self._published = published
+        self._poll = poll
+        descriptors = os.sysconf("SC_OPEN_MAX")  # -1: no limit. Running stages need some, too.
+        self._most = MOST if descriptors < 0 else max(1, min(MOST, descriptors // 4))
+        self._waiting = 0
+        self._committed: list[Job] = []  # on record, for the next sync of the log
+        self._covered: list[Job] = []  # on record, in the present sync of the log
+        self._size = 0  # of the log, when that sync began
+        self._threads: dict[str, tuple[Thread, Calls]] = {}
+        self._ended: deque[tuple[Job | None, Exception | None]] = deque()  # None: a sync of the log
+        self._cancelled: Exception | None = None
+        self._wakeup = self._write_end = -1
+
+    @property
+    def is_idle(self) -> bool:
+        return self._waiting == 0
+
+    @property
+    def has_room(self) -> bool:
+        return self._waiting < self._most
+
+    def take(self, job: Job, *, alone: bool) -> None:
+        """Publish a job: at once if the run is not durable or no other stage runs (`alone`), else in later `steps`."""
+        if not self._publisher.durable:
+            self._publisher.commit(job)
+            self._put_in_place(job)
+        elif alone and self.is_idle:
+            self._publisher.make_durable(job)
+            self._publisher.commit(job)
+            self._log.sync()
+            self._put_in_place(job)
+        else:
+            self._submit(OUTPUTS, job, partial(self._publisher.make_durable, job))
+            self._waiting += 1
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps that need no waiting, each with its job. A step may raise what fails the job.
+
+        Raises StateError if the log cannot be made durable.
+        """
+        if self._wakeup >= 0:
+            with suppress(BlockingIOError):
+                os.read(self._wakeup, 4096)
+        while self._ended:
+            job, error = self._ended.popleft()
+            if job is not None:
+                yield job, partial(self._commit, job, error)
+            else:
+                self._log.flushed(self._size, error)
+                covered, self._covered = self._covered, []
+                for committed in covered:
+                    self._waiting -= 1
+                    yield committed, partial(self._put_in_place, committed)
+            if self._committed and not self._covered:
+                self._covered, self._committed, self._size = self._committed, [], self._log.size
+                self._submit(LOG, None, self._log.flush)
+
+    def hurry(self, interrupts: Interrupts) -> None:
+        """After a second signal, interrupt the jobs whose sync has not begun."""
+        if interrupts.first is not None and interrupts.count > 1:
+            self._cancelled = InterruptedRunError(interrupts.first)
+
+    def close(self) -> None:
+        """Wait for the syncs that have begun, and stop. The next run publishes what is committed and not in place."""
+        self._cancelled = self._cancelled or InterruptedError()
+        for thread, calls in self._threads.values():
+            calls.put(None)
+            thread.join()
+        if self._wakeup >= 0:
+            self._poll.unregister(self._wakeup)
+            os.close(self._wakeup)
+            os.close(self._write_end)
+            self._wakeup = -1
+
+    def _commit(self, job: Job, error: Exception | None) -> None:
+        self._waiting -= 1
+        if error is not None:
+            raise error
+        self._publisher.commit(job)
+        self._waiting += 1
+        self._committed.append(job)
+
+    def _put_in_place(self, job: Job) -> None:
+        self._publisher.put_in_place(job)
+        self._published(job)
+
+    def _submit(self, name: str, job: Job | None, sync: Callable[[], None]) -> None:
+        """Call `sync` in the thread of this name, after its earlier calls. `steps` takes its end."""
+        from queue import SimpleQueue
+        from threading import Thread
+
+        if self._wakeup < 0:
+            with files.naming("the threads that sync", "wait for"):
+                self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._poll.register(self._wakeup, select.POLLIN)
+        call = partial(self._call, job, sync)
+        if name not in self._threads:
+            calls: Calls = SimpleQueue()
+            thread = Thread(target=_work, args=(calls,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left: the loop waits for the disk
+                call()
+                return
+            self._threads[name] = thread, calls
+        self._threads[name][1].put(call)
+
+    def _call(self, job: Job | None, sync: Callable[[], None]) -> None:
+        """Runs in a *thread*."""
+        error = self._cancelled if job is not None else None
+        if error is None:
+            try:
+                sync()
+            except Exception as raised:  # noqa: BLE001 - `steps` raises it
+                error = raised
+        self._ended.append((job, error))
+        os.write(self._write_end, b"!")
+
+
+def _work(calls: Calls) -> None:
+    """Runs in a *thread*: make the calls in turn, until None."""
+    for call in iter(calls.get, None):
+        call()
 
 
 @contextmanager
 def _blaming_stage() -> Iterator[None]:
-    """Raise OutputError for what a stage made so that nobody can read it, and for what somebody took away."""
+    """Raise OutputError for an output that the stage made unreadable, or that was removed."""
     try:
         yield
     except InputError as error:
@@ -172,7 +321,7 @@ def _blaming_stage() -> Iterator[None]:
 
 
 def kind_at(path: str) -> str | None:
-    """Return what is there, or None. StateError when the system refused to look, which says nothing of the path."""
+    """Return the kind of what is at `path`, or None for nothing. StateError for an error of the disk or the system."""
     try:
         return kind_of(os.lstat(path).st_mode)
     except OSError as error:
@@ -181,7 +330,7 @@ def kind_at(path: str) -> str | None:
 
 
 def inode_at(path: str) -> tuple[int, int] | None:
-    """Return device and inode of what a path leads to, or None."""
+    """Return device and inode of what a path leads to, or None for nothing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -190,5 +339,5 @@ def inode_at(path: str) -> tuple[int, int] | None:
 
 
 def wanted_kind(declared: str) -> str:
-    """Return what a stage must make for an output that is declared so."""
+    """Return the kind of file that a stage must make for this output."""
     return DIRECTORY if declared.endswith("/") else FILE

@@ -104,10 +104,10 @@ def test_a_run_that_goes_on_after_a_kill_makes_durable_what_the_killed_one_had_n
 def test_the_order_tells_when_commits_are_not_synced(bench, tmp_path):
     for package in ("runner", "stages"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    place = tmp_path / "runner/executor/commit_queue.py"
-    before = "ask(LOG, None, self._log.flush)"
+    place = tmp_path / "runner/executor/publishing.py"
+    before = "submit(LOG, None, self._log.flush)"
     assert before in place.read_text()
-    place.write_text(place.read_text().replace(before, "ask(LOG, None, str)"))
+    place.write_text(place.read_text().replace(before, "submit(LOG, None, str)"))
     side_by_side(bench)
     found = faults(bench.traced(*TWO, exit_code=None, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}))
     assert any("stage.commit is" in one for one in found), found

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from runner.errors import InterruptedRunError, StateError
-from runner.executor.commit_queue import MOST, CommitQueue
+from runner.executor.publishing import MOST, CommitQueue
 
 
 class Log:
