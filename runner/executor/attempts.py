@@ -1,4 +1,4 @@
-"""The attempts of a run: each is decided on, recorded, and what it leaves is taken up or removed."""
+"""The attempts of a run: decides and records them, and keeps or removes their partials."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
 
 
 class Attempts:
-    """Decides on, records and settles the attempts of one run. As a context manager, gives up at an OffpipeError."""
+    """Decides, records and settles the attempts of one run. As a context manager, it cleans up at an OffpipeError."""
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._log = run.log
         self.preparer = Preparer(run)
-        self._later = run.new_examiner()  # which looks at what a fingerprint saw, and remembers nothing of it
-        self._tags = {stage: dict(known) for stage, known in run.tags.items()}
-        self._held: dict[str, Job] = {}  # those that hold their lock, by stage
+        self._examiner = run.new_examiner()  # for `changed_input`, which keeps nothing in it
+        self._tags = {stage: dict(keys) for stage, keys in run.tags.items()}
+        self._locked: dict[str, Job] = {}  # jobs that hold their stage's lock, by stage
+        self._listings: dict[str, list[str]] = {}  # of directories of outputs, when this run first came to them
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OffpipeError):
-            self._give_up()
+            self._clean_up()
 
     # ---- before ----
 
     def decide(self, job: Job) -> None:
-        """Find the key, and the reasons why the stage must run as everything is now; without any it is up to date."""
+        """Compute the key and the reasons to run from the disk as it is now. Without reasons, the stage is skipped."""
         job.fingerprint, marker = self._run.new_examiner().examine(job.stage), self._run.marker_of(job.stage.name)
         job.reasons = self._run.planner.reasons(job.stage, job.fingerprint, marker)
         if marker is not None and not job.reasons:
@@ -52,7 +53,7 @@ class Attempts:
             self.record_skip(job, job.fingerprint.key)
 
     def redecide(self, job: Job, changed: str) -> None:
-        """Decide anew, since an input has changed while the stage ran; it may be up to date after all."""
+        """Decide again after the input `changed` changed while the stage ran; it may be up to date after all."""
         job.redecided += 1
         job.changed, job.tries_before, job.delay = changed, len(job.attempts), 0.0
         self.decide(job)
@@ -60,7 +61,7 @@ class Attempts:
             job.reasons = (Reason(AGAIN, f'"{changed}" changed while attempt {job.number} ran'), *job.reasons)
 
     def record_skip(self, job: Job, key: str) -> None:
-        """Record that a stage is up to date, and remove the checkpoint of an attempt at what it is no longer to be."""
+        """Record that a stage is up to date, and remove a checkpoint, which belongs to an outdated key."""
         if job.has_checkpoint():
             self.discard(job)
         self._log.append(events.SKIPPED, events.StageSkipped(job.stage.name, key))
@@ -70,16 +71,16 @@ class Attempts:
         job.lock = lock(self._run.spec.paths.stage_lock(job.stage.name))
         if job.lock is None:
             return False
-        self._held[job.stage.name] = job
+        self._locked[job.stage.name] = job
         return True
 
     def started(self, job: Job) -> None:
-        """Record that the attempt that was prepared starts now, and hand it what a checkpoint vouches for.
+        """Record the start of the prepared attempt, and give it the partials of a checkpoint; all others go.
 
-        The record comes first: it says whose the partials are that are renamed then.
+        The record comes first, since it says to which attempt the renamed partials belong.
         """
         stage, key = job.stage, job.fingerprint.key
-        checkpoint = self._keep(job, key) if job.has_checkpoint() else None
+        checkpoint = self._keep(job, key, None if job.has_checkpoint() else self._listings)
         started = events.AttemptStarted(
             stage=stage.name, attempt=job.number, key=key, tag=job.tag, program=job.program, outputs=stage.outputs,
             delay_micros=round(job.delay * 1e6), reasons=job.reasons_as_json(), enforced=job.limits.as_json(),
@@ -95,7 +96,7 @@ class Attempts:
     # ---- during and after ----
 
     def record_network(self, job: Job, calls: Iterable[NetworkCalls]) -> None:
-        """Record which networks the running attempt asked for, and what that does to the stage."""
+        """Record the networks that the running attempt asked for, and whether that fails the stage."""
         for each in calls:
             action = "fail" if job.fails_by(each) else "record"
             event = events.NetworkAttempt(job.stage.name, job.number, each.program, each.family, each.calls, action)
@@ -103,7 +104,7 @@ class Attempts:
             job.network.append(each)
 
     def finish(self, job: Job, ended: AttemptResult) -> AttemptResult:
-        """Record how an attempt ended, remove its scratch, and keep the partials that a checkpoint vouches for."""
+        """Record how an attempt ended, remove its scratch, and of a failed one all partials without a checkpoint."""
         self.record_network(job, ended.network)
         progress = read_progress(job.progress) if job.has_checkpoint() else None
         lines = progress.line_offset if progress and progress.key == job.fingerprint.key else None
@@ -118,15 +119,16 @@ class Attempts:
         return attempt
 
     def changed_input(self, job: Job) -> str | None:
-        """Return the path of what the stage read that is no longer what its key was computed from, or None.
+        """Return the path of an input or code file that differs from the one in the key, or None.
 
-        The first time also of what was only written anew; a stage that does that to its inputs does it each time.
+        The first time, a rewritten file with the same content counts too. Later it does not: the stage may do that
+        to its inputs every time.
         """
-        changed = self._later.changed_since(job.fingerprint, strict=not job.redecided)
+        changed = self._examiner.changed_since(job.fingerprint, strict=not job.redecided)
         return os.path.relpath(changed, self._run.spec.root) if changed else None
 
     def record_end(self, result: StageResult) -> None:
-        """Record how a stage ended, where no commit or skip says it already."""
+        """Record the end of a stage that has no record of a commit or skip."""
         if result.status in (FAILED, BLOCKED, INTERRUPTED):
             what = str(result.fault.what) if result.fault else ""
             self._log.append(events.FINISHED, events.StageFinished(result.name, result.status, what))
@@ -136,10 +138,10 @@ class Attempts:
         if job.lock is not None:
             os.close(job.lock)
             job.lock = None
-            del self._held[job.stage.name]
+            del self._locked[job.stage.name]
 
     def abandon(self, job: Job) -> None:
-        """Take back an attempt that was prepared and will not be started."""
+        """Undo the preparation of an attempt that will not start."""
         self.preparer.give_back_scratch(job)
         if job.log:
             files.discard(job.log)
@@ -147,29 +149,29 @@ class Attempts:
         self.release(job)
 
     def sweep(self, job: Job) -> None:
-        """Remove what an attempt left, but for what a checkpoint vouches for.
+        """Remove the partials of a stage, except those of a checkpoint.
 
-        A stage that could not even be decided has no key: whatever checkpoint it has is for the next run to judge.
+        A stage that could not be decided has no key, so the next run decides about its checkpoint.
         """
         self._keep(job, job.fingerprint.key or None)
 
-    def _keep(self, job: Job, key: str | None) -> Checkpoint | None:
-        return keep_checkpoint(job.progress, key, job.real, self._tags.get(job.stage.name, {}))
+    def _keep(self, job: Job, key: str | None, listings: dict[str, list[str]] | None = None) -> Checkpoint | None:
+        return keep_checkpoint(job.progress, key, job.real, self._tags.get(job.stage.name, {}), listings)
 
     def discard(self, job: Job) -> None:
-        """Remove the partials and the checkpoint of a stage that nobody may have, or go on from."""
+        """Remove the partials and the checkpoint of a stage."""
         discard_checkpoint(job.progress, job.real)
 
-    def _give_up(self) -> None:
-        """After the disk refused something and all stages were ended: remove what it lets us of what they left.
+    def _clean_up(self) -> None:
+        """Remove as many partials as the disk allows, after an error that ended the run and its stages.
 
-        The next run would do it, but room may be just what is missing. Where the log is gone, what lies there may be
-        another run's.
+        The next run would do it, but the error may be a full disk. If the log is gone, the partials may belong to
+        another run, and stay.
         """
         is_ours = False
         with suppress(OffpipeError):
             is_ours = self._log.is_in_place()
-        for job in [*self._held.values()]:
+        for job in [*self._locked.values()]:
             with suppress(OffpipeError):
                 if is_ours and job.commit is None:
                     self.sweep(job)

@@ -1,4 +1,4 @@
-"""What a run works with, and a stage on its way through it."""
+"""The context of a run, and the state of a stage in it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ REASONS_KEPT = 100  # in records and markers
 
 
 class RunContext(NamedTuple):
-    """What the executor of one run works with: the pipeline, and the run's log.
+    """What all parts of the executor share in one run.
 
-    `published`: what is known of outputs, by path, for the stages that read them. `earlier`: how many attempts each
-    stage had in this run before it was resumed. `tags`: of all attempts that open runs tell of, stage -> tag -> key.
-    `level` is the one at which its stages are kept offline; with `durable` what it writes is fsynced.
+    `published`: the identities of outputs, by path, for the stages that read them. `earlier`: how many attempts each
+    stage had in this run before it was resumed. `tags`: those of all attempts of open runs, stage -> tag -> key.
+    `level`: of the offline guard. `durable`: whether files are fsynced.
     """
 
     graph: Graph
@@ -50,20 +50,20 @@ class RunContext(NamedTuple):
 
 
 class Job:
-    """A stage that is being run: its key, why it runs, and how far it has come. Times are of the monotonic clock."""
+    """The state of a stage that runs, and of its present attempt. Times are of the monotonic clock."""
 
     def __init__(self, spec: Spec, stage: Stage) -> None:
         self.stage = stage
-        self.real = {name: spec.output_path(path) for name, path in stage.outputs.items()}  # where outputs will be
-        self.progress = spec.paths.progress(stage.name)  # its progress file
+        self.real = {name: spec.output_path(path) for name, path in stage.outputs.items()}  # final paths of outputs
+        self.progress = spec.paths.progress(stage.name)  # the path of its progress file
         self.fingerprint = Fingerprint()  # without a key until the stage is decided
         self.reasons: tuple[Reason, ...] = ()
         self.lock: int | None = None  # the descriptor that holds the stage's lock
-        self.began = 0.0  # the first attempt
+        self.began = 0.0  # when the first attempt started
         self.attempts: list[AttemptResult] = []
-        self.redecided = 0  # because an input changed while the stage ran
-        self.tries_before = 0  # attempts before the last time
-        self.changed: str | None = None  # which input changed while the attempt before ran
+        self.redecided = 0  # how often, because an input changed while the stage ran
+        self.tries_before = 0  # attempts before it was last decided anew
+        self.changed: str | None = None  # the input that changed during the previous attempt
         # The present attempt.
         self.number = 0
         self.tag = ""
@@ -71,40 +71,40 @@ class Job:
         self.program = ""
         self.scratch = ""
         self.partials: dict[str, str] = {}  # by output
-        self.before: dict[str, Signature | None] = {}  # what is in the outputs' places
+        self.before: dict[str, Signature | None] = {}  # of the final paths, when the attempt was prepared
         self.limits = UNLIMITED
         self.delay = 0.0
         self.started = 0.0
-        self.network: list[NetworkCalls] = []  # that it asked for so far
-        # The attempt that ended last.
+        self.network: list[NetworkCalls] = []  # recorded so far
+        # The last attempt that ended.
         self.ended = 0.0
-        self.written: dict[str, str] = {}  # outputs, and their paths, if it failed and wrote there
-        self.commit: Marker | None = None  # if it succeeded
+        self.written: dict[str, str] = {}  # outputs whose final path it wrote to, if it failed, and these paths
+        self.commit: Marker | None = None  # if it succeeded and is on record
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a progress file, good or not."""
+        """Whether there is a progress file, valid or not."""
         return os.path.lexists(self.progress)
 
     def signatures(self) -> dict[str, Signature | None]:
-        """Return that of whatever is at each output's real path now, to tell later whether the stage wrote there."""
-        found: dict[str, Signature | None] = {}
+        """Return the signature at each output's final path now. A later difference shows that the stage wrote there."""
+        signatures: dict[str, Signature | None] = {}
         for name, path in self.real.items():
             try:
-                found[name] = Signature.of(os.lstat(path))
+                signatures[name] = Signature.of(os.lstat(path))
             except OSError:
-                found[name] = None
-        return found
+                signatures[name] = None
+        return signatures
 
     def reasons_as_json(self) -> list[list[object]]:
-        """Return the reasons as records have them."""
+        """Return the reasons for records and markers."""
         return [reason.as_json() for reason in self.reasons[:REASONS_KEPT]]
 
     def fails_by(self, calls: NetworkCalls) -> bool:
-        """Whether it fails the stage that one of its programs asked for this."""
+        """Whether these calls fail the stage."""
         return self.stage.on_attempt == "fail" and not calls.is_probe
 
     def asked_for_network(self, attempt: AttemptResult) -> bool:
-        """Whether an attempt at the stage failed by asking for a network."""
+        """Whether the calls of an attempt fail the stage."""
         return any(self.fails_by(calls) for calls in attempt.network)
 
     def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
@@ -119,7 +119,7 @@ class Job:
 
 
 def stage_fault(name: str, error: OffpipeError) -> Fault:
-    """Return what went wrong with a stage as one fault that names the stage; one that does already stays as it is."""
+    """Return an error as one fault that names the stage. A fault that already does stays as it is."""
     where, first = f"stage {name}", error.faults[0]
     if len(error.faults) == 1 and first.where.startswith(where):
         return first

@@ -1,6 +1,6 @@
-"""Walks the graph: starts what is ready and admitted, settles what ended, until nothing is left.
+"""Runs the stages: starts those that are ready and admitted, and settles those that ended, until none is left.
 
-One loop, which waits for the launcher, a signal, a sync, or the end of a back-off, whichever is first.
+One loop waits for the launcher, a signal, a sync, or the end of a back-off, whichever comes first.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from runner.spec.model import Stage
 
 REDECISIONS = 2
-LOOK_AGAIN = 0.1  # seconds, while a stage works: a sleeper that is due need not be admitted yet
+LOOK_AGAIN = 0.1  # seconds, while stages run: a sleeping job that is due may not be admitted yet
 
 
 class Executor:
-    """Executes the stages of one run. Everything it does to the disk goes through `attempts` and `publisher`."""
+    """Executes the stages of one run. All that it writes goes through `attempts` and `publisher`."""
 
     def __init__(
         self, run: RunContext, stages: Sequence[Stage], plan: Plan, launcher: Launcher, hooks: HookRelay,
@@ -58,8 +58,8 @@ class Executor:
         self._keep_going = keep_going
         self.results: dict[str, StageResult] = {}
         self._ready = ReadyQueue(run.graph, stages)
-        self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as there is room
-        self._sleeping: list[tuple[float, int, Job]] = []
+        self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
+        self._sleeping: list[tuple[float, int, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
         self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
@@ -68,7 +68,7 @@ class Executor:
         self._commits = CommitQueue(self.publisher, self._published, self._poll)
 
     def execute(self) -> dict[str, StageResult]:
-        """Run until nothing is left to start or to wait for; return a result for every stage."""
+        """Run until there is nothing left to start or to wait for. Return a result for every stage."""
         try:
             while self._goes_on():
                 self._wait()
@@ -82,7 +82,7 @@ class Executor:
                     self._heed_interrupts()
                     self._start_ready()
         except BaseException:
-            self._launcher.close()  # first: no stage is to go on while a slow disk is waited for
+            self._launcher.close()  # first: no stage may go on while a sync is slow
             raise
         finally:
             self._commits.close()
@@ -96,7 +96,7 @@ class Executor:
         return self.results
 
     def _goes_on(self) -> bool:
-        """Do what can be done now; return whether there is something to wait for."""
+        """Start all that can start now. Return whether there is something to wait for."""
         self._heed_interrupts()
         while self._sleeping and self._sleeping[0][0] <= self._clock() and self._admits(self._sleeping[0][2].stage):
             job = heapq.heappop(self._sleeping)[2]
@@ -117,7 +117,7 @@ class Executor:
         self._listener.tick()
 
     def _receive(self) -> list[tuple[Job, AttemptResult]]:
-        """Take in what the launcher reports, and return the attempts that ended."""
+        """Record the network calls that the launcher reports, and return the attempts that ended."""
         ended = []
         for report in self._launcher.receive():
             if isinstance(report, AttemptResult):
@@ -127,7 +127,7 @@ class Executor:
         return ended
 
     def _record_network(self, job: Job, report: NetworkReport) -> None:
-        """Record and report at once which networks a running stage asked for."""
+        """Record and announce the network calls of a running stage."""
         self.attempts.record_network(job, report.calls)
         fails = any(job.fails_by(each) for each in report.calls)
         self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
@@ -135,7 +135,7 @@ class Executor:
     # ---- starting ----
 
     def _start_ready(self) -> None:
-        """Start what is admitted, and prepare one stage more."""
+        """Start all stages that are admitted, and prepare one more."""
         while not self._stopping.has_begun and self._commits.has_room:
             if self._ahead is not None:
                 if not self._admits(self._ahead[0].stage):
@@ -159,7 +159,7 @@ class Executor:
         return self._capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _begin(self, job: Job) -> None:
-        """Decide the stage as everything is now, and prepare its first attempt if it must run."""
+        """Decide the stage, and prepare its first attempt if it must run."""
         self.attempts.decide(job)
         if not job.reasons:
             self._finish(StageResult(job.stage.name, SKIPPED, key=job.fingerprint.key))
@@ -176,7 +176,7 @@ class Executor:
         job.started = self._clock()
         job.began = job.began or job.started
         self.attempts.started(job)
-        self._hooks.offpipe_attempt_started(  # first: its checkpoint is still where it goes on from
+        self._hooks.offpipe_attempt_started(  # before it runs: its checkpoint is still the one that it resumes from
             stage=job.stage, attempt=job.number, progress=job.progress,
             partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip
@@ -189,7 +189,7 @@ class Executor:
     def _settle(self, job: Job, ended: AttemptResult) -> None:
         attempt = self.attempts.finish(job, ended)
         job.attempts.append(attempt)
-        job.ended = min(self._clock(), job.started + attempt.seconds)  # it may have waited for the hashing of another
+        job.ended = min(self._clock(), job.started + attempt.seconds)  # without the time that it waited for this loop
         asked = job.asked_for_network(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not asked
         interrupted = not succeeded and not asked and self._stopping.is_why(attempt)
@@ -207,7 +207,7 @@ class Executor:
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
             if asked:
-                self.attempts.discard(job)  # from a checkpoint behind that the next run would not ask again
+                self.attempts.discard(job)  # resumed after those calls, the next run would succeed
             self._fail(job, *failure(job))
 
     def _check_and_commit(self, job: Job) -> None:
@@ -243,18 +243,18 @@ class Executor:
                 self._interrupt(job)
 
     def _woken(self) -> Iterator[Job]:
-        """Yield the jobs that wait for their next attempt, which is not to come."""
+        """Take and yield all sleeping jobs: their next attempt will not start."""
         while self._sleeping:
             yield heapq.heappop(self._sleeping)[2]
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
-        """Go on with what a stage has finished, also after a first signal; one that comes meanwhile ends it."""
+        """Publish a successful job even after a first signal. A signal that comes meanwhile interrupts it."""
         self._interrupts.tolerated = min(1, self._interrupts.count)
         self._guarded(job, step)
         self._interrupts.tolerated = 0
 
     def _guarded(self, job: Job, action: Callable[[], None]) -> None:
-        """Do something for a stage; what is wrong with the stage fails it, what is wrong with our disk ends the run."""
+        """Do something for a stage. A fault of the stage fails it; a fault of the disk or of offpipe ends the run."""
         try:
             action()
         except InterruptedRunError:
@@ -267,7 +267,7 @@ class Executor:
 
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._drop(job, job.result(FAILED, fault, exit_code))
-        if not (self._keep_going or self._stopping.has_begun):  # else each sleeper that fails would nest another
+        if not (self._keep_going or self._stopping.has_begun):  # only once, not in the calls below
             self._stopping.begin()
             for other in self._woken():
                 self._fail(other, *failure(other, given_up=True))

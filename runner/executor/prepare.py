@@ -1,10 +1,9 @@
-"""What an attempt starts with: its number, log, scratch directory, stage file, environment and command line."""
+"""Prepares an attempt: its number, log, scratch directory, stage file, environment and command line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
@@ -13,7 +12,6 @@ from runner.executor.schedule import enforced
 from runner.paths import partial_path, partial_tag
 from runner.plan.code.modules import sdk_path
 from runner.record import files
-from runner.record.checkpoints import find_partials
 from runner.record.scratch import ScratchPool
 from runner.sandbox.client import Launch
 from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
@@ -26,12 +24,12 @@ if TYPE_CHECKING:
     Inputs = dict[str, list[str]]  # absolute paths, by name
 
 PYTHON = (sys.executable, "-B")
-"""How Python stages are started: without leaving bytecode. A .pyc is told from its source by whole seconds and size,
-so that one beside the user's modules could hold older code than the key says."""
+"""Python stages leave no bytecode. Python checks a .pyc by its source's size and mtime in whole seconds, so one beside
+the user's modules could hold older code than the key says."""
 
 
 class Preparer:
-    """Prepares the attempts of one run; their numbers go on from those before it was resumed."""
+    """Prepares the attempts of one run. Their numbers go on from those before the run was resumed."""
 
     def __init__(self, run: RunContext) -> None:
         self._spec = run.spec
@@ -40,11 +38,10 @@ class Preparer:
         self._scratch = ScratchPool(run.spec.paths, run.log.run)
         self._numbers = dict(run.earlier)
         self._made_directories: set[str] = set()
-        self._listings: dict[str, list[str]] = {}  # what was in a directory when this run first came to it
         self._launched = 0
 
     def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt. SpecError if its command line cannot be made, or its program is not there."""
+        """Lay out the next attempt. Raises SpecError or InputError for a bad command line or a missing program."""
         stage, run = job.stage, self._run.log.run
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
@@ -55,9 +52,6 @@ class Preparer:
             if (directory := os.path.dirname(path)) not in self._made_directories:
                 files.make_directories(directory)
                 self._made_directories.add(directory)
-        if not job.has_checkpoint():  # others leave: with a checkpoint of its own, all that is there is its own
-            for path in chain(*find_partials(job.real, self._listings).values()):
-                files.discard(path)
         job.scratch = self._scratch.take()
         files.create(job.log)
         job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
@@ -78,7 +72,7 @@ class Preparer:
         )  # fmt: skip
 
     def give_back_scratch(self, job: Job) -> None:
-        """Take back the scratch directory of an attempt that has ended, or will not be started."""
+        """Give back the scratch directory of an attempt that has ended, or will not start."""
         names = list_inputs(job.stage.command or job.stage.args)
         self._scratch.give_back(job.scratch, lists=[f"{job.scratch}.{name}.list" for name in names])
 
@@ -124,7 +118,7 @@ class Preparer:
         return [*PYTHON, *argv[1:]] if words[0] == "{python}" else argv
 
     def _program(self, job: Job, argv: list[str], environment: dict[str, str]) -> str:
-        """Return the absolute path of the program; SpecError if there is none, or it cannot get these arguments."""
+        """Return the absolute path of the program. Raises SpecError for a missing one, or for arguments too long."""
         path, where = environment.get("PATH", DEFAULT_PATH), self._where(job)
         program = find_program(argv[0], path, self._spec.root)
         if program is None:

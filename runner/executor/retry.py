@@ -1,6 +1,6 @@
-"""Whether a failed attempt is followed by another, and when; else what is wrong, in words.
+"""After a failed attempt: whether and when the next one starts, or else the fault of the stage.
 
-The spec decides, and plugins may.
+The spec's policy decides, unless a plugin does.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from runner.spec.model import Retry, Stage
 
 _HINT = "stages run offline: bring here beforehand what it fetches, and declare it as an input"
-_INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # what is known to ask without need
+_INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # programs that often open sockets without need
 
 
 def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str, now: float) -> float | None:
-    """Return the seconds to wait before the next attempt, or None when there is to be none.
+    """Return the seconds to wait before the next attempt, or None if there is none.
 
-    The delay is drawn from run, stage and attempt, so that it can be computed afterwards.
+    The delay depends only on run, stage and attempt, so you can compute it again later.
     """
     if job.asked_for_network(attempt):
         return None
@@ -45,7 +45,7 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
 def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
     """Return the fault of a stage whose last attempt failed, and its exit code.
 
-    `given_up`: there would have been another attempt, had the run not been stopped by another stage's failure.
+    `given_up`: the failure of another stage stopped the run before the next attempt.
     """
     attempt = job.attempts[-1]
     if job.asked_for_network(attempt):
@@ -87,7 +87,7 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
             "local sockets (AF_UNIX) were refused, as stages run offline; where multiprocessing needs them (Manager, "
             'the start method "forkserver"), use "fork" or "spawn"'
         )
-    if job.written and not hint:
+    elif job.written:
         name, path = next(iter(job.written.items()))
         hint = f'it wrote "{path}" itself, which stays there; $PIPELINE_OUTPUT_{variable_name(name)} is where to write'
     return Fault(where, f"failed with {attempt.describe()}{tried}{offline}", hint)
@@ -97,10 +97,10 @@ def _fault_of(job: Job, attempt: AttemptResult) -> Fault:
 
 
 def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
-    """Whether the spec lists how the attempt ended, so that there may be another.
+    """Whether the spec retries an attempt that ended like this.
 
-    A time-out counts as a time-out, whatever the program answered to TERM. Otherwise a program that the runner itself
-    ended (`sent`) has not failed. What could not start has nothing to wait for.
+    After a time-out, the program's exit code or signal does not count. Never retried: a program that the runner ended
+    itself (`sent`), and one that could not start.
     """
     if attempt.timed_out:
         return stage.retry_on_timeout
@@ -112,7 +112,7 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
 
 
 def delay_before(retry: Retry, attempt: int, seed: str) -> float:
-    """Seconds to wait before attempt 2, 3, ...: drawn evenly from `[(1 - jitter) * d, d]`, the same for the same seed.
+    """Return the seconds to wait before attempt 2, 3, ...: uniform in `[(1 - jitter) * d, d]`, fixed by the seed.
 
     With jitter 1 that is "full jitter" (M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015),
     with 0.5 his "equal jitter".
@@ -133,5 +133,5 @@ def delay_before(retry: Retry, attempt: int, seed: str) -> float:
 
 
 def may_start(retry: Retry, *, elapsed: float, delay: float) -> bool:
-    """Whether an attempt after `delay` still begins within `maxTotalSeconds`; `elapsed` counts from the first start."""
+    """Whether an attempt after `delay` starts within `maxTotalSeconds`. `elapsed` is the time since the first start."""
     return retry.max_total_seconds is None or elapsed + delay <= retry.max_total_seconds

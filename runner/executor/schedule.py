@@ -1,4 +1,4 @@
-"""Which stages could start now, and within which limits; why others never started in a run that stopped early."""
+"""Which stages may start now, and with which limits; and the results of stages that never started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
 
 
 class ReadyQueue:
-    """The stages of one run that wait for nothing any more; the first in the spec goes first."""
+    """The stages of one run whose upstream stages have all ended, in the order of the spec."""
 
     def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
         self._graph = graph
@@ -34,11 +34,11 @@ class ReadyQueue:
         heapq.heapify(self._ready)
 
     def take(self) -> Stage | None:
-        """Remove and return the stage whose turn it is, or None."""
+        """Remove and return the next stage, or None."""
         return self._stages[heapq.heappop(self._ready)[1]] if self._ready else None
 
     def passed(self, name: str) -> None:
-        """Note that a stage has ended, whatever its status; those that waited for it alone become ready."""
+        """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
         for waiting in self._graph.downstream[name]:
             if waiting in self._waiting:
                 self._waiting[waiting] -= 1
@@ -47,35 +47,35 @@ class ReadyQueue:
 
 
 def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:
-    """Return the direct upstream stages that ended without what `stage` needs of them."""
+    """Return the direct upstream stages that ended without their outputs."""
     return [name for name in graph.upstream[stage] if name in ended and ended[name].status not in GOOD]
 
 
 def unstarted(
     graph: Graph, plan: Plan, names: Iterable[str], ended: Mapping[str, StageResult], *, interrupted: bool
 ) -> list[StageResult]:
-    """Return the results of `names`, in order, which were never started: up to date as planned, or blocked.
+    """Return the results of stages that never started (`names`, in order): up to date as planned, or blocked.
 
-    A stage is blocked by what it needs, if that failed, or else by the end of the run.
+    A stage is blocked by a failed stage that it needs, or else by the end of the run.
     """
     failed = [name for name, result in ended.items() if result.status == results.FAILED]
     after = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
-    missed = {name for name, result in ended.items() if result.status not in GOOD}  # and those that need them
-    found = []
+    missed = {name for name, result in ended.items() if result.status not in GOOD}  # and below, those that need them
+    never_started = []
     for name in names:
         by = [needed for needed in graph.upstream[name] if needed in missed]
         if by:
             missed.add(name)
         decision = plan.decisions[name]
         if isinstance(decision, Skip):
-            found.append(StageResult(name, results.SKIPPED, key=decision.key))
+            never_started.append(StageResult(name, results.SKIPPED, key=decision.key))
         else:
-            found.append(blocked(name, () if interrupted else by, after))
-    return found
+            never_started.append(blocked(name, () if interrupted else by, after))
+    return never_started
 
 
 def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
-    """Return the result of a stage that did not start: it is blocked `by` others, which it needs, or else `why`."""
+    """Return the result of a stage that did not start: blocked `by` stages that it needs, or else because of `why`."""
     why = f"{results.BLOCKED_BY} {', '.join(by)}" if by else why
     return StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
 
@@ -84,15 +84,15 @@ def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
 
 
 class Capacity(NamedTuple):
-    """What there is to give: MiB of memory, and how many stages at once (`-j`), which is also how many cpus."""
+    """What running stages share: MiB of memory, and `-j`, which is both the number of stages and of cpus."""
 
     jobs: int
     memory_mib: float
 
     def admit(self, running: Iterable[Resources], candidate: Resources) -> bool:
-        """Whether `candidate` may start beside what runs. Alone it always may; without cpus it counts as 1.
+        """Whether `candidate` may start beside the running stages. A stage may always run alone.
 
-        A stage that says nothing of memory counts as none: what it takes is unknown, and must not stop others.
+        A stage without `cpus` counts as 1. One without `memoryMiB` counts as 0, so that it blocks no others.
         """
         beside = list(running)
         if not beside:
@@ -106,13 +106,13 @@ class Capacity(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the kernel enforces for one launch: processors that it may use, and bytes of address space (RLIMIT_AS)."""
+    """The limits that the kernel enforces for one launch: processors, and bytes of address space (RLIMIT_AS)."""
 
     affinity: list[int] | None = None
     address_space: int | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Return the limits that are set, as they stand in the audit log and the metrics."""
+        """Return the limits that are set, for the audit log and the metrics."""
         limits = {"affinity": self.affinity, "addressSpaceBytes": self.address_space}
         return {name: value for name, value in limits.items() if value is not None}
 
@@ -121,15 +121,15 @@ UNLIMITED = Limits()
 
 
 def enforced(needs: Resources, turn: int) -> Limits:
-    """Return the limits of a stage, within what this process may use: none, unless its spec says `enforce`.
+    """Return the limits of a stage, within those of this process; none unless the spec says `enforce`.
 
-    `turn` numbers the launches of a run, so that stages that run together get different processors.
+    `turn` numbers the launches of a run, so that parallel stages get different processors.
     """
     if not needs.enforce:
         return UNLIMITED
     affinity = None
     if needs.cpus is not None and hasattr(os, "sched_getaffinity"):
-        there = sorted(os.sched_getaffinity(0))
-        count = min(len(there), max(1, math.ceil(needs.cpus)))
-        affinity = sorted(there[(turn * count + offset) % len(there)] for offset in range(count))
+        usable = sorted(os.sched_getaffinity(0))
+        count = min(len(usable), max(1, math.ceil(needs.cpus)))
+        affinity = sorted(usable[(turn * count + offset) % len(usable)] for offset in range(count))
     return Limits(affinity, needs.memory_mib << 20 if needs.memory_mib else None)
