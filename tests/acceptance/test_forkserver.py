@@ -10,8 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from pipeline_bench import ROOT, PipelineBench
 from forkserver_probes import PROBES
+from pipeline_bench import ROOT, PipelineBench
 
 from runner.sandbox.forkserver import PURE
 
