@@ -1,6 +1,7 @@
-"""What a run is refused for: inputs and programs that are missing, a run id that is used, files of a newer release.
+"""Checks before a run starts. Each raises an error or gives a warning.
 
-And what it warns of before it starts: likely mistakes in the spec, and files that it would leave or replace.
+Errors: missing inputs and programs, a run id that is used already, files of a newer release. Warnings: likely mistakes
+in the spec, and files that the run would leave behind or replace.
 """
 
 from __future__ import annotations
@@ -33,31 +34,33 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 _SHOWN = 3  # paths in a warning
-PATIENT_BESIDE_A_RUN = 0.5  # seconds of hashing after which it matters whether another run holds the lock
+LONG_HASHING = 0.5  # seconds of hashing; then it matters whether another run holds the lock
 
 
 class _AnotherRunError(Exception):
-    """Hashing takes long, and another run holds the lock: wait for that one instead of hashing beside it."""
+    """Hashing takes long, and another run holds the lock. It is better to wait for that run than to hash beside it."""
 
 
 def plan_without_lock(
     session: Session, interrupts: Interrupts, on_hashed: Callable[[str, int, int], None]
 ) -> Plan | None:
-    """Return the plan that counts, or None where hashing takes long while another run holds the lock.
+    """Return the plan that counts, or None if hashing takes long while another run holds the lock.
 
-    Raises as `refuse` does. `on_hashed` gets a path, its size, and the bytes just read.
+    Raises what `refuse` raises. `on_hashed` gets a path, its size, and the bytes just read, also in later plans.
     """
-    began, paths, is_beside = time.monotonic(), session.spec.paths, True
+    began = time.monotonic()
 
     def hashed(path: str, total: int, size: int) -> None:
         interrupts.check()
-        is_long = is_beside and time.monotonic() - began > PATIENT_BESIDE_A_RUN
-        if is_long and is_held(paths):
-            raise _AnotherRunError
         on_hashed(path, total, size)
 
-    session.on_hashed = hashed
+    def hashed_without_lock(path: str, total: int, size: int) -> None:
+        if time.monotonic() - began > LONG_HASHING and is_held(session.spec.paths):
+            raise _AnotherRunError
+        hashed(path, total, size)
+
     refuse_newer(session)
+    session.on_hashed = hashed_without_lock
     try:
         plan = session.plan()
     except _AnotherRunError:
@@ -66,19 +69,25 @@ def plan_without_lock(
         session.save_cache()  # the next run reads the rest
         raise
     finally:
-        is_beside = False
+        session.on_hashed = hashed
     return refuse(session, plan)
 
 
 def refuse(session: Session, plan: Plan) -> Plan:
-    """Raise for whatever keeps a run of this plan from its work; return the plan that counts.
+    """Raise if a run cannot carry out this plan; else return the plan that counts.
 
-    InputError (exit 5) with every declared input that is missing or unusable; SpecError (exit 2) with every stage that
-    may have to run, and whose program is not there.
+    InputError (exit 5) has every declared input that is missing or unusable. SpecError (exit 2) has every stage that
+    may have to run and whose program is missing. UsageError: the run id belongs to a run that has succeeded. That run
+    may have succeeded while this one was planning; then all is done, as a new plan shows.
     """
     if plan.faults:
         raise InputError(*plan.faults)
-    plan = refuse_used_run_id(session, plan)
+    run_id = session.options.run_id
+    if run_id and not plan.is_noop and is_closed(session, run_id):
+        plan = session.plan()
+        if not plan.is_noop:
+            hint = "choose another, or leave --run-id out"
+            raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
     pending = [stage for stage in session.stages if not isinstance(plan.decisions[stage.name], Skip)]
     if faults := program_faults(session.spec, pending):
         raise SpecError(*faults)
@@ -86,10 +95,10 @@ def refuse(session: Session, plan: Plan) -> Plan:
 
 
 def refuse_newer(session: Session) -> None:
-    """Raise StateError where a newer release wrote what this run would go on from: before the lock, so nothing changes.
+    """Raise StateError if a newer release wrote what this run would continue. Nothing has changed on disk by then.
 
-    Of each run that is open, or asked for, the end of the log and the metrics; and the markers, for its commits may be
-    of stages that are not selected. Whoever plans has read the rest.
+    Reads the last record and the metrics of each run that is open or named by the options. If a run is open, reads the
+    markers, too: recovery may write those of stages that are not selected. Planning reads the rest.
     """
     paths, runs, run_id = session.spec.paths, session.head.open_runs, session.options.run_id
     for run in dict.fromkeys((*runs, *((run_id,) if run_id else ()))):
@@ -99,42 +108,28 @@ def refuse_newer(session: Session) -> None:
         read_marker(paths, stage.name)
 
 
-def refuse_used_run_id(session: Session, plan: Plan) -> Plan:
-    """Raise UsageError for a run id that succeeded already, when there is something to do; return the plan that counts.
-
-    That run may have succeeded while this one was planning: then all is done, as a new plan shows.
-    """
-    run_id = session.options.run_id
-    if run_id and not plan.is_noop and is_closed(session, run_id):
-        plan = session.plan()
-        if not plan.is_noop:
-            hint = "choose another, or leave --run-id out"
-            raise UsageError(Fault("--run-id", f"the run {run_id} has succeeded already", hint))
-    return plan
-
-
 def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
-    """Return a fault for each of `stages` whose program is not there.
+    """Return a fault for each of `stages` whose program is missing.
 
     A program that a stage makes, or that is an input, is checked when its stage starts.
     """
     outputs = frozenset(spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
-    found: dict[tuple[str, str], Fault | None] = {}
+    checked: dict[tuple[str, str], Fault | None] = {}  # many stages share a program
     faults = []
     for stage in stages:
         word, field = _program(spec, stage)
         if word is None:
             continue
         key = (word, stage_path(stage.env, sys.executable))
-        if key not in found:  # many stages share a program
-            found[key] = _program_fault(*key, spec.root, outputs)
-        if fault := found[key]:
+        if key not in checked:
+            checked[key] = _program_fault(*key, spec.root, outputs)
+        if fault := checked[key]:
             faults.append(Fault(f"{spec.shown}#/stages/{stage.index}/{field}", fault.what, fault.hint))
     return faults
 
 
 def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
-    """Return the program's word (None if it is known only at its start) and the field that has it."""
+    """Return the first word of a stage's command and its field; None for a word that is known only at the start."""
     processor = spec.processor_path(stage)
     if processor is not None:
         return (None if processor.endswith(".py") else processor), "processor"
@@ -162,15 +157,15 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
 
 
 def remark(session: Session) -> None:
-    """Warn of likely mistakes in the spec, and of files that a run would leave or replace."""
+    """Warn of likely mistakes in the spec, and of files that a run would leave behind or replace."""
     made = _made(session)
-    warned = *remarks(session.spec, session.stages), *_useless_allowances(session), *_left_behind(session, made)
-    for fault in (*warned, *_replaced(session, made)):
+    mistakes = *remarks(session.spec, session.stages), *_useless_allowances(session)
+    for fault in (*mistakes, *_left_behind(session, made), *_replaced(session, made)):
         session.warn(fault)
 
 
 def undeclared(session: Session) -> list[str]:
-    """Return what earlier specs left behind: outputs of markers whose stage, or output, is not declared any more."""
+    """Return the outputs that earlier specs declared, in order, if they are still there: no stage makes them now."""
     return sorted({path for paths in _undeclared(session, _made(session)).values() for path in paths})
 
 
@@ -182,7 +177,7 @@ def _useless_allowances(session: Session) -> Iterator[Fault]:
 
 
 def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
-    """Yield what a run would leave where a glob still finds it."""
+    """Yield a warning for each output that a stage made and no longer declares, which a glob may still find."""
     left = _undeclared(session, made)
     for stage in session.stages:
         for path in left.get(stage.name, ()):
@@ -192,12 +187,12 @@ def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault
 
 
 def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
-    """Yield what a run would replace although no stage is known to have made it."""
+    """Yield a warning of the files that a run would replace although no marker says that a stage made them."""
     known = _Places(path for paths in made.values() for path in paths)
     paths = [
         path
         for stage in session.stages
-        if session.spec.paths.marker(stage.name) not in session.damage  # which is warned of, and a run has made it
+        if session.spec.paths.marker(stage.name) not in session.damage  # there is a warning already
         for path in stage.outputs.values()
         if path not in known and _is_there(session, path)
     ]
@@ -208,7 +203,7 @@ def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
 
 
 class _Places:
-    """Outputs, and what is in one of them or around one: a directory may become a file in it, or the reverse."""
+    """Outputs, with all paths in and above them. An output may have become a file in it, or a directory above it."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = {path.rstrip("/") for path in paths}
@@ -220,7 +215,7 @@ class _Places:
 
 
 def _made(session: Session) -> dict[str, list[str]]:
-    """Return the outputs in all markers, by stage; those of stages that are declared no more too."""
+    """Return the outputs in all markers, by stage, also of stages that are no longer declared."""
     try:
         names = os.listdir(session.spec.paths.state_dir)
     except OSError:
