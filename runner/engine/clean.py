@@ -1,9 +1,10 @@
-"""The verb `clean`: remove what the pipeline made, and nothing else."""
+"""The verb `clean`: remove what the pipeline made."""
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import held_lock
@@ -18,36 +19,34 @@ if TYPE_CHECKING:
 
 
 _OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
-"""What a run writes into a state directory; it may hold another pipeline's, and the locks, which are held."""
+"""What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
 
 
 def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> list[str]:
     """Remove outputs, markers, partials and checkpoints of all stages; return the paths, relative to the workspace.
 
-    With `state` the whole state directory goes too: audit logs, metrics, logs. Holds the pipeline lock meanwhile.
+    With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. Holds
+    the pipeline lock, unless it is a `dry_run`, which only returns the paths.
     """
     session = Session(spec_path, options)
-    if dry_run:
-        paths = _removable(session, state=state)
-    else:
-        with held_lock(session.spec, options.wait, lambda _: None, lambda: None):
-            paths = _removable(session, state=state)
-            for path in paths:
-                files.discard(path)
+    with nullcontext() if dry_run else held_lock(session.spec, options.wait, lambda _: None, lambda: None):
+        paths = list(dict.fromkeys((*_made(session), *(_state(session) if state else ()))))
+        for path in () if dry_run else paths:
+            files.discard(path)
     return [os.path.relpath(path, session.spec.workspace) for path in paths]
 
 
-def _removable(session: Session, *, state: bool) -> list[str]:
-    paths = list(_made(session))
-    directory, locks = session.spec.paths.state_dir, session.spec.paths.locks_dir
-    if state and os.path.isdir(directory):
-        entries = (f"{directory}/{name}" for name in sorted(os.listdir(directory)) if _OURS.fullmatch(name))
-        paths += [path for path in entries if path not in paths and path != locks]
-    return paths
+def _state(session: Session) -> Iterator[str]:
+    """Yield what is in the state directory, but for the locks."""
+    paths = session.spec.paths
+    for name in sorted(os.listdir(paths.state_dir)) if os.path.isdir(paths.state_dir) else ():
+        path = f"{paths.state_dir}/{name}"
+        if _OURS.fullmatch(name) and path != paths.locks_dir:
+            yield path
 
 
 def _made(session: Session) -> Iterator[str]:
-    """Yield what is there of what the stages made, a marker first: a killed `clean` then claims nothing complete."""
+    """Yield what the stages made and is there. Markers come first, so that a killed `clean` leaves no false marker."""
     paths = session.spec.paths
     for stage in session.stages:
         outputs = {name: session.spec.output_path(path) for name, path in stage.outputs.items()}
