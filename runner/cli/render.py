@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.engine.query import Part, Status
-    from runner.engine.verify import Verified
     from runner.plan.planner import Decision
+    from runner.record.verify import Verification
     from runner.spec.graph import Graph
 
 _MOST_LINES = 20  # about what went wrong in the last run
@@ -136,7 +136,7 @@ def status_json(status: Status) -> dict[str, object]:
     }
 
 
-def verified_lines(verified: Verified) -> Iterator[str]:
+def verified_lines(verified: Verification) -> Iterator[str]:
     """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then what is incomplete, then a summary."""
     for damage in verified.damage:
         yield f"{printable(damage.place)}: {printable(damage.what)}\n"
@@ -150,7 +150,7 @@ def verified_lines(verified: Verified) -> Iterator[str]:
         yield f"ledger head: {verified.head}\n"
 
 
-def _verdict(verified: Verified) -> str:
+def _verdict(verified: Verification) -> str:
     if verified.head is None and not verified.damage:
         return "no run yet"
     checked = f"{counted(verified.runs, 'run')}, {counted(verified.records, 'record')}"
@@ -164,7 +164,7 @@ def _verdict(verified: Verified) -> str:
     return f"{verdict} ({checked})"
 
 
-def verified_json(verified: Verified) -> dict[str, object]:
+def verified_json(verified: Verification) -> dict[str, object]:
     """Return what was found as a JSON value."""
     return {
         "status": _VERDICTS[verified.exit_code],

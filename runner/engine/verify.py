@@ -1,9 +1,10 @@
-"""The verb `verify`: whether the record of what was run, and what was made, is still what was written."""
+"""The verb `verify`: whether the record of all runs, and on request the outputs, are still as they were written."""
 
 from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.engine.session import read_seal, refuse_other_pipeline
@@ -22,18 +23,17 @@ if TYPE_CHECKING:
     from runner.record.markers import OutputIdentity
     from runner.spec.model import Spec
 
-Verified = Verification  # what was found, with files named from the current directory
 _OURS = ("audit_", "stage_", "metrics_")
 
 
 def verify(
     target: str, options: Options, run: str | None = None, *, outputs: bool = False, expect_head: str | None = None
-) -> Verified:
-    """Check the state of the spec `target`, or the state directory `target` by itself, which may be a copy.
+) -> Verification:
+    """Check the state of the spec `target`, or a state directory `target`, which may be a copy.
 
-    Raises UsageError for a run that is not there, for `outputs` without a spec, and for a directory without state;
-    SpecError for a spec whose state directory, undamaged, is that of a pipeline of another name; StateError for what
-    cannot be read, or was written by a newer release.
+    The result names files from the current directory. Raises UsageError for a `run` that does not exist, for `outputs`
+    without a spec, and for a directory without state. SpecError: the state directory is undamaged, but belongs to a
+    pipeline of another name. StateError: a file cannot be read, or a newer release wrote it.
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
@@ -43,12 +43,12 @@ def verify(
     directory = target if spec is None else spec.paths.state_dir
     shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):
-        nothing = Verified(directory, PLAIN, shown=shown)
+        empty = Verification(directory, PLAIN, shown=shown)
         if expect_head is not None:
-            nothing.damage = (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
-        return nothing
+            empty.damage = (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
+        return empty
     seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
-    verified = Verified(directory, seal, run, expect_head, shown)
+    verified = Verification(directory, seal, run, expect_head, shown)
     with files.naming(directory, "read"):
         verified.check()
     if spec is not None and not verified.damage:
@@ -61,7 +61,7 @@ def verify(
 
 
 def _require_state(directory: str, *, outputs: bool) -> None:
-    """Raise UsageError for a directory in which nothing could be verified: no news would be taken for good news."""
+    """Raise UsageError for a directory without state, which must not count as intact."""
     if outputs:
         raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
     with files.naming(directory, "list"):
@@ -73,8 +73,8 @@ def _require_state(directory: str, *, outputs: bool) -> None:
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
-def _check_outputs(spec: Spec, verified: Verified) -> None:
-    """Read every output whose marker stands, and compare it with its commit."""
+def _check_outputs(spec: Spec, verified: Verification) -> None:
+    """Read every output that has a marker, and compare it with its commit."""
     made, verified.outputs = verified.markers.outputs(), 0
     for stage in spec.stages:
         for declared in stage.outputs.values():
@@ -83,30 +83,33 @@ def _check_outputs(spec: Spec, verified: Verified) -> None:
                 continue
             verified.outputs += 1
             path = spec.output_path(declared)
-            wrong = _fault_of(path, identity)
-            if wrong is not None and verified.markers.still_stands(stage.name):
-                verified.damage += (Damage(os.path.relpath(path), 0, *wrong),)
+            damage = _damage_of(path, identity)
+            if damage is not None and verified.markers.still_stands(stage.name):
+                verified.damage += (damage,)
 
 
-def _fault_of(path: str, identity: OutputIdentity) -> tuple[str, str] | None:
-    """Return field and fault of an output that is not what was committed."""
+def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
+    """Return how an output differs from its commit, or None."""
+    damage = partial(Damage, os.path.relpath(path), 0)
     cache = DigestCache(trust=False)
     is_tree = identity.path.endswith("/")
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode) != is_tree:
-            return "", f"is {'no directory' if is_tree else 'no regular file'} any more"
+            return damage("", f"is {'no directory' if is_tree else 'no regular file'} any more")
         if is_tree:
             tree = digest_tree(path, cache)
             size, sha256 = tree.size, tree.sha256
         else:
             size, sha256 = status.st_size, cache.file(path, status)[0]
     except (FileNotFoundError, NotADirectoryError):
-        return "", "is missing"
+        return damage("", "is missing")
     except InputError as error:
-        return "", error.faults[0].what
+        return damage("", error.faults[0].what)
     except OSError as error:
         raise StateError.from_os(error, path, "read") from error
     if size != identity.size:
-        return "size", f"is {size:,} bytes, and was {identity.size:,} when it was committed"
-    return None if sha256 == identity.sha256 else ("sha256", "is not that of its commit: the content was changed")
+        return damage("size", f"is {size:,} bytes, and was {identity.size:,} when it was committed")
+    if sha256 != identity.sha256:
+        return damage("sha256", "is not that of its commit: the content was changed")
+    return None
