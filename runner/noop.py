@@ -1,11 +1,11 @@
-"""A run with nothing to do: the record of what its plan depended on, and the run itself if none of it has changed.
+"""A run with nothing to do, and the no-op record, which lets it end without a plan.
 
-The no-op record lists every path that the plan depended on. While none of them has changed, a run needs no plan:
-it writes its audit log, its metrics and its line of the ledger, and ends. Such a run is mostly the start of its
-interpreter, so this module loads built-in modules only. It leaves everything unusual, faults included, to a full run.
+The no-op record lists every path that a plan depended on. While no path has changed, a run needs no plan: it writes its
+audit log, its metrics and its ledger record, and ends. Most of its time is the start of the interpreter, so this module
+loads built-in modules only. It leaves every unusual case and every fault to a full run.
 
-Whoever can write to the workspace can write the record. So it holds paths, digests and ids only, each checked before it
-is used, and record 0 of the log is made afresh. Losing the record costs time only.
+Stages can write to the workspace, so they can forge the record. It therefore holds only paths, digests and ids. Each is
+checked before use, and record 0 of the log is made anew. Losing the record only costs time.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, and no no-op record
 MAGIC = b"offpipe noop 4\n"
-SHORT_SPEC = 1 << 12  # characters of a spec that record 0 repeats; of a longer one it names the run that has it
-LONGEST_SPEC = 1 << 20  # bytes of a spec that any record 0 of a run with nothing to do holds
-LARGEST = 1 << 29  # bytes of a record
+SHORT_SPEC = 1 << 12  # characters: record 0 repeats a spec up to this length, else it names the run that has the spec
+LONGEST_SPEC = 1 << 20  # bytes: in no run with nothing to do does record 0 hold a longer spec
+LARGEST = 1 << 29  # bytes of a no-op record
 _FAMILY = b"offpipe noop "
 _HEX = 64
-_BODY = len(MAGIC) + _HEX + 8  # where it begins: behind the digest of the conditions and a checksum
+_BODY = len(MAGIC) + _HEX + 8  # where the body begins: after a digest of the conditions, and a checksum
 _FIXED = 13  # fields before the paths
-_LONGEST_NAME = 200  # bytes of a spec's name that a file name can repeat
-_FIRST = 4 * LONGEST_SPEC  # bytes of a record 0, at most
-_TAIL = 1 << 16  # bytes at the end of the ledger in which its last record is, or else a full run is needed
-MALFORMED = (ValueError, LookupError, TypeError, RecursionError)  # what reading a file raises that no run wrote
+_LONGEST_NAME = 200  # bytes of a spec's name; a longer one does not fit into the record's file name
+_LONGEST_FIRST = 4 * LONGEST_SPEC  # bytes of record 0
+_TAIL = 1 << 16  # bytes at the end of the ledger; a full run reads a last record that is longer
+MALFORMED = (ValueError, LookupError, TypeError, RecursionError)  # raised for a file that no run wrote
 _NO_OUTPUTS = sha256_of(b"{}")  # the `outputsSha256` of a run without outputs
 _signature: Signature = attrgetter("st_ctime_ns", "st_mtime_ns", "st_size", "st_ino")
 _kind: Signature = attrgetter("st_mode", "st_ino")
@@ -56,14 +56,14 @@ _READINGS: tuple[tuple[Stat, Signature], ...] = ((os.stat, _signature), (os.lsta
 
 
 def is_plain() -> bool:
-    """Whether caches are switched off (`OFFPIPE_PLAIN=1`); what a run does must be the same either way."""
+    """Whether caches are off (`OFFPIPE_PLAIN=1`). Results must be the same with and without them."""
     return os.environ.get(PLAIN_VARIABLE) == "1"
 
 
 def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: bool, durable: bool) -> int | None:
-    """Return 0 if the run has nothing to do, after recording and printing that; None if a full run is needed.
+    """Record and report a run with nothing to do, and return 0; None if a full run is needed.
 
-    `words` are the command line. Raises StateError when the disk refuses the record.
+    `words` are the command line. Raises StateError if the disk refuses what the run writes.
     """
     began = time.monotonic()
     if is_plain() or KEY_VARIABLE in os.environ:
@@ -74,7 +74,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
             return None
-        run, head = _record_run(record, words, began, durable=durable)
+        run, head = _write_next_run(record, words, began, durable=durable)
     except (OSError, NotRegularError, *MALFORMED):
         return None
     if not quiet:
@@ -82,7 +82,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
         try:
             os.write(1, text.encode())
         except OSError:
-            pass  # the terminal is gone, which never fails a run
+            pass  # a terminal that is gone fails no run
     return 0
 
 
@@ -90,10 +90,10 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
 
 
 class Record:
-    """What a plan depended on that found everything up to date, and what the next such run needs.
+    """The no-op record: what a plan that found everything up to date depended on, and what the next run writes.
 
-    `groups` are lists of paths: one for each of `_READINGS`, and those that must be absent. `states` has a hash over
-    the state of each list but the last. `holder` is the run whose record 0 holds the spec with digest `spec_sha256`.
+    `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. `states` has a
+    hash over the state of each list but the last. Record 0 of the run `holder` has the spec with digest `spec_sha256`.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Record:
 
 
 def decode(content: bytes, conditions: bytes) -> Record | None:
-    """Return the record in the bytes of a file; None for other conditions, or if anything is wrong with it."""
+    """Return the record in the bytes of a file; None if it is damaged, or was made in other conditions."""
     body = content[_BODY:]
     if content[:_BODY] != MAGIC + conditions + _checksum(body):
         return None
@@ -146,7 +146,7 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
 
 
 def is_damaged(content: bytes) -> bool:
-    """Whether the bytes of a file are no record, not even one of another interpreter or release."""
+    """Whether the bytes of a file are no record of any release or interpreter."""
     if content.startswith(MAGIC):
         return content[_BODY - 8 : _BODY] != _checksum(content[_BODY:])
     return not content.startswith(_FAMILY)
@@ -157,7 +157,7 @@ def record_of(
 ) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
-    None if a path has changed since, or so shortly before that a later change might not show in its time stamps
+    None if a path has changed since then, or so shortly before that its time stamps might not show a later change
     (racily clean).
     """
     try:
@@ -173,7 +173,7 @@ def record_of(
 
 
 def record_path(spec: str, workspace: str | None) -> str:
-    """Return where the record of a spec is: beside it, or below the workspace."""
+    """Return the path of a spec's no-op record: beside the spec, or below the workspace."""
     directory, name = os.path.split(os.path.abspath(spec))
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f"{zlib.crc32(os.fsencode(name)):08x}"
@@ -181,10 +181,10 @@ def record_path(spec: str, workspace: str | None) -> str:
 
 
 def conditions_now(spec: str, workspace: str | None) -> bytes:
-    """Return a digest of what else a plan depends on: release, interpreter, `sys.path`, two variables, the spec."""
+    """Return a digest of the rest that a plan depends on: release, interpreter, `sys.path`, two variables, the spec."""
     env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     names = [entry.rpartition("/")[2] for entry in sys.path]
-    installed = sys.path[names.index(archive) :] if archive in names else sys.path  # before it is what started this
+    installed = sys.path[names.index(archive) :] if archive in names else sys.path  # without what the start put first
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
     places = os.path.abspath(spec), workspace and os.path.abspath(workspace)
     return sha256_of(repr((around, places)).encode("utf-8", "backslashreplace")).encode()
@@ -196,7 +196,7 @@ def _signatures(groups: list[list[bytes]]) -> Iterator[list[tuple[int, ...]]]:
 
 
 def _state(signatures: list[tuple[int, ...]]) -> bytes:
-    """Return a hash over the signatures: Python's own, 64 bits. Of integers it has no seed, and takes 15 ns a path."""
+    """Return Python's own 64-bit hash over the signatures. For integers it has no seed, and takes 15 ns a path."""
     return b"%d" % hash(tuple(signatures))
 
 
@@ -210,18 +210,18 @@ def _count(text: bytes) -> int:
     return int(text)
 
 
-# ---- what such a run writes ------------------------------------------------------------------------------------------
+# ---- the files of the run --------------------------------------------------------------------------------------------
 
 
-def record_run(
+def write_run(
     paths: StatePaths, run: str, first: dict[str, object], stages: int, seconds: float,
     close: Callable[[str], str], hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
 ) -> str:  # fmt: skip
-    """Record a run that skipped `stages` stages: metrics, a log of two records, a line in the ledger; return its head.
+    """Write the metrics and the log of a run that skipped `stages` stages, and close it; return the ledger's head.
 
     `first` is the payload of record 0. `close` gets the hash of record 1, and appends to the ledger. If the disk
-    refuses anything, this leaves nothing and raises StateError: a failed fsync is not tried again. FileExistsError is
-    its cause if the run has a log already.
+    refuses something, this removes what it wrote and raises StateError; it does not repeat a failed fsync. The cause is
+    FileExistsError if the run has a log already.
     """
     log, metrics = paths.audit(run), paths.metrics(run)
     skipped = {"skipped": stages}
@@ -235,13 +235,13 @@ def record_run(
     descriptor = files.open_append(log, new=True)
     try:
         files.create(metrics, content)
-        if durable:  # before the log names them, and with them the log has a name in the directory
+        if durable:  # before the log names the metrics; the directory then has the name of the log, too
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
         start_line, digest = spell(first, START, run, 0, stamp(), GENESIS, hashed)
         end_line, digest = spell(end, END, run, 1, stamp(), digest, hashed)
         files.append(descriptor, start_line + end_line, log)
-        if durable:  # before the ledger names it
+        if durable:  # before the ledger names the log
             files.sync_descriptor(descriptor, log)
         return close(digest)
     except BaseException:
@@ -252,8 +252,11 @@ def record_run(
         os.close(descriptor)
 
 
-def _record_run(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
-    """Record the run; return its id and the ledger's new head. OSError or one of MALFORMED if a full run is needed."""
+def _write_next_run(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
+    """Write a run that the no-op record covers; return its id and the ledger's new head.
+
+    Raises OSError or one of MALFORMED if a full run is needed.
+    """
     paths, pipeline = record.paths, record.pipeline
     if not os.path.exists(paths.ledger):
         raise ValueError(paths.ledger)
@@ -271,7 +274,7 @@ def _record_run(record: Record, words: Sequence[str], began: float, *, durable: 
             return new_head
 
         seconds = time.monotonic() - began
-        return run, record_run(paths, run, first, record.stages, seconds, close, durable=durable)
+        return run, write_run(paths, run, first, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
 
@@ -279,7 +282,7 @@ def _record_run(record: Record, words: Sequence[str], began: float, *, durable: 
 def new_run_id(
     paths: StatePaths, clock: Callable[[], float] = time.time, random: Callable[[int], bytes] = os.urandom
 ) -> str:
-    """Return a default run id that no run has: the time in UTC, and 4 random hex digits."""
+    """Return a run id that no run has: the time in UTC, and 4 random hex digits."""
     while True:
         drawn = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(clock()))}-{random(2).hex()}"
         if not os.path.lexists(paths.audit(drawn)):
@@ -287,9 +290,9 @@ def new_run_id(
 
 
 def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
-    """Return number and hash of the ledger's last record.
+    """Return the number and the hash of the ledger's last record.
 
-    ValueError, or another of MALFORMED, if that is not a whole, unkeyed record of `pipeline` without open runs.
+    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs.
     """
     with open(open_regular(path), "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -297,8 +300,8 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
     record = parsed(line)
     data, seq = record["data"], record["seq"]
-    again, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
-    if again != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
+    expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
+    if expected != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
         raise ValueError(path)
     return seq, head
 
@@ -307,7 +310,7 @@ def opening(
     pipeline: str, spec: dict[str, str], argv: Sequence[str], head: str, stages: Sequence[str] = (),
     isolation: dict[str, str] | None = None, key_id: str | None = None,
 ) -> dict[str, object]:  # fmt: skip
-    """Return the payload of record 0: who runs what, where, with which versions. `spec` is what it says of the spec."""
+    """Return the payload of record 0: who runs what, where, with which versions. `spec` are its fields on the spec."""
     from pwd import getpwuid
 
     uid, system = os.getuid(), os.uname()
@@ -328,17 +331,17 @@ def opening(
 
 
 def _spec_of(record: Record) -> dict[str, str]:
-    """Return what record 0 says of the spec: its digest, and its text, or the run that holds a long one.
+    """Return the fields of record 0 on the spec: its digest, and its text, or the run that has the text of a long spec.
 
-    Both are read from that run's record 0. ValueError, or another of MALFORMED, if it has another spec.
+    They come from that run's record 0. Raises one of MALFORMED if it has another spec.
     """
     with open(open_regular(record.paths.audit(record.holder)), "rb") as file:
-        data = parsed(file.readline(_FIRST))["data"]
+        data = parsed(file.readline(_LONGEST_FIRST))["data"]
     text, named = data.get("spec"), {"specSha256": record.spec_sha256}
     if data["specSha256"] != record.spec_sha256:
         raise ValueError(record.holder)
     if text is None:
-        return named  # it is too long for any record 0 of a run with nothing to do
+        return named  # the spec is longer than LONGEST_SPEC
     if len(text) > SHORT_SPEC:
         return {"specIn": record.holder, **named}
     if sha256_of(text.encode("utf-8", "backslashreplace")) != record.spec_sha256:

@@ -1,6 +1,6 @@
-"""What the verbs do, without a terminal: the place where everything below is put together.
+"""The verbs, without a terminal: each combines the rooms below.
 
-Each verb loads its own module, so that the launcher of a run is started before most of the program is loaded.
+Each verb has a module of its own. So `run` can start the launcher before it loads most of the program.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """The options of `run`; the other verbs heed those that mean something to them.
+    """The options of `run`; each other verb uses those that apply to it.
 
-    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`
-    or `process`: the latter leaves out the fsyncs, and still survives a kill -9. `offline` is `strict` or
-    `best-effort`: whether less than the guard's level `filter` ends the run. `final`: the process ends with it.
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`,
+    or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is `strict`, which refuses to run
+    below the guard's level `filter`, or `best-effort`. `final`: the process ends with the run.
     """
 
     stages: tuple[str, ...] = ()
@@ -44,5 +44,5 @@ class Options(NamedTuple):
 
     @property
     def is_durable(self) -> bool:
-        """Whether what a run writes is made durable as it goes."""
+        """Whether a run makes durable what it writes."""
         return self.durability == "full"

@@ -1,4 +1,4 @@
-"""A run that finds everything up to date, and the record by which the next one finds the same without a plan."""
+"""A run whose plan finds everything up to date. It writes the no-op record, so that the next run needs no plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from runner.canonical import stamp
 from runner.engine import Options
 from runner.engine.journal import opening
 from runner.errors import EXIT_OK, StateError
-from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.plan.fingerprint import Dependencies
 from runner.plan.planner import Skip
@@ -29,16 +28,13 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 
-def end_without_work(session: Session, plan: Plan, began: float, *, remembers: bool = True) -> RunResult:
-    """Record a run of a plan without work, which began at `began` (time.monotonic); return its result.
-
-    `remembers`: also write the no-op record.
-    """
+def end_without_work(session: Session, plan: Plan, began: float) -> RunResult:
+    """Record a run without work that began at `began` (time.monotonic), and return its result."""
     seconds = time.monotonic() - began
-    run_id, head = record_noop(session, len(plan.decisions), seconds)
+    first = opening(session, session.options.stages, {"level": NONE}, session.seal.id, noop.LONGEST_SPEC)
+    run_id, head = _write_run(session, first, len(plan.decisions), seconds)
     session.save_cache()
-    if remembers:
-        remember(session, run_id)
+    _write_noop_record(session, run_id, str(first["specSha256"]))
     stages = skipped(plan)
     return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
@@ -52,14 +48,14 @@ def skipped(plan: Plan) -> dict[str, StageResult]:
     }
 
 
-def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str]:
-    """Record a run that found everything up to date: log, metrics, one line in the ledger. Returns its id and the head.
+def _write_run(session: Session, first: dict[str, object], stages: int, seconds: float) -> tuple[str, str]:
+    """Write the log, the metrics and the ledger record of a run without work; return its id and the ledger's head.
 
-    Writes nothing for a given id that has a log: that run has ended, or another process is executing it.
+    `first` is the payload of record 0, `stages` the number of stages. Writes nothing if the options name a run that has
+    a log: it has ended, or another process executes it.
     """
     options, paths, seal = session.options, session.spec.paths, session.seal
     run_id = options.run_id or noop.new_run_id(paths)
-    first = opening(session, options.stages, {"level": NONE}, seal, longest_spec=noop.LONGEST_SPEC)
     ledger = Ledger(paths.ledger, session.spec.name, stamp, seal)
 
     def close(digest: str) -> str:
@@ -67,20 +63,20 @@ def record_noop(session: Session, stages: int, seconds: float) -> tuple[str, str
 
     files.make_directories(paths.state_dir)
     try:
-        head = noop.record_run(paths, run_id, first, stages, seconds, close, seal.hash, durable=options.is_durable)
+        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal.hash, durable=options.is_durable)
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
         if not options.run_id:  # another process drew the same id
-            return record_noop(session, stages, seconds)
+            return _write_run(session, first, stages, seconds)
         head = session.head.position.hash
     return run_id, head
 
 
-def remember(session: Session, run_id: str) -> None:
-    """Write the no-op record of a plan that found every stage up to date, as the run `run_id` has it in its log.
+def _write_noop_record(session: Session, run_id: str, spec_sha256: str) -> None:
+    """Write the no-op record of a plan that found every stage up to date; the log of `run_id` has the spec.
 
-    Only of a run of all stages as the spec has them that warned of nothing: a later run must say no less.
+    Writes nothing if options changed the plan, or if there were warnings, which the next run must repeat.
     """
     spec, options = session.spec, session.options
     given = options._replace(workspace=None, jobs=None, keep_going=False, durability="full", argv=(), final=False)
@@ -89,21 +85,20 @@ def remember(session: Session, run_id: str) -> None:
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)
     _add_spec(spec, dependencies)
-    sha256 = sha256_of(spec.canonical.encode("utf-8", "backslashreplace"))
-    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), sha256, run_id, session.began)
+    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), spec_sha256, run_id, session.began)
     if record is None:
         return
-    path = noop.record_path(spec.path, options.workspace)
+    path = session.noop_record
     content = record.encode(noop.conditions_now(spec.path, options.workspace))
     try:
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")
-    except StateError:  # the next run plans again
-        return
+    except StateError:
+        return  # the next run plans again
 
 
 def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
-    """Add what loading the spec read, the markers, and the outputs."""
+    """Add the files from which the spec was loaded, the markers, and the outputs."""
     dependencies.files.add(spec.path)
     dependencies.kinds.add(spec.root)
     for stage in spec.stages:

@@ -1,4 +1,4 @@
-"""Runs that have not succeeded yet: take their lock, finish what killed runs had committed, choose which goes on."""
+"""Runs that have not succeeded yet: take the lock, finish what killed runs had committed, choose the run to resume."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def held_lock(
     spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
 ) -> PipelineLock:
-    """Return the pipeline lock, taken. Raises as `PipelineLock.take` does."""
+    """Take the pipeline lock and return it. Raises what `PipelineLock.take` raises."""
     lock = PipelineLock(spec.paths)
     place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
     status = shlex.join(["offpipe", "status", *place, spec.shown])
@@ -47,7 +47,7 @@ def is_closed(session: Session, run_id: str) -> bool:
 def needs_recovery(session: Session) -> bool:
     """Whether there may be something that only a run with the lock can mend.
 
-    A run is open, at work or killed; a state file is damaged; a run was killed after its last record.
+    That is an open run, whether at work or killed; a damaged state file; or what a killed run left.
     """
     paths, run_id = session.spec.paths, session.options.run_id
     if session.head.open_runs or session.damage or has_leftovers(paths):
@@ -56,9 +56,9 @@ def needs_recovery(session: Session) -> bool:
 
 
 class Recovered(NamedTuple):
-    """`mine`: the run that goes on, or a new one. `others`: open runs that are over once it has succeeded.
+    """`mine`: the run to resume, or a new one. `others`: open runs whose work is done once `mine` has succeeded.
 
-    `is_open`: whether `mine` was begun and not closed. `is_any`: whether there was something to recover.
+    `is_open`: whether `mine` was begun and not closed. `is_any`: whether there was a run to recover.
     """
 
     mine: OpenRun
@@ -68,7 +68,7 @@ class Recovered(NamedTuple):
 
 
 def recover_runs(session: Session) -> Recovered:
-    """Finish what killed runs had decided on, and choose the run that goes on; the pipeline lock is held."""
+    """Finish what killed runs had committed, and choose the run to resume. Needs the pipeline lock."""
     from runner.record.recovery import recover
 
     spec, options = session.spec, session.options
@@ -89,22 +89,22 @@ def recover_runs(session: Session) -> Recovered:
 
 
 def _close_ended(session: Session) -> None:
-    """Close runs that sealed their log and were killed before they could tell the ledger: their work is all done."""
+    """Close runs that ended their log and were killed before they wrote to the ledger: all of their work is done."""
     paths, durable = session.spec.paths, session.options.is_durable
     for run in session.head.open_runs:
         record = last_record(paths.audit(run), session.seal)
         if record and record["ev"] == END:
             if durable:
-                files.sync_again(paths.audit(run))  # the run may have been killed before it could
+                files.sync_again(paths.audit(run))  # the run may have been killed before it synced
             ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
             ledger.append(CLOSED, run, position_of(record), sync=durable)
     session.head = session.read_head()
 
 
 def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
-    """Return the run that goes on: that of `--run-id`, else the newest of those that this one covers, else a new one.
+    """Return the run to resume: that of `--run-id`, else the newest that this one covers, else a new run.
 
-    A new run knows the attempts of those that stay open, and may go on from their checkpoints.
+    A new run knows the attempts of the open runs, and may resume from their checkpoints.
     """
     from runner.record.recovery import OpenRun
 
@@ -116,9 +116,9 @@ def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) 
 
 
 def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
-    """Return the runs of no other stages, oldest first: when this one has succeeded, all of their work is done too.
+    """Return the runs without other stages, oldest first: once this run has succeeded, their work is done, too.
 
-    A run of named stages must not end, and so close, a run in which others failed.
+    A run of named stages must not close a run in which other stages failed.
     """
     named = set(options.stages)
     return [run for run in recovered if not named or (run.selected and named.issuperset(run.selected))]
@@ -127,10 +127,10 @@ def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
 def end_others(
     session: Session, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
 ) -> None:
-    """End runs that are `covered` by one in which these stages, all that it has, are up to date now.
+    """End open runs that a run covers (see `covered`), all of whose `stages` are up to date now.
 
-    Call this before that one ends, so that it is the last in the ledger. A run whose log has changed since it was
-    recovered is left alone: it stays open for the next run.
+    Call this before that run ends, so that it is the last in the ledger. If the log of an open run has changed since it
+    was recovered, the run stays open for the next one.
     """
     for other in others:
         try:

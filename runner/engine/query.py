@@ -1,6 +1,6 @@
 """The verbs that only read: they write nothing, take no lock, and need read permission only.
 
-A plan, and what earlier runs have written into their logs: events, how stages failed, which networks were refused.
+They show the plan, and what earlier runs wrote into their logs: events, failures of stages, refused networks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import results
 from runner.engine.preflight import program_faults, remark, undeclared
-from runner.engine.session import Session, unwarned
+from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
 from runner.plan.planner import Run, Skip
 from runner.record import events
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
     Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec
 
-_RUNS_READ = 8  # of those that are open, the newest; each of them is read whole
-_LEDGER_READ = 1 << 24  # bytes of its end, for the last success: more than 30,000 runs without one
-_FAILED = "failed with "
+_RUNS_READ = 8  # the newest of the open runs, whose logs are read from their beginning
+_LEDGER_READ = 1 << 24  # bytes at its end, in which the last success is looked for: more than 30,000 runs
+_FAILED = "failed with "  # begins the text in `why`
 
 
 class Failure(NamedTuple):
-    """How a stage failed: in which run, when (as the record has it), and why."""
+    """How a stage failed: in which run, when (as in the record), and why."""
 
     run: str
     time: str
@@ -50,10 +50,10 @@ class Failure(NamedTuple):
 
 
 class Part:
-    """A run since it began, or went on the last time: when that was, when it ended, and what went wrong in it.
+    """The part of a run since it began or was last resumed: when it began and ended, and what went wrong.
 
-    `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> the number of an attempt
-    that has not ended on record, and since when (after a kill nothing is at work). `refused`: networks.
+    `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> number and start of an attempt
+    without an end on record, either at work or killed. `refused`: requests for a network.
     """
 
     __slots__ = ("began", "ended", "failed", "interrupted", "refused", "unstarted", "working")
@@ -69,10 +69,10 @@ class Part:
 
 
 class Planned(NamedTuple):
-    """The graph, the selected stages in order, a decision for each, and how those that are pending failed last.
+    """The graph, the selected stages in order, the plan, and the last failure of each pending stage.
 
-    `fits` says of stages with a checkpoint whether it is of their key, where that is known before the run: a run goes
-    on from it, or else removes it.
+    `fits`: whether a stage's checkpoint has the stage's key, if the key is known before the run. A run resumes from a
+    checkpoint that fits, and removes any other.
     """
 
     graph: Graph
@@ -84,9 +84,9 @@ class Planned(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What `status` shows; `last_run` is the newest in the ledger, `last_success` (run, time), `open_runs` go on.
+    """What `status` shows. `last_run` is the newest run in the ledger, `last_success` a run and its time.
 
-    `part` is the newest part of the last run. `metrics` are empty unless that has ended.
+    `part` is the newest part of the last run. `metrics` are those of the last run, empty unless that part has ended.
     """
 
     planned: Planned
@@ -102,18 +102,18 @@ class Status(NamedTuple):
 
     @property
     def incomplete(self) -> dict[str, Progress]:
-        """The checkpoints at which stages have stopped, in the order of stages."""
+        """The checkpoints of stages, in the order of stages."""
         checkpoints = self.planned.checkpoints
         return {stage.name: checkpoints[stage.name] for stage in self.planned.stages if stage.name in checkpoints}
 
     @property
     def working(self) -> dict[str, tuple[object, str]]:
-        """The stages at which the last run is: the number of the attempt that has not ended, and since when."""
+        """The stages at work in the last run: the number of the attempt, and its start."""
         return self.part.working if self.is_running else {}
 
     @property
     def is_running(self) -> bool:
-        """Whether it is the last run that holds the lock."""
+        """Whether the last run holds the lock."""
         return self.holder is not None and is_current(self.holder) and self.holder.get("run") == self.last_run
 
     @property
@@ -123,7 +123,7 @@ class Status(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A stage, its decision, what it was found complete with (or None), and the plan around it."""
+    """A stage, its decision, its marker (or None), and the plan."""
 
     stage: Stage
     decision: Decision
@@ -131,8 +131,8 @@ class Explained(NamedTuple):
     planned: Planned
 
 
-def validate(spec_path: str, options: Options, warn: Warn = unwarned) -> Planned:
-    """Load and plan, and raise for everything that would keep a run from starting, all at once."""
+def validate(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
+    """Load and plan. Raises one error with every fault that would keep a run from starting."""
     session = Session(spec_path, options, warn=warn)
     remark(session)
     programs = program_faults(session.spec, session.stages)
@@ -149,14 +149,14 @@ def validate(spec_path: str, options: Options, warn: Warn = unwarned) -> Planned
     return planned
 
 
-def plan(spec_path: str, options: Options, warn: Warn = unwarned) -> Planned:
-    """Decide every selected stage; faults of inputs are in the plan, not raised."""
+def plan(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
+    """Decide every selected stage. Faults of inputs are in the plan, and not raised."""
     session = Session(spec_path, options, warn=warn)
     remark(session)
     return _planned(session)
 
 
-def explain(spec_path: str, options: Options, stage: str, warn: Warn = unwarned) -> Explained:
+def explain(spec_path: str, options: Options, stage: str, warn: Warn = no_warning) -> Explained:
     """Decide one stage and everything that it needs."""
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (stage,))
@@ -165,8 +165,8 @@ def explain(spec_path: str, options: Options, stage: str, warn: Warn = unwarned)
     return Explained(explained, planned.plan.decisions[stage], session.marker(stage), planned)
 
 
-def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
-    """Return what a run would do, who is running, and what earlier runs left undone."""
+def status(spec_path: str, options: Options, warn: Warn = no_warning) -> Status:
+    """Return what a run would do, which run is at work, and what earlier runs left undone."""
     session = Session(spec_path, options, warn=warn)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal)
@@ -181,7 +181,7 @@ def status(spec_path: str, options: Options, warn: Warn = unwarned) -> Status:
         last_success(paths.ledger),
         session.head.open_runs,
         part,
-        read_metrics(paths, run) if run and part.ended else {},  # after a kill they are those of an earlier part
+        read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_held(paths) else None,
         tuple(undeclared(session)),
     )
@@ -195,23 +195,23 @@ def _planned(session: Session) -> Planned:
 
 
 def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
-    """Return which checkpoints are of the key that their stage has now, of stages whose inputs are all made."""
+    """Return whether each checkpoint has its stage's key, for stages whose inputs are all made."""
     fits: dict[str, bool] = {}
     for stage in session.stages if session.checkpoints else ():
         progress, upstream = session.checkpoints.get(stage.name), session.graph.upstream[stage.name]
         if progress is None or not isinstance(decided.decisions[stage.name], Run):
             continue
         if all(isinstance(decided.decisions[name], Skip) for name in upstream):
-            with suppress(InputError, OfflineError):  # something was removed since the plan was made
+            with suppress(InputError, OfflineError):  # a file was removed after the plan was made
                 fits[stage.name] = session.examiner.examine(stage).key == progress.key
     return fits
 
 
-# ---- what earlier runs have written ----
+# ---- the logs of earlier runs ----
 
 
 def last_part(session: Session, run: str) -> Part:
-    """Return what the log of a run says of its newest part, up to the first damaged record (see `verify`)."""
+    """Return the newest part of a run from its log, up to the first damaged record (see `verify`)."""
     part = Part()
     with suppress(StateError):
         for record, event in _events(session, run):
@@ -237,9 +237,9 @@ def last_part(session: Session, run: str) -> Part:
 
 
 def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]:
-    """Return how each of `stages`, which are pending, failed last, as far as the newest open runs say.
+    """Return the last failure of each of `stages`, which are pending, in the newest open runs.
 
-    Stages that were complete since are left out: what makes them pending came later.
+    Leaves out stages that were complete after they failed: something else makes those pending.
     """
     failures: dict[str, Failure] = {}
     pending = set(stages)
@@ -255,10 +255,10 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
 
 
 def last_success(ledger: str) -> tuple[str, str] | None:
-    """Return the last run that succeeded and when it ended.
+    """Return the last run that succeeded, and the time of its end.
 
-    The search begins at the ledger's end and checks no hashes, so a long history costs no time. A damaged record is
-    passed over.
+    The search begins at the ledger's end and checks no hashes, so a long history costs no time. It skips damaged
+    records.
     """
     for line in tail(ledger, _LEDGER_READ):
         if any(b'"ev":"%b"' % event.encode() in line for event in (events.CLOSED, events.NOOP)):
@@ -271,9 +271,9 @@ def last_success(ledger: str) -> tuple[str, str] | None:
 
 
 def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
-    """Return the path of the log of a stage's attempt in `run`; default: the last attempt, of the last run that has it.
+    """Return the path of a stage's log. By default, it is of the last attempt in the last run that started the stage.
 
-    UsageError for a stage that is not there, that was not started, or that has no such attempt on record.
+    UsageError for an unknown stage, a stage that was not started, and an attempt that is not on record.
     """
     session = Session(spec_path, options)
     paths = session.spec.paths
@@ -286,13 +286,13 @@ def find_log(spec_path: str, options: Options, stage: str, run: str | None, atte
                 number = event.attempt
         if number:
             return paths.log(run_id, stage, number)
-    select(session.graph, (stage,))  # raises for an unknown name, and says which is meant
+    select(session.graph, (stage,))  # raises for an unknown name, with a hint
     what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
     raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
 
 
 def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
-    """Yield the audit log of a run (default: the last one), a line an event. UsageError when there is no such run."""
+    """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
     session = Session(spec_path, options)
     paths = session.spec.paths
     last = last_record(paths.ledger, session.seal) if run is None else None
@@ -304,7 +304,7 @@ def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[s
 
 
 def _events(session: Session, run: str) -> Iterator[tuple[Record, Event | None]]:
-    """Yield each record of a run with its event, None where it has another shape."""
+    """Yield each record of a run with its event, or with None if its payload has no known shape."""
     for record in read_records(session.spec.paths.audit(run), session.seal):
         try:
             yield record, events.decode(record["ev"], record["data"])
@@ -313,7 +313,7 @@ def _events(session: Session, run: str) -> Iterator[tuple[Record, Event | None]]
 
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
-    """Whether a stage was completed after it had failed, in whatever run: its marker is younger."""
+    """Whether a stage was completed after a failure, in any run: then its marker is younger."""
     from datetime import datetime
 
     try:
@@ -324,7 +324,7 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
 
 
 def calls_of(event: events.NetworkAttempt) -> str:
-    """Return what asked for which network, as text."""
+    """Return which program asked for which network, as text."""
     return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
 
 

@@ -1,4 +1,4 @@
-"""The verb `run`, from top to bottom: plan, take the lock, recover, execute, and seal the record."""
+"""The verb `run`, from top to bottom: plan, take the lock, recover, execute, and write the last records."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
     clock: Clock | None = None,
 ) -> RunResult:  # fmt: skip
-    """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what is no hook, `clock` is for tests.
+    """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what no hook covers, tests pass `clock`.
 
-    Raises SpecError, InputError, OfflineError or UsageError before anything is written; LockHeldError; StateError when
-    the disk refuses, which ends the run (the next one goes on from there).
+    Raises SpecError, InputError, OfflineError or UsageError before it writes anything, and LockHeldError. StateError,
+    if the disk refuses something, ends the run; the next run continues it.
     """
     listener, began, began_ns = listener or Listener(), time.monotonic(), time.time_ns()
     with ExitStack() as stack:
@@ -41,7 +41,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         from runner.engine.session import Session
         from runner.record.locks import last_holder
 
-        # Plan without the lock: a run without work needs none, and ends so beside another run.
+        # Plan without the lock: a run without work needs none, and can end while another run is at work.
         session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=listener.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
@@ -54,8 +54,8 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         except LockHeldError:
             if idle is None:
                 raise
-            return noop.end_without_work(session, idle, began, remembers=False)  # any open run is the holder's
-        # Recover what killed runs left, while the launcher gets ready. Plan again if anything has changed.
+            return noop.end_without_work(session, idle, began)  # the holder of the lock recovers
+        # Recover what killed runs left, while the launcher gets ready. Plan again if something has changed.
         hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early))
         lock.update_holder(launcher=launcher.pid, launcherStarted=launcher.started_at)
@@ -72,7 +72,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal(session, recovered.mine, launcher.layers)
+        journal = Journal(session, recovered.mine, launcher.layers, options.stages)
         executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
@@ -91,7 +91,7 @@ def _seal(
     session: Session, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
     signal: int | None, began: float,
 ) -> RunResult:  # fmt: skip
-    """Write the last records of a run whose outputs are durable, and end `others`, whose work is done with it."""
+    """Write the last records of a run whose outputs are durable. If it succeeded, end `others`: their work is done."""
     from runner.engine.open_runs import end_others
 
     status, exit_code = outcome(stages, signal)
@@ -106,7 +106,7 @@ def _seal(
 
 
 def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:
-    """Return a run's status and exit code: 128 + the signal's number; the failures' own code if they agree, else 1."""
+    """Return a run's status and exit code: 128 + signal, or the code that all failed stages share, or else 1."""
     bad = [stage for stage in stages.values() if stage.status not in (SUCCEEDED, SKIPPED)]
     if not bad:
         return SUCCEEDED, EXIT_OK

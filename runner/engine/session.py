@@ -1,4 +1,4 @@
-"""One look at a pipeline: its options, spec, graph and caches, loaded once for whatever verb needs them."""
+"""A pipeline as one verb works with it: its options, spec, graph and caches, each loaded once."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ if TYPE_CHECKING:
 PARSED = "imports"  # the section of the cache file for what was parsed
 
 
-def unwarned(fault: Fault) -> None:
-    """Ignore what stops nothing."""
+def no_warning(fault: Fault) -> None:
+    """Ignore a warning."""
 
 
 class Session:
-    """A loaded pipeline and what is needed to decide its stages. Making one writes nothing.
+    """A loaded pipeline, with what it takes to plan it. Making one writes nothing.
 
-    Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline; with `writes`
-    also what `read_seal` raises, and UsageError for a ledger of another key. Those who only read need no key.
+    Raises SpecError for a spec that is not valid, or whose state directory belongs to another pipeline. A verb that
+    `writes` needs the key of the logs: then this also raises what `read_seal` raises, and UsageError for a ledger with
+    another key.
 
-    `warn` gets each thing that stops nothing, once: a state file that cannot be used and so counts as missing, an
-    unresolved import of a stage, a likely mistake in the spec (see `remarks`).
+    `warn` gets each warning once: a state file that cannot be used and counts as missing, an unresolved import of a
+    stage, a likely mistake in the spec (see `remarks`).
     """
 
     def __init__(
         self, spec_path: str, options: Options, *, spec: Spec | None = None, began: int = 0,
-        writes: bool = False, warn: Callable[[Fault], None] = unwarned,
+        writes: bool = False, warn: Callable[[Fault], None] = no_warning,
     ) -> None:  # fmt: skip
-        """`spec`: from `options.load`, if it is loaded already. `began`: the time (time.time_ns) before that."""
+        """`spec` is what `options.load` returned, if it was called. `began` is the time before that (time.time_ns)."""
         self.options = options
         self.spec = spec or options.load(spec_path)
         self.began = began
@@ -66,15 +67,14 @@ class Session:
         except OffpipeError:
             if writes:
                 raise
-            self.seal = PLAIN  # keyed hashes are left unchecked
+            self.seal = PLAIN  # leaves keyed hashes unchecked
         self.head = self.read_head()
-        if writes:
-            self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
-        self.damage: dict[str, str] = {}
         self._on_warning = warn
         self.warned: set[Fault] = set()
-        self._record = record_path(spec_path, options.workspace)
+        self.damage: dict[str, str] = {}  # files that count as missing, and what is wrong with each
+        self.noop_record = record_path(self.spec.path, options.workspace)
         if writes:
+            self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
             self._check_noop_record()
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
@@ -91,25 +91,25 @@ class Session:
         self.examiner = self.new_examiner()  # of the last plan
 
     def read_head(self) -> LedgerHead:
-        """Return the ledger's head as it is now, and refuse a state directory of another pipeline."""
+        """Return the ledger's head as it is now. SpecError for the state directory of another pipeline."""
         head = read_head(self.spec.paths.ledger, self.seal)
         refuse_other_pipeline(self.spec, head.pipeline)
         return head
 
     def marker(self, stage: str) -> Marker | None:
-        """Return the marker of a stage, read once until everything is planned anew."""
+        """Return the marker of a stage. Each is read once for a plan."""
         if stage not in self._markers:
             self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]
 
     def _check_noop_record(self) -> None:
-        """Warn of a no-op record that is damaged. StateError if a file is in the place of its directory."""
-        directory = os.path.dirname(self._record)
+        """Warn of a damaged no-op record. StateError if something else is in the place of its directory."""
+        directory = os.path.dirname(self.noop_record)
         if os.path.exists(directory) and not os.path.isdir(directory):
             raise files.no_directory(directory, directory)
-        content = None if is_plain() else read_usable(self._record, MOST_CACHE, self._note)
+        content = None if is_plain() else read_usable(self.noop_record, MOST_CACHE, self._note)
         if content is not None and is_damaged(content):
-            self._note(self._record, DAMAGED)
+            self._note(self.noop_record, DAMAGED)
 
     def _hashed(self, size: int) -> None:
         if self.on_hashed:
@@ -121,20 +121,20 @@ class Session:
             self.warn(Fault(path, f"{what}, and counts as missing"))
 
     def _absence(self, stage: str) -> str:
-        """Return why there is no marker of a stage that could be used."""
+        """Return why a stage has no usable marker."""
         what = self.damage.get(self.spec.paths.marker(stage))
         return f"the marker {what}" if what else NO_RUN
 
     def warn(self, fault: Fault) -> None:
-        """Warn of what stops nothing, once."""
+        """Pass a warning on, once."""
         if fault not in self.warned:
             self.warned.add(fault)
             self._on_warning(fault)
 
     def heal(self) -> None:
-        """Remove what counts as missing, so that the next run has nothing to warn of; the pipeline lock is held."""
-        still: dict[str, str] = {}
-        paths, note = self.spec.paths, still.__setitem__
+        """Remove each file that counts as missing, so that the next run need not warn. Needs the pipeline lock."""
+        damaged: dict[str, str] = {}  # now, with the lock
+        paths, note = self.spec.paths, damaged.__setitem__
         if self.damage:
             _load_cache(paths, None, note)
             for stage in self.stages:
@@ -142,22 +142,22 @@ class Session:
                 read_progress(paths.progress(stage.name), note)
         for run in self.head.open_runs:
             read_metrics(paths, run, note)
-        for path, what in still.items():
+        for path, what in damaged.items():
             self._note(path, what)
             files.discard(path)
-        if self._record in self.damage:
-            files.discard(self._record)
+        if self.noop_record in self.damage:
+            files.discard(self.noop_record)
 
     def plan(self) -> Plan:
-        """Decide every selected stage as everything is now.
+        """Decide every selected stage from what is on disk now.
 
-        Raises OfflineError with all that is found in their code, whether or not they are up to date.
+        Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
         """
         self._markers.clear()
         self.published.clear()
         self.checkpoints.clear()
         selected = {stage.name for stage in self.stages}
-        for stage in self.spec.stages:  # of those that are not selected recovery may remove it
+        for stage in self.spec.stages:  # also those that are not selected: recovery may remove their checkpoints
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
@@ -169,23 +169,23 @@ class Session:
             raise OfflineError(*merged(error.faults)) from error
 
     def new_examiner(self) -> Examiner:
-        """Return what computes keys from how everything is now."""
+        """Return an examiner, which computes keys from what is on disk now."""
         code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
         return Examiner(self.graph, self.cache, code, self.published)
 
     def save_cache(self) -> None:
-        """Keep the digests for the next run. Losing them costs time only, so a disk that refuses is no failure."""
+        """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""
         if not (self.cache.dirty or self._parsed.dirty) or is_plain():
             return
         content, paths = self.cache.dump({PARSED: self._parsed.dump()}), self.spec.paths
-        if len(content) > MOST_CACHE:  # nobody would read it
-            return
+        if len(content) > MOST_CACHE:
+            return  # the next run would refuse to read it
         try:
             files.make_directories(paths.temporary)
-            # A run without work saves beside others: its file has a name of its own, which recovery may take away.
+            # Runs without work save at the same time, so each has its own temporary file. Recovery may remove it.
             files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
-        except StateError:  # the next run reads the files again
-            return
+        except StateError:
+            return  # the next run reads the files again
 
 
 def _load_cache(
@@ -199,7 +199,7 @@ def _load_cache(
 
 
 def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
-    """Raise SpecError where the state directory of a spec is that of a `pipeline` of another name; "": of none yet."""
+    """Raise SpecError if the spec's state directory belongs to a `pipeline` of another name; "" is none."""
     if pipeline not in ("", spec.name):
         hint = f'give this one a state directory of its own: "stateDir": "state/{spec.name}"'
         what = f'the state directory belongs to the pipeline "{pipeline}", this one is "{spec.name}"'
@@ -207,9 +207,9 @@ def refuse_other_pipeline(spec: Spec, pipeline: str) -> None:
 
 
 def read_seal(*inside: str) -> Seal:
-    """Return how records are hashed: with the key in the file that OFFPIPE_AUDIT_KEY_FILE names, when it names one.
+    """Return the seal of the key in the file that OFFPIPE_AUDIT_KEY_FILE names, or PLAIN without that variable.
 
-    Raises as `read_key_file` does, for whatever cannot be the key of a pipeline whose directories are `inside`.
+    Raises what `read_key_file` raises, for example for a key file in one of the pipeline's directories, `inside`.
     """
     path = os.environ.get(KEY_VARIABLE)
     return read_key_file(path, inside) if path else PLAIN

@@ -1,6 +1,6 @@
-"""What a run starts with: its launcher, its hooks, and what executes its plan.
+"""The start of a run: its launcher, its hooks, and its executor.
 
-Only runs with work load pluggy and the executor; the launcher gets ready while the rest of the program is loaded.
+Only a run with work loads pluggy and the executor. Meanwhile the launcher gets ready.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 GROUP = "offpipe"  # of entry points
 PRELOADED = (
-    "ast",  # code that changed is parsed again
+    "ast",  # parses code that has changed
     "errno",
     "json",
-    "pwd",  # who runs it is on record
+    "pwd",  # for the user's name in record 0
     "runner.executor.loop",
     "runner.plan.code.parse",
     "runner.record.removal",
-    "runner.sdk",  # not for the run: stages write no bytecode, so they find it compiled
+    "runner.sdk",  # compiles the SDK for the stages, which write no bytecode
 )
-THREADS = ("queue", "threading")  # by which outputs are made durable
+THREADS = ("queue", "threading")  # of the queue that makes outputs durable
 
 
 # ---- the launcher ----
@@ -53,10 +53,10 @@ THREADS = ("queue", "threading")  # by which outputs are made durable
 
 @contextmanager
 def early_launcher(spec: Spec, options: Options) -> Iterator[Launcher | None]:
-    """Start the launcher if there is certainly work, so that it gets ready while the run plans; else give None.
+    """Start the launcher if there is certainly work, so that it gets ready while the run plans; else yield None.
 
-    There is if a stage was never complete, or must run in any case. A run that waits for another one waits without a
-    launcher. Where none can be started, the run says so when it needs one.
+    There is work if a stage has no marker, or is forced. A run that must wait for another run does not start it yet. If
+    the launcher cannot be started, `make_launcher` tries again and raises the error.
     """
     launcher = None
     if _has_work(spec, options) and not is_held(spec.paths):
@@ -72,7 +72,7 @@ def early_launcher(spec: Spec, options: Options) -> Iterator[Launcher | None]:
 
 
 def make_launcher(hooks: HookRelay, spec: Spec, early: Launcher | None) -> Launcher:
-    """Return the launcher that a plugin chooses, which ends the early one; else that one, or a new one."""
+    """Return the launcher of a plugin, which replaces the early one; without a plugin the early one, or a new one."""
     chosen: Launcher | None = hooks.offpipe_make_launcher(spec=spec)
     if chosen is not None and early is not None:
         early.close()
@@ -80,7 +80,7 @@ def make_launcher(hooks: HookRelay, spec: Spec, early: Launcher | None) -> Launc
 
 
 def fork_environment(spec: Spec) -> dict[str, str] | None:
-    """Return what interpreters heed of the environment of Python stages; None where no stage is run by a fork."""
+    """Return the variables with which an interpreter starts for Python stages; None if no stage is forked."""
     if is_plain():
         return None
     python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
@@ -99,7 +99,7 @@ def _has_work(spec: Spec, options: Options) -> bool:
 
 
 def make_hooks(plugins: tuple[object, ...]) -> HookRelay:
-    """Return the hooks of installed distributions (entry points `offpipe`) and of `plugins`."""
+    """Return the hooks of installed distributions (entry points in the group `offpipe`) and of `plugins`."""
     import pluggy
 
     from runner import hookspecs
@@ -114,27 +114,27 @@ def make_hooks(plugins: tuple[object, ...]) -> HookRelay:
 
 
 def preload(spec: Spec, *, durable: bool) -> None:
-    """Import everything that a run can still need, before its first stage starts.
+    """Import every module that a run may need, before its first stage starts.
 
-    From then on nothing is imported. Stages may write where imports are looked for first, the working directory for
-    one, and what they put there would run in the runner, outside all walls. And a run may take all night: an upgrade
-    of the installation, or of Python, in that time must not hurt it. One module may still come later:
-    importlib.metadata, where code that was changed meanwhile imports a package by another name than its distribution's.
+    Later imports would be unsafe. Stages may write to directories on `sys.path`, such as the working directory, and a
+    module from there would run in the runner, outside the sandbox. Also, a long run must survive an upgrade of offpipe
+    or Python. One module may still come later: importlib.metadata, when changed code imports a package whose
+    distribution has another name.
     """
     from runner.hashing import quicken
 
     for name in (*PRELOADED, *(THREADS if durable else ())):
         import_module(name)
-    quicken()  # nobody knows how much there will be to hash
+    quicken()  # the size of the outputs is not known yet
     if any(path.endswith("/") for stage in spec.stages for path in stage.outputs.values()):
-        import_module("ctypes")  # which exchanges them with those that they replace
+        import_module("ctypes")  # for renameat2, which exchanges directories
 
 
 def make_executor(
     session: Session, plan: Plan, journal: Journal, launcher: Launcher, hooks: HookRelay, interrupts: Interrupts,
     listener: Listener, clock: Clock | None,
 ) -> Executor:  # fmt: skip
-    """Return what executes the plan of an open run, on this machine."""
+    """Return the executor of an open run, with the capacity of this machine."""
     from runner.executor.job import RunContext
     from runner.executor.loop import Executor
     from runner.executor.schedule import Capacity
@@ -154,10 +154,10 @@ def make_executor(
 def _may_be_installed() -> bool:
     """Whether an installed distribution may have hooks for offpipe.
 
-    Only `importlib.metadata` can say for certain, but loading it takes a sixth of a run of one stage.
+    Only `importlib.metadata` knows for certain, but to load it takes a sixth of the time of a run with one stage.
     """
     if sum(hasattr(finder, "find_distributions") for finder in sys.meta_path) > 1:
-        return True  # the first is that of directories, below
+        return True  # the first finder is that of directories, which are read below
     for directory in sys.path:
         try:
             names = os.listdir(directory or ".")

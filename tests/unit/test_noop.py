@@ -21,7 +21,7 @@ from runner.noop import (
     ledger_end,
     record_of,
     record_path,
-    record_run,
+    write_run,
 )
 from runner.paths import StatePaths
 from runner.plan.fingerprint import Dependencies
@@ -184,7 +184,7 @@ def state(tmp_path):
 
 
 def recorded(state, run="r", close=lambda digest: digest, stages=3, *, durable=False):
-    return record_run(state, run, FIRST, stages, 0.25, close, durable=durable)
+    return write_run(state, run, FIRST, stages, 0.25, close, durable=durable)
 
 
 def test_the_log_of_a_run_without_work_is_whole_and_names_its_metrics(state, tmp_path):
