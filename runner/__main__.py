@@ -1,8 +1,8 @@
-"""`python -m runner`, and the console script `offpipe`: the quick answer where nothing is to do, else the verbs."""
+"""`python -m runner`, and the console script `offpipe`: a quick answer if there is nothing to do, else the verbs."""
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found] # `signal` builds enums: as long as a run with nothing to do
+import _signal as signal  # type: ignore[import-not-found] # `signal` builds enums, which takes long
 import atexit
 import gc
 import os
@@ -17,19 +17,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runner.cli.parser import Arguments
 
-OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # what needs no end
-RARELY = (200_000, 50, 50)  # collections: what a run makes it keeps, and in no cycles
+OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # packages that need no clean exit
+RARELY = (200_000, 50, 50)  # thresholds of the garbage collector: a run keeps most objects, and makes few cycles
 
 
 def main() -> int:
-    """Do what the command line asks for and return the exit code."""
+    """Run the command line and return the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a run hears signals there is nothing to tell, nor to lose
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback before a run catches signals
     words = sys.argv[1:]
     try:
         arguments = parse(words)
     except (HelpRequested, OffpipeError):
-        arguments = None  # `perform` parses again, and reports
+        arguments = None  # `perform` parses again, and reports the error
     try:
         code = quick_answer(arguments) if arguments else None
     except OffpipeError as error:
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def quick_answer(arguments: Arguments) -> int | None:
-    """Return the exit code of a run that has nothing to do; None if the verbs must be loaded."""
+    """Return the exit code of a run with nothing to do; None if the verbs must be loaded."""
     if not arguments.is_plain:
         return None
     given = arguments.given
@@ -53,33 +53,34 @@ def quick_answer(arguments: Arguments) -> int | None:
 
 
 def program() -> int:
-    """`main` of a process that is nothing else; it ends here, unless others have anything to do at its end.
+    """Run `main` in a process of its own, and end the process at once, without the interpreter's clean exit.
 
-    Those are who started this interpreter (coverage, a profiler), and plugins, which may have left a file open or a
-    thread at work: any module that is neither ours nor Python's.
+    The clean exit happens only if other code may need it: a program that started this interpreter (coverage, a
+    profiler), or a plugin, which may have an open file or a running thread. Plugins are modules that are neither ours
+    nor Python's.
     """
-    began_here = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]  # and no profiler
-    is_followed = atexit._ncallbacks() or sys.gettrace() or sys.getprofile()  # noqa: SLF001 - no other way to ask
+    began_here = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]  # not in a profiler
+    is_watched = atexit._ncallbacks() or sys.gettrace() or sys.getprofile()  # noqa: SLF001 - the only way to know
     before = frozenset(sys.modules)
-    _forget_where_it_started()
+    _leave_start_directory()
     gc.set_threshold(*RARELY)
     try:
         code = main()
-    except (MemoryError, OSError) as error:  # before what tells of it was loaded
+    except (MemoryError, OSError) as error:  # before the code that reports errors was loaded
         if isinstance(error, OSError) and error.errno != ENOMEM:
             raise
         os.write(2, b"error: out of memory\n")
         return 74  # EXIT_STATE
     loaded = {name.partition(".")[0] for name in sys.modules.keys() - before}
-    if began_here and not is_followed and loaded - OURS <= sys.stdlib_module_names:
+    if began_here and not is_watched and loaded - OURS <= sys.stdlib_module_names:
         _end(code)
     return code
 
 
-def _forget_where_it_started() -> None:
-    """Let no module be found any more where Python looks first: in the working directory, or beside the script.
+def _leave_start_directory() -> None:
+    """Import nothing more from the first entry of `sys.path`: the working directory, or the script's directory.
 
-    A stage may write there, and what it put there would run here, outside all walls.
+    A stage may write there, and its module would run here, outside the sandbox.
     """
     try:
         first = os.getcwd(), os.path.dirname(os.path.realpath(sys.argv[0]))
@@ -90,8 +91,8 @@ def _forget_where_it_started() -> None:
 
 
 def _end(code: int) -> None:
-    """End the process at once, if what was printed can be written: taking it apart takes as long as several stages."""
-    atexit._run_exitfuncs()  # noqa: SLF001 - those of the libraries that we use, which nothing else calls
+    """End the process at once, if its output can be written. A clean exit would take as long as several stages."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - of the libraries that we use; only a clean exit calls them
     streams = sys.modules.get("runner.display.streams")
     if streams is None or streams.flushed():
         os._exit(code)

@@ -1,9 +1,9 @@
-r"""Canonical JSON, which is hashed, and the records of logs in it: sorted keys, no white space, UTF-8, no NaN.
+r"""Canonical JSON, which is hashed, and records of logs in it: sorted keys, no white space, UTF-8, no NaN.
 
-A lone surrogate (a file name that is no UTF-8) is kept as its `\udcXX` escape, so that any string has a spelling.
+A lone surrogate (from a file name that is not UTF-8) is written as its `\udcXX` escape, so every string can be written.
 
-A run with nothing to do writes records too, and the package `json` takes longer to load than such a run has. So this
-module sets up its encoder and scanner itself.
+To load the package `json` takes longer than a run with nothing to do, which writes records, too. So this module sets up
+json's own encoder and scanner itself.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 VERSION = 1
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 DOMAIN = b"offpipe audit record v1\n"
-START, END = "run.start", "run.end"  # the first record of a run, and the last of one that succeeded
-GENESIS = "0" * 64  # what the first record names as the hash of the one before
+START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
+GENESIS = "0" * 64  # the hash `prev` of a first record
 
 NO_NUMBER = "a record holds whole numbers below 2^53 only"
-LARGEST = 1 << 53  # integers from here on are not the same in every language
+LARGEST = 1 << 53  # other languages round integers from here on
 
 
 def _finite(literal: str) -> float:
@@ -40,7 +40,7 @@ def _refuse(value: object) -> object:
 
 
 class _Reading:
-    """What the scanner takes from a `json.JSONDecoder`."""
+    """The attributes of `json.JSONDecoder` that the scanner reads."""
 
     strict = True
     object_hook = object_pairs_hook = None
@@ -49,11 +49,11 @@ class _Reading:
 
 
 _encode = make_encoder(None, _refuse, encode_basestring, None, ":", ",", True, False, False)
-_scan = make_scanner(_Reading)  # type: ignore[arg-type] # as said there
+_scan = make_scanner(_Reading)  # type: ignore[arg-type] # a class with the attributes of a decoder
 
 
 def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
-    """Return the JSON value in UTF-8 bytes; ValueError for none, and for one that has no canonical spelling."""
+    """Return the JSON value in UTF-8 bytes. ValueError for anything else, and for NaN or an infinity."""
     text = content.decode().strip(" \t\n\r")
     try:
         value, end = _scan(text, 0)
@@ -65,15 +65,15 @@ def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def check_numbers(value: object) -> None:
-    """Raise ValueError for what no record may hold: a float, or an integer from 2^53 on."""
-    waiting = [value]
-    for member in waiting:  # which grows meanwhile
-        if type(member) is str or member is None:  # as nearly all are
+    """Raise ValueError for a value that no record may hold: a float, or an integer from 2^53 on."""
+    members = [value]
+    for member in members:  # the list grows meanwhile
+        if type(member) is str or member is None:  # nearly all are
             continue
         if isinstance(member, dict):
-            waiting.extend(member.values())
+            members.extend(member.values())
         elif isinstance(member, (list, tuple)):
-            waiting.extend(member)
+            members.extend(member)
         elif isinstance(member, float) or (isinstance(member, int) and not -LARGEST < member < LARGEST):
             raise ValueError(NO_NUMBER)
 
@@ -84,7 +84,7 @@ def canonical(value: object) -> bytes:
 
 
 def spelled(members: Mapping[str, bytes]) -> bytes:
-    """Return the canonical bytes of an object from those of its values; spelled at once, many take far more room."""
+    """Return the canonical bytes of an object whose values are canonical bytes. For many values it saves memory."""
     return b"{%b}" % b",".join(b"%b:%b" % (canonical(name), members[name]) for name in sorted(members))
 
 
@@ -99,7 +99,7 @@ def digest(value: object) -> str:
 def spell(
     payload: object, event: str, run: str, seq: int, stamp: str, prev: str, hashed: Callable[[bytes], str]
 ) -> tuple[bytes, str]:
-    """Return a record's line and its hash; `hashed` gives the hex hash of a record, from its bytes without `hash`."""
+    """Return a record's line and its hash. `hashed` computes the hex hash from the record's bytes without `hash`."""
     body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": VERSION})
     digest = hashed(body)
     before, mark, after = body.rpartition(b',"prev":"')
@@ -107,7 +107,7 @@ def spell(
 
 
 def stamp() -> str:
-    """Return the time as records hold it: ISO 8601 in UTC, to the microsecond."""
+    """Return the time for a record: ISO 8601 in UTC, to the microsecond."""
     second, rest = divmod(time.time_ns(), 10**9)
     return time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest // 1000:06d}Z", time.gmtime(second))
 

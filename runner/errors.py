@@ -1,6 +1,6 @@
-"""Everything that can go wrong, as data: what, where, a hint, and the exit code it ends a run with.
+"""Errors as data: where, what, a hint, and the exit code of the run.
 
-A leaf: imports nothing, because the SDK loads it in every stage.
+A leaf that imports nothing, because the SDK loads it in every stage.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75
 
-SYSTEM_ERRORS = frozenset(
-    {"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"}
-)  # errnos that say something about the system, not about the file
+SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # the system's state, not the file's
 
 
 class Fault:
-    """One thing found wrong: `where` (a file and JSON pointer, or a path), `what`, and a `hint` (may be empty)."""
+    """One fault: `where` (a file and JSON pointer, or a path), `what` is wrong, and a `hint` (may be empty)."""
 
     __slots__ = ("hint", "what", "where")
 
@@ -50,7 +48,7 @@ class Fault:
 
 
 class OffpipeError(Exception):
-    """The base of all errors meant for a user; `str()` is the text to print, one block a fault."""
+    """The base of all errors that a user sees; `str()` is the text to print, a block for each fault."""
 
     exit_code = EXIT_INTERNAL
 
@@ -63,31 +61,31 @@ class OffpipeError(Exception):
 
 
 class UsageError(OffpipeError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something impossible."""
 
     exit_code = EXIT_INVALID
 
 
 class SpecError(OffpipeError):
-    """The spec is not valid; carries every fault that was found."""
+    """The spec is not valid. Has every fault of the spec."""
 
     exit_code = EXIT_INVALID
 
 
 class OfflineError(OffpipeError):
-    """The offline guard refuses, or Python code cannot be read well enough to know what it imports."""
+    """The offline guard refuses a stage, or Python code cannot be parsed, so that its imports are not known."""
 
     exit_code = EXIT_OFFLINE
 
 
 class InputError(OffpipeError):
-    """A declared input is missing, or is nothing that a stage could read."""
+    """A declared input is missing, or a stage could not read it."""
 
     exit_code = EXIT_INPUT
 
 
 class OutputError(OffpipeError):
-    """What a stage made is nothing that could be published."""
+    """An output of a stage cannot be published."""
 
     exit_code = EXIT_STAGE_FAILED
 
@@ -99,19 +97,19 @@ class LockHeldError(OffpipeError):
 
 
 class LauncherError(OffpipeError):
-    """The process that starts stages has ended, or neither reads nor answers any more."""
+    """The process that starts stages has ended, or does not respond."""
 
     exit_code = EXIT_INTERNAL
 
 
 class StateError(OffpipeError):
-    """Something that offpipe keeps on disk could not be read or written."""
+    """A file that offpipe keeps on disk cannot be read or written."""
 
     exit_code = EXIT_STATE
 
     @classmethod
     def from_os(cls, error: OSError, path: str | bytes, verb: str, hint: str = "") -> StateError:
-        """Word an OSError as `PATH: cannot VERB: ENOSPC (No space left on device)`."""
+        """Return an OSError as `PATH: cannot VERB: ENOSPC (No space left on device)`."""
         from errno import errorcode
 
         name = errorcode.get(error.errno or 0, "error")
@@ -120,9 +118,9 @@ class StateError(OffpipeError):
 
 
 def raise_if_system_error(error: Exception, path: str) -> None:
-    """Raise StateError when the system refused to read `path`, as `SYSTEM_ERRORS` has it; else return.
+    """Raise StateError if `path` could not be read because of the system (see `SYSTEM_ERRORS`); else return.
 
-    What could not be read then is neither missing nor other than before, so nothing may be concluded from it.
+    Such an error says nothing about the file: it is neither missing nor changed.
     """
     from errno import errorcode
 

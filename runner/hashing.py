@@ -1,7 +1,7 @@
-"""SHA-256: by the interpreter's own code at first, by OpenSSL's once there is much to hash.
+"""SHA-256: first with the interpreter's own code, and with OpenSSL once there is much to hash.
 
-That is four to six times as quick, and its library takes as long to load as the other takes for a mebibyte. Loads
-built-in modules only: a run with nothing to do writes records too.
+OpenSSL is four to six times as fast, but its library takes as long to load as the interpreter takes for a mebibyte.
+Loads built-in modules only, because a run with nothing to do writes records, too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ elif sys.version_info >= (3, 12):
 else:
     from _sha256 import sha256 as _little
 
-LITTLE = 1 << 20  # bytes that are hashed, all in all, before it pays to load OpenSSL
+LITTLE = 1 << 20  # bytes in all that are hashed before OpenSSL is loaded
 
 _make, _left = _little, LITTLE
 
 
 def hasher(content: bytes = b"", *, more: int = 0) -> _Hash:
-    """Return the hash of `content`, to be updated with so many bytes `more`, or about as many."""
+    """Return a hash of `content`, for a caller that will update it with about `more` bytes."""
     global _left
     if _left >= 0:
         _left -= len(content) + more
@@ -41,7 +41,7 @@ def quicken() -> None:
     """Load OpenSSL now."""
     global _make, _left
     try:
-        from _hashlib import openssl_sha256 as quicker  # as hashlib has it, which loads more of the kind
+        from _hashlib import openssl_sha256 as quicker  # hashlib loads other algorithms, too
     except ImportError:
         from hashlib import sha256 as quicker
     _make, _left = quicker, -1

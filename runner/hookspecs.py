@@ -1,6 +1,6 @@
-"""The hooks: what a plugin may decide, and what it is called for. Entry-point group: `offpipe`.
+"""The hooks: what a plugin may decide, and the events for which it is called. Entry-point group: `offpipe`.
 
-No hook is needed for a run to be correct: that is done by plain calls.
+Correctness depends on no hook: everything else in a run is a plain call.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ hookimpl = pluggy.HookimplMarker("offpipe")
 
 @hookspec(firstresult=True)
 def offpipe_make_launcher(spec: Spec) -> Launcher | None:
-    """Return the launcher that starts the stages of this run, or None. The first plugin that returns one decides."""
+    """Return the launcher that starts the stages of this run, or None. The first one that is returned counts."""
 
 
 @hookspec(firstresult=True)
 def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) -> bool | None:
-    """Return whether an attempt that failed is followed by another; `retryable` is what the spec's policy says.
+    """Return whether to retry after a failed attempt, or None. `retryable` is the answer of the spec's policy.
 
-    The bounds of the policy (attempts, maxTotalSeconds) hold whatever a plugin answers.
+    The bounds of the policy (attempts, maxTotalSeconds) hold in any case.
     """
 
 
@@ -36,10 +36,10 @@ def offpipe_should_retry(stage: Stage, attempt: AttemptResult, retryable: bool) 
 def offpipe_run_started(
     spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str], checkpoints: dict[str, Progress]
 ) -> None:
-    """Called when a run with work to do begins. `stages` is the number of stages that it covers.
+    """Called when a run with work to do begins. `stages` is the number of its stages.
 
-    `isolation` is what keeps it offline, as in record 0 of the audit log: `level`, and a word on each layer.
-    `checkpoints` are those that earlier runs left, by stage; whether one fits is decided when its stage starts.
+    `isolation` keeps it offline, as in record 0 of the audit log: the `level`, and a word on each layer. `checkpoints`
+    are those of earlier runs, by stage. Whether a checkpoint fits is decided when its stage starts.
     """
 
 
@@ -47,22 +47,22 @@ def offpipe_run_started(
 def offpipe_attempt_started(
     stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
 ) -> None:
-    """Called just before a stage starts, which waits for it, so its checkpoint is still the one that it resumes from.
+    """Called just before a stage starts. The stage waits for the hook, so its checkpoint is still the old one.
 
-    `progress` is the path of its progress file, `partials` are those of its outputs. `changed` is the file that changed
-    while the attempt before ran, if that is why there is another one. The hooks for the end of a stage that made room
-    for this one may be called after this, even with `-j1`.
+    `progress` is the path of its progress file, `partials` are the paths of its partials. `changed` is the file that
+    changed during the attempt before, if that is why there is another. Even with `-j1`, this may be called before the
+    hooks for the end of the previous stage.
     """
 
 
 @hookspec
 def offpipe_network_refused(stage: Stage, attempt: int, calls: list[NetworkCalls], fails: bool) -> None:
-    """Called when a running stage has asked for a network. `fails`: the stage will have failed when it ends."""
+    """Called when a running stage has asked for a network. `fails`: because of that, the stage will fail."""
 
 
 @hookspec
 def offpipe_attempt_finished(stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:
-    """Called when an attempt has ended. `next_delay`: seconds until the next one begins, None if there is none."""
+    """Called when an attempt has ended. `next_delay`: seconds until the next attempt begins, None if there is none."""
 
 
 @hookspec
@@ -72,9 +72,9 @@ def offpipe_stage_finished(stage: Stage, result: StageResult) -> None:
 
 @hookspec
 def offpipe_run_stopping(running: int, again: bool) -> None:
-    """Called when a signal stops the run. `running` stages were sent TERM, or KILL at a later signal (`again`)."""
+    """Called when a signal stops the run. `running` stages were sent TERM, or KILL after a later signal (`again`)."""
 
 
 @hookspec
 def offpipe_run_finished(result: RunResult) -> None:
-    """Called when the run has ended and everything about it is on disk."""
+    """Called when the run has ended and all of its records are on disk."""

@@ -1,4 +1,4 @@
-"""HUP, INT and TERM to the runner: noted when they come, acted on where the state is consistent."""
+"""HUP, INT and TERM to the runner: noted when they arrive, acted on where the state is consistent."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
     from runner.results import AttemptResult
 else:
-    import _signal as signal  # `signal` itself builds enums, which a run can do without
+    import _signal as signal  # `signal` builds enums, which take long to load
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds that a stage has from TERM to KILL
-OWN_SIGNAL_PATIENCE = 0.25  # seconds
+OWN_SIGNAL_PATIENCE = 0.25  # seconds to wait for a signal to the runner, after a stage had one
 
 
 class Interrupts:
-    """Catches the signals while it is entered; `wakeup` is a descriptor that becomes readable when one came.
+    """Catches the signals while it is entered. The descriptor `wakeup` becomes readable when a signal arrives.
 
-    A signal that was ignored when the run began (nohup) stays ignored. Outside the main thread, where Python allows no
-    handlers, nothing is caught.
+    A signal that was ignored when the run began (nohup) stays ignored. Outside the main thread Python allows no
+    handlers, so no signal is caught there.
     """
 
     def __init__(self, *, final: bool = False) -> None:
-        """`final`: the process ends with the run, so that after a signal no further one may change its exit code."""
+        """`final`: the process ends with the run, so after a first signal a later one must not change its exit code."""
         self._final = final
         self.first: int | None = None
         self.count = 0
@@ -60,15 +60,15 @@ class Interrupts:
         os.close(self._write_end)
 
     def check(self) -> None:
-        """Raise InterruptedRunError when more signals came than are `tolerated` just now.
+        """Raise InterruptedRunError if more signals have arrived than are `tolerated` now.
 
-        Long computations call it between chunks. What a stage has finished is published after a first signal too.
+        Long computations call it between chunks. One signal is tolerated while the outputs of a stage are published.
         """
         if self.first is not None and self.count > self.tolerated:
             raise InterruptedRunError(self.first)
 
     def await_signal(self, seconds: float) -> None:
-        """Wait until a signal has come, for at most so many seconds."""
+        """Wait until a signal has arrived, but at most `seconds`."""
         if not self.count:
             poll = select.poll()
             poll.register(self.wakeup, select.POLLIN)
@@ -88,14 +88,14 @@ class Interrupts:
         try:
             os.write(self._write_end, b"!")
         except BlockingIOError:
-            pass  # the pipe is full of earlier ones: the reader wakes anyway
+            pass  # the pipe is full, so the reader wakes anyway
 
 
 class Stopping:
-    """Ends a run before all is done, after a signal or a failure: then `has_begun`."""
+    """Ends a run early, after a signal or a failure. `has_begun`: the run starts no more stages."""
 
     def __init__(self, interrupts: Interrupts, terminate: Callable[[], None], kill: Callable[[], None]) -> None:
-        """`terminate` ends all that runs with a grace, `kill` at once."""
+        """`terminate` ends all running stages with a grace, `kill` ends them at once."""
         self._interrupts = interrupts
         self._end_all = terminate, kill
         self._passed_on = 0
@@ -106,7 +106,7 @@ class Stopping:
         self.has_begun = True
 
     def heed(self) -> bool:
-        """Pass a first signal on as TERM, with the grace; a second one kills. False when none came since the last."""
+        """Pass a first signal on as TERM, with the grace; a second one kills. False if there was no new signal."""
         count = self._interrupts.count
         if count == self._passed_on:
             return False
@@ -116,9 +116,9 @@ class Stopping:
         return True
 
     def is_why(self, attempt: AttemptResult) -> bool:
-        """Whether an attempt failed because the run is to stop.
+        """Whether an attempt failed because the run is stopping.
 
-        When every process gets the signal at once, the stage's end may arrive before our own signal.
+        A terminal sends a signal to every process at once, so the stage's end may arrive before our own signal.
         """
         if attempt.signal in SIGNALS and not attempt.timed_out:
             self._interrupts.await_signal(OWN_SIGNAL_PATIENCE)

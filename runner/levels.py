@@ -1,6 +1,6 @@
-"""How well the launcher keeps a run's stages from the network: the levels, and why a level was not reached.
+"""The levels of the offline guard, and the error of a layer that is not available.
 
-A leaf: the launcher reaches them, the audit log and the metrics hold them, the display words them.
+A leaf: the launcher reaches a level, the audit log and the metrics hold it, and the display shows it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 
 KERNEL = "kernel"  # user, network, pid, ipc and mount namespace, seccomp, and Landlock where there is any
 FILTER = "filter"  # seccomp, and no writing into the memory of a process outside
-SCAN = "scan"  # nothing but the scan of Python sources
+SCAN = "scan"  # only the scan of Python sources
 LEVELS = (KERNEL, FILTER, SCAN)
 
 NONE = "none"  # the level of a run that started no stage
-NAMED = "named"  # the layer `attempts` if each is recorded with its program
-TAGGED = "by tags"  # the layer `processes` at best: how the launcher matches them to stages
-STRICT, BEST_EFFORT = "strict", "best-effort"  # whether less than FILTER is refused where there could be more
+NAMED = "named"  # the layer `attempts`, if each attempt is recorded with its program
+TAGGED = "by tags"  # the layer `processes`, if tags tell to which stage each process belongs
+STRICT, BEST_EFFORT = "strict", "best-effort"  # STRICT refuses a level below FILTER on a system that has FILTER
 
 
 class RefusedError(Exception):
-    """A layer that could not be had: the call, or what was found by looking, and the errno (0 for none)."""
+    """A layer is not available: the call that failed and its errno, or a reason and 0."""
 
     def __init__(self, layer: str, call: str, number: int) -> None:
         super().__init__(layer, call, number)

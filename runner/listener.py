@@ -1,4 +1,4 @@
-"""What the caller of a run gives it: a listener, which follows the run beyond its hooks, and in tests a clock."""
+"""The listener of a run, for news that no hook covers, and the clock of a run. The caller of a run may replace both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Does nothing; a display overrides what it shows."""
+    """Does nothing; a display overrides the methods for what it shows."""
 
     @property
     def interval(self) -> float | None:
@@ -21,16 +21,16 @@ class Listener:
         """Redraw: time has passed."""
 
     def hashed(self, path: str, total: int, size: int) -> None:
-        """Note that `size` more bytes of a file of `total` bytes are hashed."""
+        """Note that `size` more bytes of a file with `total` bytes are hashed."""
 
     def waiting(self, holder: dict[str, object]) -> None:
-        """Say who holds the lock that the run waits for."""
+        """Show the holder of the lock that the run waits for."""
 
     def warn(self, fault: Fault) -> None:
-        """Warn of what stops nothing: a state file that counts as missing, a likely mistake in the spec."""
+        """Show a warning: a state file that counts as missing, a likely mistake in the spec."""
 
     def hooks(self) -> tuple[object, ...]:
-        """Return what implements hooks. A run calls this once it has work to do; without work it loads no hooks."""
+        """Return plugins that implement hooks. A run calls this only if it has work to do."""
         return ()
 
 

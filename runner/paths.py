@@ -1,6 +1,6 @@
-"""Where everything is on disk, spelled once.
+"""The names and places of all files on disk.
 
-A leaf that the SDK loads too: strings and `os.path` only, no `pathlib`.
+A leaf that the SDK loads, too: strings and `os.path` only, no `pathlib`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class StatePaths:
 
     @property
     def temporary(self) -> str:
-        """The directory of everything that must not outlive a run; recovery empties it."""
+        """The directory for files that must not outlive a run; recovery empties it."""
         return f"{self.state_dir}/tmp"
 
     @property
@@ -93,9 +93,9 @@ def kind_of(mode: int) -> str:
 
 
 def partial_tag(run: str, key: str, attempt: int) -> str:
-    """The 6 hex digits that keep the partials of one attempt of one run apart from all others.
+    """Return the 6 hex digits in the names of an attempt's partials, which differ from those of other attempts.
 
-    `key` is what the attempt makes: another history, whose state directory is gone, can have had a run of this id.
+    They depend on the stage's `key`, too: a run of the same id may have existed in a state directory that is gone.
     """
     from zlib import crc32
 
@@ -103,34 +103,34 @@ def partial_tag(run: str, key: str, attempt: int) -> str:
 
 
 def partial_path(output: str, tag: str) -> str:
-    """The partial beside `output`, whose full name stays at the end (tar, pandas and others decide by it)."""
+    """Return the partial beside `output`. It ends with the output's full name, because tools choose formats by it."""
     parent, slash, name = output.rstrip("/").rpartition("/")
     return f"{parent}{slash}{PARTIAL_PREFIX}{tag}.{name}"
 
 
 def output_of(partial: str) -> str:
-    """The path of the output that a partial is of."""
+    """Return the path of a partial's output."""
     parent, slash, name = partial.rpartition("/")
     return f"{parent}{slash}{name[_TAG.stop + 1 :]}"
 
 
 def tag_of(partial: str) -> str:
-    """The tag in the name of a partial: that of the attempt that wrote it."""
+    """Return the tag in the name of a partial: that of the attempt that wrote it."""
     return os.path.basename(partial)[_TAG]
 
 
 def aside_path(partial: str) -> str:
-    """Where what `partial` replaces stands for a moment: under a partial's name, so that it is swept after a crash."""
+    """Return the path that the old output has while `partial` replaces it: a partial's, so recovery can remove it."""
     parent, name = os.path.split(partial)
     return os.path.join(parent, f"{PARTIAL_PREFIX}{int(name[_TAG], 16) ^ 0xFFFFFF:06x}{name[_TAG.stop :]}")
 
 
 def upward(path: str, top: str) -> list[str]:
-    """Return the directory at `path` and those above it, up to and with `top`: all that a new name in it hangs on."""
-    found = [path]
-    while found[-1] != top and found[-1] != os.path.dirname(found[-1]):
-        found.append(os.path.dirname(found[-1]))
-    return found
+    """Return the directory at `path` and those above it, up to and with `top`."""
+    directories = [path]
+    while path not in (top, parent := os.path.dirname(path)):
+        directories.append(path := parent)
+    return directories
 
 
 def is_partial(name: str) -> bool:
@@ -140,19 +140,19 @@ def is_partial(name: str) -> bool:
 
 
 def is_name(value: object) -> bool:
-    """Whether a value is what a stage, a pipeline or a run may be called, and so may become part of a path."""
+    """Whether a value may be the name of a stage, a pipeline or a run, and so a part of a path."""
     return (
         isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value[0] in _LETTERS and _NAME.issuperset(value)
     )
 
 
 def is_relative(value: object) -> bool:
-    """Whether a value is a path that leads down from where it starts."""
+    """Whether a value is a relative path without `..`."""
     return isinstance(value, str) and value[:1] not in ("", "/") and "\0" not in value and ".." not in value.split("/")
 
 
 def variable_name(name: str) -> str:
-    """How an input or output name is spelled in `PIPELINE_INPUT_<NAME>`: upper case, other characters `_`."""
-    if name.isascii() and name.isalnum():  # as nearly every one is
+    """Return an input's or output's name as in `PIPELINE_INPUT_<NAME>`: upper case, other characters become `_`."""
+    if name.isascii() and name.isalnum():  # nearly every name is
         return name.upper()
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()

@@ -1,6 +1,6 @@
-"""What the system says about processes. One is named by its number and its start: numbers are used again.
+"""Processes as the system shows them. Process numbers are used again, so a number and a start identify a process.
 
-A leaf, for the record of the lock and both ends of the launcher.
+A leaf, for the lock and for both ends of the launcher.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-TYPE_CHECKING = False  # as typing has it, which the launcher does not load
+TYPE_CHECKING = False  # the launcher does not load typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,14 +18,14 @@ POLL = 0.001  # seconds
 
 
 def stat_fields(pid: int) -> list[bytes] | None:
-    """Return the fields of /proc/PID/stat from the third on (proc(5)); None for a process that is gone, or hidden.
+    """Return the fields of /proc/PID/stat from the third on (proc(5)); None for a process that is gone or hidden.
 
-    A zombie counts as gone: it runs nothing any more, and in a container without an init it may stay for ever. But not
-    while other threads of it live (field 20 counts all): then only its first one is a zombie.
+    A zombie counts as gone, because it runs no more code, and in a container without an init it may stay for ever. A
+    process with other threads alive is no zombie, although its first thread is (field 20 counts all threads).
     """
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            # The name, field 2, may hold spaces and brackets itself: count from its last bracket.
+            # Field 2, the name, may contain spaces and brackets, so split after the last bracket.
             fields = file.read(1024).rpartition(b")")[2].split(None, 20)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
@@ -33,7 +33,7 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def all_processes() -> Iterator[int]:
-    """Yield the number of each process; none where there is no /proc."""
+    """Yield the number of each process; nothing on systems without /proc."""
     return map(int, filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()))
 
 
@@ -44,7 +44,7 @@ def relations_of(pid: int) -> Relations | None:
 
 
 def has_ended(child: int) -> bool:
-    """Whether a child has ended, waited for or not."""
+    """Whether a child has ended, whether or not its parent has waited for it."""
     if not hasattr(os, "waitid"):  # macOS before 3.13
         return False
     try:
@@ -54,9 +54,9 @@ def has_ended(child: int) -> bool:
 
 
 def process_identity(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (field 22); None when it is gone.
+    """Return when the process started, in clock ticks since boot (field 22); None if it is gone.
 
-    Where there is no /proc, 0 for any process that exists.
+    On systems without /proc, 0 for any process that exists.
     """
     if fields := stat_fields(pid):
         return int(fields[19])
@@ -64,12 +64,12 @@ def process_identity(pid: int) -> int | None:
 
 
 def is_alive(pid: int, started: int) -> bool:
-    """Whether the process that was `pid` when it started at `started` (see `process_identity`) still runs."""
+    """Whether the process with this number and start (see `process_identity`) still runs."""
     return process_identity(pid) == started
 
 
 def await_end(pid: int, started: int | None, patience: float) -> None:
-    """Wait until that very process has ended, though it is no child of ours; no longer than `patience` seconds.
+    """Wait until a process has ended, for at most `patience` seconds. It need not be a child.
 
     Process 1 of a pid namespace ends after all others there (pid_namespaces(7)).
     """
@@ -84,5 +84,5 @@ def _identity_without_proc(pid: int) -> int | None:
     except ProcessLookupError:
         return None
     except PermissionError:
-        pass  # it exists, and is another user's
+        pass  # it exists, but belongs to another user
     return 0

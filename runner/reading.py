@@ -1,6 +1,6 @@
-"""Reads files that may be anything: waits for no FIFO, opens no device, and reads nothing beyond a bound.
+"""Reads files of which a user may have made anything: never waits for a FIFO, opens a device, or exceeds a bound.
 
-Loads built-in modules only: a run with nothing to do reads files, too.
+Loads built-in modules only, because a run with nothing to do reads files, too.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class NotRegularError(StateError):
-    """Something else is in the place of a regular file, or the file is larger than any of ours."""
+    """Something else is in the place of a regular file, or the file is too large."""
 
     @property
     def what(self) -> str:
-        """What is wrong with the path: "is a FIFO, where a file is to be"."""
+        """What is wrong, without the path: "is a FIFO, where a file is to be"."""
         return self.faults[0].what
 
 
 def open_regular(path: str, *, follow: bool = True) -> int:
-    """Open a regular file for reading. NotRegularError for anything else, which is not opened; an OSError passes.
+    """Open a regular file for reading. Raises NotRegularError for anything else without opening it, and OSError.
 
-    Opening a FIFO waits, and opening a device can have any effect. Without `follow`, a link is refused as well.
+    Opening a FIFO waits, and opening a device can have any effect. Without `follow`, a link is refused, too.
     """
     _require_regular(path, os.stat(path, follow_symlinks=follow))
     descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
     try:
-        _require_regular(path, os.fstat(descriptor))  # it may have been replaced in between
+        _require_regular(path, os.fstat(descriptor))  # it may have been replaced after the first check
     except NotRegularError:
         os.close(descriptor)
         raise
@@ -48,7 +48,7 @@ def open_regular(path: str, *, follow: bool = True) -> int:
 
 
 def read_small(path: str, most: int) -> bytes:
-    """Return the content of a regular file, not a link, of at most `most` bytes; raises as `open_regular` does."""
+    """Return the content of a regular file of at most `most` bytes, not a link. Raises what `open_regular` raises."""
     with open(open_regular(path, follow=False), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         content = file.read(size + 1) or b"" if size <= most else b""
@@ -60,19 +60,19 @@ def read_small(path: str, most: int) -> bytes:
 
 
 class Lines:
-    """The lines of one file, each with its line end; after the last one, `rest` is what has none.
+    """The lines of a file, each with its line end. After the last line, `rest` has the bytes without a line end.
 
-    A second iteration continues with what was appended since the first.
+    A second iteration continues with the bytes that were appended after the first.
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file, which must not be a link; raises as `open_regular` does."""
+        """Open the file, which must not be a link. Raises what `open_regular` raises."""
         self.path = path
         self.rest = b""
         self._file = open(open_regular(path, follow=False), "rb", buffering=_BUFFER)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield each line; an empty one stands for a line that is longer than LONGEST. StateError for a bad disk."""
+        """Yield each line, and an empty one in place of a line longer than LONGEST. StateError if the disk fails."""
         try:
             while line := self._file.readline(LONGEST):
                 if self.rest:
@@ -89,7 +89,7 @@ class Lines:
             raise StateError.from_os(error, self.path, "read") from error
 
     def grown(self) -> bool:
-        """Whether the file is longer by now than what was read."""
+        """Whether the file has more bytes now than were read."""
         return os.fstat(self._file.fileno()).st_size > self._file.tell()
 
     def __enter__(self) -> Self:
@@ -100,11 +100,11 @@ class Lines:
 
 
 def is_settled(modified: int, changed: int, began: int) -> bool:
-    """Whether any write after `began` must show in these time stamps (all in ns): git's rule for racily clean files.
+    """Whether any write after `began` must change these time stamps (all in ns): git's rule for racily clean files.
 
-    A write sets mtime and ctime to the present of the file system's clock. It shows unless the stamps are already in
-    the tick in which reading began. A ctime cannot be set by hand; an mtime can, even far into the future, where no
-    write would put it. A ctime of a whole second may come from a clock that knows nothing finer.
+    A write sets mtime and ctime to the present of the file system's clock. That changes the stamps, unless they are in
+    the same tick as `began`. A program can set an mtime to any time, also in the future, but not a ctime. A ctime of a
+    whole second may come from a clock with that resolution.
     """
     margin = TICK_NS if changed % 1_000_000_000 else COARSE_NS
     return changed < began - margin and not began - margin <= modified <= began + margin
@@ -112,5 +112,5 @@ def is_settled(modified: int, changed: int, began: int) -> bool:
 
 def _require_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(mode := status.st_mode):
-        hint = "" if stat.S_ISDIR(mode) else "remove it"  # what is in a directory, only its owner knows
+        hint = "" if stat.S_ISDIR(mode) else "remove it"  # a directory may hold files that the user needs
         raise NotRegularError(Fault(path, f"is {kind_of(mode)}, where a file is to be", hint))

@@ -1,7 +1,7 @@
 """How attempts, stages and runs ended, as values.
 
-A leaf: the sandbox and the executor make them, hooks and the display read them, the audit log and the metrics hold
-them.
+A leaf: the sandbox and the executor make these values, hooks and the display read them, and the audit log and the
+metrics hold them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.record.markers import OutputIdentity
 else:
-    import _signal as signal  # `signal` itself builds enums, which a run can do without
+    import _signal as signal  # `signal` builds enums, which take long to load
 
-BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs one which failed
-NETWORKS_SHOWN = 6  # of what an attempt asked for, to people
+BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
+NETWORKS_SHOWN = 6  # in a message
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
 MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delayMicros"}  # metrics -> audit log
 
 
 class NetworkCalls(NamedTuple):
-    """So many calls of socket(2), all refused: `program` is the name of its file, `family` `AF_INET` or such.
+    """A number of refused calls of socket(2). `program` is the name of its file, `family` is `AF_INET` or such.
 
-    `is_probe`: a JVM asked for sockets of the internet, as it does when it starts; that fails no stage.
+    `is_probe`: the calls are those of a JVM for internet sockets, which it makes as it starts. They fail no stage.
     """
 
     program: str
@@ -37,11 +37,11 @@ class NetworkCalls(NamedTuple):
 
 
 class AttemptResult(NamedTuple):
-    """How one attempt ended: by `code` or `signal`, or neither if it `failed_to_start` ("ENOENT (No such ...)").
+    """How one attempt ended: with a `code`, by a `signal`, or neither if it `failed_to_start` ("ENOENT (No such ...)").
 
-    Times are in seconds: `delay` is the one before it. `lines` are those of its last checkpoint. `left_behind` counts
-    the processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes` are those of the main
-    process and of what it waited for; the kernel counts the launcher's own size (about 10 MB) as the least RSS.
+    Times are in seconds; `delay` is the wait before the attempt. `lines` is the line count of its last checkpoint.
+    `left_behind` counts the processes that outlived the main one and were killed. `cpu_seconds` and `max_rss_bytes`
+    cover the main process and the processes that it waited for; the RSS is at least the launcher's (about 10 MB).
     """
 
     number: int
@@ -55,13 +55,13 @@ class AttemptResult(NamedTuple):
     lines: int | None = None
     left_behind: int = 0
     failed_to_start: str | None = None
-    sent: bool = False  # a signal came from the launcher: a time limit, or the run was stopped
+    sent: bool = False  # the signal came from the launcher, for a time limit or the end of the run
     network: tuple[NetworkCalls, ...] = ()  # calls that were refused
-    local_sockets: int = 0  # blocking stream sockets of AF_UNIX, such as multiprocessing's, refused too
+    local_sockets: int = 0  # refused blocking stream sockets of AF_UNIX, such as multiprocessing's
     launch: int = 0  # the id of its Launch
 
     def describe(self) -> str:
-        """Return how it ended, in a word: `exit 75`, `SIGKILL`, `time limit`."""
+        """Return how it ended, in a few words: `exit 75`, `SIGKILL`, `time limit`."""
         if self.failed_to_start:
             return f"could not start: {self.failed_to_start}"
         if self.timed_out:
@@ -69,7 +69,7 @@ class AttemptResult(NamedTuple):
         return f"exit {self.code}" if self.signal is None else signal_name(self.signal)
 
     def as_metrics(self) -> dict[str, Any]:
-        """Return the attempt as it stands in the metrics file."""
+        """Return the attempt as in the metrics file."""
         return {
             "attempt": self.number,
             "exit": self.code,
@@ -85,7 +85,7 @@ class AttemptResult(NamedTuple):
         }
 
     def as_record(self) -> dict[str, Any]:
-        """Return the attempt as it stands in the audit log, which holds no floats: times in whole microseconds."""
+        """Return the attempt as in the audit log, which holds no floats: times are in whole microseconds."""
         record = self.as_metrics()
         for seconds, micros in MICROS.items():
             record[micros] = round(record.pop(seconds) * 1e6)
@@ -95,7 +95,7 @@ class AttemptResult(NamedTuple):
 
 
 class StageResult(NamedTuple):
-    """How a stage ended in this run. `exit_code` is what it means for the run's own, `log` the newest log's path."""
+    """How a stage ended in this run. `exit_code` goes into the run's exit code, `log` is the path of the newest log."""
 
     name: str
     status: str
@@ -112,10 +112,10 @@ class StageResult(NamedTuple):
 
 
 class RunResult(NamedTuple):
-    """How a run of `pipeline` ended; `head` is the ledger's head, `status` succeeded, failed or interrupted.
+    """How a run of `pipeline` ended. `head` is the ledger's head, `status` is succeeded, failed or interrupted.
 
-    `isolation` is what kept its stages offline: `level` ("none" when no stage was started), and a word on each layer.
-    `signal` asked it to stop; its stages may all have succeeded since.
+    `isolation` kept its stages offline: the `level` ("none" if no stage was started), and a word on each layer.
+    `signal` is the first signal that the run received; all stages may have succeeded nevertheless.
     """
 
     pipeline: str
@@ -133,7 +133,7 @@ class RunResult(NamedTuple):
         return sum(stage.status == status for stage in self.stages.values())
 
     def unstarted(self) -> tuple[list[str], list[str]]:
-        """Return the stages that were never started: those that need what failed, and those that only came after it."""
+        """Return the stages that were never started: those that need a failed stage, and those that are only later."""
         needing: list[str] = []
         after: list[str] = []
         for stage in self.stages.values():
@@ -143,7 +143,7 @@ class RunResult(NamedTuple):
 
 
 def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:
-    """Return one entry for each program, family and kind."""
+    """Return the calls with one entry for each program, family and kind."""
     counts: dict[tuple[str, str, bool], int] = {}
     for program, family, calls, is_probe in network:
         counts[program, family, is_probe] = counts.get((program, family, is_probe), 0) + calls
@@ -151,7 +151,7 @@ def added_up(network: Iterable[NetworkCalls]) -> tuple[NetworkCalls, ...]:
 
 
 def network_text(network: Iterable[NetworkCalls]) -> str:
-    """Return `curl (AF_INET, 3 times), perl (AF_INET6) and 2 more`; the audit log has all."""
+    """Return `curl (AF_INET, 3 times), perl (AF_INET6) and 2 more`; the audit log has all calls."""
     every = [
         f"{program} ({family})" if calls == 1 else f"{program} ({family}, {calls:,} times)"
         for program, family, calls, _ in network
@@ -161,6 +161,6 @@ def network_text(network: Iterable[NetworkCalls]) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Return `SIGKILL` for 9; a real-time signal has only its number."""
+    """Return `SIGKILL` for 9. A real-time signal has only a number: `SIG34`."""
     known = (name for name, value in vars(signal).items() if value == number)
     return min((name for name in known if name.startswith("SIG") and "_" not in name), default=f"SIG{number}")
