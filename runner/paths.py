@@ -128,8 +128,9 @@ def aside_path(partial: str) -> str:
 def upward(path: str, top: str) -> list[str]:
     """Return the directory at `path` and those above it, up to and with `top`."""
     directories = [path]
-    while path not in (top, parent := os.path.dirname(path)):
-        directories.append(path := parent)
+    while path not in (top, "/", ""):
+        path = os.path.dirname(path)
+        directories.append(path)
     return directories
 
 
