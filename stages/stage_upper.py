@@ -1,7 +1,7 @@
 """Puts text into upper case, block by block; resumes after a kill.
 
 Params: `encoding` (default "utf-8"; "bytes" changes only a to z), and `simulateTransient`: the first attempt exits 75
-behind its first block, to show a retry that resumes. Bytes that are no text in the encoding stay as they are.
+after its first block, to show a retry that resumes. Bytes that are not text in the encoding stay unchanged.
 """
 
 from __future__ import annotations

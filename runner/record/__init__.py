@@ -1,1 +1,1 @@
-"""What is remembered: state files, the audit log, locks, and recovery from a run that died."""
+"""The state of a pipeline on disk: state files, the audit log, locks, and recovery from a run that died."""

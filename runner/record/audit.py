@@ -1,8 +1,8 @@
-"""The hash-chained log: one canonical JSON record a line, each holding the hash of the one before.
+"""The hash-chained log: one canonical JSON record a line, which holds the hash of the record before.
 
 `hash` = SHA-256, or HMAC-SHA-256, over a domain tag and the record without `hash` (`record.seal`). The log of a run and
-the ledger over all runs share this format. A log is only ever appended to; a last line that a
-crash tore is cut off. Readers without the key of a keyed log check only its form.
+the ledger over all runs share this format. Records are only appended; if a crash tore the last line, it is cut off.
+Readers without the key of a keyed log check only its form.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 DAMAGED = "the record is damaged"
 _BLOCK = 1 << 16
-_BEGIN = b'{"data":{'  # of every record; anything else is not read to its end
+_BEGIN = b'{"data":{'  # of every record
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _HASH_MEMBER = len(',"hash":""') + 64
-_OTHERWISE = "is spelled in another way: keys, white space, escapes or numbers"
-_KINDS = {str: "text", int: "whole number", dict: "object"}
+_NOT_CANONICAL = "is not in canonical spelling: keys, white space, escapes or numbers"
+_KINDS = {str: "a string", int: "a whole number", dict: "an object"}
 
 
 class Record(TypedDict):
@@ -54,24 +54,24 @@ _FIELDS = {"data": dict, "ev": str, "hash": str, "prev": str, "run": str, "seq":
 
 
 class Flaw(NamedTuple):
-    """What is wrong with a line, and in which field; "": in the line itself."""
+    """A fault of a line, in one field; "" stands for the whole line."""
 
     field: str
     what: str
 
 
 class DamagedError(StateError):
-    """A log is damaged, so nothing behind that place is acted on."""
+    """A log is damaged; no record behind the damage is used."""
 
 
 class Position(NamedTuple):
-    """Where a record stands in its log: its number, from 0, and its hash."""
+    """The position of a record in its log: its number, counted from 0, and its hash."""
 
     seq: int
     hash: str
 
 
-BEGIN = Position(-1, GENESIS)  # of a log without a record
+BEGIN = Position(-1, GENESIS)  # the position in a log without records
 
 # ---- one line --------------------------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ def encode_record(
 ) -> tuple[bytes, str]:
     """Return a record's line and its hash; `data` is the event, or its payload.
 
-    ValueError for a payload that readers would call damaged, because a log cannot be repaired.
+    ValueError for a payload that readers would call damaged: nobody can repair a log.
     """
     payload = encode(data) if isinstance(data, tuple) else data
     check_numbers(payload)
@@ -89,7 +89,7 @@ def encode_record(
 
 
 def parse(line: bytes) -> Record | Flaw:
-    """Return the record on a whole line, or what keeps it from being one. `check` compares it with its hash."""
+    """Return the record on a whole line, or its flaw. `check` compares the record with its hash."""
     if not line:
         return Flaw("", "the line is longer than any record")
     try:
@@ -107,9 +107,9 @@ def _misshapen(value: dict[str, object]) -> Flaw | None:
         if name not in value:
             return Flaw(name, "is missing")
         if type(value[name]) is not kind:
-            return Flaw(name, f"is no {_KINDS[kind]}")
+            return Flaw(name, f"is not {_KINDS[kind]}")
     if len(value) > len(_FIELDS):
-        return Flaw(f'"{next(name for name in value if name not in _FIELDS)[:100]}"', "is no field of a record")
+        return Flaw(f'"{next(name for name in value if name not in _FIELDS)[:100]}"', "is not a field of a record")
     for name in ("hash", "prev"):
         if not _HASH(str(value[name])):
             return Flaw(name, "is not 64 hex digits")
@@ -117,26 +117,26 @@ def _misshapen(value: dict[str, object]) -> Flaw | None:
 
 
 def check(record: Record, line: bytes, seal: Seal | None) -> tuple[str, list[Flaw]]:
-    """Return the hash that fits a record, and the flaws of its line: spelling, version, hash.
+    """Return the right hash of a record, and the flaws of its line: spelling, version, hash.
 
-    Without a `seal`, as without the key, the hash in the record is accepted.
+    `seal` None stands for a missing key: then the hash in the record is accepted.
     """
     claimed = record["hash"]
     try:
         whole = canonical(record) + b"\n"
     except RecursionError:
-        return claimed, [Flaw("data", "is nested deeper than that of any record")]
-    flaws = [] if whole == line else [Flaw(_differing(record, line), _OTHERWISE)]
+        return claimed, [Flaw("data", "is nested deeper than in any record")]
+    flaws = [] if whole == line else [Flaw(_first_difference(record, line), _NOT_CANONICAL)]
     at = whole.rindex(b',"hash":"')
     computed = claimed if seal is None else seal.hash(whole[:at] + whole[at + _HASH_MEMBER : -1])
     if record["v"] != VERSION:
-        flaws.append(Flaw("v", f"is {record['v']}, where {VERSION} is to be"))
+        flaws.append(Flaw("v", f"is {record['v']}, not {VERSION}"))
     elif computed != claimed:
         flaws.append(Flaw("hash", "does not fit the record: one of the two was changed"))
     return computed, flaws
 
 
-def _differing(record: Record, line: bytes) -> str:
+def _first_difference(record: Record, line: bytes) -> str:
     """Return the first field whose spelling is not canonical."""
     at = 1
     for name, value in sorted(record.items()):
@@ -148,9 +148,9 @@ def _differing(record: Record, line: bytes) -> str:
 
 
 def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) -> Record | None:
-    """Return the record on a whole line, or None when it is damaged.
+    """Return the record on a whole line, or None if it is damaged.
 
-    `key_id` is that of the log, for records without one; without that key the hash is not checked.
+    `key_id` is the id of the log's key, for records that name none. Without that key the hash is not checked.
     """
     record = parse(line)
     if isinstance(record, Flaw) or not is_name(record["run"]):
@@ -159,7 +159,7 @@ def intact_record(line: bytes, seal: Seal = PLAIN, key_id: str | None = None) ->
 
 
 def key_id_of(record: Record, before: str | None = None) -> str | None:
-    """Return the id of the key in a record; a record without the field has the key of those `before` it."""
+    """Return the key id in a record. A record without the field has the same key as the records `before` it."""
     key_id = record["data"].get("keyId", before)
     return None if key_id is None else str(key_id)
 
@@ -178,9 +178,9 @@ class AuditLog:
         self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
         outputs: CommittedOutputs | None = None,
     ) -> None:  # fmt: skip
-        """Open the log; `stamp` gives the time as ISO 8601 in UTC. Of an existing log, pass `last` and `outputs`.
+        """Open the log; `stamp` gives the time as ISO 8601 in UTC. For an existing log, pass `last` and `outputs`.
 
-        Without `last` there must be no log yet (StateError, EEXIST): two runs of one id never write into one chain.
+        Without `last` the log must not exist (StateError, EEXIST): two runs of one id never write into one chain.
         """
         self.path = path
         self.run = run
@@ -193,9 +193,9 @@ class AuditLog:
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
 
     def append(self, event: str, data: Event | Mapping[str, object], *, sync: bool = False) -> Position:
-        """Append one record of an event, or its payload, in one write; with `sync` it is durable when this returns.
+        """Append the record of an event, or of its payload, in one write; with `sync` it is durable when this returns.
 
-        StateError if somebody else changed the log: later records would be lost, or mixed with another run's.
+        StateError if another process changed the log: later records would be lost, or mixed with another run's.
         """
         self.refuse_changed()
         seq = self.last.seq + 1
@@ -210,14 +210,14 @@ class AuditLog:
         return self.last
 
     def refuse_changed(self) -> None:
-        """Raise StateError unless the log at its path is the open one, and has the length that was written."""
+        """Raise StateError unless the open log is still at its path, and as long as this run wrote it."""
         size = self._size_at_path()
         if size != self.size:
             how = "removed or replaced" if size is None else "cut" if size < self.size else "extended"
             raise changed_meanwhile(self.path, how)
 
     def is_in_place(self) -> bool:
-        """Whether the log at its path is the open one."""
+        """Whether the open log is still at its path."""
         return self._size_at_path() is not None
 
     def _size_at_path(self) -> int | None:
@@ -230,22 +230,22 @@ class AuditLog:
         return status.st_size if (status.st_dev, status.st_ino) == self._file else None
 
     def sync(self) -> None:
-        """Make every record so far durable, or remove those that are not."""
+        """Make every record so far durable, or remove the records that are not."""
         self._durable = files.sync_or_take_back(self._descriptor, self.path, self._durable)
 
     def flush(self) -> None:
-        """Make the log durable, in any thread; the thread that appends then calls `flushed`."""
+        """Make the log durable, in any thread; the appending thread then calls `flushed`."""
         files.sync_descriptor(self._descriptor, self.path)
 
     def flushed(self, size: int, error: Exception | None) -> None:
-        """Note the end of a `flush` that began at this size; after an error, remove what is not durable. Raises it."""
+        """Note the end of a `flush` that began at this size; after an error, cut the log back, and raise the error."""
         if error is not None:
             files.take_back(self.path, self._durable)
             raise error
         self._durable = size
 
     def close(self) -> None:
-        """Close the descriptor; the log stays as it is."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
@@ -253,9 +253,9 @@ class AuditLog:
 
 
 def read_records(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
-    """Yield the records of a log up to the first that is torn, damaged or out of its place.
+    """Yield the records of a log up to the first that is torn, damaged or out of place.
 
-    Raises StateError when the log cannot be read, or was written by a newer release.
+    Raises StateError if the log cannot be read, or was written by a newer release.
     """
     with suppress(DamagedError):
         yield from read_chain(path, seal)
@@ -264,7 +264,7 @@ def read_records(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
 def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
     """Yield every record of a log whose torn last line was cut; StateError at the first that breaks the chain.
 
-    For callers who act on the log: records behind a damaged line must not be lost silently.
+    For callers that act on the log: records behind a damaged line must not be lost silently.
     """
     last, key_id = BEGIN, None
     for number, line in enumerate(lines_of(path), 1):
@@ -274,9 +274,9 @@ def read_chain(path: str, seal: Seal = PLAIN) -> Iterator[Record]:
 
 
 def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record | None:
-    """Return the last record of a log, None if there is none. A torn line is skipped; without `torn`, it gives None.
+    """Return the last record of a log, or None. A torn last line is skipped; with `torn` False it gives None.
 
-    Raises StateError if that record is damaged, or does not follow the one before it: nothing may be chained to it.
+    Raises StateError if the record is damaged, or does not follow the one before it: nothing may be chained to it.
     """
     ends = tail(path)
     rest, lines = next(ends, b""), list(islice(ends, 2))
@@ -291,9 +291,9 @@ def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record |
 
 
 def tail(path: str, most: int | None = None) -> Iterator[bytes]:
-    """Yield what follows the last line end of a log, b"" unless its last line is torn, then its lines, the last first.
+    """Yield the torn last line of a log (b"" if it is whole), then its lines, the last one first, without line ends.
 
-    Without their line ends; nothing where there is no log; of the last `most` bytes. StateError when it cannot be read.
+    Yields nothing if there is no log. With `most`, reads only its last so many bytes. StateError if it is unreadable.
     """
     try:
         with open(open_regular(path), "rb") as log:
@@ -302,7 +302,7 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
             while start > lowest and len(rest) <= LONGEST:
                 end, start = start, max(lowest, start - block)
                 log.seek(start)
-                rest, *lines = (log.read(end - start) + rest).split(b"\n")  # what comes before the first is cut off
+                rest, *lines = (log.read(end - start) + rest).split(b"\n")  # `rest` may lack its beginning
                 yield from reversed(lines)
                 block = _BLOCK if lines else 2 * block
     except FileNotFoundError:
@@ -316,7 +316,7 @@ def tail(path: str, most: int | None = None) -> Iterator[bytes]:
 
 
 def cut_torn_line(path: str) -> int:
-    """Cut what follows the last line end of a log, and return how many bytes that were."""
+    """Cut off everything behind the last line end of a log; return the number of bytes."""
     torn = len(next(tail(path), b""))
     if torn:
         with files.naming(path, "read"):
@@ -326,13 +326,13 @@ def cut_torn_line(path: str) -> int:
 
 
 def damaged(path: str, number: int, what: str = DAMAGED) -> DamagedError:
-    """Return the error for damage in line `number` of a log, or, for 0, at its end."""
+    """Return the error for damage in line `number` of a log; 0 stands for its end."""
     hint = "restore it from a copy, or move the state directory away to start anew"
     return DamagedError(Fault(f"{path}:{number}" if number else path, what, hint))
 
 
 def lines_of(path: str) -> Iterator[bytes]:
-    """Yield the lines of a log, none where there is no log. StateError when it cannot be read."""
+    """Yield the lines of a log, none if there is no log. StateError if it cannot be read."""
     try:
         with open(open_regular(path), "rb") as log:
             yield from log
@@ -343,7 +343,7 @@ def lines_of(path: str) -> Iterator[bytes]:
 
 
 def _key_id_at(path: str) -> str | None:
-    """Return the id of the key in record 0: that of a whole log, or of a ledger that was keyed from its first line."""
+    """Return the key id in record 0: it holds for a whole log, or for a ledger that was keyed from its first line."""
     with files.naming(path, "read"), open(open_regular(path), "rb") as log:
         begin = log.read(len(_BEGIN))
         record = parse(begin + log.readline(LONGEST)) if begin == _BEGIN else None
@@ -353,13 +353,13 @@ def _key_id_at(path: str) -> str | None:
 def _follow(line: bytes, last: Position | None, path: str, seal: Seal, key_id: str | None, number: int = 0) -> Record:
     """Return the record on a line; StateError if it is damaged, or does not follow `last` (None: not checked).
 
-    `number` is the line's; 0 for one of the last lines, whose number is counted only for the error.
+    `number` is the line number; 0 stands for one of the last lines, whose number is counted only for the error.
     """
     record = intact_record(line, seal, key_id)
     if record is None:
         decode_object(line, path)  # refuses the record of a newer release, which hashes or spells it in another way
         what = DAMAGED
-    elif key_id is not None and key_id_of(record, key_id) != key_id:  # it can be made without the key
+    elif key_id is not None and key_id_of(record, key_id) != key_id:  # anybody can make such a record
         what = f"the record is not keyed with {key_id}, as those before it"
     elif number > 1 and key_id is None and key_id_of(record) is not None:
         what = "the record is keyed, after records that are not"

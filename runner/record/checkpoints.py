@@ -1,8 +1,8 @@
-"""Partials and checkpoints: which bytes of an attempt that ended are worth keeping for the next one.
+"""Partials and checkpoints: the bytes of an ended attempt that the next attempt keeps.
 
-A partial outlives its attempt only with a progress file that has the stage's key and gives a length for it, and only
-if an attempt at this key is on record for it: a state directory that was moved away, say, leaves partials behind. The
-runner, not the stage, cuts it to that length: a program that only appends can then never double its output.
+A partial outlives its attempt only if the progress file has the stage's key and a length for it, and the record has an
+attempt with that key and the partial's tag. (A state directory that was moved away leaves other partials behind.)
+The runner, not the stage, cuts the partial to that length, so a program that only appends never doubles its output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runner.record.state import Note
 
-    Tags = Mapping[str, str]  # of the attempts of one stage that are on record: tag -> key
+    Tags = Mapping[str, str]  # tag -> key, of the recorded attempts of one stage
     Partials = dict[str, list[str]]  # output name -> the partials beside its real path, of any attempt
 
 VERSION = 1
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 
 
 class Kept(NamedTuple):
-    """How much of one partial a checkpoint vouches for; with its digest and inode if the stage gave them."""
+    """The part of one partial that a checkpoint vouches for; with its digest and inode if the stage gave them."""
 
     length: int
     sha256: str | None
@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """A progress file that can be understood; offsets are the program's own. `job` is set by the SDK alone."""
+    """The content of a valid progress file; offsets are the program's own. Only the SDK sets `job`."""
 
     key: str
     line_offset: int | None
@@ -48,24 +48,24 @@ class Progress(NamedTuple):
     job: int | None = None
 
     def as_record(self) -> dict[str, object]:
-        """Return the offsets as they stand in the record of an attempt that resumes from them."""
+        """Return the offsets and lengths in the form of the record of an attempt that resumes."""
         offsets = {"job": self.job, "lineOffset": self.line_offset, "byteOffset": self.byte_offset}
         record: dict[str, object] = {name: value for name, value in offsets.items() if value is not None}
         return {**record, "outputs": {name: kept.length for name, kept in self.outputs.items()}}
 
 
 class Checkpoint(NamedTuple):
-    """What an attempt resumes from: a progress file, and the partial of each output that it vouches for."""
+    """What an attempt resumes from: a progress file, and the partial of each output in it."""
 
     progress: Progress
     partials: dict[str, str]
 
 
 def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Progress | None:
-    """Return the checkpoint in a progress file, or None when there is none or `note` is told what is wrong with it.
+    """Return the checkpoint in a progress file; None if it is missing, or unusable: then `note` gets the reason.
 
-    The stage wrote it, so nothing odd about it is an error of the state directory. Another `v` is no damage either: it
-    is taken for none. But one that was `left` by an earlier run with a newer `v` is a newer release's: StateError.
+    Stages write this file, so no fault in it is an error of the state directory. A file with another `v` counts as
+    missing, without a note. But if it was `left` by an earlier run, a newer `v` is that of a newer release: StateError.
     """
     content = read_usable(path, MOST_PROGRESS, note)
     if content is None:
@@ -79,14 +79,14 @@ def read_progress(path: str, note: Note = no_note, *, left: bool = False) -> Pro
         if left:
             refuse_newer(value, path)
         if isinstance(version, int) and _natural(version) is None:
-            raise ValueError(version)  # of none of our releases
+            raise ValueError(version)  # no release has such a number
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
         note(path, DAMAGED)
     return None
 
 
 def _progress(value: dict[str, Any]) -> Progress:
-    """Return what the object in a progress file says; ValueError, or what any other shape raises."""
+    """Return the content of a progress file from its JSON object; for another shape ValueError, or what that raises."""
     kept: dict[str, Kept] = {}
     for name, entry in value["outputs"].items():
         length, sha256, inode = _natural(entry["length"]), entry.get("sha256"), entry.get("inode")
@@ -110,15 +110,15 @@ def keep_checkpoint(
     progress_path: str, key: str | None, outputs: Mapping[str, str], tags: Tags,
     listings: dict[str, list[str]] | None = None,
 ) -> Checkpoint | None:  # fmt: skip
-    """Return what the next attempt of a stage can resume from, and remove all other partials; None if it is nothing.
+    """Return the checkpoint that the next attempt of a stage can resume from, or None; remove all other partials.
 
-    `outputs` are the stage's real paths. `key` None: any key will do (of a dead run's checkpoint; the next attempt
-    compares it). `listings`: see `find_partials`.
+    `outputs` are the stage's real paths. `key` None accepts any key: the next attempt compares the key of a dead run's
+    checkpoint. `listings`: see `find_partials`.
     """
     progress, partials = read_progress(progress_path), find_partials(outputs, listings)
     chosen = _vouched(progress, partials, tags) if progress and key in (None, progress.key) else {}
     if not chosen:
-        files.discard(progress_path)  # first: it must never vouch for what is gone
+        files.discard(progress_path)  # first: it must never vouch for bytes that are gone
     for name, paths in partials.items():
         for path in paths:
             if path != chosen.get(name):
@@ -132,7 +132,7 @@ def discard_checkpoint(progress_path: str, outputs: Mapping[str, str]) -> None:
 
 
 def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str) -> None:
-    """Hand the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths.
+    """Give the partials of a checkpoint to the attempt with `tag`, cut to their recorded lengths.
 
     That attempt must be on record: after a kill only the log says which attempt a renamed partial belongs to.
     """
@@ -145,9 +145,9 @@ def adopt(checkpoint: Checkpoint, outputs: Mapping[str, str], tag: str) -> None:
 
 
 def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | None = None) -> Partials:
-    """Return, per output name, the partials beside its real path, of any attempt.
+    """Return, by output name, the partials beside its real path, of any attempt.
 
-    `listings` remembers the partials of each directory between calls: thousands of stages may share one.
+    `listings` caches the partials of each directory between calls: thousands of stages may share one.
     """
     listings = {} if listings is None else listings
     partials: Partials = {}
@@ -165,24 +165,24 @@ def find_partials(outputs: Mapping[str, str], listings: dict[str, list[str]] | N
 
 
 def _vouched(progress: Progress, partials: Partials, tags: Tags) -> dict[str, str]:
-    """Return the partial of each recorded output; nothing if one has none, or more than one that would do."""
+    """Return the partial of each recorded output; nothing unless each has exactly one that matches."""
     chosen: dict[str, str] = {}
     for name, kept in progress.outputs.items():
         ours = [path for path in partials.get(name, ()) if tags.get(tag_of(path)) == progress.key]
-        fitting = [path for path in ours if _matches(path, kept)]
-        if len(fitting) != 1:
+        matching = [path for path in ours if _matches(path, kept)]
+        if len(matching) != 1:
             return {}
-        chosen[name] = fitting[0]
+        chosen[name] = matching[0]
     return chosen
 
 
 def _matches(path: str, kept: Kept) -> bool:
-    if not os.access(path, os.R_OK | os.W_OK):  # the stage took the right to go on with it away, also from itself
+    if not os.access(path, os.R_OK | os.W_OK):  # the stage changed the mode, so the next attempt cannot continue it
         return False
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or status.st_size < kept.length:
         return False
-    if status.st_nlink > 1 or kept.inode not in (None, status.st_ino):  # what has another name is not ours to cut
+    if status.st_nlink > 1 or kept.inode not in (None, status.st_ino):  # never cut a file that has another name
         return False
     return kept.sha256 is None or _prefix_digest(path, kept.length) == kept.sha256
 

@@ -1,7 +1,7 @@
-"""The events in records of logs and ledger: one type for each, written, read and checked here.
+"""The events in the records of logs and ledger: one type for each, encoded, decoded and checked here.
 
-Whoever can write to the state directory can chain records of their own, with hashes that fit. So `decode` checks every
-field that is acted upon or becomes part of a path. All others are as the record has them, or None: earlier releases
+Any process that can write to the state directory can append records with the right hashes. So `decode` checks every
+field that readers act on or use in a path. All other fields have the value in the record, or None: earlier releases
 wrote fewer.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RESUMED, STOPPED, RECOVERED = "run.resumed", "run.stopped", "recovered"
 COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
-OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # of a part of a run
+OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
 _TAG_DIGITS = frozenset("0123456789abcdef")
 
@@ -28,7 +28,7 @@ _TAG_DIGITS = frozenset("0123456789abcdef")
 class RunOpened(NamedTuple):
     """A run begins or resumes: the fields that readers need. The journal writes more (`engine.journal`)."""
 
-    stages: Sequence[str] | None  # named for it
+    stages: Sequence[str] | None  # those named on the command line
     ledger_head: str
     spec: str | None
     spec_sha256: str
@@ -36,7 +36,7 @@ class RunOpened(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """A run stops, or succeeds; this seals the log up to here. `stages`: how many of each status."""
+    """A run stops, or succeeds; this seals the log up to here. `stages`: the number of stages of each status."""
 
     status: str
     stages: Mapping[str, int]
@@ -53,7 +53,7 @@ class Recovered(NamedTuple):
 
 
 class AttemptStarted(NamedTuple):
-    """An attempt starts; its partials have `tag` in their names. `outputs`: name -> path."""
+    """An attempt starts; `tag` is part of the names of its partials. `outputs`: name -> path."""
 
     stage: str
     attempt: int
@@ -64,7 +64,7 @@ class AttemptStarted(NamedTuple):
     delay_micros: int
     reasons: list[list[object]]
     enforced: Mapping[str, object]
-    resumed_from: Mapping[str, object] | None = None  # the checkpoint, if there is one (see `checkpoints.Progress`)
+    resumed_from: Mapping[str, object] | None = None  # the checkpoint, if any (see `checkpoints.Progress`)
 
 
 class AttemptFinished(NamedTuple):
@@ -74,20 +74,20 @@ class AttemptFinished(NamedTuple):
 
 
 class NetworkAttempt(NamedTuple):
-    """A program of a stage asked for a network; `action`, `fail` or `record`, is the consequence for the stage."""
+    """A program of a stage tried to use a network; `action`, `fail` or `record`, is the consequence for the stage."""
 
     stage: str
     attempt: int
     program: str
     family: str
-    count: int  # type: ignore[assignment] # that of a tuple is of no use here
+    count: int  # type: ignore[assignment] # hides the method of tuples
     action: str
 
 
 class StageCommit(NamedTuple):
     """The redo record of a stage: enough to publish its outputs and to write its marker.
 
-    `components` is JSON as text, because it may hold floats. `replaces`: the commit, [run, record], of the old marker.
+    `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
     """
 
     stage: str
@@ -122,7 +122,7 @@ class StageFinished(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """A line of the ledger: `open` are the runs that have not succeeded; `log_seq` and `log_hash` a record of a log."""
+    """A line of the ledger. `open`: the runs that have not succeeded; `log_seq` and `log_hash`: a record of a log."""
 
     pipeline: str
     open: Sequence[str]
@@ -164,7 +164,7 @@ def encode(event: Event) -> dict[str, object]:
 
 
 def decode(event: str, data: Mapping[str, Any]) -> Event | None:
-    """Return an event from name and payload, None for an unknown name; ValueError for another shape."""
+    """Return an event from its name and payload, None for an unknown name; ValueError for another shape."""
     kind = _TYPES.get(event)
     if kind is None:
         return None
@@ -176,7 +176,7 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
 
 
 class CommittedOutputs:
-    """The outputs that the commits of one log add up to; the last record of the log holds their digest."""
+    """The sum of the outputs in the commits of one log; the last record of the log holds their digest."""
 
     __slots__ = ("_outputs",)
 
@@ -184,12 +184,12 @@ class CommittedOutputs:
         self._outputs: dict[str, dict[str, str]] = {}
 
     def note(self, commit: StageCommit) -> None:
-        """Take one more commit into account."""
-        self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last
+        """Add a commit."""
+        self._outputs.pop(commit.stage, None)  # so that the newest commit of a path is the last one
         self._outputs[commit.stage] = {output.path: output.sha256 for output in commit.outputs.values()}
 
     def totals(self) -> tuple[int, str]:
-        """Return how many outputs there are, and the SHA-256 of the canonical JSON of {path: sha256}."""
+        """Return the number of outputs, and the SHA-256 of the canonical JSON of {path: sha256}."""
         made = {path: sha256 for outputs in self._outputs.values() for path, sha256 in outputs.items()}
         return len(made), digest(made)
 

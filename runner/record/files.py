@@ -1,10 +1,11 @@
 """The only writer: every byte that the runner or the SDK puts on disk goes through here.
 
-Loaded in every stage that uses the SDK, so it imports nothing but `os` and our leaves.
+Every stage that uses the SDK loads this module, so it imports only `os` and our leaves.
 Every function raises StateError (exit 74) with the errno's name and the path.
 
-A failed fsync is never tried again. The kernel reports it once, and then takes what is lost for written: a later fsync
-succeeds without it, even in another process. So what may not be on disk is written again, cut off, or removed.
+Never repeat an fsync that failed. The kernel reports the failure once and then regards the lost bytes as written: a
+later fsync succeeds without them, even in another process. So bytes that may not be on disk are written again, cut off,
+or removed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SYNCING = 8  # files that are made durable at a time
+SYNCING = 8  # files that are synced at the same time
 PAGE = 1 << 12  # bytes
 _CHUNK = 1 << 20
 
 
 class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):`; contextlib would cost each stage 1 ms
-    """Turn an OSError inside the block into a StateError that names `path` and what was tried."""
+    """Turn an OSError inside the block into a StateError that names `path` and the verb that failed."""
 
     __slots__ = ("path", "verb")
 
@@ -41,7 +42,7 @@ class naming:  # noqa: N801 - reads as a statement: `with naming(path, "write"):
 
 
 def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) -> None:
-    """Put `content` at `path`, whole or not at all, by way of the file `temporary` on the same file system.
+    """Replace the file at `path` in one step: write `temporary`, on the same file system, and rename it.
 
     With `sync` the content is on disk before the rename; `sync_directory` makes the rename itself durable.
     """
@@ -64,22 +65,22 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
 
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
-    """Open `path` for appending, made when missing, and return the descriptor (close-on-exec); `new`: EEXIST if not."""
+    """Open or create `path` for appending; return the descriptor (close-on-exec). `new`: EEXIST if it exists."""
     return _open(path, os.O_APPEND | (os.O_TRUNC if truncate else 0) | (os.O_EXCL if new else 0))
 
 
 def append(descriptor: int, content: bytes, path: str) -> None:
-    """Append `content` in one write, or nothing: what a full disk let through is taken back before the error."""
+    """Append `content` in one write, or nothing: what a full disk took of it is cut off before the error is raised."""
     written = 0
     with naming(path, "append to"):
         try:
-            while written < len(content):  # a second round is only ever there to learn why the first was short
+            while written < len(content):  # only a short write leads to a second round, which gets its errno
                 written += os.write(descriptor, content[written:])
         except OSError:
             try:
                 if written:
                     os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-            except OSError:  # the first error is the one to raise; the next run cuts a torn line
+            except OSError:  # raise the first error; the next run cuts the torn line
                 pass
             raise
 
@@ -91,19 +92,19 @@ def write(descriptor: int, content: bytes, path: str) -> None:
 
 
 def create(path: str, content: bytes = b"") -> None:
-    """Write a file that nobody reads before this returns (a stage file, an empty log), not atomically."""
+    """Write a file, not atomically: for files without readers until this returns (a stage file, an empty log)."""
     descriptor = _open(path)
     with naming(path, "write"):
         try:
             _write_all(descriptor, content)
             if os.fstat(descriptor).st_size > len(content):
-                os.ftruncate(descriptor, len(content))  # last: emptying what was just written waits for the disk (ext4)
+                os.ftruncate(descriptor, len(content))  # not O_TRUNC, which waits for the disk if ext4 still writes it
         finally:
             os.close(descriptor)
 
 
 def touch(path: str) -> None:
-    """Make an empty file at `path` unless there is one."""
+    """Create an empty file at `path` unless a file exists."""
     os.close(open_append(path))
 
 
@@ -114,7 +115,7 @@ def truncate(path: str, length: int) -> None:
 
 
 def make_directories(path: str) -> None:
-    """Make `path` and its parents where they are missing; os.makedirs calls itself, and so makes only some hundred."""
+    """Create the directory `path` and its missing parents, at any depth; os.makedirs is recursive, and so limited."""
     missing, parent = [], path.rstrip("/") or "/"
     while not os.path.isdir(parent) and parent not in ("", "/"):
         missing.append(parent)
@@ -123,7 +124,7 @@ def make_directories(path: str) -> None:
         for directory in reversed(missing):
             try:
                 os.mkdir(directory)
-            except OSError as error:  # EEXIST, or what comes before that: EROFS, EACCES on NFS
+            except OSError as error:  # EEXIST, or the errno that a file system checks first: EROFS, EACCES on NFS
                 if not os.path.isdir(directory):
                     if isinstance(error, FileExistsError):
                         raise no_directory(path, directory) from error
@@ -131,7 +132,7 @@ def make_directories(path: str) -> None:
 
 
 def no_directory(path: str, at: str) -> StateError:
-    """Return the error for something else `at` the place of the directory at `path`, or of one above it."""
+    """Return the error for a file `at` the place of the directory `path` or of one above it."""
     return StateError(Fault(path, "cannot make the directory: EEXIST (File exists)", f"move away what is at {at}"))
 
 
@@ -142,7 +143,7 @@ def rename(source: str, target: str) -> None:
 
 
 def set_aside(path: str, aside: str) -> None:
-    """Rename a directory. Remove it where it cannot be renamed: in a lower layer of an overlay (EXDEV)."""
+    """Rename a directory. Remove it if it cannot be renamed, as in a lower layer of an overlay (EXDEV)."""
     with naming(path, "move"):
         try:
             os.rename(path, aside)
@@ -155,10 +156,10 @@ def set_aside(path: str, aside: str) -> None:
 
 
 def publish(partial: str, real: str) -> None:
-    """Put a finished partial in the place of `real`, in one step, and remove what was there.
+    """Rename a finished partial to `real` in one step, and remove the file or directory that was there.
 
-    A directory is exchanged with what it replaces (RENAME_EXCHANGE). Where that is not possible, the old directory is
-    moved aside first; if the second step fails, it is moved back.
+    A directory is exchanged with the one that it replaces (RENAME_EXCHANGE). Where the system cannot do that, the old
+    one is moved aside first, and moved back if the second step fails.
     """
     with naming(real, "publish"):
         try:
@@ -166,7 +167,7 @@ def publish(partial: str, real: str) -> None:
         except OSError as error:
             from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
 
-            if error.errno not in {EEXIST, EISDIR, ENOTDIR, ENOTEMPTY}:  # nothing else is mended by an exchange
+            if error.errno not in {EEXIST, EISDIR, ENOTDIR, ENOTEMPTY}:  # an exchange helps only against these
                 raise
             if not _exchange(partial, real):
                 _replace_by_steps(partial, real)
@@ -175,7 +176,7 @@ def publish(partial: str, real: str) -> None:
 
 
 def discard(path: str) -> None:
-    """Remove the file, link or tree at `path`; nothing there is fine."""
+    """Remove the file, link or tree at `path`, if there is one."""
     with naming(path, "remove"):
         try:
             os.unlink(path)
@@ -187,13 +188,13 @@ def discard(path: str) -> None:
             try:
                 os.rmdir(path)
             except OSError:
-                from runner.record.removal import remove_tree  # which stages can do without
+                from runner.record.removal import remove_tree  # here, because stages rarely need it
 
                 remove_tree(path)
 
 
 def _replace_by_steps(partial: str, real: str) -> None:
-    """Swap two names by way of a third, that of another attempt's partial: recovery removes what a crash leaves."""
+    """Replace a directory in two renames. The old one gets a partial's name meanwhile, so recovery can remove it."""
     aside = aside_path(partial)
     discard(aside)
     set_aside(real, aside)
@@ -207,8 +208,8 @@ def _replace_by_steps(partial: str, real: str) -> None:
 
 
 def _exchange(first: str, second: str) -> bool:
-    """Swap two names in one step; False where the system or the file system cannot (renameat2, Linux 3.15)."""
-    import ctypes  # 2 ms, which only directories need
+    """Swap two names in one step (renameat2, Linux 3.15); False if the system or the file system cannot."""
+    import ctypes  # here, because it takes 2 ms and only directories need it
 
     at_fdcwd, rename_exchange = -100, 2  # linux/fcntl.h, linux/fs.h
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -218,7 +219,7 @@ def _exchange(first: str, second: str) -> bool:
 
 
 def _open(path: str, flags: int = 0) -> int:
-    with naming(path, "open"):  # a FIFO is refused, not waited for
+    with naming(path, "open"):  # O_NONBLOCK: a FIFO is refused at once
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, 0o666)
 
 
@@ -232,7 +233,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def sync_descriptor(descriptor: int, path: str) -> None:
-    """Make what was written to `descriptor` durable (fdatasync); `path` is for the error."""
+    """Make the content written to `descriptor` durable (fdatasync); `path` is for the error."""
     with naming(path, "sync"):
         os.fdatasync(descriptor)
 
@@ -248,15 +249,15 @@ def sync_directory(path: str) -> None:
 
 
 def sync_files(paths: Sequence[str]) -> None:
-    """Make many files or directories durable, some at a time: a disk that flushes does it for all who wait for it."""
+    """Make many files or directories durable, SYNCING at a time: one flush of the disk serves all that wait for it."""
     from threading import Thread
 
-    left = iter(paths)  # each thread takes the next
+    remaining = iter(paths)  # shared: each thread takes the next path
     errors: list[StateError] = []
 
     def sync_next() -> None:
         try:
-            for path in left:
+            for path in remaining:
                 sync_file(path)
         except StateError as error:
             errors.append(error)
@@ -265,7 +266,7 @@ def sync_files(paths: Sequence[str]) -> None:
     try:
         for thread in threads:
             thread.start()
-    except RuntimeError:  # the system has no more threads for us; it takes longer then
+    except RuntimeError:  # no more threads: fewer of them do all the work
         pass
     sync_next()
     for thread in threads:
@@ -276,34 +277,34 @@ def sync_files(paths: Sequence[str]) -> None:
 
 
 def sync_tree(path: str) -> None:
-    """Make every file and directory below `path` durable; what is no regular file has nothing to sync."""
-    found: list[str] = []
+    """Make every regular file and directory below `path` durable; nothing else has content to sync."""
+    paths: list[str] = []
     pending = [path]
     while pending:
-        found.append(directory := pending.pop())
+        paths.append(directory := pending.pop())
         with naming(directory, "list"), os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
-                    found.append(entry.path)
-    sync_files(found)
+                    paths.append(entry.path)
+    sync_files(paths)
 
 
 def sync_or_discard(path: str) -> None:
-    """Make a finished output durable. One that cannot be made so is removed: a later fsync would claim that it is."""
+    """Make a finished output durable, or remove it: after a failed fsync, a later one would succeed all the same."""
     try:
         (sync_tree if os.path.isdir(path) else sync_file)(path)
     except StateError:
         try:
             discard(path)
         except StateError:
-            pass  # the first error is the one to raise
+            pass  # raise the first error
         raise
 
 
 def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
-    """Make a log durable and return its size; when that fails, take back all but the `durable` bytes it had before."""
+    """Make a log durable and return its size; if that fails, cut it back to its first `durable` bytes."""
     try:
         sync_descriptor(descriptor, path)
     except StateError:
@@ -313,9 +314,10 @@ def sync_or_take_back(descriptor: int, path: str, durable: int) -> int:
 
 
 def append_line(descriptor: int, line: bytes, path: str, *, sync: bool) -> None:
-    """Append to a log that many processes append to, one at a time; with `sync` durable, or not at all.
+    """Append a line to a log that processes append to in turn. With `sync` it is durable, or not there at all.
 
-    The lines before may not be on the disk, if their writer was killed or the disk failed.
+    The lines before it may not be on disk, if their writer was killed or the disk failed; so the last page is
+    written again.
     """
     before = os.fstat(descriptor).st_size
     if sync:
@@ -326,17 +328,17 @@ def append_line(descriptor: int, line: bytes, path: str, *, sync: bool) -> None:
 
 
 def take_back(path: str, durable: int) -> None:
-    """Cut a log back to what is surely on disk; else the next run would read from memory what is not, and act on it."""
+    """Cut a log back to the bytes that are surely on disk: no run may act on lines that only memory holds."""
     try:
         truncate(path, durable)
     except StateError:
-        pass  # the first error is the one to raise
+        pass  # the caller raises the first error
 
 
 def write_again(path: str, start: int = 0) -> None:
-    """Write the bytes of a file from `start` on over themselves, so that the next sync writes them to the disk anew.
+    """Overwrite a file from `start` on with its own bytes, so that the next sync writes them to disk again.
 
-    Whoever reads it, or kills us, meanwhile finds it as it was. The caller holds the lock that its writers take.
+    The content never differs, also for readers and after a kill. The caller holds the lock of the file's writers.
     """
     with naming(path, "write"):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -348,14 +350,14 @@ def write_again(path: str, start: int = 0) -> None:
 
 
 def sync_again(path: str) -> None:
-    """Make durable what a process that is dead wrote to the log at `path`, and may have failed to sync."""
+    """Make the log of a dead process durable, whose last sync may have failed."""
     write_again(path)
     sync_file(path)
 
 
 def _sync(path: str, flags: int) -> None:
     with naming(path, "sync"):
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO in its place could hold us for ever
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO must not block for ever
         try:
             os.fsync(descriptor)
         finally:

@@ -1,7 +1,7 @@
-"""The ledger: a hash chain over all runs of a state directory, and the list of those that are not closed.
+"""The ledger: a hash chain over all runs of a state directory, with the list of open runs.
 
-Every record carries `open`, the runs that have not succeeded yet. So the next run reads one line, however many runs
-came before, to find what it must recover and which id it continues.
+Every record has the field `open`: the runs that have not succeeded yet. So the next run reads only the last line to
+learn which runs to recover and which id to continue.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LedgerHead(NamedTuple):
-    """The last record of the ledger: its position, pipeline, the runs still open, oldest first, and its key."""
+    """The last record of the ledger: its position, pipeline, open runs (oldest first) and key id."""
 
     position: Position = BEGIN
     pipeline: str = ""
@@ -43,9 +43,9 @@ class LedgerHead(NamedTuple):
 
 
 def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
-    """Return the head of the ledger at `path`; an empty one, of no pipeline, when there is none yet.
+    """Return the head of the ledger at `path`, or an empty head if there is no ledger yet.
 
-    A torn last line is passed over (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
+    Skips a torn last line (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
     record = last_record(path, seal)
     head = LedgerHead()
@@ -57,7 +57,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
         if not isinstance(entry, LedgerEntry):
             raise damaged(path, record["seq"] + 1)
         head = LedgerHead(position_of(record), entry.pipeline, tuple(entry.open), key_id_of(record))
-    if seal.id and not head.key_id:  # so no record may be keyed: with the first, all later ones are
+    if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
         for number, line in enumerate(lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
                 raise damaged(path, number + 1, "the record is not keyed, as those before it")
@@ -67,7 +67,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 class Ledger:
     """Appends to the ledger. A kernel lock on the file, held for one append, lets a no-op run append during a run.
 
-    Once a record is keyed, all later ones are, with the same key: UsageError for any other.
+    Once a record is keyed, all later ones have the same key: UsageError for any other.
     """
 
     def __init__(self, path: str, pipeline: str, stamp: Callable[[], str], seal: Seal = PLAIN) -> None:
@@ -77,13 +77,13 @@ class Ledger:
         self._seal = seal
 
     def head(self) -> str:
-        """Return the hash of the last record, as it is printed at the end of a run."""
+        """Return the hash of the last record, which is printed at the end of a run."""
         return read_head(self.path, self._seal).position.hash
 
     def append(self, event: str, run: str, log: Position, *, sync: bool) -> str:
         """Append that `run` was opened, closed or had nothing to do, with the end of its log; return the new head.
 
-        StateError for a run to close that is not open: the ledger was replaced.
+        StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
         descriptor = files.open_append(self.path)
         try:
@@ -105,17 +105,17 @@ class Ledger:
 
 
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
-    """Return which runs are open after this event of `run`, the newest last."""
+    """Return the runs that are open after this event of `run`, the newest last."""
     others = tuple(other for other in open_runs if other != run)
     return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
 
 
 def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
-    """Raise StateError unless the log of an open run begins as the ledger at `path` says, where that is keyed.
+    """Raise StateError unless the log of an open run begins as the ledger at `path` says. Checks keyed ledgers only.
 
     `beginnings`: number and hash of each record of the log that begins a part of the run.
     """
-    if not seal.id:  # whoever can replace the log can change the ledger
+    if not seal.id:  # without a key, a process that can replace the log can change the ledger, too
         return
     opened: dict[str, Any] = {}
     for line in lines_of(path):

@@ -1,7 +1,7 @@
-"""Kernel locks (flock), which end with their process, however that ends. That a lock file exists means nothing.
+"""Kernel locks (flock), which end with their process, however it ends. The existence of a lock file means nothing.
 
-A run locks its state directory and `pipeline.lock`, which says who the holder is; it also locks each stage that it
-works on. Loads built-in modules only: a run with nothing to do asks whether another is at work.
+A run locks its state directory, `pipeline.lock`, which names the holder, and each stage that it works on. Loads
+built-in modules only: a run with nothing to do checks whether another run is at work.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
     Holder = dict[str, object]  # pid, host, run, since, inode, launcher, launcherStarted
 
-_POLL = 0.02
-_LOOKS = 2  # polls in which the lock may be that of those who only look (`is_held`), for an instant
-_NAMELESS = 50  # polls in which a holder may not have said who it is; counted, because a busy machine slows both down
+_POLL = 0.02  # seconds
+_PROBE_POLLS = 2  # a process in `is_held` may have the lock for an instant, so the first polls prove nothing
+_NAMELESS_POLLS = 50  # in which a holder may not have written its name; not seconds: a busy machine slows both down
 _LAUNCHER = 30.0  # seconds that the launcher of a killed run has to end
-_WIDTH = 511  # bytes of what a holder says, with blanks at the end
+_WIDTH = 511  # bytes of a holder's JSON, padded with blanks
 _LOCAL = "put stateDir and locksDir on a local file system"
 
 
 def lock(path: str, *, is_directory: bool = False) -> int | None:
-    """Lock a file or a directory, made if it is missing; None if another process holds the lock.
+    """Lock a file or a directory, which is created if missing; None if another process holds the lock.
 
-    Returns a descriptor, which holds the lock until it is closed. StateError if that cannot be locked.
+    Returns a descriptor, which holds the lock until it is closed. StateError if the path cannot be locked.
     """
     files.make_directories(path if is_directory else os.path.dirname(path))
     if is_directory:
@@ -59,10 +59,10 @@ def lock(path: str, *, is_directory: bool = False) -> int | None:
 
 
 class PipelineLock:
-    """The one lock of a run with work to do, from before recovery to the seal. `previous`: what the last holder said.
+    """The lock of a run with work to do, from before recovery to the seal. `previous`: the holder before this one.
 
     The state directory is locked because two workspaces may share it, and because lock files can be removed. The lock
-    file is locked, too, for status and for earlier releases.
+    file is locked, too, for `status` and for earlier releases.
     """
 
     def __init__(self, paths: StatePaths) -> None:
@@ -71,7 +71,7 @@ class PipelineLock:
         self._state_dir = paths.state_dir
         self._descriptors: list[int] = []
         self._holder: Holder = {}
-        self._held = ""  # where the last try ended
+        self._held = ""  # the path at which the last try failed
 
     def acquire(self) -> bool:
         """Take the lock, unless another process has it."""
@@ -89,21 +89,21 @@ class PipelineLock:
         if descriptor is None:
             return False
         self._descriptors.append(descriptor)
-        return _is_in_place(descriptor, path)  # else it was replaced before it was locked, and keeps nobody out
+        return _is_in_place(descriptor, path)  # else it was replaced before it was locked, and excludes nobody
 
     def take(
         self, wait: float, on_wait: Callable[[Holder], None], check: Callable[[], None] = lambda: None,
         hint: str = "wait for it with --wait",
     ) -> None:  # fmt: skip
-        """Take the lock within `wait` seconds, and wait for what a killed holder left running.
+        """Take the lock within `wait` seconds, then wait until the processes of a killed holder have ended.
 
-        LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` gets
-        the holder, once, if this has to wait. `check` is called meanwhile, and may raise.
+        LockHeldError (exit 9) names the holder; StateError if the launcher of a killed run does not end. `on_wait` is
+        called once with the holder if this has to wait. `check` is called at each poll, and may raise.
         """
         began, polls, has_notified = time.monotonic(), 0, False
         while not self.acquire():
             holder, polls = read_holder(self.path), polls + 1
-            if polls > (_LOOKS if is_current(holder) else _NAMELESS):
+            if polls > (_PROBE_POLLS if is_current(holder) else _NAMELESS_POLLS):
                 if time.monotonic() - began >= wait:
                     what = f"another run holds the lock: {describe(holder)}"
                     if self._held == self._state_dir:
@@ -121,22 +121,22 @@ class PipelineLock:
             raise
 
     def _await_launcher(self, check: Callable[[], None]) -> None:
-        """Wait until the launcher of a killed holder is gone, and with it every stage that it started.
+        """Wait until the launcher of a killed holder has ended, and with it every stage that it started.
 
-        It stays on record until then: if this process is killed meanwhile, the next one waits for it, too.
+        The lock file names it until then: if this process is killed meanwhile, the next one waits for it, too.
         """
         self.previous, inode = read_holder(self.path), os.fstat(self._descriptors[0]).st_ino
-        is_copy = self.previous.get("inode") not in (None, inode)  # of a lock file elsewhere, as is that launcher
+        is_copy = self.previous.get("inode") not in (None, inode)  # of another lock file, whose launcher is not ours
         pid, started = (None if is_copy else self.previous.get(name) for name in ("launcher", "launcherStarted"))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._holder = {"launcher": pid, "launcherStarted": started}
         self.update_holder(pid=os.getpid(), host=os.uname().nodename, run=None, since=since, inode=inode)
         deadline = time.monotonic() + _LAUNCHER
         while isinstance(pid, int) and isinstance(started, int) and is_alive(pid, started):
-            from signal import SIGCONT  # this module builds enums, which most runs do without
+            from signal import SIGCONT  # here, because this module builds enums, and most runs don't need it
 
             try:
-                os.kill(pid, SIGCONT)  # a launcher that was stopped does not notice its end
+                os.kill(pid, SIGCONT)  # a stopped launcher does not notice that its run has ended
             except OSError:
                 pass
             check()
@@ -147,17 +147,17 @@ class PipelineLock:
         check()
 
     def update_holder(self, **fields: object) -> None:
-        """Write into the lock file who holds it: in one write of a fixed length, so that a kill leaves it whole."""
+        """Write the holder into the lock file, in one write of a fixed length, so that a kill leaves it whole."""
         self._holder.update(fields)
         files.create(self.path, canonical(self._holder).ljust(_WIDTH) + b"\n")
 
     def release(self, **fields: object) -> None:
-        """Give the lock back, and say so, with `fields`; also if a fork of this process has the files open."""
-        if self._holder and read_holder(self.path).get("pid") == self._holder["pid"]:  # else it was replaced
+        """Release the lock, also if a forked process has it open; note `fields` and the end in the lock file."""
+        if self._holder and read_holder(self.path).get("pid") == self._holder["pid"]:  # else the file was replaced
             try:
                 self.update_holder(**fields, ended=True)
             except StateError:
-                pass  # a full disk must not fail what is done
+                pass  # a full disk must not fail a run that is over
         self._holder = {}
         self._unlock()
 
@@ -171,11 +171,11 @@ class PipelineLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release(launcher=None, launcherStarted=None)  # all that this run started has ended
+        self.release(launcher=None, launcherStarted=None)  # every process that this run started has ended
 
 
 def _is_in_place(descriptor: int, path: str) -> bool:
-    """Whether a locked file is still the one at its path. StateError if a second lock of it can be had."""
+    """Whether a locked file is still the one at its path. StateError if it can be locked a second time."""
     is_locked = _is_locked(path)
     try:
         is_same = os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -186,11 +186,11 @@ def _is_in_place(descriptor: int, path: str) -> bool:
     return is_same
 
 
-# ---- who holds it ----------------------------------------------------------------------------------------------------
+# ---- the holder ------------------------------------------------------------------------------------------------------
 
 
 def is_held(paths: StatePaths) -> bool:
-    """Whether a run is at work, or that cannot be ruled out. Writes nothing and waits for nothing."""
+    """Whether a run is at work, or may be. Writes nothing and never waits."""
     return _is_locked(paths.pipeline_lock) or _is_locked(paths.state_dir)
 
 
@@ -211,7 +211,7 @@ def _is_locked(path: str) -> bool:
 
 
 def has_leftovers(paths: StatePaths) -> bool:
-    """Whether something lies where only runs at work have files, or that cannot be ruled out: a run may have died."""
+    """Whether there are, or may be, temporary files of a run: if no run is at work, one may have died."""
     try:
         if os.listdir(paths.temporary):
             return True
@@ -219,16 +219,16 @@ def has_leftovers(paths: StatePaths) -> bool:
         pass
     except OSError:
         return True
-    return os.path.lexists(paths.put_aside)  # in this order: recovery renames the one to the other
+    return os.path.lexists(paths.put_aside)  # checked last: recovery renames `temporary` to it
 
 
 def last_holder(paths: StatePaths) -> Holder | None:
-    """Return who held the lock last, None while it is held. Equal later on means that nobody held it in between."""
+    """Return the last holder, None while the lock is held. If it is the same later, no run held the lock in between."""
     return None if is_held(paths) else read_holder(paths.pipeline_lock)
 
 
 def read_holder(path: str) -> Holder:
-    """Return what the holder wrote into a lock file; empty if it wrote nothing, or that is damaged."""
+    """Return the holder that a lock file names; empty if it names none, or is damaged."""
     try:
         holder = parsed(read_small(path, 1 << 16))
     except (OSError, ValueError, RecursionError, StateError):
@@ -237,7 +237,7 @@ def read_holder(path: str) -> Holder:
 
 
 def is_current(holder: Holder) -> bool:
-    """Whether this can be what the present holder said: not of a process that has ended, or was killed."""
+    """Whether this can be the present holder, and not a process that has ended."""
     pid = holder.get("pid")
     if not isinstance(pid, int) or "ended" in holder:
         return False
@@ -245,7 +245,7 @@ def is_current(holder: Holder) -> bool:
 
 
 def describe(holder: Holder) -> str:
-    """Return `pid 12 on HOST, run ID, since TIME`; it may have no run yet."""
+    """Return `pid 12 on HOST, run ID, since TIME`, without the run if it has none yet."""
     if not is_current(holder):
         return "it has not said yet who it is"
     run = f"run {holder['run']}, " if holder.get("run") else ""

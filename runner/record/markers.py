@@ -1,4 +1,7 @@
-"""Completion markers: what a stage made, for which key, and why it ran. Replaced whole, and checked when read."""
+"""Completion markers: the outputs of a stage, the key they were made for, and why it ran.
+
+A marker is replaced whole, and checked when it is read.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from runner.record.state import Note
 
 VERSION = 1
-CTIMES = "visibleNs"  # in nanoseconds, by output: since when it has had its name
+CTIMES = "visibleNs"  # in nanoseconds, by output: when it got its name
 _FIELDS = {  # of the file, in the order of those of Marker
     "stage": str, "key": str, "keyVersion": int, "components": dict, "outputs": dict, "run": str, "auditSeq": int,
     "reasons": list,
@@ -26,9 +29,9 @@ _REASON_LENGTH = 4  # component, what, old, new
 
 
 class OutputIdentity(NamedTuple):
-    """What a published output was, so that `lstat` shows a change; times in nanoseconds.
+    """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
 
-    `ctime_ns` is that of a file in its place, None if it is not known. No record has it: only the rename sets it.
+    `ctime_ns` is the ctime of a file in its place, None if unknown. Only the rename sets it, so no record has it.
     """
 
     path: str
@@ -39,15 +42,15 @@ class OutputIdentity(NamedTuple):
     ctime_ns: int | None = None
 
     def matches(self, status: os.stat_result) -> bool:
-        """Whether a file with this status is the one that was published, judged without reading it."""
+        """Whether inode, size and mtime are those of the published file."""
         return (self.inode, self.size, self.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def is_unchanged(self, status: os.stat_result) -> bool:
-        """Whether it need not be read either: nobody wrote to it and put its mtime back."""
+        """Whether the content is the same without reading it: the ctime would show a write whose mtime was put back."""
         return self.matches(status) and self.ctime_ns in (None, status.st_ctime_ns)
 
     def in_place(self, workspace: str) -> OutputIdentity:
-        """Return the identity with the ctime that a file has at its path now."""
+        """Return the identity with the present ctime of the file at its path."""
         try:
             status = os.lstat(os.path.join(workspace, self.path))
         except OSError:
@@ -55,28 +58,28 @@ class OutputIdentity(NamedTuple):
         return self.with_ctime(status.st_ctime_ns) if self.matches(status) else self
 
     def with_ctime(self, ctime_ns: int | None) -> OutputIdentity:
-        """Return the identity with this ctime, unless it is that of a directory, whose content is always read."""
+        """Return the identity with this ctime; a directory gets none, because its content is always read."""
         return self if self.path.endswith("/") else self._replace(ctime_ns=ctime_ns)
 
     def as_json(self) -> dict[str, object]:
-        """Return the identity as it stands in a marker."""
+        """Return the identity in the form of a marker."""
         return {
             "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
         }  # fmt: skip
 
     def as_record(self) -> dict[str, object]:
-        """Return the identity as it stands in the audit log, whose integers stay below 2^53."""
+        """Return the identity in the form of the audit log, whose integers stay below 2^53."""
         return {**self.as_json(), "inode": str(self.inode), "mtimeNs": str(self.mtime_ns)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
-        """Return the identity from either of the two forms; KeyError or ValueError for anything else."""
+        """Return the identity from either form; KeyError or ValueError for anything else."""
         size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
         return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
 
 
 class Marker(NamedTuple):
-    """A stage is complete: its key and components, its outputs, the commit, and why it ran."""
+    """A complete stage: its key and components, its outputs, its commit, and why it ran."""
 
     stage: str
     key: str
@@ -88,7 +91,7 @@ class Marker(NamedTuple):
     reasons: list[list[object]]
 
     def in_place(self, workspace: str) -> Marker:
-        """Return the marker with the ctimes that its outputs have now; call it when they have their names."""
+        """Return the marker with the present ctimes of its outputs; call it when they have their names."""
         return self._replace(outputs={name: output.in_place(workspace) for name, output in self.outputs.items()})
 
     def with_ctime(self, ctime_ns: int | None) -> Marker:
@@ -96,7 +99,7 @@ class Marker(NamedTuple):
         return self._replace(outputs={name: output.with_ctime(ctime_ns) for name, output in self.outputs.items()})
 
     def encode(self) -> bytes:
-        """Return the bytes of the marker file. The ctimes come last: all before them is what the commit record says."""
+        """Return the bytes of the marker file. The ctimes come last; the commit record holds everything before them."""
         outputs = {name: identity.as_json() for name, identity in self.outputs.items()}
         body: dict[str, object] = {"v": VERSION, **dict(zip(_FIELDS, self, strict=True)), "outputs": outputs}
         if ctimes := {name: output.ctime_ns for name, output in self.outputs.items() if output.ctime_ns is not None}:
@@ -106,7 +109,7 @@ class Marker(NamedTuple):
 
     @classmethod
     def decode(cls, content: bytes) -> Marker | None:
-        """Return the marker in the bytes of its file, or None when they are damaged."""
+        """Return the marker in the bytes of its file, or None if they are damaged."""
         text, _, checksum = content.rpartition(b',"checksum":"')
         if checksum != _checksum(text + b"}").encode() + b'"}\n':
             return None
@@ -129,7 +132,7 @@ def write_marker(paths: StatePaths, marker: Marker) -> None:
 
 
 def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker | None:
-    """Return the marker of a stage; None if there is none, or `note` gets what is wrong (the stage runs again)."""
+    """Return the marker of a stage; None if it is missing, or unusable: then `note` gets the reason."""
     path = paths.marker(stage)
     content = read_usable(path, MOST_MARKER, note)
     if content is None:
@@ -145,10 +148,10 @@ def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker |
 
 
 def _is_sound(body: dict[str, Any]) -> bool:
-    """Whether the fields have the types that readers expect: an edited marker can have a checksum that fits.
+    """Whether the fields have the types that readers expect: an edited marker can have the right checksum.
 
-    Of the components, those that readers take apart; all others are only compared and shown. What is no object where
-    one is to be raises TypeError or AttributeError.
+    Checks the components that readers take apart; all others are only compared and shown. Raises TypeError or
+    AttributeError for any other value in the place of an object.
     """
     inputs, code = body["components"].get("inputs", {}), body["components"].get("code", {})
     return (
@@ -166,7 +169,7 @@ def _is_texts(value: object) -> bool:
 
 
 def without_ctimes(content: bytes) -> bytes:
-    """Return the bytes of a marker file without the ctimes of outputs, which its commit record cannot have."""
+    """Return the bytes of a marker file without the ctimes of its outputs, which its commit record cannot have."""
     marker = Marker.decode(content)
     if marker is None or marker.encode() != content:
         return content
@@ -174,7 +177,7 @@ def without_ctimes(content: bytes) -> bytes:
 
 
 def is_written_here(value: Mapping[str, object]) -> bool:
-    """Whether the checksum in a marker's JSON value fits, or would with our `v`: then only that was changed."""
+    """Whether the checksum in a marker's JSON value is right, or would be with our `v`: then only `v` was changed."""
     body = {name: member for name, member in value.items() if name != "checksum"} | {"v": VERSION}
     return _checksum(canonical(body)) == value.get("checksum")
 

@@ -1,7 +1,7 @@
-"""What a run does before it plans anything: finish what killed runs had committed, and remove what they left.
+"""Recovery, before a run plans anything: finish the commits of killed runs, and remove the files that they left.
 
 `stage.commit` is the redo record. It is durable before the first partial is renamed. So whenever the run died, each
-output is found under its real path (done) or under its partial's name (rename it); its inode tells.
+output is either at its real path (done), or still has its partial's name (rename it). Its inode identifies it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 class OpenRun:
-    """A run that has not succeeded yet, as its log tells it; or a new one, without a log (`last` is None).
+    """A run that has not succeeded yet, read from its log; or a new run, without a log (`last` is None).
 
-    `attempts` has the number of the last attempt of each stage, `selected` the stages that were named for it (empty:
-    all), `torn_bytes` how much of a torn last line was cut. `outputs` and `key_id` are those of its log.
+    `attempts`: the number of the last attempt, by stage; `selected`: the stages named for the run (empty: all);
+    `torn_bytes`: how much of a torn last line was cut. `outputs` and `key_id` are those of its log.
     """
 
     __slots__ = (
@@ -62,16 +62,16 @@ class OpenRun:
         self.outputs = CommittedOutputs()
         self.key_id: str | None = None
         self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
-        self.started: set[str] = set()  # the paths of the outputs of all stages that were started
+        self.started: set[str] = set()  # the paths of the outputs of every stage that was started
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
         self.commits: dict[str, tuple[int, StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
-        self.lineage: dict[Place, Place | None] = {}  # commit -> that whose marker it replaced
+        self.lineage: dict[Place, Place | None] = {}  # commit -> the commit whose marker it replaced
 
     def read(self, log: str, seal: Seal) -> None:
-        """Read the log; a torn last line is cut. StateError if it is damaged."""
-        before = last_record(log, seal)
-        if before is None or before["ev"] != END:  # what follows the end of a run did not come from a crash
+        """Read the log, and cut a torn last line. StateError if it is damaged."""
+        last = last_record(log, seal)
+        if last is None or last["ev"] != END:  # bytes behind the end of a run did not come from a crash
             self.torn_bytes = cut_torn_line(log)
         for number, record in enumerate(read_chain(log, seal), 1):
             self.key_id = key_id_of(record, self.key_id)
@@ -105,7 +105,7 @@ class OpenRun:
             self.unsynced.clear()
 
     def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
-        """Return `selected` for when the run resumes with the stages `named`, or begins with them."""
+        """Return `selected` after the run resumes, or begins, with the stages `named`."""
         if self.last is None:
             return named
         return tuple(dict.fromkeys((*self.selected, *named))) if self.selected and named else ()
@@ -115,28 +115,29 @@ def recover(
     paths: StatePaths, workspace: str, runs: tuple[str, ...], declared: Mapping[str, Mapping[str, str]],
     *, durable: bool, seal: Seal = PLAIN, warn: Callable[[Fault], None] = lambda _: None,
 ) -> list[OpenRun]:  # fmt: skip
-    """Redo the commits of every open run, oldest first, and sweep what they left; the pipeline lock is held.
+    """Redo the commits of every open run, oldest first, and remove the files that they left.
 
-    `declared`: stage -> output name -> path, as the spec is now; nothing of what it does not name stays. With `durable`
-    what the dead run had renamed is on disk when this returns, for it will not be looked at again. `warn` is called for
-    a commit whose output cannot be renamed, since somebody else's file is in the way.
+    The caller holds the pipeline lock. `declared`: stage -> output name -> path, in the present spec; partials of other
+    outputs are removed. With `durable`, every output that a dead run renamed is on disk when this returns: no later run
+    looks at it again. `warn` is called for a commit whose output cannot be renamed because a file of another origin is
+    in the way.
     """
     declared_paths = frozenset(path for outputs in declared.values() for path in outputs.values())
     recovery = _Recovery(paths, workspace, declared, declared_paths, warn, durable, {}, {})
     opened = [recovery.read(run, seal) for run in runs]
     for run in opened:
         recovery.redo(run)
-    if opened:  # not before: a later run may have committed what is still under a partial's name
+    if opened:  # after every redo: a later run may have committed a file that still has a partial's name
         recovery.sweep(opened)
     files.discard(paths.put_aside)
-    if os.path.lexists(paths.temporary):  # a run without work may be saving its cache there
-        files.set_aside(paths.temporary, paths.put_aside)  # a directory in which files appear cannot be removed
+    if os.path.lexists(paths.temporary):  # renamed first: a run without work may write its cache there,
+        files.set_aside(paths.temporary, paths.put_aside)  # and a directory that gets new files cannot be removed
         files.discard(paths.put_aside)
     return opened
 
 
 class _Recovery(NamedTuple):
-    """What open runs are recovered with. `lineage`: commit -> that whose marker it replaced, in all of their logs."""
+    """The recovery of open runs. `lineage`: commit -> the commit whose marker it replaced, from all of their logs."""
 
     paths: StatePaths
     workspace: str
@@ -154,33 +155,33 @@ class _Recovery(NamedTuple):
         if run.attempts or run.commits:
             refuse_replaced_log(self.paths.ledger, name, run.beginnings, log, seal)
         if run.last is None:
-            files.discard(log)  # its run died before its first record, and may begin it anew
+            files.discard(log)  # the run died before its first record, and may start its log again
         elif self.durable and run.unsynced:
             files.sync_again(log)  # no rename may come before the sync of its commit
         return run
 
     def redo(self, run: OpenRun) -> None:
-        """Finish the last commit of each stage, and make durable what the run may not have."""
+        """Finish the last commit of each stage, and make durable what the run may not have synced."""
         renamed: dict[str, None] = {}
         for stage, (seq, commit) in run.commits.items():
             anew = self.durable and stage in run.unsynced
             if self._finish((run.run, seq), commit, anew=anew) and anew:
                 renamed[self.paths.marker(stage)] = None
                 for path in map(self._real, commit.outputs.values()):
-                    files.sync_or_discard(path)  # a run without durability has left that to us
+                    files.sync_or_discard(path)  # a run without durability did not
                     renamed.update(dict.fromkeys(upward(os.path.dirname(path), self.workspace)))
         if renamed:
             files.sync_files([*renamed, self.paths.state_dir])
-        run.commits.clear()  # done, and large
+        run.commits.clear()  # they are done, and large
 
     def _finish(self, place: Place, commit: StageCommit, *, anew: bool) -> bool:
-        """Rename what is still a partial, and write the marker if it is lost (`anew`: in any case, to sync it).
+        """Rename outputs that are still partials, and write the marker if it is lost (with `anew` always, to sync it).
 
-        False if an output is in neither place, so that the stage is not up to date; if there is a later commit; and if
-        somebody else's file is in the way.
+        False if there is a later commit, if an output is in neither place (the stage is not up to date then), or if a
+        file of another origin is in the way.
         """
         stage = commit.stage
-        marker = read_marker(self.paths, stage)  # first: one of a newer release ends the run
+        marker = read_marker(self.paths, stage)  # first: a marker of a newer release ends the run
         if self._is_overtaken(place, marker):
             return False
         waiting: list[tuple[str, str]] = []
@@ -196,20 +197,20 @@ class _Recovery(NamedTuple):
                 self.warn(Fault(real, f"{what}; no stage has that output any more"))
                 return False
             waiting.append((partial, real))
-        for partial, real in waiting:  # all are there, or none is renamed
+        for partial, real in waiting:  # all are there; else none is renamed
             files.publish(partial, real)
         if anew or not marker or (marker.run, marker.audit_seq) != place:
             files.make_directories(self.paths.temporary)
             write_marker(self.paths, commit.marker(*place).in_place(self.workspace))
         progress = read_progress(self.paths.progress(stage))
-        if progress and progress.key == commit.key:  # with another key it is that of a later attempt
+        if progress and progress.key == commit.key:  # another key is that of a later attempt
             files.discard(self.paths.progress(stage))
         return True
 
     def _is_overtaken(self, place: Place, marker: Marker | None) -> bool:
-        """Whether a marker is of a later commit: not of this one, nor of one that it followed in open logs.
+        """Whether a marker is that of a later commit: neither of this one, nor of one before it in the open logs.
 
-        A commit that does not say what it replaced is an earlier release's: it never counts as overtaken.
+        Earlier releases did not record the commit that was replaced: such a commit never counts as overtaken.
         """
         if not marker or place not in self.lineage:
             return False
@@ -221,7 +222,7 @@ class _Recovery(NamedTuple):
         return (marker.run, marker.audit_seq) not in followed
 
     def _may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
-        """Whether what is at the real path of an output is a stage's: it is one's now, or the marker's, or nothing."""
+        """Whether an output may replace the file at its real path: a declared output, that of the marker, or none."""
         if path in self.declared_paths or not os.path.lexists(real):
             return True
         outputs = marker.outputs.values() if marker else ()
@@ -230,12 +231,12 @@ class _Recovery(NamedTuple):
     def sweep(self, runs: list[OpenRun]) -> None:
         """Remove all partials, except those that the checkpoint of a declared stage vouches for.
 
-        Also of stages that were not started: that record is not synced, and a power cut may have taken it and left the
-        partial.
+        Stages that were not started are swept, too: the record of a start is not synced, so a power cut may have taken
+        the record and left the partial.
         """
         listings: dict[str, list[str]] = {}
         undeclared = {stage for run in runs for stage in run.attempts} - self.declared.keys()
-        offline = {stage for run in runs for stage in run.offline_failures}  # their checkpoints lie behind that call
+        offline = {stage for run in runs for stage in run.offline_failures}  # their checkpoints lie behind the call
         for stage in undeclared | offline:
             files.discard(self.paths.progress(stage))
         for stage, outputs in self.declared.items():
@@ -251,7 +252,7 @@ class _Recovery(NamedTuple):
 
 
 def is_identical(path: str, identity: OutputIdentity) -> bool:
-    """Whether the very file (or directory) that was committed is at `path`: inode, size and time; renames keep them."""
+    """Whether the committed file or directory itself is at `path`: renames keep inode, size and mtime."""
     try:
         status = os.lstat(path)
     except OSError:

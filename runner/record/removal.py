@@ -1,4 +1,4 @@
-"""The removal of a directory with all that is in it, wherever `rm -r` could do it, and however deep it is."""
+"""The removal of a directory tree of any depth, wherever `rm -r` could remove it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 from contextlib import suppress
 from errno import EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, ESTALE
 
-_CHANGED = frozenset({EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, ESTALE})  # by another process meanwhile
+_CHANGED = frozenset({EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, ESTALE})  # another process changed the tree meanwhile
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str, tries: int = 100) -> None:
-    """Remove the directory at `path`, also where its owner may not enter it, or one in it. Raises OSError."""
+    """Remove the directory at `path`, also if its mode, or that of one in it, shuts out its owner. Raises OSError."""
     try:
         _empty(path)
         os.rmdir(path)
     except OSError as error:
-        if not os.path.lexists(path):  # another process took it away
+        if not os.path.lexists(path):  # another process removed it
             return
         if error.errno not in _CHANGED or not tries:
             raise
@@ -24,27 +24,27 @@ def remove_tree(path: str, tries: int = 100) -> None:
 
 
 def _empty(path: str) -> None:
-    """Remove all that is in a directory, by descriptors of which one is open at a time, so that depth costs none.
+    """Remove everything in a directory. One descriptor is open at a time, so that depth costs none.
 
-    The way back up is "..". It must lead to where the way down began: another process may move what is being removed.
+    The way back up is "..". It must lead to the directory that we came from: another process may move the tree.
     """
-    here = _entered(path, None)
-    above: list[tuple[str, os.stat_result, list[str]]] = []  # on the way down: its name, what it is in, the names left
+    here = _open(path, None)
+    above: list[tuple[str, os.stat_result, list[str]]] = []  # of each level: its name, its parent, the parent's rest
     try:
-        left = _without_files(here)
-        while left or above:
-            if left:
-                name = left.pop()
+        rest = _remove_files(here)
+        while rest or above:
+            if rest:
+                name = rest.pop()
                 with suppress(OSError):
                     os.rmdir(name, dir_fd=here)
                     continue
-                inner = _entered(name, here)
-                above.append((name, os.fstat(here), left))
+                inner = _open(name, here)
+                above.append((name, os.fstat(here), rest))
                 os.close(here)
                 here = inner
-                left = _without_files(here)
+                rest = _remove_files(here)
             else:
-                name, directory, left = above.pop()
+                name, directory, rest = above.pop()
                 outer = os.open("..", _DIRECTORY, dir_fd=here)
                 os.close(here)
                 here = outer
@@ -55,8 +55,8 @@ def _empty(path: str) -> None:
         os.close(here)
 
 
-def _without_files(directory: int) -> list[str]:
-    """Remove what is in an open directory, but for its directories; return their names."""
+def _remove_files(directory: int) -> list[str]:
+    """Remove everything in an open directory but its subdirectories; return their names."""
     inner = []
     with os.scandir(directory) as entries:
         for entry in [*entries]:
@@ -68,8 +68,8 @@ def _without_files(directory: int) -> list[str]:
     return inner
 
 
-def _entered(name: str, directory: int | None) -> int:
-    """Open a directory, and let us remove what is in it, if it is ours and keeps us from that."""
+def _open(name: str, directory: int | None) -> int:
+    """Open a directory; if it is ours, and its mode keeps us from removing its content, change the mode."""
     try:
         inner = os.open(name, _DIRECTORY, dir_fd=directory)
     except PermissionError:

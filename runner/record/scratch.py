@@ -1,4 +1,4 @@
-"""Scratch directories for the attempts of one run, each with its stage file beside it."""
+"""Scratch directories for the attempts of one run, each with a stage file beside it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class ScratchPool:
-    """Hands out empty directories. One that its attempt left empty serves another attempt.
+    """Hands out empty directories. A directory that an attempt left empty serves another attempt.
 
-    On ext4, what was deleted in the last seconds makes each creation slower. Thousands of short stages would delete a
-    directory and a file each: that was half of the runner's time.
+    On ext4, recent deletions slow down every creation. Thousands of short stages would each delete a directory and a
+    file: that took half of the runner's time.
     """
 
     def __init__(self, paths: StatePaths, run: str) -> None:
@@ -37,7 +37,7 @@ class ScratchPool:
         return path
 
     def give_back(self, path: str, *, lists: list[str]) -> None:
-        """Take back a directory with what its attempt left in it; `lists` are the files of `{list.NAME}` beside it."""
+        """Take back the directory of an attempt that ended; `lists` are the files of `{list.NAME}` beside it."""
         for name in (f"{path}.progress", *lists):
             files.discard(name)
         if _is_empty(path):
@@ -47,7 +47,7 @@ class ScratchPool:
 
 
 def _is_empty(path: str) -> bool:
-    """Whether this is a directory that a stage can use, and nothing is in it."""
+    """Whether this is an empty directory that a stage can use."""
     try:
         mode = os.lstat(path).st_mode
         return stat.S_ISDIR(mode) and mode & 0o700 == 0o700 and not os.listdir(path)

@@ -1,4 +1,4 @@
-"""How a record is hashed: SHA-256, or HMAC-SHA-256 with a key that lies outside all that a run touches."""
+"""The hash of a record: SHA-256, or HMAC-SHA-256 with a key that is kept where no run writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RIGHTS = (("its group may", 0, 0o020), ("others may", 0o004, 0o002))  # to read
 
 
 class Seal:
-    """The hash of records, keyed or not; `id` names the key without giving it away, None when there is none."""
+    """Hashes records, with a key or without; `id` identifies the key without revealing it, None without a key."""
 
     __slots__ = ("_key", "id")
 
@@ -40,11 +40,11 @@ class Seal:
         return digest(self._key, DOMAIN + body, "sha256").hex()
 
     def of(self, key_id: object) -> Seal | None:
-        """Return the seal of records under `key_id`, or None when that is a key that nobody gave."""
+        """Return the seal for records with `key_id`; None if that key is missing here."""
         return PLAIN if key_id is None else self if key_id == self.id else None
 
     def refuse_other(self, key_id: str | None, path: str) -> None:
-        """Raise UsageError when what is at `path` is keyed, and not with this key: nothing may be appended to it."""
+        """Raise UsageError if the log at `path` has another key than this one: nothing may be appended to it."""
         if key_id is None or key_id == self.id:
             return
         given = f"the key given is {self.id}" if self.id else "no key is given"
@@ -56,11 +56,10 @@ PLAIN = Seal()
 
 
 def read_key_file(path: str, inside: Sequence[str]) -> Seal:
-    """Return the seal with the key in the file at `path`: all of its bytes, as they are.
+    """Return the seal with the key in the file at `path`: all of its bytes, unchanged.
 
-    UsageError for a key that is too short to be one, or lies in one of the directories `inside`, also under another
-    name: what stages write to, and what is carried away with the log, is no place for it. StateError when it cannot
-    be read.
+    UsageError for a key that is too short, too long, or inside one of the directories `inside`, also by another name:
+    stages write there, or a copy of the log would include the key. StateError if the file cannot be read.
     """
     try:
         with open(open_regular(path), "rb") as file:
@@ -82,14 +81,14 @@ def read_key_file(path: str, inside: Sequence[str]) -> Seal:
 
 
 def warning_about(path: str) -> Fault | None:
-    """Return who may read or change the key in the file at `path`, so that it is less than secret, or None.
+    """Return a warning if other users may read or change the key in the file at `path`, else None.
 
-    A group that only reads is left alone: it may have been made for that.
+    A group may read it: you may have made the group for that.
     """
     try:
         mode = os.stat(path).st_mode & 0o777
     except OSError:
-        return None  # whoever reads it will say so
+        return None  # reading the key gives the error
     from shlex import quote
 
     words = []

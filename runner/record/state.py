@@ -1,7 +1,6 @@
 """State files: read if they are usable, checked, and replaced whole.
 
-A state file that a run can do without counts as missing when it cannot be used. No verb repairs state, and none needs
-to: a marker, a checkpoint or a cache that is lost costs time, and no more.
+Markers, checkpoints and caches only save time. So an unusable one counts as missing, and no verb has to repair state.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ if TYPE_CHECKING:
 
     from runner.paths import StatePaths
 
-    Note = Callable[[str, str], None]  # gets the path of a file that counts as missing, and what is wrong with it
+    Note = Callable[[str, str], None]  # called with the path of a file that counts as missing, and its fault
 
 DAMAGED = "is damaged"
-MOST_MARKER = 128 << 20  # bytes; what a spec of 64 MiB can come to
+MOST_MARKER = 128 << 20  # bytes; enough for a spec of 64 MiB
 MOST_PROGRESS = 64 << 20
 MOST_CACHE = 512 << 20  # about two million files
 MOST_METRICS = 128 << 20
 
 
 def no_note(path: str, what: str) -> None:
-    """Note nothing: for callers after one that noted it."""
+    """Note nothing: for a second reader of the same file."""
 
 
 def read_usable(path: str, most: int, note: Note) -> bytes | None:
-    """Return the content of a state file; None when there is none, or when `note` got the reason why it is unusable.
+    """Return the content of a state file; None if it is missing, or unusable: then `note` gets the reason.
 
-    No link is followed: writers replace what is at the path, and `verify` reports a link as damage. StateError for a
-    disk that fails.
+    Follows no link: writers replace a link at the path, and `verify` reports it as damage. StateError for a disk that
+    fails.
     """
     try:
         return read_small(path, most)
@@ -52,7 +51,10 @@ def read_usable(path: str, most: int, note: Note) -> bytes | None:
 
 
 def read_metrics(paths: StatePaths, run: str, note: Note = no_note) -> dict[str, object]:
-    """Return the metrics of a run, empty when there are none or `note` got the reason. StateError for a newer `v`."""
+    """Return the metrics of a run, empty if they are missing or unusable (then `note` gets the reason).
+
+    StateError for a newer `v`.
+    """
     path = paths.metrics(run)
     content = read_usable(path, MOST_METRICS, note)
     metrics = {} if content is None else decode_object(content, path)
@@ -72,7 +74,7 @@ def write_metrics(
 
 
 def decode_object(content: bytes, path: str) -> dict[str, object] | None:
-    """Return the JSON object in a state file, or None when it is damaged; StateError for a newer `v`."""
+    """Return the JSON object in a state file, or None if it is damaged; StateError for a newer `v`."""
     try:
         value = parsed(content)
     except (ValueError, RecursionError, MemoryError):
@@ -84,7 +86,7 @@ def decode_object(content: bytes, path: str) -> dict[str, object] | None:
 
 
 def refuse_newer(value: Mapping[str, object], path: str) -> None:
-    """Raise StateError when a state file, or a record of a log, has a `v` that this release does not know."""
+    """Raise StateError if a state file, or a record of a log, has a `v` that this release does not know."""
     version = value.get("v")
     if isinstance(version, int) and VERSION < version < LARGEST:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
@@ -92,5 +94,5 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
 
 
 def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError:
-    """Return the error of a run whose log or ledger is no longer what it wrote to."""
+    """Return the error of a run whose log or ledger another process changed."""
     return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))

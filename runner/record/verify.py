@@ -1,8 +1,8 @@
-"""The whole record of a state directory, checked in one pass along the ledger. Writes nothing, takes no lock.
+"""The check of the whole record of a state directory, in one pass along the ledger. Writes nothing, takes no lock.
 
-It keeps in memory the open runs and three numbers for each record of the ledger, and of a log what its commits add up
-to. A run may work meanwhile: markers are read before the logs, and the ledger is read to its new end before a log is
-called unknown.
+Memory holds the open runs, three numbers for each record of the ledger, and the committed outputs of one log. A run may
+be at work meanwhile: so markers are read before the logs, and the ledger is read to its new end before a log is called
+unknown.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
 
 
 class Verification(Chain):
-    """The check of one state directory, along the chain of its ledger, and what it found.
+    """The check of one state directory, along the chain of its ledger, and its findings.
 
-    `head` is the hash of the ledger's last record, None before the first run; `keyed_from` the first keyed line of the
-    ledger; `expected_line` the line that has the head that is expected, if there is one. `unchecked` is the id of a key
-    that nobody gave, so that only the form of keyed records was checked. `known`: whether the requested run is there.
-    `outputs`: how many were read.
+    `head`: the hash of the ledger's last record, None before the first run. `keyed_from`: the first keyed line of the
+    ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
+    which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
+    of outputs that were read.
     """
 
     def __init__(
         self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = ""
     ) -> None:
-        """With `run`, only its log is checked; the ledger is always checked whole. Files are named below `shown`."""
+        """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages."""
         super().__init__(directory, "", seal, Findings(shown))
         self.directory = shown
         self.damage: tuple[Damage, ...] = ()
@@ -58,13 +58,13 @@ class Verification(Chain):
         self._only = run
         self._expected = expect_head
         self._log_key: str | None = None  # a missing key of a log
-        # There may be very many records, so only `hash` is kept of texts to be compared.
+        # There may be very many records, so texts that are only compared are kept as their `hash`.
         self._heads = {hash(GENESIS)}
         self._ended: set[int] = set()
-        self._specs: dict[int, int | None] = {}  # by run: the digest of the spec that its log holds; None: unreadable
-        self._vague: set[int] = set()  # runs on damaged lines
+        self._specs: dict[int, int | None] = {}  # by run: the digest of the spec in its log; None: unreadable
+        self._on_damaged_lines: set[int] = set()  # runs
         self._open: dict[str, list[Reference]] = {}
-        self._claimed: list[Any] | None = []  # what is open, as the last record says
+        self._claimed: list[Any] | None = []  # the open runs, according to the last record
 
     @property
     def head(self) -> str | None:
@@ -72,7 +72,7 @@ class Verification(Chain):
 
     @property
     def hidden(self) -> int:
-        """How much more damage there is than `damage` holds."""
+        """The number of faults that `damage` leaves out."""
         return self.findings.hidden
 
     @property
@@ -81,7 +81,7 @@ class Verification(Chain):
 
     @property
     def exit_code(self) -> int:
-        """6 damaged, 2 sound in form but for a key that was not given, 3 incomplete, else 0."""
+        """6 if damaged, 2 if a key is missing and the form is sound, 3 if incomplete, else 0."""
         if self.damage:
             return EXIT_DAMAGED
         if self.unchecked is not None:
@@ -89,14 +89,14 @@ class Verification(Chain):
         return EXIT_PENDING if self.incomplete else EXIT_OK
 
     def fault(self) -> Fault | None:
-        """Return what kept hashes from being checked, if they were not."""
+        """Return why hashes were not checked; None if they were."""
         if self.unchecked is None:
             return None
         hint = f"name the file that holds the key in {KEY_VARIABLE}"
         return Fault(self.directory, f"keyed with {self.unchecked}: without that key only the form was checked", hint)
 
     def check(self) -> None:
-        """Check everything. StateError for what cannot be read, or was written by a newer release."""
+        """Check everything. StateError for a file that cannot be read, or that a newer release wrote."""
         self.markers = Markers(self._directory, self.findings, self._only)
         lines = self.open()
         with lines or nullcontext():
@@ -126,8 +126,8 @@ class Verification(Chain):
                 self._take(record)
             else:
                 self._claimed = None
-                if (named := _NAMED.match(line)) is not None:  # nothing is known of this run then
-                    self._vague.add(hash(named[1].decode()))
+                if (named := _NAMED.match(line)) is not None:  # so the ledger does not prove this run unknown
+                    self._on_damaged_lines.add(hash(named[1].decode()))
             if self.last.hash == self._expected:
                 self.expected_line = self.line
 
@@ -148,40 +148,40 @@ class Verification(Chain):
         elif event in {CLOSED, NOOP}:
             opened = self._open.pop(run, None)
             if event == CLOSED and opened is None and not self.doubt:
-                self.damaged("run", f"{run} is closed, and was not open")
+                self.damaged("run", f"{run} is closed, though it was not open")
             if hash(run) in self._ended:
-                self.damaged("run", f"{run} is here once more: it was closed before")
+                self.damaged("run", f"{run} is here again, though it was closed before")
             self._ended.add(hash(run))
             log = self._check_log(run, opened or [], reference, self.line)
             if log is not None and event == NOOP and reference and (log.worked or log.line != 2):
-                what = f"does not tell of a run without work, as line {self.line} of the ledger"
+                what = f"is not the log of a run without work, though line {self.line} of the ledger says so"
                 self.findings.damaged(log.name, 0, "", what)
 
     def _judge(self, record: Record) -> Reference | None:
-        """Check the fields of a record of the ledger; return what it refers to, if that is reliable."""
+        """Check the fields of a record of the ledger; return its reference to a log, if that is reliable."""
         data, event, run = record["data"], record["ev"], record["run"]
         before = self._claimed if self.sound else None
         if event not in {OPENED, CLOSED, NOOP}:
-            self.damaged("ev", "is none of opened, closed, noop")
+            self.damaged("ev", "is not opened, closed or noop")
         if not is_name(run) or run.lower() == "ledger":
-            self.damaged("run", "is no name of a run")
+            self.damaged("run", "cannot be the name of a run")
         if before is not None and data.get("open") != list(open_after(tuple(before), event, run)):
             self.damaged("data.open", "does not follow from the record before")
         pipeline = data.get("pipeline")
         if not isinstance(pipeline, str) or self.pipeline not in {"", pipeline}:
-            self.damaged("data.pipeline", f'is not "{self.pipeline}", as before')
+            self.damaged("data.pipeline", f'is not "{self.pipeline}", as in the records before')
         else:
             self.pipeline = pipeline
         seq, digest = data.get("logSeq"), data.get("logHash")
         if type(seq) is not int or not isinstance(digest, str):
-            self.damaged("data.logSeq", "and logHash name no record")
+            self.damaged("data.logSeq", "and logHash do not name a record")
             return None
         return Reference(self.line, seq, digest, self.key_id)
 
     # ---- the logs ----
 
     def _check_log(self, run: str, opened: list[Reference], end: Reference | None, line: int = 0) -> RunLog | None:
-        """Check the log of a run that this line of the ledger names; None if there is none, or another is requested."""
+        """Check the log of a run, which `line` of the ledger names; None if it is missing, or another is requested."""
         if self._only not in (None, run):
             return None
         heads = None if self.doubt else self._heads
@@ -193,37 +193,37 @@ class Verification(Chain):
         self.known = self.known or run == self._only
         self._log_key = self._log_key or log.missing_key
         for reference in (*opened, *([end] if end else ())):
-            if log.key_id not in (None, reference.key_id):  # anybody can write the id of a key
+            if log.key_id not in (None, reference.key_id):  # a key id can be written without the key
                 keyed = key_words(reference.key_id)
                 what = f"is {key_words(log.key_id)}, and line {reference.line} of the ledger is {keyed}"
                 self.findings.damaged(log.name, 1, "data.keyId", what)
                 break
         if is_there:
             return log
-        if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # else what is there was reported
+        if line and not os.path.lexists(f"{self._directory}/{log.name}"):  # anything else in its place was reported
             self.findings.damaged(log.name, 0, "", f"is missing, and line {line} of the ledger names it")
         return None
 
     def _check_spec(self, log: RunLog) -> None:
-        """Check that the spec of a run is where record 0 says, unless a fault there is already reported."""
+        """Check that the run which record 0 names holds the spec, unless a fault there is already reported."""
         if log.spec is None or log.has_spec:
             self._specs[hash(log.run)] = None if log.spec is None else hash(log.spec[1])
         elif self._only is None and not self.doubt:
             holder, digest = log.spec
             if holder and self._specs.get(hash(holder), "") not in (None, hash(digest)):
-                self.findings.damaged(log.name, 1, "data.specIn", "is no earlier run whose record 0 holds that spec")
+                self.findings.damaged(log.name, 1, "data.specIn", "is not an earlier run whose record 0 has that spec")
 
     def _check_open(self, run: str, opened: list[Reference]) -> None:
         log = self._check_log(run, opened, None, opened[-1].line if opened else self.line)
         if log is None:
             return
-        what = "the run has not succeeded yet; it is at work, or the next one goes on with it"
+        what = "the run has not succeeded yet; it is at work, or the next run resumes it"
         if log.ended:
-            what = "the run ended, and was killed before the ledger knew; or its end was cut"
+            what = "the run was killed after its end and before the ledger's line of it, or that line was cut off"
         self.findings.unfinished(log.name, what)
 
     def _check_unknown(self, lines: Lines | None) -> None:
-        """Check the logs that the ledger does not name: left by a kill before the line was written, or forged."""
+        """Check the logs that the ledger does not name: a kill came before the ledger's line, or they are forged."""
         for entry in os.scandir(self._directory):
             named = _LOG.fullmatch(entry.name)
             run = named[1] if named else "ledger"
@@ -238,24 +238,24 @@ class Verification(Chain):
                 self._judge_unknown(log)
 
     def _names(self, run: str) -> bool:
-        return run in self._open or hash(run) in self._ended or hash(run) in self._vague
+        return run in self._open or hash(run) in self._ended or hash(run) in self._on_damaged_lines
 
     def _judge_unknown(self, log: RunLog) -> None:
         if log.worked or (log.ended and log.line != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.last.hash:
-            what = "its run is just beginning or ended before it began, or the ledger's last line was cut off"
+            what = "its run has just begun, or died before it did any work, or the ledger's last line was cut off"
             self.findings.unfinished(log.name, f"is not in the ledger: {what}")
         else:
-            self.findings.remark(log.name, "is not in the ledger: its run ended before it had begun anything")
+            self.findings.remark(log.name, "is not in the ledger: its run died before it did any work")
 
     def _check_head(self) -> None:
         if self._seal.id is not None and self.line and self.key_id is None:
-            what = f"is null, and the key given is {self._seal.id}: whoever could write could rewrite it all"
+            what = f"is null, and the key given is {self._seal.id}: a forger needs no key to rewrite such a ledger"
             self.findings.damaged(LEDGER, self.line, "data.keyId", what)
         if self._expected in (None, self.last.hash):
             return
-        what = f"the head is {self.last.hash}, and the one expected is in no line"
+        what = f"the head is {self.last.hash}, and no line has the expected head"
         if line := self.expected_line:
             more = self.line - line
             what = f"the head expected is that of line {line}; {more} {'record was' if more == 1 else 'records were'}"

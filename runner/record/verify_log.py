@@ -1,4 +1,4 @@
-"""One pass along the log of a run: checks each line, its place in the chain, and what the ledger says of it.
+"""One pass along the log of a run: checks each line, its place in the chain, and the ledger's references to it.
 
 After damage the check resumes where it can, so that each fault is reported once and none hides another.
 """
@@ -26,11 +26,11 @@ LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # the only events of a run without work
 _CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
-_PARSED = 16 << 20  # bytes of a line; a longer one is none of ours, and is not parsed
+_PARSED = 16 << 20  # bytes; longer lines are not ours, and are not parsed
 
 
 class Reference(NamedTuple):
-    """A line of the ledger: the record of a log that it refers to, and the id of its own key."""
+    """A line of the ledger: the record of a log that it refers to, and its own key id."""
 
     line: int
     seq: int
@@ -41,9 +41,9 @@ class Reference(NamedTuple):
 class Chain:
     """The chain of one file: `take` each line; `last` is the newest record.
 
-    `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `doubt`: a
-    record before was not. `run` is what every record must name, "" in the ledger. `key_id` is that of the newest
-    record, `missing_key` that of a key that nobody gave, without which hashes were not checked.
+    `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `doubt`: an
+    earlier record was not sound. `run`: the run that every record must name, "" in the ledger. `key_id`: the key id of
+    the newest record. `missing_key`: the id of a missing key, without which hashes were not checked.
     """
 
     def __init__(self, directory: str, run: str, seal: Seal, findings: Findings) -> None:
@@ -58,10 +58,10 @@ class Chain:
         self.findings = findings
         self._directory = directory
         self._seal = seal
-        self._accepted: set[str] | None = {GENESIS}  # what the next `prev` may be; None: anything
+        self._accepted: set[str] | None = {GENESIS}  # allowed values of the next `prev`; None: any
 
     def open(self) -> Lines | None:
-        """Open the file; None if there is none, or something else is in its place, which is damage."""
+        """Open the file; None if it is missing, or is no regular file, which is damage."""
         try:
             return Lines(f"{self._directory}/{self.name}")
         except FileNotFoundError:
@@ -71,12 +71,12 @@ class Chain:
         return None
 
     def damaged(self, field: str, what: str) -> None:
-        """Note damage on the present line."""
+        """Report damage in the current line."""
         self.sound = False
         self.findings.damaged(self.name, self.line, field, what)
 
     def take(self, line: bytes) -> Record | None:
-        """Return the record on the next line if it can be parsed and is no repetition, `sound` or not."""
+        """Return the record on the next line, `sound` or not; None if it cannot be parsed, or is a repetition."""
         self.line += 1
         self.intact = self.sound = True
         record = parse(line)
@@ -102,14 +102,14 @@ class Chain:
         return record if is_next else None
 
     def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
-        """Raise StateError for a newer release's record, hashed in another way, but not if only `v` was changed."""
+        """Raise StateError for a record of a newer release, which has another hash; not if only `v` was changed."""
         body = {**record, "v": VERSION}
         del body["hash"]
         if seal is None or seal.hash(canonical(body)) != record["hash"]:
             refuse_newer(record, f"{self.name}:{self.line}")
 
     def _seal_of(self, record: Record) -> Seal | None:
-        """Return the seal of the record; None without its key: damage, once a file, if another key was given."""
+        """Return the seal of the record, None if its key is missing. Another key is damage, reported once a file."""
         before, self.key_id = self.key_id, key_id_of(record, self.key_id)
         seal = self._seal.of(self.key_id)
         if self.line > 1 and before != self.key_id and (self.run or before is not None):
@@ -124,10 +124,10 @@ class Chain:
         """Check number and `prev`; False for a record that is repeated, or later than its place."""
         seq, expected = record["seq"], self.last.seq + 1
         if seq < expected:
-            self.damaged("seq", f"is {seq}, where {expected} is to be: the record is here again, or moved")
+            self.damaged("seq", f"is {seq}, not {expected}: the record is a repetition, or was moved")
             return False
         if seq > expected:
-            self.damaged("seq", f"is {seq}, where {expected} is to be: what is between is missing, or moved")
+            self.damaged("seq", f"is {seq}, not {expected}: records between are missing, or were moved")
             self._accepted = None
         elif self._accepted is not None and record["prev"] not in self._accepted:
             self.damaged("prev", "is not the hash of the record before")
@@ -139,9 +139,9 @@ class Chain:
 class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
-    `heads` are the hashes of the ledger so far (`hash` of each), None if they are in doubt. `check` sets whether the
-    run `worked` and `ended`, `first_head` (the ledger head of record 0), and `spec`: the run that holds it ("" for a
-    very long one) and its digest, or None if record 0 is not sound.
+    `heads`: `hash` of each hash in the ledger so far, None if the ledger is in doubt. `check` sets whether the run
+    `worked` and `ended`; `first_head`, the ledger's head in record 0; and `spec`: the run whose log has the spec ("" if
+    none has, because it is very long) and the spec's digest, or None if record 0 is not sound.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class RunLog(Chain):
         self._metrics: str | None = None  # the digest in it
 
     def check(self) -> bool:
-        """Read the log to its end; False if there is none, or something else is in its place."""
+        """Read the log to its end; False if it is missing, or is no regular file."""
         lines = self.open()
         if lines is None:
             return False
@@ -186,27 +186,27 @@ class RunLog(Chain):
         self.worked = self.worked or self._event not in _IDLE
         self.ended = self.ended or self._event == END
         if (reference := self._opened.pop(record["seq"], None)) is not None:
-            self._refer(record, reference)
+            self._check_beginning(record, reference)
         if self._event in _CHECKED and (self._event != events.COMMIT or self.intact):
             self._take_event(record)
 
     def _check_order(self, record: Record, before: str) -> None:
         event = record["ev"]
         if event == START and self.line > 1:
-            self.damaged("ev", "is run.start, which only record 0 is")
+            self.damaged("ev", "is run.start, which only record 0 can be")
         elif self.line == 1 and event != START and record["seq"] == 0:
             self.damaged("ev", "is not run.start, which record 0 always is")
         elif before == END:
-            self.damaged("ev", "comes after run.end, which is always the last")
+            self.damaged("ev", "comes after run.end, which is always the last record")
         elif before == events.STOPPED and event not in {events.RESUMED, events.RECOVERED}:
             self.damaged("ev", "comes after run.stopped, where a run can only be resumed")
 
-    def _refer(self, record: Record, reference: Reference) -> None:
+    def _check_beginning(self, record: Record, reference: Reference) -> None:
         self._order = reference.line
         if record["hash"] != reference.hash and self.sound:
-            self.damaged("hash", f"is another one in line {reference.line} of the ledger: the log was rewritten")
+            self.damaged("hash", f"differs from line {reference.line} of the ledger: the log was rewritten")
         elif record["ev"] not in events.OPENINGS and self.sound:
-            self.damaged("ev", f"is no beginning, as line {reference.line} of the ledger has it")
+            self.damaged("ev", f"does not begin a part of the run, though line {reference.line} of the ledger says so")
 
     def _take_event(self, record: Record) -> None:
         try:
@@ -228,11 +228,11 @@ class RunLog(Chain):
         if is_first:
             self.first_head = head
         if self.sound and self._heads is not None and hash(head) not in self._heads:
-            self.damaged("data.ledgerHead", "is no record of the ledger")
+            self.damaged("data.ledgerHead", "is not the hash of a record of the ledger")
         if not self.sound:
             return
         if has_spec and sha256_of(str(event.spec).encode("utf-8", "backslashreplace")) != event.spec_sha256:
-            self.damaged("data.specSha256", "is not that of the spec beside it")
+            self.damaged("data.specSha256", "is not the digest of the spec in the same record")
         elif is_first:
             self.has_spec = has_spec
             holder = self.run if has_spec else "" if event.spec_in is None else str(event.spec_in)
@@ -242,16 +242,16 @@ class RunLog(Chain):
         self._metrics = str(event.metrics_sha256)
         outputs, sha256 = self._outputs.totals()
         if event.records != records:
-            self.damaged("data.records", f"is not {records}, as many as there are up to here")
+            self.damaged("data.records", f"is not {records}, the number of records up to this one")
         if event.outputs != outputs:
-            self.damaged("data.outputs", f"is not {outputs}, as many as the commits of this log add up to")
+            self.damaged("data.outputs", f"is not {outputs}, the number of outputs in the commits of this log")
         if event.outputs_sha256 != sha256:
-            self.damaged("data.outputsSha256", "is not that of the outputs that this log commits")
+            self.damaged("data.outputsSha256", "is not the digest of the outputs in the commits of this log")
 
     def _check_references(self) -> None:
         last, end = self.last, self._end
         for missing in self._opened.values():
-            what = f"ends with record {last.seq}, line {missing.line} of the ledger refers to record {missing.seq}"
+            what = f"ends with record {last.seq}, and line {missing.line} of the ledger refers to record {missing.seq}"
             self.damaged("seq", what)
         if end is None:
             return
@@ -259,16 +259,16 @@ class RunLog(Chain):
         if self._event != END:
             self.damaged("ev", f"the log does not end with run.end, though {where} closes the run")
         elif last.seq != end.seq:
-            self.damaged("seq", f"ends with record {last.seq}, {where} closes it at record {end.seq}")
+            self.damaged("seq", f"ends with record {last.seq}, and {where} closes it at record {end.seq}")
         elif last.hash != end.hash:
-            self.damaged("hash", f"is another one in {where}: the log was rewritten")
+            self.damaged("hash", f"differs from {where}: the log was rewritten")
 
     def _check_metrics(self, lines: Lines) -> None:
-        """Compare the metrics with the last record, unless a run that works meanwhile has replaced them."""
+        """Compare the metrics with the last record, unless a run at work has replaced them meanwhile."""
         where, name, what = f"line {self.line} of {self.name}", f"metrics_{self.run}.json", ""
         try:
             if sha256_of(read_small(f"{self._directory}/{name}", MOST_METRICS)) != self._metrics and not lines.grown():
-                what = f"is not what {where} names (data.metricsSha256): it was changed"
+                what = f"does not have the digest in {where} (data.metricsSha256): it was changed"
         except FileNotFoundError:
             what = f"is missing, and {where} names it"
         except NotRegularError as error:
@@ -278,9 +278,9 @@ class RunLog(Chain):
 
 
 def lost_its_end(rest: bytes) -> bool:
-    """Whether the bytes behind the last line end are a whole record and one byte more.
+    """Whether the bytes behind the last line end are a whole record and one more byte.
 
-    A crash leaves only the beginning of a line, so here the line end was changed.
+    A crash leaves only the beginning of a line. So here somebody changed the line end.
     """
     line = rest[:-1] + b"\n"
     record = parse(line) if len(line) <= _PARSED else None

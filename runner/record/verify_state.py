@@ -1,7 +1,7 @@
-"""What `verify` finds, and the check of completion markers against their commits.
+"""The findings of `verify`, and its check of completion markers against their commits.
 
-The checksum in a marker only shows a torn file: an edited one can have a checksum that fits. So a marker must be, byte
-for byte, what its record in the audit log says.
+The checksum of a marker shows only a torn file: an edited marker can have the right checksum. So a marker must equal,
+byte for byte, the one in its audit record.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     Place = tuple[int, int]  # of a commit: the line of the ledger that opened the run, the record in its log
 
-KEPT = 1000  # faults of one file; more are only counted
+KEPT = 1000  # faults of one file; any more are only counted
 _NOWHERE = (-1, -1)
 _CHECKSUM = b',"checksum":"'
 _WITHOUT_DIGITS = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 
 
 class Damage(NamedTuple):
-    """One fault. `line` counts from 1 (0: the whole file), `field` may be empty."""
+    """A fault. `line` counts from 1 (0: the whole file), `field` may be empty."""
 
     file: str
     line: int
@@ -44,14 +44,17 @@ class Damage(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """Something about one file that is no damage."""
+    """A remark about one file that is not damaged."""
 
     file: str
     what: str
 
 
 class Findings:
-    """All findings, in order: damage; what the next run repairs; what needs no action. Files are below `directory`."""
+    """All findings, in order: damage; `incomplete`, which the next run repairs; notes, which need no action.
+
+    File names are shown below `directory`.
+    """
 
     def __init__(self, directory: str = "") -> None:
         self.damage: list[Damage] = []
@@ -72,31 +75,31 @@ class Findings:
         self.notes.append(Remark(self._below + file, what))
 
     def has(self, file: str) -> bool:
-        """Whether there is damage in a file."""
+        """Whether damage was found in a file."""
         return file in self._counts
 
     @property
     def hidden(self) -> int:
-        """How many faults are not kept."""
+        """The number of faults that were only counted."""
         return sum(max(0, count - KEPT) for count in self._counts.values())
 
 
 class _OnDisk:
-    """A marker on disk, and what the logs said about it so far.
+    """A file in the place of a marker, and the commits of its stage so far.
 
-    `names` is its run and record, None for what is no marker; of that the `content` is kept, and whether a power cut
-    can have left it. `committed` is the digest of what its commit record has, too. `fits`: whether the marker is what
-    that record says, None if there was no such record; `place` is that of the record. `latest` is the newest commit of
-    the stage, with its run, and whether that is closed.
+    `commit`: the run and record that the marker names, None if the file is not a marker. Then `content` is the file's,
+    and `is_torn` says whether a power cut can have left it. `committed`: the digest of the marker without ctimes, as
+    the commit record has it. `fits`: whether that record agrees, None if there was no such record; `place`: the place
+    of that record. `latest`: the place of the stage's newest commit, its run, and whether that run is closed.
     """
 
-    __slots__ = ("committed", "content", "fits", "is_torn", "latest", "names", "place", "sha256")
+    __slots__ = ("commit", "committed", "content", "fits", "is_torn", "latest", "place", "sha256")
 
-    def __init__(self, content: bytes, names: tuple[str, int] | None) -> None:
-        self.content = content if names is None else b""
+    def __init__(self, content: bytes, commit: tuple[str, int] | None) -> None:
+        self.content = content if commit is None else b""
         self.sha256 = sha256_of(content)
         self.committed = sha256_of(without_ctimes(content))
-        self.names = names
+        self.commit = commit
         self.is_torn = False
         self.fits: bool | None = None
         self.place: Place = _NOWHERE
@@ -104,13 +107,13 @@ class _OnDisk:
 
     def fault(self) -> tuple[str, str] | None:
         """Return field and fault of a marker that no run can have left, or None."""
-        if self.names is None:
+        if self.commit is None:
             return None if self.is_torn else ("", "is not the marker of a stage")
-        run, seq = self.names
+        run, seq = self.commit
         if self.fits is None:
-            return "auditSeq", f"names record {seq} of the run {run[:100]}, which is no commit of this stage"
+            return "auditSeq", f"names record {seq} of the run {run[:100]}, which is not a commit of this stage"
         if not self.fits:
-            return "", f"is not what record {seq} of audit_{run}.jsonl says: it was changed"
+            return "", f"differs from record {seq} of audit_{run}.jsonl: it was changed"
         place, latest, closed = self.latest
         if closed and place > self.place:
             return "auditSeq", f"is older than record {place[1]} of audit_{latest}.jsonl: it was put back"
@@ -118,10 +121,10 @@ class _OnDisk:
 
 
 class Markers:
-    """The markers of a state directory, read before its logs, so that none is newer than the logs."""
+    """The markers of a state directory, read before its logs, so that no marker is newer than the logs."""
 
     def __init__(self, directory: str, findings: Findings, run: str | None) -> None:
-        """Read all markers; with `run`, only those that name it count."""
+        """Read all markers; with `run`, keep only those of that run."""
         self._directory = directory
         self._findings = findings
         self._markers: dict[str, _OnDisk] = {}
@@ -137,31 +140,31 @@ class Markers:
         except NotRegularError as error:
             self._findings.damaged(f"stage_{stage}.json", 0, "", error.what)
             return
-        names = _names(content, stage, self._path(stage))
-        if names is None or run in (None, names[0]):
-            self._markers[stage] = _OnDisk(content, names)
+        commit = _commit_of(content, stage, self._path(stage))
+        if commit is None or run in (None, commit[0]):
+            self._markers[stage] = _OnDisk(content, commit)
 
     def take(self, run: str, seq: int, commit: StageCommit, order: int, *, closed: bool) -> None:
-        """Take note of a commit, in the part of `run` that line `order` of the ledger opened."""
+        """Note a commit in the part of `run` that line `order` of the ledger opened."""
         marker, place = self._markers.get(commit.stage), (order, seq)
         if marker is None:
             return
-        if marker.names is None and not closed:
+        if marker.commit is None and not closed:
             marker.is_torn = _is_torn(marker.content, commit.marker(run, seq))
         if place > marker.latest[0]:
             marker.latest = (place, run, closed)
-        if (run, seq) == marker.names:
+        if (run, seq) == marker.commit:
             marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.committed
             marker.place = place
 
     def excuse(self, run: str, seq: int) -> None:
-        """Note a damaged record: whether a marker fits it is unknown, and the damage is reported already."""
+        """Note a damaged record, which is reported already: a marker that names it is not compared."""
         for marker in self._markers.values():
-            if (run, seq) == marker.names:
+            if (run, seq) == marker.commit:
                 marker.fits = True
 
     def judge(self) -> None:
-        """Report what does not fit."""
+        """Report every marker that differs from its commit."""
         for stage, marker in self._markers.items():
             name, fault = f"stage_{stage}.json", marker.fault()
             if marker.is_torn:
@@ -170,9 +173,9 @@ class Markers:
                 self._findings.damaged(name, 0, *fault)
 
     def outputs(self) -> dict[str, tuple[str, OutputIdentity]]:
-        """Return, by path, the outputs of the markers that stand, each with the stage that made it last.
+        """Return, by path, the outputs of the valid markers, each with the stage that made it last.
 
-        Outputs of an open run may still have the names of partials, so they are left to the next run.
+        Skips outputs of an open run, which may still have the names of partials.
         """
         newest: dict[str, tuple[Place, str, OutputIdentity]] = {}
         for stage, on_disk in self._markers.items():
@@ -197,10 +200,10 @@ class Markers:
         return f"{self._directory}/stage_{stage}.json"
 
 
-def _names(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
-    """Return the run and the record that a marker of `stage` names; None for anything else.
+def _commit_of(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
+    """Return the run and the record that a marker of `stage` names; None for any other file.
 
-    StateError for a newer release's, but not if only `v` was changed.
+    StateError for the marker of a newer release, but not if only `v` was changed.
     """
     try:
         value: dict[str, Any] = parsed(content)
@@ -214,7 +217,7 @@ def _names(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
 
 
 def _is_torn(content: bytes, marker: Marker) -> bool:
-    """Whether a power cut can leave this of a marker, whose ctimes, and so its checksum, only its file had."""
+    """Whether a power cut can turn a marker's file into `content`. Its ctimes, and so its checksum, may be any."""
     plain, stamped = marker.encode(), marker.with_ctime(10**18).encode()
     at = plain.rindex(_CHECKSUM)
     return _is_part_of(content, plain) or (
@@ -224,5 +227,5 @@ def _is_torn(content: bytes, marker: Marker) -> bool:
 
 
 def _is_part_of(content: bytes, whole: bytes) -> bool:
-    """Whether a power cut can leave this of a file that was to hold `whole`: cut off, or with blocks of zeros."""
+    """Whether a power cut can turn a file of `whole` into `content`: cut off, or with blocks of zeros."""
     return len(content) <= len(whole) and all(byte in (0, right) for byte, right in zip(content, whole, strict=False))

@@ -1,4 +1,4 @@
-"""For stage authors: where a stage's files are, and loops over lines that resume after a kill without losing a line.
+"""For stage authors: the files of a stage, and loops over lines that resume after a kill without losing a line.
 
     from runner import sdk
 

@@ -22,9 +22,9 @@ DEFAULT_EVERY_SECONDS = 1.0
 
 
 class Progress:
-    """What a progress file says: the `job` (counted from 0) that stood at these offsets, or was done; output lengths.
+    """The content of a progress file: a `job`, counted from 0, its offsets, whether it is `done`, and output lengths.
 
-    `is_sealed`: it has a checksum. The runner checks that, and every value, before the stage starts.
+    `is_sealed`: the file has a checksum. The runner checks it, and every value, before the stage starts.
     """
 
     __slots__ = ("byte_offset", "done", "is_sealed", "job", "lengths", "line_offset")
@@ -39,27 +39,27 @@ class Progress:
 
 
 class Checkpoints:
-    """Shared by the jobs of a stage, of which one at a time is open.
+    """The checkpoints of a stage, shared by its jobs, of which only one is open at a time.
 
-    `every_lines` and `every_seconds` are the most between two checkpoints, None for no limit. An output is on disk
-    before the progress file vouches for it, unless the run has durability `process`.
+    `every_lines` and `every_seconds` limit the interval between two checkpoints, None for no limit. An output is on
+    disk before the progress file vouches for it, unless the run has durability `process`.
     """
 
     def __init__(self, stage_file: Mapping[str, object]) -> None:
-        """Raises StateError for what `stage_file`, the content of that file, lacks."""
+        """`stage_file` is the content of that file. Raises StateError if a field is missing."""
         self.every_lines, self.every_seconds = _intervals(stage_file.get("checkpoint"))
         self._key: str = field(stage_file, "key", str)
         self._outputs: dict[str, str] = field(stage_file, "outputs", dict)
         self._path: str = field(stage_file, "progress", str)
         self._temporary = f"{field(stage_file, 'scratch', str)}.progress"
         self._sync = stage_file.get("durability") != "process"
-        self._is_busy = False  # with a job
+        self._is_busy = False  # a job is open
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
         self._faults = Faults(plan) if (plan := os.environ.get(FAULTS_VARIABLE)) else None
         self._resumed = self._load()
         if self._resumed is None:
-            # Else a kill before the first checkpoint would leave lengths that describe another attempt's bytes.
+            # Otherwise, after a kill before the first checkpoint, the lengths would be those of another attempt.
             files.discard(self._path)
         else:
             for name, length in self._resumed.lengths.items():
@@ -68,7 +68,7 @@ class Checkpoints:
                 files.create(f"{plan}.resumed")
 
     def _load(self) -> Progress | None:
-        """Return what the progress file says; None, which means from the start, if it does not fit."""
+        """Return the content of the progress file; None, to start from the beginning, if it does not fit this stage."""
         import json
 
         try:
@@ -83,7 +83,7 @@ class Checkpoints:
         return None
 
     def begin(self, *, keeps: bool) -> tuple[int, Progress | None]:
-        """Begin a job; return its index among those that keep outputs, and the progress of it or a later one."""
+        """Begin a job; return its index among the jobs with outputs, and the progress of it or a later job, if any."""
         if self._is_busy:
             raise UsageError(Fault("", "a job is still open", "end its `with` block before the next one starts"))
         self._is_busy = True
@@ -99,15 +99,15 @@ class Checkpoints:
         self._is_busy = False
 
     def open_output(self, name: str) -> Output:
-        """Return the output `name`, emptied when it is opened for the first time and nothing was resumed."""
+        """Return the output `name`, which is emptied when it is first opened, unless the stage resumed with it."""
         if name not in self._opened:
             self._opened[name] = Output(self._outputs[name], keep=0)
         return self._opened[name]
 
     def save(self, job: int, line_offset: int, byte_offset: int, *, done: bool) -> None:
-        """Take a checkpoint: outputs to disk first, only then the progress file that vouches for them.
+        """Take a checkpoint: sync the outputs first, and only then write the progress file that vouches for them.
 
-        That is not synced: after a power cut, an older checkpoint or none is as good.
+        The progress file is not synced: after a power cut, an older checkpoint or none does no harm.
         """
         import json
 
@@ -146,10 +146,10 @@ class Checkpoints:
 
 
 class Faults:
-    """A kill of the stage at one of its checkpoints, as planned by a test in the file that PIPELINE_FAULTS names.
+    """Kills the stage at one of its checkpoints, as a test has planned in the file that PIPELINE_FAULTS names.
 
-    `atCheckpoint` counts from 1; `when` is `before` or `after` its progress file is in place. Each checkpoint leaves a
-    file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. A stage that resumes leaves
+    `atCheckpoint` counts from 1; `when` is `before` or `after` its progress file is in place. Each checkpoint creates a
+    file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. A stage that resumes creates
     `PLAN.resumed`.
     """
 
@@ -164,7 +164,7 @@ class Faults:
         self._count = 0
 
     def reach(self, when: str) -> None:
-        """Count a checkpoint, `before` it is taken; record it, `after` that. Kill if that is planned."""
+        """Count a checkpoint `before` it is taken, record it `after`, and kill the stage at the planned one."""
         if when == "before":
             self._count += 1
         else:
@@ -175,15 +175,15 @@ class Faults:
 
 
 def field(stage_file: Mapping[str, object], name: str, kind: type[T]) -> T:
-    """Return a field of the stage file; StateError where it is missing or of another type."""
+    """Return a field of the stage file; StateError if it is missing or of another type."""
     value = stage_file.get(name)
     if not isinstance(value, kind):
-        raise StateError(Fault("stage file", f'"{name}" is missing or no {kind.__name__}'))
+        raise StateError(Fault("stage file", f'"{name}" is missing or not of type {kind.__name__}'))
     return value
 
 
 def _intervals(checkpoint: object) -> tuple[int | None, float | None]:
-    """The two intervals, None for "not by this measure"; the defaults when the spec says nothing."""
+    """Return the two intervals, None for no limit; the defaults if the spec gives neither."""
     given = checkpoint if isinstance(checkpoint, dict) else {}
     lines, seconds = given.get("everyLines"), given.get("everySeconds")
     if lines is None and seconds is None:

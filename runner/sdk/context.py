@@ -1,4 +1,4 @@
-"""The running stage: what its stage file says, and the exit codes with which it ends."""
+"""The running stage: the content of its stage file, and the exit codes with which it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGE_FILE_VARIABLE = "PIPELINE_STAGE_FILE"
 
 
 class Transient(OffpipeError):  # noqa: N818 - reads well: `raise sdk.Transient("mirror is away")`
-    """A failure that may go away: the stage exits with 75, and the pipeline's retry policy decides."""
+    """A failure that may go away: the stage exits with 75, and the pipeline's retry policy decides what happens."""
 
     exit_code = EXIT_RETRYABLE
 
@@ -36,9 +36,10 @@ class Transient(OffpipeError):  # noqa: N818 - reads well: `raise sdk.Transient(
 
 
 class Stage:
-    """The running stage: its files and parameters, and the jobs that read and write them.
+    """The running stage: its files and parameters, and the jobs that read and write the files.
 
-    `inputs` maps a name to its absolute paths, `outputs` to the path to write to (a partial beside the real one).
+    `inputs` maps a name to absolute paths, `outputs` maps a name to the path to write to (a partial beside the real
+    path).
     """
 
     def __init__(self, stage_file: Mapping[str, object]) -> None:
@@ -54,7 +55,7 @@ class Stage:
         self._checkpoints = Checkpoints(stage_file)
 
     def input(self, name: str) -> str:
-        """Return the path of an input that is one file; InputError if it is several."""
+        """Return the path of an input that is one file; InputError for several files or none."""
         paths = self._paths(name)
         if len(paths) != 1:
             hint = f'use stage.inputs["{name}"], or read them in order with stage.lines or stage.blocks'
@@ -72,9 +73,9 @@ class Stage:
         return self._sole("output", self.outputs)
 
     def take_params(self, **defaults: T) -> dict[str, T]:
-        """Return the params, with `defaults` for those not given; UsageError for unknown ones and for other types.
+        """Return the params, with `defaults` for missing ones; UsageError for unknown ones and for other types.
 
-        Where the default is a float, a whole number is taken too, and returned as a float: people write 5.
+        Where the default is a float, a whole number is accepted and returned as a float: people write 5 for 5.0.
         """
         faults = []
         taken = {name: _like(defaults.get(name), value) for name, value in self.params.items()}
@@ -101,7 +102,7 @@ class Stage:
     def lines(
         self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict"
     ) -> Job[bytes] | Job[str]:
-        """Return a job over the lines of the input `source`, each with its line end; only 0x0A ends a line.
+        """Return a job over the lines of the input `source`, with their line ends; only 0x0A ends a line.
 
         Lines are bytes, or str with an `encoding`. `to` names the outputs that `job.write` writes to.
         """
@@ -121,7 +122,7 @@ class Stage:
     def blocks(
         self, source: str, to: Names = (), encoding: str | None = None, errors: str = "strict", size: int = BLOCK_SIZE
     ) -> Job[bytes] | Job[str]:
-        """Return a job over blocks of whole lines: about `size` bytes, and no more lines than a checkpoint allows."""
+        """Return a job over blocks of whole lines: about `size` bytes each, and at most `everyLines` lines."""
         return Job(self._checkpoints, self._paths(source), self._names(to), encoding, errors, size)
 
     def __enter__(self) -> Self:
@@ -154,7 +155,7 @@ class Stage:
 def stage() -> Stage:
     """Return the stage that this process runs, for a `with` statement.
 
-    Outside a pipeline run, or if the stage file cannot be read, it says so on stderr and exits.
+    Outside a pipeline run, or if the stage file cannot be read, prints an error to stderr and exits.
     """
     try:
         path = os.environ.get(STAGE_FILE_VARIABLE)
@@ -167,7 +168,7 @@ def stage() -> Stage:
 
 
 def _read_stage_file(path: str) -> dict[str, object]:
-    import json  # here, because it costs more than all of the SDK
+    import json  # here, because it takes longer to load than the SDK
 
     try:
         with open(path, "rb") as stream:
@@ -197,6 +198,6 @@ def _leave(error: OffpipeError) -> NoReturn:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):  # on a full disk, closed, or None
-        sys.stdout = sys.stderr = None  # the interpreter would try again, and end with 120
+    except (OSError, ValueError, AttributeError):  # the disk is full, or a stream is closed or None
+        sys.stdout = sys.stderr = None  # else the interpreter flushes them again, fails, and exits with 120
     raise SystemExit(error.exit_code) from None

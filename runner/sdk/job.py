@@ -1,6 +1,6 @@
-"""A job: one pass over an input's lines or blocks, with a checkpoint whenever one is due.
+"""A job: one pass over the lines or blocks of an input, with a checkpoint whenever one is due.
 
-A checkpoint is taken when the loop asks for more: then the stage has finished its work on the last line or block.
+A checkpoint is taken when the loop requests the next line or block: then the stage has finished the last one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
 
     class Generic:
-        """Stands in for typing.Generic, whose import costs more than the whole SDK."""
+        """Stands in for typing.Generic, which takes longer to import than the whole SDK."""
 
         def __class_getitem__(cls, item: object) -> type:
             return cls
@@ -36,23 +36,23 @@ else:
 BLOCK_SIZE = 1024 * 1024
 SMALLEST_READ = 256
 NO_LIMIT = 1 << 62
-_GZIP = b"\x1f\x8b"  # how a file begins that is compressed so (RFC 1952, 2.3.1)
-USUAL_LINE = 80  # bytes, until the first block tells
-NEARLY_ALL = 0.95  # of the lines still allowed, so that a block rarely has to be cut at its n-th line
+_GZIP = b"\x1f\x8b"  # the first bytes of a gzip file (RFC 1952, 2.3.1)
+USUAL_LINE = 80  # bytes; an estimate until the first block is read
+NEARLY_ALL = 0.95  # of the lines allowed until the next checkpoint, so that few blocks have too many lines
 
 
 class Job(Generic[Data]):
     """A pass over `paths`, used as `with ... as job: for data in job: job.write(...)`; one at a time in a stage.
 
-    After a kill the same job resumes behind the last checkpoint. What it writes before its loop is in the outputs
-    already, and is not written twice. A finished job yields nothing and writes nothing. A job without outputs has no
-    progress to keep, so it reads its input again.
+    After a kill the same job resumes behind the last checkpoint. Data written before the loop is in the outputs
+    already, and is not written twice. A finished job yields nothing and writes nothing. A job without outputs takes no
+    checkpoint, so it reads its input again.
     """
 
     def __init__(
         self, checkpoints: Checkpoints, paths: Names, to: Names, encoding: str | None, errors: str, size: int | None
     ) -> None:
-        """`size` is about how many bytes a block has, None for a job over lines."""
+        """`size` is the approximate size of a block in bytes, None for a job over lines."""
         if encoding is not None:
             _check_encoding(encoding)
         if size is not None and size < 1:
@@ -68,14 +68,14 @@ class Job(Generic[Data]):
         self._size = self._largest = size or BLOCK_SIZE
         self._line_length = float(USUAL_LINE)
         self._index = 0
-        self._line_offset = self._byte_offset = 0  # before the block in hand
+        self._line_offset = self._byte_offset = 0  # of the start of the current block
         self._saved_line_offset = 0
         self._due = self._taken = 0.0
-        self._block, self._block_lines = b"", 0  # in hand; b"" before the first and after the last
-        self._rest: Iterator[bytes | str] = iter(())  # by line: what of the block in hand was not given out yet
+        self._block, self._block_lines = b"", 0  # the current block; b"" before the first and after the last
+        self._rest: Iterator[bytes | str] = iter(())  # by line: the lines of the current block still to be given out
         self._items: Iterator[bytes | str] | None = None
         self._outputs: dict[str, Output] = {}
-        self._sole: Output | None = None  # where `write` goes: the one output, while it is written to
+        self._sole: Output | None = None  # the only output, while `write` may write to it
         self._over = self._writing = False
         self.resumed = self._entered = False
 
@@ -85,19 +85,19 @@ class Job(Generic[Data]):
         return self._line_offset + max(0, self._lines_given() - 1 if self._by_line else 0)
 
     def write(self, data: Data, to: str | None = None) -> None:
-        """Write to the output `to`, needed where the job has several; str in a job with an encoding, else bytes."""
+        """Write to the output `to`, required if the job has several; str in a job with an encoding, else bytes."""
         output = self._sole
         if output is None or to is not None or type(data) is not self._kind:
             self._write(data, to)
             return
-        output.pieces.append(data)  # as Output.write does: a second call would cost a tenth of a loop
+        output.pieces.append(data)  # as in Output.write, inlined: the call would take a tenth of the loop's time
         output.pending += len(data)
         if output.pending >= BUFFER_SIZE:
             output.flush()
 
     def _write(self, data: Data, to: str | None) -> None:
         if type(data) is not self._kind:
-            data = _as_kind(data, self._kind)  # type: ignore[assignment] # it is of the job's kind now
+            data = _as_kind(data, self._kind)  # type: ignore[assignment] # it has the job's type now
         if to is None and len(self._to) == 1:
             to = self._to[0]
         output = self._outputs.get(to or "")
@@ -109,7 +109,7 @@ class Job(Generic[Data]):
             output.write(data)
 
     def checkpoint(self) -> None:
-        """Take a checkpoint now, as if the work on the current line or block were finished."""
+        """Take a checkpoint now; call it when the work on the current line or block is finished."""
         if self._writing:
             self._save(done=False)
 
@@ -124,7 +124,7 @@ class Job(Generic[Data]):
         try:
             self._open(is_sealed=reached is None or reached.is_sealed)
         except OffpipeError:
-            self._checkpoints.end()  # in case the stage continues without it
+            self._checkpoints.end()  # in case the stage continues without this job
             raise
         return self
 
@@ -134,7 +134,7 @@ class Job(Generic[Data]):
             output.encoding, output.errors = self._encoding, self._errors
         self._writes(writing=not self.resumed)
         self._source = Source(() if self._over else self._paths, 0 if self._over else self._byte_offset)
-        # The offset of a sealed checkpoint is right. If the input was edited, the runner finds out and starts anew.
+        # A sealed offset is right. If the input was edited since, the runner notices, and starts the stage again.
         fits = self._source.is_within() if is_sealed else self._source.begins_line()
         if not fits:
             self._checkpoints.refuse(self._source.path)
@@ -147,16 +147,16 @@ class Job(Generic[Data]):
             return
         self._writes(writing=False)
         code = error.code if isinstance(error, SystemExit) else error
-        if code is None or (isinstance(code, int) and code == 0):  # as an interpreter ends with 0
+        if code is None or (isinstance(code, int) and code == 0):  # the interpreter would exit with 0
             self._save(done=True)
         else:
-            for output in self._outputs.values():  # as closing a file would, in case the stage continues
+            for output in self._outputs.values():  # as closing a file does, in case the stage continues
                 output.flush()
 
     def __iter__(self) -> Iterator[Data]:
         if not self._entered:
             raise UsageError(Fault("job", "is read outside its block", "write `with stage.lines(...) as job:`"))
-        if self._items is None:  # one for all loops: a second one goes on where the first was left
+        if self._items is None:  # one iterator for all loops: a second loop continues where the first stopped
             self._items = self._by_lines() if self._by_line else self._by_blocks()
         return self._items  # type: ignore[return-value]  # Data is bytes exactly where there is no encoding
 
@@ -169,13 +169,13 @@ class Job(Generic[Data]):
             self._advance()
 
     def _lines(self) -> Iterator[bytes | str]:
-        """Return the lines of the block in hand, decoded all at once if that gives the same as decoding each."""
+        """Return the lines of the current block, decoded together if that gives the same as decoding each."""
         if self._encoding is not None and self._splits_alike:
             try:
                 text = self._block.decode(self._encoding, self._errors).splitlines(keepends=True)
-            except UnicodeDecodeError:  # to be raised at its line
+            except UnicodeDecodeError:  # decode each line, so that the error is raised at its line
                 text = []
-            if len(text) == self._block_lines:  # no other line break than 0x0A
+            if len(text) == self._block_lines:  # there is no other line break than 0x0A
                 self._rest = iter(text)
                 return self._rest
         self._rest = rest = iter(BytesIO(self._block).readlines())
@@ -193,7 +193,7 @@ class Job(Generic[Data]):
             self._advance()
 
     def _take(self) -> bool:
-        """Take the next block in hand: few enough lines for the interval, small enough for the clock."""
+        """Read the next block: at most the lines left in the interval, and small enough for its seconds."""
         self._writes(writing=not self._over)
         most = self._most_lines - (self._line_offset - self._saved_line_offset)
         size = min(self._size, max(SMALLEST_READ, int(self._line_length * most * NEARLY_ALL)))
@@ -202,14 +202,14 @@ class Job(Generic[Data]):
         return bool(self._block)
 
     def _advance(self) -> None:
-        """Move behind the block in hand, whose work is finished."""
+        """Move behind the current block, whose work is finished."""
         length, lines = len(self._block), self._block_lines
         self._block, self._block_lines, self._rest = b"", 0, iter(())
         self._line_offset += lines
         self._byte_offset += length
         self._line_length = length / lines
         now = monotonic()
-        if now - self._taken > self._most_seconds / 4:  # the next block has to be lighter work
+        if now - self._taken > self._most_seconds / 4:  # the next block must take less time
             self._size = max(1, int(length * self._most_seconds / 4 / (now - self._taken)))
         else:
             self._size = min(self._largest, 2 * self._size)
@@ -218,7 +218,7 @@ class Job(Generic[Data]):
             self._save(done=False)
 
     def _lines_given(self) -> int:
-        """Return how many lines of the block in hand the stage was given, including the current one."""
+        """Return the number of lines of the current block that the stage got, including the current line."""
         return self._block_lines - (self._rest.__length_hint__() if self._by_line else 0)  # type: ignore[attr-defined] # a list's
 
     def _writes(self, *, writing: bool) -> None:
@@ -248,7 +248,7 @@ class Job(Generic[Data]):
 
 
 def _as_kind(data: object, kind: type) -> object:
-    """Return `data` as exactly `kind`: of a buffer that its owner may change, a copy. Or TypeError."""
+    """Return `data` as exactly `kind`; a buffer that its owner may change is copied. TypeError for anything else."""
     if isinstance(data, kind) or (kind is bytes and isinstance(data, bytearray | memoryview)):
         return kind(data)
     expected = "bytes (it has no encoding)" if kind is bytes else "str (it has an encoding)"
@@ -256,7 +256,7 @@ def _as_kind(data: object, kind: type) -> object:
 
 
 def _check_encoding(encoding: str) -> None:
-    """Refuse unknown encodings, and those whose line end is not one 0x0A: their lines would be cut in the middle."""
+    """Refuse unknown encodings, and those whose line end is not the byte 0x0A: lines would be cut in the middle."""
     try:
         fits = "\n".encode(encoding) == b"\n"
     except LookupError as error:
@@ -267,5 +267,5 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _splits_alike(encoding: str, errors: str) -> bool:
-    """Whether decoding lines together gives the same as decoding each: only 0x0A is ever a line end."""
+    """Whether lines can be decoded together: in these encodings the byte 0x0A is always a line end."""
     return lookup(encoding).name in {"utf-8", "ascii", "iso8859-1"} and errors in {"strict", "surrogateescape"}

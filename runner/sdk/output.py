@@ -1,4 +1,4 @@
-"""One output while it is written: pieces are gathered in memory, and reach the partial some 32 KiB at a time."""
+"""An output while it is written: pieces are buffered in memory, and written to the partial about 32 KiB at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from runner.errors import Fault, StateError
 from runner.record import files
 
-# Pieces are joined, and encoded into up to three bytes a letter, before they are written. When that was a MiB, malloc
-# took its memory from the system for every flush and gave it back: a fifth of what stage_upper took were page faults.
+# Pieces are joined, and encoded into up to three bytes a letter, before they are written. With 1 MiB, malloc got memory
+# from the system for each flush and returned it: a fifth of stage_upper's time were page faults.
 BUFFER_SIZE = 32 * 1024
 
 
 class Output:
-    """The partial at `path`, of which the first `keep` bytes are kept; `length` counts what was written so far."""
+    """The partial at `path`, cut to its first `keep` bytes; `length` is the number of bytes written so far."""
 
     __slots__ = (
         "_descriptor", "_failure", "_path", "_unsynced", "encoding", "errors", "inode", "length", "pending", "pieces",
@@ -27,21 +27,21 @@ class Output:
         self.pieces: list[bytes | str] = []
         self.pending = 0
         self._failure: Exception | None = None
-        self._unsynced = True  # also what a dead attempt wrote: only its last checkpoint is known to be on disk
+        self._unsynced = True  # also at the start: of a dead attempt's bytes, only its checkpoints are surely on disk
         self.length = keep
         self.inode = os.fstat(self._descriptor).st_ino
         self.encoding: str | None = None
         self.errors = "strict"
 
     def write(self, data: bytes | str) -> None:
-        """Gather `data`: bytes, or str where `encoding` is set (the job sees to that)."""
+        """Buffer `data`: bytes, or str if `encoding` is set (the job ensures that)."""
         self.pieces.append(data)
         self.pending += len(data)
         if self.pending >= BUFFER_SIZE:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what was gathered to the system."""
+        """Write the buffered pieces to the file."""
         pieces = self.pieces
         if not pieces:
             return
@@ -61,7 +61,7 @@ class Output:
         self.length += len(content)
 
     def settle(self, *, sync: bool) -> None:
-        """Make `length` true: all is written, with `sync` on disk too, and nobody else wrote to the partial."""
+        """Write everything, with `sync` to the disk, too. StateError if anything else wrote to the partial."""
         self.flush()
         self._require_whole()
         size = os.fstat(self._descriptor).st_size
@@ -77,9 +77,9 @@ class Output:
             self._unsynced = False
 
     def _require_whole(self) -> None:
-        """Raise what failed before: the output of a stage that carried on all the same must not pass for complete.
+        """Raise an earlier failure again: a stage that ignored it must not pass its output off as complete.
 
-        Nothing is written a second time, and a second fsync would succeed without what the first one lost.
+        The lost bytes are not written again, and a second fsync would succeed without them.
         """
         if self._failure is not None:
             raise self._failure

@@ -27,11 +27,11 @@ class Source:
         self.offset = offset
 
     def is_within(self) -> bool:
-        """Whether this source starts within the input, and not behind its end."""
+        """Whether the start of this source is not behind the end of the input."""
         return self.offset == 0 or self._descriptor >= 0
 
     def begins_line(self) -> bool:
-        """Whether this source starts at the beginning of a line, or at the end of the last one."""
+        """Whether this source starts at the beginning of a line, or at the end of the last line."""
         if self.offset == 0 or not self.is_within():
             return self.offset == 0
         at_end = self.offset == os.fstat(self._descriptor).st_size
@@ -40,7 +40,7 @@ class Source:
     def read(self, size: int, most: int) -> tuple[bytes, int]:
         """Return the next whole lines, about `size` bytes and at most `most` lines, and their number; b"" at the end.
 
-        A line longer than `size` comes whole. The last line of a file may lack its line end.
+        A line longer than `size` is returned whole. The last line of a file may lack its line end.
         """
         while self._descriptor >= 0:
             try:
@@ -63,7 +63,7 @@ class Source:
             self._descriptor = -1
 
     def _whole_lines(self, size: int) -> bytes:
-        """Return the bytes up to the last line end within `size`, else one line. The rest is read again later."""
+        """Return the bytes up to the last line end within `size`, or one longer line. The rest is read again later."""
         chunks = []
         at = self.offset
         while chunk := os.pread(self._descriptor, size, at):
@@ -72,7 +72,7 @@ class Source:
                 break
             chunks.append(chunk)
             at += len(chunk)
-            size = min(2 * size, 64 * 1024 * 1024)  # a long line must not be read in many small steps
+            size = min(2 * size, 64 * 1024 * 1024)  # read a long line in few steps
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _open_next(self) -> None:
@@ -88,7 +88,7 @@ class Source:
 
 
 def unreadable(error: OSError, path: str) -> InputError:
-    """Return the error for a file that cannot be read; raises StateError if the system refuses."""
+    """Return the error for an unreadable file; raises StateError for an `errors.SYSTEM_ERRORS`."""
     raise_if_system_error(error, path)
     hint = IF_DIRECTORY if isinstance(error, IsADirectoryError) else ""
     return InputError(Fault(path, f"cannot read: {error.strerror or error}", hint))
