@@ -45,7 +45,7 @@ def verify(
     if not os.path.lexists(directory):
         empty = Verification(directory, PLAIN, shown=shown)
         if expect_head is not None:
-            empty.damage = (Damage(f"{shown}/{LEDGER}", 0, "", "is missing, with the head that is expected"),)
+            empty.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
         return empty
     seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
     verified = Verification(directory, seal, run, expect_head, shown)
@@ -83,9 +83,8 @@ def _check_outputs(spec: Spec, verified: Verification) -> None:
                 continue
             verified.outputs += 1
             path = spec.output_path(declared)
-            damage = _damage_of(path, identity)
-            if damage is not None and verified.markers.still_stands(stage.name):
-                verified.damage += (damage,)
+            empty.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
+        return empty
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:

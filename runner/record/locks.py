@@ -71,7 +71,7 @@ class PipelineLock:
         self._state_dir = paths.state_dir
         self._descriptors: list[int] = []
         self._holder: Holder = {}
-        self._held = ""  # the path at which the last try failed
+        self._failed_at = ""  # the path at which the last try failed
 
     def acquire(self) -> bool:
         """Take the lock, unless another process has it."""
@@ -84,7 +84,7 @@ class PipelineLock:
         return is_taken
 
     def _lock(self, path: str) -> bool:
-        self._held = path
+        self._failed_at = path
         descriptor = lock(path, is_directory=path == self._state_dir)
         if descriptor is None:
             return False
@@ -106,9 +106,9 @@ class PipelineLock:
             if polls > (_PROBE_POLLS if is_current(holder) else _NAMELESS_POLLS):
                 if time.monotonic() - began >= wait:
                     what = f"another run holds the lock: {describe(holder)}"
-                    if self._held == self._state_dir:
+                    if self._failed_at == self._state_dir:
                         what = "another run works in this state directory; its locks are elsewhere, or were removed"
-                    raise LockHeldError(Fault(self._held, what, hint))
+                    raise LockHeldError(Fault(self._failed_at, what, hint))
                 if not has_notified:
                     on_wait(holder)
                     has_notified = True

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runner.reading import Lines
     from runner.record.audit import Record
     from runner.record.seal import Seal
-    from runner.record.verify_state import Damage, Remark
 
 _LOG = re.compile(r"audit_(.+)\.jsonl")
 _NAMED = re.compile(rb'.*"run":"([A-Za-z0-9][A-Za-z0-9._-]{0,99})"', re.DOTALL)
@@ -43,11 +42,10 @@ class Verification(Chain):
         self, directory: str, seal: Seal, run: str | None = None, expect_head: str | None = None, shown: str = ""
     ) -> None:
         """With `run`, check only the log of that run, and the whole ledger. `shown` is the directory in messages."""
-        super().__init__(directory, "", seal, Findings(shown))
+        findings = Findings(shown)
+        super().__init__(directory, "", seal, findings)
         self.directory = shown
-        self.damage: tuple[Damage, ...] = ()
-        self.incomplete: tuple[Remark, ...] = ()
-        self.notes: tuple[Remark, ...] = ()
+        self.damage, self.incomplete, self.notes = findings.damage, findings.incomplete, findings.notes
         self.pipeline = ""
         self.runs = self.records = 0
         self.keyed_from: int | None = None
@@ -100,7 +98,7 @@ class Verification(Chain):
         self.markers = Markers(self._directory, self.findings, self._only)
         lines = self.open()
         with lines or nullcontext():
-            self._take_ledger(lines)
+            self._read_ledger(lines)
             if lines is not None and lost_its_end(lines.rest):
                 self.findings.damaged(LEDGER, self.line + 1, "", "the line has no line end")
             elif lines is not None and lines.rest:
@@ -109,21 +107,19 @@ class Verification(Chain):
             for run, opened in self._open.items():
                 self._check_open(run, opened)
             self._check_unknown(lines)
-        self.markers.judge()
-        if not self.line and self.findings.damage and not self.findings.has(LEDGER):
+        self.markers.report()
+        if not self.line and self.damage and not self.findings.has(LEDGER):
             self.findings.damaged(LEDGER, 0, "", "is missing" if lines is None else "is empty")
         self._check_head()
         self.records += self.line
-        damage, incomplete, notes = self.findings.damage, self.findings.incomplete, self.findings.notes
-        self.damage, self.incomplete, self.notes = tuple(damage), tuple(incomplete), tuple(notes)
 
     # ---- along the ledger ----
 
-    def _take_ledger(self, lines: Lines | None) -> None:
+    def _read_ledger(self, lines: Lines | None) -> None:
         for line in lines or ():
-            record = self.take(line)
+            record = self.check_line(line)
             if record is not None:
-                self._take(record)
+                self._check_entry(record)
             else:
                 self._claimed = None
                 if (named := _NAMED.match(line)) is not None:  # so the ledger does not prove this run unknown
@@ -131,11 +127,11 @@ class Verification(Chain):
             if self.last.hash == self._expected:
                 self.expected_line = self.line
 
-    def _take(self, record: Record) -> None:
+    def _check_entry(self, record: Record) -> None:
         event, run = record["ev"], record["run"]
         if self.keyed_from is None and self.key_id is not None:
             self.keyed_from = self.line
-        reference = self._judge(record) if self.intact else None
+        reference = self._check_fields(record) if self.intact else None
         claimed = record["data"].get("open")
         self._claimed = claimed if isinstance(claimed, list) else None
         self._heads.add(hash(record["hash"]))
@@ -157,7 +153,7 @@ class Verification(Chain):
                 what = f"is not the log of a run without work, though line {self.line} of the ledger says so"
                 self.findings.damaged(log.name, 0, "", what)
 
-    def _judge(self, record: Record) -> Reference | None:
+    def _check_fields(self, record: Record) -> Reference | None:
         """Check the fields of a record of the ledger; return its reference to a log, if that is reliable."""
         data, event, run = record["data"], record["ev"], record["run"]
         before = self._claimed if self.sound else None
@@ -229,18 +225,18 @@ class Verification(Chain):
             run = named[1] if named else "ledger"
             if run == "ledger" or self._only not in (None, run) or self._names(run):
                 continue
-            self._take_ledger(lines)  # it may have grown
+            self._read_ledger(lines)  # it may have grown
             if self._names(run):
                 continue
             if not is_name(run):
                 self.findings.damaged(entry.name, 0, "", "is not named like the log of a run")
             elif (log := self._check_log(run, [], None)) is not None:
-                self._judge_unknown(log)
+                self._report_unknown(log)
 
     def _names(self, run: str) -> bool:
         return run in self._open or hash(run) in self._ended or hash(run) in self._on_damaged_lines
 
-    def _judge_unknown(self, log: RunLog) -> None:
+    def _report_unknown(self, log: RunLog) -> None:
         if log.worked or (log.ended and log.line != 2):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.last.hash:

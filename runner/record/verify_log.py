@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 
 
 class Chain:
-    """The chain of one file: `take` each line; `last` is the newest record.
+    """The chain of one file: call `check_line` with each line; `last` is the newest record.
 
     `intact`: that record is as it was written; `sound`: it is also in its place, and has no other fault. `doubt`: an
     earlier record was not sound. `run`: the run that every record must name, "" in the ledger. `key_id`: the key id of
@@ -75,7 +75,7 @@ class Chain:
         self.sound = False
         self.findings.damaged(self.name, self.line, field, what)
 
-    def take(self, line: bytes) -> Record | None:
+    def check_line(self, line: bytes) -> Record | None:
         """Return the record on the next line, `sound` or not; None if it cannot be parsed, or is a repetition."""
         self.line += 1
         self.intact = self.sound = True
@@ -168,7 +168,7 @@ class RunLog(Chain):
             return False
         with lines:
             for line in lines:
-                self._take(self.take(line))
+                self._check_record(self.check_line(line))
             if lines.rest and (self._end is not None or lost_its_end(lines.rest)):
                 self.findings.damaged(self.name, self.line + 1, "", "the line has no line end")
             self._check_references()
@@ -176,10 +176,10 @@ class RunLog(Chain):
                 self._check_metrics(lines)
         return True
 
-    def _take(self, record: Record | None) -> None:
+    def _check_record(self, record: Record | None) -> None:
         before, self._event, self._metrics = self._event, "" if record is None else record["ev"], None
         if record is None or (self._event == events.COMMIT and not self.intact):
-            self._markers.excuse(self.run, self.last.seq)
+            self._markers.note_damaged(self.run, self.last.seq)
         if record is None:
             return
         self._check_order(record, before)
@@ -188,7 +188,7 @@ class RunLog(Chain):
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._check_beginning(record, reference)
         if self._event in _CHECKED and (self._event != events.COMMIT or self.intact):
-            self._take_event(record)
+            self._check_event(record)
 
     def _check_order(self, record: Record, before: str) -> None:
         event = record["ev"]
@@ -208,7 +208,7 @@ class RunLog(Chain):
         elif record["ev"] not in events.OPENINGS and self.sound:
             self.damaged("ev", f"does not begin a part of the run, though line {reference.line} of the ledger says so")
 
-    def _take_event(self, record: Record) -> None:
+    def _check_event(self, record: Record) -> None:
         try:
             event = events.decode(record["ev"], record["data"])
         except ValueError:
@@ -216,14 +216,14 @@ class RunLog(Chain):
                 self.damaged("data", f"is not that of {record['ev']}")
             return
         if isinstance(event, events.RunOpened):
-            self._take_opening(event, is_first=record["ev"] == START)
+            self._check_opening(event, is_first=record["ev"] == START)
         elif isinstance(event, events.RunEnded) and not self.doubt:
-            self._take_end(event, record["seq"] + 1)
+            self._check_end(event, record["seq"] + 1)
         elif isinstance(event, events.StageCommit):
             self._outputs.note(event)
-            self._markers.take(self.run, record["seq"], event, self._order, closed=self._end is not None)
+            self._markers.note(self.run, record["seq"], event, self._order, closed=self._end is not None)
 
-    def _take_opening(self, event: events.RunOpened, *, is_first: bool) -> None:
+    def _check_opening(self, event: events.RunOpened, *, is_first: bool) -> None:
         head, has_spec = str(event.ledger_head), isinstance(event.spec, str)
         if is_first:
             self.first_head = head
@@ -238,7 +238,7 @@ class RunLog(Chain):
             holder = self.run if has_spec else "" if event.spec_in is None else str(event.spec_in)
             self.spec = holder, str(event.spec_sha256)
 
-    def _take_end(self, event: events.RunEnded, records: int) -> None:
+    def _check_end(self, event: events.RunEnded, records: int) -> None:
         self._metrics = str(event.metrics_sha256)
         outputs, sha256 = self._outputs.totals()
         if event.records != records:

@@ -144,7 +144,7 @@ class Markers:
         if commit is None or run in (None, commit[0]):
             self._markers[stage] = _OnDisk(content, commit)
 
-    def take(self, run: str, seq: int, commit: StageCommit, order: int, *, closed: bool) -> None:
+    def note(self, run: str, seq: int, commit: StageCommit, order: int, *, closed: bool) -> None:
         """Note a commit in the part of `run` that line `order` of the ledger opened."""
         marker, place = self._markers.get(commit.stage), (order, seq)
         if marker is None:
@@ -157,13 +157,13 @@ class Markers:
             marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.committed
             marker.place = place
 
-    def excuse(self, run: str, seq: int) -> None:
+    def note_damaged(self, run: str, seq: int) -> None:
         """Note a damaged record, which is reported already: a marker that names it is not compared."""
         for marker in self._markers.values():
             if (run, seq) == marker.commit:
                 marker.fits = True
 
-    def judge(self) -> None:
+    def report(self) -> None:
         """Report every marker that differs from its commit."""
         for stage, marker in self._markers.items():
             name, fault = f"stage_{stage}.json", marker.fault()

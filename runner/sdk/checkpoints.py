@@ -56,7 +56,8 @@ class Checkpoints:
         self._is_busy = False  # a job is open
         self._jobs_started = 0
         self._opened: dict[str, Output] = {}
-        self._faults = Faults(plan) if (plan := os.environ.get(FAULTS_VARIABLE)) else None
+        plan = os.environ.get(FAULTS_VARIABLE)
+        self._faults = Faults(plan) if plan else None
         self._resumed = self._load()
         if self._resumed is None:
             # Otherwise, after a kill before the first checkpoint, the lengths would be those of another attempt.
@@ -65,7 +66,7 @@ class Checkpoints:
             for name, length in self._resumed.lengths.items():
                 self._opened[name] = Output(self._outputs[name], keep=length)
             if self._faults:
-                files.create(f"{plan}.resumed")
+                self._faults.note("resumed")
 
     def _load(self) -> Progress | None:
         """Return the content of the progress file; None, to start from the beginning, if it does not fit this stage."""
@@ -168,10 +169,14 @@ class Faults:
         if when == "before":
             self._count += 1
         else:
-            files.create(f"{self._path}.checkpoint-{self._count}")
+            self.note(f"checkpoint-{self._count}")
         if (when, self._count) == (self._when, self._at):
-            files.create(f"{self._path}.fired")
+            self.note("fired")
             os.kill(os.getpid(), 9)  # SIGKILL
+
+    def note(self, event: str) -> None:
+        """Create the file `PLAN.EVENT` for the test."""
+        files.create(f"{self._path}.{event}")
 
 
 def field(stage_file: Mapping[str, object], name: str, kind: type[T]) -> T:

@@ -17,8 +17,8 @@ def judged(tmp_path, content, *, closed=False):
     (tmp_path / "stage_a.json").write_bytes(content)
     findings = Findings()
     markers = Markers(str(tmp_path), findings, None)
-    markers.take("r", 1, COMMIT, 0, closed=closed)
-    markers.judge()
+    markers.note("r", 1, COMMIT, 0, closed=closed)
+    markers.report()
     return len(findings.damage), len(findings.incomplete)
 
 
