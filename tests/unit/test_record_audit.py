@@ -1,4 +1,4 @@
-"""The chain of records: what is appended can be read, what was torn is cut, what was damaged is never built upon."""
+"""The chain of records: appended records are read back, a torn line is cut, nothing is chained to a damaged one."""
 
 import json
 import os
@@ -228,7 +228,7 @@ print("last", log.last.seq)
 
 
 def test_what_does_not_fit_is_taken_back_whole(path):
-    """A file size limit stands for the full disk: the first bytes go through, the rest is refused."""
+    """A file size limit stands for a full disk: the first bytes are written, the rest is refused."""
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True)
     assert "cannot append to: EFBIG" in done.stdout
     assert "last 0" in done.stdout

@@ -1,4 +1,4 @@
-"""A log is a chain: what its last line lost in a crash is cut, and any other damage is told by file and line."""
+"""A log is a chain: a last line that a crash tore is cut, and all other damage is reported by file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bytes of an attempt that ended are kept: those that its checkpoint vouches for, cut to their length."""
+"""An attempt that ended leaves the bytes that its checkpoint vouches for, cut to their length."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def place(tmp_path):
 
 
 def adopt(progress_path, key, outputs, tag, tags):
-    """Look for a checkpoint and hand it to the attempt with `tag`, as a run does; return its progress."""
+    """Find a checkpoint and give it to the attempt with `tag`, as a run does; return its progress."""
     checkpoint = keep_checkpoint(progress_path, key, outputs, tags)
     if checkpoint:
         checkpoints.adopt(checkpoint, outputs, tag)
@@ -196,7 +196,7 @@ print(keep_checkpoint(path, key, outputs, {"0000aa": key}))
 
 @pytest.mark.parametrize("mode", [0, 0o400, 0o200])
 def test_one_that_may_not_be_gone_on_with_is_no_reason_to_stop(place, mode):
-    """As root everything may; so this is looked at by somebody who is not."""
+    """Root may do everything, so another user checks this."""
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
     os.chmod(place.partial("one"), mode)
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -216,7 +216,7 @@ def test_of_several_partials_the_one_that_fits_is_chosen(place):
 
 @pytest.mark.parametrize("tags", [{}, {NEW: KEY}, {OLD: "another key"}], ids=["none", "of others", "at another key"])
 def test_only_that_of_an_attempt_at_this_key_that_is_on_record_is_taken(place, tags):
-    """A state directory that was moved away, or put back from a copy, leaves partials that it knows nothing of."""
+    """A state directory that was moved away, or restored from a copy, leaves partials that it has no record of."""
     place.checkpoint({"one": {"length": 4, "sha256": sha(b"kept")}})
     assert keep_checkpoint(place.progress, KEY, place.outputs, tags) is None
     assert place.left() == []

@@ -1,4 +1,4 @@
-"""Records that somebody chained by hand: what is acted on, or becomes part of a path, is looked at before."""
+"""Records that were forged with the right hashes: every field that readers act on or use in a path is checked first."""
 
 import json
 
@@ -42,7 +42,7 @@ SOUND = {
     "offline.attempt": ASKED,
     "stage.finished": {"stage": "a", "status": "failed", "why": "exit 1"},
 }
-NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by those who act on it
+NOT_NEEDED = {"run.start": {"stages"}, "opened": {"logSeq", "logHash", "keyId"}}  # by readers that act on the event
 NO_NAMES = ["", ".", "../../x", "a/b", "a\0", "-x", "a" * 101, "é", None, 5, ["a"]]
 NO_PATHS = ["", "/etc/passwd", "../x", "a/../../x", "a\0", None, 5, ["a"]]
 EVERY = {

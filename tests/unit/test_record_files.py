@@ -1,4 +1,4 @@
-"""The only writer: whole or not at all, and every refusal with errno and path."""
+"""The only writer: files are written whole or not at all, and every error names errno and path."""
 
 import os
 
@@ -39,7 +39,7 @@ def test_replace_that_fails_leaves_what_was(tmp_path):
 @pytest.mark.parametrize("exchange", [True, False])
 @pytest.mark.parametrize("before", ["nothing", "a file", "an empty directory", "a full directory", "a link"])
 def test_a_directory_is_published_whole_whatever_stood_there(tmp_path, before, exchange, monkeypatch):
-    """`exchange` False is a file system that cannot swap two names."""
+    """`exchange` False stands for a file system that cannot swap two names."""
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     partial, real = tree(tmp_path / ".partial-0123ab.t", "new"), tmp_path / "t"

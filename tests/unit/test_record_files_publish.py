@@ -1,4 +1,4 @@
-"""A published output is the new one or, when that cannot be, still the old one; never none."""
+"""A published output is the new one or, if publishing fails, still the old one; it is never missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOUNTS = os.geteuid() == 0 and shutil.which("mount") is not None and shutil.whic
 
 @pytest.fixture
 def immovable():
-    """Make a path a mount point, which the kernel renames for nobody (EBUSY)."""
+    """Make a path a mount point, which the kernel refuses to rename (EBUSY)."""
     if not MOUNTS:
         pytest.skip("needs root, to make a mount point that cannot be renamed")
     made = []

@@ -1,4 +1,4 @@
-"""Many files are made durable side by side, no failure is lost, and what may not be on disk is not believed."""
+"""Many files are synced at once, no failure is lost, and bytes that may not be on disk are not trusted."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ WITHOUT_THREADS = """
 import sys, threading
 from runner.errors import StateError
 from runner.record.files import sync_files
-threading.stack_size(1 << 46)  # more than there is of addresses
+threading.stack_size(1 << 46)  # more than the address space
 try:
     threading.Thread(target=print).start()
 except RuntimeError:

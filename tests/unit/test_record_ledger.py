@@ -1,4 +1,4 @@
-"""The ledger: one line is enough to know which runs are open, whoever wrote beside whom."""
+"""The ledger: its last line names the open runs, also if several processes append at once."""
 
 import subprocess
 import sys

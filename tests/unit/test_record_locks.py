@@ -1,4 +1,4 @@
-"""Locks are the kernel's: they end with their holder, and the file says who that is."""
+"""Locks are the kernel's: they end with their holder, and the lock file names it."""
 
 import errno
 import fcntl
@@ -87,7 +87,7 @@ def test_a_loser_learns_who_holds_it_since_when(paths, start):
         taken(paths)
     assert caught.value.exit_code == EXIT_LOCKED
     assert is_held(paths)
-    assert read_holder(paths.pipeline_lock)["run"] == "r"  # the loser has not emptied the file
+    assert read_holder(paths.pipeline_lock)["run"] == "r"  # the process that failed did not empty the file
 
 
 def test_it_ends_with_its_holder_however_that_ends(paths, start):
@@ -95,7 +95,7 @@ def test_it_ends_with_its_holder_however_that_ends(paths, start):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert not is_held(paths)
-    assert read_holder(paths.pipeline_lock)["run"] == "r"  # that the file exists, and what it says, means nothing
+    assert read_holder(paths.pipeline_lock)["run"] == "r"  # the file and its content do not mean a held lock
     taken(paths).release()
 
 
@@ -135,7 +135,7 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_anew(paths, mon
 
 def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_files(paths):
     made = taken(paths)
-    copies = [os.dup(descriptor) for descriptor in made._descriptors]  # as a fork has them
+    copies = [os.dup(descriptor) for descriptor in made._descriptors]  # as a forked process has them
     made.release()
     taken(paths).release()
     for descriptor in copies:
@@ -207,13 +207,13 @@ def test_waiting_can_be_ended(paths, start):
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
 def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended):
-    """Who locks says who it is right afterwards: until then the file names another."""
+    """A holder writes its name right after it locks: until then the file names another."""
     earlier = taken(paths)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     earlier.update_holder(run="earlier", pid=os.getpid() if ended else dead.pid)
     if not ended:
-        earlier._holder = {}  # it says nothing more
+        earlier._holder = {}  # it writes nothing more
     earlier.release()
     start(SILENT)
     with pytest.raises(LockHeldError, match="it has not said yet who it is"):
@@ -250,8 +250,8 @@ def test_what_a_holder_says_takes_the_place_of_what_was_said_in_one_write(paths,
         "launcherStarted": None,
     }  # fmt: skip
     assert os.stat(path).st_ino == status.st_ino
-    assert os.stat(path).st_size == status.st_size  # so that a kill in the middle leaves no text of two halves
-    assert not any(cuts)  # which would leave nothing at all
+    assert os.stat(path).st_size == status.st_size  # so that a kill in between leaves no mixture of two texts
+    assert not any(cuts)  # a kill after a cut would leave an empty file
     made.release()
 
 
@@ -277,7 +277,7 @@ def test_the_last_holder_is_known_once_nobody_holds_the_lock(paths):
 
 
 def leave_launcher(paths, **fields):
-    """A holder that was killed while it had a launcher."""
+    """A holder that was killed while its launcher ran."""
     made = taken(paths)
     made.update_holder(launcher=5, launcherStarted=7, **fields)
     made._holder = {}
@@ -285,17 +285,17 @@ def leave_launcher(paths, **fields):
 
 
 def launcher_lives(monkeypatch, answers):
-    asked = []
-    monkeypatch.setattr(locks, "is_alive", lambda *words: asked.append(words) or next(answers))
+    checks = []
+    monkeypatch.setattr(locks, "is_alive", lambda *words: checks.append(words) or next(answers))
     monkeypatch.setattr(os, "kill", lambda *_: None)
-    return asked
+    return checks
 
 
 def test_the_launcher_of_a_killed_run_is_waited_for(paths, monkeypatch):
     leave_launcher(paths)
-    asked = launcher_lives(monkeypatch, iter([True, True, False]))
+    checks = launcher_lives(monkeypatch, iter([True, True, False]))
     taken(paths).release()
-    assert asked == [(5, 7)] * 3
+    assert checks == [(5, 7)] * 3
 
 
 def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkeypatch):
@@ -311,16 +311,16 @@ def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkey
 def test_nobody_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
     with taken(paths) as made:
         made.update_holder(launcher=5, launcherStarted=7)
-    asked = launcher_lives(monkeypatch, iter(()))
+    checks = launcher_lives(monkeypatch, iter(()))
     taken(paths).release()
-    assert asked == []
+    assert checks == []
 
 
 def test_nobody_waits_for_a_launcher_that_a_copy_of_a_lock_file_names(paths, monkeypatch):
     leave_launcher(paths, inode=1)
-    asked = launcher_lives(monkeypatch, iter(()))
+    checks = launcher_lives(monkeypatch, iter(()))
     taken(paths).release()
-    assert asked == []
+    assert checks == []
 
 
 # ---- what is no lock -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A marker is believed whole or not at all."""
+"""A marker is trusted whole or not at all."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A progress file, as the SDK writes it and the runner reads it. An odd one is no checkpoint, and no error."""
+"""A progress file, as the SDK writes it and the runner reads it. An unusable one counts as missing."""
 
 from __future__ import annotations
 

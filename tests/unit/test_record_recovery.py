@@ -1,4 +1,4 @@
-"""What a run finds of one that died: at every instant between two steps, commits end and all else goes."""
+"""Recovery from a run that died between any two steps: commits are finished, everything else is removed."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TAG = partial_tag("r", "k", 1)
 
 
 class DeadRun:
-    """A run `r` of a stage `a` that has been stopped at some step of publishing."""
+    """A run `r` of a stage `a` that was stopped at some step of publishing."""
 
     def __init__(self, root):
         self.root = root
@@ -83,7 +83,7 @@ def dead(tmp_path):
 
 
 def committed(dead, *, old):
-    """Publishing has come to its commit; `old` outputs stand where the new ones will."""
+    """Publishing has written its commit; with `old`, earlier outputs are at the real paths."""
     if old:
         for path in OUTPUTS.values():
             dead.write(path, "old")
@@ -101,7 +101,7 @@ def test_a_commit_is_carried_to_its_end_from_every_point_between_the_renames(dea
     committed(dead, old=old)
     for path in list(OUTPUTS.values())[:renamed]:
         files.publish(partial_path(dead.real(path), TAG), dead.real(path))
-    for _ in range(2):  # and once more, should recovery itself be killed
+    for _ in range(2):  # twice, because recovery itself can be killed
         dead.recover()
         assert [dead.content(path) for path in OUTPUTS.values()] == ["new"] * 3
         marker = read_marker(dead.paths, "a")
@@ -129,7 +129,7 @@ def test_a_directory_is_replaced_from_every_step_of_its_own(dead, step):
 def test_a_lost_marker_is_written_from_its_record_and_a_present_one_left(dead):
     committed(dead, old=False)
     dead.recover()
-    dead.log.append("run.stopped", {})  # all before it is on disk
+    dead.log.append("run.stopped", {})  # everything before it is on disk
     inode = os.stat(dead.paths.marker("a")).st_ino
     dead.recover()
     assert os.stat(dead.paths.marker("a")).st_ino == inode
@@ -166,7 +166,7 @@ def test_a_file_that_has_the_inode_by_chance_is_not_taken_for_the_output(dead):
     real = dead.real("out/one.txt")
     assert is_identical(real, identity)
     with open(real, "w", encoding="utf-8") as file:
-        file.write("!!!")  # same inode, same size, another time
+        file.write("!!!")  # same inode and size, another mtime
     os.utime(real, ns=(0, identity.mtime_ns + 1))
     assert not is_identical(real, identity)
     os.unlink(dead.paths.marker("a"))
@@ -209,7 +209,7 @@ def test_but_not_of_an_output_that_is_no_longer_declared(dead, declared):
 
 
 def test_a_stage_that_took_over_anothers_output_has_its_own_checkpoint(dead):
-    """It was renamed while its run was open: both names stand in the log, and they share a partial."""
+    """The stage was renamed while its run was open: both names are in the log, and they share a partial."""
     dead.start("a", {"two": "two.txt"})
     dead.start("b", {"two": "two.txt"})
     dead.write("two.txt", "half")
@@ -280,7 +280,7 @@ def write_marker_anew(dead, marker):
 
 
 def test_the_partial_of_an_attempt_whose_record_was_lost_goes_too(dead):
-    """A power cut may take the record, which is not synced, and leave the partial: the next attempt's, by its name."""
+    """A power cut may take the unsynced record and leave the partial, whose name the next attempt uses again."""
     dead.start("other", {"x": "x.txt"})
     dead.write("two.txt", "half")
     dead.recover()

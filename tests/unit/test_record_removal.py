@@ -1,4 +1,4 @@
-"""A directory goes with all that is in it: however deep, whoever owns it, and no link is followed."""
+"""A directory is removed with all its content, at any depth, also another user's; no link is followed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.record.removal import remove_tree
 
 
 def deep(path, levels, name="d"):
-    """Make a chain of directories, each with a file in it, that no path leads down."""
+    """Make a chain of directories, each with a file in it, that is too deep for a path."""
     path.mkdir()
     here = os.open(path, os.O_RDONLY)
     for _ in range(levels):
@@ -27,7 +27,7 @@ def deep(path, levels, name="d"):
 
 @pytest.fixture(autouse=True)
 def removed(tmp_path):
-    """By a program: pytest calls itself for each level."""
+    """In a program of its own: pytest is recursive for each level."""
     yield
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
@@ -102,7 +102,7 @@ def test_what_others_do_meanwhile_is_waited_out(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rmdir", adds_first)
     remove_tree(str(top))
     assert os.listdir(tmp_path) == []
-    remove_tree(str(top))  # which another process took away
+    remove_tree(str(top))  # as if another process had removed it
 
 
 def test_what_a_link_leads_to_keeps_its_mode(tmp_path):
@@ -148,7 +148,7 @@ print(os.listdir("."))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make directories of another user")
 def test_a_workspace_is_shared_by_a_group(tmp_path):
-    """Another user's directories cannot be given another mode, and need none where `rm -r` works."""
+    """The mode of another user's directories cannot be changed, and need not be where `rm -r` works."""
     for path in ("top/a/b", "top/c"):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "top/a/b/file").write_text("")

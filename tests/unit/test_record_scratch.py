@@ -1,4 +1,4 @@
-"""Scratch directories: each attempt gets an empty one, and nothing that another attempt left."""
+"""Scratch directories: each attempt gets an empty one, without files of another attempt."""
 
 from __future__ import annotations
 

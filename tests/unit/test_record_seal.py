@@ -1,4 +1,4 @@
-"""The key: where it may lie, what names it, and that it is in nothing but the hashes."""
+"""The key: where it may be kept, how it is named, and that only the hashes depend on it."""
 
 import hashlib
 import hmac
@@ -184,7 +184,7 @@ def test_a_changed_record_of_a_keyed_log_is_noticed_with_the_key_and_in_form_wit
 
 
 def ledger(tmp_path, *seals):
-    """A ledger with a record under each of the seals, chained as whoever has no key can chain them."""
+    """A ledger with a record under each of the seals, chained as a process without the key can chain them."""
     path, prev = str(tmp_path / "ledger"), GENESIS
     with open(path, "wb") as file:
         for seq, seal in enumerate(seals):

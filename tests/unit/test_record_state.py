@@ -1,4 +1,4 @@
-"""State files: replaced whole, believed only when sound, and never overwritten when a newer release wrote them."""
+"""State files: replaced whole, used only if sound, and never overwritten if a newer release wrote them."""
 
 import json
 import os
@@ -43,17 +43,17 @@ def test_a_damaged_marker_is_none_and_told(paths):
         content = file.read()
     for damaged in (b"", content[:-1], content.replace(b'"k"', b'"x"'), b"\x00" * len(content)):
         put(paths.marker("a"), damaged)
-        told = {}
-        assert markers.read_marker(paths, "a", told.__setitem__) is None
-        assert told == {paths.marker("a"): "is damaged"}
+        notes = {}
+        assert markers.read_marker(paths, "a", notes.__setitem__) is None
+        assert notes == {paths.marker("a"): "is damaged"}
 
 
 def test_the_marker_of_another_stage_is_none_and_told(paths):
     markers.write_marker(paths, marker("b"))
     os.rename(paths.marker("b"), paths.marker("a"))
-    told = {}
-    assert markers.read_marker(paths, "a", told.__setitem__) is None
-    assert told == {paths.marker("a"): 'is the marker of the stage "b"'}
+    notes = {}
+    assert markers.read_marker(paths, "a", notes.__setitem__) is None
+    assert notes == {paths.marker("a"): 'is the marker of the stage "b"'}
 
 
 @pytest.mark.parametrize("content", [{"v": 2}, {"v": 2, "stage": "a"}, {"v": 10**9}])
@@ -69,9 +69,9 @@ def test_a_newer_marker_is_refused_and_named(paths, content):
 )
 def test_metrics_that_are_no_object_are_none_and_told(paths, content):
     put(paths.metrics("r"), content)
-    told = {}
-    assert state.read_metrics(paths, "r", told.__setitem__) == {}
-    assert told == {paths.metrics("r"): "is damaged"}
+    notes = {}
+    assert state.read_metrics(paths, "r", notes.__setitem__) == {}
+    assert notes == {paths.metrics("r"): "is damaged"}
 
 
 def test_the_digest_of_metrics_is_that_of_their_bytes(paths):

@@ -1,4 +1,4 @@
-"""Whoever changes, cuts, swaps or forges anything of a state directory is found out, by file, line and field."""
+"""Every change, cut, swap or forgery in a state directory is found, by file, line and field."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_changed_line_is_named_with_its_field(state, name, where, edit):
     state.put(name, lines)
     found = state.damage()
     assert (name, at + 1, field) in found
-    assert [one for one in found if one[0] == name and one[1] not in {0, at + 1, len(lines)}] == []  # none at others
+    assert {fault[1] for fault in found if fault[0] == name} <= {0, at + 1, len(lines)}
 
 
 def test_only_what_was_changed_is_told(state):
@@ -167,7 +167,7 @@ def test_a_line_of_another_log_is_named(state):
 @pytest.mark.parametrize("count", [1, 2, 1000])
 def test_a_tail_cut_by_lines_is_named(state, name, count):
     state.edit(name, lambda lines: lines[:-count])
-    assert {one[0] for one in state.damage()} >= {name}
+    assert {fault[0] for fault in state.damage()} >= {name}
 
 
 @pytest.mark.parametrize("name", [FIRST, RESUMED, IDLE])
@@ -176,19 +176,19 @@ def test_a_tail_cut_by_bytes_is_named(state, name, count):
     whole = state.file(name).read_bytes()
     state.file(name).write_bytes(whole[:-count])
     kept = whole[:-count].count(b"\n")
-    assert any(one[0] == name and one[1] in {kept, kept + 1} for one in state.damage())
+    assert any(fault[0] == name and fault[1] in {kept, kept + 1} for fault in state.damage())
 
 
 def test_the_ledgers_last_line_cut_off_is_incomplete_and_more_is_damage(state):
     lines = state.lines(LEDGER)
     state.put(LEDGER, lines[:-1])
     found = state.verify()
-    assert (found.damage, [one.file for one in found.incomplete]) == ([], [IDLE])
+    assert (found.damage, [remark.file for remark in found.incomplete]) == ([], [IDLE])
     for count in range(2, len(lines)):
         state.put(LEDGER, lines[:-count])
         assert state.damage(), count
     state.put(LEDGER, [*lines[:-1], lines[-1][:-30]])
-    assert sorted(one.file for one in state.verify().incomplete) == [IDLE, LEDGER]
+    assert sorted(remark.file for remark in state.verify().incomplete) == [IDLE, LEDGER]
 
 
 @pytest.mark.parametrize("name", [FIRST, LEDGER])
@@ -212,7 +212,7 @@ def test_a_deleted_file_is_named(state, name):
 
 def test_without_the_ledger_every_log_is_damage(state):
     state.file(LEDGER).unlink()
-    assert {one[0] for one in state.damage()} >= {FIRST, RESUMED, THIRD}
+    assert {fault[0] for fault in state.damage()} >= {FIRST, RESUMED, THIRD}
 
 
 @pytest.mark.parametrize(("one", "other"), [
@@ -232,19 +232,19 @@ def test_an_edited_marker_is_named_though_its_checksum_is_right(state, stage):
     marker = Marker.decode(path.read_bytes())
     for edited in (
         marker._replace(key="0" * 64), marker._replace(reasons=[]), marker._replace(components={}),
-        marker._replace(outputs={name: one._replace(sha256="0" * 64) for name, one in marker.outputs.items()}),
-        marker._replace(outputs={name: one._replace(inode=1) for name, one in marker.outputs.items()}),
+        marker._replace(outputs={name: made._replace(sha256="0" * 64) for name, made in marker.outputs.items()}),
+        marker._replace(outputs={name: made._replace(inode=1) for name, made in marker.outputs.items()}),
         marker._replace(audit_seq=0), marker._replace(run="first", audit_seq=1), marker._replace(run="nowhere"),
     ):  # fmt: skip
         path.write_bytes(edited.encode())
-        assert [one[0] for one in state.damage()] == [path.name]
+        assert [fault[0] for fault in state.damage()] == [path.name]
     for content in (b"", b"\0" * 100, b"{}", b"[" * 100_000, path.read_bytes()[:-1]):
         path.write_bytes(content)
-        assert [one[0] for one in state.damage()] == [path.name]
+        assert [fault[0] for fault in state.damage()] == [path.name]
 
 
 def test_an_older_marker_that_was_put_back_is_named(state):
-    record = next(one for one in state.records(FIRST) if one["ev"] == "stage.commit")
+    record = next(record for record in state.records(FIRST) if record["ev"] == "stage.commit")
     commit = decode(record["ev"], record["data"])
     state.file("stage_a.json").write_bytes(commit.marker("first", record["seq"]).encode())
     assert state.damage() == [("stage_a.json", 0, "auditSeq")]
@@ -274,7 +274,7 @@ def test_a_consistent_rewrite_of_one_log_does_not_fit_the_ledger(state, name):
     state.rewrite(name, rewritten("user", "nobody"))
     found = state.damage()
     assert {(name, len(state.lines(name)), "hash")} <= set(found)
-    assert {one[0] for one in found} == {name}
+    assert {fault[0] for fault in found} == {name}
 
 
 def test_a_consistent_rewrite_of_a_logs_end_does_not_fit_the_ledger(state):
@@ -299,12 +299,12 @@ SEALED = {
 
 @pytest.mark.parametrize("field", SEALED)
 def test_what_a_log_says_of_itself_must_be_true_even_if_the_ledger_was_rewritten_to_fit(state, field):
-    """The last run is rewritten, and the ledger's last line with it; only the contradiction is left."""
+    """The last run and the ledger's last line are rewritten; only a contradiction remains."""
     state.rewrite(IDLE, rewritten(field, SEALED[field]))
     refit(state, IDLE)
     name = "metrics_idle2.json" if field == "metricsSha256" else IDLE
     found = state.damage()
-    assert [one[0] for one in found] == [name]
+    assert [fault[0] for fault in found] == [name]
     assert found[0][2] == ("" if field == "metricsSha256" else f"data.{field}")
 
 
@@ -336,7 +336,7 @@ def test_a_log_that_is_missing_is_not_told_again_where_its_spec_is_asked_for(sta
 
 
 def refit(state, name, seal=PLAIN):
-    """Have the ledger's last line refer to the end of a log that was rewritten."""
+    """Let the ledger's last line refer to the end of a rewritten log."""
     end = state.records(name)[-1]
 
     def change(records):
@@ -374,7 +374,7 @@ def test_a_forged_log_is_named(state):
 @pytest.mark.parametrize("name", ["audit_.jsonl", "audit_-x.jsonl", "audit_é.jsonl", "audit_" + "x" * 101 + ".jsonl"])
 def test_a_log_with_a_name_that_no_run_has_is_named(state, name):
     state.file(name).write_bytes(b"")
-    assert [one[0] for one in state.damage()] == ([name] if name != "audit_.jsonl" else [])
+    assert [fault[0] for fault in state.damage()] == ([name] if name != "audit_.jsonl" else [])
 
 
 @pytest.mark.parametrize("run", ["first", "idle1", "resumed"])
@@ -388,7 +388,7 @@ def test_a_run_id_that_comes_again_is_named(state, run):
 def test_a_run_that_is_called_like_a_path_is_not_followed(state):
     ledger = Ledger(str(state.file(LEDGER)), "bench", lambda: "T")
     ledger.append(OPENED, "../../etc/x", Position(0, GENESIS), sync=False)
-    assert {one[:2] for one in state.damage()} == {(LEDGER, len(state.lines(LEDGER)))}
+    assert {fault[:2] for fault in state.damage()} == {(LEDGER, len(state.lines(LEDGER)))}
 
 
 def test_another_pipelines_records_are_named(state):

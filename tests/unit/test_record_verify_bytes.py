@@ -1,4 +1,4 @@
-"""Every byte that is sealed counts: whichever is changed, whatever to, the verdict is damaged."""
+"""Every sealed byte counts: any change of any byte is damage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_flipped_byte_is_noticed(sealed, tmp_path, turn):
     assert len(names) == 7
     for name in names:
         content = state.file(name).read_bytes()
-        for at in range(turn, len(content), 4 if seal.id is None else 16):  # with a key a sample will do
+        for at in range(turn, len(content), 4 if seal.id is None else 16):  # with a key a sample is enough
             other = next(one for one in (OTHERS[at % len(OTHERS)], content[at] ^ (1 << at % 8)) if one != content[at])
             state.file(name).write_bytes(content[:at] + bytes([other]) + content[at + 1 :])
             if not state.damage(seal=seal):

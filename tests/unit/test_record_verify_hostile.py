@@ -1,4 +1,4 @@
-"""Whatever is put in the place of a file: no traceback, no hang, no memory without bound, and it is named."""
+"""Anything in the place of a file is reported, without a traceback, a hang or unbounded memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stamp():
 
 
 def make_run(directory, run="r", events=3, size=0):
-    """A run with so many records between its first and its last, written as the runner writes."""
+    """A run with so many records between its first and its last, as the runner writes it."""
     paths = StatePaths(str(directory), str(directory / "locks"))
     (directory / "tmp").mkdir(parents=True, exist_ok=True)
     ledger = Ledger(paths.ledger, "p", stamp)
@@ -93,7 +93,7 @@ def test_a_hostile_line_is_named_and_no_more(state, name, kind):
 def test_hostile_markers_and_metrics_are_named(state, kind):
     for name in (MARKER, METRICS):
         state.file(name).write_bytes(LINES[kind])
-        assert [one[0] for one in state.damage()] == [name] * 1
+        assert [fault[0] for fault in state.damage()] == [name] * 1
         state.file(name).unlink() if name == MARKER else state.file(name).write_bytes(b'{"v":1}\n')
 
 
@@ -110,7 +110,7 @@ def test_a_commit_that_makes_no_sense_is_named_however_well_it_is_chained(state,
 
     state.rewrite(LOG, forge)
     found = state.damage()
-    assert {one[0] for one in found} <= {LOG, MARKER} and (LOG, 5, "hash") in found
+    assert {fault[0] for fault in found} <= {LOG, MARKER} and (LOG, 5, "hash") in found
 
 
 @pytest.mark.parametrize("value", [
@@ -191,7 +191,7 @@ def test_100_000_records_take_less_than_3_seconds_and_no_more_memory_than_1_000(
     _, _, small = measured(tmp_path / "small")
     records, seconds, large = measured(tmp_path / "large")
     assert records == 100_004
-    assert seconds < 3  # of processor time: what else the machine does is not the question
+    assert seconds < 3  # of processor time, because other programs run, too
     assert large < small + 2048
 
 

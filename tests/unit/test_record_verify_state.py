@@ -1,4 +1,4 @@
-"""A marker that is no marker: torn by a power cut while its run is open, damaged in every other case."""
+"""A file that is not a marker: torn by a power cut while its run is open, damaged in every other case."""
 
 import pytest
 

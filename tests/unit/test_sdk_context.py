@@ -40,14 +40,14 @@ def test_importing_loads_almost_nothing():
 
 
 def test_tells_the_stage_what_it_is(bench):
-    told = bench.begin_attempt()
-    stage = sdk.Stage(told)
+    content = bench.begin_attempt()
+    stage = sdk.Stage(content)
     assert (stage.name, stage.run_id, stage.attempt, stage.key) == ("stage", "run", 1, "key")
     assert stage.params == {"depth": 3}
-    assert stage.inputs == {"text": (told["inputs"]["text"][0],), "many": tuple(told["inputs"]["many"])}
-    assert stage.outputs == told["outputs"]
-    assert stage.scratch == told["scratch"]
-    assert stage.input("text") == told["inputs"]["text"][0]
+    assert stage.inputs == {"text": (content["inputs"]["text"][0],), "many": tuple(content["inputs"]["many"])}
+    assert stage.outputs == content["outputs"]
+    assert stage.scratch == content["scratch"]
+    assert stage.input("text") == content["inputs"]["text"][0]
 
 
 def test_input_wants_exactly_one_file(bench):
@@ -89,7 +89,7 @@ def test_the_exit_code_holds_without_streams(bench, there):
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("given", "expected"),
     [
         ({"everyLines": 5, "everySeconds": None}, (5, None)),
         ({"everyLines": None, "everySeconds": 2}, (None, 2)),
@@ -97,9 +97,9 @@ def test_the_exit_code_holds_without_streams(bench, there):
         (None, (10_000, 1.0)),
     ],
 )
-def test_checkpoint_intervals(bench, told, found):
-    stage = sdk.Stage(bench.begin_attempt() | {"checkpoint": told})
-    assert (stage._checkpoints.every_lines, stage._checkpoints.every_seconds) == found
+def test_checkpoint_intervals(bench, given, expected):
+    stage = sdk.Stage(bench.begin_attempt() | {"checkpoint": given})
+    assert (stage._checkpoints.every_lines, stage._checkpoints.every_seconds) == expected
 
 
 def test_outside_a_pipeline_it_says_so():
@@ -110,8 +110,8 @@ def test_outside_a_pipeline_it_says_so():
 
 
 def test_a_newer_stage_file_is_refused(bench, tmp_path):
-    told = bench.begin_attempt()
-    bench.stage_file.write_text(json.dumps(told | {"v": 2}))
+    content = bench.begin_attempt()
+    bench.stage_file.write_text(json.dumps(content | {"v": 2}))
     ended = python("from runner import sdk; sdk.stage()", bench.environment())
     assert ended.returncode == 74
     assert "is a stage file of version 2, this SDK reads version 1" in ended.stderr

@@ -15,7 +15,7 @@ from stage_bench import StageBench
 from runner import sdk
 from runner.errors import InputError, StateError, UsageError
 
-# Upper case to "text", every third line to "third"; each line worked on is noted; dies before line DIE_AT.
+# Upper case to "text", every third line to "third"; notes each line it works on; dies before line DIE_AT.
 PROGRAM = """
 import os, signal, sys
 from runner import sdk
@@ -352,7 +352,7 @@ def test_never_more_lines_than_the_interval_between_checkpoints(tmp_path, mode):
                 job.write(data)
 
     run(bench, body)
-    assert 30 <= len(saved) <= 40  # and not many more checkpoints than the interval asks for
+    assert 30 <= len(saved) <= 40  # hardly more checkpoints than the interval requires
 
 
 def test_slow_work_is_saved_by_the_clock(tmp_path):
@@ -406,7 +406,7 @@ def test_outputs_are_on_disk_before_the_progress_file_says_so(bench, monkeypatch
     monkeypatch.setattr(os, "rename", lambda source, target: (order.append("progress"), rename(source, target)))
     run(bench, copy)
     assert order[:2] == ["sync", "progress"]
-    assert order.count("progress") == 6  # every two lines, and the end
+    assert order.count("progress") == 6  # every two lines, and at the end
 
 
 def test_text_that_is_not_in_the_encoding_is_named_by_file_and_offset(tmp_path):
@@ -502,7 +502,7 @@ def test_a_stage_that_writes_behind_the_jobs_back_is_told(bench):
 
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
 def test_a_line_takes_two_calls_and_a_look_at_the_clock(tmp_path, encoding):
-    """One to get it and one to write it: a loop over lines is what most stages are, and calls are what it costs."""
+    """One call to get a line and one to write it: most stages loop over lines, and the calls take the time."""
     bench = StageBench(tmp_path, {"text": [b"caf\xc3\xa9\n" * 5000]})
     calls = []
 

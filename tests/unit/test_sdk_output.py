@@ -59,7 +59,7 @@ def test_notices_bytes_that_somebody_else_wrote(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_what_the_disk_refused_is_refused_for_good(tmp_path):
-    """A stage that carries on after a full disk must not get a checkpoint behind the hole."""
+    """A stage that continues after a full disk must not get a checkpoint behind the hole."""
     path = tmp_path / "out"
     path.symlink_to("/dev/full")
     output = Output(str(path), keep=0)

@@ -39,7 +39,7 @@ def test_blocks_are_whole_lines_of_one_file_and_lose_nothing(tmp_path_factory, c
         assert lines == block.count(b"\n") + (not block.endswith(b"\n"))
         assert 1 <= lines <= most
         assert len(block) <= size or block.count(b"\n", 0, -1) == 0 or block.index(b"\n") >= size
-        rest = blocks(paths, size, most, offset=at)  # every block's end is a place to go on from
+        rest = blocks(paths, size, most, offset=at)  # every block's end is a place to resume from
         assert b"".join(block for block, _ in rest) == b"".join(contents)[at:]
 
 

@@ -108,7 +108,7 @@ def test_killed_behind_each_checkpoint_it_ends_with_the_same_bytes(tmp_path, pro
     content = MIXED + b"\n" + b"".join(b"line %d \xc3\xa9\n" % n for n in range(2000))
     expected = finished(bench_for(make(tmp_path / "calm"), [content, MIXED], every_lines=300), program)
     bench = bench_for(make(tmp_path / "killed"), [content, MIXED], every_lines=300)
-    # sitecustomize kills the process as soon as it has replaced its progress file once.
+    # sitecustomize kills the process after it has replaced its progress file once.
     site = make(tmp_path / "site")
     (site / "sitecustomize.py").write_text(
         "import os, signal\nrename = os.rename\n"
@@ -121,7 +121,7 @@ def test_killed_behind_each_checkpoint_it_ends_with_the_same_bytes(tmp_path, pro
         if bench.reached().get("done"):
             break
     assert finished(bench, program) == expected
-    assert offsets == sorted(set(offsets)) or offsets[-1] == offsets[-2]  # the last only says that the job is over
+    assert offsets == sorted(set(offsets)) or offsets[-1] == offsets[-2]  # the last one only marks the job as done
     assert len(offsets) >= 7
 
 
