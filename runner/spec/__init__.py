@@ -1,1 +1,1 @@
-"""What is declared: the spec, read once and checked whole, and the graph of its stages."""
+"""The spec: read once, checked completely, and its graph of stages."""

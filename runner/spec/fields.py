@@ -1,6 +1,6 @@
 """The table of fields: what a spec may hold, in which range, and the defaults.
 
-The walk, the defaults, the effective spec, the hints for unknown names and the JSON Schema all read it.
+The checks, the defaults, the effective spec, the hints for unknown names and the JSON Schema are made from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DAY = 86_400
 YEAR = 366 * DAY
 BILLION = 1_000_000_000
 
-# By name, because the numbers differ between architectures; never one that the runner itself sends for its own ends.
+# By name, because numbers differ between architectures. Signals that the runner uses internally are left out.
 SIGNALS = (
     "SIGABRT", "SIGALRM", "SIGBUS", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGKILL", "SIGPIPE", "SIGPROF", "SIGQUIT",
     "SIGSEGV", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGXCPU", "SIGXFSZ",
@@ -29,9 +29,7 @@ PATH = text(forbidden=_CONTROL, longest=4096)  # PATH_MAX
 WORD = text(forbidden="\\u0000", empty=True)
 PROSE = text(empty=True)
 MODULE = text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")
-VARIABLE = text(
-    "(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; PIPELINE_* is what offpipe itself tells a stage"
-)
+VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; offpipe itself sets PIPELINE_*")
 DELAY = number(0, DAY, unit=" seconds (a day)")
 SECONDS = number(0, YEAR, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
@@ -64,7 +62,7 @@ RESOURCES = record(
     ioConcurrency=Field(number(1, 65_536, whole=True), "A hint to the stage: parallel reads and writes."),
     enforce=Field(boolean(), "Whether the kernel holds the stage to cpus and memoryMiB.", default=False),
 )
-# What a stage may say, and `defaults` for all stages.
+# Fields of a stage that `defaults` may set for all stages.
 _SHARED = {
     "retry": Field(RETRY, "When a failed stage is tried again."),
     "checkpoint": Field(CHECKPOINT, "How often the SDK makes progress durable."),
@@ -121,8 +119,8 @@ SPEC = record(
 def schema_text() -> str:
     """Return the JSON Schema of a spec, draft 2020-12, as `schema` prints it and docs/spec-v1.schema.json holds it.
 
-    It checks each value by itself. Only loading checks what names refer to and where paths lead. To JSON Schema 3.0 is
-    an integer; a spec has to write 3.
+    The schema checks single values. Only loading checks what names refer to and where paths lead. JSON Schema takes 3.0
+    as an integer; a spec must have 3.
     """
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,15 +1,14 @@
-"""Paths as a spec writes them: their one spelling, and globs. All of it is text: `..` is taken by its letters.
+"""Paths in a spec: their normal form, and globs. Only text is compared: a `..` may cross a symbolic link.
 
-In globs `*`, `?` and `[...]` stay within one name, `**` crosses directories, and nothing hidden matches. A file that
-is literally named like a pattern comes before the pattern's matches: `OutputIndex` sees to that for outputs,
-`InputResolver` for files on disk.
+In globs `*`, `?` and `[...]` match within one name, `**` crosses directories, and nothing hidden matches. A file whose
+name equals the glob comes before the glob's matches: `OutputIndex` does this for outputs, `InputResolver` for files on
+disk.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ _ANY_DEPTH = rf"(?:{_NOT_HIDDEN}[^/]+/)*"
 
 
 def normal(path: str) -> str:
-    """Return `path` without `//`, `.` and `..` in its middle; a directory's path ends in `/`."""
+    """Return `path` without `//`, `.`, and `..` after a name. A directory's path ends in `/`."""
     if "//" not in path and "/." not in path and path[0] not in "./":
         return path
     is_directory = path.endswith(("/", "/.", "/..")) or path in {".", ".."}
@@ -32,7 +31,7 @@ def normal(path: str) -> str:
 
 
 def from_root(path: str, root: str) -> str:
-    """Return `path`, which may be absolute, in its one spelling relative to `root`; it may begin with `../`."""
+    """Return `path`, which may be absolute, in its normal form relative to `root`. It may begin with `../`."""
     plain = normal(path)
     if not plain.startswith(("/", "../")):
         return plain
@@ -41,7 +40,7 @@ def from_root(path: str, root: str) -> str:
 
 
 def is_below(path: str) -> bool:
-    """Whether a normal path is strictly below what it is relative to."""
+    """Whether a normal path is strictly below the directory that it is relative to."""
     return not path.startswith(("/", "../")) and path != "./"
 
 
@@ -51,12 +50,12 @@ def bare(path: str) -> str:
 
 
 def stem(path: str) -> str:
-    """Return the name of an input or output in a list: its file name without a directory and the last extension."""
+    """Return the name of an input or output in a list: its file name without the last extension."""
     return os.path.splitext(os.path.basename(path.rstrip("/")))[0]
 
 
 def parents(path: str) -> Iterator[str]:
-    """Yield the directories over a relative path, outermost first, without `/`: `a` and `a/b` for `a/b/c`."""
+    """Yield the directories above a relative path, outermost first, without a final `/`: `a`, `a/b` for `a/b/c`."""
     plain = bare(path)
     end = plain.find("/")
     while end != -1:
@@ -64,16 +63,8 @@ def parents(path: str) -> Iterator[str]:
         end = plain.find("/", end + 1)
 
 
-def starting_with(ordered: list[str], prefix: str) -> Iterator[str]:
-    """Yield the members of a sorted list that begin with `prefix`."""
-    position = bisect_left(ordered, prefix)
-    while position < len(ordered) and ordered[position].startswith(prefix):
-        yield ordered[position]
-        position += 1
-
-
 def entries_of(directory: str) -> list[str]:
-    """Return the names in a directory, for hints: sorted, and none if it cannot be listed."""
+    """Return the names in a directory for a hint: sorted, or none if it cannot be listed."""
     try:
         return sorted(os.listdir(directory))
     except (OSError, ValueError):
@@ -81,31 +72,31 @@ def entries_of(directory: str) -> list[str]:
 
 
 def ready_made_directory() -> str:
-    """Return where the stages that come with offpipe are: inside an installed package, or beside it in a checkout."""
+    """Return the directory of the ready-made stages: in an installed package, or beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     installed = os.path.join(package, "stages")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")
 
 
 def is_glob(path: str) -> bool:
-    """Whether `path` has a wildcard; a `[` that nothing closes within its name is an ordinary character."""
+    """Whether `path` has a wildcard. A `[` without a `]` in the same name is an ordinary character."""
     return ("*" in path or "?" in path or "[" in path) and _MAGIC.search(path) is not None
 
 
 def literal_prefix(pattern: str) -> str:
-    """The characters before the first wildcard: every match begins with them."""
+    """Return the characters before the first wildcard. Every match begins with them."""
     wildcard = _MAGIC.search(pattern)
     return pattern[: wildcard.start()] if wildcard else pattern
 
 
 def literal_directory(pattern: str) -> str:
-    """The directory to list for `pattern`: all before the first wildcard's name, without a final `/`; "" is root."""
+    """Return the directory that holds every match, without a final `/`; "" is root."""
     return literal_prefix(pattern).rpartition("/")[0]
 
 
 @lru_cache(maxsize=4096)
 def compile_glob(pattern: str) -> re.Pattern[str]:
-    """The expression that relative file paths matching `pattern` match whole (with `match`, since it is anchored)."""
+    """Return the expression of a glob. A relative path matches the glob if the expression's `match` accepts it."""
     names = pattern.split("/")
     parts = []
     for position, name in enumerate(names):
@@ -118,15 +109,15 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
 
 
 def may_match_below(pattern: str, directory: str) -> bool:
-    """Whether a file somewhere below `directory` could match: some beginning of the pattern matches the directory."""
+    """Whether a file below `directory` could match, because some beginning of the pattern matches the directory."""
     names = pattern.split("/")
     ends = range(1, len(names) + (names[-1] == "**"))
     return any(compile_glob("/".join(names[:end])).match(directory) for end in ends)
 
 
 def _name_expression(name: str) -> str:
-    """One name of a pattern; a name with wildcards does not match hidden ones, a literal one is taken at its word."""
-    pieces = [""]  # what stands between the stars
+    """Return the expression of one name. A name with wildcards does not match hidden names."""
+    pieces = [""]  # the expressions between the stars
     start = 0
     for wildcard in _MAGIC.finditer(name):
         pieces[-1] += re.escape(name[start : wildcard.start()])
@@ -138,7 +129,7 @@ def _name_expression(name: str) -> str:
     pieces[-1] += re.escape(name[start:])
     if len(pieces) == 1:
         return (_NOT_HIDDEN if start else "") + pieces[0]
-    # Atomic, as in fnmatch: the first place where a middle piece fits will do, so many stars cost no backtracking.
+    # Atomic groups, as in fnmatch: a middle piece may take its first match, so many stars cost no backtracking.
     middle = "".join(f"(?>[^/]*?{piece})" for piece in pieces[1:-1] if piece)
     return f"{_NOT_HIDDEN}{pieces[0]}{middle}[^/]*{pieces[-1]}"
 
@@ -152,5 +143,5 @@ def _wildcard_expression(wildcard: str) -> str:
     try:
         re.compile(f"[{escaped}]")
     except re.error:
-        escaped = re.escape(members)  # a range such as [z-a]: its characters, since no file lies between
+        escaped = re.escape(members)  # an empty range such as [z-a] matches its characters
     return f"(?!/)[{'^' if negated else ''}{escaped}]"

@@ -1,10 +1,11 @@
-"""The graph of a pipeline's stages: edges from outputs matched to inputs and from `needs`, and a stable order.
+"""The graph of stages: an edge for each input that matches an output, and for each of `needs`; and a stable order.
 
-Every walk is iterative and linear in stages and edges, since a chain may have 10,000 links.
+Every walk is iterative, and linear in stages and edges: a chain may have 10,000 links.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import cache
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,6 @@ from runner.spec.globs import (
     literal_prefix,
     may_match_below,
     parents,
-    starting_with,
 )
 from runner.spec.kinds import did_you_mean, show
 
@@ -32,10 +32,9 @@ Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
 
 class OutputIndex:
-    """All outputs of a pipeline, and which of them an input means. `producers`: output path -> (stage, output name).
+    """Finds the outputs that an input means. `producers`: output path -> (stage, output name), the first to declare it.
 
-    The first to declare an output is its producer. Outputs are kept sorted, so that a glob or a directory looks only at
-    those that begin with its literal prefix.
+    Outputs are sorted, so that a glob or a directory is compared only with those that begin with its literal prefix.
     """
 
     def __init__(self, stages: Iterable[Stage]) -> None:
@@ -50,7 +49,8 @@ class OutputIndex:
     def _meant(self, pattern: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input means.
 
-        That is the output of this very path, or else what lies in, over or matches it.
+        That is the output with this path. If there is none, these are the outputs that the input's pattern matches, and
+        those inside or above it.
         """
         if pattern in self.producers:
             return ((self.producers[pattern][0], pattern),)
@@ -59,18 +59,24 @@ class OutputIndex:
     def _matches(self, pattern: str) -> Iterator[str]:
         if is_glob(pattern):
             prefix = literal_prefix(pattern)
-            # Outputs over the literal part are not among those that begin with it, except the one that just is it.
+            # Outputs above the literal part do not begin with it, except an output that equals it.
             yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
-            for path in starting_with(self._sorted, prefix):
+            for path in self._starting_with(prefix):
                 if self._may_match(path, pattern):
                     yield path
         else:
             yield from self._enclosing(pattern)
             if pattern.endswith("/"):
-                yield from starting_with(self._sorted, pattern)
+                yield from self._starting_with(pattern)
+
+    def _starting_with(self, prefix: str) -> Iterator[str]:
+        position = bisect_left(self._sorted, prefix)
+        while position < len(self._sorted) and self._sorted[position].startswith(prefix):
+            yield self._sorted[position]
+            position += 1
 
     def _may_match(self, path: str, pattern: str) -> bool:
-        """Whether the output is, lies in, or may hold what the glob matches; one ending in `/` matches directories."""
+        """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
         if path in self._directories and may_match_below(pattern, bare(path)):
             return True
         matches = compile_glob(pattern).match
@@ -84,11 +90,11 @@ class OutputIndex:
 
 
 class Graph(NamedTuple):
-    """Stages in the order they can run in, and what leads to what.
+    """The stages in an order in which they can run, and the edges between them.
 
     `upstream` and `downstream`: stage -> its direct neighbours, in spec order. `feeds`: stage -> input -> the
-    (producer, output path) pairs that it means; an input that no stage produces is not in it. `producers`: output
-    path as declared -> (stage, output name).
+    (producer, output path) pairs that it means, without inputs that no stage makes. `producers`: output path as
+    declared -> (stage, output name).
     """
 
     spec: Spec
@@ -100,7 +106,7 @@ class Graph(NamedTuple):
 
 
 def build_graph(spec: Spec) -> Graph:
-    """Return the graph; raises SpecError with every cycle found: `a -> b -> a`, from producer to consumer."""
+    """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
     index = OutputIndex(spec.stages)
     position = {stage.name: stage.index for stage in spec.stages}
     upstream: Edges = {}
@@ -115,7 +121,7 @@ def build_graph(spec: Spec) -> Graph:
         for name in upstream[stage.name]:
             followers[name].append(stage.name)
     downstream = {name: tuple(names) for name, names in followers.items()}
-    order = _order(spec.stages, upstream, downstream)
+    order = _order(spec.stages, position, upstream, downstream)
     if len(order) < len(spec.stages):
         stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
         raise SpecError(*_cycles(spec, upstream, stuck))
@@ -123,7 +129,7 @@ def build_graph(spec: Spec) -> Graph:
 
 
 def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
-    """Return the named stages and everything they need, in order; no names mean all. UsageError for unknown names."""
+    """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
     if not names:
         return graph.order
     unknown = [name for name in names if name not in graph.upstream]
@@ -140,10 +146,11 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
-def _order(stages: Sequence[Stage], upstream: Edges, downstream: Edges) -> tuple[Stage, ...]:
-    """Return the topological order that has the smallest index first among the ready; short when there are cycles."""
+def _order(
+    stages: Sequence[Stage], position: Mapping[str, int], upstream: Edges, downstream: Edges
+) -> tuple[Stage, ...]:
+    """Return the stages in topological order, the smallest index first among the ready; without those in cycles."""
     waiting = {name: len(before) for name, before in upstream.items()}
-    position = {stage.name: stage.index for stage in stages}
     ready = [stage.index for stage in stages if not waiting[stage.name]]
     heapify(ready)
     order = []
@@ -158,7 +165,7 @@ def _order(stages: Sequence[Stage], upstream: Edges, downstream: Edges) -> tuple
 
 
 def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]) -> list[Fault]:
-    """Follow from each stuck stage its first stuck upstream: that way ends in a cycle, and each cycle is met once."""
+    """Return a fault for each cycle: from each stuck stage, follow its first stuck upstream until a stage repeats."""
     faults = []
     visited: set[str] = set()
     for stage in spec.stages:

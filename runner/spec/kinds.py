@@ -1,7 +1,7 @@
-"""Kinds of JSON values: what a field may hold. Each kind checks a value and describes itself as JSON Schema.
+"""Kinds of JSON values. Each kind checks the value of a field, and describes it as JSON Schema.
 
-Every run walks the whole spec, so a check builds nothing while all is well. A finding holds the keys and indices that
-lead to its value; each level puts its own in front. Slow imports wait until there is a fault.
+Every run checks the whole spec, so checks of valid values build no objects, and slow imports wait until there is a
+fault. Each level of a value puts its own key or index in front of the findings of its members.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 DEEPEST = 64
-_MANY = 12
+_MANY = 12  # choices: from here on a message does not list them
 _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two words
 _NOUNS = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
-_LONGEST = 60
-_LISTED = 8
+_LONGEST = 60  # characters of a value in a message
+_LISTED = 8  # names in a hint
 
 
 class Finding(NamedTuple):
-    """A fault of a spec: the keys and indices that lead to it, the fact, and what to do about it."""
+    """A fault of a spec: the keys and indices that lead to it, the fact, and a hint (may be empty)."""
 
     at: tuple[str | int, ...]
     what: str
@@ -34,7 +34,7 @@ def below(step: str | int, findings: Iterable[Finding]) -> list[Finding]:
 
 
 def noun_of(value: object) -> str:
-    """Return what a JSON value is: `a string ("x")`, `an array`, `null`, `true`."""
+    """Return a JSON value as a noun: `a string ("x")`, `an array`, `null`, `true`."""
     if value is None or isinstance(value, bool):
         return show(value)
     noun = next((noun for kind, noun in _NOUNS.items() if isinstance(value, kind)), "something else")
@@ -42,7 +42,7 @@ def noun_of(value: object) -> str:
 
 
 def show(value: object) -> str:
-    """Return a scalar as JSON, cut to a length that fits in a message; everything unusual in it is escaped."""
+    """Return a scalar as JSON for a message: cut to a length, with unprintable characters escaped."""
     from json import dumps
 
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
@@ -61,10 +61,10 @@ def pointer(path: str, at: Sequence[str | int]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """Return the hint that names the nearest known name, or all of them when they are few; may be empty.
+    """Return the hint with the most similar known name, or with all of them if they are few. It may be empty.
 
-    Spellings that differ by case, `_` and `-` only come first: `retry_exit_codes` is `retryExitCodes`. The order of
-    `known` shows, so it must be the same every time.
+    Names that differ only by case, `_` and `-` come first: `retry_exit_codes` is `retryExitCodes`. The hint keeps the
+    order of `known`.
     """
     from difflib import get_close_matches
 
@@ -82,10 +82,10 @@ def _plain(name: str) -> str:
 
 
 class Kind(NamedTuple):
-    """What a value may be: its `noun` in messages ("a string"), the `types` that JSON gives it, and JSON Schema.
+    """What a value may be: its `noun` in messages ("a string"), its Python `types` (empty: any), and its JSON Schema.
 
-    No types are all of them. `faults` says what is wrong with a value of these types, `hint` what to write for another.
-    A record has `fields`, their `defaults`, and in `names` the name of each in Python.
+    `faults` returns the findings of a value of these types. `hint` returns what to write instead of a value of another
+    type. A record has `fields`, their `defaults`, and `names`: name in Python -> field.
     """
 
     noun: str
@@ -98,18 +98,18 @@ class Kind(NamedTuple):
     names: Mapping[str, str] = {}
 
     def check(self, value: object) -> Sequence[Finding]:
-        """Return what is wrong with a value."""
+        """Return the findings of a value."""
         if type(value) in self.types or not self.types:  # a boolean is no number
             return self.faults(value)
         return [Finding((), f"must be {self.noun}, not {noun_of(value)}", self.hint(value))]
 
     def values(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Return each field of a record by its name in Python, with its default where it is not given."""
+        """Return each field of a record by its name in Python, with its default if it is not given."""
         return {name: given.get(field, self.defaults.get(field)) for name, field in self.names.items()}
 
 
 class Field(NamedTuple):
-    """One known key of a record: what it takes, a line for the reference, and what holds without it (None: nothing)."""
+    """A known key of a record: its kind, a line for the reference, and its default (None: no value)."""
 
     kind: Kind
     meaning: str
@@ -118,7 +118,7 @@ class Field(NamedTuple):
 
 
 def anything() -> Kind:
-    """Whatever the user likes, in at most `DEEPEST` levels, since encoders recurse."""
+    """Any value with at most `DEEPEST` levels, because encoders recurse."""
 
     def faults(value: object) -> Sequence[Finding]:
         level = [value] if isinstance(value, (dict, list)) else []
@@ -138,7 +138,7 @@ def boolean() -> Kind:
 
 
 def number(least: float, most: float, *, whole: bool = False, above: bool = False, unit: str = "") -> Kind:
-    """A number in a range; `whole` takes no 3.0, `above` excludes the minimum itself, `unit` follows the maximum."""
+    """A number in a range. `whole` refuses 3.0, `above` excludes the minimum itself, `unit` follows the maximum."""
 
     def faults(value: float) -> Sequence[Finding]:
         if least <= value <= most and not (above and value == least):
@@ -158,7 +158,7 @@ def number(least: float, most: float, *, whole: bool = False, above: bool = Fals
 def text(pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0) -> Kind:
     """A string: not empty unless `empty`, matching `pattern` whole, without a `forbidden` character.
 
-    `rule` says in words what the pattern asks; `longest` counts characters, 0 is no limit.
+    `rule` is the pattern in words. `longest` counts characters; 0 is no limit.
     """
     matches, forbids = re.compile(pattern).fullmatch, re.compile(forbidden).search
 
@@ -223,7 +223,7 @@ def list_of(member: Kind, *, least: int = 0) -> Kind:
 
 
 def map_of(key: Kind, member: Kind, *, least: int = 0) -> Kind:
-    """An object whose keys are the user's, each matching `key`, and whose values are all of one kind."""
+    """An object whose keys all match `key`, and whose values are all of one kind."""
 
     def faults(value: dict[str, object]) -> Sequence[Finding]:
         if len(value) < least:
@@ -243,7 +243,7 @@ def map_of(key: Kind, member: Kind, *, least: int = 0) -> Kind:
 
 
 def one_of(*kinds: Kind) -> Kind:
-    """A value of one of several kinds, which differ in their JSON type."""
+    """A value of one of several kinds. Their JSON types differ."""
     checks = {json_type: kind.faults for kind in kinds for json_type in kind.types}
 
     def faults(value: object) -> Sequence[Finding]:
@@ -257,7 +257,7 @@ def one_of(*kinds: Kind) -> Kind:
 
 
 def record(**fields: Field) -> Kind:
-    """An object with known keys; `x-` keys are the user's."""
+    """An object with known keys. Keys that begin with `x-` may hold anything."""
     checks = {name: field.kind.check for name, field in fields.items()}
     required = [name for name, field in fields.items() if field.required]
     check_own = anything().check

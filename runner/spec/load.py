@@ -1,7 +1,7 @@
-"""Loads a spec: reads it strictly, walks it against the table of fields, builds values, and checks what names mean.
+"""Loads a spec: parses it, checks it against the table of fields, builds values, and checks these.
 
-All faults are reported at once. A field that fails the walk is left out, and later checks go on without it. To build
-values, defaults are merged, paths in lists get names, and all paths one spelling.
+All faults are reported at once, so a field that the table refuses is left out, and later checks go on without it.
+Building merges defaults, names paths in lists, and normalises all paths.
 """
 
 from __future__ import annotations
@@ -28,35 +28,33 @@ from runner.spec.source import parse_source, read_source
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    Json = Mapping[str, Any]  # the walk has checked each field's type; a cast for each again would slow every load
+    Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Overrides = Mapping[str, Mapping[str, object]]
 else:
-    import _signal as signal  # `signal` itself builds enums, which a run can do without
+    import _signal as signal  # `signal` itself builds enums, which takes time
 
 _NO_OVERRIDES: Overrides = {}
 
 
 def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _NO_OVERRIDES) -> Spec:
-    """Return the spec at `path`, checked whole but for its inputs.
+    """Return the spec at `path`. Everything but its inputs is checked.
 
-    `params` override those of stages: {stage: {key: value}}. Raises SpecError with every fault,
-    UsageError when `params` name a stage that is not there.
+    `params` override those of stages: stage -> key -> value. Raises SpecError with every fault, or UsageError if
+    `params` name an unknown stage.
     """
     value, findings = parse_source(path, read_source(path))
-    odd = {finding.at for finding in findings}
-    walked = SPEC.check(value)
-    findings += [finding for finding in walked if finding.at not in odd]
+    refused = SPEC.check(value)
+    findings += _elsewhere(refused, findings)
     if not isinstance(value, dict):
         raise SpecError(*_faults(path, findings))
-    usable, faulty = _without_faults(value, walked) if walked else (value, {})
+    usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace)
     spec = builder.build(params)
     checked = [*check_names(spec.stages, faulty), *check_outputs(spec), *check_own_inputs(spec.stages)]
     findings += [*builder.findings, *map(builder.placed, checked)]
-    refused = {finding.at for finding in findings}
-    findings += [finding for finding in map(builder.placed, check_disk(spec)) if finding.at not in refused]
+    findings += _elsewhere(map(builder.placed, check_disk(spec)), findings)
     if findings:
         raise SpecError(*_faults(path, findings))
     names = [stage.name for stage in spec.stages]
@@ -65,8 +63,14 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     return spec
 
 
+def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Finding]:
+    """Return the new findings whose place has no earlier one."""
+    places = {finding.at for finding in earlier}
+    return [finding for finding in new if finding.at not in places]
+
+
 def _faults(path: str, findings: Sequence[Finding]) -> list[Fault]:
-    """Return each finding once, as a fault, in the order of the table of fields; unknown names come last."""
+    """Return each finding once, as a fault, in the order of the table of fields. Unknown names come last."""
     ranks = {name: rank for rank, name in enumerate([*SPEC.fields, *STAGE.fields])}
 
     def position(finding: Finding) -> list[tuple[int, str]]:
@@ -76,15 +80,15 @@ def _faults(path: str, findings: Sequence[Finding]) -> list[Fault]:
     return [Fault(pointer(path, finding.at), finding.what, finding.hint) for finding in ordered]
 
 
-def _without_faults(value: Json, walked: Sequence[Finding]) -> tuple[Json, dict[int, set[str]]]:
-    """Return the spec without what the walk refused, and for each stage the fields that are missing for that reason."""
+def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dict[int, set[str]]]:
+    """Return the spec without the fields that have findings, and for each stage the fields that it lacks for that."""
     stages = value.get("stages")
     kept = [stage if isinstance(stage, dict) else {} for stage in stages] if isinstance(stages, list) else []
     faulty = {
         index: ({"outputs"} if stage else {"outputs", "processor"}) - stage.keys() for index, stage in enumerate(kept)
     }
     refused: set[str | int] = {"stages"}
-    for at, _, _ in walked:
+    for at, _, _ in findings:
         if at[:1] == ("stages",) and len(at) > 1:
             faulty[cast(int, at[1])].update(map(str, at[2:3]))
         else:
@@ -97,7 +101,7 @@ def _without_faults(value: Json, walked: Sequence[Finding]) -> tuple[Json, dict[
 
 
 class SpecBuilder:
-    """Builds the values of a spec that holds only what the table of fields lets pass. Collects `findings`."""
+    """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
     def __init__(self, path: str, given: Json, workspace: str | None = None) -> None:
         self.findings: list[Finding] = []
@@ -109,12 +113,12 @@ class SpecBuilder:
         self._workspace = self._root if workspace is None else os.path.abspath(workspace)
         self._offline = {**OFFLINE.defaults, **self._top["offline"]}
         self._defaults = {**STAGE.defaults, **self._top["defaults"]}
-        # Stages that say nothing of a section share its value.
+        # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides) -> Spec:
-        """Return the spec; `params` override those of stages."""
+        """Return the spec, with `params` in place of those of stages."""
         stages = []
         for index, given in enumerate(self._top["stages"]):
             overrides = params.get(given.get("name", ""))
@@ -137,7 +141,7 @@ class SpecBuilder:
         )
 
     def placed(self, finding: Finding) -> Finding:
-        """Return the finding with an index where an input or output stands in a list."""
+        """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
     def build_stage(self, index: int, given: Json) -> Stage:
@@ -175,13 +179,13 @@ class SpecBuilder:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
 
     def _paths(self, index: int, field: str, given: dict[str, str] | list[str]) -> dict[str, str]:
-        """Return inputs or outputs by name, in their one spelling; those in a list are named by their stems."""
+        """Return inputs or outputs by name, normalised. A path in a list gets its stem as its name."""
         paths: dict[str, str] = {}
         variables: dict[str, str] = {}
         for step, written in given.items() if isinstance(given, dict) else enumerate(given):
             at = ("stages", index, field, step)
             name = step if isinstance(step, str) else stem(written)
-            if name is not step:
+            if isinstance(step, int):
                 if flaw := stem_flaw(name, field, written, paths):
                     self.findings.append(Finding(at, *flaw))
                     continue
@@ -193,7 +197,7 @@ class SpecBuilder:
         return paths
 
     def _state_paths(self) -> StatePaths:
-        """State and locks are below the workspace; a state directory of one's own takes the locks along."""
+        """Return the directories of state and locks, which must be below the workspace."""
         default = str(SPEC.defaults["stateDir"])
         state = bare(normal(self._given.get("stateDir", default)))
         locks = bare(normal(self._given.get("locksDir", f"{state}/locks" if "stateDir" in self._given else "locks")))
@@ -211,8 +215,8 @@ def _retry(given: Json) -> Retry:
     values = RETRY.values(given)
     delays, codes = values.pop("delay_seconds"), values.pop("retry_exit_codes")
     delays = tuple(delays) if isinstance(delays, list) else delays
-    if values["max_delay_seconds"] is None:  # a delay that was asked for is not cut by a limit that was not
-        values["max_delay_seconds"] = max(60.0, *delays) if isinstance(delays, tuple) else max(60.0, delays)
+    if values["max_delay_seconds"] is None:  # so that the default does not cut a given delay
+        values["max_delay_seconds"] = max(60.0, *(delays if isinstance(delays, tuple) else (delays,)))
     del values["retry_on_timeout"]
     return Retry(
         delays=delays,
@@ -230,7 +234,7 @@ _SECTIONS: dict[str, Callable[[Json], Any]] = {
 
 
 def _retry_on_timeout(*places: Json) -> bool:
-    """Return what stands nearest to the stage: the stage, its retry, the defaults, their retry."""
+    """Return the first value given: by the stage, its retry, the defaults, or their retry."""
     for place in places:
         for section in (place, place.get("retry", {})):
             if "retryOnTimeout" in section:

@@ -1,4 +1,4 @@
-"""What a spec says, as values: every default applied, every path normalised. Nothing here touches the disk."""
+"""The values of a spec, with defaults applied and paths normalised. Nothing here touches the disk."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from runner.spec.kinds import Kind
 
 READY_MADE = "offpipe:"
-
-PATHS_KEPT = 1024  # joined paths: a running stage needs the same ones many times
 _NOTHING: dict[str, Any] = {}
 
 OnAttempt = Literal["fail", "record"]
@@ -26,7 +24,7 @@ ProcessorIdentity = Literal["mtime", "content"]
 
 
 class Retry(NamedTuple):
-    """When a failed stage is tried again: `delays` is the first delay, or the list whose last value repeats."""
+    """When a failed stage is tried again. `delays` is the first delay, or a list whose last value repeats."""
 
     attempts: int = 1
     delays: float | tuple[float, ...] = 1.0
@@ -39,14 +37,14 @@ class Retry(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How often the SDK takes a checkpoint; for None it decides."""
+    """How often the SDK takes a checkpoint. None leaves it to the SDK."""
 
     every_lines: int | None = None
     every_seconds: float | None = None
 
 
 class Resources(NamedTuple):
-    """What a stage says it needs; with `enforce` the kernel limits it to `cpus` and `memory_mib`."""
+    """What a stage needs of the machine. With `enforce` the kernel limits it to `cpus` and `memory_mib`."""
 
     cpus: float | None = None
     memory_mib: int | None = None
@@ -55,13 +53,13 @@ class Resources(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One program with its declared inputs and outputs.
+    """A program with its declared inputs and outputs.
 
-    Paths are relative to root and use `/`; a directory's ends in `/`; an input may begin with `../` or be a glob.
-    Exactly one of `processor` and `command` is set. `needs` holds names as the spec lists them, not the derived order.
+    Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob. Either
+    `processor` or `command` is set. `needs` are the names in the spec, without those that follow from files.
     """
 
-    index: int  # type: ignore[assignment] # hides a method of tuples that no stage needs
+    index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
     name: str
     outputs: dict[str, str]
     inputs: dict[str, str] = _NOTHING
@@ -85,7 +83,7 @@ class Stage(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """A whole pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as it was given.
+    """A pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as the user gave it.
 
     `ready_made` is the directory of the stages that come with offpipe.
     """
@@ -106,19 +104,19 @@ class Spec(NamedTuple):
 
     @property
     def canonical(self) -> str:
-        """The effective spec as canonical text, which is hashed; a record may hold no floats."""
+        """The effective spec as canonical JSON. Its hash goes into records, which hold no floats."""
         return canonical(effective_spec(self)).decode()
 
     def output_path(self, output: str) -> str:
-        """Where a run writes `output`; a directory's path loses its `/`."""
+        """Return the absolute path of an output, without a final `/`."""
         return _below(self.workspace, output)
 
     def source_path(self, path: str) -> str:
-        """Where `path` is read from when no stage produces it; a directory's path loses its `/`."""
+        """Return the absolute path of an input that no stage makes, without a final `/`."""
         return _below(self.root, path)
 
     def processor_path(self, stage: Stage) -> str | None:
-        """The absolute path of the stage's processor, None for a command."""
+        """Return the absolute path of the stage's processor, None for a command."""
         if stage.processor is None:
             return None
         if stage.processor.startswith(READY_MADE):
@@ -126,13 +124,13 @@ class Spec(NamedTuple):
         return self.source_path(stage.processor)
 
 
-@lru_cache(PATHS_KEPT)
+@lru_cache(1024)  # a running stage needs the same paths many times
 def _below(directory: str, path: str) -> str:
     return os.path.normpath(os.path.join(directory, path))
 
 
 def effective_spec(spec: Spec) -> dict[str, object]:
-    """Return the spec as a JSON value: every default applied, all paths relative, so the same on every machine."""
+    """Return the spec as a JSON value with all defaults. Its paths are relative, so it is the same on every machine."""
     return {
         **_fields(SPEC, spec, spec.extensions),
         "specVersion": SPEC_VERSION,
@@ -159,7 +157,7 @@ def _effective_stage(stage: Stage) -> dict[str, object]:
 
 
 def _fields(table: Kind, value: Any, extensions: Mapping[str, object] = _NOTHING) -> dict[str, object]:  # noqa: ANN401 - any NamedTuple
-    """Return the members of `value` that are fields of the table, without those that are None or empty text."""
+    """Return the members of `value` that are fields of the table, without None and empty text, and `extensions`."""
     fields = {name: member for name, member in extensions.items() if member is not None}
     for attribute, member in zip(value._fields, value, strict=True):
         name = table.names.get(attribute)

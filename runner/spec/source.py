@@ -1,7 +1,7 @@
-"""Strict JSON with places: reads a spec's bytes without ever hanging, and parses them.
+"""Reads and parses a spec as strict JSON.
 
-Duplicate keys, NaN, too large numbers and half surrogates become findings with pointers, so that they are reported
-together with all other faults.
+Duplicate keys, NaN, numbers that are too large and half surrogates become findings, so they are reported together with
+all other faults.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from runner.spec.kinds import Finding, did_you_mean, show
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
 _HALF = "holds half of a surrogate pair, which no file or program can be given"
-_Repeated = dict[int, tuple[object, list[str]]]  # by id, objects with the keys that come more than once in them
+_Repeated = dict[int, tuple[object, list[str]]]  # id of an object -> the object, and its duplicate keys
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_source(path: str) -> bytes:
-    """Return the bytes of the regular file at `path`, at most 64 MiB."""
+    """Return the content of a regular file of at most 64 MiB. Raises SpecError."""
     try:
         with open(open_regular(path), "rb") as file:
             content = file.read(LARGEST + 1)
@@ -46,7 +46,7 @@ def read_source(path: str) -> bytes:
 
 
 def missing_hint(path: str) -> str:
-    """Return the hint for a path without a file: the same with `.json`, or the nearest spec beside it."""
+    """Return the hint for a spec that does not exist: its path with `.json`, or the most similar spec beside it."""
     if os.path.lexists(f"{path}.json"):
         return f"did you mean {show(f'{path}.json')}?"
     directory, name = os.path.split(path)
@@ -56,14 +56,14 @@ def missing_hint(path: str) -> str:
 
 
 def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
-    """Return the JSON value and the faults of a strict reading; SpecError if it cannot be parsed."""
+    """Return the JSON value, and findings for what strict JSON does not allow. SpecError if it cannot be parsed."""
     text = _decode(path, content)
     try:
         return _parse(text)
     except json.JSONDecodeError as error:
         what, hint = error.msg[:1].lower() + error.msg[1:], _SYNTAX_HINT
         if not text.strip():
-            what, hint = "is empty", 'a spec begins so: {"specVersion": 1, "name": "NAME", "stages": ['
+            what, hint = "is empty", 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
         raise SpecError(Fault(f"{path}:{error.lineno}:{error.colno}", what, hint)) from error
     except RecursionError as error:
         raise SpecError(Fault(path, "is nested too deeply to be read")) from error
@@ -83,7 +83,7 @@ def _decode(path: str, content: bytes) -> str:
 
 
 class _Refused:
-    """A placeholder in the value for what JSON or this program cannot hold."""
+    """Stands in the JSON value for a member that is not allowed; `what` is the fault."""
 
     __slots__ = ("what",)
 
@@ -92,12 +92,12 @@ class _Refused:
 
 
 def _parse(text: str) -> tuple[object, list[Finding]]:
-    odd: list[object] = []
+    refused: list[object] = []
     repeated: _Repeated = {}
 
     def refuse(what: str) -> _Refused:
-        odd.append(refused := _Refused(what))
-        return refused
+        refused.append(placeholder := _Refused(what))
+        return placeholder
 
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         value = dict(pairs)
@@ -123,14 +123,14 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
         parse_int=integer,
         parse_constant=lambda literal: refuse(f"{literal} is not JSON"),
     )
-    # An escape such as \ud800 is the only way to half a surrogate: unpaired in UTF-8 it would not have been decoded.
-    return _placed(value, repeated) if odd or repeated or "\\ud" in text or "\\uD" in text else (value, [])
+    # Half a surrogate can only come from an escape such as \ud800, because UTF-8 cannot hold it.
+    return _placed(value, repeated) if refused or repeated or "\\ud" in text or "\\uD" in text else (value, [])
 
 
 def _placed(value: object, repeated: _Repeated) -> tuple[object, list[Finding]]:
-    """Return the value and a finding for each fault in it. Iterative, because a user's value may be deep.
+    """Return the value, and a finding for each fault in it. Iterative, because the value may be nested deeply.
 
-    Strings that cannot be passed to a program are replaced in the value, so that no later check meets them.
+    Strings with half surrogates are replaced in the value, so later checks report them as no string.
     """
     findings: list[Finding] = []
     top: list[object] = [value]
