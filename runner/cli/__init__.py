@@ -1,1 +1,1 @@
-"""The command line: its verbs, and what they print."""
+"""The command line: its verbs and their output."""

@@ -1,4 +1,4 @@
-"""What `status`, `verify` and `graph` print, for people and as JSON."""
+"""The output of `status`, `verify` and `graph`: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from runner.record.verify import Verification
     from runner.spec.graph import Graph
 
-_MOST_LINES = 20  # about what went wrong in the last run
+_MOST_LINES = 20  # about failures of the last run
+_LANGUAGES = {  # of graphs: head, stage, edge, end
+    "dot": ('digraph "{}" {{\n  rankdir=TB;\n  node [shape=box];\n', "  {};\n", "  {} -> {};\n", "}\n"),
+    "mermaid": ("flowchart TD\n", '  {}["{}"]\n', "  {} --> {}\n", ""),
+}
 _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
 
 def status_lines(status: Status) -> Iterator[str]:
-    """Yield what is known, most important first."""
+    """Yield the status, most important first."""
     planned = status.planned
     decisions = planned.plan.decisions
     pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
@@ -44,14 +48,14 @@ def status_lines(status: Status) -> Iterator[str]:
         yield f"{stage:<{width}}  {outgrown_text(progress) if planned.fits.get(stage) is False else incomplete}\n"
     if pending:
         yield "pending:\n"
-        shown = planned._replace(plan=Plan(pending, ()), fits={})  # whose checkpoints are listed above
+        shown = planned._replace(plan=Plan(pending, ()), fits={})  # without checkpoints, which are listed above
         yield from (f"  {line}" for line in plan_lines(shown, full=False))
     for path in status.undeclared:
         yield f"no stage makes it any more: {printable(path)}\n"
 
 
 def _run_lines(status: Status) -> Iterator[str]:
-    """Yield what is known of earlier runs, and of the run that is at work."""
+    """Yield the last run, the last success, and the run that is at work."""
     last, success, part = status.last_run, status.last_success, status.part
     if last is None:
         yield "last run: none yet\n"
@@ -74,7 +78,7 @@ def _run_lines(status: Status) -> Iterator[str]:
 
 
 def _trouble(part: Part) -> Iterator[str]:
-    """Yield what went wrong in the last run: a line a stage, as many as fit on a page."""
+    """Yield the failures, interruptions and refused networks of the last run, up to `_MOST_LINES`."""
     lines = [f"{stage}  failed: {printable(why)}" for stage, why in part.failed.items()]
     lines += [f"{stage}  interrupted" for stage in part.interrupted]
     for refused in part.refused:
@@ -88,13 +92,13 @@ def _trouble(part: Part) -> Iterator[str]:
 
 
 def _level(status: Status) -> str | None:
-    """Return how well the last run's stages were kept offline; None if it started none, or was killed."""
+    """Return the guard's level in the last run; None if that started no stage, or was killed."""
     isolation = status.metrics.get("isolation")
     return str(isolation["level"]) if isinstance(isolation, dict) and "level" in isolation else None
 
 
 def _ending(status: Status) -> str:
-    """Return how the last run ended; a run that was killed left neither a closing record nor metrics."""
+    """Return how the last run ended. A killed run has neither a closing record nor metrics."""
     endings = {NOOP: "nothing to do", CLOSED: "succeeded"}
     if status.last_event in endings:
         return endings[status.last_event]
@@ -137,7 +141,7 @@ def status_json(status: Status) -> dict[str, object]:
 
 
 def verified_lines(verified: Verification) -> Iterator[str]:
-    """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then what is incomplete, then a summary."""
+    """Yield a line for each damage, `FILE:LINE: FIELD: WHAT`, then one for each incomplete file, then the verdict."""
     for damage in verified.damage:
         yield f"{printable(damage.place)}: {printable(damage.what)}\n"
     if verified.hidden:
@@ -165,7 +169,7 @@ def _verdict(verified: Verification) -> str:
 
 
 def verified_json(verified: Verification) -> dict[str, object]:
-    """Return what was found as a JSON value."""
+    """Return the result of `verify` as a JSON value."""
     return {
         "status": _VERDICTS[verified.exit_code],
         **fields_json(verified, "exit_code", "directory", "pipeline"),
@@ -180,20 +184,17 @@ def verified_json(verified: Verification) -> dict[str, object]:
 
 
 def graph_lines(graph: Graph, language: str) -> Iterator[str]:
-    """Yield the graph as text (a line a stage: its name and what it needs), as a Mermaid flowchart or a DOT digraph."""
+    """Yield the graph as text (a line for each stage, with what it needs), a Mermaid flowchart or a DOT digraph."""
     if language == "text":
         width = max((len(stage.name) for stage in graph.order if graph.upstream[stage.name]), default=0)
         for stage in graph.order:
             needed = ", ".join(graph.upstream[stage.name])
             yield f"{stage.name:<{width}}  <- {needed}\n" if needed else f"{stage.name}\n"
         return
-    is_dot = language == "dot"  # Mermaid gets numbers, because names such as `end` are words of its own
-    ids = {stage.name: f'"{stage.name}"' if is_dot else f"s{stage.index}" for stage in graph.order}
-    yield f'digraph "{graph.spec.name}" {{\n  rankdir=TB;\n  node [shape=box];\n' if is_dot else "flowchart TD\n"
-    for name, id_ in ids.items():
-        yield f"  {id_};\n" if is_dot else f'  {id_}["{name}"]\n'
-    for name, id_ in ids.items():
-        for needed in graph.upstream[name]:
-            yield f"  {ids[needed]} -> {id_};\n" if is_dot else f"  {ids[needed]} --> {id_}\n"
-    if is_dot:
-        yield "}\n"
+    head, node, edge, end = _LANGUAGES[language]
+    # Mermaid gets numbers, because names such as `end` are its keywords.
+    ids = {stage.name: f'"{stage.name}"' if language == "dot" else f"s{stage.index}" for stage in graph.order}
+    yield head.format(graph.spec.name)
+    yield from (node.format(id_, name) for name, id_ in ids.items())
+    yield from (edge.format(ids[needed], id_) for name, id_ in ids.items() for needed in graph.upstream[name])
+    yield end

@@ -1,1 +1,1 @@
-"""The terminal: what users read of plans, runs and errors. Nothing in here decides anything, or raises into a run."""
+"""The terminal: how plans, runs and errors are shown. Nothing in here makes decisions, or raises into a run."""

@@ -1,4 +1,4 @@
-"""The live display at the foot of a terminal: a row for each running stage. Only this module imports rich."""
+"""The live display at the bottom of a terminal: a row for each running stage. Only this module imports rich."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from runner.display.streams import Stream
 
-_NAME_LEAST, _NAME_MOST = 8, 28
-_RATE_PATIENCE = 0.5  # seconds before a rate means something
+_NAME_LEAST, _NAME_MOST = 8, 28  # columns
+_RATE_PATIENCE = 0.5  # seconds before a rate is shown
 
 
 class Row(NamedTuple):
-    """What stands in a row: a name, cells, and how they look."""
+    """A row of the display. `style` is rich's."""
 
     name: str
     cells: list[str]
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class RunningStage:
-    """A running stage: its current attempt or, if `until` is set, the next one, which starts then."""
+    """A running stage. `attempt` is its current one or, while it waits until the time `until`, the next one."""
 
     def __init__(self, attempt: int, began: float, progress: str, partials: Sequence[str], input_bytes: int) -> None:
         self.attempt = attempt
@@ -46,7 +46,7 @@ class RunningStage:
         return Row(name, [elapsed(now - self._began), *self.amounts(now), *tried])
 
     def amounts(self, now: float) -> list[str]:
-        """Return how much is done, of how much, and how fast since the attempt began."""
+        """Return the cells for the work done, its share of the whole, and the rate since the attempt began."""
         (lines, read, written), total, spent = self._done(), self._input_bytes, now - self._began
         first_lines, _, first_written = self._first
         if lines:
@@ -60,14 +60,14 @@ class RunningStage:
         return [*cells, rate] if spent >= _RATE_PATIENCE else cells
 
     def _done(self) -> tuple[int, int, int]:
-        """Return lines and bytes of input before the last checkpoint, and bytes written to outputs."""
+        """Return the lines and bytes of input up to the last checkpoint, and the bytes written to outputs."""
         progress = shown_checkpoint(self._progress)
         lines, read = (progress.line_offset, progress.byte_offset) if progress else (0, 0)
         return lines or 0, read or 0, sum(map(_size, self._partials))
 
 
 class Live:
-    """The rows at the foot of the terminal. The caller catches every exception: a display must not end a run."""
+    """The rows at the bottom of the terminal. The caller catches every exception: a display must not end a run."""
 
     def __init__(self, stderr: Stream) -> None:
         from rich.console import Console
@@ -82,7 +82,7 @@ class Live:
         self._live.start()
 
     def draw(self, lines: Sequence[tuple[str, bool]], rows: Sequence[Row], foot: Sequence[Row]) -> None:
-        """Print new lines (text, and whether it is bad news); below them as many rows as fit, and the foot."""
+        """Print new lines (text, and whether it is bad news), and below them the rows that fit and the foot."""
         from rich.cells import cell_len, set_cell_size
         from rich.text import Text
 
@@ -99,7 +99,7 @@ class Live:
         self._live.update(Text("\n").join(drawn))
         if lines:
             above = [Text(text, style="bold red" if bad else "") for text, bad in lines]
-            self._console.print(Text("\n").join(above), soft_wrap=True)  # which draws the rows again, below
+            self._console.print(Text("\n").join(above), soft_wrap=True)  # also redraws the rows
         else:
             self._live.refresh()
 
@@ -109,12 +109,12 @@ class Live:
 
 
 def elapsed(value: float) -> str:
-    """Return seconds in a cell as wide as that of any row."""
+    """Return seconds as a cell of fixed width."""
     return f"{seconds(value):>8}"
 
 
 def _size(path: str) -> int:
-    """Return the size of a file; 0 for a directory, because adding up what is in it may take long."""
+    """Return the size of a file; 0 for a directory, because adding up its files may take long."""
     try:
         status = os.lstat(path)
     except OSError:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from runner.levels import RefusedError
     from runner.results import RunResult
 
-    Survey = Mapping[str, Mapping[str, str] | RefusedError]  # each level's layers, or what is missing for it
+    Survey = Mapping[str, Mapping[str, str] | RefusedError]  # level -> its layers, or the layer that it lacks
 
 _STAGES_NAMED = 10  # in the summary; the audit log has them all
 
-# Title, the layer's name in the record, and what it does; {} is how far it was reached.
+# Title, name in the record, and effect of each layer; {} is its state in the record.
 _LAYERS = (
     ("user namespace", "userNamespace", "no privilege over anything outside"),
     ("user ids", "userMap", "mapped: {}; files of other users appear to belong to nobody"),
@@ -49,7 +49,7 @@ _MISSING = {
 
 
 def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
-    """Yield what a user who relies on the guard must know before the first stage starts."""
+    """Yield warnings about gaps in the guard, for the start of a run."""
     attempts, processes = isolation.get("attempts", NAMED), isolation.get("processes", TAGGED)
     settings = isolation.get("kernelSettings", "")
     if isolation["level"] == SCAN:
@@ -65,7 +65,7 @@ def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
 
 
 def offline_text(result: RunResult) -> str:
-    """Return the summary's line: the level, and which programs asked for a network. Empty if no stage was started."""
+    """Return the summary's line: the level, and the programs that were refused a network. Empty if no stage started."""
     level = result.isolation["level"]
     if level == NONE:
         return ""
@@ -79,29 +79,29 @@ def offline_text(result: RunResult) -> str:
     return f"offline guard: {level}{text}\n"
 
 
-def doctor_json(found: Survey) -> dict[str, object]:
-    """Return the level that runs reach here, and each level's layers (as record 0 has them), or what is missing."""
+def doctor_json(survey: Survey) -> dict[str, object]:
+    """Return the level that runs reach here, and of each level its layers (as in record 0), or what is missing."""
     levels: dict[str, object] = {}
-    for level, layers in found.items():
-        is_there = isinstance(layers, dict)
-        missing = None if is_there else str(layers)
-        levels[level] = {"available": is_there, "layers": layers if is_there else {}, "missing": missing}
-    return {"level": _reached(found), "levels": levels}
+    for level, layers in survey.items():
+        is_reached = isinstance(layers, dict)
+        missing = None if is_reached else str(layers)
+        levels[level] = {"available": is_reached, "layers": layers if is_reached else {}, "missing": missing}
+    return {"level": _reached(survey), "levels": levels}
 
 
-def doctor_lines(found: Survey, *, refuses: bool) -> Iterator[str]:
-    """Yield each level with its layers and what they do, or with what is missing and what may help.
+def doctor_lines(survey: Survey, *, refuses: bool) -> Iterator[str]:
+    """Yield each level with its layers and their effects, or with what is missing and what may help.
 
-    `refuses`: whether a run on this kind of system is refused if no level is available.
+    `refuses`: whether this kind of system refuses runs if no level is available.
     """
-    reached = _reached(found)
+    reached = _reached(survey)
     yield f"offline guard: runs on this machine reach level {reached}\n"
-    for level, layers in found.items():
+    for level, layers in survey.items():
         if isinstance(layers, dict):
             yield f"\n{level}: available\n"
-            for title, name, does in _LAYERS:
+            for title, name, effect in _LAYERS:
                 if name in layers:
-                    yield f"  {title:<18} {does.format(printable(layers[name]))}\n"
+                    yield f"  {title:<18} {effect.format(printable(layers[name]))}\n"
         else:
             yield f"\n{level}: not available\n  {printable(str(layers))}\n{_MISSING[level]}"
     if reached == SCAN:
@@ -109,5 +109,5 @@ def doctor_lines(found: Survey, *, refuses: bool) -> Iterator[str]:
         yield ": a run is refused, unless --offline best-effort is given\n" if refuses else "\n"
 
 
-def _reached(found: Survey) -> str:
-    return next((level for level, layers in found.items() if isinstance(layers, dict)), SCAN)
+def _reached(survey: Survey) -> str:
+    return next((level for level, layers in survey.items() if isinstance(layers, dict)), SCAN)

@@ -1,4 +1,4 @@
-"""Plans, the reasons in them, and the explanation of one stage, for people and as JSON."""
+"""Plans, their reasons, and the explanation of one stage: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.record.checkpoints import Progress
     from runner.record.markers import Marker
 
-    Reason = Sequence[object]  # component, what, old, new: of a plan, or from a marker
+    Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 
 _NAME_COLUMN = 40
 _REASONS_SHOWN = 3
@@ -30,7 +30,7 @@ _DIGEST = 64
 
 
 def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
-    """Yield a line a stage: its name, the decision, why, how it failed last, and what becomes of its checkpoint."""
+    """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint."""
     decisions = planned.plan.decisions
     width = min(_NAME_COLUMN, max(map(len, decisions), default=0))
     for name, decision in decisions.items():
@@ -52,7 +52,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
 
 
 def explain_lines(explained: Explained) -> Iterator[str]:
-    """Yield everything about one stage: the decision, each change in full, and what its last run recorded."""
+    """Yield everything about one stage: its decision, each change in full, and the record of its last run."""
     stage, decision, marker, planned = explained
     if isinstance(decision, Run):
         yield f"{stage.name}: must run\n"
@@ -70,7 +70,7 @@ def explain_lines(explained: Explained) -> Iterator[str]:
 
 
 def shown_checkpoint(path: str) -> Progress | None:
-    """Return a checkpoint; None also for one that cannot be read, since what is only shown must not end a run."""
+    """Return a checkpoint, or None. An unreadable one counts as none, because a display must not end a run."""
     try:
         return read_progress(path)
     except StateError:
@@ -78,31 +78,31 @@ def shown_checkpoint(path: str) -> Progress | None:
 
 
 def from_text(progress: Progress) -> str:
-    """Return where a stage goes on: `from line 1,200,000`."""
+    """Return the place where a stage resumes: `from line 1,200,000`."""
     return f"from line {progress.line_offset:,}" if progress.line_offset else "from a checkpoint"
 
 
 def extent_text(progress: Progress) -> str:
-    """Return how far a checkpoint is: `1,200 lines`, or bytes; empty if it has neither."""
+    """Return the extent of a checkpoint: `1,200 lines`, or bytes; empty if it has neither."""
     if progress.line_offset is not None:
         return counted(progress.line_offset, "line")
     return "" if progress.byte_offset is None else counted(progress.byte_offset, "byte")
 
 
 def outgrown_text(progress: Progress) -> str:
-    """Return the note on a checkpoint whose key is no longer its stage's key."""
+    """Return the note on a checkpoint that no longer has its stage's key."""
     extent = extent_text(progress)
     return f"checkpoint{extent and f' of {extent}'} does not fit any more: it starts anew"
 
 
 def reasons_line(reasons: Sequence[Reason], *, full: bool) -> str:
-    """Return several reasons on one line; not `full`: the first three, and how many more."""
+    """Return reasons on one line: all if `full`, else the first three and the number of the others."""
     texts = [reason_text(reason, full=False) for reason in reasons]
     return listed(texts, len(texts) if full else _REASONS_SHOWN, "; ")
 
 
 def reason_text(reason: Reason, *, full: bool) -> str:
-    """Return one difference: `params.mode: fast -> slow`, `code stages/helper.py: 3f2a91bc.. -> 88bc01d2..`."""
+    """Return a reason as text: `params.mode: fast -> slow`, `code stages/helper.py: 3f2a91bc.. -> 88bc01d2..`."""
     component, what, old, new = (*reason, None, None)[:4]
     where = printable(str(what))
     if component in {"marker", "forced", AGAIN}:
@@ -144,7 +144,7 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
 
 
 def _history(planned: Planned, stage: str) -> Iterator[str]:
-    """Yield how a stage failed last, if it did, and whether its checkpoint still fits."""
+    """Yield a stage's last failure, if it has one, and whether its checkpoint still fits."""
     if stage in planned.failures:
         run, _, why = planned.failures[stage]
         yield f"failed in run {printable(run)}: {printable(why)}"
@@ -154,11 +154,11 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
 
 
 def _recorded(marker: Marker) -> Iterator[str]:
-    """Yield the components and outputs in a stage's marker."""
+    """Yield the components and outputs that a marker records."""
     for component, value in marker.components.items():
         if not isinstance(value, dict):
             yield f"{component} {_value_text(value, full=True)}\n"
-        elif component != "outputs" and (lines := list(_parts(component, value))):  # paths, which follow with digests
+        elif component != "outputs" and (lines := list(_parts(component, value))):  # those follow, with digests
             yield f"{component}\n"
             yield from (f"  {printable(line)}\n" for line in lines)
     yield "outputs\n"
@@ -167,7 +167,7 @@ def _recorded(marker: Marker) -> Iterator[str]:
 
 
 def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the parts of a component, a line each."""
+    """Yield a line for each part of a component."""
     for name, part in value.items():
         match component, name:
             case "inputs", _:
@@ -182,15 +182,15 @@ def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _change(old: object, new: object, *, full: bool) -> str:
-    """Return `old -> new`, spelled so that the two differ."""
-    for spelled in (partial(_value_text, full=full), partial(_value_text, full=True), _as_json):  # JSON: 1 and "1"
-        if spelled(old) != spelled(new):
+    """Return `old -> new` in the shortest form in which the two differ."""
+    for form in (partial(_value_text, full=full), partial(_value_text, full=True), _as_json):  # JSON: 1 and "1"
+        if form(old) != form(new):
             break
-    return f"{spelled(old)} -> {spelled(new)}"
+    return f"{form(old)} -> {form(new)}"
 
 
 def _value_text(value: object, *, full: bool) -> str:
-    """Return a value of a spec or marker as it reads in a sentence; not `full`: digests by 8 digits, the rest cut."""
+    """Return a value of a spec or marker as text. Unless `full`, digests have 8 digits and long values are cut."""
     if value is None:
         return "none"
     if _is_digest(value):
@@ -209,7 +209,7 @@ def _is_digest(value: object) -> bool:
 
 
 def _time_text(value: object) -> object:
-    """Return nanoseconds since 1970, as digits, in ISO 8601 with all of the fraction; anything else as it is."""
+    """Return nanoseconds since 1970, which are digits, in ISO 8601 with nanoseconds; any other value unchanged."""
     try:
         whole, fraction = divmod(int(str(value)), 1_000_000_000)
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{fraction:09}Z"

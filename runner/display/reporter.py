@@ -1,4 +1,4 @@
-"""Reports a run on stderr, a line an event; on a terminal, above the rows of a live display."""
+"""Reports a run on stderr: a line for each event, and on a terminal the rows of a live display below them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 REDRAW_SECONDS = 0.125
-_HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown, and for which it still is afterwards
+_HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown, and for which its row stays afterwards
 
 
 class Reporter(Listener):
-    """What a user sees of a run. `quiet` leaves failures only, `verbose` adds the stages that had nothing to do.
+    """Reports a run to the user: with `quiet` only failures, with `verbose` also stages without work.
 
-    Its methods `offpipe_...` implement hooks.
+    The methods `offpipe_...` implement hooks.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class Reporter(Listener):
         self._verbose = verbose
         self._clock = clock
         self._began = clock()
-        self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not been started yet
+        self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not started yet
         self._pipeline = ""
         self._stages = self._ended = 0
         self._running: dict[str, RunningStage] = {}
-        self._hashing = "", 0, 0  # a file, how much of it is hashed, and its size
+        self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
         self._is_live = live
-        self._live: Live | None = None  # from the first time that it is drawn
-        self._lines: list[tuple[str, bool]] = []  # to be printed above its rows
+        self._live: Live | None = None  # None until it is drawn for the first time
+        self._lines: list[tuple[str, bool]] = []  # the next ones above its rows; whether each is bad news
 
     @property
     def interval(self) -> float | None:
-        """How often the run should call `tick`, in seconds; None for never."""
+        """The seconds between calls of `tick`; None for no calls."""
         return REDRAW_SECONDS if self._is_live or self._stderr.pending else None
 
     def hooks(self) -> tuple[object, ...]:
-        """Return what implements the hooks. Loads pluggy, and rich for a live display, while nothing runs yet."""
+        """Return this reporter, with its hooks marked. Loads pluggy, and rich if needed, before any stage runs."""
         from runner.hookspecs import hookimpl
 
         for name, method in vars(Reporter).items():
@@ -143,10 +143,10 @@ class Reporter(Listener):
             self._say(line)
         self.close()
 
-    # ---- what is no hook ---------------------------------------------------------------------------------------------
+    # ---- events without a hook ---------------------------------------------------------------------------------------
 
     def hashed(self, path: str, total: int, size: int) -> None:
-        """Count bytes of a file that is being hashed; shown once that takes long."""
+        """Count the hashed bytes of a file. Long hashing gets a row."""
         now, (hashing, done, _) = self._clock(), self._hashing
         if now - self._hashed_last > _HASHING_PATIENCE:
             self._hashing_began = now
@@ -156,7 +156,7 @@ class Reporter(Listener):
             self.tick()
 
     def waiting(self, holder: dict[str, object]) -> None:
-        """Say who holds the lock that the run waits for."""
+        """Report the holder of the lock that the run waits for."""
         from runner.record.locks import describe
 
         self._say(f"waiting for the lock held by {printable(describe(holder))}")
@@ -168,25 +168,25 @@ class Reporter(Listener):
     # ---- the terminal ------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Write what stderr had no room for, and then redraw when it is time."""
+        """Write the pending output of stderr. If none is left, redraw when it is time."""
         if self._stderr.pending:
             self._stderr.write("")
         if self._is_live and not self._stderr.pending and self._clock() - self._drawn >= REDRAW_SECONDS * 0.9:
             self.redraw()
 
     def redraw(self) -> None:
-        """Draw the live display, starting it the first time."""
+        """Draw the live display, which starts at the first call."""
         now = self._drawn = self._clock()
         try:
             self._live = self._live or Live(self._stderr)
             rows = [running.row(name, now) for name, running in self._running.items()]
             self._live.draw(self._lines, rows, list(self._foot(now)))
             self._lines.clear()
-        except Exception:  # noqa: BLE001 - whatever a terminal does to rich, the run goes on, with plain lines
+        except Exception:  # noqa: BLE001 - if rich fails on this terminal, the run goes on with plain lines
             self.close()
 
     def _foot(self, now: float) -> Iterator[Row]:
-        """Yield the rows below those of stages: what is being hashed, and how many stages are done."""
+        """Yield the rows below those of stages: the file being hashed, and the number of finished stages."""
         if now - self._hashed_last < _HASHING_PATIENCE:
             path, done, total = self._hashing
             yield Row("hashing", [f"{size(done)} of {size(total)}", near_path(path)], "cyan")
@@ -194,11 +194,11 @@ class Reporter(Listener):
             yield Row(self._pipeline, [elapsed(now - self._began), f"{self._ended} of {self._stages} done"], "dim")
 
     def close(self) -> None:
-        """Take the live display off the terminal, and go on with plain lines."""
+        """Remove the live display from the terminal, and go on with plain lines."""
         self._is_live = False
         live, self._live = self._live, None
         if live is not None:
-            with suppress(Exception):  # nothing is left to do for it
+            with suppress(Exception):  # it failed already, or is no longer needed
                 live.stop()
         for text, _ in self._lines:
             self._stderr.write(f"{text}\n")
@@ -209,11 +209,11 @@ class Reporter(Listener):
             self._print(text, bad=bad)
 
     def _print(self, text: str, *, bad: bool = False) -> None:
-        """Print what stays, above the rows if there are any. `text` is printable."""
+        """Print printable text that stays, above the rows if there are any."""
         if self._live is None:
             self._stderr.write(f"{text}\n")
         else:
-            self._lines.append((text, bad))  # printed at the next redraw: a thousand stages may end before it
+            self._lines.append((text, bad))  # printed at the next redraw, before which a thousand stages may end
             self.tick()
 
 

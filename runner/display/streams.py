@@ -1,4 +1,4 @@
-"""Standard output and error. Writing never raises: a reader that is gone, or a full disk, stops no run."""
+"""Standard output and error. Writing never raises, so a closed pipe or a full disk stops no run."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STDOUT, STDERR = 1, 2
-PATIENCE = 5.0  # seconds that a run, at its end, waits for a reader that takes nothing
-_PIECE = 4096  # bytes: a pipe that can be written to has room for as many (PIPE_BUF of Linux)
+PATIENCE = 5.0  # seconds that a run waits at its end for a reader that takes nothing
+_PIECE = 4096  # bytes: a writable pipe has room for this many (PIPE_BUF of Linux)
 
 
 class Stream:
-    """Standard output or error. `failure` is the errno of the first write that failed; later writes do nothing.
+    """Standard output or error. `failure` is the errno of the first failed write. Later writes do nothing.
 
-    While it `defers`, it never waits for its reader. What the reader has no room for is `pending`: later writes try
-    again, and at the end so does `settle`.
+    While `defers` is set, a write never waits for the reader. Bytes that the reader has no room for are `pending`:
+    later writes and `settle` try them again.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
         self.defers = False
-        self._own: int | None = None  # a descriptor that nobody shares, so that it need not block
+        self._own: int | None = None  # a second descriptor, which no other program shares: it may be non-blocking
         self.pending = bytearray()
         self.failure: int | None = None
 
     @property
     def file(self) -> TextIO:
-        """Python's present object for it; None if it was closed before Python started."""
+        """The current `sys.stdout` or `sys.stderr`; None if it was closed before Python started."""
         return sys.stdout if self._number == STDOUT else sys.stderr
 
     @property
@@ -41,29 +41,25 @@ class Stream:
         return getattr(self.file, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a person may be looking."""
+        """Whether the stream is a terminal."""
         try:
             return self.file.isatty()
         except (ValueError, AttributeError):  # closed, or None
             return False
 
-    def fileno(self) -> int:
-        """Return the descriptor's number, which rich asks for to learn the terminal's size."""
-        return self._number
-
     def write(self, text: str) -> int:
-        """Write `text`, escaping what the encoding cannot hold; on failure set `failure`."""
+        """Write `text`, escaping characters that the encoding lacks. On failure set `failure`."""
         self.pass_through(text.encode(self.encoding, "backslashreplace"))
         return len(text)
 
     def pass_through(self, content: bytes) -> None:
-        """Write bytes as they are."""
+        """Write bytes unchanged. On failure set `failure`."""
         if self.failure is not None:
             return
         try:
             self.file.flush()
             descriptor = _descriptor(self.file)
-            if descriptor is None:  # a caller of main() has replaced it
+            if descriptor is None:  # a caller of main() replaced sys.stdout
                 self.file.write(content.decode(self.encoding, "replace"))
                 self.file.flush()
             else:
@@ -77,10 +73,10 @@ class Stream:
             self.failure = errno.EBADF
 
     def flush(self) -> None:
-        """Do nothing, because nothing is buffered: a failed write at exit would end in a traceback of Python's."""
+        """Do nothing, since nothing is buffered. rich calls it."""
 
     def settle(self) -> None:
-        """Wait until the reader has taken all that is pending, or has taken nothing for `PATIENCE` seconds."""
+        """Wait until the reader has taken all pending bytes, or nothing for `PATIENCE` seconds."""
         waited = 0.0
         while self.pending and self.failure is None:
             before = len(self.pending)
@@ -91,25 +87,25 @@ class Stream:
                 self.failure = errno.EAGAIN
 
     def close(self) -> None:
-        """Settle, and let go of the stream: what is written afterwards waits for the reader."""
+        """Settle. Later writes wait for the reader."""
         self.settle()
         if self._own is not None:
             os.close(self._own)
         self.defers, self._own = False, None
 
     def _write_pending(self, descriptor: int) -> None:
-        """Write what is pending; if the stream defers, only what the reader has room for."""
+        """Write the pending bytes; while the stream defers, only as many as the reader has room for."""
         while self.pending and not (self.defers and not _has_room(descriptor, 0)):
             try:
                 del self.pending[: os.write(descriptor, self.pending[:_PIECE])]
-            except BlockingIOError:  # there is less room than it seemed, or somebody made the pipe non-blocking
+            except BlockingIOError:  # less room than poll promised, or another program made the pipe non-blocking
                 if self.defers:
                     return
                 _has_room(descriptor, None)
 
 
 def flushed() -> bool:
-    """Flush Python's own buffers; False if that fails."""
+    """Flush Python's own buffers. Return False if that fails."""
     try:
         for file in (sys.stdout, sys.stderr):
             if file is not None:
@@ -120,7 +116,7 @@ def flushed() -> bool:
 
 
 def hold_descriptors() -> None:
-    """Open /dev/null wherever 0, 1 or 2 is closed; else output could go into the next file opened, such as a log."""
+    """Open /dev/null for each of 0, 1 and 2 that is closed. Else the next file to be opened would get the output."""
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -134,10 +130,10 @@ def _descriptor(file: TextIO) -> int | None:
 
 
 def _reopened(descriptor: int) -> int | None:
-    """Return another descriptor of the same pipe or terminal, which never blocks; None if there is none.
+    """Return a second, non-blocking descriptor of the same pipe or terminal; None if that is impossible.
 
-    O_NONBLOCK cannot be set on the given one: programs that share it would fail. A socket, or a pipe of another user,
-    cannot be opened again. Then it must do that `_has_room` is asked before each write.
+    O_NONBLOCK on the given descriptor would break programs that share it. A socket, or a pipe of another user, cannot
+    be opened again; there the call of `_has_room` before each write has to suffice.
     """
     try:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
@@ -148,8 +144,8 @@ def _reopened(descriptor: int) -> int | None:
 
 
 def _has_room(descriptor: int, milliseconds: int | None) -> bool:
-    """Whether a write would not block, within so many milliseconds (None: wait until then)."""
-    import select  # here, because `--version` needs no such thing
+    """Whether a write would not block, now or within so many milliseconds (None: no limit)."""
+    import select  # here, because a terminal or file seldom needs it
 
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)

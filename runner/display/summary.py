@@ -1,4 +1,4 @@
-"""The results of runs and failed stages: text for people, JSON for programs."""
+"""The results of runs and of failed stages: text for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.errors import Fault
     from runner.results import RunResult, StageResult
 
-_NOT_STARTED = "not started"  # because the run stopped first, not because of what it needs
+_NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
 _ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
 _STAGES_NAMED = 8  # of those that were not started
 _TAIL_LINES = 20
@@ -26,7 +26,7 @@ _TAIL_BYTES = 4096
 
 
 def summary_lines(result: RunResult) -> Iterator[str]:
-    """Yield the summary of a run, and the head of the ledger."""
+    """Yield the summary of a run, with the head of the ledger."""
     needing, after = map(len, result.unstarted())
     counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _NOT_STARTED: after}
     if counts[results.SKIPPED] == len(result.stages):
@@ -38,7 +38,7 @@ def summary_lines(result: RunResult) -> Iterator[str]:
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:
-    """Yield which stages were never started, and why."""
+    """Yield the stages that were not started, and the reason."""
     needing, after = result.unstarted()
     if needing:
         yield f"blocked by what failed: {listed(needing, _STAGES_NAMED)}"
@@ -49,9 +49,9 @@ def unstarted_lines(result: RunResult) -> Iterator[str]:
 
 
 def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> str:
-    """Return what happened to a failed stage, the tail of its log, and where to read on.
+    """Return the fault of a failed stage, the tail of its log, and the command that prints the rest.
 
-    `log_command` is `offpipe log SPEC`, `tries` how many attempts the stage may have.
+    `log_command` is `offpipe log SPEC`, `tries` the number of attempts that the stage may have.
     """
     lines = [fault_text(result.fault)] if result.fault else []
     code = result.attempts[-1].code if result.attempts and result.exit_code == EXIT_RETRYABLE else None
@@ -67,17 +67,17 @@ def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> st
 
 
 def log_tail(path: str) -> Iterator[str]:
-    """Yield the last lines of a log, at most 4 KiB, escaped so that they cannot move the cursor or change colours."""
+    """Yield the last lines of a log, at most 4 KiB, without characters that change how the terminal works."""
     try:
         with open(open_regular(path), "rb") as log:
             start = max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES)
             log.seek(start)
             content = log.read(_TAIL_BYTES)
-    except (OSError, StateError):  # a stage may have put anything in its place, a FIFO for one
+    except (OSError, StateError):  # a stage may have replaced it by anything, such as a FIFO
         return
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     if start and len(lines) > 1:
-        del lines[0]  # its beginning is not among the bytes read
+        del lines[0]  # its beginning was not read
     for line in lines[-_TAIL_LINES:]:
         yield printable(line.removesuffix(b"\r").decode("utf-8", "backslashreplace"))
 

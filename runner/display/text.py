@@ -1,4 +1,4 @@
-"""Text for people: times, sizes, counts, faults, and nothing that could change what a terminal does."""
+"""Text for people: times, sizes, counts, faults; without characters that change how a terminal works."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _MINUTE, _HOUR = 60, 3600
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that a terminal would not just show: control characters, bidi marks."""
+    """Return `text` with control characters, bidi marks and the like escaped. A tab stays."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_lines(text: str) -> str:
-    """Return `text` made printable line by line."""
+    """Return `text` with every line made printable."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def fault_text(fault: Fault, kind: str = "error") -> str:
-    """Return what an error or a warning says: like `str(fault)`, but its place stays on one line."""
+    """Return an error or a warning as text, like `str(fault)`, but printable, and with its place on one line."""
     where = f"{printable(fault.where)}: " if fault.where else ""
     hint = f"\nhint: {printable_lines(fault.hint)}" if fault.hint else ""
     return f"{kind}: {where}{printable_lines(fault.what)}{hint}"
@@ -59,13 +59,13 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def listed(texts: list[str], most: int, separator: str = ", ") -> str:
-    """Return the first texts on one line, at most so many, and how many more there are."""
+    """Return at most the first `most` texts on one line, and the number of the others."""
     more = f"{separator.rstrip()} and {len(texts) - most:,} more"
     return separator.join(texts[:most]) + (more if len(texts) > most else "")
 
 
 def near_path(path: str) -> str:
-    """Return the shorter of a path and the way to it from the current directory, made printable."""
+    """Return a path, absolute or relative to the current directory, whichever is shorter, made printable."""
     try:
         relative = os.path.relpath(path)
     except OSError:  # the current directory was removed
