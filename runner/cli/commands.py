@@ -1,4 +1,7 @@
-"""The verbs of the command line: each calls the engine, prints the result and returns the exit code."""
+"""Carries out the verbs: calls the engine, and prints the result.
+
+Modules that only one verb needs are imported in its method.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
-from runner.display.summary import json_text
+from runner.display.plan_text import explain_lines, plan_json, plan_lines
+from runner.display.summary import json_text, run_json, summary_lines
 from runner.display.text import counted, fault_text, near_path, printable, printable_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.reading import open_regular
 from runner.record.seal import warning_about
+from runner.spec.fields import schema_text
+from runner.spec.load import load_spec
+from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +34,7 @@ _CHUNK = 1 << 16
 
 
 class Commands:
-    """Has a method for each verb, of the same name. It returns the exit code."""
+    """The verbs: a method for each, of the same name, that returns the exit code."""
 
     def __init__(self, arguments: Arguments, stdout: Stream, stderr: Stream) -> None:
         self._arguments = arguments
@@ -39,7 +46,6 @@ class Commands:
     def run(self) -> int:
         """Run the pipeline: report progress on stderr, and print the summary on stdout."""
         from runner.display.reporter import Reporter, live_is_possible
-        from runner.display.summary import run_json, summary_lines  # here: a run loads nothing once it began
         from runner.engine.run import run
 
         given, stderr = self._given, self._stderr
@@ -58,7 +64,6 @@ class Commands:
 
     def plan(self) -> int:
         """Print the plan, and on stderr what is wrong with inputs."""
-        from runner.display.plan_text import plan_json, plan_lines
         from runner.engine import query
 
         planned = query.plan(self._spec, self._options(), self._warn)
@@ -78,7 +83,6 @@ class Commands:
 
     def explain(self) -> int:
         """Print everything about one stage."""
-        from runner.display.plan_text import explain_lines
         from runner.engine import query
 
         explained = query.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
@@ -96,7 +100,6 @@ class Commands:
         """Print the graph."""
         from runner.cli.render import graph_lines
         from runner.spec.graph import build_graph
-        from runner.spec.load import load_spec
 
         graph = build_graph(load_spec(self._spec, workspace=self._given.get("workspace")))
         return self._write(graph_lines(graph, self._given.get("format", "text")))
@@ -158,8 +161,6 @@ class Commands:
 
     def schema(self) -> int:
         """Print the JSON Schema."""
-        from runner.spec.fields import schema_text
-
         return self._write([schema_text()])
 
     # ---- shared by verbs ---------------------------------------------------------------------------------------------
@@ -208,8 +209,6 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
     Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
     params refuses unknown stages.
     """
-    from runner.spec.load import load_spec
-
     stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages] if texts else []
     params: dict[str, dict[str, object]] = {}
     for text in texts:
@@ -226,8 +225,6 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
 
 def _param_value(name: str, text: str) -> object:
     """Parse the JSON value of a parameter as strictly as a spec."""
-    from runner.spec.source import parse_source
-
     where = f"--param {name}"
     try:
         value, findings = parse_source(where, text.encode("utf-8", "surrogateescape"))
