@@ -75,7 +75,7 @@ def test_a_run_with_nothing_to_do_says_so(pipeline) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
 
 
-def test_stages_that_had_nothing_to_do_are_counted_and_named_when_asked(pipeline) -> None:
+def test_stages_without_work_are_counted_and_named_with_verbose(pipeline) -> None:
     pipeline("run", "sort")
     assert "sort" not in pipeline("run", "-f", "count").stderr
     shown = pipeline("run", "-v", "-f", "count")
@@ -132,7 +132,7 @@ def test_a_code_that_may_be_tried_again_says_so_where_no_retry_is_declared(pipel
     assert "retryable" not in pipeline("run").stderr
 
 
-def test_a_retry_is_told_with_its_delay(pipeline) -> None:
+def test_a_retry_is_reported_with_its_delay(pipeline) -> None:
     script = "[ $PIPELINE_ATTEMPT -gt 1 ] || exit 75; : >$PIPELINE_OUTPUT_O"
     retry = {"attempts": 2, "delaySeconds": 0.2, "jitter": 0}
     pipeline.stages = [{"name": "flaky", "command": ["sh", "-c", script], "outputs": {"o": "o"}, "retry": retry}]
@@ -164,7 +164,7 @@ def test_a_missing_input_ends_a_run_with_5(pipeline) -> None:
     assert "in.txt" in shown.stderr and not (pipeline.directory / "state").exists()
 
 
-def test_what_the_command_line_was_is_recorded(pipeline) -> None:
+def test_records_the_command_line(pipeline) -> None:
     run = json.loads(pipeline("run", "--json", "-j1").stdout)["run"]
     log = (pipeline.directory / "state" / f"audit_{run}.jsonl").read_text().splitlines()
     assert json.loads(log[0])["data"]["argv"] == ["offpipe", "run", "p.json", "--json", "-j1"]
@@ -186,7 +186,7 @@ def test_plan_prints_a_line_a_stage_and_writes_nothing(pipeline) -> None:
     )
 
 
-def test_plan_says_what_blocks_and_ends_with_5(pipeline) -> None:
+def test_plan_names_a_missing_input_and_ends_with_5(pipeline) -> None:
     (pipeline.directory / "in.txt").unlink()
     shown = pipeline("plan")
     assert shown.returncode == 5
@@ -202,7 +202,7 @@ def test_plan_as_json(pipeline) -> None:
     assert (said["pipeline"], said["stages"][0]["decision"], said["faults"]) == ("demo", "skip", [])
 
 
-def test_explain_names_each_change_in_full_and_what_is_recorded(pipeline) -> None:
+def test_explain_shows_each_change_in_full_and_the_marker(pipeline) -> None:
     assert pipeline("explain", "count").stdout == "count: must run\n  no completed run\n"
     pipeline("run")
     shown = pipeline("explain", "count").stdout
@@ -219,7 +219,7 @@ def test_explain_names_each_change_in_full_and_what_is_recorded(pipeline) -> Non
     assert unknown.returncode == 2 and 'did you mean "count"?' in unknown.stderr
 
 
-def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
+def test_status_shows_runs_and_pending_stages(pipeline) -> None:
     before = pipeline("status", "--exit-code")
     assert before.returncode == 3
     assert before.stdout.startswith("demo: 2 of 2 stages pending\nlast run: none yet\npending:\n  sort   run ")
@@ -234,7 +234,7 @@ def test_status_tells_of_runs_and_of_what_is_pending(pipeline) -> None:
     assert re.search(rf"{last}last success: {RUN}, ended \S+Z\nthe next run of all stages goes on under: ", failed)
 
 
-def test_status_shows_checkpoints_and_what_no_stage_makes_any_more(pipeline) -> None:
+def test_status_shows_checkpoints_and_undeclared_outputs(pipeline) -> None:
     pipeline("run")
     name = "count"
     progress = {"v": 1, "key": "0" * 64, "lineOffset": 1_200_000, "outputs": {}}
@@ -306,7 +306,7 @@ def test_schema_is_json_and_takes_no_spec() -> None:
 # ---- clean -----------------------------------------------------------------------------------------------------------
 
 
-def test_clean_removes_what_stages_made_and_nothing_else(pipeline) -> None:
+def test_clean_removes_outputs_and_state_only(pipeline) -> None:
     pipeline("run")
     (pipeline.directory / "out" / "mine.txt").touch()
     planned = pipeline("clean", "-n").stdout
@@ -360,7 +360,7 @@ def test_values_are_read_as_strictly_as_a_spec(text, spec) -> None:
     assert caught.value.faults[0].where == "--param a.k"
 
 
-def test_text_without_quotes_is_answered_with_the_quotes(spec) -> None:
+def test_the_hint_for_text_without_quotes_has_the_quotes(spec) -> None:
     with pytest.raises(UsageError) as caught:
         read_params(["a.k=fast"], spec, None)
     assert caught.value.faults[0].hint.endswith("""--param 'a.k="fast"'""")
@@ -371,7 +371,7 @@ def test_several_overrides_gather_by_stage(spec) -> None:
     assert read_params(texts, spec, None) == {"clean.up": {"mode": 1}, "clean": {"mode": 2, "other": 3}}
 
 
-def test_an_unknown_stage_is_answered_with_the_nearest(spec) -> None:
+def test_the_hint_for_an_unknown_stage_is_the_most_similar_name(spec) -> None:
     with pytest.raises(UsageError) as caught:
         load_spec(spec, params=read_params(["clen.mode=1"], spec, None))
     assert (caught.value.faults[0].what, caught.value.faults[0].hint) == (
@@ -390,6 +390,6 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> Non
 
 
 @pytest.mark.parametrize("text", ["clean", "clean=1", "clean.mode", ".mode=1", "clean.=1", ""])
-def test_what_is_not_written_so_is_refused(text, spec) -> None:
+def test_refuses_params_of_another_form(text, spec) -> None:
     with pytest.raises(UsageError, match=r"is not STAGE\.KEY=JSON"):
         read_params([text], spec, None)

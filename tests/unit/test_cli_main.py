@@ -128,7 +128,7 @@ RAISING = (
 )
 
 
-def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_when_asked() -> None:
+def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_with_verbose() -> None:
     program = RAISING.format(error="ValueError('odd')").replace("validate", "plan")
     shown = python(program, "plan", "x.json")
     assert shown.returncode == 70
@@ -151,12 +151,12 @@ def test_a_bug_asks_for_a_report_and_shows_its_traceback_only_when_asked() -> No
         ("RecursionError('deep')", 70, "error: internal error: RecursionError: deep\n"),
     ],
 )
-def test_whatever_is_raised_ends_in_words(error, code, said) -> None:
+def test_every_exception_becomes_a_message(error, code, said) -> None:
     shown = python(RAISING.format(error=error), "validate", "x.json")
     assert shown.returncode == code and shown.stderr.startswith(said) and "Traceback" not in shown.stderr
 
 
-def test_errors_come_as_json_too_when_asked(tmp_path) -> None:
+def test_errors_are_json_with_the_option_json(tmp_path) -> None:
     for words in (["run", tmp_path / "no.json", "--json"], ["run", "x", "--json", "--nonsense"]):
         shown = offpipe(*words)
         said = json.loads(shown.stdout)

@@ -34,7 +34,7 @@ def spec(tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS)], ids=lambda words: "".join(words) or "all")
-def test_help_fits_into_80_columns_and_names_only_what_is_there(words) -> None:
+def test_help_fits_into_80_columns_and_names_existing_docs_only(words) -> None:
     shown = offpipe(*words, "--help")
     assert shown.returncode == 0 and shown.stderr == ""
     assert [line for line in shown.stdout.splitlines() if len(line) > 79] == []
@@ -58,7 +58,7 @@ def test_options_are_never_abbreviated(option, spec) -> None:
     [["--force=slow", "p.json"], ["-f=slow", "p.json"], ["-fslow", "p.json"], ["-f", "slow", "p.json"],
      ["p.json", "slow", "-fslow"], ["ps", "-vfs"]],
 )  # fmt: skip
-def test_stages_given_as_a_value_of_force_are_told_where_they_belong(words, spec) -> None:
+def test_the_hint_for_a_value_of_force_says_where_stages_belong(words, spec) -> None:
     shown = offpipe("run", *words, cwd=spec.parent)
     assert shown.returncode == 2 and "takes no value" in shown.stderr, shown.stderr
     assert "name the stages after the spec" in shown.stderr and "\nhint: " in shown.stderr
@@ -100,7 +100,7 @@ def test_options_stand_anywhere(spec) -> None:
 
 
 @pytest.mark.parametrize("words", [["--wait", "3", "SPEC"], ["SPEC", "--wait", "3"], ["run", "SPEC", "--wait", "3"]])
-def test_seconds_apart_from_wait_are_told_how_to_be_given(words, spec) -> None:
+def test_the_hint_for_seconds_after_a_space_is_wait_with_equals(words, spec) -> None:
     shown = offpipe(*(str(spec) if word == "SPEC" else word for word in words))
     assert (shown.returncode, shown.stdout) == (2, "")
     assert "error: --wait: takes a value only with =, so 3 counts as a spec or a stage\nhint: write --wait=3," in (
@@ -147,7 +147,7 @@ def test_two_dashes_are_no_value_of_an_option(words, spec) -> None:
     assert not (spec.parent / "state").exists()
 
 
-def test_what_is_behind_two_dashes_is_no_option(spec) -> None:
+def test_words_after_two_dashes_are_no_options(spec) -> None:
     spec.rename(spec.with_name("-h"))
     assert offpipe("plan", "--", "-h", cwd=spec.parent).stdout == "sort  run      no completed run\n"
     assert offpipe("--", "-h", "-n", cwd=spec.parent).stderr.startswith('error: no stage named "-n"\n')
@@ -194,7 +194,7 @@ def test_values_that_make_no_sense_are_refused(option, spec) -> None:
         (["elsewhere/x.json"], "the verbs are: "),
     ],
 )
-def test_a_spec_that_is_not_there_is_told_the_same_by_every_verb_with_the_nearest(words, hint, tmp_path) -> None:
+def test_every_verb_names_the_most_similar_spec_if_the_given_one_is_missing(words, hint, tmp_path) -> None:
     (tmp_path / "sub").mkdir()
     for path in ("job.json", "sub/job.json"):
         (tmp_path / path).write_text("{}")
@@ -203,7 +203,7 @@ def test_a_spec_that_is_not_there_is_told_the_same_by_every_verb_with_the_neares
     assert shown.stderr.startswith(f"error: {words[-1]}: no such spec file") and f"\nhint: {hint}" in shown.stderr
 
 
-def test_an_option_of_another_verb_is_told_as_that(spec) -> None:
+def test_an_option_of_another_verb_is_refused_with_the_verbs_that_have_it(spec) -> None:
     for option in (["--offline", "strict"], ["--wait"]):
         shown = offpipe("plan", spec, *option)
         assert shown.stderr == f"error: no option {option[0]}\nhint: only these have it: offpipe run\n"

@@ -77,7 +77,7 @@ def test_rows_show_bytes_done_of_the_inputs_and_go_away(spec) -> None:
     os.close(terminal.master)
 
 
-def test_a_narrow_terminal_gets_what_fits_on_a_line(spec) -> None:
+def test_rows_are_cut_at_the_width_of_a_narrow_terminal(spec) -> None:
     terminal = OnTerminal(spec, columns=30, NO_COLOR="1")
     terminal.await_half()
     terminal.read_until(r"gated +[\d.]+ s  700 kB")
@@ -135,7 +135,7 @@ def test_lines_come_from_the_checkpoint_and_bytes_from_the_partials(tmp_path) ->
     assert running.amounts(0.1) == ["10 bytes of 1.0 kB"]
 
 
-def test_the_size_of_a_directory_is_not_what_was_written(tmp_path) -> None:
+def test_the_size_of_a_directory_does_not_count(tmp_path) -> None:
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial/file").write_bytes(bytes(10))
     assert stage(tmp_path).amounts(0.1) == []

@@ -30,7 +30,7 @@ def test_a_run_that_started_nothing_says_nothing() -> None:
     assert offline_text(ran("none")) == ""
 
 
-def test_what_a_jvm_asks_for_at_its_start_is_no_news() -> None:
+def test_sockets_that_a_jvm_opens_at_its_start_are_not_reported() -> None:
     assert offline_text(ran("kernel", (("java", "AF_INET", 2),), probe=True)) == "offline guard: kernel\n"
 
 
@@ -48,7 +48,7 @@ def test_a_level_that_keeps_stages_offline_is_no_warning(layers) -> None:
     assert list(isolation_warnings(layers)) == []
 
 
-def test_less_is_one_and_says_why() -> None:
+def test_a_lower_level_gives_a_warning_with_its_reason() -> None:
     layers = {"level": "scan", "kernel": "none: unshare failed: EPERM", "filter": "none: seccomp failed: EINVAL"}
     (warning,) = isolation_warnings(layers)
     assert "stages can reach the network" in warning
@@ -64,7 +64,7 @@ def test_less_is_one_and_says_why() -> None:
     assert "stages can change" in writable and "EPERM" in writable
 
 
-def test_doctor_tells_each_level_and_what_is_missing() -> None:
+def test_doctor_shows_each_level_with_its_layers_or_the_missing_one() -> None:
     missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
     shown = "".join(doctor_lines({"kernel": missing, "filter": {**KERNEL, "level": "filter"}}, refuses=True))
     assert shown.startswith("offline guard: runs on this machine reach level filter\n")
@@ -75,7 +75,7 @@ def test_doctor_tells_each_level_and_what_is_missing() -> None:
     assert "refused" not in "".join(doctor_lines({"kernel": missing, "filter": missing}, refuses=False))
 
 
-def test_doctor_as_json_has_each_level_with_its_layers_or_what_is_missing() -> None:
+def test_doctor_as_json_has_each_level_with_its_layers_or_the_missing_one() -> None:
     missing = RefusedError("user namespace", "unshare(user)", errno.EPERM)
     said = doctor_json({"kernel": missing, "filter": {**KERNEL, "level": "filter"}})
     assert said["level"] == "filter"

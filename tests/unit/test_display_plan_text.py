@@ -49,7 +49,7 @@ def test_a_line_has_three_reasons_and_counts_the_rest() -> None:
     assert reasons_line(reasons, full=True).count(";") == 4
 
 
-def test_digests_and_long_values_are_shortened_unless_asked_in_full() -> None:
+def test_digests_and_long_values_are_shortened_unless_full() -> None:
     assert _value_text("3f2a91bc" * 8, full=False) == "3f2a91bc.."
     assert _value_text("3f2a91bc" * 8, full=True) == "3f2a91bc" * 8
     assert _value_text(["x" * 100], full=False).endswith("...")

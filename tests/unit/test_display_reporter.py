@@ -1,4 +1,4 @@
-"""What is reported of a run, and what happens when the terminal breaks."""
+"""Reports of a run, also on a terminal that breaks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runner.display.streams import STDERR, Stream
 from runner.errors import Fault
 
 
-def test_what_breaks_rich_leaves_plain_lines(monkeypatch, capsys) -> None:
+def test_if_rich_fails_plain_lines_remain(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "rich.live", None)
     monkeypatch.delitem(sys.modules, "runner.display.live", raising=False)
     reporter = Reporter(Stream(STDERR), "offpipe log p.json", quiet=False, verbose=False, live=True)
@@ -18,7 +18,7 @@ def test_what_breaks_rich_leaves_plain_lines(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "warning: here: still said\n" and reporter.interval is None
 
 
-def test_who_holds_the_lock_is_said_while_it_is_waited_for(capsys) -> None:
+def test_reports_the_holder_of_the_lock_while_waiting(capsys) -> None:
     holder = {"pid": 12, "host": "here", "run": "r", "since": "2026-01-01T00:00:00Z"}
     Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=False).waiting(holder)
     assert capsys.readouterr().err == "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"

@@ -23,7 +23,7 @@ def test_text_that_the_encoding_cannot_hold_is_escaped(monkeypatch) -> None:
     assert (raw.getvalue(), stream.failure) == (b"\\xe9 \\udce9 \\u6f22\nraw\n", None)
 
 
-def test_whoever_replaced_stdout_gets_the_text(capsys) -> None:
+def test_a_replaced_stdout_gets_the_text(capsys) -> None:
     Stream(STDOUT).write("to the caller\n")
     assert capsys.readouterr().out == "to the caller\n"
 
@@ -60,7 +60,7 @@ def test_a_pipe_that_is_full_for_now_is_waited_for() -> None:
     assert (len(shown.stdout), shown.stderr) == (1_000_000, b"")
 
 
-def test_what_others_printed_is_written_or_told_to_be_left(monkeypatch) -> None:
+def test_flushes_pythons_own_buffers_or_reports_failure(monkeypatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     print("x", end="")
@@ -86,7 +86,7 @@ def small_pipe(monkeypatch):
     os.close(read_end)
 
 
-def test_what_the_reader_has_no_room_for_is_written_later_in_order(monkeypatch) -> None:
+def test_pending_output_is_written_later_in_order(monkeypatch) -> None:
     with small_pipe(monkeypatch) as (read_end, stream):
         for number in range(3_000):
             stream.write(f"{number}\n")

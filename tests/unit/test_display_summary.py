@@ -1,4 +1,4 @@
-"""What is shown of a failed stage."""
+"""The text for a failed stage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_log_that_is_empty_or_gone_is_no_error(tmp_path) -> None:
     assert list(log_tail(str(tmp_path / "log"))) == list(log_tail(str(tmp_path / "none"))) == []
 
 
-def test_the_block_says_what_where_and_how_to_look_further(tmp_path, monkeypatch) -> None:
+def test_a_failed_stage_is_shown_with_its_log_and_the_command_for_more(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.1.log").write_text("no such table\n")
     attempt = AttemptResult(1, 3, None, timed_out=False, seconds=1, cpu_seconds=1, max_rss_bytes=1, delay=0, lines=None)

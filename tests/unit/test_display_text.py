@@ -35,7 +35,7 @@ def test_counts_have_separators_and_a_plural() -> None:
     [("plain é 漢", "plain é 漢"), ("a\x1b[2Jb", "a\\x1b[2Jb"), ("a\rb\nc", "a\\rb\\nc"), ("a\u202eb", "a\\u202eb"),
      ("\udce9", "\\udce9"), ("a\tb\x07", "a\tb\\x07")],
 )  # fmt: skip
-def test_what_could_play_with_a_terminal_is_escaped(text, shown) -> None:
+def test_characters_that_control_a_terminal_are_escaped(text, shown) -> None:
     assert printable(text) == shown
 
 

@@ -21,7 +21,7 @@ from runner.spec.globs import bare, from_root, is_below, normal
         ("/", "/"),
     ],
 )
-def test_every_path_has_one_spelling(written, spelled):
+def test_every_path_has_one_normal_form(written, spelled):
     assert normal(written) == spelled
     assert normal(spelled) == spelled
 
@@ -35,7 +35,7 @@ def test_absolute_paths_become_relative_to_root():
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "./", "../"])
-def test_what_is_not_strictly_below(path):
+def test_paths_that_are_not_strictly_below(path):
     assert not is_below(path)
 
 

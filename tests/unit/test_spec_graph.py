@@ -86,7 +86,7 @@ def test_an_input_does_not_mean_the_output(graph_of, pattern, output):
     assert graph_of(stage("reader", [pattern]), stage("writer", outputs=[output])).feeds == {}
 
 
-def test_an_output_literally_so_named_wins_over_what_the_glob_matches(graph_of):
+def test_an_output_named_like_the_glob_comes_before_its_matches(graph_of):
     graph = graph_of(stage("literal", outputs=["a[1]"]), stage("other", outputs=["a1"]), stage("reader", ["a[1]"]))
     assert graph.feeds["reader"]["i0"] == (("literal", "a[1]"),)
 
@@ -102,20 +102,20 @@ def test_a_glob_gathers_all_that_match_in_order_of_paths(graph_of):
     assert graph.upstream["all"] == ("b", "a")
 
 
-def test_a_cycle_is_told_from_producer_to_consumer(graph_of):
+def test_a_cycle_is_shown_from_producer_to_consumer(graph_of):
     with pytest.raises(SpecError) as caught:
         graph_of(stage("x", ["out/b"]), stage("a", ["out/b"]), stage("b", ["out/c"]), stage("c", needs=["a"]))
     assert [fault.what for fault in caught.value.faults] == ["a cycle: a -> c -> b -> a"]
 
 
-def test_separate_cycles_are_told_separately(graph_of):
+def test_separate_cycles_are_separate_faults(graph_of):
     pairs = [stage("a", needs=["b"]), stage("b", needs=["a"]), stage("c", needs=["c"])]
     with pytest.raises(SpecError) as caught:
         graph_of(*pairs)
     assert [fault.what for fault in caught.value.faults] == ["a cycle: a -> b -> a", "a cycle: c -> c"]
 
 
-def test_selects_named_stages_with_what_they_need(graph_of):
+def test_selects_named_stages_and_their_upstream(graph_of):
     graph = graph_of(stage("c", ["out/b"]), stage("b", ["out/a"]), stage("a"), stage("d"))
     assert names(select(graph, ["b", "b"])) == ["a", "b"]
     assert names(select(graph, [])) == ["a", "b", "c", "d"]

@@ -88,7 +88,7 @@ def test_depth_is_limited_without_recursion():
     (choice(1), True, "must be 1, not true", ""),
     (choice(*"abcdefghijklmnop"), "75", 'must be a known name, not "75"', ""),
 ])  # fmt: skip
-def test_a_choice_says_what_to_write(kind, value, what, hint):
+def test_the_hint_of_a_choice_is_the_value_to_write(kind, value, what, hint):
     (finding,) = kind.check(value)
     assert (finding.what, finding.hint) == (what, hint)
 
@@ -108,7 +108,7 @@ def test_empty_ones_may_be_refused():
     assert places(map_of(text(), boolean(), least=1), {}) == [()]
 
 
-def test_one_of_several_is_told_by_its_json_type():
+def test_one_of_several_kinds_is_chosen_by_json_type():
     kind = one_of(number(0, 9), list_of(number(0, 9)))
     assert places(kind, [1, 10]) == [(1,)]
     assert places(kind, 10) == [()]
@@ -119,7 +119,7 @@ def test_keys_of_the_users_own_may_hold_anything():
     assert not RECORD.check({"size": 1, "x-mine": [{}]})
 
 
-def test_only_what_has_a_default_is_among_the_defaults():
+def test_defaults_hold_only_fields_that_have_one():
     assert RECORD.defaults == {"on": False}
     assert RECORD.schema["required"] == ["size"]
 
@@ -127,7 +127,7 @@ def test_only_what_has_a_default_is_among_the_defaults():
 @pytest.mark.parametrize(("kinds", "hint"), [
     ((number(1, 255), choice("A", "B")), "a number has no quotes"), ((boolean(), choice("A", "B")), "known: A, B"),
 ])  # fmt: skip
-def test_where_a_number_may_stand_one_in_quotes_is_told(kinds, hint):
+def test_the_hint_for_a_number_in_quotes_is_to_drop_them(kinds, hint):
     (finding,) = one_of(*kinds).check("75")
     assert (finding.what, finding.hint) == ('must be one of "A", "B", not "75"', hint)
 

@@ -65,7 +65,7 @@ def test_locks_go_with_a_state_directory_of_ones_own(load, tmp_path, given, stat
     assert (paths.state_dir, paths.locks_dir) == (f"{tmp_path}/{state}", f"{tmp_path}/{locks}")
 
 
-def test_reports_every_fault_at_once_with_what_only_the_disk_knows(load, tmp_path):
+def test_reports_every_fault_at_once_with_those_on_disk(load, tmp_path):
     (tmp_path / "data").mkdir()
     faults = faults_of(
         load,
@@ -106,7 +106,7 @@ def test_a_field_with_a_fault_causes_no_further_faults(load):
 
 
 @pytest.mark.parametrize("value", [[], 1, None, "x"])
-def test_refuses_what_is_no_object(tmp_path, value):
+def test_refuses_a_spec_that_is_no_object(tmp_path, value):
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(value))
     with pytest.raises(SpecError) as caught:

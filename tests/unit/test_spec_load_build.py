@@ -60,19 +60,19 @@ def test_defaults_are_merged_field_by_field():
     assert (stage.timeout_seconds, stage.fresh_interpreter) == (1, False)
 
 
-def test_exit_codes_and_signals_are_told_apart():
+def test_exit_codes_and_signals_are_kept_apart():
     retry = build({"retry": {"retryExitCodes": [1, "SIGKILL", 75]}})[0].retry
     assert retry.retry_exit_codes == {1, 75}
     assert retry.retry_signals == {signal.SIGKILL}
 
 
-def test_a_delay_that_was_asked_for_is_not_cut_by_the_default_limit():
+def test_the_default_limit_does_not_cut_a_given_delay():
     assert build({"retry": {"delaySeconds": 300}})[0].retry.max_delay_seconds == 300
     assert build({"retry": {"delaySeconds": [1, 90]}})[0].retry == Retry(delays=(1, 90), max_delay_seconds=90)
     assert build({"retry": {"delaySeconds": 300, "maxDelaySeconds": 10}})[0].retry.max_delay_seconds == 10
 
 
-def test_retry_on_timeout_is_what_stands_nearest_to_the_stage():
+def test_retry_on_timeout_of_the_stage_comes_first():
     assert build({"retry": {"retryOnTimeout": True}})[0].retry_on_timeout
     assert build({}, {"retryOnTimeout": True})[0].retry_on_timeout
     assert build({}, {"retry": {"retryOnTimeout": True}})[0].retry_on_timeout
@@ -80,7 +80,7 @@ def test_retry_on_timeout_is_what_stands_nearest_to_the_stage():
     assert not build({"retryOnTimeout": False, "retry": {"retryOnTimeout": True}})[0].retry_on_timeout
 
 
-def test_a_stage_may_say_what_an_attempt_does():
+def test_a_stage_may_override_on_attempt():
     assert build({}, offline={"onAttempt": "record"})[0].on_attempt == "record"
     assert build({"offline": {"onAttempt": "fail"}}, offline={"onAttempt": "record"})[0].on_attempt == "fail"
     assert build({"offline": {}}, offline={"onAttempt": "record"})[0].on_attempt == "record"
@@ -97,7 +97,7 @@ def test_stems_that_are_no_names_or_the_same_are_faults():
     assert sorted(findings, key=str) == [("inputs", 0), ("inputs", 2), ("outputs", 0)]
 
 
-def test_paths_get_one_spelling_relative_to_root():
+def test_paths_are_normalised_relative_to_root():
     stage, _ = build(
         {"inputs": {"a": "/pipeline/x//y", "b": "/data/*.txt", "c": "../../z/"}, "processor": "/pipeline/./p.py"}
     )

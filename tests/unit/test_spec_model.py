@@ -67,7 +67,7 @@ def test_its_spelling_is_the_one_that_is_hashed_everywhere(rewrite):
     assert spec.canonical.encode() == canonical(effective_spec(spec)) and "\u00fc" in spec.canonical
 
 
-def test_what_is_not_set_is_not_in_it(rewrite):
+def test_the_effective_spec_leaves_out_fields_without_a_value(rewrite):
     spec = rewrite(lambda value: value["stages"][0].update({"x-none": None, "x-some": 0}))
     (stage, *_) = effective_spec(spec)["stages"]
     assert "x-none" not in stage and stage["x-some"] == 0

@@ -39,7 +39,7 @@ def test_every_other_brace_is_literal(word):
     assert expand([word], **GIVEN) == [word.replace("{inputs.one}", "/in/a")]
 
 
-def test_what_is_filled_in_is_not_read_again():
+def test_filled_in_text_is_not_expanded_again():
     assert expand(["{params.p}"], **{**GIVEN, "params": {"p": "{python}"}}) == ["{python}"]
 
 
@@ -50,6 +50,6 @@ def test_several_files_inside_a_longer_word_are_an_error():
     assert "{list.many}" in caught.value.faults[0].hint
 
 
-def test_names_what_words_refer_to():
+def test_returns_the_names_that_words_refer_to():
     assert references("{inputs.a}-{params.b}{python}{x}") == (("inputs", "a"), ("params", "b"))
     assert list_inputs(["{list.b}", "{inputs.c}", "{list.a}{list.b}"]) == ("b", "a")

@@ -20,7 +20,7 @@ def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:
     ("word", "hint"),
     [(">", '"stdout"'), ("<", '"stdin"'), ("|", '["sh", "-c", "..."]'), ("&&", '["sh", "-c", "..."]'), (";", '"sh"')],
 )
-def test_a_word_that_only_a_shell_understands_is_remarked_once_with_what_to_do(word, hint) -> None:
+def test_warns_once_of_words_for_a_shell_with_a_hint(word, hint) -> None:
     ((where, said),) = remarked("sort", "in", word, "out", word, "more")
     assert where == "p.json#/stages/0/command/2" and hint in said
 
