@@ -83,8 +83,9 @@ def _check_outputs(spec: Spec, verified: Verification) -> None:
                 continue
             verified.outputs += 1
             path = spec.output_path(declared)
-            empty.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
-        return empty
+            damage = _damage_of(path, identity)
+            if damage is not None and verified.markers.still_stands(stage.name):
+                verified.damage.append(damage)
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
