@@ -1,6 +1,6 @@
-"""The modules that no stage may import, because they reach or serve a network, and the faults of such imports.
+"""The banned modules, which reach or serve a network, and the faults of imports of them.
 
-docs/offline-guard.md has the same table, which a test compares. A name includes all names below it.
+docs/offline-guard.md has the same table, and a test compares the two. A name includes all names below it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from runner.errors import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# asyncio, multiprocessing and their like have other uses, and are left to the kernel.
+# asyncio, multiprocessing and the like have other uses, so only the kernel guards them.
 BANNED: dict[str, tuple[str, ...]] = {
     "sockets": ("socket", "_socket", "socketserver", "ssl", "_ssl", "asyncore", "asynchat"),
     "the standard library's protocols": (
@@ -44,7 +44,7 @@ BANNED: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-ALLOWED = ("urllib.parse",)  # below a banned name, and harmless: it only splits text
+ALLOWED = ("urllib.parse",)  # below a banned name, but harmless: it only splits text
 
 _SHOWN_STAGES = 8
 # Only some modules of these packages are harmful, so the hint allows a module, not the whole package.
@@ -52,38 +52,35 @@ _OF_MODULES = frozenset({"urllib", "http", "xmlrpc", "wsgiref", "google"})
 
 
 class BanList:
-    """The banned names. The spec comes before the built-in list, and of each the most specific name counts."""
+    """The banned names. The spec comes before the built-in list. In each, the most specific name counts."""
 
     def __init__(self, banned: Iterable[str] = (), allowed: Iterable[str] = ()) -> None:
-        """`banned` and `allowed` are the spec's; a name that is both is banned."""
+        """`banned` and `allowed` are the spec's lists; a name in both is banned."""
         self._built_in = dict.fromkeys((name for names in BANNED.values() for name in names), True)
         self._built_in.update(dict.fromkeys(ALLOWED, False))
         self._spec = {**dict.fromkeys(allowed, False), **dict.fromkeys(banned, True)}
-        self._tops = {name.partition(".")[0] for name in (*self._built_in, *self._spec)}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that is banned, in the order of the lists."""
+        """All banned names, in the order of the lists."""
         return tuple(name for name, is_banned in (*self._built_in.items(), *self._spec.items()) if is_banned)
 
     def bans(self, name: str) -> bool:
-        """Whether no stage may import a module of this name that is not the pipeline's own."""
-        if name.partition(".")[0] not in self._tops:
-            return False
+        """Whether a module of this name is banned, unless it is the pipeline's own."""
         by_spec = _most_specific(name, self._spec)
         return self._spec[by_spec] if by_spec else self._built_in.get(_most_specific(name, self._built_in), False)
 
     def banned_by_spec(self, name: str) -> str:
-        """Return the name in the spec's list that bans `name`, or "". Only these mean the pipeline's modules too."""
+        """Return the name in the spec's list that bans `name`, or "". It bans the pipeline's own modules too."""
         by_spec = _most_specific(name, self._spec)
         return by_spec if by_spec and self._spec[by_spec] else ""
 
     def is_of_use(self, allowed: str) -> bool:
-        """Whether anything is banned that a name in the spec's list of allowed ones is, is above, or is below."""
+        """Whether an allowed name of the spec is banned, or is above or below a banned name."""
         return any(f"{name}.".startswith(f"{allowed}.") or f"{allowed}.".startswith(f"{name}.") for name in self.names)
 
     def hint(self, names: Sequence[str]) -> str:
-        """Return what to do about an import of these banned names."""
+        """Return the hint for an import of these banned names."""
         by_spec = dict.fromkeys(filter(None, map(self.banned_by_spec, names)))
         if by_spec:
             return f'drop the import, or take {_listed(by_spec)} out of "offline": {{"bannedImports": [...]}}'
@@ -92,7 +89,7 @@ class BanList:
 
 
 class BannedImport(Fault):
-    """What one stage imports that it may not. `chain`: the places of the imports that lead there, its own last."""
+    """A banned import of a stage. `chain`: the places of the imports that lead to it; its own place comes last."""
 
     __slots__ = ("chain", "stage", "statement")
 
@@ -110,7 +107,7 @@ class BannedImport(Fault):
 
 
 def merged(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults with one block for each banned import: of the first stage, naming others that share it."""
+    """Return the faults with one for each banned import. It is the first stage's, and names the others."""
     blocks: dict[object, list[Fault]] = {}
     for fault in faults:
         key: object = (fault.chain[-1], fault.statement) if isinstance(fault, BannedImport) else fault
@@ -133,7 +130,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _to_allow(name: str) -> str:
-    """Return what to allow so that `name` passes: a module where that is known, of `socket.socket` the first part."""
+    """Return the name to allow: `http.client` for that module, but `socket` for `socket.socket`."""
     top, _, rest = name.partition(".")
     return ".".join([top, *rest.split(".")[:1]]) if rest and top in _OF_MODULES else top
 

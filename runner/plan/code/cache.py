@@ -1,4 +1,4 @@
-"""What files of Python import, kept by the SHA-256 of their content, so that each content is parsed once."""
+"""The parsed imports of Python files, kept by the SHA-256 of the content, so that each content is parsed once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 UNUSED_KEPT = 5_000  # parsed files that this run did not use; the oldest go first
 DEEPEST = 1_000  # levels of a relative import; no package is nested as deep
-RUN_PATH = -1  # no level of an import: the request runs the file whose path is its module
+RUN_PATH = -1  # instead of a level: the request runs the file whose path is `module`
 
 _FORMAT = 4  # of the values that are kept
 
@@ -15,8 +15,8 @@ _FORMAT = 4  # of the values that are kept
 class Request(NamedTuple):
     """One import: `import MODULE`, or with names `from MODULE import NAMES`.
 
-    `level` counts leading dots, or is RUN_PATH. `deferred`: it stands in a function, so importing the file does not yet
-    run it. `optional`: the file can do without.
+    `level` counts leading dots, or is RUN_PATH. `deferred`: it stands in a function, so it does not run when the file
+    is imported. `optional`: the file goes on without the module.
     """
 
     line: int
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The requests of one file in order of lines, and the literal `__all__` that `from it import *` goes by."""
+    """The requests of one file, by line, and its literal `__all__`, which `import *` uses."""
 
     requests: tuple[Request, ...]
     exports: tuple[str, ...] = ()
@@ -38,10 +38,10 @@ NOTHING = Parsed(())
 
 
 class ParseCache:
-    """What was parsed, by the SHA-256 of the content; plain JSON values go in and out of the cache file."""
+    """Parsed files by the SHA-256 of their content. The cache file holds them as plain JSON values."""
 
     def __init__(self, value: object = None) -> None:
-        """Take what `dump` returned. Damaged values, and those for another grammar, count as missing."""
+        """Read a value of `dump`. Damaged values, and those of another grammar, count as missing."""
         self._used: set[str] = set()
         self._loaded: dict[str, object] = {}
         self._parsed: dict[str, Parsed] = {}
@@ -72,7 +72,7 @@ class ParseCache:
 
 
 def _restored(value: object) -> Parsed:
-    """Return what `dump` wrote for one file. Raises TypeError or ValueError for anything else."""
+    """Read the value of one file. Raises TypeError or ValueError for a damaged one."""
     requests, exports = cast("tuple[list[list[object]], list[str]]", value)
     restored = []
     for line, level, module, names, deferred, optional in requests:

@@ -1,4 +1,4 @@
-"""The closure of a program: the files that it starts with, and every local module that they import, transitively."""
+"""The import closure of a program: the files that it starts with, and all local modules that they import."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from runner.plan.code.banned import BanList
     from runner.plan.code.commands import Start
     from runner.plan.code.modules import Interpreter
-    from runner.plan.code.sources import Source, Sources
+    from runner.plan.code.sources import Sources
     from runner.plan.digests import Entry
 
-TEXT_NAME = "-c"  # what stands for the path of the text of `python -c`
-MODULE_NAME = "command"  # where a module is named after `-m`
-_AT_STARTUP = ("sitecustomize", "usercustomize")  # imported by every interpreter that finds them
+TEXT_NAME = "-c"  # in place of a path: the text of `python -c`
+MODULE_NAME = "command"  # in place of a path: the command that names a module after `-m`
+_AT_STARTUP = ("sitecustomize", "usercustomize")  # every interpreter imports them if it finds them
 
 
 class Imported(NamedTuple):
-    """What one import leads to: modules that are loaded, names that are found nowhere, and whether it is needed.
+    """A resolved request: the modules that it loads, names that no file has, and whether the program needs it.
 
-    standard: what is needed of the standard library and of ours. banned: names, with the statement that imports them.
+    standard: needed modules of the standard library and of offpipe. banned: names, imported by `statement`.
     """
 
     line: int
@@ -43,9 +43,9 @@ class Imported(NamedTuple):
 
 
 class Closures:
-    """The closures of all programs: each import is resolved once for programs with the same search path.
+    """The closures of all programs. Programs with the same search path share resolved imports.
 
-    Without `bans` nothing is banned.
+    Without `bans`, nothing is banned.
     """
 
     def __init__(self, sources: Sources, interpreter: Interpreter, bans: BanList | None = None) -> None:
@@ -53,22 +53,16 @@ class Closures:
         self.bans = bans
         self.of = cache(partial(Closure, self))
         self.lookup = cache(lambda entries: Lookup(entries, sources, interpreter))
-        self._imports: dict[tuple[Lookup, Module], list[Imported]] = {}
+        self.imports = cache(self._imports)
 
-    def imports(self, lookup: Lookup, module: Module, source: Source) -> list[Imported]:
-        """Return what the imports of a module lead to."""
-        if (lookup, module) not in self._imports:
-            requests = source.parsed.requests
-            if module.kind == STANDARD:  # most of the library's deferred imports never run
-                requests = tuple(request for request in requests if not request.deferred)
-            self._imports[lookup, module] = self.resolve(lookup, module, requests)
-        return self._imports[lookup, module]
-
-    def resolve(self, lookup: Lookup, importer: Module, requests: Sequence[Request]) -> list[Imported]:
+    def _imports(self, lookup: Lookup, importer: Module, requests: tuple[Request, ...]) -> list[Imported]:
+        """Resolve the requests of a module. Deferred ones of the standard library are left out: most never run."""
+        if importer.kind == STANDARD:
+            requests = tuple(request for request in requests if not request.deferred)
         return [self._resolve(lookup, importer, request, requests) for request in requests]
 
     def _resolve(self, lookup: Lookup, importer: Module, request: Request, requests: Sequence[Request]) -> Imported:
-        if request.level == RUN_PATH:  # relative to root, where stages work
+        if request.level == RUN_PATH:  # relative to root, the working directory of stages
             script = os.path.normpath(os.path.join(self.sources.root, request.module))
             is_there = self.sources.is_file(script)
             return Imported(request.line, (Module("__main__", LOCAL, script),) if is_there else ())
@@ -84,7 +78,7 @@ class Closures:
         return Imported(request.line, modules, absent, is_needed, standard, banned, statement)
 
     def is_banned(self, lookup: Lookup, name: str) -> bool:
-        """Whether a name is banned for this program. The pipeline's own modules may have any name."""
+        """Whether a name is banned for this program. The built-in list does not ban the pipeline's own modules."""
         if self.bans is None or not self.bans.bans(name):
             return False
         kind = lookup.kind(name)
@@ -92,19 +86,19 @@ class Closures:
 
 
 class Closure:
-    """The files of starts and their local imports. Shared between stages with the same starts, so do not change it.
+    """The code of a program. Stages with the same starts share it, so do not change it.
 
     files: absolute path -> signature, taken before the file was read, and sha256.
-    packages: third-party top-level import -> "name version" of its distribution, "" when unknown.
-    absent: names imported that are found nowhere (`..name` for relative ones), and starts that are not there -> path
-    (or `-c`, "") of what first needs it, and the line there; None where nothing does.
-    standard: what this code needs of the standard library and of ours as soon as it is imported, with names in them.
-    banned: file (or `-c`, `command`), line (0: none) and statement of what is banned -> the full names that are.
+    packages: third-party top-level import -> "name version" of its distribution, "" if unknown.
+    absent: imported names without a file (`..name` for relative ones) and missing starts -> path (or `-c`, "") and line
+    of the first import that needs it; None if no import does.
+    standard: modules of the standard library and of offpipe, and names in them, that the code needs when imported.
+    banned: file (or `-c`, `command`), line (0: none) and statement of a banned import -> the banned full names.
     faults: of files that cannot be parsed or read.
     """
 
     def __init__(self, closures: Closures, starts: tuple[Start, ...], pythonpath: str = "") -> None:
-        """`pythonpath` is the variable as the stage gets it, relative to root."""
+        """`pythonpath` is the variable in the stage's environment; its entries are relative to root."""
         self.files: dict[str, Entry] = {}
         self.packages: dict[str, str] = {}
         self.absent: dict[str, tuple[str, int] | None] = {}
@@ -115,7 +109,7 @@ class Closure:
         self._closures = closures
         self._sources = closures.sources
         self._met: set[tuple[Lookup, Module]] = set()
-        self._pending: deque[tuple[Lookup, Module, Source]] = deque()
+        self._pending: deque[tuple[Lookup, Module, tuple[Request, ...]]] = deque()
         entries = pythonpath.split(os.pathsep) if pythonpath else []
         extra = tuple(os.path.normpath(os.path.join(self._sources.root, entry)) for entry in entries)
         for start in starts:
@@ -123,11 +117,11 @@ class Closure:
         if extra:
             self._begin_interpreter(closures.lookup(extra), extra)
         while self._pending:
-            lookup, module, source = self._pending.popleft()
-            self._follow(lookup, module.path, closures.imports(lookup, module, source))
+            lookup, module, requests = self._pending.popleft()
+            self._follow(lookup, module.path, closures.imports(lookup, module, requests))
 
     def chain(self, path: str, line: int = 0) -> list[tuple[str, int]]:
-        """Return files from a start to `path`, each with the line on which it imports the next; `line` is the last."""
+        """Return the files from a start to `path`, each with the line that imports the next; `line` ends the chain."""
         links = [(path, line)]
         while links[-1][0] in self._importers:
             links.append(self._importers[links[-1][0]])
@@ -140,19 +134,19 @@ class Closure:
             source = self._sources.text(start.value, TEXT_NAME)
             if source.fault:
                 self.faults[source.fault] = None
-            imports = self._closures.resolve(lookup, Module("__main__", LOCAL), source.parsed.requests)
+            imports = self._closures.imports(lookup, Module("__main__", LOCAL), source.parsed.requests)
             self._follow(lookup, TEXT_NAME, imports)
         else:
             modules, missing = lookup.chain(start.value)
             runs_main = modules and not missing and modules[-1].package  # `-m package` runs its __main__
             names = (start.value, f"{start.value}.__main__") if runs_main else (start.value,)
-            requests = [Request(0, 0, name) for name in names]
-            self._follow(lookup, "", self._closures.resolve(lookup, Module("__main__", OURS), requests))
+            requests = tuple(Request(0, 0, name) for name in names)
+            self._follow(lookup, "", self._closures.imports(lookup, Module("__main__", OURS), requests))
             if self._closures.is_banned(lookup, start.value):
                 self.banned[MODULE_NAME, 0, f"-m {start.value}"] = (start.value,)
 
     def _begin_interpreter(self, lookup: Lookup, pythonpath: Sequence[str]) -> None:
-        """Add what PYTHONPATH makes the interpreter itself load, and refuse what cannot be read."""
+        """Add the modules that the interpreter itself imports from PYTHONPATH, and refuse archives there."""
         for entry in pythonpath:
             if os.path.isfile(entry):
                 self.faults[unreadable(self._sources.shown(entry), "a file on PYTHONPATH")] = None
@@ -162,7 +156,7 @@ class Closure:
                 self._add(lookup, modules[0], "", 0)
 
     def _add(self, lookup: Lookup, module: Module, importer: str, line: int) -> None:
-        """Add a module, to follow its imports later; `importer` is the path of the module that imports it."""
+        """Add a module, whose imports are followed later. `importer` is the path of the file that imports it."""
         if not module.path or module.kind not in {LOCAL, STANDARD} or (lookup, module) in self._met:
             return
         self._met.add((lookup, module))
@@ -178,10 +172,10 @@ class Closure:
             self._importers.setdefault(module.path, (importer, line))
         if module.kind == LOCAL:
             self.files[module.path] = (source.signature, source.sha256)
-        self._pending.append((lookup, module, source))
+        self._pending.append((lookup, module, source.parsed.requests))
 
     def _follow(self, lookup: Lookup, path: str, imports: Iterable[Imported]) -> None:
-        """Add what a module imports; `path` is that of its file, or what stands for it in reports."""
+        """Add the imports of the file at `path`, or of what `path` stands for."""
         for imported in imports:
             for module in imported.modules:
                 if module.kind != INSTALLED:
@@ -199,7 +193,7 @@ class Closure:
 
 
 def _absolute(importer: Module, request: Request) -> str:
-    """Return the full name of what a request is relative to; it begins with a dot if there is no such package."""
+    """Return the full name of a request's module; it begins with a dot if there is no such package."""
     if request.level <= 0:
         return request.module
     package = importer.name if importer.package else importer.name.rpartition(".")[0]
@@ -210,12 +204,12 @@ def _absolute(importer: Module, request: Request) -> str:
 
 
 def _is_the_same_for_all(module: Module) -> bool:
-    """Whether every stage gets the same module; one that is followed may import a file of the stage's."""
+    """Whether every stage gets the same module. One that is followed may import a file of the stage."""
     return module.kind == OURS or (module.kind == STANDARD and not module.path)
 
 
 def _statement(request: Request, requests: Sequence[Request]) -> str:
-    """Return the statement of a request, with the other imports on its line."""
+    """Return the statement of a request, with the other plain imports on its line."""
     if request.names:
         return f"from {'.' * request.level}{request.module} import {', '.join(request.names)}"
     beside = (other.module for other in requests if other.line == request.line and not other.names)

@@ -1,4 +1,4 @@
-"""Which Python a processor or the words of a command start: a script, a module after `-m`, the text after `-c`."""
+"""The Python that a processor or a command starts: a script, a module after `-m`, the text after `-c`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MODULE = "module"
 TEXT = "text"
 
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*[td]?")
-_OPTIONS = re.compile(r"-([^WXcm]*)([WXcm]?)(.*)", re.DOTALL)  # of Python: flags, one with a value, what is attached
+_OPTIONS = re.compile(r"-([^WXcm]*)([WXcm]?)(.*)", re.DOTALL)  # flags, an option with a value, the attached value
 _SHEBANG_LENGTH = 256  # BINPRM_BUF_SIZE: the kernel reads no further
-_PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but the first are refused later, because nobody can read them
-_WORDS_KEPT = 1024  # most stages of a pipeline have some in common
+_PYTHON_FILES = (".py", ".pyc", ".pyz", ".pyzw")  # all but .py are refused later: their imports cannot be known
+_WORDS_KEPT = 1024  # stages of a pipeline often share words
 
 
 class Start(NamedTuple):
-    """Code that an interpreter begins with: an absolute path, a module's name or a text.
+    """The code that an interpreter starts with: an absolute path, a module's name or a text.
 
-    `entry` comes first in `sys.path`; "" for nothing, with `-I` or `-P`.
+    `entry` is the first entry of `sys.path`; "" with `-I` or `-P`.
     """
 
     kind: str
@@ -37,20 +37,20 @@ class Start(NamedTuple):
 
 
 def script_start(path: str) -> Start:
-    """Return the start of a script; what it imports is looked for beside what it links to, as Python does."""
+    """Return the start of a script. If it is a link, its imports are looked for beside the target, as in Python."""
     return Start(SCRIPT, path, os.path.dirname(os.path.realpath(path)))
 
 
 def processor_start(path: str) -> Start | None:
-    """Return the start of a processor, or None when it is no Python: neither by its name nor by its shebang."""
+    """Return the start of a processor, or None if neither its name nor its shebang says Python."""
     return script_start(path) if path.endswith(_PYTHON_FILES) or has_python_shebang(path) else None
 
 
 def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...]:
-    """Return the Python that a command's words name, relative to `root`, in order.
+    """Return the starts in a command's words, which are relative to `root`.
 
-    That is what its interpreter starts, then every other word that is a Python file. Words that hold a placeholder but
-    `{python}` name nothing.
+    The first is the code that its interpreter runs. Every other word that is a Python file follows. Words with a
+    placeholder other than `{python}` count as no file.
     """
     starts: dict[tuple[str, str], Start] = {}
     at = next((index for index, word in enumerate(words) if _is_python(word)), None)
@@ -65,7 +65,7 @@ def python_files_of_command(words: Sequence[str], root: str) -> tuple[Start, ...
 
 
 def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
-    """Yield the words that are Python files, such as arguments of a processor; a placeholder names none."""
+    """Yield the words that are Python files, such as arguments of a processor. Words with a placeholder are not."""
     for word in words:
         if "\0" in word or references(word):
             continue
@@ -75,7 +75,7 @@ def python_files_among(words: Iterable[str], root: str) -> Iterator[Start]:
 
 
 def has_python_shebang(path: str) -> bool:
-    """Whether the file at `path` begins with a `#!` line that starts Python, directly or by way of env."""
+    """Whether the file at `path` begins with a `#!` line that starts Python, directly or through env."""
     words = shebang(path)
     is_env = bool(words) and os.path.basename(words[0]) == "env"
     return any(_is_python(word.removeprefix("-S")) for word in (words[1:] if is_env else words[:1]))
@@ -99,7 +99,7 @@ def _is_python(word: str) -> bool:
 
 
 def _started(words: Sequence[str], root: str) -> Start | None:
-    """Return what the interpreter's own arguments make it run, None for standard input or nothing."""
+    """Return the start that the interpreter's arguments name, or None for standard input or no code at all."""
     pending = iter(words)
     entry = root
     for word in pending:

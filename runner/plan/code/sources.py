@@ -1,4 +1,4 @@
-"""Reads code from the disk: each directory is listed once, and each file is read once."""
+"""Reads code from the disk. Each directory is listed once, and each file is read once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NONE = Signature(0, 0, 0, 0)
 
 
 class Source(NamedTuple):
-    """A file of code as it was read. Where there is a fault, `parsed` is empty."""
+    """A file of code as it was read. With a fault, `parsed` is empty."""
 
     sha256: str
     signature: Signature
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
 
 class Sources:
-    """The files and directories read so far. `paths`: all that were tried, present or absent."""
+    """The files and directories read so far. `paths` are all that were tried, present or absent."""
 
     def __init__(self, root: str, digests: DigestCache, parsed: ParseCache) -> None:
         self.root = root
@@ -42,7 +42,7 @@ class Sources:
         self._parsed = parsed
 
     def _names(self, directory: str) -> frozenset[str]:
-        """Return the names in a directory; none if it is no directory, or may not be read."""
+        """Return the names in a directory; none if it is no directory or cannot be read."""
         self.paths.add(directory)
         try:
             return frozenset(os.listdir(directory))
@@ -55,7 +55,7 @@ class Sources:
         return os.path.isfile(path)
 
     def _read(self, path: str, *, is_script: bool = False) -> Source:
-        """Read a file of code; `is_script`: Python whatever its name says. FileNotFoundError passes."""
+        """Read a file of code. With `is_script`, it is Python whatever its name. Raises FileNotFoundError."""
         self.paths.add(path)
         shown = self.shown(path)
         try:
@@ -69,16 +69,16 @@ class Sources:
             return Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
 
     def text(self, text: str, shown: str) -> Source:
-        """Read the text of `python -c`, in which a line that names an encoding means nothing."""
+        """Read the text of `python -c`, where a line that names an encoding has no effect."""
         if sys.version_info >= (3, 14):
             from textwrap import dedent
 
             text = dedent(text)
-        known_by = b"\0" + text.encode("utf-8", "surrogateescape")  # what no file that can be parsed begins with
-        return self._parse(text, sha256_of(known_by), _NONE, shown)
+        content = b"\0" + text.encode("utf-8", "surrogateescape")  # unlike any file: none with a NUL parses
+        return self._parse(text, sha256_of(content), _NONE, shown)
 
     def shown(self, path: str) -> str:
-        """Return the path as errors spell it: relative to root where it lies there."""
+        """Return the path for errors: relative to root if it lies below root."""
         relative = path.removeprefix(self.root.rstrip("/") + "/")
         return relative.encode("utf-8", "backslashreplace").decode()
 
@@ -89,13 +89,13 @@ class Sources:
         sha256 = self._digests.known(path, status)
         if sha256 and (parsed := self._parsed.get(sha256)):
             return Source(sha256, Signature.of(status), parsed)
-        content, sha256, signed = self._digests.read(path)
+        content, sha256, signature = self._digests.read(path)
         if path.endswith(_COMPILED) or _ARCHIVE_END in content:
             what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
-            return Source(sha256, signed, fault=unreadable(shown, what))
-        return self._parse(content, sha256, signed, shown)
+            return Source(sha256, signature, fault=unreadable(shown, what))
+        return self._parse(content, sha256, signature, shown)
 
-    def _parse(self, source: bytes | str, sha256: str, signed: Signature, shown: str) -> Source:
+    def _parse(self, source: bytes | str, sha256: str, signature: Signature, shown: str) -> Source:
         parsed = self._parsed.get(sha256)
         if parsed is None:
             from runner.plan.code.parse import parse
@@ -103,9 +103,9 @@ class Sources:
             try:
                 parsed = parse(source, shown)
             except OfflineError as error:
-                return Source(sha256, signed, fault=error.faults[0])
+                return Source(sha256, signature, fault=error.faults[0])
             self._parsed.put(sha256, parsed)
-        return Source(sha256, signed, parsed)
+        return Source(sha256, signature, parsed)
 
 
 def unreadable(shown: str, what: str) -> Fault:
