@@ -101,7 +101,7 @@ def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
             tree = digest_tree(path, cache)
             size, sha256 = tree.size, tree.sha256
         else:
-            size, sha256 = status.st_size, cache.file(path, status)[0]
+            size, sha256 = status.st_size, cache.file(path, status).sha256
     except (FileNotFoundError, NotADirectoryError):
         return damage("", "is missing")
     except InputError as error:

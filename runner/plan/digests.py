@@ -1,7 +1,7 @@
 """The SHA-256 of files and directories; a file is read again only if its signature has changed.
 
-The cache is `state/files.json`; losing it costs time only. An entry is kept only if a later write is certain to
-give the file another signature: git's rule for "racily clean" entries, see `is_settled`.
+The cache is `state/files.json`; losing it costs time only. It keeps an entry only if any later write must give the
+file another signature. That is git's rule for "racily clean" entries, see `is_settled`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHECKSUM = b',"crc32":"'
 
 
 class Signature(NamedTuple):
-    """Distinguishes two states of a file without reading it; times in nanoseconds."""
+    """Tells two states of a file apart without reading it. Times are in nanoseconds."""
 
     size: int
     mtime: int
@@ -42,15 +42,19 @@ class Signature(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-Entry = tuple[Signature, str]  # with the hex SHA-256 of the content
+class FileDigest(NamedTuple):
+    """The hex SHA-256 of a file, and its signature before the first byte was read."""
+
+    sha256: str
+    signature: Signature
 
 
 class DigestCache:
     """Digests by (path, signature).
 
     `tick(n)` is called for every n bytes read, and may raise to interrupt. `clock()` gives the wall clock in ns.
-    Without `trust` every file is read. `sections` is what else the cache file holds, plain JSON values by name; `dump`
-    takes them as an argument.
+    Without `trust`, every file is read. `sections` are the other JSON values in the cache file, by name; `dump` takes
+    them as an argument.
     """
 
     def __init__(
@@ -61,8 +65,8 @@ class DigestCache:
         clock: Callable[[], int] = time.time_ns,
         trust: bool = True,
     ) -> None:
-        """Read what `dump` wrote. None, damaged content, or that of another version is an empty cache."""
-        self._entries: dict[str, Entry] = {}
+        """Read the bytes of `dump`. The cache is empty for None, damaged content, or another version."""
+        self._entries: dict[str, FileDigest] = {}
         self.sections: dict[str, object] = {}
         self._used: set[str] = set()
         self._tick = tick
@@ -78,45 +82,43 @@ class DigestCache:
                 self.damaged = True
 
     def dump(self, sections: Mapping[str, object] | None = None) -> bytes:
-        """Return the bytes to keep: the entries of earlier runs up to a limit, then those used in this one."""
+        """Return the bytes of the cache file: up to a limit the unused entries, then those that this run used."""
         unused = [path for path in self._entries if path not in self._used]
         kept = [*unused[-UNUSED_KEPT:], *(path for path in self._entries if path in self._used)]
-        files = {path: (*self._entries[path][0], self._entries[path][1]) for path in kept}
+        files = {path: (*self._entries[path].signature, self._entries[path].sha256) for path in kept}
         text = json.dumps({**(sections or {}), "v": VERSION, "files": files}, separators=(",", ":"))
         content = text[:-1].encode("ascii")
         return content + _CHECKSUM + _checksum(content)
 
-    def known(self, path: str, status: os.stat_result) -> str | None:
+    def known(self, path: str, status: os.stat_result) -> FileDigest | None:
         """Return the digest of the file if its signature has not changed; nothing is read."""
         entry = self._entries.get(path)
-        if entry is None or not self.trust or entry[0] != Signature.of(status):
+        if entry is None or not self.trust or entry.signature != Signature.of(status):
             return None
         self._used.add(path)
-        return entry[1]
+        return entry
 
-    def file(self, path: str, status: os.stat_result | None = None) -> tuple[str, Signature]:
-        """Return the hex SHA-256 of a regular file and its signature, taken before the first byte was read.
+    def file(self, path: str, status: os.stat_result | None = None) -> FileDigest:
+        """Return the digest of a regular file.
 
-        Raises InputError for anything but a regular file (which is not opened); an OSError passes through.
+        Raises InputError for any other file, without opening it; an OSError passes through.
         """
-        status = os.stat(path) if status is None else status
-        sha256 = self.known(path, status)
-        return (sha256, Signature.of(status)) if sha256 is not None else self._hash(path)
+        return self.known(path, os.stat(path) if status is None else status) or self._hash(path)
 
-    def read(self, path: str) -> tuple[bytes, str, Signature]:
-        """Return the content too, of a regular file that is small enough to hold; raises as `file` does."""
+    def read(self, path: str) -> tuple[bytes, FileDigest]:
+        """Return the content too, of a regular file that is small enough to hold. Raises as `file` does."""
         chunks: list[bytes] = []
-        sha256, signature = self._hash(path, chunks)
-        return b"".join(chunks), sha256, signature
+        digest = self._hash(path, chunks)
+        return b"".join(chunks), digest
 
-    def passing(self, path: str) -> tuple[str, Signature]:
-        """Return digest and signature of a regular file, not a link, and cache nothing: it will be renamed.
+    def passing(self, path: str) -> FileDigest:
+        """Return the digest of a regular file, not a link, and cache nothing, since the file will be renamed.
 
         Raises as `file` does.
         """
         return self._hash(path, is_kept=False)
 
-    def _hash(self, path: str, chunks: list[bytes] | None = None, *, is_kept: bool = True) -> tuple[str, Signature]:
+    def _hash(self, path: str, chunks: list[bytes] | None = None, *, is_kept: bool = True) -> FileDigest:
         began = self._clock()
         try:
             descriptor = open_regular(path, follow=is_kept)
@@ -127,14 +129,14 @@ class DigestCache:
         try:
             signature = Signature.of(os.fstat(descriptor))
             self.reading = (path, signature.size)
-            sha256 = self._digest(descriptor, signature.size, chunks)
+            digest = FileDigest(self._sha256(descriptor, signature.size, chunks), signature)
         finally:
             os.close(descriptor)
         if is_kept:
-            self._keep(path, (signature, sha256), began)
-        return sha256, signature
+            self._keep(path, digest, began)
+        return digest
 
-    def _digest(self, descriptor: int, size: int, chunks: list[bytes] | None) -> str:
+    def _sha256(self, descriptor: int, size: int, chunks: list[bytes] | None) -> str:
         digest = hasher(more=size)
         wanted = min(CHUNK, size + SMALL)
         while chunk := os.read(descriptor, wanted):
@@ -143,23 +145,23 @@ class DigestCache:
                 chunks.append(chunk)
             if self._tick:
                 self._tick(len(chunk))
-            if len(chunk) < wanted and len(chunk) == size:  # of nearly every small file: no call for its end
+            if len(chunk) < wanted and len(chunk) == size:  # saves the last read of nearly every small file
                 break
         return digest.hexdigest()
 
-    def _keep(self, path: str, entry: Entry, began: int) -> None:
-        if is_settled(entry[0].mtime, entry[0].ctime, began):
+    def _keep(self, path: str, entry: FileDigest, began: int) -> None:
+        if is_settled(entry.signature.mtime, entry.signature.ctime, began):
             self._used.add(path)
             if self._entries.get(path) != entry:
                 self._entries.pop(path, None)  # so that the new one is the youngest
                 self._entries[path] = entry
                 self.dirty = True
-        else:  # hashed again next time, when its time stamps are old enough
+        else:  # too young: hashed again next time
             self._entries.pop(path, None)
 
 
 class TreeDigest(NamedTuple):
-    """What a directory holds: its digest, and the bytes of all its files."""
+    """The digest of a directory, and the total size of its files in bytes."""
 
     sha256: str
     size: int
@@ -168,9 +170,9 @@ class TreeDigest(NamedTuple):
 def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool] = lambda _: False) -> TreeDigest:
     """Digest a directory as the sorted list of (relative path, type, mode, size, sha256 or link target).
 
-    Its own mode is left out; links are recorded and not followed. A file with the name of a partial counts like any
-    other, unless it `is_of_output`: the partial of an output that lies in the directory. Raises InputError for a FIFO,
-    socket or device; an OSError passes through.
+    Its own mode is left out; links are recorded and not followed. A file named like a partial counts, unless it
+    `is_of_output`: the partial of an output that lies in the directory. Raises InputError for a FIFO, socket or device;
+    an OSError passes through.
     """
     from runner.canonical import digest
 
@@ -181,7 +183,7 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
         status = entry.stat(follow_symlinks=False)
         kind, content, size, mode = "directory", "", 0, status.st_mode
         if stat.S_ISLNK(mode):
-            kind, content, mode = "link", os.readlink(entry.path), 0  # whose mode differs between systems
+            kind, content, mode = "link", os.readlink(entry.path), 0  # systems give links different modes
         elif not stat.S_ISDIR(mode):
             kind = "file"
             content, signature = cache.passing(entry.path) if is_passing else cache.file(entry.path, status)
@@ -203,8 +205,8 @@ def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[o
                     pending.append(entry.path)
 
 
-def _decoded(content: bytes) -> tuple[dict[str, Entry], dict[str, object]]:
-    """Return what a cache file holds; nothing if another release wrote it. Raises ValueError and such for damage.
+def _decoded(content: bytes) -> tuple[dict[str, FileDigest], dict[str, object]]:
+    """Return entries and sections of a cache file; none if another release wrote it. Raises ValueError etc. for damage.
 
     The checksum keeps a flipped bit from becoming a digest, or from hiding an import.
     """
@@ -224,8 +226,8 @@ def _checksum(text: bytes) -> bytes:
     return b'%08x"}' % crc32(text)
 
 
-def _entry(size: object, mtime: object, ctime: object, inode: object, sha256: object) -> Entry:
+def _entry(size: object, mtime: object, ctime: object, inode: object, sha256: object) -> FileDigest:
     numbers = (size, mtime, ctime, inode)
     if not isinstance(sha256, str) or not all(isinstance(number, int) for number in numbers):
         raise TypeError(sha256)
-    return Signature._make(cast("tuple[int, int, int, int]", numbers)), sha256
+    return FileDigest(sha256, Signature._make(cast("tuple[int, int, int, int]", numbers)))

@@ -16,14 +16,14 @@ from runner.canonical import canonical
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
-from runner.plan.digests import Signature, digest_tree
+from runner.plan.digests import FileDigest, Signature, digest_tree
 from runner.plan.inputs import InputFile, InputResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.plan.code.component import CodeReader, StageCode
-    from runner.plan.digests import DigestCache, Entry
+    from runner.plan.digests import DigestCache
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -44,7 +44,7 @@ class Fingerprint:
         self.key = key
         self.components: dict[str, object] = {}
         self.inputs: dict[str, list[InputFile]] = {}
-        self.watched: dict[str, Entry] = {}
+        self.watched: dict[str, FileDigest] = {}
         self.trees: dict[str, str] = {}
         self.input_bytes = 0
         self.imports: tuple[str, ...] = ()
@@ -150,11 +150,11 @@ class Examiner:
         """
         path = ""
         try:
-            for path, (signature, sha256) in fingerprint.watched.items():
+            for path, (sha256, signature) in fingerprint.watched.items():
                 status = os.stat(path)
                 if Signature.of(status) == signature:
                     continue
-                if (strict and status.st_mtime_ns != signature.mtime) or self._cache.file(path)[0] != sha256:
+                if (strict and status.st_mtime_ns != signature.mtime) or self._cache.file(path).sha256 != sha256:
                     return path
             for path, sha256 in fingerprint.trees.items():
                 if digest_tree(path, self._cache, self._is_of_output).sha256 != sha256:
@@ -184,12 +184,12 @@ class Examiner:
     def _file_digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
         known = self._published.get(file.path)
         if known and known.is_unchanged(file.status):
-            sha256, signed = known.sha256, Signature.of(file.status)
+            digest = FileDigest(known.sha256, Signature.of(file.status))
         else:
-            sha256, signed = self._cache.file(file.absolute, file.status)
-        fingerprint.watched[file.absolute] = (signed, sha256)
+            digest = self._cache.file(file.absolute, file.status)
+        fingerprint.watched[file.absolute] = digest
         fingerprint.input_bytes += file.status.st_size
-        return sha256
+        return digest.sha256
 
 
 def _components(stage: Stage, inputs: dict[str, list[list[str]]], code: StageCode) -> dict[str, object]:

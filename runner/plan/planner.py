@@ -198,7 +198,7 @@ class Planner:
                 return digest_tree(path, self._cache).sha256
             if not self._paranoid and identity.is_unchanged(status):
                 return identity.sha256
-            return self._cache.file(path, status)[0]
+            return self._cache.file(path, status).sha256
         except InputError as error:
             raise_if_system_error(error, path)
             return _shown(error.faults[0], path)

@@ -50,11 +50,11 @@ def project(tmp_path):
 def test_imports_beside_the_processor_are_followed_transitively(project):
     project.write_all({"bin/p.py": "import a", "bin/a.py": "import b, p", "bin/b.py": "import a", "bin/c.py": ""})
     code = project.walk("bin/p.py")
-    assert {path: sha256 for path, (_, sha256) in code.files.items()} == {
+    assert {path: sha256 for path, (sha256, _) in code.files.items()} == {
         f"{project.root}/bin/{name}": hashlib.sha256(text).hexdigest()
         for name, text in (("p.py", b"import a"), ("a.py", b"import b, p"), ("b.py", b"import a"))
     }
-    assert all(signed == Signature.of(os.stat(path)) for path, (signed, _) in code.files.items())
+    assert all(signed == Signature.of(os.stat(path)) for path, (_, signed) in code.files.items())
     assert code.absent == {} and code.packages == {}
     assert code.chain(f"{project.root}/bin/b.py") == [
         (f"{project.root}/bin/{name}", line) for name, line in (("p.py", 1), ("a.py", 1), ("b.py", 0))
@@ -222,8 +222,8 @@ def test_changed_module_has_another_digest(project):
     before = project.walk("p.py").files
     project.write_all({"a.py": "x = 2"})
     after = project.walk("p.py").files
-    assert before[f"{project.root}/a.py"][1] != after[f"{project.root}/a.py"][1]
-    assert before[f"{project.root}/p.py"][1] == after[f"{project.root}/p.py"][1]
+    assert before[f"{project.root}/a.py"].sha256 != after[f"{project.root}/a.py"].sha256
+    assert before[f"{project.root}/p.py"].sha256 == after[f"{project.root}/p.py"].sha256
 
 
 def test_extension_modules_enter_by_digest_and_compiled_python_is_refused(project):

@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from runner.errors import InputError
-from runner.plan.digests import CHUNK, UNUSED_KEPT, DigestCache, Signature
+from runner.plan.digests import CHUNK, UNUSED_KEPT, DigestCache, FileDigest, Signature
 
 SECOND = 1_000_000_000
 LATER = 3600 * SECOND
@@ -46,7 +46,7 @@ def test_digest_is_the_sha256_of_the_content(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     assert DigestCache().file(str(path)) == (sha(content), Signature.of(os.stat(path)))
-    assert DigestCache().read(str(path)) == (content, sha(content), Signature.of(os.stat(path)))
+    assert DigestCache().read(str(path)) == (content, (sha(content), Signature.of(os.stat(path))))
 
 
 def test_ticks_count_every_byte_and_may_interrupt(tmp_path):
@@ -88,7 +88,7 @@ def test_file_written_in_the_tick_of_hashing_is_hashed_again_and_then_kept(tmp_p
     now = stamp + LATER
     cache.file(str(path))
     assert cache.dirty
-    assert fresh(cache).known(str(path), os.stat(path)) == sha(b"one")
+    assert fresh(cache).known(str(path), os.stat(path)).sha256 == sha(b"one")
 
 
 def test_racy_write_of_the_same_size_and_stamp_is_seen(tmp_path):
@@ -183,7 +183,7 @@ def test_no_cache_is_an_empty_cache_and_no_damage():
 
 
 def test_no_flipped_bit_turns_into_a_digest_or_hides_an_import():
-    content = holding({"/a": ((1, 2, 3, 4), "ab" * 32)}).dump({"imports": {"x": [1]}})
+    content = holding({"/a": FileDigest("ab" * 32, Signature(1, 2, 3, 4))}).dump({"imports": {"x": [1]}})
     assert not DigestCache(content).damaged
     for at in range(len(content)):
         for bit in range(8):
@@ -194,7 +194,7 @@ def test_no_flipped_bit_turns_into_a_digest_or_hides_an_import():
 
 def test_cache_keeps_names_that_are_no_utf8_and_sections_of_others():
     name = os.fsdecode(b"/dir/\xff\xe4")
-    cache = holding({name: ((1, 2, 3, 4), "ab")})
+    cache = holding({name: FileDigest("ab", Signature(1, 2, 3, 4))})
     content = cache.dump({"imports": [1, {"a": None}]})
     again = DigestCache(content)
     assert again.sections == {"imports": [1, {"a": None}]}
@@ -204,7 +204,7 @@ def test_cache_keeps_names_that_are_no_utf8_and_sections_of_others():
 def test_cache_does_not_grow_for_ever(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    old = {f"/old/{number}": ((1, 2, 3, number), "ab") for number in range(UNUSED_KEPT + 100)}
+    old = {f"/old/{number}": FileDigest("ab", Signature(1, 2, 3, number)) for number in range(UNUSED_KEPT + 100)}
     cache = holding(old, clock=much_later)
     cache.file(str(path))
     kept = json.loads(cache.dump())["files"]

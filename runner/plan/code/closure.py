@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runner.plan.code.commands import Start
     from runner.plan.code.modules import Interpreter
     from runner.plan.code.sources import Sources
-    from runner.plan.digests import Entry
+    from runner.plan.digests import FileDigest
 
 TEXT_NAME = "-c"  # in place of a path: the text of `python -c`
 MODULE_NAME = "command"  # in place of a path: the command that names a module after `-m`
@@ -88,7 +88,7 @@ class Closures:
 class Closure:
     """The code of a program. Stages with the same starts share it, so do not change it.
 
-    files: absolute path -> signature, taken before the file was read, and sha256.
+    files: by absolute path.
     packages: third-party top-level import -> "name version" of its distribution, "" if unknown.
     absent: imported names without a file (`..name` for relative ones) and missing starts -> path (or `-c`, "") and line
     of the first import that needs it; None if no import does.
@@ -99,7 +99,7 @@ class Closure:
 
     def __init__(self, closures: Closures, starts: tuple[Start, ...], pythonpath: str = "") -> None:
         """`pythonpath` is the variable in the stage's environment; its entries are relative to root."""
-        self.files: dict[str, Entry] = {}
+        self.files: dict[str, FileDigest] = {}
         self.packages: dict[str, str] = {}
         self.absent: dict[str, tuple[str, int] | None] = {}
         self.standard: set[str] = set()
@@ -171,7 +171,7 @@ class Closure:
         if importer and module.path not in self.files and module.path != importer:
             self._importers.setdefault(module.path, (importer, line))
         if module.kind == LOCAL:
-            self.files[module.path] = (source.signature, source.sha256)
+            self.files[module.path] = source.digest
         self._pending.append((lookup, module, source.parsed.requests))
 
     def _follow(self, lookup: Lookup, path: str, imports: Iterable[Imported]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.plan.code.cache import ParseCache
     from runner.plan.code.closure import Closure
     from runner.plan.code.commands import Start
-    from runner.plan.digests import DigestCache, Entry
+    from runner.plan.digests import DigestCache, FileDigest
     from runner.spec.model import Spec, Stage
 
 
@@ -34,7 +34,7 @@ class StageCode(NamedTuple):
     """
 
     component: dict[str, object]
-    watched: dict[str, Entry]
+    watched: dict[str, FileDigest]
     is_python: bool
     standard: tuple[str, ...] = ()
 
@@ -102,14 +102,14 @@ class CodeReader:
             if path not in watched:
                 watched[path] = self._digest(path)
         component: dict[str, object] = {
-            "files": {self._key_name(path, stage): sha256 for path, (_, sha256) in watched.items()}
+            "files": {self._key_name(path, stage): digest.sha256 for path, digest in watched.items()}
         }
         if closure:
             component.update(packages=closure.packages, absent=sorted(closure.absent))
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
             # As text: nanoseconds do not fit into the integers that JSON readers agree on.
-            component["mtimeNs"] = str(watched[processor][0].mtime)
+            component["mtimeNs"] = str(watched[processor].signature.mtime)
         return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
 
     def _refuse(self, stage: Stage, closure: Closure) -> None:
@@ -159,13 +159,12 @@ class CodeReader:
         is_code = path.startswith(f"{root}/") and os.path.isfile(path)
         return path if is_code and os.path.relpath(path, root) not in self._declared else ""
 
-    def _digest(self, path: str) -> Entry:
+    def _digest(self, path: str) -> FileDigest:
         try:
-            sha256, signed = self._digests.file(path)
+            return self._digests.file(path)
         except OSError as error:
             raise_if_system_error(error, path)
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
-        return signed, sha256
 
     def _key_name(self, path: str, stage: Stage) -> str:
         """Return the name of a file in the key, which stays if the pipeline, or offpipe, is moved as a whole."""

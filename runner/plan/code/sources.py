@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.plan.code.cache import NOTHING, Parsed
-from runner.plan.digests import Signature
+from runner.plan.digests import FileDigest, Signature
 
 if TYPE_CHECKING:
     from runner.plan.code.cache import ParseCache
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 _COMPILED = ".pyc"
 _ARCHIVE_END = b"PK\x05\x06"  # of its central directory
-_NONE = Signature(0, 0, 0, 0)
+_NO_SIGNATURE = Signature(0, 0, 0, 0)
 
 
 class Source(NamedTuple):
     """A file of code as it was read. With a fault, `parsed` is empty."""
 
-    sha256: str
-    signature: Signature
+    digest: FileDigest
     parsed: Parsed = NOTHING
     fault: Fault | None = None
 
@@ -64,9 +63,10 @@ class Sources:
             raise
         except OSError as error:
             raise_if_system_error(error, path)
-            return Source("", _NONE, fault=Fault(shown, f"cannot read it: {error.strerror}"))
+            fault = Fault(shown, f"cannot read it: {error.strerror}")
         except InputError as error:
-            return Source("", _NONE, fault=Fault(shown, error.faults[0].what, error.faults[0].hint))
+            fault = Fault(shown, error.faults[0].what, error.faults[0].hint)
+        return Source(FileDigest("", _NO_SIGNATURE), fault=fault)
 
     def text(self, text: str, shown: str) -> Source:
         """Read the text of `python -c`, where a line that names an encoding has no effect."""
@@ -75,7 +75,7 @@ class Sources:
 
             text = dedent(text)
         content = b"\0" + text.encode("utf-8", "surrogateescape")  # unlike any file: none with a NUL parses
-        return self._parse(text, sha256_of(content), _NONE, shown)
+        return self._parse(text, FileDigest(sha256_of(content), _NO_SIGNATURE), shown)
 
     def shown(self, path: str) -> str:
         """Return the path for errors: relative to root if it lies below root."""
@@ -85,27 +85,27 @@ class Sources:
     def _source(self, path: str, shown: str, *, is_script: bool) -> Source:
         status = os.stat(path)
         if not is_script and not path.endswith((".py", _COMPILED)):
-            return Source(*self._digests.file(path, status))
-        sha256 = self._digests.known(path, status)
-        if sha256 and (parsed := self._parsed.get(sha256)):
-            return Source(sha256, Signature.of(status), parsed)
-        content, sha256, signature = self._digests.read(path)
+            return Source(self._digests.file(path, status))
+        known = self._digests.known(path, status)
+        if known and (parsed := self._parsed.get(known.sha256)):
+            return Source(known, parsed)
+        content, digest = self._digests.read(path)
         if path.endswith(_COMPILED) or _ARCHIVE_END in content:
             what = "compiled Python" if path.endswith(_COMPILED) else "a zip file"
-            return Source(sha256, signature, fault=unreadable(shown, what))
-        return self._parse(content, sha256, signature, shown)
+            return Source(digest, fault=unreadable(shown, what))
+        return self._parse(content, digest, shown)
 
-    def _parse(self, source: bytes | str, sha256: str, signature: Signature, shown: str) -> Source:
-        parsed = self._parsed.get(sha256)
+    def _parse(self, source: bytes | str, digest: FileDigest, shown: str) -> Source:
+        parsed = self._parsed.get(digest.sha256)
         if parsed is None:
             from runner.plan.code.parse import parse
 
             try:
                 parsed = parse(source, shown)
             except OfflineError as error:
-                return Source(sha256, signature, fault=error.faults[0])
-            self._parsed.put(sha256, parsed)
-        return Source(sha256, signature, parsed)
+                return Source(digest, fault=error.faults[0])
+            self._parsed.put(digest.sha256, parsed)
+        return Source(digest, parsed)
 
 
 def unreadable(shown: str, what: str) -> Fault:
