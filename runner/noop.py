@@ -161,7 +161,7 @@ def record_of(
     (racily clean).
     """
     try:
-        groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.by_look()]
+        groups = [sorted(map(os.fsencode, chosen)) for chosen in dependencies.groups()]
         files_read, entries, kinds = _signatures(groups)
     except (OSError, ValueError):
         return None

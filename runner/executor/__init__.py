@@ -1,1 +1,1 @@
-"""The story of a run: which stage starts when, what becomes of its attempts, and how its outputs are published."""
+"""Runs the stages: starts and retries their attempts, and publishes their outputs."""

@@ -1,8 +1,8 @@
 """The up-to-date key of a stage: everything that its outputs depend on, as named components.
 
-The key is the SHA-256 of the components' canonical JSON; the components themselves are kept in the marker, so that
-`plan` and `explain` can name what changed, old and new. All paths that a plan has read are its `Dependencies`: while
-none of them changes, so does no key (see `runner.noop`).
+The key is the SHA-256 of the components' canonical JSON. The marker keeps the components, so that `plan` and `explain`
+can show each difference with its old and new value. All paths that a plan has read are its `Dependencies`. While none
+of them changes, no key changes (see `runner.noop`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.canonical import canonical
-from runner.errors import Fault, InputError, raise_if_system_error
+from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
 from runner.plan.digests import FileDigest, Signature, digest_tree
@@ -33,9 +33,10 @@ INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_
 
 
 class Fingerprint:
-    """The key of a stage, what it was computed from, and the files that must still be the same when it is published.
+    """The key of a stage, its components, and the files that must be unchanged when the outputs are published.
 
-    `spelled` are the components as canonical JSON. `imports` are those of `StageCode.standard`.
+    `spelled` are the components as canonical JSON. `watched` are files of inputs and code, and `trees` directories of
+    inputs, by absolute path. `imports` are those of `StageCode.standard`.
     """
 
     __slots__ = ("components", "imports", "input_bytes", "inputs", "key", "spelled", "trees", "watched")
@@ -54,8 +55,8 @@ class Fingerprint:
 class Dependencies:
     """Absolute paths that a plan depends on.
 
-    files: read, or listed, through links; they may be absent. entries: not followed, such as outputs. trees:
-    directories with all that lies below them. kinds: directories of which only the kind counts.
+    files: read or listed, through links; they may be absent. entries: links are not followed, as for outputs. trees:
+    directories with everything below them. kinds: directories of which only the kind of file counts.
     """
 
     __slots__ = ("entries", "files", "kinds", "trees")
@@ -66,16 +67,16 @@ class Dependencies:
         self.trees: set[str] = set()
         self.kinds: set[str] = set()
 
-    def by_look(self) -> Iterator[set[str]]:
-        """Yield the paths by how their state is read: with stat, with lstat, lstat's kind only, and those absent.
+    def groups(self) -> Iterator[set[str]]:
+        """Yield the paths in four groups: those to stat, to lstat, to lstat for their kind only, and the absent ones.
 
-        Each path comes once: an entry that is no link is the file that a link would lead to.
+        No path is both in the first and the second: for an entry that is no link, lstat serves as well.
         """
         files, entries = {path for path in self.files if "\0" not in path} | self.trees, set(self.entries)
         pending = list(self.trees)
         while pending:
-            with suppress(OSError), os.scandir(pending.pop()) as found:
-                for entry in found:
+            with suppress(OSError), os.scandir(pending.pop()) as listed:
+                for entry in listed:
                     is_directory = entry.is_dir(follow_symlinks=False)
                     (files if is_directory else entries).add(entry.path)
                     pending += [entry.path] if is_directory else []
@@ -87,12 +88,12 @@ class Dependencies:
 
 
 class Examiner:
-    """Computes fingerprints from one reading of the disk; the next reading needs a new one."""
+    """Computes fingerprints. It reads each path once, so a later state of the disk needs a new examiner."""
 
     def __init__(
         self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]
     ) -> None:
-        """`published`: the verified identities of outputs, by path as declared, which need not be hashed again."""
+        """`published`: the verified identities of outputs, by declared path, which are not hashed again."""
         self._spec = graph.spec
         self._producers = graph.producers
         self._cache = cache
@@ -101,7 +102,7 @@ class Examiner:
         self._published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
-        self.imports: set[str] = set()  # see StageCode.standard, of all that were examined
+        self.imports: set[str] = set()  # StageCode.standard of all examined stages
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
@@ -109,7 +110,7 @@ class Examiner:
         dependencies.trees |= self._trees
 
     def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
-        """Return the fingerprint of a stage, as of now; `skip_inputs`, which are not made yet, are left out.
+        """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
 
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
@@ -120,9 +121,9 @@ class Examiner:
             if name in skip_inputs:
                 continue
             try:
-                found = self._resolver.resolve(stage, name)
-                inputs[name] = [[file.path, self._digest(file, fingerprint)] for file in found]
-                fingerprint.inputs[name] = found
+                files = self._resolver.resolve(stage, name)
+                inputs[name] = [[file.path, self._digest(file, fingerprint)] for file in files]
+                fingerprint.inputs[name] = files
             except InputError as error:
                 faults.extend(error.faults)
         if faults:
@@ -138,15 +139,20 @@ class Examiner:
         fingerprint.key = sha256_of(fingerprint.spelled)
         return fingerprint
 
-    def check_code(self, stage: Stage) -> None:
-        """Raise OfflineError as `examine` does, for a stage whose inputs keep it from being examined."""
-        self._code.read(stage)
+    def code_faults(self, stage: Stage) -> tuple[Fault, ...]:
+        """Return the faults of a stage's code, also for a stage that cannot be examined because of its inputs."""
+        try:
+            with suppress(InputError):  # which `examine` reports
+                self._code.read(stage)
+        except OfflineError as error:
+            return error.faults
+        return ()
 
     def changed_since(self, fingerprint: Fingerprint, *, strict: bool = False) -> str | None:
-        """Return the path of an input or code file that is no longer what the fingerprint saw, or None.
+        """Return the path of an input or code file that has changed since the fingerprint, or None.
 
         If a signature differs, the content decides, so a touched file is no change. With `strict`, another mtime is a
-        change: the file may have had, and the stage may have read, other content in between.
+        change, since the stage may have read other content in between.
         """
         path = ""
         try:
@@ -165,28 +171,26 @@ class Examiner:
         return None
 
     def _is_of_output(self, partial: str) -> bool:
-        """Whether a partial is that of an output: it comes and goes with the attempts of its stage."""
+        """Whether a partial belongs to an output of the pipeline, and so comes and goes with attempts."""
         path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._producers
         return path in producers or f"{path}/" in producers
 
     def _digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
+        """Return the SHA-256 of an input, and add it to the fingerprint."""
         try:
-            if not file.path.endswith("/"):
-                return self._file_digest(file, fingerprint)
-            tree = digest_tree(file.absolute, self._cache, self._is_of_output)
+            if file.path.endswith("/"):
+                tree = digest_tree(file.absolute, self._cache, self._is_of_output)
+                fingerprint.trees[file.absolute] = tree.sha256
+                fingerprint.input_bytes += tree.size
+                return tree.sha256
+            output = self._published.get(file.path)
+            if output and output.is_unchanged(file.status):
+                digest = FileDigest(output.sha256, Signature.of(file.status))
+            else:
+                digest = self._cache.file(file.absolute, file.status)
         except OSError as error:
             raise_if_system_error(error, file.absolute)
             raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
-        fingerprint.trees[file.absolute] = tree.sha256
-        fingerprint.input_bytes += tree.size
-        return tree.sha256
-
-    def _file_digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
-        known = self._published.get(file.path)
-        if known and known.is_unchanged(file.status):
-            digest = FileDigest(known.sha256, Signature.of(file.status))
-        else:
-            digest = self._cache.file(file.absolute, file.status)
         fingerprint.watched[file.absolute] = digest
         fingerprint.input_bytes += file.status.st_size
         return digest.sha256

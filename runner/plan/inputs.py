@@ -1,6 +1,6 @@
-"""Finds the files that the declared inputs of a stage stand for.
+"""Finds the files of the declared inputs of a stage.
 
-What a stage of the pipeline produces is looked for below the workspace, everything else below root.
+Outputs of stages are looked for below the workspace, everything else below root.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
-_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNSUPPORTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class InputFile(NamedTuple):
-    """One file (or directory, its path then ends in `/`) of an input: as declared, and where it is."""
+    """One file or directory of an input: its path as declared (a directory's ends in `/`) and its absolute path."""
 
     path: str
     absolute: str
@@ -33,20 +33,20 @@ class InputFile(NamedTuple):
 
 
 class InputResolver:
-    """Finds the files of inputs; listings are kept, so that stages which share a directory read it once."""
+    """Finds the files of inputs. It keeps listings, so that stages which share a directory read it once."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._spec = graph.spec
         self._entries = cache(self._listed)
-        self.paths: set[str] = set()  # all that were searched, present or absent, but not the files that were found
+        self.paths: set[str] = set()  # all that were searched, present or absent, without the files of inputs
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
-        """Return the files of one input in order of their paths.
+        """Return the files of one input in the order of their paths.
 
-        Raises InputError (exit 5) for one that is missing, empty, or nothing that a stage could read, and for several
-        files that are to be standard input.
+        Raises InputError (exit 5) if there are none, for a file that no stage could read, and for several files as
+        standard input.
         """
         pattern = stage.inputs[name]
         produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
@@ -63,17 +63,17 @@ class InputResolver:
             raise_if_system_error(error, plain)
             raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
         try:
-            found = {found.path: found for found in self._matches(pattern, where)}
+            files = {file.path: file for file in self._matches(pattern, where)}
         except OSError as error:
             raise_if_system_error(error, error.filename)
             raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
-        if not found:
+        if not files:
             raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
-        if name == stage.stdin and len(found) > 1:
+        if name == stage.stdin and len(files) > 1:
             where = f"{self._spec.shown}#/stages/{stage.index}/stdin"
-            what = f'input "{name}" is {len(found)} files, and standard input can be only one'
+            what = f'input "{name}" is {len(files)} files, and standard input can be only one'
             raise InputError(Fault(where, what, "join them in a stage before this one"))
-        return [found[path] for path in sorted(found)]
+        return [files[path] for path in sorted(files)]
 
     def _unmatched_hint(self, pattern: str) -> str:
         directory = literal_directory(pattern)
@@ -82,7 +82,7 @@ class InputResolver:
         return f'there is no directory "{directory}"'
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
-        bases = {self._spec.root: False, self._spec.workspace: True}  # and whether stages produce what counts there
+        bases = {self._spec.root: False, self._spec.workspace: True}  # and whether outputs of stages count there
         for base, is_workspace in bases.items():
             for path in self._glob(base, pattern):
                 if len(bases) == 1 or self._is_produced(path) == is_workspace:
@@ -94,8 +94,8 @@ class InputResolver:
         return path in producers or any(f"{parent}/" in producers for parent in parents(path))
 
     def _glob(self, base: str, pattern: str) -> Iterator[str]:
-        """Yield what matches, relative to `base`; a directory's path ends in `/`."""
-        *directories, last = pattern.split("/")  # the last is "" for directories
+        """Yield the matching paths, relative to `base`; a directory's path ends in `/`."""
+        *directories, last = pattern.split("/")  # `last` is "" in a pattern for directories
         if last == "**":
             directories, last = [*directories, last], "*"
         prefixes = [""]
@@ -114,9 +114,9 @@ class InputResolver:
                 yield prefix
 
     def _below(self, base: str, prefix: str, segment: str) -> Iterator[str]:
-        """Yield the directories that a segment of a pattern leads to.
+        """Yield the directories that match one segment of a pattern.
 
-        `**` goes into no hidden ones, and no links, which may lead in a circle.
+        `**` does not enter hidden directories, or links, which may lead in a circle.
         """
         if segment == "**":
             pending = [prefix]
@@ -131,7 +131,7 @@ class InputResolver:
             yield f"{prefix}{segment}/"
 
     def _visible(self, base: str, prefix: str, segment: str) -> Iterator[os.DirEntry[str]]:
-        """Yield the entries of a directory that a segment with wildcards matches, none of which is hidden."""
+        """Yield the entries of a directory that match a segment with wildcards. Hidden ones never match."""
         matches = compile_glob(segment).match
         return (entry for entry in self._entries(f"{base}/{prefix}") if matches(entry.name))
 
@@ -139,22 +139,21 @@ class InputResolver:
         self.paths.add(directory)
         try:
             with os.scandir(directory) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                listed = [entry for entry in entries if directory + entry.name not in self._ours]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise_if_system_error(error, directory)
             raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
-        listed = [entry for entry in found if directory + entry.name not in self._ours]
-        # A directory does not change when what its links lead to does.
+        # The directory itself does not change when the target of a link in it does.
         self.paths.update(entry.path for entry in listed if entry.is_symlink())
-        return listed
+        return sorted(listed, key=lambda entry: entry.name)
 
 
 def _written_by_runs(spec: Spec) -> set[str]:
-    """Return the directories that globs never go down into, since every run changes them."""
+    """Return the directories that globs never enter, since every run changes them."""
     ours = {spec.paths.state_dir, spec.paths.locks_dir}
-    if spec.workspace != spec.root:  # what runs without --workspace wrote below root, and a workspace in there
+    if spec.workspace != spec.root:  # below root: the same directories of runs without --workspace, and the workspace
         ours.update([os.path.join(spec.root, os.path.relpath(path, spec.workspace)) for path in ours])
         ours.add(spec.workspace)
     return ours
@@ -163,16 +162,16 @@ def _written_by_runs(spec: Spec) -> set[str]:
 def _status(path: str, absolute: str, where: str) -> os.stat_result:
     try:
         return os.stat(absolute)
-    except OSError as error:  # most often a link that leads nowhere
+    except OSError as error:  # most often a dangling link
         raise_if_system_error(error, absolute)
         shown = ascii(path)[1:-1]
         raise InputError(Fault(where, f'"{shown}" matches, but: {error.strerror}', "remove or repair it")) from error
 
 
 def _checked(path: str, absolute: str, status: os.stat_result, where: str) -> InputFile:
-    if _UNSPEAKABLE.search(path):
+    if _UNSUPPORTED.search(path):
         shown = ascii(path)[1:-1]
-        hint = "rename it: names go to stages one a line, in UTF-8"
+        hint = "rename it: stages get names one per line, in UTF-8"
         raise InputError(Fault(where, f'"{shown}": the name is not UTF-8 or holds a control character', hint))
     if stat.S_ISDIR(status.st_mode):
         if not path.endswith("/"):

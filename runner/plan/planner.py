@@ -1,7 +1,7 @@
-"""What must run, and why: decisions are values, and making them changes nothing.
+"""Which stages must run, and why. Decisions are values, and making them changes nothing.
 
-`plan` walks the stages once in their order. The dry run, `explain`, the tests and the executor share it; the executor
-decides a stage that `Depends` once more when its upstream is done.
+`plan` walks the stages once in their order. The dry run, `explain`, the tests and the executor share it. The executor
+decides a stage that `Depends` again when its upstream stages have ended.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 NO_RUN = "no completed run"
-MODIFIED = "modification time"  # of code that is known by that; in nanoseconds since 1970
-AGAIN = "again"  # the component of the reason of a stage that runs once more because its inputs changed meanwhile
+MODIFIED = "modification time"  # the part of `code` under "processorIdentity": "mtime"; nanoseconds since 1970
+AGAIN = "again"  # the component of the reason of a stage that runs again because an input changed while it ran
 
 
 class Reason(NamedTuple):
-    """One difference that makes a stage run: in which component, of what, and its old and new value (or None)."""
+    """A difference that makes a stage run: the component, the part of it, its old and its new value (or None)."""
 
     component: str
     what: str
@@ -38,7 +38,7 @@ class Reason(NamedTuple):
     new: object = None
 
     def as_json(self) -> list[object]:
-        """Return it as JSON that holds no floats: a value that is no text is spelled as its JSON."""
+        """Return a list for records. They hold no floats, so a value other than text becomes its JSON text."""
         from json import dumps
 
         values = (self.old, self.new)
@@ -59,13 +59,13 @@ class Skip(NamedTuple):
 
 
 class Blocked(NamedTuple):
-    """The stage cannot run: its inputs are missing, or a stage that it needs is blocked."""
+    """The stage cannot run: an input is missing, or a stage that it needs is blocked."""
 
     by: tuple[str, ...]
 
 
 class Depends(NamedTuple):
-    """Up to date so far, but these upstream stages will run; their new outputs decide."""
+    """The stage is up to date so far. These upstream stages will run, and their new outputs decide."""
 
     upstream: tuple[str, ...]
 
@@ -74,7 +74,7 @@ Decision = Run | Skip | Blocked | Depends
 
 
 class Plan(NamedTuple):
-    """A decision per stage, in order, and the faults of inputs that block some of them."""
+    """A decision for each stage, in order, and the faults of inputs that block some of them."""
 
     decisions: dict[str, Decision]
     faults: tuple[Fault, ...]
@@ -86,9 +86,9 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Decides stages; `marker_of` reads a completion marker, `forced` names stages that run in any case.
+    """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
 
-    `absence` says why a stage that has no marker has none.
+    `absence` says why a stage has no marker. With `paranoid`, outputs are hashed even if they look unchanged.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Planner:
         graph: Graph,
         cache: DigestCache,
         marker_of: Callable[[str], Marker | None],
-        forced: Collection[str] = (),
+        forced: Collection[str],
         *,
-        paranoid: bool = False,
-        absence: Callable[[str], str] = lambda stage: NO_RUN,  # noqa: ARG005 - others use the stage
+        paranoid: bool,
+        absence: Callable[[str], str],
     ) -> None:
         self._graph = graph
         self._cache = cache
@@ -109,7 +109,7 @@ class Planner:
         self._absence = absence
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
-        """Decide every stage of `stages`, which are in order. Adds outputs found intact to `published`.
+        """Decide every stage of `stages`, which are in order. Intact outputs are added to `published`.
 
         Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
@@ -124,9 +124,9 @@ class Planner:
                     faults.extend(error.faults)
                 decisions[stage.name] = Blocked(tuple(fault.what for fault in error.faults))
             if isinstance(decisions[stage.name], Blocked):
-                refused.extend(_refused_code(stage, examiner))
+                refused.extend(examiner.code_faults(stage))
         if refused:
-            raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each once: stages share files
+            raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each fault once: stages share files
         return Plan(decisions, tuple(faults))
 
     def _plan_stage(
@@ -158,37 +158,37 @@ class Planner:
     def reasons(
         self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: frozenset[str] = frozenset()
     ) -> tuple[Reason, ...]:
-        """Return why the stage must run; empty when it is up to date (as far as its inputs are made)."""
+        """Return why the stage must run; empty if it is up to date, apart from its `unmade` inputs."""
         if stage.name in self._forced:
             return (Reason("forced", "asked for with --force"),)
         if marker is None:
             return (Reason("marker", self._absence(stage.name)),)
         if marker.key_version != KEY_VERSION:
             return (Reason("key", "of a version that cannot be compared", marker.key_version, KEY_VERSION),)
-        found: list[Reason] = []
+        reasons: list[Reason] = []
         if unmade or marker.key != fingerprint.key:
             old = {**marker.components}
             if isinstance(inputs := old.get("inputs"), dict):
                 old["inputs"] = {name: files for name, files in inputs.items() if name not in unmade}
-            found.extend(differences(old, fingerprint.components))
-            if not found and not unmade:
-                found.append(Reason("key", "differs", marker.key, fingerprint.key))
-        found.extend(self._output_reasons(stage, marker))
-        return tuple(found)
+            reasons.extend(differences(old, fingerprint.components))
+            if not reasons and not unmade:
+                reasons.append(Reason("key", "differs", marker.key, fingerprint.key))
+        reasons.extend(self._output_reasons(stage, marker))
+        return tuple(reasons)
 
     def _output_reasons(self, stage: Stage, marker: Marker) -> Iterator[Reason]:
         for name, declared in stage.outputs.items():
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
-                continue  # the components say it already
-            found = self._found(self._graph.spec.output_path(identity.path), identity)
-            if found != identity.sha256:
-                yield Reason("outputs", declared, identity.sha256, found)
+                continue  # the `outputs` component differs, too
+            present = self._present(self._graph.spec.output_path(identity.path), identity)
+            if present != identity.sha256:
+                yield Reason("outputs", declared, identity.sha256, present)
 
-    def _found(self, path: str, identity: OutputIdentity) -> str | None:
-        """Return the digest of what is in an output's place now, None for nothing, or words that say what is wrong.
+    def _present(self, path: str, identity: OutputIdentity) -> str | None:
+        """Return the digest of what is at an output's path now, None for nothing, or words for what is no output.
 
-        A link is no output, even to the same content: its target belongs to somebody else, and may change.
+        A link is none, even to the same content: its target is not offpipe's, and may change.
         """
         try:
             status = os.lstat(path)
@@ -208,24 +208,13 @@ class Planner:
 
 
 def _shown(fault: Fault, path: str) -> str:
-    """Return what is wrong with an output at `path`, of which the fault may be in a file below it."""
+    """Return the words for a fault of the output at `path`, or of a file below it."""
     below = fault.where.removeprefix(f"{path.rstrip('/')}/")
     return fault.what if below == fault.where else f'"{below}" in it {fault.what}'
 
 
-def _refused_code(stage: Stage, examiner: Examiner) -> tuple[Fault, ...]:
-    """Return the faults of a stage's code, so that all are reported together."""
-    try:
-        examiner.check_code(stage)
-    except OfflineError as error:
-        return error.faults
-    except InputError:
-        pass  # reported already
-    return ()
-
-
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:
-    """Yield what differs between two sets of components, by the smallest named part: a file, a module, a parameter."""
+    """Yield the differences between two sets of components, by their smallest parts: a file, a module, a parameter."""
     for component in sorted(old.keys() | new.keys()):
         before, after = _parts(component, old.get(component)), _parts(component, new.get(component))
         for what in sorted(before.keys() | after.keys()):

@@ -13,7 +13,7 @@ def dependencies():
 
 
 def names(dependencies, top):
-    return [{path.removeprefix(f"{top}/") for path in paths} for paths in dependencies.by_look()]
+    return [{path.removeprefix(f"{top}/") for path in paths} for paths in dependencies.groups()]
 
 
 def test_a_file_or_directory_that_is_not_there_is_absent(dependencies, tmp_path):

@@ -1,1 +1,1 @@
-"""The code of a stage: what its command starts, every local module that this imports, and what it may not import."""
+"""The code of a stage: the Python that its command starts, the local modules that this imports, and banned imports."""

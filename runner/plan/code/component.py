@@ -1,4 +1,4 @@
-"""The `code` component of a stage: its processor, what its command names under root, and all that these import."""
+"""The `code` component of a stage: its processor, the files that its command names below root, and their imports."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class StageCode(NamedTuple):
-    """What a stage consists of: the key's component, the files with signature and digest, and whether it is Python.
+    """The code of a stage: the key's component, the digests of its files by path, and whether it is Python.
 
-    `standard`: modules that its Python imports as soon as it starts, the same for everybody.
+    `standard`: see `Closure`.
     """
 
     component: dict[str, object]
@@ -40,12 +40,12 @@ class StageCode(NamedTuple):
 
 
 def declared_paths(spec: Spec) -> frozenset[str]:
-    """Return the paths of all inputs and outputs, which are no code even where a command names them."""
+    """Return the paths of all inputs and outputs, which are no code even if a command names them."""
     return frozenset(path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values()))
 
 
 class CodeReader:
-    """Reads the code of stages in one look at the disk, each file once."""
+    """Reads the code of stages. It reads each file once, so a later state of the disk needs a new reader."""
 
     def __init__(
         self,
@@ -56,22 +56,22 @@ class CodeReader:
         bans: BanList | None = None,
         warn: Callable[[Fault], None] | None = None,
     ) -> None:
-        """Without `bans` nothing is banned. `warn` is called for each import that leads nowhere, for every stage."""
+        """Without `bans`, nothing is banned. `warn` gets a fault for each unresolved import of each stage."""
         self._spec = spec
         self._digests = digests
         self._declared = declared
         self._bans = bans
         self._warn = warn
         self._sources = Sources(spec.root, digests, parsed)
-        self.paths = self._sources.paths  # all that decided what code the stages consist of, present or absent
+        self.paths = self._sources.paths  # all that decided which code the stages have, present or absent
         self._closures = Closures(self._sources, running_interpreter(), bans)
         self._read: dict[tuple[object, ...], tuple[StageCode, Closure | None]] = {}
         self._named_file = cache(self._file_under_root)
 
     def read(self, stage: Stage) -> StageCode:
-        """Return the code of a stage, which is shared with those that start the same: not to be changed.
+        """Return the code of a stage. Stages with the same command share it, so do not change it.
 
-        Raises OfflineError for all that is banned or cannot be parsed, InputError for what cannot be read.
+        Raises OfflineError for all code that is banned or cannot be parsed, InputError for a file that cannot be read.
         """
         pythonpath = stage.env.get("PYTHONPATH", "")
         same = (stage.processor, stage.command, stage.args, pythonpath)
@@ -85,7 +85,7 @@ class CodeReader:
         if closure and self._warn:
             for name, place in closure.absent.items():
                 if place:
-                    self._warn(self._unfound(stage, name, *place))
+                    self._warn(self._unresolved(stage, name, *place))
         return code
 
     def _starts(self, stage: Stage) -> tuple[Start, ...]:
@@ -108,12 +108,12 @@ class CodeReader:
             component.update(packages=closure.packages, absent=sorted(closure.absent))
         processor = self._spec.processor_path(stage)
         if processor and self._spec.processor_identity == "mtime" and not _is_ready_made(stage):
-            # As text: nanoseconds do not fit into the integers that JSON readers agree on.
+            # A text, since nanoseconds exceed the integers that all JSON readers keep exactly.
             component["mtimeNs"] = str(watched[processor].signature.mtime)
         return StageCode(component, watched, closure is not None, tuple(sorted(closure.standard)) if closure else ())
 
     def _refuse(self, stage: Stage, closure: Closure) -> None:
-        """Raise OfflineError, unless only a ready-made stage itself has the banned imports."""
+        """Raise OfflineError, unless only a ready-made processor itself has the banned imports."""
         ours = self._spec.processor_path(stage) if _is_ready_made(stage) else None
         faults = list(closure.faults)
         for (path, line, statement), names in closure.banned.items():
@@ -123,13 +123,13 @@ class CodeReader:
         if faults:
             raise OfflineError(*faults)
 
-    def _unfound(self, stage: Stage, name: str, path: str, line: int) -> Fault:
+    def _unresolved(self, stage: Stage, name: str, path: str, line: int) -> Fault:
         where = _place(self._shown(path) if os.path.isabs(path) else path or MODULE_NAME, line)
         what = f'stage {stage.name}: the module "{name}" is found nowhere, so changes of it are not noticed'
-        return Fault(where, what, self._how_to_find(name, stage.env.get("PYTHONPATH", "")))
+        return Fault(where, what, self._hint(name, stage.env.get("PYTHONPATH", "")))
 
-    def _how_to_find(self, name: str, pythonpath: str) -> str:
-        """Return the hint: where the module is, if root or a directory in it on PYTHONPATH would find it."""
+    def _hint(self, name: str, pythonpath: str) -> str:
+        """Return the hint for an unresolved import: a PYTHONPATH that finds it in root or a directory of it, if any."""
         names = sorted(self._sources.names(self._spec.root))
         entries = [".", *(entry for entry in names if entry[0] != "." and ":" not in entry)]
         for entry in entries if name[0] != "." else ():
@@ -145,14 +145,14 @@ class CodeReader:
         )
 
     def _other_files(self, stage: Stage) -> Iterator[str]:
-        """Yield the files under root that the processor or the words of a command are, whatever they hold."""
+        """Yield the processor and the files below root that the words of a command name, of any kind."""
         processor = self._spec.processor_path(stage)
         if processor:
             yield processor
         yield from filter(None, map(self._named_file, _names_in(stage.command or stage.args)))
 
     def _file_under_root(self, name: str) -> str:
-        """Return the path of the file under root that a word names; "" for none, or an input or output of the spec."""
+        """Return the path of the file below root that a word names; "" for none, and for inputs and outputs."""
         root = self._spec.root.rstrip("/")
         path = os.path.normpath(os.path.join(root, name))
         self.paths.add(path)
@@ -167,12 +167,12 @@ class CodeReader:
             raise InputError(Fault(self._shown(path), f"cannot read it: {error.strerror}")) from error
 
     def _key_name(self, path: str, stage: Stage) -> str:
-        """Return the name of a file in the key, which stays if the pipeline, or offpipe, is moved as a whole."""
+        """Return the name of a file in the key. It stays the same if you move the pipeline or offpipe."""
         is_ready_made = _is_ready_made(stage) and path == self._spec.processor_path(stage)
         return str(stage.processor) if is_ready_made else self._shown(path)
 
     def _shown(self, path: str) -> str:
-        """Return the name of a file: relative to root, or `offpipe:NAME` if it came with offpipe and lies elsewhere."""
+        """Return the name of a file: relative to root, or `offpipe:NAME` for one of offpipe's own outside root."""
         shown = os.path.relpath(path, self._spec.root)
         if shown.startswith("../") and path.startswith(f"{self._spec.ready_made}/"):
             return READY_MADE + path.removeprefix(f"{self._spec.ready_made}/")
@@ -188,7 +188,7 @@ def _place(shown: str, line: int) -> str:
 
 
 def _names_in(words: Sequence[str]) -> Iterator[str]:
-    """Yield what may be names of files in the words of a command: `--rules=stages/rules.txt` holds one as well."""
+    """Yield the possible file names in the words of a command, also after `=` as in `--rules=stages/rules.txt`."""
     for word in words:
         if "\0" not in word and not references(word):
             yield from (name for name in (word, word.partition("=")[2]) if name)

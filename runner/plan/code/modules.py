@@ -1,8 +1,8 @@
 """Which file an import would find, by Python's own rules, without importing anything.
 
-The order is that of the import system: what is built in or frozen, the script's directory, PYTHONPATH, the standard
-library, site directories and their .pth entries, finders of editable installs. In each directory a package comes
-before a module, and a directory without `__init__` is a portion of a namespace package, which any file beats.
+The order is that of the import system: built-in and frozen modules, the script's directory, PYTHONPATH, the standard
+library, site directories and their .pth entries, finders of editable installs. In each directory, a package comes
+before a module. A directory without `__init__` is a portion of a namespace package, and any file comes before that.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _SITE_NAMES = frozenset({"site-packages", "dist-packages"})
 class Interpreter(NamedTuple):
     """Everything that decides which file an import finds, except the script's directory and PYTHONPATH.
 
-    `standard`: top-level names of the standard library, found before `site`. `fixed`: those loaded, built in or frozen
-    before any path is searched, which no file can shadow. `suffixes`: of module files, in the order of the loaders.
-    `editable`: paths of modules that editable installs map by finders of their own, which come last.
+    `standard`: top-level names of the standard library, found before `site`. `fixed`: built-in, frozen or loaded before
+    any path is searched, so that no file can shadow them. `suffixes`: of module files, in the order of the loaders.
+    `editable`: paths of modules that the finders of editable installs map; these finders come last.
     """
 
     site: tuple[str, ...]
@@ -51,7 +51,7 @@ class Interpreter(NamedTuple):
 
 
 def running_interpreter() -> Interpreter:
-    """Return the interpreter that runs this, as a stage started by it would see it."""
+    """Return the interpreter that runs offpipe, as a Python stage sees it."""
     import _imp
     from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 
@@ -67,7 +67,7 @@ def running_interpreter() -> Interpreter:
 
 
 def interpreter_search_path() -> tuple[str, ...]:
-    """Return the entries of `sys.path` behind the standard library: site directories and what their .pth files add."""
+    """Return the entries of `sys.path` after the standard library: site directories and those that .pth files add."""
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
     names = [os.path.basename(entry) for entry in sys.path]
     start = names.index(archive) + 1 if archive in names else 0
@@ -75,16 +75,16 @@ def interpreter_search_path() -> tuple[str, ...]:
 
 
 def sdk_path() -> str | None:
-    """Return what stages need on PYTHONPATH to import `runner.sdk`; None if their interpreter finds it anyway."""
+    """Return the PYTHONPATH entry that stages need to import `runner.sdk`; None if their interpreter finds it."""
     return None if _INSTALLED_IN in interpreter_search_path() else _INSTALLED_IN
 
 
 def _editable_installs(finders: Iterable[object]) -> dict[str, tuple[str, ...]]:
     """Read the tables of the finders that editable installs of setuptools and `editables` put on `sys.meta_path`.
 
-    They are not called: a finder may build its project when it is.
+    The finders are not called, since some then build their project.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    paths_by_name: dict[str, tuple[str, ...]] = {}
     for finder in finders:
         module = sys.modules.get(getattr(finder, "__module__", ""))
         tables = [getattr(finder, "_redirections", None)]
@@ -92,12 +92,12 @@ def _editable_installs(finders: Iterable[object]) -> dict[str, tuple[str, ...]]:
             tables += [getattr(module, "NAMESPACES", None), getattr(module, "MAPPING", None)]
         for table in tables:
             for name, paths in table.items() if isinstance(table, dict) else ():
-                found[str(name)] = (paths,) if isinstance(paths, str) else tuple(map(str, paths))
-    return found
+                paths_by_name[str(name)] = (paths,) if isinstance(paths, str) else tuple(map(str, paths))
+    return paths_by_name
 
 
 class Module(NamedTuple):
-    """A module by its full name: whose it is, its file ("" for none), and where its submodules are looked for."""
+    """A module: its full name, its kind, its file ("" for none), and the directories of its submodules."""
 
     name: str
     kind: str
@@ -106,25 +106,25 @@ class Module(NamedTuple):
 
 
 class Lookup:
-    """Modules by name, as a program finds them whose `sys.path` begins with `entries`.
+    """Finds modules by name, for programs whose `sys.path` begins with `entries`.
 
-    LOCAL is what lies under root or beside the program, that is in the first entry.
+    Modules below root or beside the program, that is in the first entry, are LOCAL.
     """
 
     def __init__(self, entries: tuple[str, ...], sources: Sources, interpreter: Interpreter) -> None:
-        self.entries = entries
+        self._entries = entries
         self._sources = sources
         self._python = interpreter
         self.chain = cache(self._chain)
         self._is_local = cache(self._lies_in_program)
         bases = dict.fromkeys((sources.root, *entries[:1]))
         self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
-        # A file that shadows a standard module is loaded by other standard modules too, so these are walked then.
+        # Other standard modules load a file that shadows a standard module, so their imports are followed then.
         shadowing = {name.partition(".")[0] for entry in entries for name in sources.names(entry)}
         self._follows_standard = not shadowing.isdisjoint(interpreter.standard - interpreter.fixed)
 
     def imports(self, base: str, names: tuple[str, ...] = ()) -> tuple[tuple[Module, ...], list[str]]:
-        """Return what `from base import names` loads, where names may be submodules, and the names found nowhere."""
+        """Return the modules that `from base import names` loads, which may be submodules, and the absent names."""
         modules, missing = self.chain(base)
         if missing or modules[-1].name != base or not modules[-1].package:
             return modules, [missing] if missing else []
@@ -133,7 +133,7 @@ class Lookup:
             submodules, missing = self.chain(f"{base}.{name}")
             if not missing:
                 modules += submodules
-            elif package.kind == NAMESPACE:  # which has no attributes that it could be
+            elif package.kind == NAMESPACE:  # which has no attributes
                 absent.append(missing)
         return modules, absent
 
@@ -146,7 +146,7 @@ class Lookup:
                     yield from self._sources.read(package.path).parsed.exports
 
     def kind(self, name: str) -> str:
-        """Return whose the module of this name is; LOCAL also for a namespace package of local directories only."""
+        """Return the kind of the module of this name; LOCAL for a namespace package of local directories only."""
         modules, missing = self.chain(name)
         if not modules or modules[0].kind != NAMESPACE:
             return modules[0].kind if modules else ""
@@ -157,9 +157,9 @@ class Lookup:
         return LOCAL if is_local else ""
 
     def _chain(self, name: str) -> tuple[tuple[Module, ...], str]:
-        """Return the modules that `import name` loads, parents first, and the first name on the way that is missing.
+        """Return the modules that `import name` loads, parents first, and the first of their names that is missing.
 
-        The chain ends at a module whose own imports are of no interest: installed, or standard.
+        The chain ends at a module whose imports are not followed: installed, or standard.
         """
         modules: list[Module] = []
         full = ""
@@ -167,7 +167,7 @@ class Lookup:
             full = f"{full}.{part}" if full else part
             module = self._below(modules[-1], full, part) if modules else self._top(part)
             if module is None:
-                return tuple(modules), full or name  # the first part is none if the name begins with a dot
+                return tuple(modules), full or name  # `full` is "" if the name begins with a dot
             modules.append(module)
             if module.kind not in {LOCAL, NAMESPACE} and not (module.kind == STANDARD and module.path):
                 break
@@ -178,7 +178,7 @@ class Lookup:
         portions: list[str] = []
         if name in python.fixed:
             return Module(name, STANDARD)
-        found = self._first(name, name, self.entries, portions) or self._standard(name)
+        found = self._first(name, name, self._entries, portions) or self._standard(name)
         found = found or self._first(name, name, python.site, portions) or self._last_resort(name, portions)
         return Module(name, OURS) if found is None and name in OUR_NAMES else found
 
@@ -195,7 +195,7 @@ class Lookup:
         return found or self._last_resort(full, portions)
 
     def _last_resort(self, full: str, portions: list[str]) -> Module | None:
-        """Return a namespace package of these portions, or else what an editable install has by this name."""
+        """Return a namespace package of these portions, or else the module of an editable install."""
         if portions:
             return Module(full, NAMESPACE, "", tuple(portions))
         for path in self._python.editable.get(full, ()):
@@ -210,7 +210,7 @@ class Lookup:
     def _first(
         self, full: str, tail: str, directories: Iterable[str], portions: list[str], *, is_standard: bool = False
     ) -> Module | None:
-        """Return the first module of this name in `directories`; what a namespace consists of goes to `portions`."""
+        """Return the first module of this name in `directories`. Adds portions of a namespace to `portions`."""
         for directory in directories:
             path, package = self._file(directory, tail)
             if path:
@@ -219,7 +219,7 @@ class Lookup:
         return None
 
     def _file(self, directory: str, tail: str) -> tuple[str, tuple[str, ...]]:
-        """Return the file of the module `tail` in a directory, and its package; of a namespace there is no file."""
+        """Return the file of the module `tail` in a directory ("" for a namespace), and its package."""
         names, inner = self._sources.names(directory), f"{directory}/{tail}"
         if tail in names:
             for suffix in self._python.suffixes:
@@ -238,7 +238,7 @@ class Lookup:
         return LOCAL if self._is_local(directory) else INSTALLED
 
     def _lies_in_program(self, directory: str) -> bool:
-        """Whether a directory lies under root or beside the program, and in no virtual environment on the way."""
+        """Whether a directory lies below root or beside the program, and in no virtual environment below these."""
         for base in self._bases:
             if _lies_in(directory, base) and _SITE_NAMES.isdisjoint(directory[len(base) :].split("/")):
                 return True
@@ -252,9 +252,9 @@ def _lies_in(path: str, directory: str) -> bool:
 
 @cache
 def distribution(top: str, path: str) -> str:
-    """Return "name version" of what installed the top-level module `top`, found at `path`; "" when unknown.
+    """Return "name version" of the distribution of the top-level module `top` at `path`; "" if unknown.
 
-    A .dist-info of the same name beside the module settles it. That saves most plans the import of importlib.metadata.
+    A .dist-info of the same name beside the module decides. So most plans need not import importlib.metadata.
     """
     directory, _, name = path.rpartition("/")
     site = directory if name.startswith(f"{top}.") else os.path.dirname(directory) if path else ""
@@ -272,7 +272,7 @@ def distribution(top: str, path: str) -> str:
 
 @cache
 def _versions() -> dict[str, set[str]]:
-    """Return "name version" of all distributions that hold a top-level module, by its name."""
+    """Return "name version" of all distributions that have a top-level module, by the module's name."""
     from importlib.metadata import packages_distributions, version
 
     installed = packages_distributions()
@@ -280,5 +280,5 @@ def _versions() -> dict[str, set[str]]:
 
 
 def _normalised(name: str) -> str:
-    """Return a distribution's name as all its spellings have it."""
+    """Return the normalized name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

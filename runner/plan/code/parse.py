@@ -1,7 +1,7 @@
-"""What one file of Python imports: its import statements, and the modules that it loads by a literal name.
+"""Parses one file of Python for its import statements, and for calls that load a module by a literal name.
 
-Nothing is executed. The walk sees what honest authors write; evasion is the sandbox's business. This module imports
-`ast`, so it is itself imported only where something has to be parsed.
+Nothing is executed. The parser sees what honest authors write; the sandbox stops evasions. This module is slow to
+import, because of `ast`, so it is imported only when there is something to parse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
 _LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
-_LOADERS: dict[str, tuple[str, ...]] = {  # functions that import a module by its name, and their parameters
+_LOADERS: dict[str, tuple[str, ...]] = {  # functions that load a module by its name, with their parameters
     "builtins.__import__": _LIKE_STATEMENT,
     "importlib.__import__": _LIKE_STATEMENT,
     "importlib.import_module": ("name", "package"),
@@ -31,20 +31,21 @@ _OF_THE_PLATFORM = frozenset({"version_info", "hexversion", "platform", "impleme
 
 
 def parse(source: bytes | str, shown: str) -> Parsed:
-    """Return what the source imports; the encoding of bytes is found as Python does.
+    """Return the imports of a source. For bytes, the encoding is found as Python does.
 
-    Raises OfflineError with the place as `shown:line` for what is no Python.
+    Raises OfflineError for a syntax error, with the place as `shown:line`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is its author's business, when it runs
-            found = _Imports(ast.parse(source, shown))
-    except (SyntaxError, ValueError) as error:  # ValueError for what is not in the file's encoding
+            warnings.simplefilter("ignore")  # the author sees a warning of an invalid escape when the stage runs
+            imports = _Imports(ast.parse(source, shown))
+    except (SyntaxError, ValueError) as error:  # ValueError for bytes that are not in the file's encoding
         where = f"{shown}:{error.lineno or 1}" if isinstance(error, SyntaxError) else shown
         raise _refusal(where, getattr(error, "msg", str(error)).removeprefix("invalid syntax: ")) from error
     except (RecursionError, MemoryError) as error:
         raise _refusal(shown, "nested too deeply") from error
-    return Parsed(tuple(sorted(found.requests, key=lambda request: request.line)), tuple(dict.fromkeys(found.exports)))
+    requests = sorted(imports.requests, key=lambda request: request.line)
+    return Parsed(tuple(requests), tuple(dict.fromkeys(imports.exports)))
 
 
 def _refusal(where: str, reason: str) -> OfflineError:
@@ -53,7 +54,7 @@ def _refusal(where: str, reason: str) -> OfflineError:
 
 
 class _Imports:
-    """One pass over a tree in the order of the source, without recursion: generated code is nested deeply.
+    """One pass over a tree in the order of the source, without recursion, since generated code is nested deeply.
 
     `flags` are `deferred` and `optional` of the requests that a node makes.
     """
@@ -61,7 +62,7 @@ class _Imports:
     def __init__(self, tree: ast.Module) -> None:
         self.requests: list[Request] = []
         self.exports: list[str] = []
-        self._names = {"__import__": "builtins.__import__"}  # what an imported name stands for
+        self._names = {"__import__": "builtins.__import__"}  # full names of what names in the file stand for
         pending: list[tuple[ast.AST, tuple[bool, bool]]] = [(tree, (False, False))]
         while pending:
             node, flags = pending.pop()
@@ -103,9 +104,10 @@ class _Imports:
         function = self._full_name(call.func)
         if function not in _LOADERS:
             return
-        given = dict(zip(_LOADERS[function], call.args, strict=False))
-        given.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
-        name = _literal(given.get(_LOADERS[function][0]))
+        parameters = _LOADERS[function]
+        arguments = dict(zip(parameters, call.args, strict=False))
+        arguments.update({keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
+        name = _literal(arguments.get(parameters[0]))
         if not isinstance(name, str) or not name.strip("."):
             return
         names: tuple[str, ...] = ()
@@ -113,17 +115,17 @@ class _Imports:
         level = len(name) - len(module)
         if function == "runpy.run_path":
             level, module = RUN_PATH, name
-        elif "level" in _LOADERS[function]:
-            found, names = _literal(given.get("level")), tuple(_strings(given.get("fromlist")))
-            level = min(found, DEEPEST) if isinstance(found, int) else 0
-        elif level and isinstance(package := _literal(given.get("package")), str):
+        elif "level" in parameters:
+            literal, names = _literal(arguments.get("level")), tuple(_strings(arguments.get("fromlist")))
+            level = min(literal, DEEPEST) if isinstance(literal, int) else 0
+        elif level and isinstance(package := _literal(arguments.get("package")), str):
             level, module = 0, f"{package.rsplit('.', level - 1)[0]}.{module}"
-        elif level and not isinstance(given.get("package"), ast.Name):
+        elif level and not isinstance(arguments.get("package"), ast.Name):  # a name is most often __package__
             return
         self.requests.append(Request(call.lineno, level, module, names, *flags))
 
     def _full_name(self, node: ast.AST | None) -> str:
-        """Return what a name or a chain of attributes stands for, as the imports so far have it, or ""."""
+        """Return the full name that a name or a chain of attributes has after the imports so far, or ""."""
         attributes = ""
         while isinstance(node, ast.Attribute):
             attributes = f".{node.attr}{attributes}"
@@ -137,7 +139,7 @@ def _literal(node: ast.expr | None) -> object:
 
 
 def _strings(node: ast.expr | None) -> list[str]:
-    """Return the strings written out in a list, a tuple, or a sum of them; the rest of a sum is left out."""
+    """Return the literal strings in a list, a tuple, a set, or a sum of these."""
     if isinstance(node, ast.BinOp):
         return [*_strings(node.left), *_strings(node.right)]
     elements = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else ()
@@ -145,7 +147,7 @@ def _strings(node: ast.expr | None) -> list[str]:
 
 
 def _live_children(node: ast.AST) -> Iterable[ast.AST]:
-    """Return the children of a node without what is for type checkers only."""
+    """Return the children of a node, without code for type checkers only."""
     if isinstance(node, ast.If):
         if _is_guard(node.test):
             return node.orelse
@@ -155,13 +157,13 @@ def _live_children(node: ast.AST) -> Iterable[ast.AST]:
 
 
 def _is_guard(test: ast.expr) -> bool:
-    # What stands before it in `a and TYPE_CHECKING` does run, so only as the first.
+    # In `a and TYPE_CHECKING`, `a` runs, so only the first operand counts.
     first = test.values[0] if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else test
     return _last_name(first) == "TYPE_CHECKING"
 
 
 def _can_do_without(node: ast.AST) -> bool:
-    """Whether the file goes on where an import inside this statement fails, or makes it on some platforms only."""
+    """Whether the file goes on if an import in this statement fails, or imports on some platforms only."""
     if isinstance(node, ast.Try | ast.TryStar):
         return any(_catches(handler.type) for handler in node.handlers)
     if isinstance(node, ast.With):
