@@ -23,6 +23,7 @@ from _collections import defaultdict  # type: ignore[import-not-found] # collect
 from _frozen_importlib_external import SourceFileLoader
 from _functools import partial  # type: ignore[import-not-found] # as above
 from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
+from itertools import takewhile
 from os import _exit  # a stage may replace a function that its end needs
 
 from runner.sandbox.syscalls import close_all_but, end_by_signal, libc, signal
@@ -31,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import CodeType
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TextIO
 
     from runner.sandbox.protocol import Request
 
@@ -86,6 +87,8 @@ class ForkServer:
         sys.path_importer_cache.pop(sys.argv[0], None)
         self._names = frozenset(name.partition(".")[0] for name in sys.modules)
         compile("", "", "exec")  # the first time makes a hundred classes
+        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+            _open_stream(number, stream.encoding, stream.errors)
         gc.disable()  # there is no garbage in cycles here
 
     def program(self, request: Request) -> Program | None:
@@ -104,6 +107,7 @@ class ForkServer:
         directory = os.path.dirname(os.path.realpath(path))
         if self._hides_modules(directory):
             return None
+        _replace_environment(request["env"])  # the child would copy the pages that this writes to
         gc.freeze()  # else a stage's collections would visit every object, and copy every page
         return Program(path, directory)
 
@@ -123,8 +127,8 @@ class Program:
     def __init__(self, path: str, directory: str) -> None:
         self._path = path
         self._directory = directory
-        self._preloaded = frozenset(sys.modules)
         self._main: Any = None
+        self._streams = sys.stdout, sys.stderr
         self._is_written = True  # as far as is known
         self.launcher_frames: object = None  # kept: to take them apart would copy every page of them
 
@@ -140,15 +144,15 @@ class Program:
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _replace_environment(request["env"])
         if threading := sys.modules.get("threading"):
             threading.main_thread()._native_id = threading.get_native_id()  # noqa: SLF001 - a fork keeps the old one
         sys.orig_argv[:] = [os.fsdecode(word) for word in request["argv"]]
         sys.argv[:] = sys.orig_argv[2:]
         sys.path.insert(0, self._directory)
         sys.path_importer_cache[self._path] = None  # no archive or directory to run
-        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-            _open_stream(number, stream.encoding, stream.errors)
+        if request["stdin"] is not None:
+            _open_stream(0, sys.stdin.encoding, sys.stdin.errors)
+        del sys.modules["__main__"]  # so that what the program loads comes after it, see `_release`
         self._main = sys.modules["__main__"] = type(sys)("__main__")
         self._main.__loader__ = SourceFileLoader("__main__", self._path)
         if sys.version_info < (3, 14):
@@ -217,7 +221,7 @@ class Program:
             try:
                 self._release()
             finally:
-                _flush_everything()
+                _flush_everything(self._streams)
                 self._is_written = _flush_streams()
 
     def _release(self) -> None:
@@ -230,9 +234,9 @@ class Program:
         gc.callbacks.clear()  # they are called for the first collection only
         for last in ("last_type", "last_value", "last_traceback", "last_exc"):
             sys.__dict__[last] = None
-        own = {name for name in sys.modules if name == "__main__" or name not in self._preloaded}
+        own = {"__main__", *takewhile(lambda name: name != "__main__", reversed(sys.modules))}
         for name in own:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
         self._main = None
         gc.collect()
         for names in gc.get_objects():  # those of modules among them, which something of before the fork may hold
@@ -262,10 +266,7 @@ def _open_stream(number: int, encoding: str, errors: str | None) -> None:
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
     buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020 - as create_stdio does it
     buffer.raw.name = f"<{name}>"
-    is_terminal = buffer.raw.isatty()
-    stream: Any = io.TextIOWrapper(
-        buffer, encoding, errors, newline="\n", line_buffering=number == 2 or (is_terminal and number == 1)
-    )
+    stream: Any = io.TextIOWrapper(buffer, encoding, errors, newline="\n", line_buffering=number == 2)
     stream.mode = mode
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)
@@ -319,9 +320,9 @@ def _flush_streams() -> bool:
     return not failed
 
 
-def _flush_everything() -> None:
-    """Flush every file that the program left open, whatever holds it, and C's own buffers."""
-    for file in gc.get_objects():  # without the frozen ones, from before the fork
+def _flush_everything(streams: Iterable[TextIO]) -> None:
+    """Flush these, every file that the program left open, whatever holds it, and C's own buffers."""
+    for file in (*streams, *gc.get_objects()):  # without the frozen ones, from before the fork
         if isinstance(file, _IOBase):
             _flush(file)
     flush_c(None)
