@@ -1,1 +1,1 @@
-"""How a program is started, timed, ended and kept offline."""
+"""Starts the programs of stages, times them, ends them and keeps them offline."""

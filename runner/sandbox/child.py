@@ -1,6 +1,6 @@
 """The child of a launch: from the fork to the first instruction of the stage's program.
 
-Loaded by the launcher program only. Every step is a plain system call, but for a Python stage that is run by a fork.
+Loaded by the launcher program only. Every step is a plain system call, except in a Python stage that stays a fork.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.protocol import Request
 
-# Signals that the launcher blocks and a stage does not. The launcher neither handles nor ignores them, so that one that
-# comes between the fork and the stage's own mask stays pending, and ends the stage then.
+# Signals that the launcher blocks and a stage does not. The launcher neither handles nor ignores them. So a signal that
+# arrives after the fork stays pending until the stage sets its own mask, and then ends the stage.
 BLOCKED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
 class Forked(BaseException):
-    """Raised in a child that is to run its argument, a Program, in this interpreter."""
+    """Raised in a child, to run its argument, a Program, in this interpreter."""
 
 
 def fork_stage(
     request: Request, tree: ProcessTree, number: int, isolation: Isolation,
     program: Program | None,
 ) -> tuple[int, int]:  # fmt: skip
-    """Start one stage; return its process and a descriptor to read, after its end, why it never started.
+    """Start one stage; return its process, and a descriptor that says, after its end, why it never started.
 
-    `number` is that of the launch in the tree. Raises OSError when there is no descriptor or process; in the child that
-    is to run a `program` in this interpreter, Forked.
+    `number` is the launch's number in the tree. With a `program`, the child raises Forked. OSError if there is no
+    descriptor or process.
     """
     reads, writes = os.pipe()
     launcher = os.getpid()
@@ -56,7 +56,7 @@ def _become(
     request: Request, tree: ProcessTree, number: int, isolation: Isolation, launcher: int, failure: int,
     program: Program | None,
 ) -> NoReturn:  # fmt: skip
-    """Runs in the *child*, and never returns; raises Forked alone. All other descriptors are close-on-exec."""
+    """Runs in the *child*. Never returns, and raises only Forked. All other descriptors are close-on-exec."""
     tried = "preparing its process"
     try:
         os.setsid()
@@ -64,7 +64,7 @@ def _become(
         tried = "entering its isolation"
         isolation.enter()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        tried = "opening "  # and the name of the file, which the error has
+        tried = "opening "  # `failure_text` adds the name of the file
         for descriptor, opened in enumerate(open_streams(request, [])):
             os.dup2(opened, descriptor)
         tried = "setting affinity"
@@ -82,13 +82,13 @@ def _become(
             os.close(failure)
             raise Forked(program)
         tried = ""
-        # execve and nothing else: a file without a shebang is ENOEXEC, and not run by sh on a guess.
-        os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - what this file is for
+        # Plain execve: a file without a shebang fails with ENOEXEC, where execvp would let sh try it.
+        os.execve(request["program"], request["argv"], request["env"])  # noqa: S606 - the purpose of this file
     except Forked:
         raise
     except KeyboardInterrupt:
         end_by_signal(signal.SIGINT)  # as an interpreter does before its program runs
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is reported, and never reaches the launcher's loop
+    except BaseException as error:  # noqa: BLE001 - any error is reported, and none reaches the launcher's loop
         try:
             os.write(failure, failure_text(error, tried).encode("utf-8", "backslashreplace"))
         finally:
@@ -96,7 +96,7 @@ def _become(
 
 
 def failure_text(error: BaseException, tried: str) -> str:
-    """Return `ENOENT (No such file or directory) opening x`; `tried` ends with a space if the error has the name."""
+    """Return `ENOENT (No such file or directory) opening x`; the file name only if `tried` ends with a space."""
     if not isinstance(error, OSError) or not error.errno:
         return f"{tried}: {error}"
     name = os.fsencode(error.filename).decode("utf-8", "backslashreplace") if tried.endswith(" ") else ""
@@ -104,8 +104,8 @@ def failure_text(error: BaseException, tried: str) -> str:
 
 
 def open_streams(request: Request, opened: list[int], flags: int = 0) -> list[int]:
-    """Open what is to be descriptors 0, 1 and 2, with these `flags` more; `opened` gets each at once."""
+    """Open the files for descriptors 0, 1 and 2, with these `flags` too; adds each to `opened` at once."""
     opened.append(os.open(request["stdin"] or os.devnull, os.O_RDONLY | flags))
     for path in filter(None, (request["log"], request["stdout"])):
-        opened.append(os.open(path, os.O_WRONLY | os.O_APPEND | flags))  # noqa: PERF401 - one that fails leaves those
+        opened.append(os.open(path, os.O_WRONLY | os.O_APPEND | flags))  # noqa: PERF401 - `opened` keeps those before an error
     return [opened[0], opened[-1], opened[1]]

@@ -1,6 +1,6 @@
 """The runner's end of the launcher: starts it, sends launches, receives how they ended.
 
-Python signal handlers may run meanwhile if they raise nothing: a message that was half written stays so.
+Python signal handlers may run meanwhile, but must not raise: half a message could stay on the pipe.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ else:
     import _signal as signal  # `signal` itself builds enums, which a run can do without
 
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "program.py")
-PATIENCE_MS = 30_000  # a launcher always reads; if it has not for so long, it is stopped or stuck
-_ROOM = 65536
+PATIENCE_MS = 30_000  # a launcher always reads; after so long without, it is stopped or stuck
+_ROOM = 65536  # bytes for one read: the capacity of a pipe, pipe(7)
 
 
 class Launch(NamedTuple):
-    """One start of one program. `id` is the caller's, and comes back in the reports; paths are absolute.
+    """One start of one program. The caller chooses `id`, which the reports repeat. Paths are absolute.
 
     `log` and `stdout` exist already and are appended to. Without `stdout`, standard output goes to the log; without
     `stdin`, standard input is /dev/null. `timeout` and `grace` are seconds, `address_space` bytes (RLIMIT_AS).
-    `program` is the file to execute if not `argv[0]`; no PATH is searched. `script`: argv is an interpreter, `-B`, this
-    file and its arguments, and a fork server may fork itself instead; `preload` are modules that it will import.
+    `program` is the file to execute, if it is not `argv[0]`; no PATH is searched. With a `script`, argv is an
+    interpreter, `-B`, the script and its arguments, and a fork server may fork itself instead. The script will import
+    the modules of `preload`.
     """
 
     id: int
@@ -55,7 +56,7 @@ class Launch(NamedTuple):
 
 
 class NetworkReport(NamedTuple):
-    """Processes of a running launch asked for networks, and were refused."""
+    """Network calls of a running launch's processes, which were refused."""
 
     launch: int
     calls: list[NetworkCalls]
@@ -67,9 +68,9 @@ Report = NetworkReport | AttemptResult
 class Launcher:
     """A running launcher program, and the two pipes to it. For one thread, which must live as long as the run.
 
-    `pid` and `started_at` (see processes.process_identity) tell the next run which process outlives every stage; the
-    first report may name another process (see namespaces). It also sets `layers`, the isolation that was reached, or
-    `refusal`, which says why it was not. Use as a context manager, or call `close`.
+    `pid` and `started_at` (see processes.process_identity) identify, for the next run, the process that outlives every
+    stage. The first report may name another process (see namespaces). It also sets `layers`, the isolation that was
+    reached, or `refusal`, the reason why it was not. Use as a context manager, or call `close`.
     """
 
     def __init__(self, pid: int, requests: int, reports: int, level: str, warm: Mapping[str, str] | None) -> None:
@@ -96,9 +97,9 @@ class Launcher:
         interpreter: str = sys.executable,
         warm: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start the program and return at once; it isolates itself as `level` says (see levels) and gets ready.
+        """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
-        `warm`: the variables of Python stages that interpreters read, if the launcher is to be a fork server for these.
+        With `warm`, the variables of Python stages that interpreters read, it becomes a fork server for such stages.
         Raises StateError if there is no process, descriptor or interpreter.
         """
         try:
@@ -107,7 +108,7 @@ class Launcher:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
 
     def instead(self, level: str) -> Self:
-        """Start a launcher of the same kind at another level, after this one could not reach its own."""
+        """Start a launcher of the same kind at another level, after this one could not reach its level."""
         other = self.start(level, warm=self._warm)
         other.load(self._loaded)
         return other
@@ -125,29 +126,29 @@ class Launcher:
     def load(self, modules: Collection[str]) -> None:
         """Let a fork server import the modules that its stages will import. Call it before any `submit`.
 
-        Later, a stage could have replaced these files, so later modules are left to the stages.
+        Once a stage has run, it may have replaced the files of modules.
         """
         if self._warm is not None:
             self._loaded |= set(modules)
             self._request("load", sorted(modules))
 
     def submit(self, launch: Launch) -> None:
-        """Ask for one start. Raises LauncherError when the launcher is dead, or has not read for half a minute."""
+        """Request one start. Raises LauncherError if the launcher is dead, or has not read for half a minute."""
         fields = launch._replace(program=launch.program or launch.argv[0])._asdict()
         self._request("launch", {name: _as_bytes(value) for name, value in fields.items()})
 
     def terminate(self) -> None:
-        """TERM to every process of every launch, KILL when the grace is over."""
+        """Send TERM to every process of every launch, and KILL when the grace is over."""
         self._wake()
         self._request("terminate", None)
 
     def kill(self) -> None:
-        """KILL to every process of every launch."""
+        """Send KILL to every process of every launch."""
         self._wake()
         self._request("kill", None)
 
     def receive(self) -> list[Report]:
-        """Return what came since the last call, without waiting. Raises LauncherError if the launcher is dead."""
+        """Return the reports since the last call, without waiting. Raises LauncherError if the launcher is dead."""
         is_at_end = self._read()
         reports = self._decode()
         if is_at_end and not reports and not self.refusal:
@@ -155,24 +156,24 @@ class Launcher:
         return reports
 
     def await_ready(self) -> None:
-        """Wait for the first report: `layers` or `refusal` is known then. Call it before anything is submitted."""
+        """Wait for the first report, which sets `layers` or `refusal`. Call it before any `submit`."""
         while not self.layers and not self.refusal:
             self._await(self._reports, select.POLLIN, "does not get ready")
             self.receive()
 
     def close(self) -> None:
-        """End every process of every launch, then the launcher; returns when all are gone. May be called again."""
+        """Kill every process of every launch, and end the launcher; returns when all are gone. May be called again."""
         if self._requests >= 0:
             os.close(self._requests)
             self._requests = -1
             if not self._end:
-                self._wake()  # while it is stopped, it would never see the end
+                self._wake()  # a stopped launcher would never see the end of the pipe
             self._wait()
             os.close(self._reports)
             self._reports = -1
 
     def _wake(self) -> None:
-        """Continue a launcher that was stopped: it would see neither requests nor time limits."""
+        """Continue a stopped launcher, which sees neither requests nor time limits."""
         for pid in {self._child, self.pid}:
             try:
                 os.kill(pid, signal.SIGCONT)
@@ -200,18 +201,18 @@ class Launcher:
             raise LauncherError(Fault("launcher", f"process {self.pid} {problem}", "is it stopped? run again"))
 
     def _read(self) -> bool:
-        """Read what is there; True at the end of the pipe, which means that the launcher has ended."""
+        """Read all that the pipe holds; True at its end, which means that the launcher has ended."""
         try:
             while data := os.read(self._reports, _ROOM):
                 self._received += data
-                if len(data) < _ROOM:  # that was all; if it was the end too, the next call finds it
+                if len(data) < _ROOM:  # the pipe is empty; the next call finds its end
                     return False
         except BlockingIOError:
             return False
         return True
 
     def _decode(self) -> list[Report]:
-        """Take in what was read; return the reports about launches."""
+        """Handle the messages that were read; return the reports about launches."""
         if not self._has_started:
             before, start, after = self._received.partition(START)
             if not start:
@@ -252,7 +253,7 @@ class Launcher:
             code = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
             self._end = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
         except ChildProcessError:
-            self._end = "ended"  # somebody else waited for it
+            self._end = "ended"  # something else in this process has waited for it
         await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
@@ -261,7 +262,7 @@ def _start_program(interpreter: str, level: str, warm: Mapping[str, str] | None)
 
     Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
     """
-    # If the runner was started without descriptor 0, 1 or 2, a pipe must not take its place: the program's stdio does.
+    # If the runner was started without descriptor 0, 1 or 2, a pipe must not get that number: dup2 would overwrite it.
     while (opened := os.open(os.devnull, os.O_RDONLY)) < 3:
         pass
     os.close(opened)

@@ -1,6 +1,6 @@
-"""The environment of a stage's program, and the system's limits of that and of its arguments.
+"""The environment of a stage's program, and the system's limits on it and on the arguments.
 
-Nothing of the runner's own environment gets in but what is an argument here.
+Of the runner's own environment, a stage gets only the values that are arguments here.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ LARGEST_VALUE = 64 * 1024
 LARGEST_TOGETHER = 512 * 1024
 LARGEST_STRING = 128 * 1024  # MAX_ARG_STRLEN, linux/binfmts.h: 32 pages, the final NUL included
 LARGEST_ARGUMENTS = 6 * 1024 * 1024  # fs/exec.c: three quarters of _STK_LIM, however large the stack may grow
-SLACK = 4096  # room for the program's own name, a shebang line, and what POSIX asks to leave
+SLACK = 4096  # bytes for the program's own name and a shebang line; POSIX asks to leave 2048
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def stage_path(env: Mapping[str, str], interpreter: str) -> str:
-    """Return the PATH of a stage whose spec says `env`; `interpreter` is that of Python stages."""
+    """Return the PATH of a stage with this `env` in its spec; `interpreter` runs Python stages."""
     return env.get("PATH", f"{os.path.dirname(interpreter)}:{DEFAULT_PATH}")
 
 
 def interpreter_environment(outer_home: str | None, sdk_path: str | None) -> dict[str, str]:
-    """Return what an interpreter reads of `stage_environment` when it starts, if the spec sets nothing else."""
+    """Return the variables of `stage_environment` that an interpreter reads at its start, if the spec sets none."""
     home, path = {"HOME": outer_home}, {"PYTHONPATH": sdk_path}
     return LOCALE | {name: value for name, value in (home | path).items() if value}
 
@@ -48,10 +48,10 @@ def stage_environment(
     cpus: float | None,
     contract: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the whole environment of one attempt; `contract` is what `contract_variables` gives.
+    """Return the whole environment of one attempt; `contract` comes from `contract_variables`.
 
-    `sdk_path` is what Python needs on PYTHONPATH to import `runner.sdk`. The spec's `env` wins over everything but the
-    contract; a PYTHONPATH in it comes before ours.
+    `sdk_path` on PYTHONPATH lets Python import `runner.sdk`. The spec's `env` overrides everything but the contract; a
+    PYTHONPATH in it comes before ours.
     """
     environment = {
         "PATH": stage_path(spec_env, interpreter),
@@ -70,7 +70,7 @@ def stage_environment(
 def contract_variables(stage_file: str, content: Mapping[str, Any], offline: str) -> dict[str, str]:
     """Return the `PIPELINE_*` variables of an attempt, from the content of its stage file.
 
-    Variables that would be too large are left out; the stage file holds everything at any size.
+    Leaves out variables that would be too large; the stage file holds everything.
     """
     inputs, outputs, resources = content["inputs"], content["outputs"], content["resources"]
     variables = {
@@ -94,7 +94,7 @@ def contract_variables(stage_file: str, content: Mapping[str, Any], offline: str
 
 
 def _within_limits(variables: dict[str, str], room: int) -> dict[str, str]:
-    """Leave out each value over 64 KiB, then the largest until all fit into `room` bytes with their names."""
+    """Leave out each value over 64 KiB, then the largest ones until the rest fits into `room` bytes, names included."""
     kept = {name: value for name, value in variables.items() if _size(value) <= LARGEST_VALUE}
     total = sum(_size(value) + len(name) + 2 for name, value in kept.items())
     while total > room:
@@ -107,17 +107,19 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(os.fsencode(text))
 
 
-_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # ASCII: a lone surrogate has no other form
+_json = json.JSONEncoder(
+    separators=(",", ":"), sort_keys=True
+).encode  # in ASCII, because UTF-8 cannot encode a lone surrogate
 
 
 def argument_bytes(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """What the kernel counts against its limit: every string with its NUL, and a pointer for each (fs/exec.c)."""
+    """Return the bytes that the kernel counts: every string with its NUL, and a pointer to each (fs/exec.c)."""
     strings = sum(_size(word) + 9 for word in argv)
     return strings + sum(_size(name) + _size(value) + 10 for name, value in env.items())
 
 
 def argument_fault(argv: Sequence[str], env: Mapping[str, str], *, arg_max: int, where: str) -> Fault | None:
-    """Why this command line could not be started, before it is tried; `arg_max` is os.sysconf("SC_ARG_MAX")."""
+    """Return why the kernel would refuse this command line, or None; `arg_max` is os.sysconf("SC_ARG_MAX")."""
     limit = min(arg_max, LARGEST_ARGUMENTS) - SLACK
     hint = "pass the names in a file: {list.NAME}"
     longest = max(argv, key=_size, default="")

@@ -1,11 +1,14 @@
-"""The fork server: the launcher runs Python stages by forks of its own interpreter, which costs them no start.
+"""The fork server: the launcher forks its own interpreter for each Python stage, so that no stage starts a new one.
 
-It was started as `python -B`, with those variables of its stages' environment that interpreters read. It imports what
-the stages need of the standard library, once. A stage is a fork that becomes a new `__main__`, like that of `python -B
+The launcher runs as `python -B`, with the variables of its stages' environment that interpreters read. It imports once
+what the stages need of the standard library. A stage is a fork that becomes a new `__main__`, like that of `python -B
 FILE`. At its end it releases only its own objects, and leaves those from before the fork to the kernel.
 
-The contract (docs/writing-stages.md): a Python stage may find standard modules loaded. `freshInterpreter` switches all
-of this off.
+The contract (docs/writing-stages.md): a Python stage may find standard modules loaded. `freshInterpreter` switches the
+fork server off.
+
+After a fork, the first write to a page copies the page, and a refcount is a write. These copies are most of the cost of
+a forked stage, so whatever can be done before the fork is done there.
 
 Loaded by the launcher program only.
 """
@@ -19,10 +22,10 @@ import io
 import os
 import sys
 import time
-from _collections import defaultdict  # type: ignore[import-not-found] # collections and functools load more
+from _collections import defaultdict  # type: ignore[import-not-found] # collections and functools import more
 from _frozen_importlib_external import SourceFileLoader
 from _functools import partial  # type: ignore[import-not-found] # as above
-from _io import _IOBase  # io.IOBase without the slow questions of an abstract class
+from _io import _IOBase  # io.IOBase, without the slow isinstance of an abstract class
 from itertools import takewhile
 from os import _exit  # a stage may replace a function that its end needs
 
@@ -40,8 +43,8 @@ flush_c = libc.fflush  # looked up before the fork
 EXCEPTHOOK = sys.__excepthook__
 # Prefixes of the variables that an interpreter, its libraries or its .pth files read when it starts.
 INTERPRETER_VARIABLES = (b"PYTHON", b"LC_", b"LANG", b"LD_", b"GLIBC_", b"MALLOC_", b"COVERAGE_")
-# What may be loaded before a stage: it is the same in every process (`random` seeds itself anew in a fork). Left out
-# are, for example, multiprocessing (keeps the directory) and logging (the time).
+# Modules that may be loaded before a stage: they are the same in every process (`random` seeds itself again in a fork).
+# Others are not: multiprocessing, for example, keeps the directory, and logging the time.
 PURE = frozenset(
     """argparse array ast base64 binascii bisect bz2 calendar cmath collections collections.abc contextlib copy csv
     dataclasses datetime difflib enum errno fnmatch functools glob graphlib gzip hashlib heapq hmac html
@@ -61,7 +64,7 @@ def interpreter_variables(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 
 
 def leave_threads() -> None:
-    """Restart without a fork server if a .pth file started threads: with these, neither unshare nor fork would work."""
+    """Restart without a fork server if a .pth file started threads: neither unshare nor fork works beside threads."""
     if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
         words = [word for word in sys.argv if word != "warm"]
         os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
@@ -72,10 +75,10 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._variables = interpreter_variables(os.environb._data)  # type: ignore[attr-defined] # noqa: SLF001 - a dict, which is quick
-        self._names: frozenset[str] = frozenset()  # top-level modules, once all are loaded
+        self._names: frozenset[str] = frozenset()  # of top-level modules, once all are loaded
 
     def load(self, names: Iterable[str]) -> None:
-        """Import what stages will need. Nothing is imported after the first call."""
+        """Import the modules that stages will need. Only the first call imports anything."""
         if self._names:
             return
         for name in names:
@@ -86,17 +89,17 @@ class ForkServer:
                     continue
         sys.path_importer_cache.pop(sys.argv[0], None)
         self._names = frozenset(name.partition(".")[0] for name in sys.modules)
-        compile("", "", "exec")  # the first time makes a hundred classes
-        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-            _open_stream(number, stream.encoding, stream.errors)
-        gc.disable()  # there is no garbage in cycles here
+        compile("", "", "exec")  # the first call makes a hundred classes
+        for number in range(3):  # for /dev/null; a stage puts its own files there, which are as seekable
+            _open_stream(number)
+        gc.disable()  # the launcher makes no reference cycles
 
     def program(self, request: Request) -> Program | None:
         """Return the program of a stage, for a fork that follows at once; None if it needs a new interpreter."""
         if (
             request["script"] is None
             or request["program"] != os.fsencode(sys.orig_argv[0])
-            or request["address_space"] is not None  # a fork would count what the launcher has loaded
+            or request["address_space"] is not None  # the limit would count the launcher's memory too
             # Python 3.12 begins the sys.path of further interpreters with the directory of our program.py.
             or (sys.version_info >= (3, 12) and any(b"nterpreter" in name for name in request["preload"]))
             or interpreter_variables(request["env"]) != self._variables
@@ -105,14 +108,14 @@ class ForkServer:
         path = os.fsdecode(request["script"])
         self.load(())
         directory = os.path.dirname(os.path.realpath(path))
-        if self._hides_modules(directory):
+        if self._shadows_modules(directory):
             return None
-        _replace_environment(request["env"])  # the child would copy the pages that this writes to
-        gc.freeze()  # else a stage's collections would visit every object, and copy every page
+        _replace_environment(request["env"])
+        gc.freeze()  # otherwise a stage's collections would visit every object, and copy its page
         return Program(path, directory)
 
-    def _hides_modules(self, directory: str) -> bool:
-        """Whether a file beside the program could be meant instead of a module that is loaded."""
+    def _shadows_modules(self, directory: str) -> bool:
+        """Whether a file beside the program could have the name of a loaded module."""
         try:
             names = os.listdir(directory)
         except OSError:
@@ -129,18 +132,18 @@ class Program:
         self._directory = directory
         self._main: Any = None
         self._streams = sys.stdout, sys.stderr
-        self._is_written = True  # as far as is known
-        self.launcher_frames: object = None  # kept: to take them apart would copy every page of them
+        self._is_written = True  # False once the standard streams cannot be flushed
+        self.launcher_frames: object = None  # kept alive: to release them would copy their pages
 
     def become(self, request: Request, kept: int) -> None:
-        """Make this process, which has its streams and directory, like a new interpreter that has run nothing yet.
+        """Make this process look like a new interpreter that has run nothing yet. Its streams and directory are set.
 
         Closes all of the launcher's descriptors but `kept`.
         """
         gc.enable()
         close_all_but((0, 1, 2, kept))
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the only one that the launcher handles
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the only signal that the launcher handles
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -151,8 +154,8 @@ class Program:
         sys.path.insert(0, self._directory)
         sys.path_importer_cache[self._path] = None  # no archive or directory to run
         if request["stdin"] is not None:
-            _open_stream(0, sys.stdin.encoding, sys.stdin.errors)
-        del sys.modules["__main__"]  # so that what the program loads comes after it, see `_release`
+            _open_stream(0)  # any kind of file
+        del sys.modules["__main__"]  # so that the program's own modules come after it, see `_release`
         self._main = sys.modules["__main__"] = type(sys)("__main__")
         self._main.__loader__ = SourceFileLoader("__main__", self._path)
         if sys.version_info < (3, 14):
@@ -162,8 +165,9 @@ class Program:
     def run(self) -> NoReturn:
         """Run the program as `__main__`, at the bottom of the stack, then end the process as an interpreter would.
 
-        A signal handler that raises after the end of the program changes nothing. Handlers run at calls and at jumps
-        back, but not between the end of a program that is run by an index operation and the next instruction.
+        A signal handler that raises after the end of the program must change nothing. Handlers run at calls and at
+        backward jumps. An index operation runs the program, because no handler runs between its end and the next
+        instruction.
         """
         program: Any = defaultdict(partial(exec, self._compiled(), self._main.__dict__))
         error: BaseException | None = None
@@ -172,13 +176,13 @@ class Program:
             program[0]
         except SystemExit as ended:
             code: Any = ended.code
-            if code.__class__ is int:  # no call, so no handler comes between; what no C long holds ends as -1 would
+            if code.__class__ is int:  # no call, so no handler runs here; a code too large for a C long ends as -1 does
                 status = code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
             elif code is not None:
                 status, text = 1, code
                 if issubclass(type(code), int):
                     status, text = int.__and__(code, 0xFF), None
-        except BaseException as failed:  # noqa: BLE001 - whatever the program did not catch
+        except BaseException as failed:  # noqa: BLE001 - anything that the program did not catch
             status, error = 1, failed
         try:
             del program
@@ -200,19 +204,19 @@ class Program:
         raise SystemExit(status)  # the interpreter reports what cannot be written
 
     def _compiled(self) -> CodeType:
-        """Return the program's code. SystemExit, after the error was printed, if there is none."""
+        """Return the program's code. If there is none, prints the error and raises SystemExit."""
         try:
             with open(self._path, "rb") as file:
                 return compile(file.read(), self._path, "exec", dont_inherit=True)
         except OSError as error:
             _write(f"{sys.orig_argv[0]}: can't open file {self._path!r}: [Errno {error.errno}] {error.strerror}\n")
             raise SystemExit(2) from None
-        except BaseException as error:  # noqa: BLE001 - whatever the compiler says
+        except BaseException as error:  # noqa: BLE001 - any error of the compiler
             sys.excepthook(type(error), error.with_traceback(None), None)
             raise SystemExit(1) from None
 
     def _end(self) -> None:
-        """Do what an interpreter does at its end, but only to what the program made."""
+        """Finalize as an interpreter does, but only what the program made."""
         try:
             if threading := sys.modules.get("threading"):
                 threading._shutdown()  # noqa: SLF001 - as the interpreter calls it
@@ -225,13 +229,14 @@ class Program:
                 self._is_written = _flush_streams()
 
     def _release(self) -> None:
-        """Let go of what the program's own modules hold, in the order of Py_FinalizeEx (Python/pylifecycle.c).
+        """Release what the program's own modules hold, in the order of Py_FinalizeEx (Python/pylifecycle.c).
 
-        The first collection puts what holds a file before that file, so that it ends first. With the second objects in
-        cycles end (`__del__`, `finally`), which still find all names. What is left then loses these.
+        The first collection moves the holder of a file ahead of that file, so that the holder is finalized first. The
+        second one finalizes objects in cycles (`__del__`, `finally`) while they still find all names. Modules that are
+        left then lose their names.
         """
         gc.collect()
-        gc.callbacks.clear()  # they are called for the first collection only
+        gc.callbacks.clear()  # an interpreter calls them for its first collection only
         for last in ("last_type", "last_value", "last_traceback", "last_exc"):
             sys.__dict__[last] = None
         own = {"__main__", *takewhile(lambda name: name != "__main__", reversed(sys.modules))}
@@ -239,7 +244,7 @@ class Program:
             sys.modules.pop(name, None)
         self._main = None
         gc.collect()
-        for names in gc.get_objects():  # those of modules among them, which something of before the fork may hold
+        for names in gc.get_objects():  # a module's dict is left if an object from before the fork holds it
             if type(names) is dict and "__builtins__" in names and names.get("__name__") in own:
                 for name in [*names]:
                     if name[:2] != "__":
@@ -248,25 +253,26 @@ class Program:
 
 
 def _replace_environment(env: dict[bytes, bytes]) -> None:
-    """Use the calls below `os.environ`, whose own methods would take as long as all the rest."""
-    there = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - what os.environ shows too
-    zone = there.get(b"TZ")
-    for name in there:
+    """Set the variables of this process, without the methods of `os.environ`, which are slow."""
+    variables = os.environb._data  # type: ignore[attr-defined] # noqa: SLF001 - os.environ shows the same dict
+    zone = variables.get(b"TZ")
+    for name in variables:
         os.unsetenv(name)
-    there.clear()
-    there.update(env)
+    variables.clear()
+    variables.update(env)
     for name, value in env.items():
         os.putenv(name, value)
     if env.get(b"TZ") != zone and hasattr(time, "tzset"):
         time.tzset()
 
 
-def _open_stream(number: int, encoding: str, errors: str | None) -> None:
-    """Open a standard stream as create_stdio does (Python/pylifecycle.c)."""
+def _open_stream(number: int) -> None:
+    """Open a standard stream again, as create_stdio does (Python/pylifecycle.c) for a file or /dev/null."""
     name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
+    old = getattr(sys, name)
     buffer: Any = io.open(number, f"{mode}b", -1, closefd=False)  # noqa: UP020 - as create_stdio does it
     buffer.raw.name = f"<{name}>"
-    stream: Any = io.TextIOWrapper(buffer, encoding, errors, newline="\n", line_buffering=number == 2)
+    stream: Any = io.TextIOWrapper(buffer, old.encoding, old.errors, newline="\n", line_buffering=number == 2)
     stream.mode = mode
     setattr(sys, name, stream)
     setattr(sys, f"__{name}__", stream)
@@ -276,7 +282,7 @@ def _write(text: str) -> None:
     """Write to the program's stderr, or else to the process's, as PySys_WriteStderr does."""
     try:
         sys.stderr.write(text)
-    except Exception:  # noqa: BLE001 - whatever the program has put there
+    except Exception:  # noqa: BLE001 - the program may have put anything there
         os.write(2, text.encode())
 
 
@@ -290,9 +296,9 @@ def _show(error: BaseException, status: int) -> int:
     hook = getattr(sys, "excepthook", EXCEPTHOOK)
     try:
         hook(type(error), error, trace)
-    except BaseException as failed:  # noqa: BLE001 - whatever the program's hook does
+    except BaseException as failed:  # noqa: BLE001 - the program's hook may raise anything
         if hook is EXCEPTHOOK:
-            return status  # which raises nothing: a handler did
+            return status  # this hook raises nothing, so a signal handler did
         if isinstance(failed, SystemExit):
             return failed.code if isinstance(failed.code, int) else int(failed.code is not None)
         failed.__context__ = None  # it is printed below
@@ -303,7 +309,7 @@ def _show(error: BaseException, status: int) -> int:
     return status
 
 
-def _flush(file: Any) -> bool:  # noqa: ANN401 - whatever the program has put there
+def _flush(file: Any) -> bool:  # noqa: ANN401 - the program may have put anything there
     """Flush a file or stream that is open; False if that fails."""
     try:
         if not file.closed:
@@ -321,8 +327,8 @@ def _flush_streams() -> bool:
 
 
 def _flush_everything(streams: Iterable[TextIO]) -> None:
-    """Flush these, every file that the program left open, whatever holds it, and C's own buffers."""
-    for file in (*streams, *gc.get_objects()):  # without the frozen ones, from before the fork
+    """Flush these streams, every file that the program left open anywhere, and C's own buffers."""
+    for file in (*streams, *gc.get_objects()):  # which leaves out frozen objects, those from before the fork
         if isinstance(file, _IOBase):
             _flush(file)
     flush_c(None)

@@ -1,4 +1,4 @@
-"""Which level the offline guard reaches: each is tried in a launcher of its own, and less than asked for is refused."""
+"""Finds the level that the offline guard reaches. It tries each level in a launcher of its own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:
-    """Return the launcher once it is ready, or one at the next level that can be reached; its `layers` say why.
+    """Return the launcher once it is ready, or a launcher at the next lower level that this system allows.
 
-    Raises OfflineError if `strict` and less than `filter` is reached on Linux. No launcher is left then.
+    Its `layers` say why higher levels failed. Raises OfflineError if `strict` and, on Linux, not even `filter` is
+    reached; the launcher is closed then.
     """
     refused: dict[str, RefusedError] = {}
     try:
@@ -52,9 +53,9 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
 
 def survey() -> dict[str, dict[str, str] | RefusedError]:
     """Try `kernel` and `filter` on any system; return the layers of each, or why it could not be reached."""
-    found: dict[str, dict[str, str] | RefusedError] = {}
+    results: dict[str, dict[str, str] | RefusedError] = {}
     for level in (KERNEL, FILTER):
         with Launcher.start(level) as launcher:
             launcher.await_ready()
-            found[level] = launcher.refusal or launcher.layers
-    return found
+            results[level] = launcher.refusal or launcher.layers
+    return results

@@ -1,6 +1,6 @@
-"""The layers of a level, in order. The launcher isolates itself, once, so that a stage costs next to nothing extra.
+"""The layers of a level, in order. The launcher enters them once, and stages inherit them at almost no cost.
 
-Loaded by the launcher program only. Each level needs a process of its own: what was entered cannot be left.
+Loaded by the launcher program only. Each level needs a process of its own: no process can leave a layer again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REFUSED, OPENED = 0, 1  # how the probe ends
 
 
 class Isolation:
-    """What was reached: `layers` for the record, the `listener` for the loop, and what each child still has to do."""
+    """The isolation reached: `layers` for the record, the `listener` for the loop, and the rest for each child."""
 
     def __init__(
         self, layers: dict[str, str], listener: Listener | None, landlock: Landlock | None, process: int | None = None
@@ -33,21 +33,21 @@ class Isolation:
     def enter(self) -> None:
         """Put this *child*, or a *thread* of the launcher that starts a program, behind the walls of a stage.
 
-        What the launcher holds, such as the listener of the stage's own calls, is closed by exec, or by a fork server.
+        It still holds the launcher's descriptors, such as the listener; exec or the fork server closes them.
         """
         if self._landlock is not None:
             self._landlock.enter()
 
     def become_program(self) -> None:
-        """Runs in a *child* that never calls exec, after `enter`: it may read its own memory, as after exec."""
+        """Runs in a *child* that never calls exec, after `enter`: let it read its own memory, as after an exec."""
         if self.layers["level"] != SCAN:
             open_memory(is_open=True)
 
 
 def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
-    """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError for what is missing.
+    """Enter a level; at `kernel` this returns in another process (see namespaces). RefusedError names a missing layer.
 
-    `runner` is the process that started this one, `descriptors` are those that only the launcher may keep.
+    `runner` is the process that started this one; only the launcher may keep these `descriptors`.
     """
     layers = {"level": level}
     if level == SCAN:
@@ -78,7 +78,7 @@ def isolate(level: str, runner: int, descriptors: tuple[int, ...]) -> Isolation:
 
 
 def _verified_filter() -> str:
-    """Check in /proc, and by a call, that the filter is there; RefusedError if not."""
+    """Check in /proc, and by a call, that the filter works; RefusedError if not."""
     status = syscalls.own_status()
     if status.get("NoNewPrivs") != "1" or status.get("Seccomp") != "2":
         raise RefusedError("seccomp", "/proc/self/status shows no filter", 0)
@@ -91,7 +91,7 @@ def _verified_filter() -> str:
 
 
 def _start_witness(descriptors: tuple[int, ...]) -> tuple[int, int]:
-    """Start a process of the same user outside; return it, and the descriptor whose end is its own."""
+    """Start a process of the same user outside the filter; return it, and a descriptor that ends it when closed."""
     waits, holds = os.pipe()
 
     def wait() -> int:
@@ -106,7 +106,7 @@ def _start_witness(descriptors: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _verified_memory(isolation: Isolation, witness: int, holds: int) -> str:
-    """RefusedError if a child that is isolated like a stage can open the witness's memory for writing."""
+    """Check that an isolated child cannot open the witness's memory for writing; RefusedError if it can."""
 
     def probe() -> int:
         isolation.enter()

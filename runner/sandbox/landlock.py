@@ -1,7 +1,7 @@
 """Landlock: each stage gets a domain of its own, from which it can neither signal nor inspect processes outside.
 
 Loaded by the launcher program only. Constants: linux/landlock.h; what each version of the interface (ABI) can do:
-landlock(7). Each stage enters it, and the launcher does not, so that the launcher is outside too.
+landlock(7). Each stage enters a domain, and the launcher does not, so that the launcher is outside too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LAYER = "landlock"
 
 
 class Landlock:
-    """A rule set, made once; `layer` says what it covers."""
+    """A rule set, made once; `layer` describes what it restricts."""
 
     def __init__(self) -> None:
-        """RefusedError when this kernel has no Landlock, or one whose domains would break renames (before ABI 2)."""
+        """RefusedError if this kernel has no Landlock, or one before ABI 2, whose domains would break renames."""
         abi = syscalls.call(LAYER, "landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION)
         if abi < 2:
             raise RefusedError(LAYER, f"landlock_create_ruleset: ABI {abi} cannot allow renames", 0)
@@ -47,7 +47,7 @@ class Landlock:
 
 
 def open_landlock(layers: dict[str, str]) -> Landlock | None:
-    """Return a rule set, if this kernel has Landlock; note in `layers` what it covers, or why there is none."""
+    """Return a rule set, if this kernel has Landlock. Describes it in `layers`, or says there why there is none."""
     try:
         landlock = Landlock()
     except RefusedError as error:
@@ -60,7 +60,7 @@ def open_landlock(layers: dict[str, str]) -> Landlock | None:
 def handled(abi: int) -> tuple[int, ...]:
     """Return the fields of struct landlock_ruleset_attr for this ABI: file system, network, scopes.
 
-    A domain must restrict something; file-system rights only where there is nothing else, because they forbid mounts.
+    A domain must restrict something. File-system rights are the last choice, because such a domain forbids mounts.
     """
     if abi < 4:
         return (FS_MAKE_SOCK | FS_REFER,)

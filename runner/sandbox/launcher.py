@@ -1,8 +1,8 @@
 """The launcher: one loop that starts every stage, enforces its time limit, and kills what it left behind.
 
-`program` runs it. Requests come on descriptor 0, reports go out on descriptor 1 (see `protocol`). End-of-file on 0
-means that the runner is gone: everything is killed and reaped, then the launcher ends. It never waits for its reader.
-It enters its level (see `isolate`) once, before it is ready.
+`program` runs it. Requests come on descriptor 0, reports go out on descriptor 1 (see `protocol`). At end-of-file on 0
+the runner is gone: the launcher kills and reaps everything, then ends. It never waits for its reader. It enters its
+level (see `isolate`) once, before it is ready.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from runner.sandbox.process_tree import Tags
     from runner.sandbox.protocol import Request
 
-LOOK_AGAIN = 0.005  # seconds between looks at killed processes that have not ended yet
+KILL_POLL = 5  # milliseconds between checks whether killed processes have ended
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
 CRASHED = 70  # exit code
-FAILURE_LENGTH = 16384  # bytes, of why a program never started: a path, and a little more
+FAILURE_LENGTH = 16384  # bytes of the reason why a program never started: a path, and some words
 
 
 class Running:
-    """A launch from its start until its report. `deadline`: when its time limit, or its grace, is over.
+    """A launch from its start until its report. `deadline` is the end of its time limit, or of its grace.
 
-    `key` is its key in the tree. `failure` is the descriptor that says why its program never started (see child); None
-    if it certainly started.
+    `key` is its key in the tree. `failure` is the descriptor that says why its program never started (see child). It is
+    None if the program has started.
     """
 
     def __init__(self, request: Request, key: int, failure: int | None, started: float) -> None:
@@ -59,7 +59,7 @@ class Running:
         self._end: dict[str, object] = {}
 
     def end(self, status: int, usage: struct_rusage, now: float) -> None:
-        """Keep how the main process ended, for the report that is sent when nothing of the launch is left."""
+        """Keep how the main process ended. The report follows when no process of the launch is left."""
         code, failure = os.waitstatus_to_exitcode(status), b""
         if self._failure is not None:
             failure = os.read(self._failure, FAILURE_LENGTH)
@@ -77,12 +77,12 @@ class Running:
 
     def report(self) -> tuple[int, dict[str, object]]:
         """Return the content of the "exit" report."""
-        found = {"left_behind": len(self.left), "network": self.tally.rest(), "local_sockets": self.tally.local_sockets}
-        return self.id, self._end | found
+        rest = {"left_behind": len(self.left), "network": self.tally.rest(), "local_sockets": self.tally.local_sockets}
+        return self.id, self._end | rest
 
 
 class Service:
-    """The loop: requests, ends of processes and time limits, one after the other. Nothing in it may block."""
+    """The loop over requests, ends of processes and time limits. Nothing in it may block."""
 
     def __init__(
         self, requests: int, reports: int, runner: int, tree: ProcessTree, tags: Tags | None,
@@ -92,11 +92,11 @@ class Service:
         self._tree = tree
         self._isolation = isolation
         self._server = server
-        # A fork server forks interpreters, so it has no threads.
+        # A fork server must have no threads, because it forks.
         can_spawn = tree.takes_all and server is None
         self._spawner = Spawner(tree, tags, isolation) if tags is not None and can_spawn else None
         self._running: dict[int, Running] = {}  # by main process
-        self._ended: dict[int, Running] = {}  # by key in the tree, of those that may have left something
+        self._ended: dict[int, Running] = {}  # by key in the tree; processes may be left of these
         self._is_closing = False
         self._runner = runner
         self._poll = select.poll()
@@ -111,7 +111,7 @@ class Service:
             self._poll.register(isolation.listener.descriptor, select.POLLIN)
 
     def serve(self) -> None:
-        """Serve until the runner is gone and nothing of any stage is left."""
+        """Serve until the runner is gone and no process of a stage is left."""
         self.report("ready", (self._isolation.process, self._isolation.layers))
         while not self._is_closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
@@ -137,7 +137,7 @@ class Service:
             self._close()
 
     def end_everything(self) -> None:
-        """After a crash of the loop: leave nothing behind, then end."""
+        """After a crash of the loop: kill and reap every process of every stage."""
         running = {pid: launch.key for pid, launch in self._running.items()}
         self._tree.send(running, signal.SIGKILL)
         try:
@@ -150,7 +150,7 @@ class Service:
     def _patience(self) -> float | None:
         """Return the milliseconds until something is due; None if nothing is."""
         if self._ended:
-            return LOOK_AGAIN * 1000
+            return KILL_POLL
         times = [time for launch in self._running.values() for time in (launch.deadline, launch.tally.due)]
         due = [time for time in times if time is not None]
         return min(max(0.0, min(due) - time.monotonic()) * 1000 + 1, 60_000) if due else None
@@ -163,7 +163,7 @@ class Service:
             return
         for kind, content in requests:
             if self._is_closing:
-                return  # a stage that started now would not be killed
+                return  # nothing would kill a stage that starts now
             if kind == "launch":
                 self._launch(content)
             elif kind == "load":
@@ -193,8 +193,8 @@ class Service:
     def _start(self, request: Request) -> tuple[int, int, int | None]:
         """Start one stage; return its process, its key and, if it may still fail, the descriptor of fork_stage.
 
-        A fork server forks itself for a Python stage. A launcher that is none starts programs without a fork, if it
-        can. In all other cases a fork executes the program. Raises OSError if there is no descriptor or process.
+        A fork server forks itself for a Python stage. Any other launcher starts a program without a fork, if it can. In
+        all other cases a fork executes the program. Raises OSError if there is no descriptor or process.
         """
         if self._spawner is not None and (spawned := self._spawner.spawn(request)) is not None:
             return *spawned, None
@@ -208,7 +208,7 @@ class Service:
         self._send([pid for pid, launch in every if number == signal.SIGKILL or not launch.sent], number)
 
     def _send(self, mains: list[int], number: int) -> None:
-        """Signal those that have not ended yet: the report of one that had must not call it signalled."""
+        """Signal main processes that have not ended yet: a report must not call an ended one signalled."""
         alive = [pid for pid in mains if not has_ended(pid)]
         for pid in alive:
             launch = self._running[pid]
@@ -234,7 +234,7 @@ class Service:
                 self.report("network", (launch.id, launch.tally.new()))
 
     def _reap(self) -> None:
-        """Reap every process that ended; report the launches of which nothing is left."""
+        """Reap every process that ended; report the launches that have no process left."""
         is_childless = False
         while not is_childless:
             try:
@@ -256,7 +256,7 @@ class Service:
             self._ended.clear()
 
     def _kill_left(self) -> bool:
-        """Kill what ended launches left; False if there was nothing."""
+        """Kill the processes that ended launches left; False if there were none."""
         left = self._tree.kill_left(self._running, self._ended)
         for pid, key in left.items():
             self._ended[key].left.add(pid)
@@ -264,7 +264,7 @@ class Service:
 
 
 def _take_pipes() -> tuple[int, int]:
-    """Move the two pipes off stdio, and close everything else, so that a stage inherits nothing by accident."""
+    """Move the two pipes off stdio, and close all other descriptors, so that no stage inherits one."""
     close_all_but((0, 1, 2))
     requests, reports = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
@@ -274,7 +274,7 @@ def _take_pipes() -> tuple[int, int]:
 
 
 def _enter_level(level: str, runner: int, pipes: tuple[int, int]) -> Isolation:
-    """Enter the level; or report why not, and end, because what was entered so far cannot be left."""
+    """Enter the level. If that fails, report why and end: a process cannot leave the layers that it has entered."""
     try:
         return isolate(level, runner, pipes)
     except RefusedError as error:
@@ -296,7 +296,7 @@ def main(server: ForkServer | None) -> NoReturn:
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     for number in signal.valid_signals():
-        # Ignored by the runner's parent or Python, or handled by Python or a .pth file: a stage starts clean.
+        # A stage starts with default handlers, whatever the runner's parent, Python or a .pth file has set.
         if number in BLOCKED or signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     level, runner = sys.argv[1], int(sys.argv[2])

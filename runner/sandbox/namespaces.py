@@ -1,10 +1,10 @@
 """Level `kernel`: the launcher moves into user, network, pid, ipc and mount namespaces of its own.
 
 For programs with one thread, such as the launcher: unshare(CLONE_NEWUSER) fails in a process with more.
-Three processes take part. The *writer* is forked first and fills in the user id maps from outside, because only from
-there may more than one id be mapped. The *outer* process is the one that the runner started; it unshares, and then
-only waits for the *inner* one, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer
-when the runner dies, inner when outer dies, and everything else in the namespace when inner ends.
+Three processes take part. The *writer* starts first and writes the user id maps from outside, because only a process
+outside may map more than one id. The runner started the *outer* process. It unshares, then only waits for the *inner*
+process, number 1 of the pid namespace, which goes on as the launcher. The kernel kills outer when the runner dies,
+inner when outer dies, and everything else in the namespace when inner ends.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ CAP_SETGID, CAP_SETUID = 6, 7  # linux/capability.h
 
 
 def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, dict[str, str]]:
-    """Return, in the *inner* process only, its own number outside, and what was reached: a layer for each namespace.
+    """Return, in the *inner* process only, its number outside, and a layer for each namespace.
 
-    `runner` is the process to die with, `descriptors` those that only the launcher may keep. RefusedError names what
-    could not be reached.
+    The process dies with the `runner`; only the launcher may keep these `descriptors`. RefusedError names the namespace
+    that could not be entered.
     """
     outside = _namespaces()
     layers = {"userMap": unshare(OWN, "unshare(user, network, pid, mount)")}
     syscalls.prctl("pid namespace", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != runner:
-        os._exit(1)  # it died before the line above
+        os._exit(1)  # the runner died before the prctl above
     lives, holds = os.pipe()
     inner = os.fork()
     if inner:
@@ -57,9 +57,9 @@ def enter_namespaces(runner: int, descriptors: tuple[int, ...]) -> tuple[int, di
 
 
 def unshare(flags: int, shown: str) -> str:
-    """Enter these namespaces at once, a user namespace among them, as the same user as before.
+    """Enter these namespaces, a user namespace among them, as the same user as before; return which ids are mapped.
 
-    Returns what is mapped; raises RefusedError, which names the call as `shown`.
+    RefusedError names the call as `shown`.
     """
     pid, is_privileged = os.getpid(), _may_map_all()
     ready, go = os.pipe()
@@ -84,13 +84,13 @@ def unshare(flags: int, shown: str) -> str:
 
 
 def _may_map_all() -> bool:
-    """Whether this process may map ids that are not its own, so that root keeps access to every user's files."""
+    """Whether this process may map all ids, not only its own, so that root keeps access to every user's files."""
     effective = int(syscalls.own_status()["CapEff"], 16)
     return bool(effective >> CAP_SETUID & 1 and effective >> CAP_SETGID & 1)
 
 
 def _write_maps(pid: int, *, privileged: bool) -> int:
-    """Runs in the *writer*: map every id to itself. Return 0, or the errno of what failed."""
+    """Runs in the *writer*: map every id to itself. Return 0, or an errno."""
     if privileged:
         contents = {"uid_map": _same("/proc/self/uid_map"), "gid_map": _same("/proc/self/gid_map")}
     else:
@@ -99,7 +99,7 @@ def _write_maps(pid: int, *, privileged: bool) -> int:
     try:
         for name, content in contents.items():
             descriptor = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
-            os.write(descriptor, content)  # in one piece, user_namespaces(7)
+            os.write(descriptor, content)  # one write only, user_namespaces(7)
             os.close(descriptor)
     except OSError as error:
         return error.errno or errno.EIO
@@ -114,7 +114,7 @@ def _same(path: str) -> bytes:
 
 
 def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
-    """Runs in the *outer* process: end as the inner one ends."""
+    """Runs in the *outer* process: wait for the inner one, and end as it ends."""
     for descriptor in descriptors:
         os.close(descriptor)
 
@@ -123,7 +123,7 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
         try:
             os.kill(inner, signal.SIGCONT)
         except ProcessLookupError:
-            pass  # it has ended, and been waited for
+            pass  # it has been reaped
 
     signal.signal(signal.SIGCONT, wake)
     status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
@@ -133,22 +133,22 @@ def _wait_outside(inner: int, descriptors: tuple[int, ...]) -> NoReturn:
 
 
 def _end_without_outer(lives: int) -> None:
-    """Runs in the *inner* process: end if the outer one died before this one asked to be killed by that."""
+    """Runs in the *inner* process: end if the outer one died before the prctl that would have killed this one."""
     poll = select.poll()
-    poll.register(lives, 0)  # which tells of POLLHUP all the same
+    poll.register(lives, 0)  # reports POLLHUP in any case
     if poll.poll(0):
         os._exit(1)
     os.close(lives)
 
 
 def _own_mounts() -> None:
-    """A /proc of this pid namespace, and message queues of this ipc namespace.
+    """Mount a /proc of this pid namespace, and message queues of this ipc namespace.
 
-    Mounts made outside still appear here, none made here appears outside.
+    Later mounts outside still appear here; mounts made here do not appear outside.
     """
     syscalls.mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
     syscalls.mount("mounting /proc", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if os.path.ismount(QUEUES):  # the files there are queues outside
+    if os.path.ismount(QUEUES):  # it shows the queues outside
         syscalls.mount("mounting /dev/mqueue", b"mqueue", QUEUES, b"mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 

@@ -1,4 +1,4 @@
-"""Refuses the calls for sockets that the filter passes on, and counts them by stage, program and family.
+"""Refuses the socket calls that the filter reports, and counts them by stage, program and family.
 
 Loaded by the launcher program only.
 """
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from runner.sandbox.process_tree import ProcessTree
     from runner.sandbox.seccomp import Call, Listener
 
-    Key = tuple[str, str, bool]  # program, address family, whether that fails no stage
+    Key = tuple[str, str, bool]  # program, address family, whether such calls leave the stage successful
     Network = list[tuple[str, str, int, bool]]  # the fields of results.NetworkCalls
 
-AT_ONCE = 64  # calls answered before the launcher looks after its other duties
+AT_ONCE = 64  # calls answered before the launcher returns to its loop
 MOST = 100  # entries reported of one launch
-PATIENCE = 10.0  # seconds to wait for more calls, which are then reported together
+PATIENCE = 10.0  # seconds that calls wait for more, to be reported together
 OTHERS = ("other programs", "any", False)
 NAME_LENGTH = 100
 
 
 class Tally:
-    """Which networks the processes of one launch asked for, and which of them were reported."""
+    """The network calls of one launch's processes, and which of them were reported."""
 
     def __init__(self) -> None:
-        self.due: float | None = None  # when to report what is new
+        self.due: float | None = None  # when to report new calls
         self.local_sockets = 0  # see results.AttemptResult
         self._unreported: dict[Key, int] = {}
         self._reported: list[Key] = []
@@ -37,7 +37,8 @@ class Tally:
     def add(self, call: Call) -> None:
         """Count one call."""
         if call.family == AF_UNIX:
-            # Name-service look-ups (nscd) never block, and do without; multiprocessing blocks, and does not.
+            # Name-service look-ups (nscd) use non-blocking sockets and manage without. multiprocessing uses blocking
+            # ones, and fails.
             self.local_sockets += call.kind & os.O_NONBLOCK == 0 and call.kind & SOCK_TYPE_MASK == SOCK_STREAM
             return
         is_harmless = call.family < 0 or (call.family in (AF_INET, AF_INET6) and _is_jvm(call.pid))
@@ -49,12 +50,12 @@ class Tally:
         self._unreported[key] = self._unreported.get(key, 0) + 1
 
     def new(self) -> Network:
-        """Return, and count as reported, what was never reported before."""
+        """Return the calls with keys that were never reported, and count them as reported."""
         self.due = None
         return self._report([key for key in self._unreported if key not in self._reported and key != OTHERS])
 
     def rest(self) -> Network:
-        """Return, and count as reported, everything else; what would be over MOST in all goes into OTHERS."""
+        """Return all other calls, and count them as reported. Over MOST entries, calls are counted as OTHERS."""
         for key in list(self._unreported)[max(0, MOST - 1 - len(self._reported)) :]:
             if len(self._reported) + len(self._unreported) > MOST and key != OTHERS:
                 self._unreported[OTHERS] = self._unreported.get(OTHERS, 0) + self._unreported.pop(key)
@@ -88,7 +89,7 @@ def _is_jvm(pid: int) -> bool:
 
 
 def _program(pid: int) -> str:
-    """Return the name of the file that a process executes, fit for a log; else the name that it gave itself."""
+    """Return the name of the file that a process executes, or else of the process itself, printable for a log."""
     try:
         name = os.path.basename(os.readlink(b"/proc/%d/exe" % pid)).removesuffix(b" (deleted)")
     except OSError:

@@ -1,4 +1,4 @@
-"""What no user's stage may do: gain privileges, use those that reach beyond files, change kernel settings.
+"""Takes from stages of every user what they may not do: gain or use privileges, change kernel settings.
 
 Loaded by the launcher program only. Constants: linux/capability.h, linux/mount.h, prctl(2), capset(2).
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CAPABILITY_VERSION_3 = 0x20080522
-# What root keeps, so that it can still work on the files of all users: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
+# Capabilities that root keeps, to work on the files of all users: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH,
 # FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, SYS_CHROOT, SYS_NICE, SYS_RESOURCE, LEASE, SETFCAP.
 KEPT_BY_ROOT = (0, 1, 2, 3, 4, 5, 6, 7, 8, 18, 23, 24, 28, 31)
 CAP_SETPCAP = 8
@@ -26,10 +26,10 @@ LAYER = "privileges"
 MS_KEPT = (
     syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC | syscalls.MS_NOATIME | syscalls.MS_NODIRATIME
 )  # statvfs(3) has them at the same bits
-NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another, or out of stages' reach
+NO_WAY = (errno.EINVAL, errno.ENOENT, errno.EACCES)  # no mount point, hidden by another mount, or closed to stages too
 PROC = "/proc"
-# Every mount of these kinds, because a chroot may have a /proc as well. Not only root may write there: a user may own a
-# delegated control group, and may then stop or kill what is in it.
+# Every mount of these kinds becomes read-only, because a chroot may have a /proc too. Not only root may write there: a
+# user may own a delegated control group, and could stop or kill the processes in it.
 KERNEL_FILE_SYSTEMS = frozenset(
     "proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs binfmt_misc efivarfs selinuxfs smackfs resctrl nfsd "
     "rpc_pipefs fusectl pstore bpf".split()
@@ -37,12 +37,12 @@ KERNEL_FILE_SYSTEMS = frozenset(
 
 
 def drop_privileges() -> str:
-    """Drop all privileges, but for root KEPT_BY_ROOT, and allow none to be gained by exec. Return what is left."""
+    """Drop all privileges (root keeps KEPT_BY_ROOT), and let exec gain none. Return a description of the rest."""
     syscalls.prctl(LAYER, "prctl(PR_SET_NO_NEW_PRIVS)", syscalls.PR_SET_NO_NEW_PRIVS, 1)
     held = {name: int(value, 16) for name, value in syscalls.own_status().items() if name.startswith("Cap")}
     is_root = os.geteuid() == 0
     kept = sum(1 << number for number in KEPT_BY_ROOT) & held["CapPrm"] if is_root else 0
-    if held["CapEff"] >> CAP_SETPCAP & 1:  # without it nothing can be gained from that set under no_new_privs
+    if held["CapEff"] >> CAP_SETPCAP & 1:  # without it the set cannot shrink, but no_new_privs makes it useless
         for number in range(64):
             if held["CapBnd"] >> number & 1 and not kept >> number & 1:
                 syscalls.prctl(LAYER, "prctl(PR_CAPBSET_DROP)", syscalls.PR_CAPBSET_DROP, number)
@@ -58,12 +58,12 @@ def open_memory(*, is_open: bool) -> None:
 
 
 def protect_settings() -> str:
-    """Make the kernel's own files read-only, in a mount namespace of its own; return what was reached.
+    """Make the kernel's own files read-only in this mount namespace; return the layer's description.
 
-    A failure here does no harm to the other layers.
+    A failure here does not harm the other layers.
     """
     try:
-        if os.geteuid() == 0:  # once a /proc is covered in part, other users could no longer mount one
+        if os.geteuid() == 0:  # a /proc that is covered in part would keep other users from mounting one
             for path in _parts_of_proc():
                 syscalls.mount(
                     f"binding {path}", os.fsencode(path), os.fsencode(path), None, syscalls.MS_BIND | syscalls.MS_REC
@@ -75,7 +75,7 @@ def protect_settings() -> str:
 
 
 def _parts_of_proc() -> Iterator[str]:
-    """Yield what belongs to the machine in our /proc and can be written to, or holds what can: by root alone."""
+    """Yield the directories and writable files of our /proc that belong to the machine; only root may write there."""
     for name in os.listdir(PROC):
         path = f"{PROC}/{name}"
         mode = os.lstat(path).st_mode if not name.isdecimal() else 0
@@ -84,24 +84,24 @@ def _parts_of_proc() -> Iterator[str]:
 
 
 def _kernel_mounts() -> list[str]:
-    """Return where the kernel's own file systems are mounted, and what is below, except for this namespace's /proc.
+    """Return the mount points of the kernel's own file systems, and those below, except this namespace's /proc.
 
     proc(5), mountinfo: a mount is listed after the one that it is in.
     """
-    found: list[str] = []
+    paths: list[str] = []
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             fields, _, kind = line.partition(b" - ")
             escaped = fields.split()[4].decode("unicode_escape")  # three octal digits for a space
             path = os.fsdecode(escaped.encode("latin-1"))
-            is_below = any(path.startswith(f"{above}/") for above in found)
+            is_below = any(path.startswith(f"{above}/") for above in paths)
             if (is_below or kind.split()[0].decode() in KERNEL_FILE_SYSTEMS) and path != PROC:
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def _make_read_only(path: str) -> bool:
-    """Make one mount read-only; False if it is not. One that nobody can reach, as another hides it, counts as made."""
+    """Make one mount read-only; False if it stays writable. A mount that stages cannot reach counts as read-only."""
     try:
         flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | os.statvfs(path).f_flag & MS_KEPT
         syscalls.mount(f"remounting {path}", b"none", os.fsencode(path), None, flags)

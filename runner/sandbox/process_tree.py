@@ -1,16 +1,17 @@
-"""Finds, signals and kills the processes of a launch, whatever they did to get away.
+"""Finds, signals and kills every process of a launch, also those that try to get away.
 
-A process can change its parent and its session. So each launch has a tag, a number that a process cannot change and
-that all it starts inherits: the hard limit of RLIMIT_RTTIME, set before the stage's program begins. Every clone and
-exec keeps it, whatever ids the process takes on and whatever namespaces it enters, and the launcher may read it. As a
-limit it is never reached. A filter in each stage refuses to set it; the launcher has none, because the next launch
-needs the next number. Hard limits can only be lowered, so each launch has a lower limit than the last. The numbers in
-between belong to no launch: the launcher has such a number while it starts nothing.
+A process can change its parent and its session. So each launch has a tag: a number that its processes inherit and
+cannot change. The tag is the hard limit of RLIMIT_RTTIME, set before the stage's program begins. The limit is too high
+to be reached. Every clone and exec keeps it, with any ids and in any namespace, and the launcher may read it. A filter
+in each stage refuses to set it. The launcher has no such filter, because the next launch needs the next number. A hard
+limit can only be lowered, so each launch has a lower limit than the one before. Between two launches' limits lies one
+that belongs to no launch: the launcher has it while it starts nothing.
 
-Without tags, the key of a launch is its main process, and parents and sessions decide, or a guess.
+Without tags, the key of a launch is its main process. Parents and sessions then tell whose a process is; where they do
+not, it is a guess.
 
-Loaded by the launcher program only. Where there is no /proc, it kills the group of a main process and finds nothing
-else. Numbers: asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
+Loaded by the launcher program only. Without /proc, it only kills the group of a main process. Numbers:
+asm-generic/resource.h; proc(5), limits; fs/proc/base.c.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from runner.processes import Relations
 
 LEAST = 1 << 62  # microseconds of real-time work: 146,000 years
-NUMBER_BITS, CHANCE_BYTES = 30, 4  # chance tells apart what launchers of other runs started
+NUMBER_BITS, CHANCE_BYTES = 30, 4  # random bytes tell the tags of different launchers apart
 
 
 class Tags:
@@ -41,22 +42,22 @@ class Tags:
         self._filter = seccomp.assemble_tag_filter(machine())
 
     def set(self, number: int) -> None:
-        """Make this process, and what it starts from now on, of the launch `number`; later ones need higher numbers."""
+        """Tag this process, and all that it starts from now on, with the launch `number`. Numbers can only rise."""
         self._lower(2 * number)
 
     def unset(self, number: int) -> None:
-        """Undo `set`: this process is of no launch again."""
+        """Undo `set`: this process belongs to no launch again."""
         self._lower(2 * number + 1)
 
     def lock(self) -> None:
-        """Keep the tag for good: this thread, and all that it starts."""
+        """Fix the tag of this thread, and of all that it starts, for good."""
         seccomp.set_filter(self._filter)
 
     def of(self, pid: int) -> int | None:
-        """Return the launch of a process or thread, ended or not; None if it is of none, or gone."""
+        """Return the launch of a process or thread, ended or not; None if it has none, or is gone."""
         try:
             limit = resource.prlimit(pid, seccomp.RLIMIT_RTTIME)[1]
-        except PermissionError:  # its ids are others, and root here lacks CAP_SYS_RESOURCE
+        except PermissionError:  # it has other user ids, and root here lacks CAP_SYS_RESOURCE
             limit = _limit_in_proc(pid)
         except OSError:
             return None
@@ -93,10 +94,10 @@ def open_tags(layers: dict[str, str]) -> Tags | None:
 
 
 class ProcessTree:
-    """Every descendant of a stage stays below its main process, or comes to the launcher, which are subreapers.
+    """The processes of all launches. Orphans come to the main process of their launch, or to the launcher.
 
-    `takes_all`: all orphans come to the launcher, tags tell them apart, and nothing outlives it. So a stage need not be
-    a subreaper, nor ask to be killed with the launcher.
+    With `takes_all`, the launcher is the only subreaper: tags tell its orphans apart, and the kernel kills every stage
+    with it.
     """
 
     def __init__(self, tags: Tags | None = None) -> None:
@@ -107,10 +108,10 @@ class ProcessTree:
         self._list = f"/proc/self/task/{os.getpid()}/children"
 
     def enter_launcher(self, *, dies_with_runner: bool) -> None:
-        """Take in orphans, and be woken (SIGCHLD) should the runner die while a copy of its pipe end is open.
+        """Make the launcher a subreaper, woken by SIGCHLD if the runner dies while a copy of its pipe end is open.
 
-        `dies_with_runner`: it is the first process of a pid namespace, and the kernel has been asked to kill it then,
-        which nothing must undo.
+        `dies_with_runner`: the launcher is the first process of a pid namespace, and the kernel kills it when the
+        runner dies. A second parent-death signal would replace that.
         """
         self._prctl(PR_SET_CHILD_SUBREAPER, 1)
         if not dies_with_runner:
@@ -123,12 +124,12 @@ class ProcessTree:
         return self._launches
 
     def enter_stage(self, launcher: int, number: int) -> None:
-        """Runs in the *child* of the launch `number`: die with the launcher, take in orphans (both outlive exec)."""
+        """Runs in the *child* of the launch `number`: tag it; else let it die with the launcher, and be a subreaper."""
         if not self.takes_all:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self._prctl(PR_SET_CHILD_SUBREAPER, 1)
             if os.getppid() != launcher:
-                os._exit(127)  # it died before the first line above
+                os._exit(127)  # the launcher died before the first prctl above
         if self._tags is not None:
             self._tags.set(number)
             self._tags.lock()
@@ -138,9 +139,9 @@ class ProcessTree:
         return number if self._tags is not None else main
 
     def launch_of(self, pid: int, keys: Collection[int]) -> int | None:
-        """Return which of these launches a process or thread is of; None if of none, or already gone.
+        """Return the launch of a process or thread, if it is one of these; None if not, or if the process is gone.
 
-        Without tags: a main process adopts its orphans, so a process below none was left by a launch that has ended.
+        Without tags, a process below no main process was left by an ended launch, since main processes adopt orphans.
         """
         if self._tags is not None:
             number = self._tags.of(pid)
@@ -150,18 +151,18 @@ class ProcessTree:
         return _main_of(pid, keys, relations_of) or next((key for key in keys if has_ended(key)), None)
 
     def send(self, launches: Mapping[int, int], number: int) -> None:
-        """Signal every process of launches (main process -> key), stopped ones too.
+        """Signal every process of these launches (main process -> key), and continue stopped ones.
 
-        All at once, because it reads every process of the machine.
+        One call for all launches, because it reads every process of the machine.
         """
         if launches:
             _signal_all(self._members(launches, launches.values()) | {main: (main, 0) for main in launches}, number)
 
     def kill_left(self, running: Collection[int], ended: Collection[int]) -> dict[int, int]:
-        """SIGKILL what ended launches (keys) left; return these processes, each with the key of its launch.
+        """Kill the processes that ended launches (keys) left; return these, each with the key of its launch.
 
-        `running` are the main processes of other launches. Call it until it returns nothing: a process that forks while
-        it is killed leaves a child that only the next call finds.
+        `running` are the main processes of other launches. Call it until it returns none: a process that forks while it
+        is killed leaves a child that only the next call finds.
         """
         children = self._child_numbers().difference(running) if ended else ()
         left = {pid: None if self._tags is None else self._tags.of(pid) for pid in children}
@@ -170,12 +171,12 @@ class ProcessTree:
             return {}
         members = self._members(left, left.values())
         _signal_all(dict.fromkeys(left, (0, 0)) | members, signal.SIGKILL)
-        found = left | {pid: key for pid, (_, key) in members.items()}
+        killed = left | {pid: key for pid, (_, key) in members.items()}
         guess = next(iter(ended))
-        return {pid: key if key is not None and key in ended else guess for pid, key in found.items()}
+        return {pid: key if key is not None and key in ended else guess for pid, key in killed.items()}
 
     def _members(self, mains: Collection[int], keys: Collection[int | None]) -> dict[int, tuple[int, int]]:
-        """Process -> (group, key of its launch; without tags its session), of those that have not ended."""
+        """Return process -> (group, key of its launch; without tags its session), of all that have not ended."""
         if self._tags is not None:
             every = ((pid, key, relations_of(pid)) for pid in all_processes() if (key := self._tags.of(pid)) in keys)
             return {pid: (relations[1], key) for pid, key, relations in every if relations and key is not None}
@@ -183,9 +184,10 @@ class ProcessTree:
         return {pid: snapshot[pid][1:] for pid in snapshot if _main_of(pid, mains, snapshot.get) is not None}
 
     def _child_numbers(self) -> set[int]:
-        """Return our children, without main processes that a thread started (the filter forbids siblings).
+        """Return the main thread's children: orphans, and main processes that no other thread started.
 
-        One small read if the kernel has it (CONFIG_PROC_CHILDREN), else every process is read.
+        The filter refuses CLONE_PARENT, so a stage cannot add siblings to its main process.
+        One small read if the kernel has CONFIG_PROC_CHILDREN, otherwise a read of every process.
         """
         try:
             with open(self._list, "rb", buffering=0) as file:
@@ -196,9 +198,9 @@ class ProcessTree:
 
 
 def _signal_all(groups: dict[int, tuple[int, int]], number: int) -> None:
-    """Signal each process once. SIGKILL goes to whole groups first: a fork sees that or is seen by it (kernel/fork.c).
+    """Signal each process once. SIGKILL goes to whole groups first, so that no fork escapes it (kernel/fork.c).
 
-    Never to the group of the launcher itself, in which a child is until its setsid.
+    Spares the launcher's own group, which a child is in until its setsid.
     """
     if number == signal.SIGKILL:
         for group in {group for group, _ in groups.values()} - {os.getpgrp(), 0}:
@@ -218,7 +220,7 @@ def _send(pid: int, number: int) -> None:
 
 
 def _main_of(pid: int, mains: Collection[int], look_up: Callable[[int], Relations | None]) -> int | None:
-    """Return the main process above a process or thread: by its session, else by its parents. None if there is none."""
+    """Return the main process above a process or thread, by its session or else its parents; None if there is none."""
     while pid not in mains:
         relations = look_up(pid)
         if relations is None:

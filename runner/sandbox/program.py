@@ -1,8 +1,8 @@
 """The program that the client starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
 
-`python -I -S program.py LEVEL RUNNER_PID` in an empty environment; or, with `warm` as a third word, `python -B` with
-those variables of the stages' environment that interpreters read. A stage's code can see this file at the bottom of
-its stack, so it holds as little as possible.
+The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. With `warm` as a third word it is
+`python -B`, with the variables of the stages' environment that interpreters read. A stage's code can see this file at
+the bottom of its stack, so it holds as little as possible.
 """
 
 import sys

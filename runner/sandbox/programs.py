@@ -1,4 +1,4 @@
-"""Finds the program that a stage starts, or says why there is none, before anything is started."""
+"""Finds the program of a stage, or says why there is none, before the stage starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _is_program(path: str) -> bool:
 
 
 def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str) -> Fault:
-    """Return the fault of a `word` that is no program on `path`, the stage's; `outer_path` is the caller's PATH."""
+    """Return the fault of a `word` that names no program on the stage's `path`; `outer_path` is the caller's PATH."""
     if _SHELLS_WORK.search(word):
         words = ", ".join(f'"{each}"' for each in word.split()[:2])
         hint = f'no shell is involved: write [{words}, ...], a word each, or name the shell, ["sh", "-c", ...]'
@@ -53,7 +53,7 @@ def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str)
 
 
 def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> bool:
-    """Whether one of the `outputs`, absolute paths, is where the program would be found, or a directory above that."""
+    """Whether one of the `outputs`, absolute paths, is a place of the program, or a directory above one."""
     for candidate in candidates(word, path, cwd):
         above = os.path.normpath(candidate)
         while above != os.path.dirname(above):

@@ -1,12 +1,12 @@
 """The messages between runner and launcher, over two pipes: requests one way, reports the other.
 
-A message is its length in 4 bytes, then a marshalled tuple of its kind and its content (the same interpreter is at both
-ends). Before its first report the launcher sends START.
+A message is its length in 4 bytes, then a marshalled tuple of its kind and its content. Both ends run the same
+interpreter, so they agree on marshal's format. Before its first report the launcher sends START.
 
-Requests: ("load", modules for Python stages); ("launch", a Request); ("terminate" or "kill", None): to all launches.
-Reports: ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces, or None; or
-("refused", the fields of RefusedError); ("network", (id of a launch, fields of NetworkCalls)) while it runs; ("exit",
-(id, fields of AttemptResult)); ("crash", text).
+Requests: ("load", modules for Python stages); ("launch", a Request); ("terminate", None) and ("kill", None), for all
+launches. Reports: first ("ready", (process, layers)), where `process` is the launcher's number outside its namespaces,
+or None; or ("refused", the fields of RefusedError). Then ("network", (id of a launch, fields of NetworkCalls)) while a
+launch runs; ("exit", (id, fields of AttemptResult)); ("crash", text).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Request = dict[str, Any]  # the fields of client.Launch, words and paths as bytes
     Message = tuple[str, Any]
 
-START = b"\0offpipe launcher\0"  # anything before it on the pipe is an error message of the interpreter
+START = b"\0offpipe launcher\0"  # any bytes before it on the pipe are an error message of the interpreter
 
 
 class Wire:
-    """The launcher's ends, which never block: buffers what came, and what `poll` has not seen room for."""
+    """The launcher's ends. They never block: buffers hold incomplete requests, and reports that found no room."""
 
     def __init__(self, requests: int, reports: int, poll: select.poll) -> None:
         self.requests = requests
@@ -56,7 +56,7 @@ class Wire:
         return self.flush()
 
     def flush(self) -> bool:
-        """Write what the pipe takes now; poll says when there is room for the rest. False if the reader is gone."""
+        """Write as much as the pipe takes; `poll` says when to write the rest. False if the reader is gone."""
         has_reader = True
         try:
             while self._queue:
@@ -77,7 +77,7 @@ class Wire:
 
 def message(kind: str, content: object) -> bytes:
     """Return the bytes of one message."""
-    encoded = marshal.dumps((kind, content))  # type: ignore[arg-type] # whatever marshal takes
+    encoded = marshal.dumps((kind, content))  # type: ignore[arg-type] # any type that marshal knows
     return len(encoded).to_bytes(4, "big") + encoded
 
 

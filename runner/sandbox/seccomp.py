@@ -1,6 +1,6 @@
-"""Seccomp: the filter, installed once, in the launcher, and its listener, which reports each call for a socket.
+"""Seccomp: the filter, which the launcher installs once, and its listener, which receives each call for a socket.
 
-The filter is a program of classic BPF: which system calls a stage is refused. The kernel gives it a
+The filter is a program of classic BPF that says which system calls of a stage fail. The kernel gives it a
 `struct seccomp_data`: nr at 0, arch at 4, the six arguments of 64 bits each from 16 on.
 
 Loaded by the launcher program only. Instructions, return values, structures and ioctl numbers: linux/bpf_common.h,
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    # Where in the data, which bits count there, whether they must or must not be, what, and then the answer.
+    # Offset in the data, mask, whether the masked word must be equal or unequal, the value, and the answer.
     Rule = tuple[int, int, bool, int, int]
     Step = tuple[int, int, int, int]  # struct sock_filter: code, jumps where it holds and where not, operand
 
@@ -44,34 +44,34 @@ ERRNO = 0x00050000  # | the number
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_ALG = 0, 1, 2, 10, 16, 38
-QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # asked for by look-ups that mean no harm; nothing leaves by them
+QUIET_FAMILIES = (AF_UNSPEC, AF_NETLINK, AF_ALG)  # harmless look-ups use these; nothing leaves by them
 SOCK_STREAM, SOCK_SEQPACKET, SOCK_TYPE_MASK = 1, 5, 0xF
 
-# Other ways to a socket or to a process that has one: ENOSYS where programs can do without the call, else EPERM or
+# Other ways to a socket, or to a process that has one. ENOSYS where programs fall back to other calls, else EPERM or
 # EACCES.
 REFUSED: dict[str, int] = {
-    "io_uring_enter": errno.ENOSYS,  # opens and uses sockets without any of the calls below; see also `assemble`
+    "io_uring_enter": errno.ENOSYS,  # a ring opens and uses sockets without the calls below; see also `assemble`
     "io_uring_register": errno.ENOSYS,
-    "connect": errno.EACCES,  # for a descriptor that got here all the same
+    "connect": errno.EACCES,  # in case a stage gets a socket in another way
     "bind": errno.EACCES,
     "listen": errno.EACCES,
     "accept": errno.EACCES,
     "accept4": errno.EACCES,
-    "clone3": errno.ENOSYS,  # whose flags are in memory, where a filter cannot look; programs then use clone
+    "clone3": errno.ENOSYS,  # its flags are in memory, which a filter cannot read; programs then use clone
     "setns": errno.EPERM,
     "pidfd_getfd": errno.EPERM,
     "ptrace": errno.EPERM,
     "process_vm_readv": errno.EPERM,
     "process_vm_writev": errno.EPERM,
-    "add_key": errno.EPERM,  # request_key(2) makes the kernel start a program outside, which may ask a name server
+    "add_key": errno.EPERM,  # request_key(2) lets the kernel start a program outside, which may query a name server
     "request_key": errno.EPERM,
     "keyctl": errno.EPERM,
 }
-# Typing into somebody's shell: TIOCSTI, TIOCLINUX (asm-generic/ioctls.h). Attaching to a tunnel that the user owns:
-# TUNSETIFF (linux/if_tun.h).
+# TIOCSTI and TIOCLINUX type into a shell (asm-generic/ioctls.h). TUNSETIFF attaches to a tunnel that the user owns
+# (linux/if_tun.h).
 REFUSED_IOCTLS = (0x5412, 0x541C, 0x400454CA)
-# linux/sched.h. A sibling of a stage would belong to no stage. In a control-group namespace of its own, a stage could
-# mount the groups writable; that of root would show the groups of the launcher and the runner.
+# linux/sched.h. A stage's sibling would belong to no stage. In a control-group namespace of its own, a stage could
+# mount the groups writable; root's mount would show the groups of the launcher and the runner.
 CLONE_PARENT, CLONE_NEWCGROUP = 0x8000, 0x02000000
 RLIMIT_RTTIME = 15  # asm-generic/resource.h; see process_tree
 
@@ -79,8 +79,8 @@ _LOAD, _AND, _RETURN, _EQUAL = 0x20, 0x54, 0x06, 0x15  # BPF_LD|W|ABS, BPF_ALU|A
 _NUMBER, _ARCH = 0, 4  # offsets in struct seccomp_data
 _ALL = 0xFFFFFFFF  # bits of a word
 IS, IS_NOT = True, False
-EVERY_CALL = (_NUMBER, 0, IS, 0)  # the beginning of a rule that always holds
-# Calls of x32: the bit; and 512 to 547, which were x32's without it too, before Linux 5.4, seccomp(2).
+EVERY_CALL = (_NUMBER, 0, IS, 0)  # the first fields of a rule that always holds
+# Calls of x32 have this bit. Before Linux 5.4, 512 to 547 were calls of x32 without it, seccomp(2).
 X32_CALLS = ((0x40000000, IS_NOT, 0), (0xFFFFFFE0, IS, 512), (0xFFFFFFFC, IS, 544))
 
 
@@ -89,7 +89,7 @@ def _error(number: int) -> int:
 
 
 def _argument(index: int) -> int:
-    """Return the offset of the low half (these machines are little-endian), which is all that an `int` has."""
+    """Return the offset of an argument's low half, which holds an `int` (these machines are little-endian)."""
     return 16 + 8 * index
 
 
@@ -98,28 +98,28 @@ def _not_null(index: int) -> list[Rule]:
     return [(_argument(index) + half, _ALL, IS_NOT, 0, _error(errno.EPERM)) for half in (0, 4)]
 
 
-# What the arguments of a call must be like; what none of its rules answers is allowed.
+# Rules for the arguments of calls. A call that no rule answers is allowed.
 CHECKED: dict[str, list[Rule]] = {
     "clone": [(_argument(0), CLONE_PARENT | CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
     "unshare": [(_argument(0), CLONE_NEWCGROUP, IS_NOT, 0, _error(errno.EPERM))],
     "ioctl": [(_argument(1), _ALL, IS, request, _error(errno.EPERM)) for request in REFUSED_IOCTLS],
-    # If a stage let its orphans go to the launcher, their attempts would be recorded for another stage.
+    # If a stage sent its orphans to the launcher, their calls would be recorded for another stage.
     "prctl": [
         (_argument(0), _ALL, IS_NOT, PR_SET_CHILD_SUBREAPER, ALLOW),
         (_argument(1), _ALL, IS, 0, _error(errno.EPERM)),
     ],
-    # No stage sets the limits of another process, such as the launcher's, which could kill it. Reading them is fine.
+    # A stage must not set limits of other processes: those of the launcher could kill it. It may read them.
     "prlimit64": [(_argument(0), _ALL, IS, 0, ALLOW), *_not_null(2)],
-    # With a listener of its own, a stage could let its calls through once the launcher is dead.
+    # With a listener of its own, a stage could allow its calls once the launcher is dead.
     "seccomp": [(_argument(1), NEW_LISTENER, IS_NOT, 0, _error(errno.EBUSY))],
-    # Pairs that are connected for good stay; a datagram socket could be sent from to any path.
+    # Pairs stay connected for good. A datagram socket could send to any path.
     "socketpair": [
         (_argument(0), _ALL, IS_NOT, AF_UNIX, _error(errno.EAFNOSUPPORT)),
         (_argument(1), SOCK_TYPE_MASK, IS, SOCK_STREAM, ALLOW),
         (_argument(1), SOCK_TYPE_MASK, IS_NOT, SOCK_SEQPACKET, _error(errno.EPROTONOSUPPORT)),
     ],
 }
-# A second filter, of each stage: it cannot set RLIMIT_RTTIME, which is its tag.
+# A second filter, which each stage has: it cannot set RLIMIT_RTTIME, its tag.
 TAG_CHECKED: dict[str, list[Rule]] = {
     "setrlimit": [(_argument(0), _ALL, IS, RLIMIT_RTTIME, _error(errno.EPERM))],
     "prlimit64": [(_argument(1), _ALL, IS_NOT, RLIMIT_RTTIME, ALLOW), *_not_null(2)],
@@ -127,11 +127,10 @@ TAG_CHECKED: dict[str, list[Rule]] = {
 
 
 def assemble(machine: str, *, listener: bool) -> bytes:
-    """Return the filter as an array of `struct sock_filter`; without a `listener`, its calls are refused.
+    """Return the filter as an array of `struct sock_filter`; without a `listener` it refuses what that would refuse.
 
-    It answers with NOTIFY for calls of another architecture, `io_uring_setup`, and `socket` of AF_INET, the other
-    network families and AF_UNIX (the listener tells them apart); for QUIET_FAMILIES with EAFNOSUPPORT. KeyError for a
-    machine that it does not know.
+    It answers NOTIFY to calls of another architecture, to `io_uring_setup`, and to `socket` of all families but
+    QUIET_FAMILIES, which get EAFNOSUPPORT. KeyError for an unknown machine.
     """
     numbers, unknown = NUMBERS[machine], NOTIFY if listener else _error(errno.ENOSYS)
     rules: list[Rule] = [(_ARCH, _ALL, IS_NOT, AUDIT_ARCH[machine], unknown)]
@@ -148,7 +147,7 @@ def assemble(machine: str, *, listener: bool) -> bytes:
 
 
 def assemble_tag_filter(machine: str) -> bytes:
-    """Return the filter of the tag, which comes after the one of `assemble`. KeyError as there."""
+    """Return the filter of the tag, which a stage has beside that of `assemble`. KeyError for an unknown machine."""
     return _program([], NUMBERS[machine], TAG_CHECKED)
 
 
@@ -162,7 +161,7 @@ def _program(rules: list[Rule], numbers: dict[str, int], checked: dict[str, list
 
 
 def _steps(rules: list[Rule]) -> Iterator[Step]:
-    """Yield the instructions of rules: the first one that holds answers, else the next instruction is reached."""
+    """Yield the instructions of rules. The first rule that holds answers; if none holds, the program goes on."""
     loaded: tuple[int, int] | None = None
     for offset, mask, is_equal, value, answer in rules:
         if (offset, mask) != loaded:
@@ -175,14 +174,14 @@ def _steps(rules: list[Rule]) -> Iterator[Step]:
 
 
 def refusal_errno(family: int) -> int:
-    """Return the errno for `socket` of this family: internet programs know what an unreachable network is."""
+    """Return the errno for `socket` of this family: internet programs handle an unreachable network."""
     return errno.ENETUNREACH if family in (AF_INET, AF_INET6) else errno.EAFNOSUPPORT
 
 
 class Call:
-    """A call of socket(2) that waits for its answer: the process or thread, and the arguments.
+    """A call that waits for its answer: the process or thread, and the arguments of socket(2).
 
-    `way` names another way to a socket, if it is not socket(2): such a call has no family.
+    `way` names another way to a socket. Such a call has no family.
     """
 
     __slots__ = ("family", "id", "kind", "name", "pid")
@@ -208,22 +207,22 @@ class Listener:
         return bool(self._poll.poll(0))
 
     def receive(self) -> Call | None:
-        """Return the next call, of which there is one; None when its process is gone."""
-        received = ctypes.create_string_buffer(80)  # struct seccomp_notif, which must be zeros
+        """Return the call that waits; None if its process is gone."""
+        received = ctypes.create_string_buffer(80)  # struct seccomp_notif, zeroed
         if self._ioctl(IOCTL_RECV, received):
-            return None  # ENOENT; or EINTR, and it still waits
+            return None  # ENOENT; or EINTR, then the call still waits
         number, pid, _, call, arch, _, family, kind = struct.unpack_from("=QIIIIQQQ", received)
         return Call(number, pid, family & 0xFFFFFFFF, kind & 0xFFFFFFFF, _way(arch, call))
 
     def refuse(self, call: Call) -> None:
-        """Let the call fail with an errno that its program can handle."""
+        """Make the call fail with an errno that its program can handle."""
         number = errno.ENOSYS if call.family < 0 else refusal_errno(call.family)
         response = struct.pack("=QqiI", call.id, 0, -number, 0)  # struct seccomp_notif_resp
         while self._ioctl(IOCTL_SEND, ctypes.create_string_buffer(response, len(response))) == errno.EINTR:
-            pass  # what has been received is not announced again
+            pass  # poll does not announce a received call again
 
     def _ioctl(self, request: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
-        """Return 0, or the errno if the call was abandoned meanwhile (ENOENT) or a signal came (EINTR)."""
+        """Return 0, or the errno if the call is gone (ENOENT) or a signal arrived (EINTR)."""
         if syscalls.libc.ioctl(self.descriptor, ctypes.c_ulong(request), buffer) == 0:
             return 0
         number = ctypes.get_errno()
@@ -233,7 +232,7 @@ class Listener:
 
 
 def _way(arch: int, call: int) -> str:
-    """Return which way to a socket was tried, by the number of the call; empty for socket(2)."""
+    """Return the way to a socket that a call is, by its number; empty for socket(2)."""
     machine = syscalls.machine()
     if arch != AUDIT_ARCH[machine]:
         return FOREIGN
@@ -242,10 +241,10 @@ def _way(arch: int, call: int) -> str:
 
 
 def install() -> tuple[Listener | None, str]:
-    """Put this process and all that it starts under the filter; return its listener and how attempts are seen.
+    """Put this process and all that it starts under the filter; return its listener, and how attempts are recorded.
 
-    If another filter has a listener already (EBUSY), there is none, and the filter itself refuses the calls.
-    RefusedError if no filter can be installed. Needs no_new_privs.
+    If another filter has a listener already (EBUSY), ours has none, and refuses the calls itself. RefusedError if no
+    filter can be installed. Needs no_new_privs.
     """
     machine, refusal = syscalls.machine(), None
     for flags in (NEW_LISTENER | WAIT_KILLABLE_RECV, NEW_LISTENER):  # the first since Linux 5.19

@@ -1,17 +1,16 @@
-"""A program started without a copy of the launcher: by posix_spawn(3), from a thread that is inside the stage's walls.
+"""Starts a program without a copy of the launcher: by posix_spawn(3), from a thread inside the stage's walls.
 
-A stage's walls (the filter that protects its tag, its Landlock domain) belong to a thread, and whatever that starts
-inherits them. So each launch has such a thread to itself until nothing of the launch is left: within one domain,
-processes of two launches could reach each other. Only code of the C library runs between the thread and the
-program's first instruction.
+A stage's walls (the filter that protects its tag, its Landlock domain) belong to a thread, and all that it starts
+inherits them. So each launch has a thread to itself until no process of the launch is left: within one domain, the
+processes of two launches could reach each other. Only code of the C library runs between the thread and the program's
+first instruction.
 
-The launcher waits until the kernel has loaded the program (vfork), and enforces no time limit meanwhile, even if the
-file system does not answer. Streams that might block (a FIFO, a file under a lease), and whatever fails, are left to a
-fork, which waits in its own process and reports why it failed.
+The launcher waits until the kernel has loaded the program (vfork), and meanwhile enforces no time limit, even if the
+file system does not answer. Streams that might block (a FIFO, a file under a lease), and all starts that fail, are left
+to a fork, which waits in its own process and reports why it failed.
 
 Loaded by the launcher program only, and used at level `kernel` only: at other levels our code has to run in the stage's
-process, to have it killed with the launcher and to make it a subreaper. Flags: spawn.h of glibc and musl, which have
-them alike.
+process, to make it die with the launcher and be a subreaper. Flags: spawn.h, where glibc and musl agree.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80
 OWN_SIGNALS = (32, 33, 34)  # of the C library: nptl's, and one more of musl's
-OPAQUE = 1024  # bytes, of which posix_spawnattr_t and posix_spawn_file_actions_t take 336 and 80
+OPAQUE = 1024  # bytes; glibc's posix_spawnattr_t takes 336, posix_spawn_file_actions_t 80
 SIGNAL_SET = 128  # bytes of a sigset_t
 
 
@@ -60,19 +59,19 @@ class Spawner:
             streams = open_streams(request, opened, os.O_NONBLOCK | os.O_NOCTTY)
             files = opened if request["stdin"] else opened[1:]
             if not all(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in files):
-                return None  # it might wait for somebody
+                return None  # it might block, for example a FIFO
             for descriptor in opened:
                 os.set_blocking(descriptor, True)
             os.chdir(request["cwd"])
             return self._spawn_inside(request, streams)
         except (OSError, RuntimeError, RefusedError):  # RuntimeError: a thread could not start
-            return None  # the fork succeeds, or reports why not
+            return None  # a fork succeeds, or reports why not
         finally:
             for descriptor in opened:
                 os.close(descriptor)
 
     def free(self, number: int) -> None:
-        """Free the thread of the launch with this number, of which nothing is left."""
+        """Free the thread of the launch with this number, which has no process left."""
         if number in self._taken:
             self._free.append(self._taken.pop(number))
 
@@ -99,12 +98,11 @@ class Spawner:
 class WalledThread:
     """One thread that does one piece of work at a time. It lives as long as the launcher.
 
-    A program that asks to be killed with its parent (PR_SET_PDEATHSIG) would be killed by the end of the thread that
-    started it, prctl(2).
+    If it ended, the kernel would kill the programs that it started with PR_SET_PDEATHSIG, prctl(2).
     """
 
     def __init__(self, enter: Callable[[], object]) -> None:
-        """Start a thread that calls `enter`. Raises what that raises, and RuntimeError if no thread can start."""
+        """Start a thread that calls `enter`. Raises the error of `enter`, and RuntimeError if no thread can start."""
         self._work: Callable[[], int] = lambda: 0
         self._result = 0
         self._error: BaseException | None = None
@@ -115,7 +113,7 @@ class WalledThread:
         self._await()
 
     def run(self, work: Callable[[], int]) -> int:
-        """Let the thread do this work, and wait; return or raise what it does."""
+        """Let the thread do this work, and wait; return its result, or raise its error."""
         self._work = work
         self._given.release()
         self._await()
@@ -128,11 +126,11 @@ class WalledThread:
             raise error
 
     def _live(self, enter: Callable[[], object]) -> None:
-        """Runs in the *thread*, with all signals blocked: the end of a process that it started must not wake it."""
+        """Runs in the *thread*, with all signals blocked: no SIGCHLD must wake it."""
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             enter()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, `_await` raises it
+        except BaseException as error:  # noqa: BLE001 - `_await` raises it
             self._error = error
             self._done.release()
             return
@@ -146,11 +144,11 @@ class WalledThread:
 
 
 class Attributes:
-    """How programs are started: in a session of their own, with no signal blocked. This process ignores none.
+    """Attributes of posix_spawn: a session of its own, no signal blocked. This process ignores no signal.
 
-    By ctypes, since with Python's own posix_spawn a process of which threads have been made leaves two signals ignored.
-    They are the C library's own, which Python has no number for; its posix_spawn ignores them in the child unless told
-    to reset them (glibc's spawni.c, musl's posix_spawn.c), and a program would inherit that.
+    They also reset the C library's own signals. Once a process has threads, its posix_spawn leaves these ignored in the
+    program unless they are reset (glibc's spawni.c, musl's posix_spawn.c). Python's os.posix_spawn refuses their
+    numbers, so this is done by ctypes.
     """
 
     def __init__(self) -> None:
@@ -164,7 +162,7 @@ class Attributes:
         _check(libc.posix_spawnattr_setflags(self._buffer, ctypes.c_short(SETSIGDEF | SETSIGMASK | SETSID)))
 
     def spawn(self, program: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], streams: Sequence[int]) -> int:
-        """Execute `program` with these as descriptors 0, 1, 2 in a new process, and return that. OSError: not done."""
+        """Execute `program` with these as descriptors 0, 1, 2 in a new process; return that. OSError if it fails."""
         actions = ctypes.create_string_buffer(OPAQUE)
         _check(libc.posix_spawn_file_actions_init(actions))
         try:

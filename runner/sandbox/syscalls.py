@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by ctypes; an error names the call and its errno.
+"""System calls that Python has no function for, by ctypes. An error names the call and its errno.
 
 Loaded by the launcher program only. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h (aarch64) of Linux; those above 424 are the same everywhere.
@@ -13,11 +13,11 @@ from runner.levels import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as signal  # noqa: PLC0414 - the other modules of the launcher have it from here
+    import signal as signal  # noqa: PLC0414 - the launcher's other modules import it from here
     from collections.abc import Callable, Collection
     from typing import NoReturn
 else:
-    import _signal as signal  # `signal` itself builds enums, which costs a start of the launcher 3 ms
+    import _signal as signal  # `signal` builds enums, which would add 3 ms to the launcher's start
 
 NEW_NUMBERS = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435, "pidfd_getfd": 438,
@@ -50,11 +50,11 @@ PR_SET_NO_NEW_PRIVS = 38
 
 libc = ctypes.CDLL(None, use_errno=True)
 _close_range = getattr(libc, "close_range", lambda _first, _last, _flags: -1)  # glibc 2.34
-HIGHEST = (1 << 20) - 1  # descriptor that there can be, unless fs.nr_open is raised
+HIGHEST = (1 << 20) - 1  # the highest descriptor, unless fs.nr_open was raised
 
 
 def machine() -> str:
-    """Return the name of this machine's architecture; "" if it is not in the tables, or this process is of another."""
+    """Return this machine's architecture; "" if the tables lack it, or if this is a 32-bit process."""
     name = os.uname().machine
     return name if name in NUMBERS and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
 
@@ -65,7 +65,7 @@ OWN_NUMBERS = NUMBERS.get(machine(), {})
 def close_all_but(kept: Collection[int]) -> None:
     """Close every descriptor but these.
 
-    os.closerange makes a call for each number where Python was built with an older C library than there is.
+    Not by os.closerange alone: if Python was built with an old C library, that makes a call for each number.
     """
     first = 0
     for number in (*sorted(kept), HIGHEST + 1):
@@ -75,7 +75,7 @@ def close_all_but(kept: Collection[int]) -> None:
 
 
 def end_by_signal(number: int) -> NoReturn:
-    """End this process by a signal, also one that it handles or ignores."""
+    """End this process by a signal, even one that it handles or ignores."""
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -95,14 +95,14 @@ def fork_for(work: Callable[[], int]) -> int:
 
 
 def call(layer: str, name: str, *arguments: object) -> int:
-    """Make the system call `name`; RefusedError of this layer when it fails. Only where `machine` knows this one."""
+    """Make the system call `name`; RefusedError of this layer if it fails. KeyError if `machine` returns ""."""
     return function(layer, name, "syscall", OWN_NUMBERS[name], *arguments)
 
 
 def function(layer: str, shown: str, name: str, *arguments: object) -> int:
-    """Call a function of the C library by name; RefusedError of this layer, which names it as `shown`, if it fails.
+    """Call a function of the C library by name. If it fails, RefusedError of this layer names it as `shown`.
 
-    An int is passed as wide as a register: ctypes would pass 32 bits, and leave the rest of the register to chance.
+    An int fills a whole register: ctypes would pass 32 bits, and leave the other half undefined.
     """
     wide = (ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments)
     result = getattr(libc, name)(*wide)
@@ -114,12 +114,12 @@ def function(layer: str, shown: str, name: str, *arguments: object) -> int:
 def mount(
     shown: str, source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None
 ) -> None:
-    """Make or change a mount; RefusedError, which names it as `shown`, if it fails."""
+    """Make or change a mount. If it fails, RefusedError names it as `shown`."""
     function("mount namespace", shown, "mount", source, target, kind, flags, options)
 
 
 def prctl(layer: str, shown: str, option: int, value: int) -> None:
-    """Set a property of this process that takes one number; RefusedError of this layer when it fails."""
+    """Set a property of this process to a number. If it fails, RefusedError of this layer names it as `shown`."""
     function(layer, shown, "prctl", option, value, 0, 0, 0)
 
 
