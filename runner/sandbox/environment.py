@@ -107,9 +107,8 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(os.fsencode(text))
 
 
-_json = json.JSONEncoder(
-    separators=(",", ":"), sort_keys=True
-).encode  # in ASCII, because UTF-8 cannot encode a lone surrogate
+# In ASCII, because UTF-8 cannot encode a lone surrogate.
+_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 def argument_bytes(argv: Sequence[str], env: Mapping[str, str]) -> int:

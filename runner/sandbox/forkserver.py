@@ -7,8 +7,8 @@ FILE`. At its end it releases only its own objects, and leaves those from before
 The contract (docs/writing-stages.md): a Python stage may find standard modules loaded. `freshInterpreter` switches the
 fork server off.
 
-After a fork, the first write to a page copies the page, and a refcount is a write. These copies are most of the cost of
-a forked stage, so whatever can be done before the fork is done there.
+After a fork, the first write to a page copies the page, and a new refcount is a write. These copies are most of the
+cost of a forked stage. So the launcher opens the standard streams, and sets a stage's variables, before the fork.
 
 Loaded by the launcher program only.
 """
