@@ -46,22 +46,22 @@ def replace(path: str, content: bytes, *, temporary: str, sync: bool = False) ->
 
     With `sync` the content is on disk before the rename; `sync_directory` makes the rename itself durable.
     """
-    with naming(path, "write"):
-        try:
+    try:
+        with naming(path, "write"):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
-                _write_all(descriptor, content)
+                write(descriptor, content, path)
                 if sync:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             os.rename(temporary, path)
+    except StateError:
+        try:
+            os.unlink(temporary)
         except OSError:
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
-            raise
+            pass  # raise the first error
+        raise
 
 
 def open_append(path: str, *, truncate: bool = False, new: bool = False) -> int:
@@ -87,8 +87,10 @@ def append(descriptor: int, content: bytes, path: str) -> None:
 
 def write(descriptor: int, content: bytes, path: str) -> None:
     """Write all of `content`, in as many calls as it takes; `path` is for the error."""
+    view = memoryview(content)
     with naming(path, "write"):
-        _write_all(descriptor, content)
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
 def create(path: str, content: bytes = b"") -> None:
@@ -96,7 +98,7 @@ def create(path: str, content: bytes = b"") -> None:
     descriptor = _open(path)
     with naming(path, "write"):
         try:
-            _write_all(descriptor, content)
+            write(descriptor, content, path)
             if os.fstat(descriptor).st_size > len(content):
                 os.ftruncate(descriptor, len(content))  # not O_TRUNC, which waits for the disk if ext4 still writes it
         finally:
@@ -221,12 +223,6 @@ def _exchange(first: str, second: str) -> bool:
 def _open(path: str, flags: int = 0) -> int:
     with naming(path, "open"):  # O_NONBLOCK: a FIFO is refused at once
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, 0o666)
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 # ---- durability ------------------------------------------------------------------------------------------------------
