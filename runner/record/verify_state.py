@@ -175,7 +175,7 @@ class Markers:
     def outputs(self) -> dict[str, tuple[str, OutputIdentity]]:
         """Return, by path, the outputs of the valid markers, each with the stage that made it last.
 
-        Skips outputs of an open run, which may still have the names of partials.
+        An output without a marker may still have the name of its partial; the next run publishes it.
         """
         newest: dict[str, tuple[Place, str, OutputIdentity]] = {}
         for stage, on_disk in self._markers.items():

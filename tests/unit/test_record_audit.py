@@ -196,7 +196,7 @@ def newer(*, known_hash):
 
 @pytest.mark.parametrize("known_hash", [True, False])
 @pytest.mark.parametrize("read", [last_record, lambda path: list(read_records(path))])
-def test_a_newer_release_is_told_even_when_it_hashes_in_another_way(path, known_hash, read):
+def test_a_newer_release_is_reported_even_if_its_hashes_differ(path, known_hash, read):
     with open(path, "wb") as file:
         file.write(newer(known_hash=known_hash))
     with pytest.raises(StateError, match="newer release") as caught:
@@ -205,7 +205,7 @@ def test_a_newer_release_is_told_even_when_it_hashes_in_another_way(path, known_
     assert path in str(caught.value)
 
 
-def test_an_unreadable_log_is_told_with_errno_and_path(tmp_path):
+def test_an_unreadable_log_is_reported_with_errno_and_path(tmp_path):
     for read in (last_record, lambda path: list(read_records(path))):
         with pytest.raises(StateError, match="is a directory"):
             read(str(tmp_path))

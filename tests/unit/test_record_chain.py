@@ -58,7 +58,7 @@ MOVED = {
 
 @pytest.mark.parametrize("change", [*FLIPPED.values(), *MOVED.values()], ids=[*FLIPPED, *MOVED])
 @pytest.mark.parametrize("at", range(4))
-def test_damage_anywhere_is_refused_by_who_acts_on_a_log(tmp_path, change, at):
+def test_damage_anywhere_is_refused_by_readers_that_act_on_a_log(tmp_path, change, at):
     path = tmp_path / "log"
     path.write_bytes(b"".join(change(written(path), at)))
     with pytest.raises(StateError) as caught:
@@ -85,14 +85,14 @@ def test_nothing_is_chained_to_a_last_record_that_is_damaged_or_does_not_follow(
         last_record(str(path))
 
 
-def test_who_only_shows_a_log_shows_it_up_to_the_damage(tmp_path):
+def test_a_log_is_shown_up_to_the_damage(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"".join(FLIPPED["damaged"](written(path), 2)))
     assert numbers(read_records(str(path))) == [0, 1]
 
 
 @pytest.mark.parametrize("reading", [read_chain, read_records, lambda path: [last_record(path)]])
-def test_a_record_of_a_newer_release_is_told_as_that(tmp_path, reading):
+def test_a_record_of_a_newer_release_is_reported_as_such(tmp_path, reading):
     path = tmp_path / "log"
     path.write_bytes(line_of(0, "0" * 64, v=2)[0])
     with pytest.raises(StateError, match=r"log: was written by a newer release \(v 2, this one knows 1\)"):

@@ -150,7 +150,7 @@ def test_recovery_refuses_a_record_of_another_shape_and_names_its_line(tmp_path,
 
 
 @pytest.mark.parametrize("data", [{}, {"pipeline": "p", "open": ["../x"]}, {"pipeline": 5, "open": []}])
-def test_so_does_who_reads_the_head_of_the_ledger(tmp_path, data):
+def test_the_ledgers_head_is_checked_too(tmp_path, data):
     log = AuditLog(str(tmp_path / "ledger"), "r", lambda: "t")
     log.append("opened", data)
     log.close()

@@ -55,7 +55,7 @@ def test_a_directory_is_published_whole_whatever_stood_there(tmp_path, before, e
     assert names(tmp_path / "far") == ["kept"]
 
 
-def test_what_a_crash_left_aside_is_in_nobodys_way(tmp_path, monkeypatch):
+def test_a_directory_left_aside_by_a_crash_does_no_harm(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     partial, real = tree(tmp_path / ".partial-0123ab.t", "new"), tree(tmp_path / "t", "old")
     aside = aside_path(str(partial))
@@ -74,7 +74,7 @@ def test_names_are_exchanged_in_one_step_where_the_system_can(tmp_path):
     assert not files._exchange(str(one), str(tmp_path / "none"))
 
 
-def test_publishing_what_is_not_there_is_told_by_the_real_path(tmp_path):
+def test_publishing_a_missing_partial_names_the_real_path(tmp_path):
     with pytest.raises(StateError, match="ENOENT") as caught:
         files.publish(str(tmp_path / ".partial-0123ab.x"), str(tmp_path / "x"))
     assert str(tmp_path / "x") in str(caught.value)
@@ -96,7 +96,7 @@ def test_discard_removes_anything_and_follows_no_link(tmp_path):
     assert names(far) == ["kept"]
 
 
-def test_append_is_one_write_at_the_end_whoever_else_writes(tmp_path):
+def test_append_is_one_write_at_the_end_beside_other_writers(tmp_path):
     path = str(tmp_path / "log")
     one, other = files.open_append(path), files.open_append(path)
     try:

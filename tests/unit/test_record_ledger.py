@@ -23,7 +23,7 @@ def ledger(tmp_path):
     return Ledger(str(tmp_path / "audit_ledger.jsonl"), "demo", stamp)
 
 
-def test_without_a_ledger_nothing_is_open_and_nobody_owns_it(ledger):
+def test_without_a_ledger_no_run_is_open_and_no_pipeline_is_named(ledger):
     head = read_head(ledger.path)
     assert (head.position, head.pipeline, head.open_runs) == (Position(-1, GENESIS), "", ())
     assert ledger.head() == GENESIS

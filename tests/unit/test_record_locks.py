@@ -81,7 +81,7 @@ def taken(paths):
 # ---- one holder ------------------------------------------------------------------------------------------------------
 
 
-def test_a_loser_learns_who_holds_it_since_when(paths, start):
+def test_an_error_names_the_holder_and_since_when(paths, start):
     holder = start(HOLD)
     with pytest.raises(LockHeldError, match=f"pid {holder.pid} on {HOST}, run r, since s") as caught:
         taken(paths)
@@ -99,7 +99,7 @@ def test_it_ends_with_its_holder_however_that_ends(paths, start):
     taken(paths).release()
 
 
-def test_whoever_removes_the_lock_file_has_not_got_the_lock(paths, start):
+def test_removing_the_lock_file_does_not_release_the_lock(paths, start):
     start(HOLD)
     os.unlink(paths.pipeline_lock)
     with pytest.raises(LockHeldError, match="another run works in this state directory") as caught:
@@ -142,7 +142,7 @@ def test_a_lock_that_was_given_back_is_free_though_a_fork_still_has_its_files(pa
         os.close(descriptor)
 
 
-def test_who_looks_turns_no_run_away(paths, start):
+def test_a_check_for_a_holder_turns_no_run_away(paths, start):
     taken(paths).release()
     for _ in range(2):
         start(LOOK)
@@ -165,7 +165,7 @@ def test_taking_a_lock_loads_no_library(paths):
 # ---- waiting ---------------------------------------------------------------------------------------------------------
 
 
-def test_who_waits_is_notified_once_and_gets_it(paths, start):
+def test_a_waiting_run_is_notified_once_and_gets_the_lock(paths, start):
     holder = start(HOLD)
     runs = []
 
@@ -220,7 +220,7 @@ def test_an_earlier_holder_is_never_named_to_a_loser(paths, start, ended):
         taken(paths)
 
 
-def test_a_loser_waits_a_moment_for_the_holder_to_say_who_it_is(paths, start):
+def test_a_run_waits_a_moment_for_the_name_of_the_holder(paths, start):
     speaking = start(SILENT)
     checks = []
 
@@ -264,7 +264,7 @@ def test_an_odd_lock_file_harms_no_run(paths, content):
     taken(paths).release()
 
 
-def test_the_last_holder_is_known_once_nobody_holds_the_lock(paths):
+def test_the_last_holder_is_known_once_the_lock_is_free(paths):
     with taken(paths):
         assert last_holder(paths) is None
     last = last_holder(paths)
@@ -308,7 +308,7 @@ def test_a_launcher_that_does_not_end_is_named_and_stays_on_record(paths, monkey
     assert read_holder(paths.pipeline_lock)["launcher"] == 5
 
 
-def test_nobody_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
+def test_no_run_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
     with taken(paths) as made:
         made.update_holder(launcher=5, launcherStarted=7)
     checks = launcher_lives(monkeypatch, iter(()))
@@ -316,7 +316,7 @@ def test_nobody_waits_for_the_launcher_of_a_run_that_ended(paths, monkeypatch):
     assert checks == []
 
 
-def test_nobody_waits_for_a_launcher_that_a_copy_of_a_lock_file_names(paths, monkeypatch):
+def test_no_run_waits_for_a_launcher_named_in_a_copied_lock_file(paths, monkeypatch):
     leave_launcher(paths, inode=1)
     checks = launcher_lives(monkeypatch, iter(()))
     taken(paths).release()
@@ -337,7 +337,7 @@ def test_a_file_system_without_kernel_locks_is_refused(paths, monkeypatch, numbe
         PipelineLock(paths).acquire()
 
 
-def test_locks_that_keep_nobody_out_are_refused(paths, monkeypatch):
+def test_locks_that_exclude_nobody_are_refused(paths, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with pytest.raises(StateError, match="keep nobody out\nhint: put stateDir and locksDir on a local file system"):
         PipelineLock(paths).acquire()
@@ -374,7 +374,7 @@ def test_a_stage_lock_keeps_another_out_until_it_is_closed(paths):
 
 
 @pytest.mark.parametrize("name", ["pipeline_lock", "state_dir"])
-def test_a_run_is_at_work_as_long_as_somebody_has_one_of_its_locks(paths, name):
+def test_a_run_is_at_work_while_one_of_its_locks_is_held(paths, name):
     assert not is_held(paths)
     taken(paths).release()
     held = os.open(getattr(paths, name), os.O_RDONLY)
@@ -389,14 +389,14 @@ def test_looking_at_a_lock_makes_no_file(paths):
     assert not os.path.exists(paths.locks_dir)
 
 
-def test_those_who_look_at_once_do_not_take_each_other_for_a_holder(paths):
+def test_checks_at_once_do_not_take_each_other_for_a_holder(paths):
     taken(paths).release()
     with open(paths.pipeline_lock, "rb") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         assert not is_held(paths)
 
 
-def test_what_cannot_be_looked_at_may_be_a_run_at_work(tmp_path):
+def test_an_unreadable_lock_counts_as_held(tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert is_held(StatePaths(str(loop), str(loop)))

@@ -99,7 +99,7 @@ def test_an_identity_matches_the_file_that_it_was_taken_of_and_no_other(tmp_path
         assert not identity._replace(**{field: getattr(identity, field) + 1}).matches(status)
 
 
-def test_another_ctime_is_told_from_the_one_in_place(tmp_path):
+def test_another_ctime_is_noticed(tmp_path):
     path = tmp_path / "out.txt"
     path.write_bytes(b"12345")
     status = path.stat()

@@ -82,7 +82,7 @@ print(os.listdir("."))
 
 
 @pytest.mark.parametrize("mode", ["000", "500", "300", "200"])
-def test_nor_does_who_may_enter_it(tmp_path, mode):
+def test_modes_that_shut_out_the_owner_do_not_save_a_tree(tmp_path, mode):
     tmp_path.chmod(0o777)
     done = subprocess.run(
         [sys.executable, "-c", CLOSED, str(ROOT), mode], cwd=tmp_path, check=False, capture_output=True, text=True
@@ -114,7 +114,7 @@ def test_what_a_link_leads_to_keeps_its_mode(tmp_path):
     assert kept.stat().st_mode & 0o777 == 0o755
 
 
-def test_what_cannot_be_removed_is_told_by_what_the_system_says_of_it(tmp_path):
+def test_an_undeletable_tree_is_reported_with_the_systems_error(tmp_path):
     (tmp_path / "top/a").mkdir(parents=True)
     (tmp_path / "top/file").write_text("")
     with pytest.raises(NotADirectoryError):

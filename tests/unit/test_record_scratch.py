@@ -36,14 +36,14 @@ def test_what_an_attempt_left_is_gone_before_the_next_one(pool, tmp_path):
     assert os.listdir(pool.take()) == []
 
 
-def test_a_directory_that_nobody_may_enter_is_not_used_again(pool):
+def test_a_directory_without_access_is_not_used_again(pool):
     first = pool.take()
     os.chmod(first, 0)
     pool.give_back(first, lists=[])
     assert os.stat(pool.take()).st_mode & 0o700 == 0o700
 
 
-def test_what_an_attempt_left_in_one_that_served_before_is_seen(pool):
+def test_files_left_in_a_reused_directory_are_noticed(pool):
     for _ in range(2):
         first = pool.take()
         pool.give_back(first, lists=[])
@@ -64,7 +64,7 @@ def test_a_link_that_an_attempt_put_in_its_place_is_not_handed_out(pool, tmp_pat
     assert (tmp_path / "elsewhere").is_dir()
 
 
-def test_what_somebody_put_there_meanwhile_is_not_handed_out(pool):
+def test_a_directory_that_got_files_meanwhile_is_not_handed_out(pool):
     first = pool.take()
     pool.give_back(first, lists=[])
     with open(f"{first}/late", "w") as file:

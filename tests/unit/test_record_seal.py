@@ -141,7 +141,7 @@ def test_a_key_that_others_can_read_is_warned_about(key_file, mode, warned):
         (0o666, "its group may change the audit key, others may read and change the audit key (mode 666)"),
     ],
 )
-def test_the_warning_says_who_may_do_what_to_the_key_and_what_ends_that(key_file, mode, what):
+def test_the_warning_names_the_users_and_rights_and_the_remedy(key_file, mode, what):
     key_file.chmod(mode)
     warning = warning_about(str(key_file))
     assert (warning.what, warning.hint) == (what, f"chmod 600 {key_file}")

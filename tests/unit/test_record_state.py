@@ -37,7 +37,7 @@ def test_no_marker_is_none(paths):
     assert markers.read_marker(paths, "a") is None
 
 
-def test_a_damaged_marker_is_none_and_told(paths):
+def test_a_damaged_marker_is_none_and_noted(paths):
     markers.write_marker(paths, marker())
     with open(paths.marker("a"), "rb") as file:
         content = file.read()
@@ -48,7 +48,7 @@ def test_a_damaged_marker_is_none_and_told(paths):
         assert notes == {paths.marker("a"): "is damaged"}
 
 
-def test_the_marker_of_another_stage_is_none_and_told(paths):
+def test_the_marker_of_another_stage_is_none_and_noted(paths):
     markers.write_marker(paths, marker("b"))
     os.rename(paths.marker("b"), paths.marker("a"))
     notes = {}
@@ -67,7 +67,7 @@ def test_a_newer_marker_is_refused_and_named(paths, content):
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b"1" * 5000, b'{"a": NaN}', b'{"a": 1e400}']
 )
-def test_metrics_that_are_no_object_are_none_and_told(paths, content):
+def test_metrics_that_are_no_object_are_empty_and_noted(paths, content):
     put(paths.metrics("r"), content)
     notes = {}
     assert state.read_metrics(paths, "r", notes.__setitem__) == {}

@@ -53,7 +53,7 @@ def test_what_is_no_record_is_of_no_concern(state):
     assert state.damage() == []
 
 
-def test_a_run_is_verified_by_itself_with_the_whole_ledger(state):
+def test_one_run_is_verified_with_the_whole_ledger(state):
     state.edit(FIRST, lambda lines: lines[:-1])
     assert state.damage(run="third") == []
     assert {file for file, _, _ in state.damage(run="first")} >= {FIRST}
@@ -117,12 +117,12 @@ def test_a_changed_line_is_named_with_its_field(state, name, where, edit):
     assert {fault[1] for fault in found if fault[0] == name} <= {0, at + 1, len(lines)}
 
 
-def test_only_what_was_changed_is_told(state):
+def test_only_the_changed_line_is_reported(state):
     state.edit(FIRST, lambda lines: [*lines[:2], respelled(lines[2], ts="T"), *lines[3:]])
     assert state.damage() == [(FIRST, 3, "hash")]
 
 
-def test_all_damage_is_told_and_not_only_the_first(state):
+def test_all_damage_is_reported_and_not_only_the_first(state):
     for name, at in ((FIRST, 1), (FIRST, 4), (RESUMED, 2), (LEDGER, 3)):
         state.edit(name, lambda lines, at=at: [*lines[:at], respelled(lines[at], ts="T"), *lines[at + 1 :]])
     state.file("metrics_third.json").write_bytes(b"{}\n")
@@ -324,7 +324,7 @@ def test_a_spec_that_a_log_does_not_hold_is_in_the_one_that_it_names(state, hold
     assert state.damage() == [(IDLE, 1, "data.specIn")]
 
 
-def test_a_log_that_is_missing_is_not_told_again_where_its_spec_is_asked_for(state):
+def test_a_missing_log_is_not_reported_again_by_runs_that_name_its_spec(state):
     def leave_out(records):
         del records[0]["data"]["spec"]
         records[0]["data"]["specIn"] = "first"
@@ -353,7 +353,7 @@ def test_a_consistent_rewrite_of_everything_shows_against_the_head_only(state):
     assert state.damage(expect_head=head) == [(LEDGER, len(state.lines(LEDGER)), "hash")]
 
 
-def test_a_rollback_shows_against_the_head_which_is_told_when_it_came_earlier(state, story):
+def test_a_rollback_shows_against_the_head_and_an_earlier_head_by_its_line(state, story):
     lines = state.records(LEDGER)
     last = state.verify(expect_head=lines[-2]["hash"]).findings.damage
     assert len(last) == 1 and f"that of line {len(lines) - 1}; 1 record was appended since" in last[0].what

@@ -145,7 +145,7 @@ def test_something_else_in_the_place_of_a_file_is_named(state, name, kind):
     assert shown.returncode == 6 and f"/{name}" in shown.stdout and shown.stderr == ""
 
 
-def test_a_log_that_nobody_named_may_be_a_fifo_too(state):
+def test_a_fifo_in_the_place_of_an_unknown_log_is_reported(state):
     os.mkfifo(state.file("audit_x.jsonl"))
     assert state.damage() == [("audit_x.jsonl", 0, "")]
 

@@ -320,7 +320,7 @@ def test_sys_exit_0_keeps_what_was_written(bench):
     assert bench.output() == b"0\n"
 
 
-def test_an_asked_for_checkpoint_counts_the_line_in_hand(bench):
+def test_a_requested_checkpoint_counts_the_current_line(bench):
     def body(stage):
         with stage.lines("text", to="text") as job:
             for line in job:
@@ -433,7 +433,7 @@ def test_the_offset_of_bad_text_is_that_in_its_file(tmp_path):
         list(job)
 
 
-def test_a_compressed_file_is_told_as_that_where_text_is_asked_for(tmp_path):
+def test_a_compressed_file_is_named_as_such_if_text_is_expected(tmp_path):
     bench = StageBench(tmp_path, {"text": [gzip.compress(b"a line\n")]})
     with pytest.raises(InputError) as ended, sdk.Stage(bench.begin_attempt()).lines("text", encoding="utf-8") as job:
         list(job)
@@ -474,7 +474,7 @@ def test_several_outputs_want_a_name(bench):
         job.write(b"x")
 
 
-def test_who_has_no_output_is_told_where_to_name_it(bench):
+def test_a_write_without_an_output_says_where_to_name_it(bench):
     stage = sdk.Stage(bench.begin_attempt())
     with stage.lines("text") as job, pytest.raises(UsageError, match="has no output") as caught:
         job.write(b"x")
@@ -487,7 +487,7 @@ def test_one_job_at_a_time(bench):
         stage.lines("b", to="b").__enter__()
 
 
-def test_a_stage_that_writes_behind_the_jobs_back_is_told(bench):
+def test_a_stage_that_writes_past_its_job_gets_an_error(bench):
     def body(stage):
         with stage.lines("text", to="text") as job:
             for line in job:

@@ -47,7 +47,7 @@ def test_text_is_encoded_and_length_counts_bytes(tmp_path):
     assert output.length == 3
 
 
-def test_notices_bytes_that_somebody_else_wrote(tmp_path):
+def test_notices_bytes_that_another_writer_wrote(tmp_path):
     path = tmp_path / "out"
     output = Output(str(path), keep=0)
     with path.open("ab") as other:

@@ -62,7 +62,7 @@ def test_an_input_that_went_away_is_named(tmp_path):
         Source((str(tmp_path / "gone"),), 0)
 
 
-def test_a_directory_is_told_with_what_reads_the_files_in_it(tmp_path):
+def test_a_directory_is_reported_with_the_glob_that_reads_its_files(tmp_path):
     with pytest.raises(InputError, match=r"cannot read: Is a directory\nhint: .* a glob .*dir/\*\.txt"):
         Source((str(tmp_path),), 0).read(10, 10)
 
