@@ -23,10 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Turn --full on where tests are named. Workers of xdist get the answer with the options."""
+    """Turn --full on if tests are named, also in the workers of xdist, which get the same arguments."""
     is_named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     is_chosen = config.option.keyword or config.option.markexpr or config.option.offpipe_spec
-    if (is_named or is_chosen) and not hasattr(config, "workerinput"):
+    if is_named or is_chosen:
         config.option.full = True
 
 
