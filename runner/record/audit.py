@@ -1,4 +1,4 @@
-"""The hash-chained log: one canonical JSON record a line, which holds the hash of the record before.
+"""The hash-chained log: each line is one canonical JSON record, with the hash of the record before.
 
 `hash` = SHA-256, or HMAC-SHA-256, over a domain tag and the record without `hash` (`record.seal`). The log of a run and
 the ledger over all runs share this format. Records are only appended; if a crash tore the last line, it is cut off.
@@ -293,7 +293,7 @@ def last_record(path: str, seal: Seal = PLAIN, *, torn: bool = True) -> Record |
 def tail(path: str, most: int | None = None) -> Iterator[bytes]:
     """Yield the torn last line of a log (b"" if it is whole), then its lines, the last one first, without line ends.
 
-    Yields nothing if there is no log. With `most`, reads only its last so many bytes. StateError if it is unreadable.
+    Yields nothing if there is no log. With `most`, reads only its last `most` bytes. StateError if it is unreadable.
     """
     try:
         with open(open_regular(path), "rb") as log:

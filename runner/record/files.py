@@ -346,7 +346,7 @@ def write_again(path: str, start: int = 0) -> None:
 
 
 def sync_again(path: str) -> None:
-    """Make the log of a dead process durable, whose last sync may have failed."""
+    """Make durable the log of a dead process, whose last sync may have failed."""
     write_again(path)
     sync_file(path)
 

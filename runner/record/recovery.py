@@ -222,7 +222,7 @@ class _Recovery(NamedTuple):
         return (marker.run, marker.audit_seq) not in followed
 
     def _may_replace(self, real: str, path: str, marker: Marker | None) -> bool:
-        """Whether an output may replace the file at its real path: a declared output, that of the marker, or none."""
+        """Whether an output may go to its real path: it is declared, or free, or has the output of the marker."""
         if path in self.declared_paths or not os.path.lexists(real):
             return True
         outputs = marker.outputs.values() if marker else ()

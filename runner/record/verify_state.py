@@ -217,7 +217,7 @@ def _commit_of(content: bytes, stage: str, path: str) -> tuple[str, int] | None:
 
 
 def _is_torn(content: bytes, marker: Marker) -> bool:
-    """Whether a power cut can turn a marker's file into `content`. Its ctimes, and so its checksum, may be any."""
+    """Whether a power cut can turn the file of `marker` into `content`, with any ctimes and the checksum of those."""
     plain, stamped = marker.encode(), marker.with_ctime(10**18).encode()
     at = plain.rindex(_CHECKSUM)
     return _is_part_of(content, plain) or (
