@@ -69,11 +69,8 @@ class StatePaths:
         return f"{self.state_dir}/tmp.dead"
 
     def run_temporary(self, run: str) -> str:
+        """The directory of the TMPDIRs of stages; a stage file is `<TMPDIR>.json` beside one."""
         return f"{self.state_dir}/tmp/{run}"
-
-    def scratch(self, run: str, number: int) -> str:
-        """A TMPDIR of stages; the stage file is `<scratch>.json` beside it."""
-        return f"{self.state_dir}/tmp/{run}/{number}"
 
     @property
     def digest_cache(self) -> str:

@@ -20,7 +20,7 @@ from runner.reading import LONGEST, open_regular
 from runner.record import files
 from runner.record.events import CommittedOutputs, StageCommit, encode
 from runner.record.seal import PLAIN
-from runner.record.state import changed_meanwhile, decode_object
+from runner.record.state import decode_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -329,6 +329,11 @@ def damaged(path: str, number: int, what: str = DAMAGED) -> DamagedError:
     """Return the error for damage in line `number` of a log; 0 stands for its end."""
     hint = "restore it from a copy, or move the state directory away to start anew"
     return DamagedError(Fault(f"{path}:{number}" if number else path, what, hint))
+
+
+def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError:
+    """Return the error of a run whose log or ledger another process changed."""
+    return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))
 
 
 def lines_of(path: str) -> Iterator[bytes]:

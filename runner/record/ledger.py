@@ -14,6 +14,7 @@ from runner.record import files
 from runner.record.audit import (
     BEGIN,
     Position,
+    changed_meanwhile,
     cut_torn_line,
     damaged,
     encode_record,
@@ -25,7 +26,6 @@ from runner.record.audit import (
 )
 from runner.record.events import CLOSED, OPENED, LedgerEntry, decode
 from runner.record.seal import PLAIN
-from runner.record.state import changed_meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

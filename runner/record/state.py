@@ -91,8 +91,3 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
     if isinstance(version, int) and VERSION < version < LARGEST:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
         raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {VERSION})", hint))
-
-
-def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError:
-    """Return the error of a run whose log or ledger another process changed."""
-    return StateError(Fault(path, f"was {how} while the run was at work", "leave it alone and run again"))

@@ -17,7 +17,7 @@ def test_no_two_files_of_stages_and_runs_meet():
     found += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]
     for run, stage, attempt in itertools.product(runs, NAMES, (1, 2, 11)):
         found.append(PATHS.log(run, stage, attempt))
-    found += [PATHS.scratch(run, number) for run in runs for number in (1, 2, 11)]
+    found += [f"{PATHS.run_temporary(run)}/{number}" for run in runs for number in (1, 2, 11)]
     assert len(found) == len(set(found))
 
 

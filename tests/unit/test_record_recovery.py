@@ -247,8 +247,8 @@ def test_runs_are_recovered_oldest_first_and_one_that_wrote_nothing_is_new(dead)
 
 
 def test_scratch_of_whatever_run_goes(dead):
-    os.makedirs(dead.paths.scratch("r", 1))
-    os.makedirs(dead.paths.scratch("older", 1))
+    os.makedirs(f"{dead.paths.run_temporary('r')}/1")
+    os.makedirs(f"{dead.paths.run_temporary('older')}/1")
     dead.recover()
     assert not os.path.exists(dead.paths.temporary)
 

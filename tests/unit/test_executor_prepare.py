@@ -6,13 +6,12 @@ import os
 
 import pytest
 
-from runner.paths import StatePaths
-from runner.record.scratch import ScratchPool
+from runner.executor.prepare import ScratchPool
 
 
 @pytest.fixture
 def pool(tmp_path):
-    return ScratchPool(StatePaths(str(tmp_path / "state"), str(tmp_path / "locks")), "run")
+    return ScratchPool(str(tmp_path / "tmp"))
 
 
 def test_two_attempts_at_once_have_two_directories(pool):
