@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from runner.engine.start import early_launcher, make_executor, make_hooks, make_launcher, preload
@@ -35,7 +35,8 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         interrupts = stack.enter_context(Interrupts(final=options.final))
         # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.
         spec = options.load(spec_path)
-        early = None if plugins else stack.enter_context(early_launcher(spec, options))
+        early = None if plugins else early_launcher(spec, options)
+        stack.enter_context(early or nullcontext())
         from runner.engine import noop, open_runs, preflight
         from runner.engine.journal import Journal
         from runner.engine.session import Session

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,6 @@ from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pluggy import HookRelay
 
     from runner.engine import Options
@@ -51,24 +48,18 @@ THREADS = ("queue", "threading")  # of the queue that makes outputs durable
 # ---- the launcher ----
 
 
-@contextmanager
-def early_launcher(spec: Spec, options: Options) -> Iterator[Launcher | None]:
-    """Start the launcher if there is certainly work, so that it gets ready while the run plans; else yield None.
+def early_launcher(spec: Spec, options: Options) -> Launcher | None:
+    """Start the launcher if there is certainly work, so that it gets ready while the run plans; else return None.
 
     There is work if a stage has no marker, or is forced. A run that must wait for another run does not start it yet. If
     the launcher cannot be started, `make_launcher` tries again and raises the error.
     """
-    launcher = None
-    if _has_work(spec, options) and not is_held(spec.paths):
-        try:
-            launcher = start_guarded(Launcher, fork_environment(spec))
-        except StateError:
-            pass
+    if not _has_work(spec, options) or is_held(spec.paths):
+        return None
     try:
-        yield launcher
-    finally:
-        if launcher is not None:
-            launcher.close()
+        return start_guarded(Launcher, fork_environment(spec))
+    except StateError:
+        return None
 
 
 def make_launcher(hooks: HookRelay, spec: Spec, early: Launcher | None) -> Launcher:
