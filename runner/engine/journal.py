@@ -14,7 +14,6 @@ from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog
 from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
-from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
@@ -42,7 +41,7 @@ class Journal:
         self.durable = session.options.is_durable
         self._spec = session.spec
         self._selected = mine.selected_with(stages)
-        self._ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
+        self._ledger = session.ledger
         files.discard(session.noop_record)  # there is work to do
         files.make_directories(paths.temporary)
         self.log = self._open_log(session, mine)

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from runner import noop
-from runner.canonical import stamp
 from runner.engine import Options
 from runner.engine.journal import opening
 from runner.errors import EXIT_OK, StateError
@@ -17,7 +16,6 @@ from runner.plan.planner import Skip
 from runner.record import files
 from runner.record.audit import Position
 from runner.record.events import NOOP
-from runner.record.ledger import Ledger
 from runner.record.seal import PLAIN
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
@@ -56,10 +54,9 @@ def _write_run(session: Session, first: dict[str, object], stages: int, seconds:
     """
     options, paths, seal = session.options, session.spec.paths, session.seal
     run_id = options.run_id or noop.new_run_id(paths)
-    ledger = Ledger(paths.ledger, session.spec.name, stamp, seal)
 
     def close(digest: str) -> str:
-        return ledger.append(NOOP, run_id, Position(1, digest), sync=options.is_durable)
+        return session.ledger.append(NOOP, run_id, Position(1, digest), sync=options.is_durable)
 
     files.make_directories(paths.state_dir)
     try:

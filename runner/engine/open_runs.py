@@ -6,14 +6,13 @@ import os
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.canonical import END, stamp
+from runner.canonical import END
 from runner.engine.journal import Journal
 from runner.errors import StateError
 from runner.noop import new_run_id
 from runner.record import files
 from runner.record.audit import last_record, position_of
 from runner.record.events import CLOSED
-from runner.record.ledger import Ledger
 from runner.record.locks import PipelineLock, has_leftovers
 from runner.results import SKIPPED, SUCCEEDED, StageResult
 
@@ -96,9 +95,8 @@ def _close_ended(session: Session) -> None:
         if record and record["ev"] == END:
             if durable:
                 files.sync_again(paths.audit(run))  # the run may have been killed before it synced
-            ledger = Ledger(paths.ledger, session.spec.name, stamp, session.seal)
-            ledger.append(CLOSED, run, position_of(record), sync=durable)
-    session.head = session.read_head()
+            session.ledger.append(CLOSED, run, position_of(record), sync=durable)
+            session.head = session.read_head()
 
 
 def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:

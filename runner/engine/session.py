@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from runner.canonical import KEY_VARIABLE
+from runner.canonical import KEY_VARIABLE, stamp
 from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
@@ -16,7 +16,7 @@ from runner.plan.fingerprint import Examiner
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
 from runner.record.checkpoints import read_progress
-from runner.record.ledger import read_head
+from runner.record.ledger import Ledger, read_head
 from runner.record.markers import read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
@@ -68,6 +68,7 @@ class Session:
             if writes:
                 raise
             self.seal = PLAIN  # leaves keyed hashes unchecked
+        self.ledger = Ledger(self.spec.paths.ledger, self.spec.name, stamp, self.seal)
         self.head = self.read_head()
         self._on_warning = warn
         self.warned: set[Fault] = set()
