@@ -81,7 +81,7 @@ def recover_runs(session: Session) -> Recovered:
         spec.paths, spec.workspace, (*open_runs, *named), outputs,
         durable=options.is_durable, seal=session.seal, warn=session.warn,
     )  # fmt: skip
-    mine = run_to_go_on(spec.paths, recovered, options)
+    mine = run_to_resume(spec.paths, recovered, options)
     others = [run for run in covered(recovered, options) if run is not mine]
     is_open = mine.run in open_runs or (mine.last is not None and not is_closed(session, mine.run))
     return Recovered(mine, others, is_open, bool(recovered))
@@ -99,7 +99,7 @@ def _close_ended(session: Session) -> None:
             session.head = session.read_head()
 
 
-def run_to_go_on(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
+def run_to_resume(paths: StatePaths, recovered: list[OpenRun], options: Options) -> OpenRun:
     """Return the run to resume: that of `--run-id`, else the newest that this one covers, else a new run.
 
     A new run knows the attempts of the open runs, and may resume from their checkpoints.

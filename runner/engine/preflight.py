@@ -117,9 +117,10 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
     checked: dict[tuple[str, str], Fault | None] = {}  # many stages share a program
     faults = []
     for stage in stages:
-        word, field = _program(spec, stage)
-        if word is None:
+        program = _program(spec, stage)
+        if program is None:
             continue
+        word, field = program
         key = (word, stage_path(stage.env, sys.executable))
         if key not in checked:
             checked[key] = _program_fault(*key, spec.root, outputs)
@@ -128,15 +129,15 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
     return faults
 
 
-def _program(spec: Spec, stage: Stage) -> tuple[str | None, str]:
-    """Return the first word of a stage's command and its field; None for a word that is known only at the start."""
+def _program(spec: Spec, stage: Stage) -> tuple[str, str] | None:
+    """Return a stage's program and its field in the spec; None if only the start shows it, and for a Python file."""
     processor = spec.processor_path(stage)
     if processor is not None:
-        return (None if processor.endswith(".py") else processor), "processor"
+        return None if processor.endswith(".py") else (processor, "processor")
     assert stage.command is not None
     first = stage.command[0]
     if any(form != "params" for form, _ in references(first)):
-        return None, ""
+        return None
     word = expand((first,), inputs={}, lists={}, outputs={}, params=stage.params, python=sys.executable)[0]
     return word, "command/0"
 
