@@ -11,12 +11,12 @@ from runner.canonical import GENESIS, canonical, digest, hash_plainly, parsed, s
 from runner.record.audit import intact_record
 
 
-def test_keys_are_sorted_and_nothing_is_spaced():
+def test_keys_are_sorted_and_there_is_no_white_space():
     assert canonical({"b": [1, None], "a": {"d": True, "c": "ü"}}) == '{"a":{"c":"ü","d":true},"b":[1,null]}'.encode()
 
 
 @pytest.mark.parametrize("value", [{}, {"b": [1, None], "a": {"d": 0.5}, '\u00fc"': "x", "B": 1}])
-def test_an_object_is_spelled_the_same_by_its_parts(value):
+def test_an_object_made_from_its_parts_has_the_same_bytes(value):
     assert spelled({name: canonical(part) for name, part in value.items()}) == canonical(value)
 
 
@@ -30,13 +30,13 @@ def test_numbers_texts_and_truths_are_kept_apart():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")]])
-def test_what_json_has_no_word_for_is_refused(value):
+def test_a_value_that_json_does_not_have_is_refused(value):
     with pytest.raises(ValueError, match="JSON"):
         canonical(value)
 
 
 @pytest.mark.parametrize("text", [os.fsdecode(b"caf\xe9"), "\u2028", "\x00\x1f\x7f", "\U0001f600", "\\udce9", '"'])
-def test_any_name_has_a_spelling_that_reads_back(text):
+def test_any_name_can_be_written_and_read_back(text):
     spelled = canonical({text: text})
     assert json.loads(spelled) == {text: text}
     assert canonical(json.loads(spelled)) == spelled
@@ -52,12 +52,12 @@ def test_numbers_survive_being_written_and_read(number):
 
 
 @pytest.mark.parametrize("value", [None, 1.5, -0.0, 10**30, "\udcff", {"b": [1, {}], "a": "\u2028"}])
-def test_what_is_spelled_is_parsed_again(value):
+def test_canonical_bytes_can_be_parsed(value):
     assert parsed(canonical(value)) == value
 
 
 @pytest.mark.parametrize("content", [b"NaN", b"[Infinity]", b"-Infinity", b"1e400", b"", b"{", b"\xff", b"1" * 5000])
-def test_what_has_no_spelling_is_not_parsed(content):
+def test_anything_without_canonical_bytes_is_not_parsed(content):
     with pytest.raises(ValueError):
         parsed(content)
 
@@ -65,7 +65,7 @@ def test_what_has_no_spelling_is_not_parsed(content):
 # ---- records ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_is_spelled_as_canonical_json_and_reads_as_one():
+def test_a_record_is_a_line_of_canonical_json():
     line, digest = spell({"a": 1}, "run.start", "r", 0, stamp(), GENESIS, hash_plainly)
     assert line == canonical(json.loads(line)) + b"\n"
     record = intact_record(line)
@@ -73,7 +73,7 @@ def test_a_record_is_spelled_as_canonical_json_and_reads_as_one():
     assert (record["data"], record["hash"], record["prev"]) == ({"a": 1}, digest, "0" * 64)
 
 
-def test_a_record_is_hashed_by_whoever_it_is_told():
+def test_a_record_is_hashed_by_the_given_function():
     line, digest = spell({}, "noop", "r", 3, "T", GENESIS, lambda _: "f" * 64)
     assert digest == json.loads(line)["hash"] == "f" * 64
 
@@ -86,7 +86,7 @@ def test_a_record_is_hashed_by_whoever_it_is_told():
         (86_400 * 10**9 - 1, "1970-01-01T23:59:59.999999Z"),
     ],
 )
-def test_a_time_is_told_to_the_microsecond_and_never_later_than_it_is(monkeypatch, nanoseconds, expected):
+def test_a_time_stamp_has_microseconds_and_is_never_in_the_future(monkeypatch, nanoseconds, expected):
     monkeypatch.setattr(time, "time_ns", lambda: nanoseconds)
     assert stamp() == stamp() == expected
 

@@ -27,7 +27,7 @@ def test_a_run_starts_nothing_where_a_program_is_missing(bench, verb):
     assert "no shell is involved" in done.stderr and not bench.exists("state") and not bench.exists("out")
 
 
-def test_a_processor_whose_interpreter_is_missing_is_told_too(bench):
+def test_a_missing_interpreter_of_a_processor_is_a_fault(bench):
     bench.write("p.sh", "#!/no/such/shell\n", 0o755)
     bench.define({"name": "a", "processor": "p.sh", "outputs": {"o": "out/a"}})
     done = bench.run("validate")
@@ -35,7 +35,7 @@ def test_a_processor_whose_interpreter_is_missing_is_told_too(bench):
     assert '#/stages/0/processor: "p.sh" is to be run by "/no/such/shell", which is not there' in done.stderr
 
 
-def test_validate_tells_programs_imports_and_inputs_at_once(bench):
+def test_validate_reports_programs_imports_and_inputs_together(bench):
     bench.write("p.py", "import socket\n")
     bench.define(
         command("nosuchprogram"),
@@ -70,7 +70,7 @@ def test_a_program_may_be_made_by_an_earlier_stage_or_come_from_a_param(bench):
     assert bench.read("out/b.txt") == b"made\n"
 
 
-def test_remarks_and_modules_found_nowhere_are_told_once_by_verbs_that_plan_and_by_no_quiet_run(bench):
+def test_verbs_that_plan_warn_once_and_a_quiet_run_never(bench):
     program = 'import os, sys\nsys.path.insert(0, os.path.join(os.getcwd(), "../lib"))\nfrom cleaning import TEXT\n'
     bench.root = bench.root / "work"
     bench.root.mkdir()
@@ -93,7 +93,7 @@ def test_remarks_and_modules_found_nowhere_are_told_once_by_verbs_that_plan_and_
     assert bench.succeed("run", "-q").stderr == ""
 
 
-def test_allowing_a_module_that_nothing_bans_is_remarked_with_the_nearest_that_is(bench):
+def test_allowing_a_module_that_is_not_banned_gives_a_warning_with_the_nearest_banned_one(bench):
     bench.define(command("touch", "{outputs.o}"), offline={"allowImports": ["socket", "reqests"]})
     said = bench.succeed("validate").stderr
     assert (

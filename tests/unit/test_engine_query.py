@@ -51,7 +51,7 @@ def test_the_last_success_is_found_behind_any_number_of_failures(bench, event, l
     assert last_success(bench) == ("second", "the time of second")
 
 
-def test_a_record_that_is_damaged_hides_no_later_success(bench):
+def test_a_damaged_record_hides_no_later_success(bench):
     for run in ("first", "second"):
         record(bench, CLOSED, run)
     record(bench, OPENED, "third", 3)
@@ -61,7 +61,7 @@ def test_a_record_that_is_damaged_hides_no_later_success(bench):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="needs the kernel's count of what was read")
-def test_looking_for_it_ends(bench):
+def test_the_search_for_a_success_has_a_bound(bench):
     def read():
         with open("/proc/self/io") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("rchar"))

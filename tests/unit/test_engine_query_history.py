@@ -38,7 +38,7 @@ def test_a_stage_that_failed_says_how_until_it_succeeds(bench):
     assert how not in bench.run("plan").stdout
 
 
-def test_what_failed_in_a_run_of_its_own_and_succeeded_in_another_is_not_told_any_more(bench):
+def test_a_failure_is_not_shown_once_the_stage_has_succeeded_in_another_run(bench):
     bench.define(shell("a", "test -e go || exit 3; touch $PIPELINE_OUTPUT_OUT"), shell("b", "exit 4"))
     assert bench.run("run", "b", "a", "--run-id", "mine", "-k").returncode == 1
     bench.write("go", "")
@@ -48,7 +48,7 @@ def test_what_failed_in_a_run_of_its_own_and_succeeded_in_another_is_not_told_an
     assert "b  run      no completed run; failed in run mine: exit 4\n" in shown and shown.count("failed in run") == 1
 
 
-def test_networks_that_were_refused_are_told_by_status_and_log(bench):
+def test_status_and_log_show_refused_networks(bench):
     bench.define(
         shell("fails", f"{ASK}; exit 0"),
         shell("goes-on", f"{ASK}; touch $PIPELINE_OUTPUT_OUT", offline={"onAttempt": "record"}),
@@ -86,7 +86,7 @@ def test_a_forced_run_that_was_interrupted_leaves_nothing_pending_but_itself(ben
     assert bench.run("status", "--exit-code").returncode == 0
 
 
-def test_a_run_that_finds_the_lock_held_names_the_command_that_tells_more(bench):
+def test_a_run_that_finds_the_lock_held_names_the_status_command(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT ready; sleep 60"))
     held = bench.start("run")
     wait_for(lambda: bench.exists("ready"))
@@ -95,7 +95,7 @@ def test_a_run_that_finds_the_lock_held_names_the_command_that_tells_more(bench)
     assert told.stderr.endswith(f"\nhint: wait for it with --wait, or see `offpipe status {bench.spec}`\n")
 
 
-def test_a_damaged_marker_is_the_reason_that_is_given(bench):
+def test_a_damaged_marker_is_given_as_the_reason(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed()
     bench.write("state/stage_a.json", "{}")

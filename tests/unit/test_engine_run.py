@@ -48,7 +48,7 @@ def cut_last_line(path):
         file.truncate(sum(map(len, whole[:-1])))
 
 
-def test_a_run_that_failed_goes_on_under_its_id_and_attempts_are_numbered_on(bench):
+def test_a_failed_run_resumes_under_its_id_and_numbers_attempts_on(bench):
     bench.define(shell("a", FAIL_ONCE))
     assert bench.run().returncode == 1
     (run,) = read_head(ledger(bench)).open_runs
@@ -152,7 +152,7 @@ def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(ben
 
 
 @pytest.mark.parametrize("torn", [0, 40])
-def test_a_run_with_nothing_to_do_that_died_in_its_log_goes_on_in_it(bench, torn):
+def test_a_run_with_nothing_to_do_that_died_in_its_log_resumes_in_it(bench, torn):
     """Both records are one write; `torn` bytes of the second, or none of it, came to the disk."""
     bench.define(shell("a", OK))
     bench.succeed()
@@ -167,7 +167,7 @@ def test_a_run_with_nothing_to_do_that_died_in_its_log_goes_on_in_it(bench, torn
     assert read_head(ledger(bench)).open_runs == ()
 
 
-def test_a_run_with_nothing_to_do_never_writes_into_the_log_of_one_that_goes_on(bench):
+def test_a_run_with_nothing_to_do_never_writes_into_the_log_of_a_resumed_run(bench):
     bench.define(shell("a", OK))
     bench.succeed()
     os.mkfifo(bench.root / "go")
@@ -232,5 +232,5 @@ OUTCOMES = [
 
 
 @pytest.mark.parametrize(("stages", "signal_number", "expected"), OUTCOMES)
-def test_a_runs_exit_code_is_what_its_failures_agree_on(stages, signal_number, expected):
+def test_the_exit_code_is_the_one_that_all_failures_share(stages, signal_number, expected):
     assert outcome(stages, signal_number) == expected

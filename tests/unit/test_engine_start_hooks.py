@@ -63,7 +63,7 @@ def test_distributions_without_hooks_of_ours_load_nothing(tmp_path) -> None:
     assert shown(installed(tmp_path / "site", **others)) == ["[]", "False"]
 
 
-def test_a_hook_by_another_name_is_one():
+def test_a_hook_may_have_another_name():
     class Other:
         @hookimpl(specname="offpipe_should_retry")
         def _decide(self):

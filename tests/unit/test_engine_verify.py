@@ -44,7 +44,7 @@ def ledger(bench):
 # ---- places ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_spec_and_a_copy_of_its_state_directory_alone_tell_the_same(bench, tmp_path):
+def test_a_spec_and_a_copy_of_its_state_directory_verify_alike(bench, tmp_path):
     bench.succeed()
     shutil.copytree(bench.root / "state", tmp_path / "copy")
     by_spec, by_copy = verify(bench.spec), verify(tmp_path / "copy")
@@ -124,7 +124,7 @@ def test_the_record_of_another_pipeline_is_not_taken_for_that_of_the_spec(bench)
     assert shown.returncode == 6 and "ledger head" not in shown.stdout, "nobody knows it"
 
 
-def test_json_says_it_all(bench):
+def test_json_has_every_field(bench):
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run().returncode == 1
     metrics = next((bench.root / "state").glob("metrics_*.json"))
@@ -185,7 +185,7 @@ OUTPUT_EDITS = {
 
 
 @pytest.mark.parametrize("edit", OUTPUT_EDITS)
-def test_an_edited_output_is_named_when_outputs_are_asked_for(bench, edit):
+def test_an_edited_output_is_named_with_outputs(bench, edit):
     bench.succeed()
     path, change, words = OUTPUT_EDITS[edit]
     change(bench.root / path)
@@ -260,7 +260,7 @@ def test_without_the_key_only_form_is_checked_and_that_is_no_success(bench, key)
     assert verify(bench.spec).returncode == 6
 
 
-def test_another_key_is_told_as_that_and_not_once_a_record(bench, key, other):
+def test_another_key_is_reported_once(bench, key, other):
     bench.succeed(env=key)
     shown = verify(bench.spec, env=other)
     assert shown.returncode == 6
@@ -286,7 +286,7 @@ def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, 
     assert {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")} == before
 
 
-def test_verbs_that_only_look_need_no_key(bench, key, other):
+def test_verbs_that_only_read_need_no_key(bench, key, other):
     bench.succeed(env=key)
     unreadable = {KEY_VARIABLE: "/nonexistent/key"}
     for env in ({}, other, unreadable):
@@ -306,7 +306,7 @@ def test_a_ledger_is_keyed_from_some_line_on(bench, key):
     assert shown.returncode == 0 and " from line 3 of the ledger on)" in shown.stdout
 
 
-def test_a_run_goes_on_under_the_key_that_it_began_with(bench, key):
+def test_a_run_resumes_with_the_key_that_it_began_with(bench, key):
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run(env=key).returncode == 1
     assert bench.run().returncode == 2
@@ -316,7 +316,7 @@ def test_a_run_goes_on_under_the_key_that_it_began_with(bench, key):
     assert verify(bench.spec, env=key).returncode == 0
 
 
-def test_a_run_that_began_without_a_key_goes_on_without_in_a_ledger_that_is_keyed(bench, key):
+def test_a_run_that_began_without_a_key_resumes_without_it_in_a_keyed_ledger(bench, key):
     bench.define(A, shell("c", FAIL_ONCE))
     assert bench.run().returncode == 1
     bench.succeed(env=key)
@@ -326,7 +326,7 @@ def test_a_run_that_began_without_a_key_goes_on_without_in_a_ledger_that_is_keye
 
 
 @pytest.mark.parametrize("what", ["without the key", "of another run"])
-def test_a_run_does_not_go_on_from_a_log_that_was_put_in_the_place_of_its_own(bench, key, what):
+def test_a_run_does_not_resume_from_a_log_that_replaced_its_own(bench, key, what):
     from audit_bench import State
 
     bench.succeed("run", "--run-id", "before", env=key)
@@ -345,7 +345,7 @@ def test_a_run_does_not_go_on_from_a_log_that_was_put_in_the_place_of_its_own(be
     assert bench.read("state/audit_open.jsonl") == forged
 
 
-def test_whoever_has_not_the_key_can_rewrite_nothing(bench, key):
+def test_nothing_can_be_rewritten_without_the_key(bench, key):
     """Everything is rewritten, consistently, with plain hashes, with and without the ids of the key."""
     from audit_bench import State
 

@@ -17,11 +17,11 @@ def test_the_place_comes_first_and_the_hint_has_a_line_of_its_own():
     assert str(Fault("", "no stage", "")) == "error: no stage"
 
 
-def test_every_fault_is_told():
+def test_the_text_has_every_fault():
     assert str(SpecError(Fault("a", "x"), Fault("b", "y", "z"))) == "error: a: x\nerror: b: y\nhint: z"
 
 
-def test_codes_are_those_that_are_documented():
+def test_exit_codes_are_as_documented():
     found = {one.__name__: one.exit_code for one in CLASSES}
     assert found == {
         "OffpipeError": 70, "UsageError": 2, "SpecError": 2, "OfflineError": 4, "InputError": 5, "OutputError": 1,
@@ -45,13 +45,13 @@ def test_an_interrupt_carries_its_signal_also_when_pickled(number, code):
     assert (again.signal_number, again.exit_code) == (number, code)
 
 
-def test_what_the_system_said_is_named_with_errno_and_path():
+def test_an_error_of_the_system_has_errno_and_path():
     error = StateError.from_os(OSError(errno.ENOSPC, "No space left on device"), "/x", "write")
     assert str(error) == "error: /x: cannot write: ENOSPC (No space left on device)"
 
 
 @pytest.mark.parametrize("path", [b"/x\xe9", "/x"])
-def test_an_error_without_errno_and_a_path_that_is_no_text_are_told_too(path):
+def test_an_error_without_errno_and_a_path_of_bytes_have_a_text(path):
     text = str(StateError.from_os(OSError("odd"), path, "read"))
     assert text.startswith("error: /x")
     assert text.endswith("cannot read: error (odd)")
@@ -64,7 +64,7 @@ def test_faults_are_values():
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_what_tells_of_the_system_is_no_fault_of_the_file(number):
+def test_an_error_of_the_system_is_no_fault_of_the_file(number):
     with pytest.raises(StateError, match=rf"^error: /a/b: cannot read: {errno.errorcode[number]} \("):
         raise_if_system_error(OSError(number, os.strerror(number)), "/a/b")
 
@@ -72,5 +72,5 @@ def test_what_tells_of_the_system_is_no_fault_of_the_file(number):
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(errno.ENOENT, ""), PermissionError(errno.EACCES, ""), ValueError()]
 )
-def test_what_tells_of_the_file_is_left_to_those_who_asked(error):
+def test_an_error_of_the_file_is_left_to_the_caller(error):
     raise_if_system_error(error, "/a/b")

@@ -36,12 +36,12 @@ def test_it_is_sha_256_of_little_and_of_much(size):
         ("quicken()", True),
     ],
 )
-def test_openssl_is_loaded_once_there_was_much(code, loads):
+def test_openssl_is_loaded_once_there_is_much_to_hash(code, loads):
     program = f"import sys\nfrom runner.hashing import *\n{code}\nprint('_hashlib' in sys.modules, sha256_of(b''))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.split() == [str(loads), hashlib.sha256(b"").hexdigest()]
 
 
-def test_nobody_else_loads_openssl():
+def test_no_other_module_loads_openssl():
     loads = re.compile(r"^\s*(import|from) hashlib\b", re.MULTILINE)
     assert [path.name for path in RUNNER.rglob("*.py") if loads.search(path.read_text())] == ["hashing.py"]

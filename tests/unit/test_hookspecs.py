@@ -61,7 +61,7 @@ class Hears:
         self.lines.append(json.loads(Path(progress).read_bytes())["lineOffset"] if os.path.exists(progress) else None)
 
 
-def test_where_an_attempt_goes_on_is_told_before_it_can_have_come_further(bench):
+def test_a_hook_sees_the_checkpoint_before_the_attempt_moves_it(bench):
     bench.define(shell("a", CHECKPOINTS, retry=TWICE))
     hears = Hears(bench.root)
     assert run(str(bench.spec), Options(), plugins=(hears,)).exit_code == 0
@@ -87,7 +87,7 @@ def test_a_plugin_that_raises_at_the_first_attempt_ends_the_run(bench):
     assert bench.run("verify").returncode == 3
 
 
-def test_a_plugin_that_raises_at_a_later_one_fails_the_stage_and_nobody_waits_for_its_end(bench):
+def test_a_plugin_that_raises_at_a_later_attempt_fails_the_stage_at_once(bench):
     bench.define(shell("a", "exit 75", retry=TWICE))
     result = run(str(bench.spec), Options(), plugins=(Refuses(2),))
     assert result.stages["a"].status == FAILED
@@ -101,7 +101,7 @@ class RefusesEnd:
         raise UsageError(Fault("a plugin", "does not want this"))
 
 
-def test_a_plugin_that_raises_when_a_stage_has_succeeded_ends_the_run_and_the_stage_has(bench):
+def test_a_plugin_that_raises_after_a_stage_has_succeeded_ends_the_run(bench):
     bench.define(shell("a", "echo >$PIPELINE_OUTPUT_OUT"))
     with pytest.raises(UsageError, match="does not want this"):
         run(str(bench.spec), Options(), plugins=(RefusesEnd(),))

@@ -24,7 +24,7 @@ def readable(descriptor):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_wakes_whoever_waits(number):
+def test_a_signal_is_noted_and_ends_a_wait(number):
     with Interrupts() as interrupts:
         interrupts.check()
         assert not readable(interrupts.wakeup)
@@ -42,7 +42,7 @@ def test_the_first_of_several_decides_the_exit_code_and_all_are_counted():
         assert (interrupts.first, interrupts.count) == (signal.SIGTERM, 3)
 
 
-def test_more_signals_than_the_pipe_holds_block_nobody():
+def test_more_signals_than_the_pipe_holds_do_not_block():
     with Interrupts() as interrupts:
         for _ in range(70_000):
             interrupts._note(signal.SIGINT, None)
@@ -51,7 +51,7 @@ def test_more_signals_than_the_pipe_holds_block_nobody():
         assert not readable(interrupts.wakeup)
 
 
-def test_what_was_ignored_stays_ignored():
+def test_an_ignored_signal_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -68,7 +68,7 @@ def test_handlers_and_descriptors_are_as_before():
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-def test_beside_the_main_thread_nothing_is_caught_and_nothing_breaks():
+def test_outside_the_main_thread_no_signal_is_caught():
     counts = []
 
     def enter():

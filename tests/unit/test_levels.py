@@ -6,15 +6,15 @@ import pickle
 from runner.levels import RefusedError
 
 
-def test_a_refusal_tells_call_and_errno() -> None:
+def test_a_refusal_names_call_and_errno() -> None:
     refusal = RefusedError("user namespace", "unshare(user)", errno.EPERM)
     assert str(refusal) == "unshare(user) failed: EPERM (Operation not permitted)"
 
 
-def test_what_was_found_by_looking_has_no_errno() -> None:
+def test_a_refusal_without_errno_is_its_reason() -> None:
     assert str(RefusedError("seccomp", "no filter for riscv64", 0)) == "no filter for riscv64"
 
 
-def test_it_survives_a_pipe() -> None:
+def test_a_refusal_survives_pickling() -> None:
     sent = RefusedError("landlock", "landlock_create_ruleset", errno.ENOSYS)
     assert str(RefusedError(*sent.args)) == str(pickle.loads(pickle.dumps(sent))) == str(sent)

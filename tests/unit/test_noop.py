@@ -87,14 +87,14 @@ def test_every_change_shows(dependencies, tmp_path, change):
     assert not found.is_current()
 
 
-def test_what_changed_since_the_plan_or_just_before_is_not_recorded(dependencies, tmp_path):
+def test_a_change_since_the_plan_or_just_before_prevents_the_record(dependencies, tmp_path):
     newest = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one"))
     assert made(dependencies, began=newest) is None
     assert made(dependencies, began=newest + TICK_NS // 2) is None
     assert made(dependencies) is not None
 
 
-def test_what_is_gone_or_came_since_is_not_recorded(dependencies, tmp_path):
+def test_a_file_that_appeared_or_vanished_since_the_plan_prevents_the_record(dependencies, tmp_path):
     before = max((tmp_path / name).stat().st_ctime_ns for name in ("file", "entry", "tree", "tree/one")) + 2 * TICK_NS
     while time.time_ns() < before + 2 * TICK_NS:
         pass
@@ -106,7 +106,7 @@ def test_what_is_gone_or_came_since_is_not_recorded(dependencies, tmp_path):
     assert made(dependencies, began=before) is None
 
 
-def test_names_of_any_bytes_are_looked_at(dependencies, tmp_path):
+def test_file_names_may_have_any_bytes(dependencies, tmp_path):
     for name in (b"\xff\n", "\u00e4 b".encode()):
         (tmp_path / os.fsdecode(name)).write_text("x")
         dependencies.entries.add(str(tmp_path / os.fsdecode(name)))
@@ -116,7 +116,7 @@ def test_names_of_any_bytes_are_looked_at(dependencies, tmp_path):
     assert not found.is_current()
 
 
-def test_of_damaged_bytes_nothing_is_read(dependencies):
+def test_a_damaged_record_is_not_used(dependencies):
     content = made(dependencies).encode(CONDITIONS)
     for at in range(0, len(content), 7):
         assert decode(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], CONDITIONS) is None
@@ -135,7 +135,7 @@ def test_of_damaged_bytes_nothing_is_read(dependencies):
     ],
     ids="-".join,
 )  # fmt: skip
-def test_a_forged_record_with_a_field_that_no_run_writes_is_none(dependencies, field):
+def test_a_forged_record_with_a_field_that_no_run_writes_is_not_used(dependencies, field):
     """Whoever writes it computes the checksum too."""
     found = made(dependencies)
     for name, value in field.items():
@@ -206,7 +206,7 @@ def test_a_run_that_has_a_log_is_left_alone(state, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_of_a_run_that_the_ledger_does_not_take_nothing_is_left(state, tmp_path):
+def test_a_run_that_the_ledger_refuses_leaves_nothing(state, tmp_path):
     def refuse(_digest):
         raise OSError(28, "No space left on device")
 
@@ -247,14 +247,14 @@ def test_the_end_of_the_ledger_is_what_a_full_run_reads(state):
         "a FIFO", "missing",
     ],
 )  # fmt: skip
-def test_a_ledger_with_anything_odd_is_for_a_full_run(state, tmp_path, spoil):
+def test_an_unusual_ledger_needs_a_full_run(state, tmp_path, spoil):
     ledger_of(state, (OPENED, "a"), (CLOSED, "a"))
     spoil(tmp_path / "audit_ledger.jsonl")
     with pytest.raises((OSError, NotRegularError, *MALFORMED)):
         ledger_end(state.ledger, "p")
 
 
-def test_so_is_one_with_an_open_run_or_of_another_pipeline(state):
+def test_a_ledger_with_an_open_run_or_of_another_pipeline_needs_a_full_run(state):
     ledger_of(state, (OPENED, "a"))
     with pytest.raises(ValueError):
         ledger_end(state.ledger, "p")

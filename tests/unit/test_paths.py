@@ -26,7 +26,7 @@ def test_a_partial_lies_beside_its_output_and_ends_in_its_whole_name():
     assert partial_path("/w/tree/", "0123ab") == "/w/.partial-0123ab.tree"
 
 
-def test_a_partial_tells_its_output():
+def test_the_output_of_a_partial_is_known_from_its_path():
     for output in ("/w/out/x.tar.gz", "/w/tree", "x"):
         assert output_of(partial_path(output, "0123ab")) == output
 
@@ -46,7 +46,7 @@ def test_a_users_hidden_file_is_no_partial(name):
     assert not is_partial(name)
 
 
-def test_what_is_set_aside_is_swept_like_a_partial_and_is_nobody_elses():
+def test_an_output_that_is_set_aside_has_a_partials_name_of_its_own():
     partial = partial_path("/w/tree/", "0123ab")
     aside = aside_path(partial)
     assert aside == "/w/.partial-fedc54.tree"

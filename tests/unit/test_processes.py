@@ -42,7 +42,7 @@ def test_a_process_whose_first_thread_has_ended_lives_as_long_as_the_others():
         child.kill()
 
 
-def test_waits_for_the_end_of_a_process_and_no_longer_than_asked():
+def test_waits_for_the_end_of_a_process_within_a_limit():
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
         mine = process_identity(child.pid)
         await_end(child.pid, mine, 0.01)

@@ -33,7 +33,7 @@ def test_a_file_is_read_whole(path, content):
     assert read(path) == (content, None)
 
 
-def test_what_is_missing_is_nothing_to_tell(path):
+def test_a_missing_file_gives_no_note(path):
     assert read(path) == (None, None)
 
 
@@ -54,7 +54,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_is_no_file_is_told(path, kind):
+def test_anything_but_a_file_is_noted(path, kind):
     if kind == "a character device" and os.getuid():
         pytest.skip("only root can make a device")
     OTHERS[kind](path)
@@ -62,7 +62,7 @@ def test_what_is_no_file_is_told(path, kind):
 
 
 @pytest.mark.parametrize("size", [101, 1 << 40])
-def test_one_that_is_larger_than_any_is_not_read(path, size):
+def test_a_file_that_is_too_large_is_not_read(path, size):
     put(path, b"")
     os.truncate(path, size)
     content, what = read(path)
@@ -98,7 +98,7 @@ def test_a_link_is_followed_to_a_file_only(tmp_path):
         open_regular(str(tmp_path / "to_directory"))
 
 
-def test_what_took_the_place_of_a_file_is_refused(path, monkeypatch):
+def test_a_replacement_of_a_file_is_refused(path, monkeypatch):
     put(path, b"")
     status = os.stat(path)
     os.unlink(path)
@@ -118,7 +118,7 @@ def test_lines_continue_with_what_was_appended(path):
         assert (list(lines), lines.rest) == ([b"two\n", b"three\n"], b"")
 
 
-def test_a_line_that_is_longer_than_any_is_an_empty_one(path, monkeypatch):
+def test_a_line_that_is_too_long_becomes_an_empty_one(path, monkeypatch):
     monkeypatch.setattr("runner.reading.LONGEST", 8)
     put(path, b"x" * 100 + b"\nshort\n")
     with Lines(path) as lines:
@@ -135,6 +135,6 @@ def test_a_line_that_is_longer_than_any_is_an_empty_one(path, monkeypatch):
         (COARSE_NS, -COARSE_NS - 1, True),  # one of the future, that none would give
     ],
 )
-def test_a_write_shows_unless_the_stamps_are_of_the_tick_of_the_look(modified, changed, settled):
+def test_a_write_shows_unless_the_stamps_are_of_the_same_tick(modified, changed, settled):
     began = 1_000_000_000_123_456_789
     assert is_settled(began + modified, began + changed, began) is settled

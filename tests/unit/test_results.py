@@ -25,7 +25,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("said", ENDS)
-def test_an_end_is_told_in_a_word(said):
+def test_an_end_is_described_in_a_few_words(said):
     assert ATTEMPT._replace(**ENDS[said]).describe() == said
 
 
@@ -40,7 +40,7 @@ def test_metrics_have_seconds_and_records_have_no_floats():
     assert json.loads(json.dumps(record)) == record
 
 
-def test_a_record_says_why_nothing_could_start_only_then():
+def test_a_record_has_the_failed_start_only_if_there_was_one():
     assert "failedToStart" not in ATTEMPT.as_record()
     assert ATTEMPT._replace(failed_to_start="ENOEXEC").as_record()["failedToStart"] == "ENOEXEC"
 
@@ -57,7 +57,7 @@ def test_signals_have_names_and_real_time_ones_numbers():
     assert (signal_name(15), signal_name(63)) == ("SIGTERM", "SIG63")
 
 
-def test_of_many_networks_that_were_asked_for_the_first_are_named():
+def test_of_many_networks_the_first_are_named():
     asked = [NetworkCalls("scan", f"AF_{number}", number, False) for number in range(1, 82)]
     assert network_text(asked[:2]) == "scan (AF_1), scan (AF_2, 2 times)"
     assert network_text(asked[:6]).endswith("scan (AF_6, 6 times)")
