@@ -70,7 +70,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
         return None
     try:
         for descriptor in (0, 1, 2):
-            os.fstat(descriptor)
+            os.fstat(descriptor)  # a full run handles streams that are closed
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not record.is_current() or is_held(record.paths) or has_leftovers(record.paths):
             return None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 GROUP = "offpipe"  # of entry points
+_DESCRIPTIONS = (".dist-info", "egg-info")  # directories that describe distributions
 PRELOADED = (
     "ast",  # parses code that has changed
     "errno",
@@ -97,7 +98,7 @@ def make_hooks(plugins: tuple[object, ...]) -> HookRelay:
 
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    if _may_be_installed():
+    if _may_have_plugins():
         manager.load_setuptools_entrypoints(GROUP)
     for plugin in plugins:
         manager.register(plugin)
@@ -142,7 +143,7 @@ def make_executor(
     )  # fmt: skip
 
 
-def _may_be_installed() -> bool:
+def _may_have_plugins() -> bool:
     """Whether an installed distribution may have hooks for offpipe.
 
     Only `importlib.metadata` knows for certain, but to load it takes a sixth of the time of a run with one stage.
@@ -156,15 +157,14 @@ def _may_be_installed() -> bool:
             return True  # an archive
         except OSError:
             continue
-        described = [name for name in names if name.lower().endswith((".dist-info", "egg-info"))]
-        if any(_names_group(os.path.join(directory, name, "entry_points.txt")) for name in described):
+        if any(_has_plugin(os.path.join(directory, name)) for name in names if name.lower().endswith(_DESCRIPTIONS)):
             return True
     return False
 
 
-def _names_group(path: str) -> bool:
+def _has_plugin(distribution: str) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open(f"{distribution}/entry_points.txt", "rb") as file:
             return f"[{GROUP}]".encode() in file.read()
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""The launcher of a run starts early where there is certainly work, and never stays behind."""
+"""The launcher of a run starts early if there is certainly work, and always ends with the run."""
 
 import os
 
@@ -105,7 +105,7 @@ def test_a_hook_that_chooses_another_launcher_ends_the_early_one(bench, started,
             return Launcher.start("filter")
 
     chosen = Chooses()
-    monkeypatch.setattr("runner.engine.start._may_be_installed", lambda: False)
+    monkeypatch.setattr("runner.engine.start._may_have_plugins", lambda: False)
 
     class Shows(Listener):
         def hooks(self):
