@@ -1,4 +1,4 @@
-"""One value has one spelling, and different values have different ones."""
+"""Equal values have equal bytes, and different values different ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A program that is not there is told before anything is started, with whatever else is wrong."""
+"""A missing program is reported before anything starts, together with all other faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verbs that only look find in a state directory, however it came to be."""
+"""The last success, as `status` finds it in any ledger."""
 
 from __future__ import annotations
 

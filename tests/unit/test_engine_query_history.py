@@ -1,4 +1,4 @@
-"""What status, plan, explain and log tell of runs that went wrong."""
+"""status, plan, explain and log after runs that went wrong."""
 
 from __future__ import annotations
 

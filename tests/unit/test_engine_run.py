@@ -1,4 +1,4 @@
-"""Run ids and the ledger: which run goes on, which is closed, and what is refused before a byte is written."""
+"""Run ids and the ledger: the run to resume, the runs to close, and refusals before anything is written."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_an_open_run_whose_log_is_changed_meanwhile_is_not_ended(bench, meddles,
 
 
 def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(bench):
-    """All stages fail; then all are run by their names, which does not end a run of all."""
+    """All stages fail. Then all are run by their names, which does not end the first run."""
     bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
     assert bench.run("-k").returncode == 1
     (failed,) = read_head(ledger(bench)).open_runs
@@ -153,7 +153,7 @@ def test_a_run_with_nothing_to_do_ends_open_runs_also_under_an_id_of_its_own(ben
 
 @pytest.mark.parametrize("torn", [0, 40])
 def test_a_run_with_nothing_to_do_that_died_in_its_log_resumes_in_it(bench, torn):
-    """Both records are one write; `torn` bytes of the second, or none of it, came to the disk."""
+    """Both records are one write, of which the disk has the first record and `torn` bytes of the second."""
     bench.define(shell("a", OK))
     bench.succeed()
     bench.succeed("run", "--run-id", "mine")
@@ -173,8 +173,8 @@ def test_a_run_with_nothing_to_do_never_writes_into_the_log_of_a_resumed_run(ben
     os.mkfifo(bench.root / "go")
     bench.define(shell("a", OK), shell("b", f"{OK}; read x < go"))
     going = bench.start("run", "--run-id", "mine")
-    with open(bench.root / "go", "w") as go:  # opens when the stage has come to its read
-        assert bench.run("run", "--run-id", "mine", "a").returncode in {0, 9}  # quiet, or told: but not in that log
+    with open(bench.root / "go", "w") as go:  # opens once the stage reads
+        assert bench.run("run", "--run-id", "mine", "a").returncode in {0, 9}  # nothing to do, or locked
         assert bench.run("run", "a").returncode == 0
         go.write("\n")
     assert going.wait() == 0

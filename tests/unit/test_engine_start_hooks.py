@@ -1,4 +1,4 @@
-"""The hooks of a run: who is asked, and what finding that out loads."""
+"""The hooks of a run: which plugins are found, and which modules the search loads."""
 
 from __future__ import annotations
 

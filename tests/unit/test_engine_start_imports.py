@@ -1,4 +1,4 @@
-"""Nothing is imported from the first stage on: it could have put something in its place."""
+"""The runner imports nothing once a stage has started, because the stage could have replaced it."""
 
 import subprocess
 import sys

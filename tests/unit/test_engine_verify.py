@@ -1,4 +1,4 @@
-"""`verify` from the outside: a spec or a copy of its state, outputs, heads, keys, and what is printed."""
+"""`verify` from the outside: a spec or a copy of its state, outputs, heads, keys, and the text."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_unprivileged_user_verifies_a_copy_that_nobody_may_write(bench, tmp_p
     for path in [copy / "state", *(copy / "state").rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     program = "import os, sys; from runner.record.verify import Verification; from runner.record.seal import PLAIN\n"
-    program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports: not every interpreter is everybody's
+    program += "os.setgid(65534); os.setuid(65534)\n"  # after the imports, which other users may not read
     program += "found = Verification(sys.argv[1], PLAIN); found.check(); print(found.findings.damage, found.runs)"
     done = subprocess.run(
         [sys.executable, "-c", program, str(copy / "state")],
@@ -282,7 +282,7 @@ def test_a_run_without_the_key_of_the_ledger_is_refused_before_it_writes(bench, 
         for _ in range(2):
             done = bench.run(env=env)
             assert done.returncode == 2 and f"is keyed with {Seal(KEY).id}, {words}" in done.stderr
-            bench.write("in.txt", "one\n")  # nothing to do is no excuse
+            bench.write("in.txt", "one\n")  # also refused without work
     assert {path: path.stat().st_mtime_ns for path in (bench.root / "state").rglob("*")} == before
 
 
@@ -346,7 +346,7 @@ def test_a_run_does_not_resume_from_a_log_that_replaced_its_own(bench, key, what
 
 
 def test_nothing_can_be_rewritten_without_the_key(bench, key):
-    """Everything is rewritten, consistently, with plain hashes, with and without the ids of the key."""
+    """Everything is rewritten consistently with plain hashes, with and without the key's ids."""
     from audit_bench import State
 
     bench.succeed(env=key)

@@ -1,4 +1,4 @@
-"""Errors are data: their text, their codes, and that they can travel between processes."""
+"""Errors are data with a text and an exit code, and they can be pickled."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""By what is hashed: the same digests, and OpenSSL only for much."""
+"""Both implementations give the same digests, and OpenSSL is loaded only for much content."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What is told of an attempt, and when; what a plugin that goes wrong as it hears does to the run."""
+"""The hooks of an attempt, their order, and the effect on a run when one raises."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def bench(tmp_path):
 
 
 class Overtaken(StageLauncher):
-    """Starts an attempt only to wait until it has moved its checkpoint on."""
+    """Starts an attempt, and waits until it has written another checkpoint."""
 
     further: Path
 
@@ -69,7 +69,7 @@ def test_a_hook_sees_the_checkpoint_before_the_attempt_moves_it(bench):
 
 
 class Refuses:
-    """Raises as it hears of this attempt."""
+    """Raises when this attempt starts."""
 
     def __init__(self, attempt):
         self.attempt = attempt

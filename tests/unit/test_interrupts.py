@@ -1,4 +1,4 @@
-"""Signals are noted, not acted on, and everything is as it was afterwards."""
+"""Signals are noted, not acted on, and the handlers are restored afterwards."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""The no-op record: what is read from its bytes, and when everything counts as unchanged."""
+"""The no-op record: its bytes, and when all files count as unchanged."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_damaged_record_is_not_used(dependencies):
     ids="-".join,
 )  # fmt: skip
 def test_a_forged_record_with_a_field_that_no_run_writes_is_not_used(dependencies, field):
-    """Whoever writes it computes the checksum too."""
+    """A forger computes the checksum, too."""
     found = made(dependencies)
     for name, value in field.items():
         setattr(found, name, value)
@@ -172,7 +172,7 @@ def test_the_record_is_beside_the_spec_or_below_the_workspace():
     assert record_path("/a/spec.json", "w") == os.path.abspath("w/.offpipe/noop-spec.json")
 
 
-# ---- what such a run writes ------------------------------------------------------------------------------------------
+# ---- the files of the run --------------------------------------------------------------------------------------------
 
 HASH = "a" * 64
 FIRST = {"keyId": None, "pipeline": "p"}

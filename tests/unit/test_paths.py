@@ -1,4 +1,4 @@
-"""Where everything is: no two things may ever have one name."""
+"""No two files may have the same path."""
 
 import itertools
 
@@ -11,7 +11,7 @@ NAMES = ["a", "a.1", "a.1.json", "ledger", "stage_a", "1", "a-b", "a_b", "tmp"]
 
 
 def test_no_two_files_of_stages_and_runs_meet():
-    runs = [name for name in NAMES if name != "ledger"]  # which no run may be called
+    runs = [name for name in NAMES if name != "ledger"]  # no run may have this name
     found = [PATHS.ledger, PATHS.digest_cache, PATHS.temporary, PATHS.pipeline_lock]
     found += [make(name) for make in (PATHS.marker, PATHS.progress, PATHS.stage_lock) for name in NAMES]
     found += [make(run) for make in (PATHS.audit, PATHS.metrics) for run in runs]

@@ -1,4 +1,4 @@
-"""A process is its number and when it started."""
+"""Number and start identify a process."""
 
 import os
 import subprocess

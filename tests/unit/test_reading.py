@@ -1,4 +1,4 @@
-"""Files that may be anything: read whole, or refused with what is wrong; nothing is waited for."""
+"""A file is read whole, or refused with a reason, and nothing else than a file is opened."""
 
 import os
 import socket
@@ -130,9 +130,9 @@ def test_a_line_that_is_too_long_becomes_an_empty_one(path, monkeypatch):
     ("modified", "changed", "settled"),
     [
         (-COARSE_NS - 1, -TICK_NS - 1, True),
-        (-COARSE_NS - 1, -TICK_NS + 1, False),  # in the tick of the look
-        (0, -COARSE_NS - 1, False),  # an mtime that a write could give
-        (COARSE_NS, -COARSE_NS - 1, True),  # one of the future, that none would give
+        (-COARSE_NS - 1, -TICK_NS + 1, False),  # in the same tick
+        (0, -COARSE_NS - 1, False),  # a write can set this mtime
+        (COARSE_NS, -COARSE_NS - 1, True),  # a write cannot set this mtime, which is in the future
     ],
 )
 def test_a_write_shows_unless_the_stamps_are_of_the_same_tick(modified, changed, settled):

@@ -1,4 +1,4 @@
-"""How things ended, as people and records read it."""
+"""The ends of attempts, stages and runs, for people and in records."""
 
 import json
 
