@@ -105,7 +105,7 @@ class Stopping:
         """Start nothing more."""
         self.has_begun = True
 
-    def heed(self) -> bool:
+    def forward(self) -> bool:
         """Pass a first signal on as TERM, with the grace; a second one kills. False if there was no new signal."""
         count = self._interrupts.count
         if count == self._passed_on:
@@ -115,7 +115,7 @@ class Stopping:
         self._passed_on = count
         return True
 
-    def is_why(self, attempt: AttemptResult) -> bool:
+    def explains(self, attempt: AttemptResult) -> bool:
         """Whether an attempt failed because the run is stopping.
 
         A terminal sends a signal to every process at once, so the stage's end may arrive before our own signal.

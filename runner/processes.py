@@ -45,8 +45,6 @@ def relations_of(pid: int) -> Relations | None:
 
 def has_ended(child: int) -> bool:
     """Whether a child has ended, whether or not its parent has waited for it."""
-    if not hasattr(os, "waitid"):  # macOS before 3.13
-        return False
     try:
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:

@@ -192,7 +192,7 @@ class Executor:
         job.ended = min(self._clock(), job.started + attempt.seconds)  # without the time that it waited for this loop
         asked = job.asked_for_network(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not asked
-        interrupted = not succeeded and not asked and self._stopping.is_why(attempt)
+        interrupted = not succeeded and not asked and self._stopping.explains(attempt)
         self._heed_interrupts()
         delay = None
         if not (succeeded or self._stopping.has_begun):
@@ -236,7 +236,7 @@ class Executor:
         self._finish(job.result(SUCCEEDED))
 
     def _heed_interrupts(self) -> None:
-        if self._stopping.heed():
+        if self._stopping.forward():
             self._hooks.offpipe_run_stopping(running=len(self._running), again=self._interrupts.count > 1)
             self._commits.hurry(self._interrupts)
             for job in self._woken():
