@@ -93,18 +93,18 @@ class Record:
     """The no-op record: what a plan that found everything up to date depended on, and what the next run writes.
 
     `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. `states` has a
-    hash over the state of each list but the last. Record 0 of the run `holder` has the spec with digest `spec_sha256`.
+    hash over the state of each list but the last. Record 0 of the run `spec_run` has the spec with digest `spec_sha256`.
     """
 
     def __init__(
-        self, paths: StatePaths, pipeline: str, stages: int, spec_sha256: str, holder: str,
+        self, paths: StatePaths, pipeline: str, stages: int, spec_sha256: str, spec_run: str,
         groups: list[list[bytes]], states: list[bytes],
     ) -> None:  # fmt: skip
         self.paths = paths
         self.pipeline = pipeline
         self.stages = stages
         self.spec_sha256 = spec_sha256
-        self.holder = holder
+        self.spec_run = spec_run
         self.groups = groups
         self.states = states
 
@@ -121,7 +121,7 @@ class Record:
         """Return the bytes of the file, for `conditions_now`."""
         body = b"\0".join([
             os.fsencode(self.paths.state_dir), os.fsencode(self.paths.locks_dir), self.pipeline.encode(),
-            b"%d" % self.stages, self.spec_sha256.encode(), self.holder.encode(), *self.states,
+            b"%d" % self.stages, self.spec_sha256.encode(), self.spec_run.encode(), *self.states,
             *(b"%d" % len(paths) for paths in self.groups), *(path for paths in self.groups for path in paths),
         ])  # fmt: skip
         return MAGIC + conditions + _checksum(body) + body
@@ -133,10 +133,10 @@ def decode(content: bytes, conditions: bytes) -> Record | None:
     if content[:_BODY] != MAGIC + conditions + _checksum(body):
         return None
     fields = body.split(b"\0")
-    state, locks, pipeline, stages, sha256, holder, *rest = fields[:_FIXED]
+    state, locks, pipeline, stages, sha256, spec_run, *rest = fields[:_FIXED]
     states, counts = rest[: len(_READINGS)], map(_count, rest[len(_READINGS) :])
     ends = list(accumulate(counts, initial=_FIXED))
-    names = pipeline.decode(), holder.decode()
+    names = pipeline.decode(), spec_run.decode()
     is_digest = len(sha256) == _HEX and sha256.isalnum()
     if not (ends[-1] == len(fields) and state[:1] == locks[:1] == b"/" and is_digest and all(map(is_name, names))):
         return None
@@ -153,7 +153,13 @@ def is_damaged(content: bytes) -> bool:
 
 
 def record_of(
-    dependencies: Dependencies, paths: StatePaths, pipeline: str, stages: int, spec_sha256: str, holder: str, began: int
+    dependencies: Dependencies,
+    paths: StatePaths,
+    pipeline: str,
+    stages: int,
+    spec_sha256: str,
+    spec_run: str,
+    began: int,
 ) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
@@ -168,7 +174,7 @@ def record_of(
     if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries)):
         return None
     states = list(map(_state, (files_read, entries, kinds)))
-    record = Record(paths, pipeline, stages, spec_sha256, holder, groups, states)
+    record = Record(paths, pipeline, stages, spec_sha256, spec_run, groups, states)
     return record if record.is_current() else None
 
 
@@ -335,15 +341,15 @@ def _spec_of(record: Record) -> dict[str, str]:
 
     They come from that run's record 0. Raises one of MALFORMED if it has another spec.
     """
-    with open(open_regular(record.paths.audit(record.holder)), "rb") as file:
+    with open(open_regular(record.paths.audit(record.spec_run)), "rb") as file:
         data = parsed(file.readline(_LONGEST_FIRST))["data"]
     text, named = data.get("spec"), {"specSha256": record.spec_sha256}
     if data["specSha256"] != record.spec_sha256:
-        raise ValueError(record.holder)
+        raise ValueError(record.spec_run)
     if text is None:
         return named  # the spec is longer than LONGEST_SPEC
     if len(text) > SHORT_SPEC:
-        return {"specIn": record.holder, **named}
+        return {"specIn": record.spec_run, **named}
     if sha256_of(text.encode("utf-8", "backslashreplace")) != record.spec_sha256:
-        raise ValueError(record.holder)
+        raise ValueError(record.spec_run)
     return {"spec": text, **named}

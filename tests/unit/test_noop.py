@@ -59,7 +59,7 @@ def made(dependencies, began=None):
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
     found = decode(made(dependencies).encode(CONDITIONS), CONDITIONS)
     assert (found.paths.state_dir, found.paths.locks_dir) == ("/state", "/locks")
-    assert (found.pipeline, found.stages, found.spec_sha256, found.holder) == ("p", 3, DIGEST, "run")
+    assert (found.pipeline, found.stages, found.spec_sha256, found.spec_run) == ("p", 3, DIGEST, "run")
     assert found.is_current()
     (tmp_path / "way/y").write_text("x")
     assert found.is_current(), "of a way only the kind counts"
