@@ -52,9 +52,8 @@ class OutputIndex:
         That is the output with this path. If there is none, these are the outputs that the input's pattern matches, and
         those inside or above it.
         """
-        if pattern in self.producers:
-            return ((self.producers[pattern][0], pattern),)
-        return tuple((self.producers[path][0], path) for path in self._matches(pattern))
+        paths = [pattern] if pattern in self.producers else self._matches(pattern)
+        return tuple((self.producers[path][0], path) for path in paths)
 
     def _matches(self, pattern: str) -> Iterator[str]:
         if is_glob(pattern):
@@ -85,8 +84,7 @@ class OutputIndex:
         return path not in self._directories and matches(path) is not None
 
     def _enclosing(self, path: str) -> Iterator[str]:
-        if self._directories:
-            yield from (parent + "/" for parent in parents(path) if parent + "/" in self._directories)
+        return (f"{parent}/" for parent in parents(path) if f"{parent}/" in self._directories)
 
 
 class Graph(NamedTuple):

@@ -104,8 +104,12 @@ class Kind(NamedTuple):
         return [Finding((), f"must be {self.noun}, not {noun_of(value)}", self.hint(value))]
 
     def values(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Return each field of a record by its name in Python, with its default if it is not given."""
-        return {name: given.get(field, self.defaults.get(field)) for name, field in self.names.items()}
+        """Return each field of a record by its name in Python, with its default if it is not given; lists as tuples."""
+        given = {**self.defaults, **given}
+        return {
+            name: tuple(value) if type(value := given.get(field)) is list else value
+            for name, field in self.names.items()
+        }
 
 
 class Field(NamedTuple):

@@ -112,7 +112,7 @@ class SpecBuilder:
         self._root = os.path.normpath(os.path.join(directory, self._top["root"]))
         self._workspace = self._root if workspace is None else os.path.abspath(workspace)
         self._offline = {**OFFLINE.defaults, **self._top["offline"]}
-        self._defaults = {**STAGE.defaults, **self._top["defaults"]}
+        self._defaults = self._top["defaults"]
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
@@ -145,30 +145,19 @@ class SpecBuilder:
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
     def build_stage(self, index: int, given: Json) -> Stage:
-        own = {**self._defaults, **given}
-        return Stage(
-            index=index,
-            name=own.get("name", ""),
-            outputs=self._paths(index, "outputs", own.get("outputs", {})),
-            inputs=self._paths(index, "inputs", own["inputs"]),
-            processor=self._processor(own.get("processor")),
-            args=tuple(own["args"]),
-            command=tuple(own["command"]) if "command" in own else None,
-            needs=tuple(own["needs"]),
-            params=dict(own["params"]),
-            env={**self._defaults.get("env", {}), **own.get("env", {})},
-            stdin=own.get("stdin"),
-            stdout=own.get("stdout"),
-            retry=self._section("retry", given),
-            checkpoint=self._section("checkpoint", given),
-            resources=self._section("resources", given),
-            timeout_seconds=own.get("timeoutSeconds"),
-            retry_on_timeout=_retry_on_timeout(given, self._defaults),
-            fresh_interpreter=own["freshInterpreter"],
-            on_attempt=given.get("offline", {}).get("onAttempt", self._offline["onAttempt"]),
-            description=own["description"],
-            extensions=_extensions(given),
-        )
+        values = STAGE.values({**self._defaults, **given})
+        del values["$schema"], values["offline"]
+        values |= {
+            "name": given.get("name", ""),
+            "outputs": self._paths(index, "outputs", values["outputs"] or {}),
+            "inputs": self._paths(index, "inputs", values["inputs"]),
+            "processor": self._processor(values["processor"]),
+            "env": {**self._defaults.get("env", {}), **given.get("env", {})},
+            "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            **{name: self._section(name, given) for name in _SECTIONS},
+        }
+        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
+        return Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), **values)
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:
@@ -178,7 +167,7 @@ class SpecBuilder:
     def _processor(self, written: str | None) -> str | None:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
 
-    def _paths(self, index: int, field: str, given: dict[str, str] | list[str]) -> dict[str, str]:
+    def _paths(self, index: int, field: str, given: dict[str, str] | tuple[str, ...]) -> dict[str, str]:
         """Return inputs or outputs by name, normalised. A path in a list gets its stem as its name."""
         paths: dict[str, str] = {}
         variables: dict[str, str] = {}
@@ -214,7 +203,6 @@ class SpecBuilder:
 def _retry(given: Json) -> Retry:
     values = RETRY.values(given)
     delays, codes = values.pop("delay_seconds"), values.pop("retry_exit_codes")
-    delays = tuple(delays) if isinstance(delays, list) else delays
     if values["max_delay_seconds"] is None:  # so that the default does not cut a given delay
         values["max_delay_seconds"] = max(60.0, *(delays if isinstance(delays, tuple) else (delays,)))
     del values["retry_on_timeout"]
