@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _NO_ROOM = "failed to map segment from shared object"  # the wording of the system's loader
-_REPORT = "this is a bug: please report it to the project's issue tracker, with what -v prints"
+_REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
 
 def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:

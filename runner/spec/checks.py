@@ -125,7 +125,7 @@ def _check_placeholders(
             hint = did_you_mean(name, declared) or f'declare it in "{field}"'
             yield Finding(at, f"{{{form}.{name}}}: no {field[:-1]} named {show(name)}", hint)
         elif form == "params" and "\0" in str(declared[name]):
-            yield Finding(at, f"{{params.{name}}} holds a NUL, which no argument can")
+            yield Finding(at, f"{{params.{name}}} holds a NUL, which is not allowed in an argument")
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -195,13 +195,13 @@ def _whose(owner: Stage, stage: Stage) -> str:
 
 def _taken_places(spec: Spec) -> dict[str, str]:
     """Return the places where no output may be: relative to the workspace -> what is there. Directories end in `/`."""
-    beside = os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)
-    taken = {
-        f"{os.path.relpath(spec.paths.state_dir, spec.workspace)}/": "in the state directory",
-        f"{os.path.relpath(spec.paths.locks_dir, spec.workspace)}/": "in the locks directory",
-        f"{os.path.relpath(beside, spec.workspace)}/": "in offpipe's own directory",
-        f"{OWN_DIRECTORY}/": "in offpipe's own directory",
+    directories = {
+        spec.paths.state_dir: "in the state directory",
+        spec.paths.locks_dir: "in the locks directory",
+        os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY): "in offpipe's own directory",
+        os.path.join(spec.workspace, OWN_DIRECTORY): "in offpipe's own directory",
     }
+    taken = {f"{os.path.relpath(directory, spec.workspace)}/": what for directory, what in directories.items()}
     files = {spec.path: "the spec"}
     for stage in spec.stages:
         if (path := spec.processor_path(stage)) is not None:
@@ -308,7 +308,7 @@ def _processor_flaw(path: str, written: str) -> Flaw:
     except (FileNotFoundError, NotADirectoryError):
         return f"no such file: {show(written)}", _missing_hint(path, written)
     except OSError as error:
-        return f"cannot look at {show(written)}: {error.strerror}", ""
+        return f"cannot check {show(written)}: {error.strerror}", ""
     if not stat.S_ISREG(mode):
         return f"{show(written)} is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}", "name a program"
     if path.endswith(".py"):

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 READY_MADE = "offpipe:"
 _NOTHING: dict[str, Any] = {}
 
-OnAttempt = Literal["fail", "record"]
-ProcessorIdentity = Literal["mtime", "content"]
-
 
 class Retry(NamedTuple):
     """When a failed stage is tried again. `delays` is the first delay, or a list whose last value repeats."""
@@ -77,7 +74,7 @@ class Stage(NamedTuple):
     timeout_seconds: float | None = None
     retry_on_timeout: bool = False
     fresh_interpreter: bool = False
-    on_attempt: OnAttempt = "fail"
+    on_attempt: Literal["fail", "record"] = "fail"
     description: str = ""
     extensions: dict[str, object] = _NOTHING
 
@@ -96,7 +93,7 @@ class Spec(NamedTuple):
     paths: StatePaths
     stages: tuple[Stage, ...]
     ready_made: str
-    processor_identity: ProcessorIdentity = "mtime"
+    processor_identity: Literal["mtime", "content"] = "mtime"
     banned_imports: tuple[str, ...] = ()
     allow_imports: tuple[str, ...] = ()
     description: str = ""

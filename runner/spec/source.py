@@ -20,7 +20,7 @@ from runner.spec.kinds import Finding, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
-_HALF = "holds half of a surrogate pair, which no file or program can be given"
+_HALF = "holds half of a surrogate pair, which no path or argument can hold"
 _Repeated = dict[int, tuple[object, list[str]]]  # id of an object -> the object, and its duplicate keys
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -41,7 +41,7 @@ def read_source(path: str) -> bytes:
     except ValueError as error:  # a NUL in the path
         raise SpecError(Fault(show(path), f"cannot read the spec: {error}")) from error
     if len(content) > LARGEST:
-        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, which no spec should be"))
+        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, the limit for specs"))
     return content
 
 
