@@ -145,7 +145,7 @@ def _reopened(descriptor: int) -> int | None:
 
 def _has_room(descriptor: int, milliseconds: int | None) -> bool:
     """Whether a write would not block, now or within so many milliseconds (None: no limit)."""
-    import select  # here, because a terminal or file seldom needs it
+    import select  # here, because only runs need it
 
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)

@@ -1,4 +1,4 @@
-"""Paths in a spec: their normal form, and globs. Only text is compared: a `..` may cross a symbolic link.
+"""Paths in a spec: their normal form, and globs. Paths are text: `a/../b` is `b`, even if `a` is a symbolic link.
 
 In globs `*`, `?` and `[...]` match within one name, `**` crosses directories, and nothing hidden matches. A file whose
 name equals the glob comes before the glob's matches: `OutputIndex` does this for outputs, `InputResolver` for files on
@@ -90,7 +90,7 @@ def literal_prefix(pattern: str) -> str:
 
 
 def literal_directory(pattern: str) -> str:
-    """Return the directory that holds every match, without a final `/`; "" is root."""
+    """Return the deepest directory above every match, without a final `/`; "" is root."""
     return literal_prefix(pattern).rpartition("/")[0]
 
 

@@ -60,9 +60,7 @@ class OutputIndex:
             prefix = literal_prefix(pattern)
             # Outputs above the literal part do not begin with it, except an output that equals it.
             yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
-            for path in self._starting_with(prefix):
-                if self._may_match(path, pattern):
-                    yield path
+            yield from (path for path in self._starting_with(prefix) if self._may_match(path, pattern))
         else:
             yield from self._enclosing(pattern)
             if pattern.endswith("/"):

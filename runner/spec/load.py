@@ -187,13 +187,12 @@ class SpecBuilder:
 
     def _state_paths(self) -> StatePaths:
         """Return the directories of state and locks, which must be below the workspace."""
-        default = str(SPEC.defaults["stateDir"])
-        state = bare(normal(self._given.get("stateDir", default)))
+        state = bare(normal(self._top["stateDir"]))
         locks = bare(normal(self._given.get("locksDir", f"{state}/locks" if "stateDir" in self._given else "locks")))
         for field, directory in (("stateDir", state), ("locksDir", locks)):
             if not is_below(f"{directory}/"):
                 what = f'"{directory}" is not below the workspace'
-                self.findings.append(Finding((field,), what, f'for example "{default}"'))
+                self.findings.append(Finding((field,), what, 'for example "state"'))
         if f"{locks}/".startswith((f"{state}/tmp/", f"{state}/logs/")):
             what = f'"{locks}" is where runs keep logs or scratch'
             self.findings.append(Finding(("locksDir",), what, f'"{state}/locks"'))
