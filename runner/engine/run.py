@@ -68,7 +68,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             open_runs.end_others(session, recovered.others, {"level": NONE}, noop.skipped(plan))
             return noop.end_without_work(session, plan, began)
         # Execute.
-        launcher.load(session.examiner.imports)
+        launcher.load(session.examiner.standard)
         preload(spec, durable=options.is_durable)
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))

@@ -37,7 +37,6 @@ class Preparer:
         self._sdk_path = sdk_path()
         self._scratch = ScratchPool(run.spec.paths.run_temporary(run.log.run))
         self._numbers = dict(run.earlier)
-        self._made_directories: set[str] = set()
         self._launched = 0
 
     def prepare(self, job: Job) -> Launch:
@@ -49,9 +48,7 @@ class Preparer:
         job.log = self._spec.paths.log(run, stage.name, job.number)
         job.before = job.signatures()
         for path in (*job.real.values(), job.log):
-            if (directory := os.path.dirname(path)) not in self._made_directories:
-                files.make_directories(directory)
-                self._made_directories.add(directory)
+            files.make_directories(os.path.dirname(path))
         job.scratch = self._scratch.take()
         files.create(job.log)
         job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
@@ -68,7 +65,7 @@ class Preparer:
             inputs[stage.stdin][0] if stage.stdin else None, job.partials[stage.stdout] if stage.stdout else None,
             job.log, timeout=stage.timeout_seconds, program=job.program, affinity=job.limits.affinity,
             address_space=job.limits.address_space, script=processor if forks else None,
-            preload=job.fingerprint.imports,
+            preload=job.fingerprint.standard,
         )  # fmt: skip
 
     def give_back_scratch(self, job: Job) -> None:

@@ -36,10 +36,10 @@ class Fingerprint:
     """The key of a stage, its components, and the files that must be unchanged when the outputs are published.
 
     `spelled` are the components as canonical JSON. `watched` are files of inputs and code, and `trees` directories of
-    inputs, by absolute path. `imports` are those of `StageCode.standard`.
+    inputs, by absolute path. `standard` is that of the stage's code.
     """
 
-    __slots__ = ("components", "imports", "input_bytes", "inputs", "key", "spelled", "trees", "watched")
+    __slots__ = ("components", "input_bytes", "inputs", "key", "spelled", "standard", "trees", "watched")
 
     def __init__(self, key: str = "") -> None:
         self.key = key
@@ -48,7 +48,7 @@ class Fingerprint:
         self.watched: dict[str, FileDigest] = {}
         self.trees: dict[str, str] = {}
         self.input_bytes = 0
-        self.imports: tuple[str, ...] = ()
+        self.standard: tuple[str, ...] = ()
         self.spelled = b""
 
 
@@ -102,7 +102,7 @@ class Examiner:
         self._published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
-        self.imports: set[str] = set()  # StageCode.standard of all examined stages
+        self.standard: set[str] = set()  # of the code of all examined stages
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
@@ -130,8 +130,8 @@ class Examiner:
             raise InputError(*faults)
         code = self._code.read(stage)
         fingerprint.watched.update(code.watched)
-        fingerprint.imports = code.standard
-        self.imports.update(code.standard)
+        fingerprint.standard = code.standard
+        self.standard.update(code.standard)
         self._watched.update(fingerprint.watched)
         self._trees.update(fingerprint.trees)
         fingerprint.components = _components(stage, inputs, code)
