@@ -98,7 +98,7 @@ class Attempts:
     def record_network(self, job: Job, calls: Iterable[NetworkCalls]) -> None:
         """Record the networks that the running attempt asked for, and whether that fails the stage."""
         for each in calls:
-            action = "fail" if job.fails_by(each) else "record"
+            action = "fail" if job.fails_on(each) else "record"
             event = events.NetworkAttempt(job.stage.name, job.number, each.program, each.family, each.calls, action)
             self._log.append(events.NETWORK, event)
             job.network.append(each)

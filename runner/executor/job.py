@@ -99,13 +99,13 @@ class Job:
         """Return the reasons for records and markers."""
         return [reason.as_json() for reason in self.reasons[:REASONS_KEPT]]
 
-    def fails_by(self, calls: NetworkCalls) -> bool:
+    def fails_on(self, calls: NetworkCalls) -> bool:
         """Whether these calls fail the stage."""
         return self.stage.on_attempt == "fail" and not calls.is_probe
 
-    def asked_for_network(self, attempt: AttemptResult) -> bool:
-        """Whether the calls of an attempt fail the stage."""
-        return any(self.fails_by(calls) for calls in attempt.network)
+    def is_offline_failure(self, attempt: AttemptResult) -> bool:
+        """Whether the network calls of an attempt fail the stage."""
+        return any(self.fails_on(calls) for calls in attempt.network)
 
     def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
         """Return how the stage ended."""

@@ -129,7 +129,7 @@ class Executor:
     def _record_network(self, job: Job, report: NetworkReport) -> None:
         """Record and announce the network calls of a running stage."""
         self.attempts.record_network(job, report.calls)
-        fails = any(job.fails_by(each) for each in report.calls)
+        fails = any(job.fails_on(each) for each in report.calls)
         self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
 
     # ---- starting ----
@@ -190,9 +190,9 @@ class Executor:
         attempt = self.attempts.finish(job, ended)
         job.attempts.append(attempt)
         job.ended = min(self._clock(), job.started + attempt.seconds)  # without the time that it waited for this loop
-        asked = job.asked_for_network(attempt)
-        succeeded = attempt.code == 0 and not attempt.timed_out and not asked
-        interrupted = not succeeded and not asked and self._stopping.explains(attempt)
+        offline_failure = job.is_offline_failure(attempt)
+        succeeded = attempt.code == 0 and not attempt.timed_out and not offline_failure
+        interrupted = not succeeded and not offline_failure and self._stopping.is_why(attempt)
         self._heed_interrupts()
         delay = None
         if not (succeeded or self._stopping.has_begun):
@@ -206,20 +206,26 @@ class Executor:
             job.delay = delay
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
-            if asked:
+            if offline_failure:
                 self.attempts.discard(job)  # resumed after those calls, the next run would succeed
             self._fail(job, *failure(job))
 
     def _check_and_commit(self, job: Job) -> None:
-        changed = self.attempts.changed_input(job)
-        fault = None if changed else self.publisher.fault_of(job)
-        if changed is None and fault is None:
+        """Publish a job whose attempt succeeded, unless an input changed meanwhile or an output is at fault."""
+        if changed := self.attempts.changed_input(job):
+            self.attempts.discard(job)
+            self._start_over(job, changed)
+        elif fault := self.publisher.fault_of(job):
+            self.attempts.discard(job)
+            self._fail(job, fault, EXIT_STAGE_FAILED)
+        else:
             self._commits.take(job, alone=not self._running)
-            return
-        self.attempts.discard(job)
-        if changed is not None and self._interrupts.count:
+
+    def _start_over(self, job: Job, changed: str) -> None:
+        """Run a job again whose input `changed` while it ran, at most REDECISIONS times."""
+        if self._interrupts.count:
             self._interrupt(job)
-        elif changed is not None and job.redecided < REDECISIONS and not self._stopping.has_begun:
+        elif job.redecided < REDECISIONS and not self._stopping.has_begun:
             self.attempts.redecide(job, changed)
             if job.reasons:
                 self._start(job)
@@ -228,8 +234,8 @@ class Executor:
                 self._finish(job.result(SKIPPED))
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
-            hint = "stop what writes to it, or give the stage a copy"
-            self._fail(job, fault or Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
+            hint = "stop the program that writes to it, or give the stage a copy"
+            self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
 
     def _published(self, job: Job) -> None:
         self.attempts.release(job)
@@ -248,7 +254,7 @@ class Executor:
             yield heapq.heappop(self._sleeping)[2]
 
     def _tolerating(self, job: Job, step: Callable[[], None]) -> None:
-        """Publish a successful job even after a first signal. A signal that comes meanwhile interrupts it."""
+        """Take a step towards publication, even after a first signal. A signal during the step interrupts the job."""
         self._interrupts.tolerated = min(1, self._interrupts.count)
         self._guarded(job, step)
         self._interrupts.tolerated = 0

@@ -52,7 +52,7 @@ class Preparer:
         job.scratch = self._scratch.take()
         files.create(job.log)
         job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}
-        inputs = {name: [file.absolute for file in found] for name, found in job.fingerprint.inputs.items()}
+        inputs = {name: [file.absolute for file in listed] for name, listed in job.fingerprint.inputs.items()}
         environment = self._environment(job, inputs)
         argv = self._command(job, inputs)
         job.program = self._program(job, argv, environment)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.results import AttemptResult
     from runner.spec.model import Retry, Stage
 
-_HINT = "stages run offline: bring here beforehand what it fetches, and declare it as an input"
+_HINT = "stages run offline: download its data beforehand, and declare it as an input"
 _INNOCENT = re.compile(r"(python|pypy)[0-9.]*[td]?|java")  # programs that often open sockets without need
 
 
@@ -30,7 +30,7 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
 
     The delay depends only on run, stage and attempt, so you can compute it again later.
     """
-    if job.asked_for_network(attempt):
+    if job.is_offline_failure(attempt):
         return None
     stage, retry = job.stage, job.stage.retry
     wanted = is_retryable(stage, attempt)
@@ -48,7 +48,7 @@ def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
     `given_up`: the failure of another stage stopped the run before the next attempt.
     """
     attempt = job.attempts[-1]
-    if job.asked_for_network(attempt):
+    if job.is_offline_failure(attempt):
         return _network_fault(job, attempt), EXIT_OFFLINE
     fault = _fault_of(job, attempt)
     if attempt.failed_to_start and attempt.failed_to_start.partition(" ")[0] in SYSTEM_ERRORS:
@@ -59,15 +59,15 @@ def failure(job: Job, *, given_up: bool = False) -> tuple[Fault, int]:
 
 
 def _network_fault(job: Job, attempt: AttemptResult) -> Fault:
-    asked = [calls for calls in attempt.network if job.fails_by(calls)]
-    what = f"asked for a network, which was refused: {network_text(asked)}"
+    refused = [calls for calls in attempt.network if job.fails_on(calls)]
+    what = f"asked for a network, which was refused: {network_text(refused)}"
     if attempt.code == 0 and not attempt.timed_out:
         what += "; it went on and exited 0, but its outputs were thrown away"
     hint = _HINT
-    if all(_INNOCENT.fullmatch(calls.program) for calls in asked):
+    if all(_INNOCENT.fullmatch(calls.program) for calls in refused):
         hint = (
-            "stages run offline; what asks without need (Python's uuid1 and getnode, Java's getLocalHost) may be left "
-            'to: "offline": {"onAttempt": "record"}'
+            "stages run offline; for calls without need (Python's uuid1 and getnode, Java's getLocalHost) use "
+            '"offline": {"onAttempt": "record"}'
         )
     return Fault(f"stage {job.stage.name}", what, hint)
 

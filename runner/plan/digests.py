@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 1 << 20
-SMALL = 1 << 12  # what a file may grow by without more reads; a chunk's buffer costs more than a small file's hash
+SMALL = 1 << 12  # room for growth in the buffer of a small file; a buffer of CHUNK takes longer than its hash
 VERSION = 1
 UNUSED_KEPT = 20_000  # entries that this run did not use; the oldest go first
 _CHECKSUM = b',"crc32":"'

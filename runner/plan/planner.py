@@ -186,9 +186,9 @@ class Planner:
                 yield Reason("outputs", declared, identity.sha256, present)
 
     def _present(self, path: str, identity: OutputIdentity) -> str | None:
-        """Return the digest of what is at an output's path now, None for nothing, or words for what is no output.
+        """Return the digest of an output's path as it is now, None for nothing, or words for a file that is no output.
 
-        A link is none, even to the same content: its target is not offpipe's, and may change.
+        A link is no output, even to the same content: its target is not offpipe's, and may change.
         """
         try:
             status = os.lstat(path)

@@ -179,21 +179,27 @@ class Lookup:
         portions: list[str] = []
         if name in python.fixed:
             return Module(name, STANDARD)
-        found = self._first(name, name, self._entries, portions) or self._standard(name)
-        found = found or self._first(name, name, python.site, portions) or self._last_resort(name, portions)
-        return Module(name, OURS) if found is None and name in OUR_NAMES else found
+        module = (
+            self._first(name, name, self._entries, portions)
+            or self._standard(name)
+            or self._first(name, name, python.site, portions)
+            or self._last_resort(name, portions)
+        )
+        return Module(name, OURS) if module is None and name in OUR_NAMES else module
 
     def _standard(self, name: str) -> Module | None:
         is_known = name in self._python.standard
         if is_known and not self._follows_standard:
             return Module(name, STANDARD)
-        found = self._first(name, name, self._python.stdlib, [], is_standard=True)
-        return found if found and self._follows_standard else Module(name, STANDARD) if found or is_known else None
+        module = self._first(name, name, self._python.stdlib, [], is_standard=True)
+        if module and self._follows_standard:
+            return module
+        return Module(name, STANDARD) if module or is_known else None
 
     def _below(self, parent: Module, full: str, tail: str) -> Module | None:
         portions: list[str] = []
-        found = self._first(full, tail, parent.package, portions, is_standard=parent.kind == STANDARD)
-        return found or self._last_resort(full, portions)
+        module = self._first(full, tail, parent.package, portions, is_standard=parent.kind == STANDARD)
+        return module or self._last_resort(full, portions)
 
     def _last_resort(self, full: str, portions: list[str]) -> Module | None:
         """Return a namespace package of these portions, or else the module of an editable install."""
@@ -203,9 +209,9 @@ class Lookup:
             directory, _, tail = path.rpartition("/")
             if tail.startswith("__init__."):  # `editables` names the file, setuptools the directory
                 directory, _, tail = directory.rpartition("/")
-            found = self._first(full, tail.removesuffix(".py"), (directory,), portions)
-            if found is not None:
-                return found
+            module = self._first(full, tail.removesuffix(".py"), (directory,), portions)
+            if module is not None:
+                return module
         return Module(full, NAMESPACE, "", tuple(portions)) if portions else None
 
     def _first(

@@ -17,7 +17,7 @@ from runner.plan.code.cache import DEEPEST, RUN_PATH, Parsed, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_HINT = "it must parse with {} {}.{}, so that what it imports is known before it runs"
+_HINT = "it must parse with {} {}.{}, so that its imports are known before it runs"
 _LIKE_STATEMENT = ("name", "globals", "locals", "fromlist", "level")
 _LOADERS: dict[str, tuple[str, ...]] = {  # functions that load a module by its name, with their parameters
     "builtins.__import__": _LIKE_STATEMENT,
@@ -62,7 +62,7 @@ class _Imports:
     def __init__(self, tree: ast.Module) -> None:
         self.requests: list[Request] = []
         self.exports: list[str] = []
-        self._names = {"__import__": "builtins.__import__"}  # full names of what names in the file stand for
+        self._names = {"__import__": "builtins.__import__"}  # full names, by the name in the file
         pending: list[tuple[ast.AST, tuple[bool, bool]]] = [(tree, (False, False))]
         while pending:
             node, flags = pending.pop()
