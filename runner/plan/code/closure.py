@@ -35,9 +35,8 @@ class Closures:
         self.bans = bans
         self.of = cache(partial(Closure, self))
         self.lookup = cache(lambda entries: Lookup(entries, sources, interpreter))
-        self.is_banned = cache(self._is_banned)
 
-    def _is_banned(self, lookup: Lookup, name: str) -> bool:
+    def is_banned(self, lookup: Lookup, name: str) -> bool:
         """Whether a name is banned for this program. The built-in list does not ban the pipeline's own modules."""
         if self.bans is None or not self.bans.bans(name):
             return False
@@ -134,11 +133,13 @@ class Closure:
     def _follow(self, lookup: Lookup, importer: Module, requests: Sequence[Request]) -> None:
         """Add the imports of a module."""
         for request in requests:
+            if importer.kind == STANDARD and request.deferred:  # most of these in the library never run
+                continue
             if request.level == RUN_PATH:  # relative to root, the working directory of stages
                 script = os.path.normpath(os.path.join(self._sources.root, request.module))
                 if self._sources.is_file(script):
                     self._add(lookup, Module("__main__", LOCAL, script), importer.path, request.line)
-            elif importer.kind != STANDARD or not request.deferred:  # most deferred imports of the library never run
+            else:
                 self._resolve(lookup, importer, request, requests)
 
     def _resolve(self, lookup: Lookup, importer: Module, request: Request, requests: Sequence[Request]) -> None:
@@ -160,8 +161,8 @@ class Closure:
             self.standard.update((base, *names))
         banned = [name for name in names if importer.kind == LOCAL and self._closures.is_banned(lookup, name)]
         if banned:
-            statement = (*place, _statement(request, requests))
-            self.banned[statement] = (*self.banned.get(statement, ()), *banned)
+            where = (*place, _statement(request, requests))
+            self.banned[where] = (*self.banned.get(where, ()), *banned)
 
 
 def _absolute(importer: Module, request: Request) -> str:
@@ -176,7 +177,7 @@ def _absolute(importer: Module, request: Request) -> str:
 
 
 def _is_the_same_for_all(module: Module) -> bool:
-    """Whether every stage gets the same module. One that is followed may import a file of the stage."""
+    """Whether every stage gets the same module. One whose imports are followed may load a file of the stage."""
     return module.kind == OURS or (module.kind == STANDARD and not module.path)
 
 
