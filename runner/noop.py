@@ -93,7 +93,7 @@ class Record:
     """The no-op record: what a plan that found everything up to date depended on, and what the next run writes.
 
     `groups` are lists of paths: one for each of `_READINGS`, and last the paths that must be absent. `states` has a
-    hash over the state of each list but the last. Record 0 of the run `spec_run` has the spec with digest `spec_sha256`.
+    hash over the state of each list but the last. Record 0 of the run `spec_run` has the spec of digest `spec_sha256`.
     """
 
     def __init__(

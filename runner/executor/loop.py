@@ -192,7 +192,7 @@ class Executor:
         job.ended = min(self._clock(), job.started + attempt.seconds)  # without the time that it waited for this loop
         offline_failure = job.is_offline_failure(attempt)
         succeeded = attempt.code == 0 and not attempt.timed_out and not offline_failure
-        interrupted = not succeeded and not offline_failure and self._stopping.is_why(attempt)
+        interrupted = not succeeded and not offline_failure and self._stopping.explains(attempt)
         self._heed_interrupts()
         delay = None
         if not (succeeded or self._stopping.has_begun):
