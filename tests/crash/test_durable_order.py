@@ -82,7 +82,12 @@ PLANTED = {
         "",
         "durably in place",
     ),
-    "the directories above are not synced": ("paths.py", "while found[-1] != top", "while False", "durably in place"),
+    "the directories above are not synced": (
+        "paths.py",
+        "while path not in",
+        "while False and path not in",
+        "durably in place",
+    ),
     "metrics are not synced": ("engine/journal.py", "earlier), sync=self.durable", "earlier), sync=False", "metrics"),
     "the log is not synced before the ledger": (
         "record/audit.py",
