@@ -112,7 +112,7 @@ class Service:
 
     def serve(self) -> None:
         """Serve until the runner is gone and no process of a stage is left."""
-        self.report("ready", (self._isolation.process, self._isolation.layers))
+        self._wire.report("ready", (self._isolation.process, self._isolation.layers))
         while not self._is_closing or self._running or self._ended:
             events = dict(self._poll.poll(self._patience()))
             if self._wakeup in events:
@@ -128,16 +128,11 @@ class Service:
                 self._close()
             self._keep_time()
             self._report_networks()
-            if not self._wire.flush():
-                self._close()
+            self._wire.flush()
 
-    def report(self, kind: str, content: object) -> None:
-        """Queue one report."""
-        if not self._wire.report(kind, content):
-            self._close()
-
-    def end_everything(self) -> None:
-        """After a crash of the loop: kill and reap every process of every stage."""
+    def end_everything(self, crash: str) -> None:
+        """After a crash of the loop: report it, then kill and reap every process of every stage."""
+        self._wire.report("crash", crash)
         running = {pid: launch.key for pid, launch in self._running.items()}
         self._tree.send(running, signal.SIGKILL)
         try:
@@ -186,7 +181,7 @@ class Service:
             pid, key, failure = self._start(request)
         except OSError as error:
             fields = {"failed_to_start": failure_text(error, "starting a process"), "network": ()}
-            self.report("exit", (request["id"], fields))
+            self._wire.report("exit", (request["id"], fields))
             return
         self._running[pid] = Running(request, key, failure, started)
 
@@ -231,7 +226,7 @@ class Service:
         now = time.monotonic()
         for launch in self._running.values():
             if launch.tally.due is not None and launch.tally.due <= now:
-                self.report("network", (launch.id, launch.tally.new()))
+                self._wire.report("network", (launch.id, launch.tally.new()))
 
     def _reap(self) -> None:
         """Reap every process that ended; report the launches that have no process left."""
@@ -252,7 +247,7 @@ class Service:
             for launch in self._ended.values():
                 if self._spawner is not None:
                     self._spawner.free(launch.key)
-                self.report("exit", launch.report())
+                self._wire.report("exit", launch.report())
             self._ended.clear()
 
     def _kill_left(self) -> bool:
@@ -309,7 +304,6 @@ def main(server: ForkServer | None) -> NoReturn:
     try:
         service.serve()
     except Exception:  # noqa: BLE001 - this process has no stderr
-        service.report("crash", _traceback())
-        service.end_everything()
+        service.end_everything(_traceback())
         os._exit(CRASHED)
     os._exit(0)  # finalising the interpreter would take as long as several stages

@@ -50,29 +50,26 @@ class Wire:
         self._received += data
         return take_messages(self._received)
 
-    def report(self, kind: str, content: object) -> bool:
-        """Queue one report; return what `flush` does."""
+    def report(self, kind: str, content: object) -> None:
+        """Write one report, or queue it."""
         self._queue += message(kind, content)
-        return self.flush()
+        self.flush()
 
-    def flush(self) -> bool:
-        """Write as much as the pipe takes; `poll` says when to write the rest. False if the reader is gone."""
-        has_reader = True
+    def flush(self) -> None:
+        """Write as much as the pipe takes; `poll` says when to write the rest."""
         try:
             while self._queue:
                 del self._queue[: os.write(self._reports, self._queue)]
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self._queue.clear()
-            has_reader = False
+            self._queue.clear()  # the runner is gone, so the pipe of requests has ended too
         if bool(self._queue) != self._waits_for_room:
             self._waits_for_room = bool(self._queue)
             if self._waits_for_room:
                 self._poll.register(self._reports, select.POLLOUT)
             else:
                 self._poll.unregister(self._reports)
-        return has_reader
 
 
 def message(kind: str, content: object) -> bytes:
