@@ -1,6 +1,6 @@
 """A spec is a test suite: `pytest --offpipe-spec spec.json`, and fixtures for tests of one's own stages.
 
-What is exported here is for annotations, and for `except`; it is imported when it is asked for.
+The names exported here are for annotations and `except`. Each is imported at its first use.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HOMES = {name: home for home, names in _EXPORTS.items() for name in names.split
 
 
 def __getattr__(name: str) -> object:
-    """Import what is exported, when it is asked for: pytest loads this package whether or not it is used."""
+    """Import an exported name at its first use: pytest loads this package in every session."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -69,7 +69,7 @@ class SpecFile(pytest.Module):
                 yield item
 
     def teardown(self) -> None:
-        """Leave no process behind when what comes next is no check of this spec."""
+        """End the shared launcher, because the next test is no check of this spec."""
         close_run(self.config, self.spec)
 
 
@@ -97,7 +97,7 @@ class SpecItem(pytest.Function):
         return self.path, self.line - 1, self.name
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *arguments: Any) -> Any:
-        """Return what a stage's author wants to read; anything else than that is our own fault."""
+        """Return the text of a failed check, or of a full disk. Any other error is a bug of ours."""
         error = excinfo.value
         if isinstance(error, CheckFailedError):
             return str(error)

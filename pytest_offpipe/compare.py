@@ -1,7 +1,8 @@
-"""What differs between two outputs, and what changed in a directory while a stage ran."""
+"""The difference between two outputs, and the changes in a directory while a stage ran."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -11,21 +12,21 @@ from runner.paths import kind_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-BYTECODE = "__pycache__"  # nobody's output
+BYTECODE = "__pycache__"  # Python writes it beside any module that a stage imports
 _SHOWN = 120  # bytes of a line
 _BEFORE = 40  # of these before the first that differs, in a line that is long
 _BLOCK = 1 << 20
 
 
 class Sides(NamedTuple):
-    """What the two sides are called."""
+    """The names of the two sides."""
 
     one: str
     other: str
 
 
 def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
-    """Return how the files or directories at two paths differ, as a person reads it; None when they hold the same."""
+    """Return as text how the files or directories at two paths differ; None if they are the same."""
     for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
         paths = [os.path.normpath(os.path.join(top, relative)) for top in (one, other)]
         if text := _of_entry(os.path.normpath(os.path.join(name, relative)), paths, sides):
@@ -33,16 +34,29 @@ def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
     return None
 
 
-def entries_of(path: str) -> Iterator[str]:
-    """Yield a path, and the paths of all that lies below it."""
+def entries_of(path: str, leave_out: Collection[str] = ()) -> Iterator[str]:
+    """Yield a path and all paths below it, except the paths and names in `leave_out` and all below these."""
     yield path
-    if not os.path.islink(path):
-        for directory, directories, files in os.walk(path):
-            yield from (os.path.join(directory, entry) for entry in (*directories, *files))
+    if os.path.isdir(path) and not os.path.islink(path):
+        with contextlib.suppress(PermissionError):  # then its mode has changed
+            for name in os.listdir(path):
+                entry = f"{path}/{name}"
+                if entry not in leave_out and name not in leave_out:
+                    yield from entries_of(entry, leave_out)
+
+
+def files_below(path: str) -> list[str]:
+    """Return the files in a directory and below it, but no links to directories; of a file its own path."""
+    return [entry for entry in entries_of(path) if not os.path.isdir(entry)]
+
+
+def bytes_below(path: str) -> int:
+    """Return how many bytes these files hold; of a link its text."""
+    return sum(os.lstat(file).st_size for file in files_below(path))
 
 
 def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
-    """Compare kinds, then what a link says, or the bytes and modes of files."""
+    """Compare kinds, then the text of links, or the bytes and modes of files."""
     kinds = [kind_of(os.lstat(path).st_mode) if os.path.lexists(path) else "missing" for path in paths]
     if kinds[0] == kinds[1] == "a file":
         if text := _of_bytes(name, paths, sides):
@@ -75,7 +89,7 @@ def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
 
 
 def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
-    """Return what of a line stands from `begin` on; `is_cut`: that is not its own beginning."""
+    """Return the rest of a line from `begin` on; `is_cut`: something of the line stands before."""
     file.seek(begin)
     text = file.readline(_SHOWN + 1)
     if not text:
@@ -83,49 +97,35 @@ def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
     return ("..." if is_cut else "") + repr(text[:_SHOWN])[1:] + ("..." if len(text) > _SHOWN else "")
 
 
-class Entry(NamedTuple):
-    """What no write leaves alone, so that nothing is read. Of a directory only its mode: its times change too often."""
-
-    mode: int
-    size: int = 0
-    modified: int = 0
-    changed: int = 0
-    inode: int = 0
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Entry:
-        """Return it for a file or a directory of this status."""
-        if stat.S_ISDIR(status.st_mode):
-            return cls(status.st_mode)
-        return cls(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+Signature = tuple[int, ...]
+Snapshot = dict[str, Signature]
 
 
-Snapshot = dict[str, Entry]
+def signature(path: str) -> Signature:
+    """Return mode, inode, size and times, of which every write changes some.
+
+    Of a directory it is the mode alone: the times of a directory change too often.
+    """
+    status = os.lstat(path)
+    if stat.S_ISDIR(status.st_mode):
+        return (status.st_mode,)
+    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def snapshot(tops: Collection[str], leave_out: Collection[str]) -> Snapshot:
-    """Return `tops` and every entry below by its path, but for the directories `leave_out` and all below them."""
-    entries: Snapshot = {top: Entry.of(os.lstat(top)) for top in tops}
-    pending = list(tops)
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as found:
-                for entry in found:
-                    if entry.path not in leave_out and entry.name != BYTECODE:
-                        entries[entry.path] = Entry.of(entry.stat(follow_symlinks=False))
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-        except OSError:
-            continue  # a file, or a directory that cannot be listed: its mode has changed
-    return entries
+def snapshot(top: str, leave_out: Collection[str] = ()) -> Snapshot:
+    """Return the signature of `top` and of every path below it, except those in `leave_out`, and bytecode."""
+    return {path: signature(path) for path in entries_of(top, {*leave_out, BYTECODE})}
 
 
-def changes(before: Snapshot, after: Snapshot, declared: Collection[str]) -> list[tuple[str, str]]:
-    """Return what became of which path, in the paths' order, but of `declared` outputs and their new directories."""
+def changes(before: Snapshot, after: Snapshot, declared: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return how each path changed, sorted by path, without the `declared` outputs and the directories made for them.
+
+    "Re-moded" is a file or a directory whose mode alone has changed, and with it the time of that change.
+    """
     found = []
     for path in sorted(before.keys() | after.keys()):
         old, new = before.get(path), after.get(path)
-        is_new_directory = old is None and new is not None and stat.S_ISDIR(new.mode)
+        is_new_directory = old is None and new is not None and stat.S_ISDIR(new[0])
         is_declared = any(
             f"{path}/".startswith(f"{output}/") or (is_new_directory and output.startswith(f"{path}/"))
             for output in declared
@@ -133,7 +133,7 @@ def changes(before: Snapshot, after: Snapshot, declared: Collection[str]) -> lis
         if old == new or is_declared:
             continue
         what = "written" if old is None else "removed" if new is None else "changed"
-        if old and new and old.mode != new.mode and old[1:3] == new[1:3] and old.inode == new.inode:
-            what = f"re-moded from {stat.S_IMODE(old.mode):04o} to {stat.S_IMODE(new.mode):04o}"
+        if old and new and old[0] != new[0] and old[1:4] == new[1:4]:
+            what = f"re-moded from {stat.S_IMODE(old[0]):04o} to {stat.S_IMODE(new[0]):04o}"
         found.append((what, path))
     return found

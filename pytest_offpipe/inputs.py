@@ -1,7 +1,8 @@
-"""Inputs as tests give them: contents for one stage, and trees of files that stand in for a pipeline's own."""
+"""Inputs that tests give: contents for one stage, and trees of files in place of a pipeline's own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
 
 Content = bytes | AnyPath
-"""Bytes, text (as UTF-8), or a path (a Path, never a str) of what is to be copied."""
+"""Bytes, text (as UTF-8), or the path (a Path, never a str) of a file or directory to copy."""
 Given = Content | Mapping[str, Content]
-"""What an input is given: of a directory or a glob a mapping too, name below it -> content."""
+"""The value of an input: for a directory or a glob also a mapping, name below it -> content."""
 
 _WILDCARD = re.compile(r"\*\*/|\*+|\?|\[(?!!)([^]/])[^]/]*\]")
 _FILLINGS = {"**/": "", "?": "x"}
@@ -30,7 +31,7 @@ _FILLINGS = {"**/": "", "?": "x"}
 def lay_input(spec: Spec, stage: Stage, name: str, given: Given, scratch: Path) -> Files:
     """Return where the files of a given input belong (absolute paths, as in the source) -> where they are now.
 
-    What is no file yet is written below `scratch`. Raises UsageError for what no input of the stage can take.
+    Bytes and text are written below `scratch`. Raises UsageError for a value that the input cannot have.
     """
     if name not in stage.inputs:
         what = f'stage {stage.name} has no input "{name}"'
@@ -55,7 +56,7 @@ def lay_tree(given: Mapping[str, Content], directory: Path, where: str = "inputs
 
 
 def _pieces(declared: str, given: Given, where: str) -> dict[str, Content]:
-    """Return the declared paths of files (or of a directory that is given whole), and what each is to hold."""
+    """Return the paths of files (or of a directory that is given whole), each with its content."""
     expected = 'bytes, text, the Path of a file; of a glob or a directory also {"name": content}'
     require(where, given, Content | Mapping, expected)
     if is_glob(declared):
@@ -70,7 +71,7 @@ def _pieces(declared: str, given: Given, where: str) -> dict[str, Content]:
 
 
 def _matching(pattern: str, given: Given, where: str) -> dict[str, Content]:
-    """Return what a glob is to match."""
+    """Return the paths that a glob will match, each with its content."""
     top, matches = literal_directory(pattern), compile_glob(pattern).match
     found: Mapping[str, Content]
     if isinstance(given, Mapping):
@@ -93,7 +94,7 @@ def _matching(pattern: str, given: Given, where: str) -> dict[str, Content]:
 
 
 def _placed(content: Content, scratch: Path, where: str) -> str:
-    """Return where a content is: in a file of its own, if it was in none."""
+    """Return the path of a content; bytes and text are written to `scratch`."""
     require(where, content, Content, "bytes, text, or the Path of a file")
     if not isinstance(content, bytes | str):
         if not os.path.exists(content):
@@ -113,20 +114,18 @@ def _relative(name: str, where: str) -> str:
 
 
 def taken_from(spec: Spec, tree: str) -> set[str]:
-    """Return what a spec takes from a tree: absolute paths of files, and of directories that are inputs as a whole."""
-    source, top = Source(spec, tree), os.path.normpath(tree)  # as the places in it are spelled: not `below/../small`
+    """Return the absolute paths in a tree that a spec uses: of files, and of directories that are whole inputs."""
+    source, top = Source(spec, tree), os.path.normpath(tree)  # the paths in it have no `..`
     places: set[str] = set()
     for stage in spec.stages:
         for name in stage.inputs:
-            try:
+            with contextlib.suppress(InputError):  # the file is missing, which a run will report
                 places.update(place for _, place in source.input_files(stage, name))
-            except InputError:  # neither there nor in the source, as a run will tell
-                continue
     return {place for place in places if f"{place}/".startswith(f"{top}/")}
 
 
 def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
-    """Whether one of `specs` (paths) takes anything of a tree; one that is not valid may, and is told elsewhere."""
+    """Whether one of `specs` (paths) uses a file of a tree. An invalid spec might; its error is reported elsewhere."""
     try:
         return any(taken_from(load_spec(path), tree) for path in specs)
     except OffpipeError:
@@ -140,7 +139,7 @@ def require_some(spec: Spec, tree: str, where: str) -> None:
 
 
 def nothing_taken(spec: Spec, tree: str, where: str) -> Fault:
-    """Return what is to be said of such a tree."""
+    """Return the fault of such a tree."""
     paths = [path for _, path in _declared(spec)]
     hint = f"lay it out as below the spec's root: {', '.join(paths[:3])}" if paths else ""
     return Fault(where, f"{tree}: no input of {spec.shown} is in there", hint)

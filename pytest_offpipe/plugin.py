@@ -1,4 +1,4 @@
-"""What pytest loads: options, markers and fixtures. All else is imported when a spec is given or a fixture is used."""
+"""Options, markers and fixtures. Everything else is imported when a spec is given or a fixture is used."""
 
 from __future__ import annotations
 
@@ -49,20 +49,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers; with a spec given, bring in what collects it."""
+    """Declare the markers. If a spec is given, register the hooks that collect it."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if any(map(_names_spec, config.args)) or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
         from pytest_offpipe.session import begin
 
         begin(config)
-        from pytest_offpipe.specs import SpecParameters
-
-        config.pluginmanager.register(SpecParameters(config), "offpipe-parameters")
 
 
 def _names_spec(argument: str) -> bool:
-    """Whether an argument of pytest's names a spec; what decides that of other names is imported for these alone."""
+    """Whether an argument of pytest names a spec. The code that decides it of odd names is imported for these alone."""
     path = argument.partition("::")[0]
     if ".json" in path or path.endswith(".py") or not os.path.isfile(path):
         return ".json" in path
@@ -73,7 +70,7 @@ def _names_spec(argument: str) -> bool:
 
 @pytest.fixture
 def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneTest]:
-    """What the fixtures of one test share."""
+    """The state that the fixtures of one test share."""
     from pytest_offpipe.fixtures.one_test import one_test
 
     with one_test(request, tmp_path_factory) as test:

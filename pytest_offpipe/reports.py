@@ -27,7 +27,7 @@ class Output(bytes):
 
     @classmethod
     def read(cls, path: Path) -> Output:
-        """Return what the file at `path` holds now."""
+        """Return the content of the file at `path`."""
         made = cls(path.read_bytes())
         made.path = path
         return made
@@ -52,13 +52,13 @@ class Output(bytes):
 
 
 class Outputs(Mapping[str, "Output | Path"]):
-    """The outputs of a stage by name, read when they are asked for; those that are missing are not in it."""
+    """The outputs of a stage by name, without those that are missing. Each is read when you get it."""
 
     def __init__(self, paths: Mapping[str, str]) -> None:
         self.paths = dict(paths)
 
     def __getitem__(self, name: str) -> Output | Path:
-        """Return the content of a file, or the path of a directory. KeyError for what the stage did not make."""
+        """Return the content of a file, or the path of a directory. KeyError if the stage did not make it."""
         __tracebackhide__ = True
         if name not in self.paths:
             raise NoSuchNameError(_no_such("output", name, self.paths))
@@ -118,8 +118,13 @@ class StageReport:
     workspace: str = ""
 
     @property
+    def succeeded(self) -> bool:
+        """Whether the stage ran and made its outputs."""
+        return self.status == results.SUCCEEDED
+
+    @property
     def network(self) -> list[results.NetworkCalls]:
-        """What its attempts asked of a network; not what a JVM probes for without meaning to reach anybody."""
+        """The attempts to reach a network, without the sockets that every JVM opens at its start."""
         return [calls for attempt in self.attempts for calls in attempt.network if not calls.is_probe]
 
     @classmethod
@@ -152,17 +157,16 @@ class RunReport:
     earlier: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Let a stage that is not in it be told plainly."""
+        """Let `stages` name the known stages when one is missing."""
         self.stages = Stages(self.stages)
         self.stages.error = self.error
 
     @property
     def audit(self) -> list[dict[str, Any]]:
-        """The records of the run's audit log: `ev` is the event, `data` what it is about."""
+        """The records of the run's audit log: `ev` is the event, `data` its fields."""
         from runner.record.audit import read_records
 
-        runs = (*self.earlier, *([self.run_id] if self.run_id else []))
-        logs = (f"{self.state_dir}/audit_{run}.jsonl" for run in runs)
+        logs = (f"{self.state_dir}/audit_{run}.jsonl" for run in (*self.earlier, self.run_id) if run)
         return [{**record} for log in logs for record in read_records(log)]
 
 
@@ -192,7 +196,7 @@ def read_log(path: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProgramReport:
-    """How the program ended, and what it wrote; bytes that are no UTF-8 are escaped."""
+    """How the program ended, and its output; bytes that are not UTF-8 are escaped."""
 
     words: tuple[str, ...]
     exit_code: int

@@ -1,7 +1,7 @@
 """Runs of a sandbox in this process: what stages see, and the launcher that starts them.
 
-The checks of a spec share a launcher: to start one takes most of a run. It ends with the last check of its spec, with a
-run that was broken off, and with this process.
+The checks of a spec share a launcher, because starting it takes most of a short run. It ends with the last check of its
+spec, when a run is broken off, and with this process.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import select
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -24,7 +24,7 @@ from runner.canonical import KEY_VARIABLE
 from runner.engine import Options
 from runner.engine.run import run
 from runner.engine.start import fork_environment
-from runner.errors import OffpipeError
+from runner.errors import EXIT_OK, OffpipeError
 from runner.hookspecs import hookimpl
 from runner.processes import has_ended
 from runner.sandbox.client import Launch, Launcher, NetworkReport, Report
@@ -36,28 +36,26 @@ if TYPE_CHECKING:
     from runner.listener import Clock
     from runner.spec.model import Spec
 
-    Alter = Callable[[Launch], Launch]
     Warm = Mapping[str, str] | None
 
 UNSYNCED = Options(durability="process")  # nothing of these runs outlives its session
-_OWN = Path("/proc/thread-self")
+_OWN = "/proc/thread-self"
 _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed", b"Mems_allowed")
-_FILES = ("limits", "mountinfo", "cgroup", "oom_score_adj")  # proc(5)
-_LINKS = ("root", "ns/cgroup", "ns/ipc", "ns/user", "ns/uts")
 
 
 @dataclass(slots=True)
 class Around:
-    """What the stages of a run see instead of the user's: `home`, and a TMPDIR below `temporary` for each attempt.
+    """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 
-    `alter` has the last word on what is started. `variables`: what else is to be in the environment. `ended` is called
-    when an attempt has ended, while all that it left is there.
+    `env` is added to the environment, and `affinity` replaces the processors. `alter` has the last word on what is
+    started. `ended` is called when an attempt has ended, before anything that it left is removed.
     """
 
     home: str
     temporary: str
-    alter: Alter | None = None
-    variables: dict[str, str] = field(default_factory=dict)
+    alter: Callable[[Launch], Launch] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    affinity: list[int] | None = None
     ended: Callable[[], None] | None = None
 
     def __call__(self, launch: Launch) -> Launch:
@@ -67,53 +65,47 @@ class Around:
         if env["HOME"] in (scratch, os.environ.get("HOME")):  # else the spec sets it
             env["HOME"] = self.home
         if env["TMPDIR"] == scratch:
-            env["TMPDIR"] = os.path.join(self.temporary, f"{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}")
+            env["TMPDIR"] = f"{self.temporary}/{env['PIPELINE_STAGE']}.{env['PIPELINE_ATTEMPT']}"
             discard(env["TMPDIR"])  # of an earlier run in this sandbox
             os.makedirs(env["TMPDIR"])
-        changed = launch._replace(env=env | self.variables)
+        changed = launch._replace(env=env | self.env, affinity=self.affinity or launch.affinity)
         return self.alter(changed) if self.alter else changed
 
 
 class StageLauncher(Launcher):
-    """A launcher that changes what it starts by `alter`, and calls `ended` when an attempt has ended.
+    """A launcher that changes what it starts by `around`, and calls `around.ended`.
 
-    That is before anything is removed that the attempt left. With a `pool`, a run that closes it gives it back there,
-    unless something that it started has not ended.
+    With a `pool`, a run that closes the launcher returns it there, unless an attempt is still running.
     """
 
-    alter: Alter
-    ended: Callable[[], None] | None = None
+    around: Around
     pool: Launchers | None = None
-    started_in: tuple[object, Warm] = (None, None)
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._running: set[int] = set()
+    inherited: object = None
+    running = 0
 
     def submit(self, launch: Launch) -> None:
-        """Ask for one start, changed."""
-        self._running.add(launch.id)
-        super().submit(self.alter(launch))
+        """Start a launch, changed."""
+        self.running += 1
+        super().submit(self.around(launch))
 
     def receive(self) -> list[Report]:
         """Return the reports since the last call."""
         reports = super().receive()
-        exits = [report.launch for report in reports if not isinstance(report, NetworkReport)]
-        self._running.difference_update(exits)
-        if exits and self.ended:
-            self.ended()
+        ended = sum(not isinstance(report, NetworkReport) for report in reports)
+        self.running -= ended
+        if ended and self.around.ended:
+            self.around.ended()
         return reports
 
     def instead(self, level: str) -> Self:
-        """Start one at another level that changes the same."""
+        """Start a launcher at another level that changes the same."""
         launcher = super().instead(level)
-        launcher.alter, launcher.ended = self.alter, self.ended
-        launcher.pool, launcher.started_in = self.pool, self.started_in
+        launcher.around, launcher.pool, launcher.inherited = self.around, self.pool, self.inherited
         return launcher
 
     def close(self) -> None:
-        """Give it back to its pool, or end it. May be called again."""
-        if self.pool is None or self._running or not self.layers:
+        """Return it to its pool, or end it. May be called again."""
+        if self.pool is None or self.running or not self.layers:
             self.end()
         else:
             self.pool.idle = self
@@ -122,35 +114,32 @@ class StageLauncher(Launcher):
         """End it."""
         super().close()
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether it lives and reports nothing while it is idle: the end would be such a report.
+    def fits(self, inherited: object, warm: Warm) -> bool:
+        """Whether it may serve another run: it lives, and a new one would be no different.
 
-        The child may have ended a moment before the process that starts stages.
+        An idle launcher that has something to report has ended. Its child may end a moment earlier.
         """
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        return not has_ended(self._child) and not poll.poll(0)
+        is_same = inherited == self.inherited and warm in (None, self._warm)
+        return is_same and not has_ended(self._child) and not poll.poll(0)
 
 
 class Launchers:
-    """Keeps the launcher of one run, `idle`, for the next; starts another where stages would inherit something else."""
+    """Keeps the launcher of one run, `idle`, for the next run."""
 
-    def __init__(self) -> None:
-        self.idle: StageLauncher | None = None
+    idle: StageLauncher | None = None
 
     def lend(self, warm: Warm) -> StageLauncher:
-        """Return the idle launcher, if it is what would be started now, else a new one; `warm` as in Launcher.start."""
-        now, launcher = circumstances(), self.idle
-        self.idle = None
-        if launcher is not None:
-            before, loaded = launcher.started_in
-            if before == now and warm in (None, loaded) and launcher.is_usable:
-                return launcher
-            launcher.end()
+        """Return the idle launcher if it fits, else a new one; `warm` as in Launcher.start."""
+        inherited, launcher = circumstances(), self.idle
+        if launcher is not None and launcher.fits(inherited, warm):
+            self.idle = None
+            return launcher
+        self.close()
         launcher = start_guarded(StageLauncher, warm)
-        if now is not None:
-            launcher.pool, launcher.started_in = self, (now, warm)
+        if inherited is not None:
+            launcher.pool, launcher.inherited = self, inherited
         return launcher
 
     def close(self) -> None:
@@ -161,32 +150,30 @@ class Launchers:
 
 
 def circumstances() -> object | None:
-    """Return all that a launcher, and so a stage, takes over from the thread that starts it; None where nothing tells.
+    """Return what a launcher, and so a stage, inherits from the thread that starts it; None if the system hides it.
 
-    A test may have changed the umask, a limit or a mount since another one was started.
+    A test may have changed the umask, a limit or a mount since a launcher was started.
     """
     try:
-        status = [line for line in (_OWN / "status").read_bytes().splitlines() if line.startswith(_STATUS)]
-        inherited = [(_OWN / name).read_bytes() for name in _FILES], [os.readlink(_OWN / name) for name in _LINKS]
+        status, limits, mounts = (Path(_OWN, name).read_bytes() for name in ("status", "limits", "mountinfo"))
     except OSError:
         return None
-    scheduling = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
-    return os.getpid(), threading.get_native_id(), status, inherited, scheduling
+    lines = [line for line in status.splitlines() if line.startswith(_STATUS)]
+    return threading.get_native_id(), lines, limits, mounts
 
 
 @dataclass(eq=False)
 class _LauncherMaker:
-    """Makes the launcher of a run; `spec` is known once there is work."""
+    """The hook that makes the launcher of a run."""
 
     around: Around
     launchers: Launchers | None
-    spec: Spec | None = None
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        self.spec, warm = spec, fork_environment(spec)
+        warm = fork_environment(spec)
         launcher = self.launchers.lend(warm) if self.launchers else start_guarded(StageLauncher, warm)
-        launcher.alter, launcher.ended = self.around, self.around.ended
+        launcher.around = self.around
         return launcher
 
 
@@ -194,21 +181,20 @@ def run_sandbox(
     sandbox: Sandbox, around: Around, options: Options, plugins: tuple[object, ...] = (),
     clock: Clock | None = None, launchers: Launchers | None = None,
 ) -> RunReport:  # fmt: skip
-    """Run a sandbox's spec, and return how it ended, also when it could not begin. KeyboardInterrupt passes through.
+    """Run a sandbox's spec, and return how it ended, also if it could not begin. KeyboardInterrupt passes through.
 
-    With `launchers` the launcher is one of theirs, else one for this run alone.
+    The launcher is one of `launchers`, or one for this run alone.
     """
-    maker = _LauncherMaker(around, launchers)
-    workspace = options.workspace or sandbox.root
+    report = RunReport(EXIT_OK, spec=sandbox.spec, workspace=options.workspace or sandbox.root)
     try:
-        with unkeyed(), measured(sandbox) as around.variables:
-            result = run(sandbox.spec, options, plugins=(maker, *plugins), clock=clock)
-        spec = maker.spec or options.load(sandbox.spec)
+        spec = options.load(sandbox.spec)
+        report.state_dir = spec.paths.state_dir
+        with unkeyed(), measured(sandbox) as variables:
+            around.env.update(variables)
+            plugins = (_LauncherMaker(around, launchers), *plugins)
+            result = run(sandbox.spec, options, plugins=plugins, clock=clock)
     except OffpipeError as error:
-        report = RunReport(error.exit_code, spec=sandbox.spec, workspace=workspace, error=str(error))
-        with contextlib.suppress(OffpipeError):  # where the spec is why
-            report.state_dir = options.load(sandbox.spec).paths.state_dir
-        return report
+        return replace(report, exit_code=error.exit_code, error=str(error))
     if result.signal is not None:
         signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
     stages = {
@@ -216,15 +202,15 @@ def run_sandbox(
         for stage in spec.stages
         if stage.name in result.stages
     }
-    return RunReport(
-        result.exit_code, result.run_id, result.status, stages, sandbox.spec, workspace, spec.paths.state_dir,
+    return replace(
+        report, exit_code=result.exit_code, run_id=result.run_id, status=result.status, stages=stages,
         isolation=result.isolation,
     )  # fmt: skip
 
 
 @contextlib.contextmanager
 def unkeyed() -> Iterator[None]:
-    """Leave the user's audit key alone: the logs of tests are nobody's record."""
+    """Hide the audit key of the user: it must not sign the logs of tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(KEY_VARIABLE, raising=False)
         yield

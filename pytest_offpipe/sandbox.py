@@ -1,21 +1,23 @@
-"""Copies of a pipeline, or of one stage, that hold only what the spec declares: inputs, code, and nothing else."""
+"""Copies of a pipeline, or of one stage, with the inputs and the code that the spec declares, and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_offpipe.compare import bytes_below
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
-from runner.plan.inputs import InputResolver
+from runner.plan.inputs import InputFile, InputResolver
 from runner.record.files import discard as remove
 from runner.spec.globs import bare, is_glob
-from runner.spec.graph import Graph, build_graph
+from runner.spec.graph import build_graph
 from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
 
 if TYPE_CHECKING:
@@ -28,34 +30,30 @@ if TYPE_CHECKING:
 
 Files = dict[str, str]  # where each belongs (an absolute path, as if in the source) -> where it is
 LARGEST = 64 * 1024 * 1024
-"""Bytes of source input that are copied without being asked for: more than that makes no test."""
+"""Bytes of source input that a test copies at most."""
 
 
 class Sandbox(NamedTuple):
-    """Where a copy lies: its spec, its root, and what stands for the user's home and temporary directory.
+    """Where a copy lies: its spec, its root, and directories in place of the user's home and temporary directory.
 
-    `origin` is the root that it was copied from; of a copy's copy, that of the first.
+    `origin` is the root that it was copied from; of a copy's copy, that of the first. All files that were copied lie
+    below `files` in `directory`, also those that the spec names outside of its root.
     """
 
-    directory: Path
+    directory: str
     spec: str
     root: str
     origin: str
 
     @property
-    def tree(self) -> str:
-        """All that was copied lies below it; what the spec names outside of its root too."""
-        return str(self.directory / "files")
-
-    @property
     def home(self) -> str:
         """The HOME of its stages."""
-        return str(self.directory / "home")
+        return f"{self.directory}/home"
 
     @property
     def temporary(self) -> str:
         """Below it each attempt has its TMPDIR."""
-        return str(self.directory / "tmp")
+        return f"{self.directory}/tmp"
 
 
 class Source:
@@ -66,10 +64,10 @@ class Source:
         self.spec = spec
         self.graph = build_graph(spec)
         self._smaller = build_graph(spec._replace(root=inputs, workspace=inputs)) if inputs is not None else None
-        self._reader: CodeReader | None = None
+        self._reader = code_reader(spec)
 
     def present(self) -> Files:
-        """Return what there is to copy for all stages; what is missing is left out."""
+        """Return the files of all stages to copy, without those that are missing."""
         return self.files(self.graph.order, is_complete=False)
 
     def files(self, stages: Iterable[Stage], *, is_complete: bool = True) -> Files:
@@ -84,7 +82,9 @@ class Source:
         errors: list[OffpipeError] = []
         for stage in stages:
             fed = self.graph.feeds.get(stage.name, {})
-            for name in (name for name, pattern in stage.inputs.items() if name not in fed or is_glob(pattern)):
+            for name, pattern in stage.inputs.items():
+                if name in fed and not is_glob(pattern):
+                    continue
                 try:
                     inputs.update(self.input_files(stage, name))
                 except InputError as error:
@@ -98,37 +98,37 @@ class Source:
                 errors.append(error)
         if is_complete and (faults or errors):
             raise InputError(*faults) if faults else errors[0]
-        return self._small(inputs) | code
+        total = sum(bytes_below(os.path.realpath(path)) for path in {*inputs.values()})
+        if total > LARGEST:
+            what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
+            hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
+            raise UsageError(Fault(self.spec.shown, what, hint))
+        return inputs | code
 
     def code_of(self, stage: Stage) -> Files:
-        """Return the files that a stage consists of, but those that come with offpipe.
+        """Return the code files of a stage, without those that come with offpipe.
 
         The offline scan is not applied. Raises OfflineError for what cannot be parsed.
         """
-        self._reader = self._reader or code_reader(self.spec)
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 
     def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
         """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
-        graph = self._smaller or self.graph
-        try:
-            found = InputResolver(graph).resolve(stage, name)
-        except InputError:
-            if graph is self.graph:
-                raise
-            found = InputResolver(self.graph).resolve(stage, name)
-        for file in found:  # a glob may match outputs of earlier runs as well, which are none
-            if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in graph.producers):
+        files: list[InputFile] = []
+        if self._smaller:
+            with contextlib.suppress(InputError):
+                files = InputResolver(self._smaller).resolve(stage, name)
+        for file in files or InputResolver(self.graph).resolve(stage, name):
+            # A glob may also match outputs of earlier runs, which are no source.
+            if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.producers):
                 yield self.spec.source_path(file.path), file.absolute.rstrip("/")
 
-    def _small(self, files: Files) -> Files:
-        total = sum(bytes_below(os.path.realpath(path)) for path in {*files.values()})
-        if total > LARGEST:
-            what = f"{total / 2**20:,.0f} MiB of source input, and a test copies at most {LARGEST >> 20}"
-            hint = "lay smaller inputs out in a directory, as below root, and give it: --offpipe-inputs DIR"
-            raise UsageError(Fault(self.spec.shown, what, hint))
-        return files
+    def inputs_of(self, stage: Stage) -> Files:
+        """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
+        resolver = InputResolver(self.graph)
+        files = (file for name in stage.inputs for file in resolver.resolve(stage, name))
+        return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
 
 
 def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
@@ -136,19 +136,8 @@ def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
     return CodeReader(spec, DigestCache(trust=False), declared_paths(spec), ParseCache(), bans)
 
 
-def inputs_of(graph: Graph, stage: Stage) -> Files:
-    """Return the files and directories that are a stage's inputs now, those that other stages made among them."""
-    spec, resolver = graph.spec, InputResolver(graph)
-    found = {}
-    for name in stage.inputs:
-        place = spec.output_path if name in graph.feeds.get(stage.name, {}) else spec.source_path
-        for file in resolver.resolve(stage, name):
-            found[place(file.path)] = file.absolute.rstrip("/")
-    return found
-
-
 def lay_out(
-    spec: Spec, directory: Path, files: Files, content: Fields,
+    spec: Spec, directory: str, files: Files, content: Fields,
     unchanged: Collection[str] = (), origin: str = "",
 ) -> Sandbox:  # fmt: skip
     """Copy `files` into a `directory`, with `content` as the spec; what is `unchanged` there is left as it is.
@@ -160,9 +149,9 @@ def lay_out(
 
     def place(path: str) -> str:
         relative = os.path.relpath(path, top)
-        if relative.startswith("../"):  # what a link leads to, far from all that is declared
+        if relative.startswith("../"):  # the target of a link, far from all that is declared
             relative = path.lstrip("/")
-        return os.path.normpath(directory / "files" / relative)
+        return os.path.normpath(f"{directory}/files/{relative}")
 
     sandbox = Sandbox(directory, place(spec.path), place(spec.root), origin or spec.root)
     for made in (sandbox.root, sandbox.home, sandbox.temporary, os.path.dirname(sandbox.spec)):
@@ -187,7 +176,7 @@ def one_stage(spec: Spec, stage: Stage, overrides: Fields) -> dict[str, Any]:
 
 
 def copy(source: str, to: str, relink: Relink = None) -> None:
-    """Copy a file or a directory with modes and times; a link is copied as what it leads to.
+    """Copy a file or a directory with modes and times. A link is followed.
 
     A link within a directory stays one: with the same text, or, with `relink`, to the place that this gives for the
     absolute path which it means. Raises InputError for what cannot be copied.
@@ -206,7 +195,7 @@ def _copy_directory(source: str, to: str, top: str, relink: Relink) -> None:
     os.makedirs(to, exist_ok=True)
     with os.scandir(source) as entries:
         for entry in entries:
-            target = os.path.join(to, entry.name)
+            target = f"{to}/{entry.name}"
             if entry.is_symlink():
                 os.symlink(_link_text(entry.path, target, top, relink), target)
             elif entry.is_dir():
@@ -230,18 +219,6 @@ def _link_text(link: str, target: str, top: str, relink: Relink) -> str:
     return os.path.relpath(relink(meant), os.path.dirname(target))
 
 
-def files_below(path: str) -> list[str]:
-    """Return the files of a directory and of those in it, links to directories left out; else the path itself."""
-    if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]
-
-
-def bytes_below(path: str) -> int:
-    """Return how many bytes these files hold; of a link its text."""
-    return sum(os.lstat(file).st_size for file in files_below(path))
-
-
 def discard(path: str | Path) -> None:
-    """Remove what is at a path, if anything is, also where a stage took away the permission to."""
+    """Remove a file or a directory, if it exists, also where a stage has changed its permissions."""
     remove(os.fspath(path))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_offpipe.fixtures.one_test import watch_markers
 from pytest_offpipe.settings import BORROWED, SETTINGS, SHARED, UNMADE, read_settings
-from pytest_offpipe.usage import watch_markers
+from pytest_offpipe.usage import SPEC_FIXTURE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 SUFFIX = ".json"
 _PYTHON = ".py"
-_BEGINNING = 4096  # bytes of a file in which a spec says what it is
+_BEGINNING = 4096  # bytes of a file that are read to see whether it is a spec
 _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the process that controls it
 _RUNS_NOTHING = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 
 
 def begin(config: pytest.Config) -> None:
-    """Bring the specs that were given among what is collected."""
+    """Collect the specs that were given."""
     config.stash[SETTINGS] = read_settings(config)
     config.pluginmanager.register(SpecSession(config, take_specs(config)), "offpipe-session")
     watch_markers(config)
@@ -37,22 +38,22 @@ def begin(config: pytest.Config) -> None:
 class SpecSession:
     """The hooks that collect specs, and report on them.
 
-    Specs may lie in directories which pytest would leave out. Of such a directory nothing else is let through.
+    A spec may lie in a directory that pytest ignores. Everything else in that directory is still ignored.
     """
 
     def __init__(self, config: pytest.Config, specs: list[str]) -> None:
         self._config = config
         self._settings = config.stash[SETTINGS]
         self.specs = specs
-        self._wanted = {str(path) for spec in specs for path in (spec, *Path(spec).parents)}
-        self._opened: set[str] = set()  # directories on the way to a spec that pytest would leave out
+        self._wanted = {path for spec in map(Path, specs) for path in (spec, *spec.parents)}
+        self._opened: set[Path] = set()  # directories on the way to a spec that pytest would leave out
         self._unmade: set[str] = set()  # node ids of checks
 
     @cached_property
     def unused_inputs(self) -> str:
-        """The tree of smaller inputs, as what gave it says, if no spec takes anything of it; else "".
+        """The name of the option or ini with the tree of smaller inputs, if no spec uses the tree; else "".
 
-        A tree of the ini may be for other specs than those which are collected now.
+        A tree of the ini may be for other specs than those that are collected now.
         """
         tree, is_option = self._settings.inputs, self._config.getoption("offpipe_inputs") is not None
         if tree is None or not (is_option or set(by_ini(self._config)) == set(self.specs)):
@@ -61,15 +62,29 @@ class SpecSession:
 
         return "" if is_taken_by_any(tree, self.specs) else "--offpipe-inputs" if is_option else "offpipe_inputs"
 
+    @cached_property
+    def _parameters(self) -> list[str]:
+        """The specs for tests that take a spec: the collected ones, else those of the ini."""
+        return self.specs or by_ini(self._config)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run a test that takes `offpipe_spec` once for each spec, unless its marker names one."""
+        is_named = metafunc.definition.get_closest_marker(SPEC_FIXTURE) is not None
+        if SPEC_FIXTURE in metafunc.fixturenames and not is_named and self._parameters:
+            root = self._config.rootpath
+            paths = map(Path, self._parameters)
+            names = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]
+            metafunc.parametrize(SPEC_FIXTURE, self._parameters, indirect=True, ids=names)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:
-        """Let through what was given: a spec in a build directory is one to collect."""
+        """Do not ignore the specs that were given, even in a directory that pytest ignores."""
         answer = yield
-        is_below = str(collection_path.parent) in self._opened
-        if str(collection_path) not in self._wanted:
+        is_below = collection_path.parent in self._opened
+        if collection_path not in self._wanted:
             return True if is_below else answer
         if answer or is_below:
-            self._opened.add(str(collection_path))
+            self._opened.add(collection_path)
         return None
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
@@ -87,13 +102,13 @@ class SpecSession:
         node.workerinput["offpipe_seed"] = self._settings.seed
 
     def pytest_report_header(self) -> str:
-        """Say by what chance decides, and how stages will be kept offline, if any will be started."""
+        """Show the seed, and the offline level if stages will be started."""
         runs_nothing = any(self._config.getoption(name, False) for name in _RUNS_NOTHING)
         return f"offpipe: {'' if runs_nothing else _isolation()}seed {self._settings.seed}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Let a check be skipped at its stage's line, not at one of ours, and take the time that is its own."""
+        """Report a skipped check at the line of its stage, and a duration without the shared run of other checks."""
         report = yield
         if report.when == "call":
             report.duration = max(0.0, report.duration - item.stash.get(BORROWED, 0.0))
@@ -108,26 +123,25 @@ class SpecSession:
             self._unmade.add(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Count them in one line: a suite that is green without them proves less than it seems to."""
+        """Count these checks in one line: a green suite without them proves less than it seems to."""
         if self._unmade:
-            checks, them = ("1 check", "it a failure")
-            if (count := len(self._unmade)) > 1:
-                checks, them = (f"{count} checks", "them failures")
+            count = len(self._unmade)
+            checks, them = ("1 check", "it a failure") if count == 1 else (f"{count} checks", "them failures")
             why = "could not be made, because of this machine or since the fault never landed"
             terminalreporter.write_line(f"offpipe: {checks} {why}; --offpipe-strict makes {them}")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take from a worker what it shared with the others; one that died reports nothing."""
+        """Take the shared directory from a worker. A worker that died reports none."""
         if shared := (getattr(node, "workeroutput", None) or {}).get(_OUTPUT):
-            self._config.stash[SHARED] = Path(shared)
+            self._config.stash[SHARED] = shared
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Remove what the workers shared, unless something failed that one may want to look into."""
+        """Remove the shared directory, unless a test failed: then its files help to find out why."""
         shared = self._config.stash.get(SHARED, None)
         if shared is not None and hasattr(self._config, "workeroutput"):  # others may be at work there
-            self._config.workeroutput[_OUTPUT] = str(shared)
+            self._config.workeroutput[_OUTPUT] = shared
         elif shared is not None and exitstatus == pytest.ExitCode.OK:
             from pytest_offpipe.sandbox import discard
 
@@ -147,8 +161,8 @@ def _isolation() -> str:
 
 
 def is_spec(path: str) -> bool:
-    """Whether a file that pytest was given is a spec: by its suffix or, whatever it is called, by its own words."""
-    if not os.path.isfile(path) or path.endswith(_PYTHON):
+    """Whether a file that pytest was given is a spec: by its suffix or, if it has another one, by its first words."""
+    if path.endswith(_PYTHON) or not os.path.isfile(path):
         return False
     if path.endswith(SUFFIX):
         return True
@@ -161,7 +175,7 @@ def is_spec(path: str) -> bool:
 
 
 def take_specs(config: pytest.Config) -> list[str]:
-    """Return the absolute paths of all specs to collect, and make them what pytest collects, beside what it did.
+    """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
     An option without any path means the specs alone; the ini counts where `testpaths` would, and beside these. Node ids
     of a spec narrow it down, also where an option names it. Raises UsageError for a spec that is no file.
@@ -177,7 +191,7 @@ def take_specs(config: pytest.Config) -> list[str]:
 
 
 def by_ini(config: pytest.Config) -> list[str]:
-    """Return the specs that the ini's globs match, but for those that --ignore or --ignore-glob name."""
+    """Return the specs that the globs of the ini match, without those of --ignore and --ignore-glob."""
     matches: dict[str, None] = {}
     for pattern in config.getini("offpipe_specs"):
         path = os.path.join(config.rootpath, pattern)
@@ -192,7 +206,7 @@ def by_ini(config: pytest.Config) -> list[str]:
 
 
 def _spec(by: str, given: str, path: str) -> str:
-    """Return the path of a spec that was `given`, from the root. Raises UsageError for what is no file."""
+    """Return the absolute path of a spec that was `given`. Raises UsageError if it is no regular file."""
     what = hint = ""
     if not given:
         raise pytest.UsageError(f'{by}: "" names no spec')

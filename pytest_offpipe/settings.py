@@ -1,10 +1,9 @@
-"""What was asked of the checks: by options, by ini, and in the spec by `x-offpipe`."""
+"""The settings of the checks: from options, the ini, and `x-offpipe` in the spec."""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
@@ -35,14 +34,14 @@ class Settings(NamedTuple):
 
 
 SETTINGS = pytest.StashKey[Settings]()
-SHARED = pytest.StashKey[Path]()  # the directory that all workers of the session share, once something is in it
+SHARED = pytest.StashKey[str]()  # the directory that all workers of the session share, once something is in it
 BORROWED = pytest.StashKey[float]()  # how many seconds of a check are those of the check `run`, see Case.borrowed
 UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept a check from being made
 Number = TypeVar("Number", int, float)
 
 
 def read_settings(config: pytest.Config) -> Settings:
-    """Return the settings of this session. Raises pytest.UsageError for what cannot be."""
+    """Return the settings of this session. Raises pytest.UsageError for a wrong value."""
     seed = _number(*_given(config, "offpipe_seed"), int, "whole number")
     seed = seed or getattr(config, "workerinput", {}).get("offpipe_seed")  # that of the process that controls a worker
     budget = _number(*_given(config, "offpipe_budget"), float, "number") or BUDGET
@@ -60,7 +59,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
-    """Return what was given, None for nothing, and by what: the option, else its ini."""
+    """Return the value of an option, else of its ini, None for neither; and the name of the one that counts."""
     option = config.getoption(name)
     if option is not None:
         return str(option), f"--{name.replace('_', '-')}"
@@ -105,14 +104,14 @@ def _number(text: str | None, by: str, kind: type[Number], called: str) -> Numbe
 
 
 class Extension(NamedTuple):
-    """What a spec says of a stage in `x-offpipe`: checks to spare it, each with the reason, and why bytes differ."""
+    """The field `x-offpipe` of a stage: checks to skip, each with the reason, and why its bytes differ."""
 
     skip_checks: Mapping[str, str]
     volatile: str
 
 
 def extension_of(spec: Spec, stage: Stage) -> Extension:
-    """Return the field of a stage. Raises SpecError for whatever is wrong with it."""
+    """Return the field of a stage. Raises SpecError if it is wrong."""
     where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
     field = stage.extensions.get(FIELD, {})
     if not isinstance(field, dict):

@@ -27,7 +27,6 @@ from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED
-from runner import results
 from runner.engine.preflight import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
@@ -54,7 +53,7 @@ _KEPT = re.compile("|".join(
 
 
 class Undisturbed(NamedTuple):
-    """How a stage did when nothing was done to it.
+    """How a stage did undisturbed, that is without a fault.
 
     `run`: the id of the run that it was made in. `error`: why there is no `report`, in the runner's words. `blocked`:
     the stage whose failure kept it from running. `changes`: what became of which undeclared path. `ended`: when it
@@ -73,7 +72,7 @@ class Undisturbed(NamedTuple):
     @property
     def succeeded(self) -> bool:
         """Whether there are outputs to compare others with."""
-        return self.report is not None and self.report.status == results.SUCCEEDED
+        return self.report is not None and self.report.succeeded
 
 
 class SharedRun:
@@ -83,16 +82,19 @@ class SharedRun:
         """`base` is a directory that all workers of this session have in common, and no other session."""
         self.spec = spec
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
-        self.place = self.directory / "run"  # of the sandbox
+        self.place = f"{self.directory}/run"  # of the sandbox
+        self.laid_out = self.directory / "laid-out"  # there when the sandbox is whole
         self.source = Source(spec, inputs)
         self.graph = self.source.graph  # of the spec, as the user has it
-        self.waited: dict[str, float] = {}  # stage -> the seconds that this process ran it, or waited for who did
+        self.waited: dict[
+            str, float
+        ] = {}  # stage -> the seconds that this process ran it, or waited for another worker
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._forced: set[str] = set()
 
     def stage(self, name: str) -> Undisturbed:
-        """Return how a stage did; it and what it needs are run now, unless they were."""
+        """Return how a stage did. Runs it, and the stages that it needs, unless they have been run."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
                 began = time.monotonic()
@@ -103,9 +105,9 @@ class SharedRun:
         return self._known[name]
 
     def run_again(self, name: str) -> None:
-        """Have a stage run again when it is next needed, also if it is up to date, without what it left undeclared."""
+        """Let a stage run again when it is next needed, even if it is up to date. Removes its undeclared files."""
         known = self._known
-        again = {name, known[name].blocked or name} if name in known else {name}
+        again = {name, known.get(name, Undisturbed()).blocked or name}
         with self.held():
             for stage in again | {other for other, undisturbed in known.items() if undisturbed.blocked in again}:
                 for what, path in known.pop(stage, Undisturbed()).changes:
@@ -116,7 +118,7 @@ class SharedRun:
         self.__dict__.pop("report", None)
 
     def seconds(self, name: str) -> float:
-        """Return what the run of a stage took, or 0 while that is not known."""
+        """Return the seconds that the run of a stage took, or 0 if it has not run."""
         return self._known.get(name, Undisturbed()).seconds
 
     def all(self) -> dict[str, Undisturbed]:
@@ -127,16 +129,11 @@ class SharedRun:
     def sandbox(self) -> Sandbox:
         """The sandbox, laid out if it was not. Raises OffpipeError as Source.files does."""
         with self.held():
-            return _kept(self.directory / "laid-out", self._lay_out)
+            return _kept(self.laid_out, self._lay_out)
 
     def _lay_out(self) -> Sandbox:
-        directory, unfinished = self.place, self.directory / "run.unfinished"
-        for left in (unfinished, directory):  # by a worker that died
-            discard(left)
-        made = lay_out(self.spec, unfinished, self.source.present(), effective_spec(self.spec))
-        unfinished.rename(directory)
-        spec, root = (os.path.normpath(directory / os.path.relpath(path, unfinished)) for path in made[1:3])
-        return made._replace(directory=directory, spec=spec, root=root)
+        discard(self.place)  # a worker that died may have left a part of it
+        return lay_out(self.spec, self.place, self.source.present(), effective_spec(self.spec))
 
     @cached_property
     def laid(self) -> Spec:
@@ -144,7 +141,7 @@ class SharedRun:
         return load_spec(self.sandbox.spec)
 
     def held(self) -> AbstractContextManager[object]:
-        """Return the lock, to be held while one works in the sandbox; it may be taken again by its holder."""
+        """Return the lock of the sandbox. Its holder may take it again."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return FileLock(self.directory / "lock", is_singleton=True)
 
@@ -155,13 +152,13 @@ class SharedRun:
                 return Undisturbed(blocked=self._known[upstream].blocked or upstream)
         try:
             spec = self.laid
-            self.source.files([stage])  # what is missing, is told of the user's files, not of their copies
+            self.source.files([stage])  # so that faults name the user's files, not their copies
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
         # As it was before the stage first ran in it, also when the worker that ran it was killed.
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
-        report = self._run_in_sandbox(stage.name, force=stage.name in self._forced)
+        report = self.execute(stage.name, force=stage.name in self._forced)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
         changed = tuple(changes(before, self.snapshot(), [*outputs, *_of_runner(spec)]))
         made = report.stages.get(stage.name), report.run_id, report.error
@@ -169,56 +166,50 @@ class SharedRun:
         return Undisturbed(*made, changes=changed, ended=time.time(), isolation=level, seconds=seconds)
 
     def snapshot(self) -> Snapshot:
-        """Return all of the sandbox but TMPDIRs: its tree, HOME, and what is beside them where `../` leads out."""
+        """Return a snapshot of the sandbox: the copied files, and HOME, but not TMPDIR and the runner's files."""
         record, directory = os.path.dirname(record_path(self.laid.path, None)), self.sandbox.directory
-        ours = {record, str(directory / measuring.DATA), self.sandbox.temporary, *_of_runner(self.laid)}
-        return snapshot((str(directory),), ours)
+        ours = {record, f"{directory}/{measuring.DATA}", self.sandbox.temporary, *_of_runner(self.laid)}
+        return snapshot(directory, ours)
 
     @cached_property
     def report(self) -> RunReport:
-        """The run of the whole pipeline, as far as it came: what was run stage by stage, as one."""
+        """The runs of all stages as one run of the pipeline, as far as it came."""
         with closing(self.launchers):  # a test may wait for children of its own
-            return self._report()
-
-    def _report(self) -> RunReport:
-        all_stages = self.all().values()
-        stages = {ended.name: ended for stage in all_stages if (ended := stage.report) is not None}
-        earlier = tuple(dict.fromkeys(stage.run for stage in all_stages if stage.run is not None))
-        if all(stage.succeeded for stage in all_stages):
-            last = self.again()
-            return replace(last, stages=stages, earlier=tuple(run for run in earlier if run != last.run_id))
+            runs = self.all().values()
+            stages = {run.report.name: run.report for run in runs if run.report}
+            earlier = tuple(dict.fromkeys(run.run for run in runs if run.run))
+            if all(run.succeeded for run in runs):
+                last = self.execute()
+                return replace(last, stages=stages, earlier=tuple(run for run in earlier if run != last.run_id))
         failed = RunReport(EXIT_STAGE_FAILED, stages=stages, spec=self.spec.path)
-        if error := next((stage.error for stage in all_stages if stage.error), ""):
+        if error := next((run.error for run in runs if run.error), ""):
             return replace(failed, error=error)
         spec, state = self.laid, self.laid.paths.state_dir
         return replace(failed, spec=spec.path, workspace=spec.workspace, state_dir=state, earlier=earlier)
 
-    def again(self) -> RunReport:
-        """Run the whole pipeline once more, after all stages; everything should be up to date then."""
+    def execute(self, *stages: str, force: bool = False) -> RunReport:
+        """Run these stages in the sandbox, or all of them. After their own runs all should be up to date."""
         with self.held():
-            return self._run_in_sandbox()
-
-    def _run_in_sandbox(self, *stages: str, force: bool = False) -> RunReport:
-        around = Around(self.sandbox.home, self.sandbox.temporary)
-        options = UNSYNCED._replace(stages=stages, force=force)
-        return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
+            around = Around(self.sandbox.home, self.sandbox.temporary)
+            options = UNSYNCED._replace(stages=stages, force=force)
+            return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
 
 
 def shared_run(
     config: pytest.Config, factory: pytest.TempPathFactory, spec: Spec, inputs: str | None, own: str = ""
 ) -> SharedRun:
-    """Return what this process has of a spec's shared run; `own` tells specs apart that were changed by tests."""
+    """Return the shared run of a spec; `own` keeps specs apart that tests have changed."""
     runs = config.stash.setdefault(RUNS, {})
     key = f"{spec.path}{own}"
     if key not in runs:
         base = factory.getbasetemp()  # each worker has its own, below that of the session
-        config.stash[SHARED] = (base.parent if hasattr(config, "workerinput") else base) / "offpipe"
-        runs[key] = SharedRun(spec, config.stash[SHARED] / own, inputs)
+        config.stash[SHARED] = f"{base.parent if hasattr(config, 'workerinput') else base}/offpipe"
+        runs[key] = SharedRun(spec, Path(config.stash[SHARED], own), inputs)
     return runs[key]
 
 
 def close_run(config: pytest.Config, spec: Spec) -> None:
-    """End what the checks of a spec keep running for each other."""
+    """End the launcher that the checks of a spec share."""
     runs = config.stash.get(RUNS, {})
     if spec.path in runs:
         runs[spec.path].launchers.close()
@@ -232,14 +223,14 @@ def held_where(config: pytest.Config, path: str) -> AbstractContextManager[objec
 
 
 def _of_runner(spec: Spec) -> list[str]:
-    """Return what the runner keeps, as docs/on-disk.md has it; a stage may have put something beside it."""
+    """Return the files of the runner (docs/on-disk.md). Another file beside them is one that a stage has written."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
-    return [spec.paths.locks_dir, *(os.path.join(state, name) for name in names if _KEPT.match(name))]
+    return [spec.paths.locks_dir, *(f"{state}/{name}" for name in names if _KEPT.match(name))]
 
 
 def _kept(path: Path, make: Callable[[], T]) -> T:
-    """Return what a file of this session's own directory holds; it is made now, if no worker has made it."""
+    """Return the value in a file of this session, which is made now unless another worker has made it."""
     if not path.exists():
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         temporary.write_bytes(pickle.dumps(make()))

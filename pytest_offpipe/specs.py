@@ -5,33 +5,31 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_offpipe.inputs import require_some
-from pytest_offpipe.session import SpecSession, by_ini
 from pytest_offpipe.usage import (
+    SPEC_FIXTURE,
     AnyPath,
     Fields,
     apply,
     ends_at_caller,
     heeding,
     require,
-    require_names,
     require_params,
     shown_path,
+    stage_named,
 )
 from runner.errors import Fault, UsageError
 from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from runner.spec.model import Spec, Stage
-
-FIXTURE = "offpipe_spec"
+    from runner.spec.model import Spec
 
 
 class OffpipeSpec(dict[str, Any]):
@@ -45,7 +43,7 @@ class OffpipeSpec(dict[str, Any]):
 
     @classmethod
     def read(cls, path: Path) -> OffpipeSpec:
-        """Return a copy of a spec. Raises SpecError for one that is not valid."""
+        """Return a copy of a spec. Raises SpecError if it is not valid."""
         load_spec(shown_path(path))
         made = cls(json.loads(path.read_text("utf-8-sig")))
         made.path = path
@@ -55,8 +53,7 @@ class OffpipeSpec(dict[str, Any]):
     def stage(self, name: str) -> dict[str, Any]:
         """Return a stage, to be changed. Raises UsageError when there is none of that name."""
         stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in self["stages"]}
-        require_names([name], stages, str(self.path))
-        return stages[name]
+        return stage_named(stages, name, str(self.path))
 
     @ends_at_caller
     def set_params(self, params: Mapping[str, Fields]) -> None:
@@ -68,7 +65,7 @@ class OffpipeSpec(dict[str, Any]):
 
 
 AnySpec = AnyPath | Fields
-"""What stands for a spec: a path (relative to pytest's rootdir, else to where it was called), or the JSON itself."""
+"""A spec: its path (relative to pytest's rootdir, else to the directory where it was called), or its JSON."""
 
 
 def find(path: AnyPath, config: pytest.Config) -> Path:
@@ -85,9 +82,9 @@ def find(path: AnyPath, config: pytest.Config) -> Path:
 
 
 def load_given(given: AnySpec, config: pytest.Config, scratch: Path) -> Spec:
-    """Return the spec that a test gave, as if it lay where its relative paths go by. SpecError for what is not valid.
+    """Return the spec that a test gave. Raises SpecError if it is not valid.
 
-    A dict is written to `scratch`. Its relative paths go by its `path`, and by the rootdir when it has none.
+    A dict is written to `scratch`. Its relative paths are relative to its `path`, or to the rootdir if it has none.
     """
     if not isinstance(given, Mapping):
         require("spec", given, AnyPath, "a path, a dict, or what offpipe_spec gives")
@@ -103,55 +100,26 @@ def load_given(given: AnySpec, config: pytest.Config, scratch: Path) -> Spec:
     return load_spec(str(written))._replace(path=str(home))
 
 
-def find_stage(spec: Spec, name: str) -> Stage:
-    """Return a stage of a spec. UsageError when there is none of that name."""
-    require("name", name, str, "the name of a stage")
-    stages = {stage.name: stage for stage in spec.stages}
-    require_names([name], stages, spec.shown)
-    return stages[name]
-
-
 def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
-    """Return a test's copy: of the spec that its marker names, else of the given one that is its parameter."""
-    marker = request.node.get_closest_marker(FIXTURE)
+    """Return a copy of the spec that a test's marker names, else of the spec that is its parameter."""
+    marker = request.node.get_closest_marker(SPEC_FIXTURE)
     given = getattr(request, "param", None)
     if marker is None and given is None:
         pytest.skip("no spec is given: --offpipe-spec SPEC, the ini offpipe_specs, or the marker offpipe_spec(path)")
-    with heeding(request.node, FIXTURE):
+    with heeding(request.node, SPEC_FIXTURE):
         if marker is None:
             return OffpipeSpec.read(Path(str(given)))
-        return apply(FIXTURE, partial(_marked, request.config), marker.args, marker.kwargs)
+        return apply(SPEC_FIXTURE, partial(_marked, request.config), marker.args, marker.kwargs)
 
 
 def _marked(
     config: pytest.Config, path: AnyPath, params: Mapping[str, Fields] | None = None, inputs: AnyPath | None = None
 ) -> OffpipeSpec:
-    require(f"{FIXTURE} path", path, AnyPath, "the path of a spec")
+    require(f"{SPEC_FIXTURE} path", path, AnyPath, "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
     spec.set_params({} if params is None else params)
     if inputs is not None:
-        require(f"{FIXTURE} inputs", inputs, AnyPath, "a directory of inputs")
+        require(f"{SPEC_FIXTURE} inputs", inputs, AnyPath, "a directory of inputs")
         spec.inputs = find(inputs, config)
-        require_some(load_spec(str(spec.path)), str(spec.inputs), f"{FIXTURE} inputs")
+        require_some(load_spec(str(spec.path)), str(spec.inputs), f"{SPEC_FIXTURE} inputs")
     return spec
-
-
-class SpecParameters:
-    """Makes a test that asks for a spec one of each spec that is given."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    @cached_property
-    def _specs(self) -> list[str]:
-        """Those that are collected; where only other paths were given, those of the ini."""
-        session: SpecSession | None = self._config.pluginmanager.get_plugin("offpipe-session")
-        return (session and session.specs) or by_ini(self._config)
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give `offpipe_spec` its parameters, unless a marker names the spec."""
-        is_asked_for = FIXTURE in metafunc.fixturenames and metafunc.definition.get_closest_marker(FIXTURE) is None
-        if is_asked_for and self._specs:
-            root = str(self._config.rootpath)
-            names = [os.path.relpath(path, root) if path.startswith(f"{root}/") else path for path in self._specs]
-            metafunc.parametrize(FIXTURE, self._specs, indirect=True, ids=names)

@@ -1,4 +1,4 @@
-"""What a test passes to fixtures and markers, checked before anything is done; and markers that nothing heeds."""
+"""Checks of what a test passes to fixtures and markers, before anything is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import reprlib
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import pytest
@@ -24,21 +24,20 @@ if TYPE_CHECKING:
 AnyPath = str | os.PathLike  # type: ignore[type-arg] # without it, isinstance takes it too
 Fields = Mapping[str, Any]
 
-# The fixture that does what a marker says, or one of a conftest in its place; and a fixture that brings it along.
-HEEDED_BY = {"offpipe_fault": ("offpipe_faults", "offpipe"), "offpipe_spec": ("offpipe_spec", "offpipe_run")}
-_PLUGIN = "offpipe-markers"
-_heeded = pytest.StashKey[set[str]]()
+SPEC_FIXTURE = "offpipe_spec"  # and the marker of that name
+NO_STAGE = 'no stage named "{}"'
+HEEDED = pytest.StashKey[set[str]]()  # the markers of a test that had an effect
 
 
 class NoSuchNameError(KeyError):
-    """A report has nothing of that name; says what there is."""
+    """A report has no such name; the text lists the names that it has."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show it as a literal
 
 
 def ends_at_caller(method: Callable[P, T]) -> Callable[P, T]:
-    """Let errors that are meant for the user end at the line of the test, without the frames from there."""
+    """Make errors for the user end at the line of the test, without our own frames."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
@@ -64,25 +63,31 @@ def require(where: str, value: object, kinds: type | UnionType | tuple[type, ...
 
 
 def require_params(where: str, value: Mapping[str, Fields]) -> None:
-    """Raise UsageError for what are no params of stages: stage -> key -> value."""
+    """Raise UsageError unless `value` holds params of stages: stage -> key -> value."""
     expected = '{"stage": {"key": value}}'
     require(where, value, Mapping, expected)
     for name, params in value.items():
         require(f"{where} of {name}", params, Mapping, expected)
 
 
-def require_names(names: Iterable[object], known: Collection[str], where: str) -> None:
-    """Raise UsageError with every name that no stage has."""
-    require_known(names, known, where, 'no stage named "{}"')
-
-
 def require_known(
-    names: Iterable[object], known: Collection[str], where: str, what: str, kind: type[OffpipeError] = UsageError
+    names: Iterable[Any],
+    known: Collection[str],
+    where: str,
+    what: str = NO_STAGE,
+    kind: type[OffpipeError] = UsageError,
 ) -> None:
-    """Raise an error with every name that is not known; `what` says so of a name, in the place of its braces."""
+    """Raise an error for every name that is not known; in its text `what` the braces stand for the name."""
     unknown = [name for name in names if name not in known]
     if unknown:
         raise kind(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
+
+
+def stage_named(known: Mapping[str, T], name: str, where: str) -> T:
+    """Return the stage of this name. Raises UsageError if there is none."""
+    require("name", name, str, "the name of a stage")
+    require_known([name], known, where)
+    return known[name]
 
 
 def apply(where: str, function: Callable[..., T], given: Sequence[object], named: Mapping[str, object]) -> T:
@@ -100,36 +105,15 @@ def apply(where: str, function: Callable[..., T], given: Sequence[object], named
 
 @contextlib.contextmanager
 def heeding(item: pytest.Item, marker: str) -> Iterator[None]:
-    """Do inside what markers of that name say. An error for the user fails the test, without the way to there."""
-    item.stash.setdefault(_heeded, set()).add(marker)
+    """Use the markers of that name in the block. An error for the user fails the test without a traceback."""
+    item.stash.setdefault(HEEDED, set()).add(marker)
     try:
         yield
     except OffpipeError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-def watch_markers(config: pytest.Config) -> None:
-    """From here on, fail each test that has a marker which nothing heeds."""
-    if not config.pluginmanager.has_plugin(_PLUGIN):
-        config.pluginmanager.register(Markers(), _PLUGIN)
-
-
-class Markers:
-    """Fails a test that passed though a marker of its own had no effect; those of its module are for others too."""
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Look once the test is over, since it may request its fixtures itself."""
-        result = yield
-        heeded, fixtures = item.stash.get(_heeded, set()), getattr(item, "fixturenames", ())
-        for name in dict.fromkeys(marker.name for marker in item.own_markers):
-            if name in HEEDED_BY and name not in heeded and HEEDED_BY[name][0] not in fixtures:
-                hint = f"ask for the fixture {' or '.join(HEEDED_BY[name])}, or leave the marker out"
-                pytest.fail(str(Fault(name, "nothing in this test heeds the marker", hint)), pytrace=False)
-        return result
-
-
 def shown_path(path: AnyPath) -> str:
-    """Return a path as messages have it: from the current directory, if it lies below."""
+    """Return a path for messages: relative to the current directory if it lies below."""
     relative = os.path.relpath(path)
     return os.fspath(path) if relative.startswith("..") else relative

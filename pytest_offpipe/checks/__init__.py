@@ -1,1 +1,1 @@
-"""The checks of stages and pipelines: each proves one thing, or says why it could not."""
+"""The checks of stages and pipelines. Each proves one thing, or says why it could not be made."""

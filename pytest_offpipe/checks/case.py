@@ -1,6 +1,6 @@
-"""What a check works with: its stage, how that does undisturbed, and how it reports a finding.
+"""A check at work: its stage, the undisturbed run to compare with, and the report of a finding.
 
-Most checks make trials: the stage alone, from nothing, with something done to it, against how it does undisturbed.
+Most checks make trials: they run the stage alone, from nothing, with a fault, and compare it with the undisturbed run.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from signal import Signals
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -20,25 +19,25 @@ from pytest_offpipe.compare import Sides, difference
 from pytest_offpipe.faults.plan import Fault, Injector
 from pytest_offpipe.reports import RunReport, StageReport, tail
 from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
-from pytest_offpipe.sandbox import Sandbox, Source, discard, inputs_of, lay_out, one_stage
+from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, one_stage
 from pytest_offpipe.settings import BORROWED, SETTINGS, UNMADE, extension_of
-from runner import results
 from runner.display.text import printable, printable_lines
 from runner.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from pytest_offpipe.shared import SharedRun, Undisturbed
+    from pytest_offpipe.shared import SharedRun
     from pytest_offpipe.usage import Fields
+    from runner.engine import Options
     from runner.spec.model import Stage
 
 Call = Callable[..., Any]
-MODULES = {"repeat": "repeat", "retry": "interrupted", "stop": "interrupted", "resume": "interrupted", "full": "full"}
-NOTE = "offpipe_note"  # a user property: what a check that passed did not do, or how much of it
+MODULES = {"repeat": "repeat", **dict.fromkeys(("retry", "stop", "resume", "full"), "interrupted")}
+NOTE = "offpipe_note"  # a user property: the remarks of checks
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"
-PATIENCE = 30.0  # seconds that any run gets, however short it is undisturbed
-LATER = 1.1  # seconds: more than the whole ones that many programs and file systems count in
-FACTOR = 5.0  # times the undisturbed seconds come on top
+PATIENCE = 30.0  # seconds that every run gets
+LATER = 1.1  # seconds: many programs and file systems count in whole ones
+FACTOR = 5.0  # and so many times the undisturbed seconds
 
 
 class CheckFailedError(AssertionError):
@@ -68,16 +67,26 @@ class Case:
         return self._stage
 
     def undisturbed(self) -> StageReport:
-        """Return how the stage does when nothing is done to it; fails, or skips, when it does not succeed."""
+        """Return the report of the undisturbed run. Fails, or skips, if it did not succeed."""
         undisturbed = self.shared.stage(self.stage.name)
         if undisturbed.succeeded and undisturbed.report:
             return undisturbed.report
-        self.skip_if_reported(undisturbed.blocked or self.stage.name)
-        return self.fail_undisturbed(undisturbed)
+        blocked = undisturbed.blocked
+        self.skip_if_reported(blocked or self.stage.name)
+        cause = self.shared.stage(blocked) if blocked else undisturbed
+        log, error = (cause.report.log, cause.report.error) if cause.report else ("", "")
+        error = self.in_users_words(cause.error or error or ("" if blocked else "it did not succeed"))
+        if blocked:
+            expected, lines = "what it needs is made", [f"{blocked} failed", error]
+        else:  # only the stage writes in there, so it made these changes, whatever the runner may guess
+            spoilt = self.described([change for change in cause.changes if change[0] != "written"])
+            lines = [error, *(f"the stage itself has {text}" for text in spoilt)]
+            expected = "exit 0, and every declared output"
+        return self.fail(RUN_IN_A_COPY, expected, "\n".join(lines), log=log, kept=self.shared.place)
 
     def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
-        """Skip when the check of a stage that fails is made in this session as well: it reports the failure."""
-        if self._is_made(stage, check):
+        """Skip if another check of this session reports that the stage fails."""
+        if f"{stage}[{check}]" != self.item.name and self._is_made(stage, check):
             pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
 
     def borrowed(self, waited: Iterable[str]) -> float:
@@ -94,37 +103,25 @@ class Case:
         items = (item for item in self.item.session.items if item.name == name and item.path == path)
         return any(not getattr(item, "exempt", "") for item in items)
 
-    def fail_undisturbed(self, undisturbed: Undisturbed) -> NoReturn:
-        """Fail since the stage does not succeed by itself."""
-        blocked = undisturbed.blocked
-        cause = self.shared.stage(blocked) if blocked else undisturbed
-        log, error = (cause.report.log, cause.report.error) if cause.report else ("", "")
-        error = self.in_users_words(cause.error or error or ("" if blocked else "it did not succeed"))
-        if blocked:
-            expected, lines = "what it needs is made", [f"{blocked} failed", error]
-        else:  # Nobody else writes in there, so it has spoilt them itself, whatever the runner may guess.
-            spoilt = [(what, path) for what, path in cause.changes if what != "written"]
-            lines = [error, *(f"the stage itself has {what}: {self.shown(path)}" for what, path in spoilt)]
-            expected = "exit 0, and every declared output"
-        self.fail(RUN_IN_A_COPY, expected, "\n".join(lines), log=log, kept=str(self.shared.place))
-
-    def shown(self, path: str) -> str:
-        """Return a path of the shared sandbox as it is for a stage: from its root, or $HOME; in one line."""
-        home = f"{self.shared.sandbox.home}/"
-        if path.startswith(home):
-            return printable(f"$HOME/{path.removeprefix(home)}")
-        return printable(os.path.relpath(path, self.shared.sandbox.root))
+    def described(self, changes: Sequence[tuple[str, str]]) -> list[str]:
+        """Return changes in the shared sandbox as text, with paths as its stages see them: from the root, or $HOME."""
+        if not changes:  # then there may be no sandbox
+            return []
+        home, root = f"{self.shared.sandbox.home}/", self.shared.sandbox.root
+        shown = {path: os.path.relpath(path, root) for _, path in changes}
+        shown |= {path: f"$HOME/{path.removeprefix(home)}" for path in shown if path.startswith(home)}
+        return [printable(f"{what}: {shown[path]}") for what, path in changes]
 
     def in_users_words(self, text: str) -> str:
-        """Return what the runner said of the shared sandbox, said of the spec itself."""
-        return text.replace(self.shared.sandbox.spec, self.spec.shown) if self.shared.place.exists() else text
+        """Return a message of the runner with the path of the spec in place of its copy."""
+        return text.replace(self.shared.sandbox.spec, self.spec.shown) if self.shared.laid_out.exists() else text
 
     def fail(
         self, done: str, expected: str, found: str, *, log: str = "", kept: str = "", by_hand: str = ""
     ) -> NoReturn:
-        """Raise what was found; the workspace, if there is one, stays and is named.
+        """Raise CheckFailedError. The workspace, if there is one, stays, and the text names it.
 
-        The text is one that terminals, JUnit's XML and the channels of xdist take: names and logs may be of any bytes.
+        All of the text is printable: names and logs may have any bytes, which terminals and JUnit's XML do not take.
         """
         subject = f"pipeline {self.spec.name}" if self.is_pipeline else f"stage {self.stage.name}"
         found = found.removeprefix("error: ")
@@ -142,20 +139,20 @@ class Case:
 
     @property
     def by_hand(self) -> str:
-        """The command that makes the check again, with the same chance, where pytest was called."""
+        """The command that makes the check again with the same seed, in the directory where pytest was called."""
         words = ["pytest", f"{self.spec.shown}::{self.item.name}", "--offpipe-seed", str(self.settings.seed)]
         if inputs := self.item.config.getoption("offpipe_inputs"):
             words += ["--offpipe-inputs", inputs]
         return shlex.join(words)
 
     def note(self, text: str) -> None:
-        """Add more about a check than that it passed: a section of its report, and a property in JUnit's."""
+        """Add a remark about the check to its report, and to JUnit's as a property."""
         text = printable_lines(text)
         self.item.add_report_section("call", "offpipe", text)
         self.item.user_properties.append((NOTE, text))
 
     def unmade(self, why: str) -> NoReturn:
-        """Skip since this machine, or chance, kept the check from being made; strict settings make it a failure."""
+        """Skip because this machine, or chance, kept the check from being made. Strict settings make it a failure."""
         self.clean()
         if self.settings.strict:
             self.fail("nothing", "a check that is made (--offpipe-strict)", why)
@@ -163,13 +160,19 @@ class Case:
         self.item.user_properties.append((UNMADE, why))
         pytest.skip(why)
 
+    def require_time(self, runs: int, seconds: float) -> None:
+        """Leave the check unmade if so many runs, of so many `seconds` each, do not fit into the budget."""
+        limit = self.settings.budget
+        if runs * seconds > limit:
+            self.unmade(f"{runs} runs of {seconds:.0f} s do not fit into the {limit:g} s of --offpipe-budget")
+
     def clean(self) -> None:
         """Remove the workspace."""
         discard(self.directory)
 
 
 def run_check(case: Case) -> None:
-    """Make one check; one that passes leaves no workspace. Raises CheckFailedError with what it found, or skips."""
+    """Make one check, and remove its workspace if it passes. Raises CheckFailedError with its finding, or skips."""
     module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.check, 'undisturbed')}")
     check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
     waited = set(case.shared.waited)
@@ -181,20 +184,20 @@ def run_check(case: Case) -> None:
 
 
 def here(function: Call, *arguments: object) -> Any:
-    """Call it in this process; Confined.call does so in one that sees other disks and names."""
+    """Call a function in this process, as Confined.call does in a process with other disks and another host name."""
     return function(*arguments)
 
 
 class Bench:
-    """The stage of a check, how it does undisturbed, and what a trial begins with.
+    """The stage of a check, its undisturbed run, and the files and fields that a trial begins with.
 
-    Raises, as the check, what Case.undisturbed does when there is nothing to compare trials with.
+    Fails or skips the check as Case.undisturbed does, if there is no undisturbed run to compare with.
     """
 
     def __init__(self, case: Case, overrides: Fields | None = None) -> None:
         """`overrides` are fields of the stage in every trial."""
         self.case = case
-        self.call: Call = here  # makes calls where the paths of outputs mean something
+        self.call: Call = here  # calls functions where the paths of outputs exist
         self.undisturbed = case.undisturbed()
         self.volatile = extension_of(case.spec, case.stage).volatile
         self.spec = case.shared.laid
@@ -204,22 +207,25 @@ class Bench:
         retry = at_once(self.stage, self.stage.retry.attempts)
         self.overrides: dict[str, Any] = {"timeoutSeconds": limit, "retry": retry, **(overrides or {})}
         source = Source(self.spec)
-        self.inputs = inputs_of(source.graph, self.stage)
+        self.inputs = source.inputs_of(self.stage)
         self._files = self.inputs | source.code_of(self.stage)
         case.clean()  # what a session that was killed left
+        if self.volatile:
+            case.note(f"compared existence only, since its bytes are said to be volatile: {self.volatile}")
 
     def trial(self, name: str, overrides: Fields | None = None) -> Trial:
-        """Return a new sandbox of the stage alone, with what other stages made as plain input.
+        """Return a new sandbox of the stage alone, with the outputs of other stages as plain input.
 
-        State directory, home and temporary directory are its own too. Nothing is shared between trials: what a stage
-        left where it should not is to show up in the one that made it.
+        It has its own state directory, home and temporary directory. Trials share nothing, so that a file which a stage
+        leaves in the wrong place disturbs that trial alone.
         """
-        directory, origin = self.case.directory / name, self.case.shared.sandbox.origin
+        directory, origin = f"{self.case.directory}/{name}", self.case.shared.sandbox.origin
         content = one_stage(self.spec, self.stage, self.overrides if overrides is None else overrides)
-        return Trial(self, lay_out(self.spec, directory, self._files, content, origin=origin))
+        sandbox = lay_out(self.spec, directory, self._files, content, origin=origin)
+        return Trial(self, sandbox, Around(sandbox.home, sandbox.temporary))
 
     def compare(self, report: StageReport, when: str) -> str:
-        """Return how outputs differ from the undisturbed ones, which of a volatile stage nothing can; "" for not."""
+        """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""
         paths, sides = report.outputs.paths, Sides("undisturbed", when)
         for name, path in self.undisturbed.outputs.paths.items() if not self.volatile else ():
             if text := self.call(difference, name, path, paths[name], sides):
@@ -227,26 +233,21 @@ class Bench:
         return ""
 
     def changed(self, report: StageReport, when: str) -> str:
-        """As compare; but bytes that differ with nothing done to the stage, too, say nothing of what was done to it.
+        """As compare, but first rule out that the bytes differ without a fault, too.
 
-        They are what `repeat` is about: skips where that is made as well, else fails with them. The launcher is another
-        one than that of the undisturbed run, as it is of `full`: forks of one interpreter have one order of hashes.
+        If they do, skip if `repeat` reports that in this session, else fail with it. That run has a launcher of its own
+        because all forks of one interpreter have the same order of hashes.
         """
         if text := self.compare(report, when):
-            await_moment(self.case.shared.stage(self.stage.name).ended + LATER)
+            await_later(self.case.shared.stage(self.stage.name).ended)
             plain = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
             control = self.trial("control", plain)
-            once_more = control.run(is_apart=True)
-            if once_more.status == results.SUCCEEDED and (anyway := self.compare(once_more, "once more")):
+            once_more = control.run_apart()
+            if once_more.succeeded and (anyway := self.compare(once_more, "once more")):
                 self.case.skip_if_reported(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
                 control.fail("ran it once more, with nothing done to it", SAME, anyway, once_more)
             control.close()
         return text
-
-    def close(self) -> None:
-        """Say of a volatile stage that passed how little that means."""
-        if self.volatile:
-            self.case.note(f"compared existence only, since its bytes are said to be volatile: {self.volatile}")
 
 
 class Trial(NamedTuple):
@@ -254,20 +255,22 @@ class Trial(NamedTuple):
 
     bench: Bench
     sandbox: Sandbox
+    around: Around
+    options: Options = UNSYNCED
 
-    def run(self, *faults: Fault, is_apart: bool = False) -> StageReport:
-        """Run the stage, with these faults, and return how it ended. Fails the check when it cannot even begin.
+    def run(self, *faults: Fault) -> StageReport:
+        """Run the stage, with these faults, by the launcher that checks share, and return how it ended."""
+        injector = TrialInjector(f"{self.sandbox.directory}/faults", [*faults])
+        self.around.alter = injector
+        launchers = self.bench.case.shared.launchers
+        return self.of_stage(run_sandbox(self.sandbox, self.around, self.options, (injector,), launchers=launchers))
 
-        `is_apart`: by a launcher of its own.
-        """
-        around = Around(self.sandbox.home, self.sandbox.temporary)
-        if faults:
-            around.alter = Injector(self.sandbox.directory / "faults", list(faults))
-        launchers = None if is_apart else self.bench.case.shared.launchers
-        return self.of_stage(run_sandbox(self.sandbox, around, UNSYNCED, (EndsWithFault(faults),), launchers=launchers))
+    def run_apart(self, call: Call = here) -> StageReport:
+        """Run the stage by a launcher of its own; `call` makes the call where the host has another name."""
+        return self.of_stage(call(run_sandbox, self.sandbox, self.around, self.options))
 
     def of_stage(self, report: RunReport) -> StageReport:
-        """Return the part of a run's report that is about the stage."""
+        """Return the part of a run's report that is about the stage. Fails the check if the run could not begin."""
         name = self.bench.stage.name
         if name not in report.stages:
             self.bench.case.fail("ran it alone, in a copy of what it declares", "that it runs", report.error)
@@ -275,20 +278,20 @@ class Trial(NamedTuple):
 
     def require_same(self, report: StageReport, done: str, when: str) -> None:
         """Fail the check unless a run succeeded and gave the bytes that it gives undisturbed."""
-        if report.status != results.SUCCEEDED:
+        if not report.succeeded:
             self.fail(done, f"exit 0, and {SAME}", ended(report), report)
         if text := self.bench.changed(report, when):
             self.fail(done, SAME, text, report)
 
     def lack(self, report: StageReport, when: str, done: str, complete: str) -> str:
-        """Return what the outputs of a success lack. Leaves the check unmade where that is nothing, or unknown."""
+        """Return what the outputs of a success lack. Leaves the check unmade if that is nothing or unknown."""
         case = self.bench.case
         if self.bench.volatile:
             case.unmade(f"it ended with 0, and whether all of {done} cannot be told from volatile bytes")
         return self.bench.changed(report, when) or case.unmade(complete)
 
     def close(self) -> None:
-        """Remove it, after it showed nothing."""
+        """Remove the sandbox."""
         discard(self.sandbox.directory)
 
     def fail(self, done: str, expected: str, found: str, report: StageReport) -> NoReturn:
@@ -299,34 +302,13 @@ class Trial(NamedTuple):
         case.fail(done, expected, found, log=report.log, by_hand=by_hand)
 
 
-@dataclass(eq=False)
-class EndsWithFault:
-    """Lets no attempt follow one that a fault has ended, so that it is the next run which goes on."""
-
-    faults: tuple[Fault, ...]
+class TrialInjector(Injector):
+    """Injects the faults of a trial. No attempt follows after a kill, so that the next run continues."""
 
     @hookimpl
     def offpipe_should_retry(self) -> bool | None:
         """Return False after a fault that is to end the run; else the stage's policy decides."""
         return False if any(fault.fired and fault.kind != "exit" for fault in self.faults) else None
-
-
-class Budget:
-    """The seconds that a check may take. Times are of the monotonic clock."""
-
-    def __init__(self, case: Case) -> None:
-        self._case, self._limit = case, case.settings.budget
-        self._end = time.monotonic() + self._limit
-
-    def allows(self, seconds: float) -> bool:
-        """Whether so many more fit in."""
-        return time.monotonic() + seconds <= self._end
-
-    def require(self, runs: int, seconds: float) -> None:
-        """Leave the check unmade if so many runs do not fit in."""
-        if not self.allows(runs * seconds):
-            what = f"{runs} runs of {seconds:.0f} s do not fit into the {self._limit:g} s of --offpipe-budget"
-            self._case.unmade(what)
 
 
 def at_once(stage: Stage, attempts: int) -> dict[str, Any]:
@@ -341,6 +323,6 @@ def ended(report: StageReport) -> str:
     return report.error or f"it ended with exit {report.exit_code}"
 
 
-def await_moment(moment: float) -> None:
-    """Wait until time.time() has come to `moment`, which is soon; not for a clock that was set back."""
-    time.sleep(min(max(0.0, moment - time.time()), LATER))
+def await_later(moment: float) -> None:
+    """Wait until clocks that count in seconds show another second than at `moment`, or for LATER."""
+    time.sleep(min(max(0.0, moment + LATER - time.time()), LATER))

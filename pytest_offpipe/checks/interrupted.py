@@ -1,21 +1,28 @@
-"""`retry`, `stop` and `resume`: an attempt is ended early, and what follows has to give the same bytes."""
+"""`retry`, `stop`, `resume` and `full`: an attempt fails in mid-work, and the next one has to give the same bytes."""
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pytest_offpipe.checks.case import Bench, Budget, Case, Trial, at_once
+from pytest_offpipe.checks.case import SAME, Bench, Case, CheckFailedError, Trial, at_once, ended
+from pytest_offpipe.compare import bytes_below, files_below
+from pytest_offpipe.faults.disks import PAGE, TEMPORARY, make_room, mount_small, run_watched, says_full
+from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.faults.plan import Fault
 from pytest_offpipe.faults.shim import GRACE
-from pytest_offpipe.sandbox import bytes_below
-from runner import results
+from pytest_offpipe.runs import UNSYNCED
+from pytest_offpipe.sandbox import copy
 from runner.errors import EXIT_RETRYABLE
+from runner.levels import RefusedError
 from runner.spec.load import load_spec
 
+OTHER_DISK = os.strerror(errno.EXDEV)
+MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again
 CHECKPOINTS = 16  # there should be about so many
 KILLS = 8  # at most, of those
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
@@ -49,14 +56,13 @@ def check_retry(case: Case) -> None:
         if not fault.fired:  # right bytes prove nothing of a retry that there was not
             case.unmade(f"nothing tells that it was made to exit with {code} {what}")
         trial.close()
-    bench.close()
 
 
 def check_stop(case: Case) -> None:
     """Send TERM once it has written something, or has worked for a part of its usual time; then run it again."""
     bench = Bench(case)
     seconds = bench.undisturbed.attempts[-1].seconds
-    Budget(case).require(2, seconds)
+    case.require_time(2, seconds)
     for part in _STOPS:
         trial = bench.trial(f"stopped-{part:g}")
         fault = Fault("terminate", case.stage.name, {"afterBytes": 1, "afterSeconds": seconds * part})
@@ -71,19 +77,19 @@ def check_stop(case: Case) -> None:
         trial.fail(_STOPPED, f"it ends within {GRACE:g} s", f"it went on for {GRACE:g} s, and was killed", stopped)
     if stopped.attempts[-1].code == 0:  # right only if all was done: TERM came too late, or was ignored to the end
         lacks = stopped.error.removeprefix("error: ")
-        if stopped.status == results.SUCCEEDED:
+        if stopped.succeeded:
             complete = f"it had all its work done before TERM ended it; {_LARGER}"
             lacks = trial.lack(stopped, "when stopped", "its work was done", complete)
         what = f"it ended with 0 though it was stopped\n{lacks}"
         trial.fail(_STOPPED, "an exit code other than 0, or a signal", what, stopped)
     trial.require_same(trial.run(), f"{_STOPPED}, and ran it again", "when run again")
-    bench.close()
 
 
 def check_resume(case: Case) -> None:
     """Count the checkpoints of an undisturbed run; then kill it at some, or at some sizes, each time from nothing."""
-    budget, bench = Budget(case), Bench(case)
-    budget.require(3, bench.undisturbed.seconds)
+    deadline = time.monotonic() + case.settings.budget
+    bench = Bench(case)
+    case.require_time(3, bench.undisturbed.seconds)
     count, longest = _count(bench), 0.0
     chance = random.Random(f"{case.settings.seed}/{case.stage.name}")
     kills = at_checkpoints(count, chance) if count else at_sizes(bench)
@@ -91,7 +97,7 @@ def check_resume(case: Case) -> None:
         case.unmade("it writes nothing to the one output that it has, so nothing tells when it is in mid-work")
     landed: list[bool] = []
     for kill in kills:
-        if landed and not budget.allows(longest):
+        if landed and time.monotonic() + longest > deadline:
             break
         began = time.monotonic()
         trial = bench.trial(f"killed-{len(landed) + 1}")
@@ -104,7 +110,6 @@ def check_resume(case: Case) -> None:
     short = f", {left_out} left out for lack of time (--offpipe-budget)" if left_out else ""
     where = f"at checkpoints, of {count}" if count else "by the size of its partial outputs"
     case.note(f"{sum(landed)} of {len(landed)} kills landed{short}: {where}")
-    bench.close()
 
 
 def _count(bench: Bench) -> int:
@@ -151,11 +156,11 @@ def _kill_and_go_on(trial: Trial, kill: Kill) -> bool:
     stage, done = trial.bench.stage.name, f"killed it {kill.where}"
     fault, again = Fault(kill.kind, stage, kill.arguments), Fault("count", stage)
     killed = trial.run(fault)
-    if killed.status == results.SUCCEEDED and fault.fired:  # a part of it that others do without, or did not miss
+    if killed.succeeded and fault.fired:  # a part of it that others do without, or did not miss
         trial.require_same(killed, f"{done}, and it ended with 0", "when killed")
-    elif killed.status != results.SUCCEEDED and not fault.fired:
+    elif not killed.succeeded and not fault.fired:
         trial.require_same(killed, f"ran it, to kill it {kill.where}", "this time")
-    if killed.status == results.SUCCEEDED or not fault.fired:
+    if killed.succeeded or not fault.fired:
         return bool(fault.fired)
     is_kept = os.path.exists(load_spec(trial.sandbox.spec).paths.progress(stage))
     report = trial.run(again)
@@ -173,3 +178,59 @@ def _lines(path: str) -> int:
         return 0
     with open(path, "rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def check_full(case: Case) -> None:
+    """Run it where about half of its outputs fit; then make room, and run it again."""
+    bench = Bench(case)
+    case.require_time(2, bench.undisturbed.seconds)
+    files = [file for path in bench.undisturbed.outputs.paths.values() for file in files_below(path)]
+    pages = sum(-(-os.lstat(file).st_size // PAGE) for file in files)
+    if not pages:
+        case.unmade("its outputs are empty, so there is nothing that a full disk could refuse")
+    if pages > os.sysconf("SC_PHYS_PAGES") // MEMORY:
+        case.unmade(f"{pages * PAGE >> 20:,} MiB of outputs are too much for a disk in this machine's memory")
+    trial = bench.trial("full")
+    try:
+        confined = Confined()
+    except RefusedError as error:
+        case.unmade(f"no disk of its own can be mounted for it here: {error}")
+    workspace = f"{trial.sandbox.directory}/workspace"
+    os.makedirs(workspace)
+    # TMPDIR is on the small disk, too, because a stage may rename what it has made there to its output.
+    trial.around.temporary = f"{workspace}/{TEMPORARY}"
+    trial = trial._replace(options=UNSYNCED._replace(workspace=workspace))
+    paths = load_spec(trial.sandbox.spec, workspace=workspace).paths
+    with confined:
+        bench.call = confined.call
+        bench.call(mount_small, workspace, pages // 2, (paths.state_dir, paths.locks_dir))
+        try:
+            done = f"ran it on a disk with {pages // 2 * PAGE:,} bytes left for its outputs"
+            _fill_and_make_room(trial, done)
+        except CheckFailedError:
+            if case.directory.exists():  # else the check was not made; the disk ends with it
+                bench.call(copy, workspace, f"{trial.sandbox.directory}/kept")
+            raise
+
+
+def _fill_and_make_room(trial: Trial, done: str) -> None:
+    """Run it in a workspace on the small disk, then again with room. Only calls of the bench see that disk."""
+    bench = trial.bench
+    run, was_full = bench.call(run_watched, trial.sandbox, trial.around, trial.options)
+    report = trial.of_stage(run)
+    was_full = was_full or says_full(report.log)
+    if was_full and report.attempts and report.attempts[-1].timed_out:
+        limit = bench.overrides["timeoutSeconds"]
+        trial.fail(done, "it ends, with an exit code other than 0", f"it still ran after {limit:.0f} s", report)
+    if report.succeeded:  # right only if all bytes are there, as those of a file with holes may be
+        complete = "all of its outputs fit into half of their size"
+        lacks = trial.lack(report, "on a full disk", "it was written", complete)
+        what = f"it swallowed that the disk was full\n{lacks}"
+        trial.fail(done, f"an exit code other than 0, or {SAME}", what, report)
+    bench.call(make_room, trial.options.workspace)
+    again = trial.run_apart(bench.call)
+    if not again.succeeded and OTHER_DISK in again.log:
+        bench.case.unmade("it links files across disks, and its inputs lie on another one here than its outputs")
+    trial.require_same(again, f"{done}, then ran it again with room", "with room again")
+    if not was_full:
+        bench.case.unmade(f"its disk was never seen to be full, and it failed all the same: {ended(report)}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from pytest_offpipe.compare import Sides, difference, entries_of
+from pytest_offpipe.compare import changes, entries_of
 from pytest_offpipe.runs import unkeyed
-from pytest_offpipe.sandbox import code_reader, copy
-from runner import results
+from pytest_offpipe.sandbox import code_reader
 from runner.display.plan_text import reasons_line
 from runner.display.text import printable
 from runner.engine import Options
@@ -20,6 +20,7 @@ from runner.engine.verify import verify
 from runner.errors import EXIT_DAMAGED, EXIT_OK, Fault, InputError, OfflineError
 from runner.plan.code.banned import BanList, merged
 from runner.plan.planner import Run
+from runner.results import SKIPPED, network_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +29,18 @@ if TYPE_CHECKING:
     from runner.spec.model import Spec
 
 _SHOWN = 10
-_IN_A_COPY = "run every stage in a copy that holds only what the spec declares"
+RUN_ALL = "run every stage in a copy that holds only what the spec declares"
 
 
 def check_run(case: Case) -> None:
-    """Run the stage undisturbed; the runner itself sees to it that every output exists."""
-    undisturbed = case.shared.stage(case.stage.name)
-    if undisturbed.blocked:
-        case.undisturbed()
-    if not undisturbed.succeeded:
-        case.fail_undisturbed(undisturbed)
+    """Run the stage undisturbed; the runner itself requires every output."""
+    case.undisturbed()
 
 
 def check_outputs(case: Case) -> None:
-    """Look at what the undisturbed run of the stage left, where it may leave nothing but its outputs."""
+    """Look for anything but outputs that the undisturbed run of the stage left."""
     report = case.undisturbed()
-    found = [f"{what}: {case.shown(path)}" for what, path in case.shared.stage(case.stage.name).changes]
+    found = case.described(case.shared.stage(case.stage.name).changes)
     if left := sum(attempt.left_behind for attempt in report.attempts):
         found.append(f"{left} process{'es' if left > 1 else ''} left running, and killed")
     for name, path in report.outputs.paths.items():
@@ -51,12 +48,12 @@ def check_outputs(case: Case) -> None:
     if len(found) > _SHOWN:
         found[_SHOWN:] = [f"and {len(found) - _SHOWN:,} more"]
     if found:
-        done, kept = "looked at its files, HOME and TMPDIR before and after it ran", str(case.shared.place)
+        done, kept = "looked at its files, HOME and TMPDIR before and after it ran", case.shared.place
         case.fail(done, "only its declared outputs are new", "\n".join(found), log=report.log, kept=kept)
 
 
 def _faults(path: str) -> Iterator[str]:
-    """Yield why a file of an output, or what it leads to, cannot be read by all."""
+    """Yield the files of an output that its owner cannot read, and the links that lead out of it."""
     for entry in entries_of(path):
         mode = os.lstat(entry).st_mode
         shown = printable(os.path.relpath(entry, os.path.dirname(path)))
@@ -71,11 +68,10 @@ def check_offline(case: Case) -> None:
     """Scan the code of all stages, then look for attempts in the run of each."""
     if faults := "\n".join(map(str, _scanned(case.spec))):
         case.fail("scanned the Python code of all stages", "nothing that is there to reach a network", faults)
-    runs = [run for run in case.shared.all().values() if run.report]
-    asked = {run.report.name: network for run in runs if run.report and (network := run.report.network)}
-    if asked:
-        attempts = "\n".join(f"{name}: {results.network_text(calls)}" for name, calls in asked.items())
-        case.fail(_IN_A_COPY, "no stage asks for a network", attempts)
+    runs = case.shared.all().values()
+    reports = [run.report for run in runs if run.report]
+    if calls := [f"{report.name}: {network_text(report.network)}" for report in reports if report.network]:
+        case.fail(RUN_ALL, "no stage asks for a network", "\n".join(calls))
     _require_all_ran(case)
     if weaker := {run.isolation for run in runs} - {"kernel", "filter"}:
         reached = ", ".join(sorted(weaker))
@@ -83,44 +79,40 @@ def check_offline(case: Case) -> None:
 
 
 def _scanned(spec: Spec) -> list[Fault]:
-    """Return the faults that the scan finds, and what cannot be parsed. What is missing is `run`'s to report."""
+    """Return the faults that the scan finds, and code that cannot be parsed. `run` reports missing files."""
     reader = code_reader(spec, BanList(spec.banned_imports, spec.allow_imports))
     faults: list[Fault] = []
     for stage in spec.stages:
         try:
-            reader.read(stage)
+            with contextlib.suppress(InputError):
+                reader.read(stage)
         except OfflineError as error:
             faults += error.faults
-        except InputError:
-            continue
     return list(merged(faults))
 
 
 def check_skip(case: Case) -> None:
     """Run the whole pipeline once more: nothing runs, and no byte changes."""
     _require_all_ran(case)
-    spec, outputs = case.shared.laid, case.directory / "before"
-    declared = sorted({path.rstrip("/") for stage in spec.stages for path in stage.outputs.values()})
     with unkeyed(), case.shared.held():
-        for path in declared:
-            copy(spec.output_path(path), str(outputs / path))
-        decisions = plan(spec.path, Options()).plan.decisions
-        report = case.shared.again()
+        before = case.shared.snapshot()
+        decisions = plan(case.shared.laid.path, Options()).plan.decisions
+        report = case.shared.execute()
+        changed = changes(before, case.shared.snapshot())
     ran = []
     for name, stage in report.stages.items():
-        if stage.status != results.SKIPPED:
+        if stage.status != SKIPPED:
             decision = decisions.get(name)
             why = reasons_line(decision.reasons, full=False) if isinstance(decision, Run) else "what it needs did"
             ran.append(f"{name} ran again: {why}")
     if ran or report.exit_code != EXIT_OK:
         case.fail("ran it once more", "every stage is up to date", "\n".join(ran) or report.error)
-    for path in declared:
-        if text := difference(path, str(outputs / path), spec.output_path(path), Sides("before", "after")):
-            case.fail("ran it once more", "no byte changes", text)
+    if changed:
+        case.fail("ran it once more", "no byte changes", "\n".join(case.described(changed)))
 
 
 def check_audit(case: Case) -> None:
-    """Verify the chain of records, and see that one flipped bit of it is noticed."""
+    """Verify the chain of records, then flip one bit of a copy, and require that `verify` finds it."""
     _require_all_ran(case)
     spec, copied = case.shared.laid, case.directory / "state"
     with unkeyed(), case.shared.held():
@@ -146,10 +138,10 @@ def check_audit(case: Case) -> None:
 
 
 def _require_all_ran(case: Case) -> None:
-    """Skip what is about a run of the whole pipeline, or fail, when a stage failed."""
+    """Skip or fail a check of the whole pipeline if a stage failed."""
     for name, undisturbed in case.shared.all().items():
         if not undisturbed.succeeded:
             cause = undisturbed.blocked or name
             case.skip_if_reported(cause)
             text = case.in_users_words(undisturbed.error) or f"{cause} failed"
-            case.fail(_IN_A_COPY, "every stage succeeds", text)
+            case.fail(RUN_ALL, "every stage succeeds", text)

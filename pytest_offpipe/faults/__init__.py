@@ -1,1 +1,1 @@
-"""What tests and checks do to stages: faults by a plan, and disks that are full."""
+"""Faults that tests and checks inject into stages: by a plan, and by disks that are full."""

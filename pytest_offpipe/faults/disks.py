@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from runner.sandbox.client import Launch
     from runner.spec.model import Stage
 
-TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs, as a user's TMPDIR may be: it renames what it made there
-ROOMY = 1 << 40  # bytes; a disk without bounds would not tell how much of it is in use
+TEMPORARY = ".tmpdir"  # on the disk of a stage's outputs: some stages rename files from there to their outputs
+ROOMY = 1 << 40  # bytes; a disk without a bound does not report how much of it is in use
 BALLAST = ".ballast"
 BETWEEN_LOOKS = 0.0005  # seconds
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -55,15 +55,15 @@ def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
     for directory in roomy:
         os.makedirs(directory, exist_ok=True)
         mount_disk(directory)
-    with open(os.path.join(path, BALLAST), "wb") as ballast:
+    with open(f"{path}/{BALLAST}", "wb") as ballast:
         os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
 
 
 class Watch:
-    """Looks at a disk until it ends, for whether it is full.
+    """Looks at a disk again and again, until `end`, to see whether it is full.
 
-    A stage may remove at once what it could not finish, so that looking when it has ended is too late. On a busy
-    machine this thread may be too late as well: `look` is called when an attempt has ended, and its partials are there.
+    A stage may remove an output that it could not finish, so a look after its end is too late. On a busy machine this
+    thread may be too late as well, so `look` is also called when an attempt has ended, and its partials are there.
     """
 
     def __init__(self, path: str) -> None:
@@ -79,7 +79,7 @@ class Watch:
             self._was_full.set()
 
     def end(self) -> bool:
-        """Look no more; return whether the disk was seen to be full."""
+        """Stop looking, and return whether the disk was full at some time."""
         self._is_over.set()
         self._watcher.join()
         self.look()
@@ -90,9 +90,9 @@ class Watch:
             self.look()
 
 
-def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
-    """Return the report of a run, and whether the disk at `path` was seen to be full meanwhile."""
-    watch = Watch(path)
+def run_watched(sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
+    """Return the report of a run, and whether the disk of its workspace was full at some time."""
+    watch = Watch(str(options.workspace))
     around.ended = watch.look
     try:
         return run_sandbox(sandbox, around, options), watch.end()
@@ -101,71 +101,54 @@ def run_watched(path: str, sandbox: Sandbox, around: Around, options: Options) -
 
 
 def says_full(log: str) -> bool:
-    """Whether a stage says in its log that its disk was full, also where nobody saw it.
+    """Whether a stage says in its log that its disk was full.
 
-    A tmpfs does not tell which writes it refused.
+    This finds a full disk that was not observed: a tmpfs does not report which writes it refused.
     """
     return any(words in log.lower() for words in _REFUSALS)
 
 
 def make_room(path: str) -> None:
     """Remove the ballast, and the bound of the disk at `path`."""
-    os.unlink(os.path.join(path, BALLAST))
+    os.unlink(f"{path}/{BALLAST}")
     mount_disk(path, 0, MS_REMOUNT)
 
 
-DiskRun = tuple["RunReport", list["Fault"], "OffpipeClock | None"]
-"""What a run there leaves: its report, and what became of the faults and of the clock."""
+DiskRun = tuple["RunReport", "Injector", "OffpipeClock | None"]
+"""The result of a run there: its report, and the injector and the clock as the run left them."""
 
 
 def run_on_own_disk(
     sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None
 ) -> DiskRun:
-    """Run a sandbox so that DISK_FULL faults of `injector` come about; what it made lies in the sandbox afterwards.
+    """Run a sandbox so that DISK_FULL faults of `injector` happen; its files are in the sandbox afterwards.
 
     Raises RefusedError where no disk can be mounted.
     """
-    root = Path(sandbox.root)
-    before, after = (root.with_name(f"{root.name}.{name}") for name in ("before", "after"))
-    paths = load_spec(sandbox.spec).paths
     with Confined() as confined:
-        root.rename(before)
-        root.mkdir()
-        try:
-            confined.call(_mount_all, (str(root), paths.state_dir, paths.locks_dir))
-            confined.call(_copy, str(before), str(root))
-            ended = confined.call(_run, sandbox, around, options, injector, clock)
-            confined.call(_copy, str(root), str(after))
-        except BaseException:
-            discard(root)
-            before.rename(root)
-            raise
-    discard(root)
-    after.rename(root)
-    discard(before)
+        ended = confined.call(_run_there, sandbox, around, options, injector, clock)
+    discard(sandbox.root)
+    os.rename(f"{sandbox.root}.after", sandbox.root)
+    discard(f"{sandbox.root}.before")
     return ended
 
 
-# ---- what is called in there ----
-
-
-def _mount_all(places: tuple[str, ...]) -> None:
-    for place in places:
+def _run_there(
+    sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None
+) -> DiskRun:
+    """Mount the disks, run the sandbox on them, and copy what it holds then to a place outside of them."""
+    root, paths, disk = sandbox.root, load_spec(sandbox.spec).paths, _FaultyDisk(sandbox.root, injector)
+    shutil.copytree(root, f"{root}.before", symlinks=True)
+    for place in (root, paths.state_dir, paths.locks_dir):
         os.makedirs(place, exist_ok=True)
         mount_disk(place, ROOMY)
-
-
-def _copy(source: str, to: str) -> None:
-    shutil.copytree(source, to, symlinks=True, dirs_exist_ok=True)
-
-
-def _run(sandbox: Sandbox, around: Around, options: Options, injector: Injector, clock: OffpipeClock | None) -> DiskRun:
-    disk = _FaultyDisk(sandbox.root, injector)
+    shutil.copytree(f"{root}.before", root, symlinks=True, dirs_exist_ok=True)
     around.alter = disk.alter
-    around.temporary = os.path.join(sandbox.root, TEMPORARY)
+    around.temporary = f"{root}/{TEMPORARY}"
     report = run_sandbox(sandbox, around, options, (disk,), clock)
-    discard(Path(around.temporary))
-    return report, injector.faults, clock
+    discard(around.temporary)
+    shutil.copytree(root, f"{root}.after", symlinks=True)
+    return report, injector, clock
 
 
 @dataclass(eq=False)
@@ -177,7 +160,7 @@ class _FaultyDisk:
     filled: dict[str, tuple[Fault, Watch, str]] = field(default_factory=dict)  # stage -> and the stage's log
 
     def alter(self, launch: Launch) -> Launch:
-        """Do to a start what its fault wants; if that is a full disk, leave so much of it."""
+        """Change a launch by its fault; for a full disk, leave room for as many bytes as it says."""
         stage = launch.env["PIPELINE_STAGE"]
         fault, changed = self.injector.due(stage), self.injector(launch)
         if fault is not None and fault.kind == DISK_FULL:
@@ -189,7 +172,7 @@ class _FaultyDisk:
 
     @hookimpl
     def offpipe_attempt_finished(self, stage: Stage) -> None:
-        """Tell whether the disk was full: it was seen to be, or the stage says so; it may fail for other reasons."""
+        """Note whether the disk was full: a stage may also fail for other reasons."""
         if stage.name in self.filled:
             fault, watch, log = self.filled.pop(stage.name)
             if watch.end() or says_full(read_log(log)):

@@ -1,21 +1,20 @@
 """A process of ours in user, mount and host name namespaces, which calls functions there.
 
 It is a program of one thread, with nothing mounted anywhere else, so that the runner, its launcher and the stages all
-see what it sees. A request is a function, by its name, and its arguments. The answer is whether the function returned,
-and what it returned or raised. Both are pickles.
+see what it sees. A request is a function and its arguments. The answer says whether the function returned, and what it
+returned or raised.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import pickle
 import signal
 import subprocess
 import sys
 import traceback
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from runner.levels import RefusedError
 from runner.sandbox import syscalls
@@ -35,13 +34,15 @@ _PROGRAM = (
 
 
 class Confined:
-    """Use as a context manager; RefusedError when the system has no such namespaces for this user."""
+    """The process, as a context manager. RefusedError if the system has no such namespaces for this user."""
 
     def __init__(self, host_name: str = "") -> None:
-        """`host_name` is what it is called in there; "" leaves that as it is."""
+        """`host_name` is the name of the host in there; "" leaves it unchanged."""
         packages = str(Path(__file__).parents[2])  # where pytest_offpipe lies
-        command = [sys.executable, "-P", "-B", "-c", _PROGRAM, packages, host_name]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._requests, theirs = Pipe()
+        with theirs:
+            command = [sys.executable, "-P", "-B", "-c", _PROGRAM, packages, host_name]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno())
         try:
             self._result()
         except BaseException:
@@ -59,17 +60,18 @@ class Confined:
 
         What it changes of its arguments stays in there. Paths mean what is mounted there.
         """
-        _send(cast("BinaryIO", self._process.stdin), (function, arguments))
+        self._requests.send((function, arguments))
         return cast("T", self._result())
 
     def close(self) -> None:
-        """End it, with all that it mounted."""
-        self._process.communicate()
+        """End the process, with all that it mounted."""
+        self._requests.close()
+        self._process.wait()
 
     def _result(self) -> Any:
         try:
-            has_returned, result = pickle.load(cast("BinaryIO", self._process.stdout))  # noqa: S301 - by our own process
-        except EOFError:
+            has_returned, result = self._requests.recv()
+        except (EOFError, ConnectionResetError):
             raise RuntimeError(f"process {self._process.pid}, which was to confine a run, ended") from None
         if not has_returned:
             raise result
@@ -77,9 +79,8 @@ class Confined:
 
 
 def main(host_name: str) -> None:
-    """Enter the namespaces, say so, and serve until there are no more requests, or whoever started this is gone."""
-    answers = os.fdopen(os.dup(1), "wb")  # which is nobody else's then
-    os.dup2(2, 1)
+    """Enter the namespaces, report it, and serve until there are no more requests or the parent is gone."""
+    answers = Connection(0)  # which its launchers replace, so that no stage inherits it
     try:
         syscalls.prctl("driver", "prctl(PR_SET_PDEATHSIG)", syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS, "unshare(user, mount, host name)")
@@ -89,22 +90,16 @@ def main(host_name: str) -> None:
             length = ctypes.c_size_t(len(name))
             syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, length)
     except RefusedError as error:
-        _send(answers, (False, error))
+        answers.send((False, error))
         return
-    _send(answers, (True, None))
+    answers.send((True, None))
     while True:
         try:
-            function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by Confined
+            function, arguments = answers.recv()
         except EOFError:
             return
         try:
-            result = (True, function(*arguments))
-        except Exception as error:  # noqa: BLE001 - told to who asked
+            answers.send((True, function(*arguments)))
+        except Exception as error:  # noqa: BLE001 - raised again where it was requested
             error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
-            result = (False, error)
-        _send(answers, result)
-
-
-def _send(to: BinaryIO, value: tuple[object, object]) -> None:
-    to.write(pickle.dumps(value))
-    to.flush()
+            answers.send((False, error))

@@ -1,4 +1,4 @@
-"""Faults of stages, and how they get there: by what the launcher is asked to start, and one variable naming a plan.
+"""Faults of stages. They reach a stage by a change to its launch, and by a variable that names a plan.
 
 The fixture `offpipe_faults` plans them for the runs of a test; the checks make their own.
 """
@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
 from glob import escape, glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 MARKER = "offpipe_fault"
 IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
 DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks
-_METHODS = {  # kind -> the method that plans it, and why it may not come about
+_METHODS = {  # kind -> the method that plans it, and why it may not happen
     "exit": ("exit_code", "its stage did not run, or failed by itself"),
     "kill": ("kill", "its stage did not run, or had ended before: give it larger inputs, or an earlier point"),
     "killAtCheckpoint": ("kill", "its stage did not run, has fewer checkpoints, or commits none by runner.sdk"),
@@ -38,13 +37,15 @@ _METHODS = {  # kind -> the method that plans it, and why it may not come about
     DISK_FULL: ("disk_full", "its stage did not run, failed before, or all that it wrote had room"),
 }
 _WHEN = ("before", "after")
-_MOST = {"code": 255, "times": 1000, "atCheckpoint": 1 << 53, "afterBytes": 1 << 39, "seconds": 1 << 20}
-_FROM_ONE = ("times", "atCheckpoint")
+_BOUNDS = {
+    "code": (0, 255), "times": (1, 1000), "atCheckpoint": (1, 1 << 53), "afterBytes": (0, 1 << 39),
+    "seconds": (0, 1 << 20),
+}  # fmt: skip
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault of a stage, until it has come about in `times` attempts; one that ended before it could does not count.
+    """One fault of a stage, until it has happened in `times` attempts. An attempt that ended before it does not count.
 
     `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
     slow (seconds), killAtCheckpoint (atCheckpoint, when), count, diskFull (afterBytes). `afterSeconds` are counted from
@@ -59,7 +60,7 @@ class Fault:
 
     @property
     def fired(self) -> int:
-        """In how many attempts it came about."""
+        """In how many attempts it happened."""
         return sum(self.notes("fired"))
 
     def notes(self, what: str) -> list[bool]:
@@ -68,18 +69,18 @@ class Fault:
 
     @property
     def checkpoints(self) -> int:
-        """How many checkpoints the attempts came to, together."""
+        """How many checkpoints the attempts reached, together."""
         return sum(len(glob(f"{escape(plan)}.checkpoint-*")) for plan in self.plans)
 
 
 @dataclass(eq=False)
 class Injector:
-    """Changes what a launcher is asked to start, as long as faults of that stage are left.
+    """Changes the launches of a stage as long as faults of it are left.
 
-    `directory` takes the plans; stages must be able to write there, to tell what came about.
+    The plans are in `directory`. Stages must be able to write there, to report which faults happened.
     """
 
-    directory: Path
+    directory: str
     faults: list[Fault]
 
     def due(self, stage: str) -> Fault | None:
@@ -91,8 +92,8 @@ class Injector:
         fault = self.due(launch.env["PIPELINE_STAGE"])
         if fault is None:
             return launch
-        self.directory.mkdir(parents=True, exist_ok=True)
-        plan = str(self.directory / f"{len(os.listdir(self.directory))}.json")
+        os.makedirs(self.directory, exist_ok=True)
+        plan = f"{self.directory}/{len(os.listdir(self.directory))}.json"
         stage_file = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
         content = {"kind": fault.kind, **fault.arguments, "partials": list(stage_file["outputs"].values())}
         if "afterSeconds" in fault.arguments:
@@ -109,21 +110,15 @@ class Injector:
 
 
 class OffpipeFaults:
-    """Faults for the runs that `offpipe` makes in this test; each comes about once, or so many `times`.
+    """Faults for the runs that `offpipe` makes in this test; each happens once, or so many `times`.
 
     They are in the order in which they were planned: of those for one stage, the next one is for the attempt after.
     """
 
     def __init__(self, test: OneTest, find_stage: Callable[[str], object] | None) -> None:
         """`find_stage` refuses names that are no stages of the spec that the test works with, if that is known."""
-        self._test = test
-        self._faults: list[Fault] = []
+        self.injector = Injector(f"{test.directory}/faults", [])
         self._find_stage = find_stage
-
-    @cached_property
-    def injector(self) -> Injector:
-        """What brings them to the stages."""
-        return Injector(self._test.directory / "faults", self._faults)
 
     @ends_at_caller
     def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
@@ -173,12 +168,12 @@ class OffpipeFaults:
 
     @property
     def due(self) -> list[Fault]:
-        """The faults that have not come about as often as planned."""
-        return [fault for fault in self._faults if fault.fired < fault.times]
+        """The faults that have not happened as often as planned."""
+        return [fault for fault in self.injector.faults if fault.fired < fault.times]
 
     @property
     def unfired(self) -> list[str]:
-        """The same in words, each with what may be the reason."""
+        """The same as text, each with a possible reason."""
         lines = []
         for fault in self.due:
             method, why = _METHODS[fault.kind]
@@ -191,17 +186,13 @@ class OffpipeFaults:
         """Whether a run of these stages needs a disk of its own."""
         return any(fault.kind == DISK_FULL and fault.stage in stages for fault in self.due)
 
-    def adopt(self, faults: Sequence[Fault]) -> None:
-        """Take over what became of the faults in another process."""
-        self._faults[:] = faults
-
     def complaint(self) -> str:
-        """Return what to say of a test whose faults did not all come about."""
+        """Return the failure of a test in which not all faults happened, or ""."""
         unfired = "".join(f"\n  {fault}" for fault in self.unfired)
         return f"planned, and did not happen:{unfired}" if unfired else ""
 
     def plan_marked(self, kind: str = "", *arguments: object, **named: object) -> None:
-        """Plan what a marker `offpipe_fault(kind, stage, **arguments)` says. UsageError for what cannot be."""
+        """Plan the fault of a marker `offpipe_fault(kind, stage, **arguments)`. UsageError if the marker is wrong."""
         kinds = sorted({method for method, _ in _METHODS.values()})
         if not kind:
             raise UsageError(Wrong(MARKER, "names no kind", f"known: {', '.join(kinds)}"))
@@ -215,14 +206,14 @@ class OffpipeFaults:
             _require(method, name, value)
         if self._find_stage is not None:
             self._find_stage(stage)
-        self._faults.append(Fault(kind, stage, arguments, times))
+        self.injector.faults.append(Fault(kind, stage, arguments, times))
 
 
 def faults_of(test: OneTest, find_stage: Callable[[str], object] | None) -> OffpipeFaults:
     """Return the faults of a test, with those that its markers plan; `find_stage` as for OffpipeFaults."""
     faults = OffpipeFaults(test, find_stage)
     test.complaints.append(faults.complaint)
-    test.stories.append(faults.complaint)  # what fails for lack of a fault says nothing of it
+    test.stories.append(faults.complaint)  # a test that fails because a fault did not happen does not say so itself
     with heeding(test.item, MARKER):
         for marker in reversed([*test.item.iter_markers(MARKER)]):
             faults.plan_marked(*marker.args, **marker.kwargs)
@@ -230,12 +221,12 @@ def faults_of(test: OneTest, find_stage: Callable[[str], object] | None) -> Offp
 
 
 def _require(method: str, name: str, value: object) -> None:
-    """Raise UsageError for an argument that cannot be."""
+    """Raise UsageError for an argument that is out of bounds."""
     if name == "when":
         if value not in _WHEN:
             raise UsageError(Wrong(method, f'when is "{value}"', f"known: {', '.join(_WHEN)}"))
         return
-    least, most = int(name in _FROM_ONE), _MOST[name]
+    least, most = _BOUNDS[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise UsageError(Wrong(method, f"{_snake(name)} is {value!r}", f"at least {least}, at most {most}"))
 

@@ -1,4 +1,4 @@
-"""Stands before a stage's program and does to it what a plan says: ends it, slows it, kills it in mid-work.
+"""Stands before a stage's program and injects the fault of a plan: ends it, slows it, kills it in mid-work.
 
 Runs as the stage's main process, in its isolation, as `python -I -S shim.py PROGRAM ARGV...`; the plan is the file that
 $PIPELINE_FAULTS names. So it works for programs in any language. Imports nothing of ours.
@@ -24,7 +24,7 @@ RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores, and a program 
 
 
 def main() -> None:
-    """Do to the program as planned; end as it did where the plan does not end it."""
+    """Inject the fault; if it does not end the program, end like the program."""
     with open(os.environ[VARIABLE], "rb") as file:
         plan = json.loads(file.read())
     kind = plan["kind"]
@@ -41,7 +41,7 @@ def main() -> None:
     if child == 0:
         _become(sys.argv[1], sys.argv[2:])
     os.close(until_exec)
-    os.read(is_here, 1)  # till the program is there: what is done to the child before is not done to the stage
+    os.read(is_here, 1)  # until the program runs: a signal sent earlier would not reach the stage
     if kind == "exit":
         status = os.waitpid(child, 0)[1]
         if status == 0:
@@ -52,9 +52,9 @@ def main() -> None:
 
 
 class _Reading:
-    """Tells for how long something has read the stage's inputs, which a program does once it has begun its work.
+    """For how long something has read the stage's inputs: a program reads them once it has begun its work.
 
-    Where the system tells nothing of it (inotify), nothing ever does.
+    On a system without inotify it stays 0.
     """
 
     def __init__(self, inputs: list[str]) -> None:
@@ -73,7 +73,7 @@ class _Reading:
         if self._began is None:
             try:
                 os.read(self._events, 4096)
-            except OSError:  # no event, or none to be had
+            except OSError:  # no event, or no inotify
                 return 0.0
             self._began = time.monotonic()
         return time.monotonic() - self._began
@@ -116,17 +116,17 @@ def _has_come_to(plan: dict[str, Any], reading: _Reading) -> bool:
 
 
 def _size(path: str) -> int:
-    """The bytes below a path; -1 for none, so that one that is empty has come further than one that is missing."""
+    """The bytes below a path; -1 if it is missing, which is less than an empty file."""
     try:
         if not os.path.isdir(path):
             return os.stat(path).st_size
-        return sum(_size(os.path.join(path, name)) for name in os.listdir(path))
+        return sum(_size(f"{path}/{name}") for name in os.listdir(path))
     except OSError:
         return -1
 
 
 def _note(what: str) -> None:
-    """Tell the test, by a file beside the plan."""
+    """Report it to the test by a file beside the plan."""
     os.close(os.open(f"{os.environ[VARIABLE]}.{what}", os.O_WRONLY | os.O_CREAT, 0o666))
 
 
