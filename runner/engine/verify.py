@@ -85,7 +85,7 @@ def _check_outputs(spec: Spec, verified: Verification) -> None:
             path = spec.output_path(declared)
             damage = _damage_of(path, identity)
             if damage is not None and verified.markers.still_stands(stage.name):
-                verified.damage.append(damage)
+                verified.findings.damage.append(damage)
 
 
 def _damage_of(path: str, identity: OutputIdentity) -> Damage | None:
