@@ -53,11 +53,11 @@ def quick_answer(arguments: Arguments) -> int | None:
 
 
 def program() -> int:
-    """Run `main` in a process of its own, and end the process at once, without the interpreter's clean exit.
+    """Run `main` in a process of its own, and end the process at once: a clean exit takes as long as several stages.
 
-    The clean exit happens only if other code may need it: a program that started this interpreter (coverage, a
-    profiler), or a plugin, which may have an open file or a running thread. Plugins are modules that are neither ours
-    nor Python's.
+    A clean exit follows only if the output cannot be written, or if other code may need it: a program that started this
+    interpreter (coverage, a profiler), or a plugin, which may have an open file or a running thread. Modules of plugins
+    are neither ours nor Python's.
     """
     began_here = sys.orig_argv[1:2] == sys.argv[:1] or sys.orig_argv[1:3] == ["-m", __package__]  # not in a profiler
     is_watched = atexit._ncallbacks() or sys.gettrace() or sys.getprofile()  # noqa: SLF001 - the only way to know
@@ -73,7 +73,10 @@ def program() -> int:
         return 74  # EXIT_STATE
     loaded = {name.partition(".")[0] for name in sys.modules.keys() - before}
     if began_here and not is_watched and loaded - OURS <= sys.stdlib_module_names:
-        _end(code)
+        atexit._run_exitfuncs()  # noqa: SLF001 - of the libraries that we use; only a clean exit calls them
+        streams = sys.modules.get("runner.display.streams")
+        if streams is None or streams.flushed():
+            os._exit(code)
     return code
 
 
@@ -88,14 +91,6 @@ def _leave_start_directory() -> None:
         return  # the directory is gone
     if not sys.flags.safe_path and sys.path[0] in first:
         del sys.path[0]
-
-
-def _end(code: int) -> None:
-    """End the process at once, if its output can be written. A clean exit would take as long as several stages."""
-    atexit._run_exitfuncs()  # noqa: SLF001 - of the libraries that we use; only a clean exit calls them
-    streams = sys.modules.get("runner.display.streams")
-    if streams is None or streams.flushed():
-        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class Session:
         self.published.clear()
         self.checkpoints.clear()
         selected = {stage.name for stage in self.stages}
-        for stage in self.spec.stages:  # also those that are not selected: recovery may remove their checkpoints
+        for stage in self.spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
