@@ -23,8 +23,6 @@ KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed 
 DOMAIN = b"offpipe audit record v1\n"
 START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
 GENESIS = "0" * 64  # the hash `prev` of a first record
-
-NO_NUMBER = "a record holds whole numbers below 2^53 only"
 LARGEST = 1 << 53  # other languages round integers from here on
 
 
@@ -75,7 +73,7 @@ def check_numbers(value: object) -> None:
         elif isinstance(member, (list, tuple)):
             members.extend(member)
         elif isinstance(member, float) or (isinstance(member, int) and not -LARGEST < member < LARGEST):
-            raise ValueError(NO_NUMBER)
+            raise ValueError("a record holds whole numbers below 2^53 only")
 
 
 def canonical(value: object) -> bytes:

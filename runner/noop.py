@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Stat = Callable[[Any], os.stat_result]
     Signature = Callable[[os.stat_result], tuple[int, ...]]
 
-PLAIN_VARIABLE = "OFFPIPE_PLAIN"  # 1: no caches, and no no-op record
 MAGIC = b"offpipe noop 4\n"
 SHORT_SPEC = 1 << 12  # characters: record 0 repeats a spec up to this length, else it names the run that has the spec
 LONGEST_SPEC = 1 << 20  # bytes: in no run with nothing to do does record 0 hold a longer spec
@@ -56,8 +55,8 @@ _READINGS: tuple[tuple[Stat, Signature], ...] = ((os.stat, _signature), (os.lsta
 
 
 def is_plain() -> bool:
-    """Whether caches are off (`OFFPIPE_PLAIN=1`). Results must be the same with and without them."""
-    return os.environ.get(PLAIN_VARIABLE) == "1"
+    """Whether caches and no-op records are off (`OFFPIPE_PLAIN=1`). Results must be the same with and without them."""
+    return os.environ.get("OFFPIPE_PLAIN") == "1"
 
 
 def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: bool, durable: bool) -> int | None:
