@@ -55,7 +55,7 @@ def read_small(path: str, most: int) -> bytes:
         while content and len(content) <= most and (more := file.read(1 << 20)):
             content += more
     if max(size, len(content)) > most:
-        raise NotRegularError(Fault(path, f"is larger than {most >> 20} MiB, which none is", "remove it"))
+        raise NotRegularError(Fault(path, f"is larger than {most >> 20} MiB, the limit", "remove it"))
     return content
 
 

@@ -151,7 +151,7 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
     if not words or os.path.exists(os.path.join(root, words[0])):
         return None
     shown = os.path.relpath(program, root) if program.startswith(f"{root}/") else program
-    return Fault("", f'"{shown}" is to be run by "{words[0]}", which is not there', "mend its first line (#!)")
+    return Fault("", f'"{shown}" is to be run by "{words[0]}", which is not there', "correct its first line (#!)")
 
 
 # ---- warnings ----
@@ -183,7 +183,7 @@ def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault
     for stage in session.stages:
         for path in left.get(stage.name, ()):
             what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
-            hint = "remove it unless it is needed: a glob that matches it still finds it"
+            hint = "remove it unless it is needed: a glob may still find it"
             yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
 
 
@@ -200,7 +200,7 @@ def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
     if paths:
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
         what = f"a run replaces what is there already, and is not known to be what a stage has made: {shown}"
-        yield Fault(session.spec.shown, what, "move it away if it is needed")
+        yield Fault(session.spec.shown, what, "move it away if you need it")
 
 
 class _Places:

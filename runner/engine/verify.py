@@ -45,7 +45,7 @@ def verify(
     if not os.path.lexists(directory):
         empty = Verification(directory, PLAIN, shown=shown)
         if expect_head is not None:
-            empty.findings.damaged(LEDGER, 0, "", "is missing, with the head that is expected")
+            empty.findings.damaged(LEDGER, 0, "", "is missing, but a head is expected")
         return empty
     seal = read_seal(*((spec.workspace, spec.root) if spec else ()), directory)
     verified = Verification(directory, seal, run, expect_head, shown)
