@@ -55,7 +55,9 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     There is work if a stage has no marker, or is forced. A run that must wait for another run does not start it yet. If
     the launcher cannot be started, `make_launcher` tries again and raises the error.
     """
-    if not _has_work(spec, options) or is_held(spec.paths):
+    stages = (stage for stage in spec.stages if not options.stages or stage.name in options.stages)
+    has_work = options.force or any(not os.path.lexists(spec.paths.marker(stage.name)) for stage in stages)
+    if not has_work or is_held(spec.paths):
         return None
     try:
         return start_guarded(Launcher, fork_environment(spec))
@@ -77,14 +79,6 @@ def fork_environment(spec: Spec) -> dict[str, str] | None:
         return None
     python = any(str(stage.processor).endswith(".py") and not stage.fresh_interpreter for stage in spec.stages)
     return interpreter_environment(os.environ.get("HOME"), sdk_path()) if python else None
-
-
-def _has_work(spec: Spec, options: Options) -> bool:
-    return options.force or any(
-        not os.path.lexists(spec.paths.marker(stage.name))
-        for stage in spec.stages
-        if not options.stages or stage.name in options.stages
-    )
 
 
 # ---- hooks and executor ----
