@@ -96,7 +96,7 @@ class Graph(NamedTuple):
     spec: Spec
     order: tuple[Stage, ...]
     upstream: Edges
-    downstream: Edges
+    downstream: dict[str, list[str]]
     feeds: Feeds
     producers: dict[str, tuple[str, str]]
 
@@ -106,7 +106,7 @@ def build_graph(spec: Spec) -> Graph:
     index = OutputIndex(spec.stages)
     position = {stage.name: stage.index for stage in spec.stages}
     upstream: Edges = {}
-    followers: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
+    downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
     for stage in spec.stages:
         fed = {name: pairs for name, pattern in stage.inputs.items() if (pairs := index.matches(pattern))}
@@ -115,8 +115,7 @@ def build_graph(spec: Spec) -> Graph:
         before = {*stage.needs, *(producer for pairs in fed.values() for producer, _ in pairs)}
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
         for name in upstream[stage.name]:
-            followers[name].append(stage.name)
-    downstream = {name: tuple(names) for name, names in followers.items()}
+            downstream[name].append(stage.name)
     order = _order(spec.stages, position, upstream, downstream)
     if len(order) < len(spec.stages):
         stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
@@ -143,7 +142,7 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
 
 
 def _order(
-    stages: Sequence[Stage], position: Mapping[str, int], upstream: Edges, downstream: Edges
+    stages: Sequence[Stage], position: Mapping[str, int], upstream: Edges, downstream: Mapping[str, list[str]]
 ) -> tuple[Stage, ...]:
     """Return the stages in topological order, the smallest index first among the ready; without those in cycles."""
     waiting = {name: len(before) for name, before in upstream.items()}

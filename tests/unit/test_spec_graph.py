@@ -36,7 +36,7 @@ def test_order_follows_files_and_needs_and_is_otherwise_that_of_the_spec(graph_o
     graph = graph_of(stage("c", ["out/a"]), stage("b", needs=["d"]), stage("a"), stage("d"), stage("e"))
     assert names(graph.order) == ["a", "c", "d", "b", "e"]
     assert graph.upstream == {"c": ("a",), "b": ("d",), "a": (), "d": (), "e": ()}
-    assert graph.downstream["a"] == ("c",)
+    assert graph.downstream["a"] == ["c"]
     assert graph.feeds == {"c": {"i0": (("a", "out/a"),)}}
     assert graph.producers["out/d"] == ("d", "o0")
 
