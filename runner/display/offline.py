@@ -70,10 +70,10 @@ def offline_text(result: RunResult) -> str:
     if level == NONE:
         return ""
     refused = [
-        f"{stage.name}: {printable(network_text(meant))}"
+        f"{stage.name}: {printable(network_text(calls))}"
         for stage in result.stages.values()
         for attempt in stage.attempts
-        if (meant := [call for call in attempt.network if not call.is_probe])
+        if (calls := [call for call in attempt.network if not call.is_probe])
     ]
     text = f", a network was refused to {listed(refused, _STAGES_NAMED, '; ')}" if refused else ""
     return f"offline guard: {level}{text}\n"

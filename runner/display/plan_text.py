@@ -173,10 +173,10 @@ def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:
             case "inputs", _:
                 yield from (f"{name}: {path}  {sha256}" for path, sha256 in part)
             case "code", "absent":
-                yield from (f"{of}  found nowhere: changes of it are not noticed" for of in part)
+                yield from (f"{module}  found nowhere: changes of it are not noticed" for module in part)
             case "code", "files" | "packages":
                 prefix = "" if name == "files" else "package "
-                yield from (f"{prefix}{of}  {_value_text(own, full=True)}" for of, own in part.items())
+                yield from (f"{prefix}{source}  {_value_text(state, full=True)}" for source, state in part.items())
             case _ if part or component == "params":
                 yield f"{name}: {_value_text(part, full=True)}"
 

@@ -99,10 +99,10 @@ class Reporter(Listener):
             self._say(f"{stage.name}: started (attempt {attempt}{resumed})")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
-        meant = [call for call in calls if not call.is_probe]
-        if meant:
+        intended = [call for call in calls if not call.is_probe]
+        if intended:
             then = "it fails when it ends" if fails else "it goes on"
-            what = f"asked for a network, which was refused, and {then}: {printable(results.network_text(meant))}"
+            what = f"asked for a network, which was refused, and {then}: {printable(results.network_text(intended))}"
             self._say(f"{stage.name}: {what}", bad=fails)
 
     def offpipe_attempt_finished(self, stage: Stage, attempt: AttemptResult, next_delay: float | None) -> None:

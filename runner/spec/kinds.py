@@ -218,8 +218,8 @@ def list_of(member: Kind, *, least: int = 0) -> Kind:
             return [Finding((), "is empty")]
         findings: list[Finding] = []
         for index, item in enumerate(value):
-            if found := member.check(item):
-                findings += below(index, found)
+            if refused := member.check(item):
+                findings += below(index, refused)
         return findings
 
     schema = {"type": "array", "items": member.schema, **({"minItems": least} if least else {})}
@@ -234,10 +234,10 @@ def map_of(key: Kind, member: Kind, *, least: int = 0) -> Kind:
             return [Finding((), "is empty")]
         findings: list[Finding] = []
         for name, item in value.items():
-            if found := key.check(name):
-                findings += [Finding((name,), f"the name {fault.what}", fault.hint) for fault in found]
-            elif found := member.check(item):
-                findings += below(name, found)
+            if refused := key.check(name):
+                findings += [Finding((name,), f"the name {fault.what}", fault.hint) for fault in refused]
+            elif refused := member.check(item):
+                findings += below(name, refused)
         return findings
 
     names = {"propertyNames": key.schema} if key.schema != {"type": "string"} else {}
@@ -270,8 +270,8 @@ def record(**fields: Field) -> Kind:
         findings: list[Finding] = []
         for key, member in value.items():
             check = checks.get(key, check_own)
-            if found := check(member):
-                findings += below(key, found)
+            if refused := check(member):
+                findings += below(key, refused)
             if check is check_own and not key.startswith("x-"):
                 nearest = did_you_mean(key, fields) or 'keys of your own begin with "x-"'
                 findings.append(Finding((key,), f"no field is called {show(key)}", nearest))

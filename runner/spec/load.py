@@ -119,11 +119,10 @@ class SpecBuilder:
 
     def build(self, params: Overrides) -> Spec:
         """Return the spec, with `params` in place of those of stages."""
-        stages = []
-        for index, given in enumerate(self._top["stages"]):
-            overrides = params.get(given.get("name", ""))
-            own = {**given, "params": {**given.get("params", {}), **overrides}} if overrides else given
-            stages.append(self.build_stage(index, own))
+        stages = (
+            self.build_stage(index, given, params.get(given.get("name", ""), {}))
+            for index, given in enumerate(self._top["stages"])
+        )
         return Spec(
             path=os.path.abspath(self._path),
             shown=self._path,
@@ -144,7 +143,7 @@ class SpecBuilder:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
-    def build_stage(self, index: int, given: Json) -> Stage:
+    def build_stage(self, index: int, given: Json, params: Mapping[str, object] = _NO_OVERRIDES) -> Stage:
         values = STAGE.values({**self._defaults, **given})
         del values["$schema"], values["offline"]
         values |= {
@@ -152,6 +151,7 @@ class SpecBuilder:
             "outputs": self._paths(index, "outputs", values["outputs"] or {}),
             "inputs": self._paths(index, "inputs", values["inputs"]),
             "processor": self._processor(values["processor"]),
+            "params": {**values["params"], **params},
             "env": {**self._defaults.get("env", {}), **given.get("env", {})},
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
             **{name: self._section(name, given) for name in _SECTIONS},

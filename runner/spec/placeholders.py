@@ -113,9 +113,9 @@ def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
             what = f'"{path}" is one file of this very name: an output cannot be a glob'
             yield Fault(f"{at}/outputs/{name}", what, 'several files are a directory, such as "out/"')
     for name, value in stage.env.items():
-        for form, of in references(value) if "{" in value else ():
+        for form, reference in references(value) if "{" in value else ():
             hint = 'only "command" and "args" have placeholders; use $PIPELINE_INPUT_... and $PIPELINE_OUTPUT_...'
-            yield Fault(f"{at}/env/{name}", f"{{{form}.{of}}} is passed on as it is", hint)
+            yield Fault(f"{at}/env/{name}", f"{{{form}.{reference}}} is passed on as it is", hint)
 
 
 def _shell_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:
