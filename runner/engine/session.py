@@ -165,7 +165,7 @@ class Session:
                     self.checkpoints[stage.name] = progress
         self.examiner = self.new_examiner()
         try:
-            return self.planner.plan(self.stages, self.examiner, self.published)
+            return self.planner.plan(self.stages, self.examiner)
         except OfflineError as error:
             raise OfflineError(*merged(error.faults)) from error
 

@@ -99,7 +99,7 @@ class Examiner:
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph)
-        self._published = published
+        self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()
         self.standard: set[str] = set()  # of the code of all examined stages
@@ -183,7 +183,7 @@ class Examiner:
                 fingerprint.trees[file.absolute] = tree.sha256
                 fingerprint.input_bytes += tree.size
                 return tree.sha256
-            output = self._published.get(file.path)
+            output = self.published.get(file.path)
             if output and output.is_unchanged(file.status):
                 digest = FileDigest(output.sha256, Signature.of(file.status))
             else:

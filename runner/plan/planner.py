@@ -108,8 +108,8 @@ class Planner:
         self._paranoid = paranoid
         self._absence = absence
 
-    def plan(self, stages: Sequence[Stage], examiner: Examiner, published: dict[str, OutputIdentity]) -> Plan:
-        """Decide every stage of `stages`, which are in order. Intact outputs are added to `published`.
+    def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
+        """Decide every stage of `stages`, which are in order. The examiner gets the identities of intact outputs.
 
         Raises OfflineError for code that is banned or cannot be parsed, together with every other fault.
         """
@@ -118,7 +118,7 @@ class Planner:
         refused: list[Fault] = []
         for stage in stages:
             try:
-                decisions[stage.name] = self._plan_stage(stage, decisions, examiner, published)
+                decisions[stage.name] = self._plan_stage(stage, decisions, examiner)
             except (InputError, OfflineError) as error:
                 if isinstance(error, InputError):
                     faults.extend(error.faults)
@@ -129,9 +129,7 @@ class Planner:
             raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each fault once: stages share files
         return Plan(decisions, tuple(faults))
 
-    def _plan_stage(
-        self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner, published: dict[str, OutputIdentity]
-    ) -> Decision:
+    def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
         upstream = self._graph.upstream[stage.name]
         blocked = tuple(name for name in upstream if isinstance(decisions.get(name), Blocked))
         if blocked:
@@ -150,7 +148,7 @@ class Planner:
         if reasons:
             return Run(reasons)
         if marker is not None:
-            published.update((identity.path, identity) for identity in marker.outputs.values())
+            examiner.published.update((identity.path, identity) for identity in marker.outputs.values())
         if unmade:
             return Depends(tuple(dict.fromkeys(producer for _, producer in pending)))
         return Skip(fingerprint.key)

@@ -228,7 +228,7 @@ FAULTS = {
         "plan/fingerprint.py", '"params": stage.params,', '"params": {},', [Machine.run, lambda m: m.change_param(2)],
     ),
     "trusts outputs that were changed": (
-        "plan/planner.py", "if found != identity.sha256:", "if False:",
+        "plan/planner.py", "if present != identity.sha256:", "if False:",
         [Machine.run, lambda m: m.spoil_output("join", 0, "edit")],
     ),
     "does not see what is imported": (
@@ -236,8 +236,8 @@ FAULTS = {
         [Machine.run, lambda m: m.edit_imported_module("m2")],
     ),
     "runs what was made again to the same bytes": (
-        "plan/planner.py", "        found.extend(self._output_reasons(stage, marker))\n",
-        '        found.extend(self._output_reasons(stage, marker))\n        found.append(Reason("key", "always"))\n',
+        "plan/planner.py", "        reasons.extend(self._output_reasons(stage, marker))\n",
+        '        reasons.extend(self._output_reasons(stage, marker))\n        reasons.append(Reason("key", "always"))\n',
         [Machine.run],
     ),
     "forgets what a killed run had committed": (
