@@ -46,10 +46,8 @@ class Attempts:
 
     def decide(self, job: Job) -> None:
         """Compute the key and the reasons to run from the disk as it is now. Without reasons, the stage is skipped."""
-        job.fingerprint, marker = self._run.new_examiner().examine(job.stage), self._run.marker_of(job.stage.name)
-        job.reasons = self._run.planner.reasons(job.stage, job.fingerprint, marker)
-        if marker is not None and not job.reasons:
-            self._run.published.update((output.path, output) for output in marker.outputs.values())
+        job.fingerprint, job.reasons = self._run.planner.decide(job.stage, self._run.new_examiner())
+        if not job.reasons:
             self.record_skip(job, job.fingerprint.key)
 
     def redecide(self, job: Job, changed: str) -> None:

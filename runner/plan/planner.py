@@ -142,16 +142,23 @@ class Planner:
             if isinstance(decisions.get(producer), Run | Depends)
         ]
         unmade = frozenset(name for name, _ in pending)
-        marker = self._marker_of(stage.name)
-        fingerprint = examiner.examine(stage, unmade)
-        reasons = self.reasons(stage, fingerprint, marker, unmade)
+        fingerprint, reasons = self.decide(stage, examiner, unmade)
         if reasons:
             return Run(reasons)
-        if marker is not None:
-            examiner.published.update((identity.path, identity) for identity in marker.outputs.values())
         if unmade:
             return Depends(tuple(dict.fromkeys(producer for _, producer in pending)))
         return Skip(fingerprint.key)
+
+    def decide(
+        self, stage: Stage, examiner: Examiner, unmade: frozenset[str] = frozenset()
+    ) -> tuple[Fingerprint, tuple[Reason, ...]]:
+        """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
+        marker = self._marker_of(stage.name)
+        fingerprint = examiner.examine(stage, unmade)
+        reasons = self.reasons(stage, fingerprint, marker, unmade)
+        if marker is not None and not reasons:
+            examiner.published.update((output.path, output) for output in marker.outputs.values())
+        return fingerprint, reasons
 
     def reasons(
         self, stage: Stage, fingerprint: Fingerprint, marker: Marker | None, unmade: frozenset[str] = frozenset()
