@@ -237,8 +237,10 @@ FAULTS = {
     ),
     "runs what was made again to the same bytes": (
         "plan/planner.py", "        reasons.extend(self._output_reasons(stage, marker))\n",
-        "        reasons.extend(self._output_reasons(stage, marker))\n"
-        '        reasons.append(Reason("key", "always"))\n',
+        (
+            "        reasons.extend(self._output_reasons(stage, marker))\n"
+            '        reasons.append(Reason("key", "always"))\n'
+        ),
         [Machine.run],
     ),
     "forgets what a killed run had committed": (
