@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.plan.code.cache import RUN_PATH, Request
 from runner.plan.code.commands import SCRIPT, TEXT
@@ -13,7 +13,7 @@ from runner.plan.code.modules import INSTALLED, LOCAL, OURS, STANDARD, Lookup, M
 from runner.plan.code.sources import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from runner.errors import Fault
     from runner.plan.code.banned import BanList
@@ -27,14 +27,55 @@ MODULE_NAME = "command"  # in place of a path: the command that names a module a
 _AT_STARTUP = ("sitecustomize", "usercustomize")  # every interpreter imports them if it finds them
 
 
+class Imported(NamedTuple):
+    """A resolved request: the modules that it loads, names that no file has, and whether the program needs it.
+
+    standard: needed modules of the standard library and of offpipe. banned: names, imported by `statement`.
+    """
+
+    line: int
+    modules: tuple[Module, ...]
+    absent: Sequence[str] = ()
+    is_needed: bool = False
+    standard: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
+    statement: str = ""
+
+
 class Closures:
-    """The closures of all programs, which share files and look-ups of modules. Without `bans`, nothing is banned."""
+    """The closures of all programs. Programs with the same search path share resolved imports.
+
+    Without `bans`, nothing is banned.
+    """
 
     def __init__(self, sources: Sources, interpreter: Interpreter, bans: BanList | None = None) -> None:
         self.sources = sources
         self.bans = bans
         self.of = cache(partial(Closure, self))
         self.lookup = cache(lambda entries: Lookup(entries, sources, interpreter))
+        self.imports = cache(self._imports)
+
+    def _imports(self, lookup: Lookup, importer: Module, requests: tuple[Request, ...]) -> list[Imported]:
+        """Resolve the requests of a module. Deferred ones of the standard library are left out: most never run."""
+        if importer.kind == STANDARD:
+            requests = tuple(request for request in requests if not request.deferred)
+        return [self._resolve(lookup, importer, request, requests) for request in requests]
+
+    def _resolve(self, lookup: Lookup, importer: Module, request: Request, requests: Sequence[Request]) -> Imported:
+        if request.level == RUN_PATH:  # relative to root, the working directory of stages
+            script = os.path.normpath(os.path.join(self.sources.root, request.module))
+            is_there = self.sources.is_file(script)
+            return Imported(request.line, (Module("__main__", LOCAL, script),) if is_there else ())
+        base = _absolute(importer, request)
+        modules, absent = lookup.imports(base, request.names)
+        if importer.kind == STANDARD:
+            return Imported(request.line, modules)
+        names = tuple(base if name == "*" else f"{base}.{name}" for name in request.names) or (base,)
+        is_needed = not request.optional
+        standard = (base, *names) if is_needed and modules and _is_the_same_for_all(modules[0]) else ()
+        banned = tuple(name for name in names if importer.kind == LOCAL and self.is_banned(lookup, name))
+        statement = _statement(request, requests) if banned else ""
+        return Imported(request.line, modules, absent, is_needed, standard, banned, statement)
 
     def is_banned(self, lookup: Lookup, name: str) -> bool:
         """Whether a name is banned for this program. The built-in list does not ban the pipeline's own modules."""
@@ -76,7 +117,8 @@ class Closure:
         if extra:
             self._begin_interpreter(closures.lookup(extra), extra)
         while self._pending:
-            self._follow(*self._pending.popleft())
+            lookup, module, requests = self._pending.popleft()
+            self._follow(lookup, module.path, closures.imports(lookup, module, requests))
 
     def chain(self, path: str, line: int = 0) -> list[tuple[str, int]]:
         """Return the files from a start to `path`, each with the line that imports the next; `line` ends the chain."""
@@ -92,12 +134,14 @@ class Closure:
             source = self._sources.text(start.value, TEXT_NAME)
             if source.fault:
                 self.faults[source.fault] = None
-            self._follow(lookup, Module("__main__", LOCAL, TEXT_NAME), source.parsed.requests)
+            imports = self._closures.imports(lookup, Module("__main__", LOCAL), source.parsed.requests)
+            self._follow(lookup, TEXT_NAME, imports)
         else:
             modules, missing = lookup.chain(start.value)
             runs_main = modules and not missing and modules[-1].package  # `-m package` runs its __main__
             names = (start.value, f"{start.value}.__main__") if runs_main else (start.value,)
-            self._follow(lookup, Module("__main__", OURS), [Request(0, 0, name) for name in names])
+            requests = tuple(Request(0, 0, name) for name in names)
+            self._follow(lookup, "", self._closures.imports(lookup, Module("__main__", OURS), requests))
             if self._closures.is_banned(lookup, start.value):
                 self.banned[MODULE_NAME, 0, f"-m {start.value}"] = (start.value,)
 
@@ -130,39 +174,22 @@ class Closure:
             self.files[module.path] = source.digest
         self._pending.append((lookup, module, source.parsed.requests))
 
-    def _follow(self, lookup: Lookup, importer: Module, requests: Sequence[Request]) -> None:
-        """Add the imports of a module."""
-        for request in requests:
-            if importer.kind == STANDARD and request.deferred:  # most of these in the library never run
-                continue
-            if request.level == RUN_PATH:  # relative to root, the working directory of stages
-                script = os.path.normpath(os.path.join(self._sources.root, request.module))
-                if self._sources.is_file(script):
-                    self._add(lookup, Module("__main__", LOCAL, script), importer.path, request.line)
-            else:
-                self._resolve(lookup, importer, request, requests)
-
-    def _resolve(self, lookup: Lookup, importer: Module, request: Request, requests: Sequence[Request]) -> None:
-        """Add the modules that one import loads, and note the names that are absent or banned."""
-        base, place = _absolute(importer, request), (importer.path, request.line)
-        modules, absent = lookup.imports(base, request.names)
-        for module in modules:
-            if module.kind != INSTALLED:
-                self._add(lookup, module, *place)
-            elif (top := module.name.partition(".")[0]) not in self.packages:
-                self.packages[top] = distribution(top, module.path if top == module.name else "")
-        if importer.kind == STANDARD:
-            return
-        for name in absent:
-            if self.absent.get(name) is None:
-                self.absent[name] = None if request.optional else place
-        names = tuple(base if name == "*" else f"{base}.{name}" for name in request.names) or (base,)
-        if not request.optional and modules and _is_the_same_for_all(modules[0]):
-            self.standard.update((base, *names))
-        banned = [name for name in names if importer.kind == LOCAL and self._closures.is_banned(lookup, name)]
-        if banned:
-            where = (*place, _statement(request, requests))
-            self.banned[where] = (*self.banned.get(where, ()), *banned)
+    def _follow(self, lookup: Lookup, path: str, imports: Iterable[Imported]) -> None:
+        """Add the imports of the file at `path`, or of what `path` stands for."""
+        for imported in imports:
+            for module in imported.modules:
+                if module.kind != INSTALLED:
+                    self._add(lookup, module, path, imported.line)
+                elif (top := module.name.partition(".")[0]) not in self.packages:
+                    self.packages[top] = distribution(top, module.path if top == module.name else "")
+            place = (path, imported.line)
+            for name in imported.absent:
+                if self.absent.get(name) is None:
+                    self.absent[name] = place if imported.is_needed else None
+            self.standard.update(imported.standard)
+            if imported.banned:
+                at = (*place, imported.statement)
+                self.banned[at] = (*self.banned.get(at, ()), *imported.banned)
 
 
 def _absolute(importer: Module, request: Request) -> str:
@@ -177,7 +204,7 @@ def _absolute(importer: Module, request: Request) -> str:
 
 
 def _is_the_same_for_all(module: Module) -> bool:
-    """Whether every stage gets the same module. One whose imports are followed may load a file of the stage."""
+    """Whether every stage gets the same module. One that is followed may import a file of the stage."""
     return module.kind == OURS or (module.kind == STANDARD and not module.path)
 
 

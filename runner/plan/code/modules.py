@@ -116,7 +116,6 @@ class Lookup:
         self._sources = sources
         self._python = interpreter
         self.chain = cache(self._chain)
-        self.imports = cache(self._imports)
         self._is_local = cache(self._lies_in_program)
         bases = dict.fromkeys((sources.root, *entries[:1]))
         self._bases = tuple(dict.fromkeys((*bases, *(os.path.realpath(base) for base in bases))))
@@ -124,7 +123,7 @@ class Lookup:
         shadowing = {name.partition(".")[0] for entry in entries for name in sources.names(entry)}
         self._follows_standard = not shadowing.isdisjoint(interpreter.standard - interpreter.fixed)
 
-    def _imports(self, base: str, names: tuple[str, ...] = ()) -> tuple[tuple[Module, ...], list[str]]:
+    def imports(self, base: str, names: tuple[str, ...] = ()) -> tuple[tuple[Module, ...], list[str]]:
         """Return the modules that `from base import names` loads, which may be submodules, and the absent names."""
         modules, missing = self.chain(base)
         if missing or modules[-1].name != base or not modules[-1].package:
