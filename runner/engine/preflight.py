@@ -195,7 +195,7 @@ def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
         for stage in session.stages
         if session.spec.paths.marker(stage.name) not in session.damage  # there is a warning already
         for path in stage.outputs.values()
-        if path not in known and _is_there(session, path)
+        if path not in known and os.path.lexists(session.spec.output_path(path))
     ]
     if paths:
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
@@ -232,12 +232,8 @@ def _made(session: Session) -> dict[str, list[str]]:
 
 
 def _undeclared(session: Session, made: dict[str, list[str]]) -> dict[str, list[str]]:
-    declared = _Places(session.graph.producers)
+    declared, place = _Places(session.graph.producers), session.spec.output_path
     return {
-        stage: [path for path in paths if path not in declared and _is_there(session, path)]
+        stage: [path for path in paths if path not in declared and os.path.lexists(place(path))]
         for stage, paths in made.items()
     }
-
-
-def _is_there(session: Session, path: str) -> bool:
-    return os.path.lexists(session.spec.output_path(path))
