@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from pipeline_bench import PipelineBench, shell, wait_for
 
-from pytest_offpipe.runs import StageLauncher, start_guarded
 from runner.engine import Options
 from runner.engine.run import run
 from runner.engine.start import fork_environment
 from runner.errors import Fault, UsageError
 from runner.hookspecs import hookimpl
 from runner.results import FAILED
+from runner.sandbox.client import Launcher
+from runner.sandbox.guard import start_guarded
 
 TWICE = {"attempts": 2, "delaySeconds": 0.001}
 CHECKPOINTS = r"""
@@ -32,7 +33,7 @@ def bench(tmp_path):
     bench.close()
 
 
-class Overtaken(StageLauncher):
+class Overtaken(Launcher):
     """Starts an attempt, and waits until it has written another checkpoint."""
 
     further: Path
@@ -53,7 +54,7 @@ class Hears:
     @hookimpl
     def offpipe_make_launcher(self, spec):
         launcher = start_guarded(Overtaken, fork_environment(spec))
-        launcher.alter, launcher.further = lambda launch: launch, self.further
+        launcher.further = self.further
         return launcher
 
     @hookimpl
