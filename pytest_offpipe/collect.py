@@ -55,11 +55,10 @@ class SpecFile(pytest.Module):
                 raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
-        first, *last = PIPELINE_CHECKS
-        found: list[tuple[Stage | None, str, int]] = [(None, first, 1)]
-        for stage, line in zip(self.spec.stages, lines, strict=True):
-            found += [(stage, check, line) for check in STAGE_CHECKS]
-        for subject, check, line in [*found, *((None, check, 1) for check in last)]:
+        stages = zip(self.spec.stages, lines, strict=True)
+        checks = [(stage, check, line) for stage, line in stages for check in STAGE_CHECKS]
+        first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
+        for subject, check, line in [first, *checks, *last]:
             if check in settings.checks:
                 name = f"{subject.name if subject else 'pipeline'}[{check}]"
                 item: SpecItem = SpecItem.from_parent(self, name=name, callobj=_make_check)

@@ -62,19 +62,14 @@ class SpecSession:
 
         return "" if is_taken_by_any(tree, self.specs) else "--offpipe-inputs" if is_option else "offpipe_inputs"
 
-    @cached_property
-    def _parameters(self) -> list[str]:
-        """The specs for tests that take a spec: the collected ones, else those of the ini."""
-        return self.specs or by_ini(self._config)
-
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that takes `offpipe_spec` once for each spec, unless its marker names one."""
+        """Run a test that takes `offpipe_spec` once for each spec collected, else of the ini, or for its marker's."""
         is_named = metafunc.definition.get_closest_marker(SPEC_FIXTURE) is not None
-        if SPEC_FIXTURE in metafunc.fixturenames and not is_named and self._parameters:
-            root = self._config.rootpath
-            paths = map(Path, self._parameters)
-            names = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]
-            metafunc.parametrize(SPEC_FIXTURE, self._parameters, indirect=True, ids=names)
+        if SPEC_FIXTURE not in metafunc.fixturenames or is_named:
+            return
+        if specs := self.specs or by_ini(self._config):
+            root = f"{self._config.rootpath}{os.sep}"
+            metafunc.parametrize(SPEC_FIXTURE, specs, indirect=True, ids=[spec.removeprefix(root) for spec in specs])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:
