@@ -164,8 +164,11 @@ class PipelineLock:
     def _unlock(self) -> None:
         while self._descriptors:
             descriptor = self._descriptors.pop()
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+            try:
+                with files.naming(self.path, "unlock"):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +179,8 @@ class PipelineLock:
 
 def _is_in_place(descriptor: int, path: str) -> bool:
     """Whether a locked file is still the one at its path. StateError if it can be locked a second time."""
-    is_locked = _is_locked(path)
+    with files.naming(path, "lock"):
+        is_locked = _is_locked(path)
     try:
         is_same = os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -191,19 +195,21 @@ def _is_in_place(descriptor: int, path: str) -> bool:
 
 def is_held(paths: StatePaths) -> bool:
     """Whether a run is at work, or may be. Writes nothing and never waits."""
-    return _is_locked(paths.pipeline_lock) or _is_locked(paths.state_dir)
+    try:
+        return _is_locked(paths.pipeline_lock) or _is_locked(paths.state_dir)
+    except OSError:
+        return True
 
 
 def _is_locked(path: str) -> bool:
+    """Whether another descriptor has the lock of a file or directory. OSError if that cannot be known."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
