@@ -7,15 +7,15 @@ from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_STAGE_FAILED = 1
-EXIT_INVALID = 2
-EXIT_PENDING = 3
+EXIT_INVALID = 2  # the command line, or the spec
+EXIT_PENDING = 3  # of `status --exit-code` and `verify`
 EXIT_OFFLINE = 4
 EXIT_INPUT = 5
-EXIT_DAMAGED = 6
+EXIT_DAMAGED = 6  # of `verify`
 EXIT_LOCKED = 9
 EXIT_INTERNAL = 70
 EXIT_STATE = 74
-EXIT_RETRYABLE = 75
+EXIT_RETRYABLE = 75  # a stage failed in a way that its policy retries: see `failure` in executor/retry.py
 
 SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # the system's state, not the file's
 

@@ -3,6 +3,8 @@
 A partial outlives its attempt only if the progress file has the stage's key and a length for it, and the record has an
 attempt with that key and the partial's tag. (A state directory that was moved away leaves other partials behind.)
 The runner, not the stage, cuts the partial to that length, so a program that only appends never doubles its output.
+
+After a kill, recovery calls `keep_checkpoint` with any key. The next attempt calls it with its own key, then `adopt`.
 """
 
 from __future__ import annotations
