@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from fnmatch import translate
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -27,10 +25,10 @@ from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
 from pytest_offpipe.settings import SHARED
+from runner.engine.clean import OURS
 from runner.engine.preflight import program_faults
 from runner.errors import EXIT_STAGE_FAILED, OffpipeError
 from runner.noop import record_path
-from runner.paths import StatePaths
 from runner.spec.graph import select
 from runner.spec.load import load_spec
 from runner.spec.model import Spec, Stage, effective_spec
@@ -41,15 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
-
-_ANY = StatePaths("", "")
-_KEPT = re.compile("|".join(
-    translate(os.path.basename(path.rstrip("/")))
-    for path in (
-        _ANY.marker("*"), _ANY.progress("*"), _ANY.audit("*"), _ANY.metrics("*"), _ANY.digest_cache, _ANY.logs(""),
-        _ANY.temporary, _ANY.put_aside,
-    )
-))  # fmt: skip
 
 
 class Undisturbed(NamedTuple):
@@ -86,9 +75,7 @@ class SharedRun:
         self.laid_out = self.directory / "laid-out"  # there when the sandbox is whole
         self.source = Source(spec, inputs)
         self.graph = self.source.graph  # of the spec, as the user has it
-        self.waited: dict[
-            str, float
-        ] = {}  # stage -> the seconds that this process ran it, or waited for another worker
+        self.waited: dict[str, float] = {}  # stage -> the seconds of its run, or of waiting for another worker's
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._forced: set[str] = set()
@@ -226,7 +213,7 @@ def _of_runner(spec: Spec) -> list[str]:
     """Return the files of the runner (docs/on-disk.md). Another file beside them is one that a stage has written."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
-    return [spec.paths.locks_dir, *(f"{state}/{name}" for name in names if _KEPT.match(name))]
+    return [spec.paths.locks_dir, *(f"{state}/{name}" for name in names if OURS.fullmatch(name))]
 
 
 def _kept(path: Path, make: Callable[[], T]) -> T:

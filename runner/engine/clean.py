@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
 
-
-_OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
+OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
 
 
@@ -41,7 +40,7 @@ def _state(session: Session) -> Iterator[str]:
     paths = session.spec.paths
     for name in sorted(os.listdir(paths.state_dir)) if os.path.isdir(paths.state_dir) else ():
         path = f"{paths.state_dir}/{name}"
-        if _OURS.fullmatch(name) and path != paths.locks_dir:
+        if OURS.fullmatch(name) and path != paths.locks_dir:
             yield path
 
 
