@@ -129,8 +129,8 @@ def test_a_damaged_record_is_not_used(dependencies):
 @pytest.mark.parametrize(
     "field",
     [
-        {"pipeline": "../p"}, {"pipeline": 'p"'}, {"stages": -1}, {"stages": 10**9}, {"holder": "a/b"}, {"holder": ""},
-        {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"paths": StatePaths("state", "/l")},
+        {"pipeline": "../p"}, {"pipeline": 'p"'}, {"stages": -1}, {"stages": 10**9}, {"spec_run": "a/b"},
+        {"spec_run": ""}, {"spec_sha256": "d"}, {"spec_sha256": '"' * 64}, {"paths": StatePaths("state", "/l")},
         {"paths": StatePaths("/state", "")}, {"groups": [[], [], []]}, {"states": [b"1", b"2"]},
     ],
     ids="-".join,
