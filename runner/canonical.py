@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
-DOMAIN = b"offpipe audit record v1\n"
 START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
 GENESIS = "0" * 64  # the hash `prev` of a first record
 LARGEST = 1 << 53  # other languages round integers from here on
@@ -108,8 +107,3 @@ def stamp() -> str:
     """Return the time for a record: ISO 8601 in UTC, to the microsecond."""
     second, rest = divmod(time.time_ns(), 10**9)
     return time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest // 1000:06d}Z", time.gmtime(second))
-
-
-def hash_plainly(body: bytes) -> str:
-    """Return the hash of a record without a key, given its bytes without `hash`."""
-    return sha256_of(DOMAIN + body)

@@ -19,12 +19,13 @@ from _operator import attrgetter
 from itertools import accumulate, pairwise, repeat
 
 from runner import __version__
-from runner.canonical import END, GENESIS, KEY_VARIABLE, START, canonical, hash_plainly, parsed, spell, stamp
+from runner.canonical import END, GENESIS, KEY_VARIABLE, START, canonical, parsed, spell, stamp
 from runner.hashing import sha256_of
 from runner.paths import OWN_DIRECTORY, StatePaths, is_name
 from runner.reading import NotRegularError, is_settled, open_regular, read_small
 from runner.record import files
 from runner.record.locks import has_leftovers, is_held
+from runner.record.seal import PLAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runner.plan.fingerprint import Dependencies
+    from runner.record.seal import Seal
 
     Stat = Callable[[Any], os.stat_result]
     Signature = Callable[[os.stat_result], tuple[int, ...]]
@@ -220,7 +222,7 @@ def _count(text: bytes) -> int:
 
 def write_run(
     paths: StatePaths, run: str, first: dict[str, object], stages: int, seconds: float,
-    close: Callable[[str], str], hashed: Callable[[bytes], str] = hash_plainly, *, durable: bool,
+    close: Callable[[str], str], seal: Seal = PLAIN, *, durable: bool,
 ) -> str:  # fmt: skip
     """Write the metrics and the log of a run that skipped `stages` stages, and close it; return the ledger's head.
 
@@ -243,8 +245,8 @@ def write_run(
         if durable:  # before the log names the metrics; the directory then has the name of the log, too
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
-        start_line, digest = spell(first, START, run, 0, stamp(), GENESIS, hashed)
-        end_line, digest = spell(end, END, run, 1, stamp(), digest, hashed)
+        start_line, digest = spell(first, START, run, 0, stamp(), GENESIS, seal.hash)
+        end_line, digest = spell(end, END, run, 1, stamp(), digest, seal.hash)
         files.append(descriptor, start_line + end_line, log)
         if durable:  # before the ledger names the log
             files.sync_descriptor(descriptor, log)
@@ -274,7 +276,7 @@ def _write_next_run(record: Record, words: Sequence[str], began: float, *, durab
 
         def close(digest: str) -> str:
             entry: dict[str, object] = {"keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline}
-            line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, hash_plainly)
+            line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, PLAIN.hash)
             files.append_line(ledger, line, paths.ledger, sync=durable)
             return new_head
 
@@ -305,7 +307,7 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
     record = parsed(line)
     data, seq = record["data"], record["seq"]
-    expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], hash_plainly)
+    expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
     if expected != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
         raise ValueError(path)
     return seq, head

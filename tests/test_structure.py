@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*LEAVES, *ROOMS, "executor", "noop", "engine"),
     "display": (*LEAVES, "spec", "plan", "record", "display"),
     "cli": (*LEAVES, *ROOMS, "engine", "display", "cli"),
-    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks"),
+    "noop": (*LEAVES, "plan.fingerprint", "record.files", "record.locks", "record.seal"),
     "__main__": ("errors", "noop", "cli"),
 }
 MAY_NAME: dict[str, tuple[str, ...]] = {

@@ -60,7 +60,7 @@ def _write_run(session: Session, first: dict[str, object], stages: int, seconds:
 
     files.make_directories(paths.state_dir)
     try:
-        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal.hash, durable=options.is_durable)
+        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal, durable=options.is_durable)
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise

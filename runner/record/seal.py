@@ -1,18 +1,22 @@
-"""The hash of a record: SHA-256, or HMAC-SHA-256 with a key that is kept where no run writes."""
+"""The hash of a record: SHA-256, or HMAC-SHA-256 with a key that is kept where no run writes.
+
+Loads built-in modules only, because a run with nothing to do writes records, too.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-from runner.canonical import DOMAIN, KEY_VARIABLE
+from runner.canonical import KEY_VARIABLE
 from runner.errors import Fault, StateError, UsageError
 from runner.hashing import sha256_of
 from runner.reading import open_regular
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+DOMAIN = b"offpipe audit record v1\n"
 _KEY_DOMAIN = b"offpipe audit key id v1\n"
 _SHORTEST, _LONGEST = 16, 1 << 16
 _ID_DIGITS = 16

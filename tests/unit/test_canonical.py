@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from runner.canonical import GENESIS, canonical, digest, hash_plainly, parsed, spell, spelled, stamp
+from runner.canonical import GENESIS, canonical, digest, parsed, spell, spelled, stamp
 from runner.record.audit import intact_record
+from runner.record.seal import PLAIN
 
 
 def test_keys_are_sorted_and_there_is_no_white_space():
@@ -66,7 +67,7 @@ def test_anything_without_canonical_bytes_is_not_parsed(content):
 
 
 def test_a_record_is_a_line_of_canonical_json():
-    line, digest = spell({"a": 1}, "run.start", "r", 0, stamp(), GENESIS, hash_plainly)
+    line, digest = spell({"a": 1}, "run.start", "r", 0, stamp(), GENESIS, PLAIN.hash)
     assert line == canonical(json.loads(line)) + b"\n"
     record = intact_record(line)
     assert record is not None
