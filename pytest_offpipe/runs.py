@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from runner.listener import Clock
     from runner.spec.model import Spec
 
-    Warm = Mapping[str, str] | None
+    ForkEnv = Mapping[str, str] | None
 
 UNSYNCED = Options(durability="process")  # nothing of these runs outlives its session
 _OWN = "/proc/thread-self"
@@ -114,14 +114,14 @@ class StageLauncher(Launcher):
         """End it."""
         super().close()
 
-    def fits(self, inherited: object, warm: Warm) -> bool:
+    def fits(self, inherited: object, fork_env: ForkEnv) -> bool:
         """Whether it may serve another run: it lives, and a new one would be no different.
 
         An idle launcher that has something to report has ended. Its child may end a moment earlier.
         """
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        is_same = inherited == self.inherited and warm in (None, self._warm)
+        is_same = inherited == self.inherited and fork_env in (None, self._fork_env)
         return is_same and not has_ended(self._child) and not poll.poll(0)
 
 
@@ -130,14 +130,14 @@ class Launchers:
 
     idle: StageLauncher | None = None
 
-    def lend(self, warm: Warm) -> StageLauncher:
-        """Return the idle launcher if it fits, else a new one; `warm` as in Launcher.start."""
+    def lend(self, fork_env: ForkEnv) -> StageLauncher:
+        """Return the idle launcher if it fits, else a new one; `fork_env` as in Launcher.start."""
         inherited, launcher = circumstances(), self.idle
-        if launcher is not None and launcher.fits(inherited, warm):
+        if launcher is not None and launcher.fits(inherited, fork_env):
             self.idle = None
             return launcher
         self.close()
-        launcher = start_guarded(StageLauncher, warm)
+        launcher = start_guarded(StageLauncher, fork_env)
         if inherited is not None:
             launcher.pool, launcher.inherited = self, inherited
         return launcher
@@ -171,8 +171,8 @@ class _LauncherMaker:
 
     @hookimpl
     def offpipe_make_launcher(self, spec: Spec) -> Launcher:
-        warm = fork_environment(spec)
-        launcher = self.launchers.lend(warm) if self.launchers else start_guarded(StageLauncher, warm)
+        fork_env = fork_environment(spec)
+        launcher = self.launchers.lend(fork_env) if self.launchers else start_guarded(StageLauncher, fork_env)
         launcher.around = self.around
         return launcher
 

@@ -73,14 +73,14 @@ class Launcher:
     reached, or `refusal`, the reason why it was not. Use as a context manager, or call `close`.
     """
 
-    def __init__(self, pid: int, requests: int, reports: int, level: str, warm: Mapping[str, str] | None) -> None:
+    def __init__(self, pid: int, requests: int, reports: int, level: str, fork_env: Mapping[str, str] | None) -> None:
         self._child = pid
         self.pid = pid
         self.started_at = process_identity(pid)
         self.level = level
         self.layers: dict[str, str] = {}
         self.refusal: RefusedError | None = None
-        self._warm = warm
+        self._fork_env = fork_env
         self._loaded: set[str] = set()
         self._requests = requests
         self._reports = reports
@@ -95,21 +95,21 @@ class Launcher:
         level: str = SCAN,
         *,
         interpreter: str = sys.executable,
-        warm: Mapping[str, str] | None = None,
+        fork_env: Mapping[str, str] | None = None,
     ) -> Self:
         """Start the program and return at once; it enters `level` (see levels) and gets ready.
 
-        With `warm`, the variables of Python stages that interpreters read, it becomes a fork server for such stages.
+        With `fork_env`, the variables of Python stages that interpreters read, it becomes a fork server for them.
         Raises StateError if there is no process, descriptor or interpreter.
         """
         try:
-            return cls(*_start_program(interpreter, level, warm), level, warm)
+            return cls(*_start_program(interpreter, level, fork_env), level, fork_env)
         except OSError as error:
             raise StateError.from_os(error, interpreter, "start the launcher with") from error
 
     def instead(self, level: str) -> Self:
         """Start a launcher of the same kind at another level, after this one could not reach its level."""
-        other = self.start(level, warm=self._warm)
+        other = self.start(level, fork_env=self._fork_env)
         other.load(self._loaded)
         return other
 
@@ -128,7 +128,7 @@ class Launcher:
 
         Once a stage has run, it may have replaced the files of modules.
         """
-        if self._warm is not None:
+        if self._fork_env is not None:
             self._loaded |= set(modules)
             self._request("load", sorted(modules))
 
@@ -257,8 +257,8 @@ class Launcher:
         await_end(self.pid, self.started_at, PATIENCE_MS / 1000)
 
 
-def _start_program(interpreter: str, level: str, warm: Mapping[str, str] | None) -> tuple[int, int, int]:
-    """Start the program, in `warm` or an empty environment; its stderr goes to the pipe of reports.
+def _start_program(interpreter: str, level: str, fork_env: Mapping[str, str] | None) -> tuple[int, int, int]:
+    """Start the program, in `fork_env` or an empty environment; its stderr goes to the pipe of reports.
 
     Returns its process and our ends of the pipes to and from it. OSError leaves nothing open.
     """
@@ -270,11 +270,18 @@ def _start_program(interpreter: str, level: str, warm: Mapping[str, str] | None)
     try:
         ends += os.pipe()
         ends += os.pipe()
-        options = ("-I", "-S") if warm is None else ("-B",)
-        words = [interpreter, *options, PROGRAM, level, str(os.getpid()), *(() if warm is None else ("warm",))]
+        options = ("-I", "-S") if fork_env is None else ("-B",)
+        words = [
+            interpreter,
+            *options,
+            PROGRAM,
+            level,
+            str(os.getpid()),
+            *(() if fork_env is None else ("forkserver",)),
+        ]
         actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((ends[0], ends[3], ends[3]))]
         # The signals are blocked in it from its first instruction, see child.BLOCKED.
-        pid = os.posix_spawn(interpreter, words, dict(warm or {}), file_actions=actions, setsigmask=SIGNALS)
+        pid = os.posix_spawn(interpreter, words, dict(fork_env or {}), file_actions=actions, setsigmask=SIGNALS)
     except OSError:
         for end in ends:
             os.close(end)

@@ -66,7 +66,7 @@ def interpreter_variables(env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
 def leave_threads() -> None:
     """Restart without a fork server if a .pth file started threads: neither unshare nor fork works beside threads."""
     if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
-        words = [word for word in sys.argv if word != "warm"]
+        words = [word for word in sys.argv if word != "forkserver"]
         os.execve(sys.executable, [sys.executable, "-I", "-S", *words], {})  # noqa: S606 - the same program
 
 

@@ -21,9 +21,9 @@ _HINT = (
 )
 
 
-def start_guarded(kind: type[L], warm: Mapping[str, str] | None = None) -> L:
+def start_guarded(kind: type[L], fork_env: Mapping[str, str] | None = None) -> L:
     """Start a launcher of this `kind` at the best level for this system. Arguments and errors: Launcher.start."""
-    return kind.start(KERNEL if sys.platform == "linux" else SCAN, warm=warm)
+    return kind.start(KERNEL if sys.platform == "linux" else SCAN, fork_env=fork_env)
 
 
 def settle(launcher: Launcher, *, strict: bool) -> Launcher:

@@ -1,15 +1,15 @@
 """The program that the client starts. It becomes the launcher and, in a fork of a fork server, the code of a stage.
 
-The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. With `warm` as a third word it is
-`python -B`, with the variables of the stages' environment that interpreters read. A stage's code can see this file at
-the bottom of its stack, so it holds as little as possible.
+The command is `python -I -S program.py LEVEL RUNNER_PID`, in an empty environment. With `forkserver` as a third word it
+is `python -B`, with the variables of the stages' environment that interpreters read. A stage's code can see this file
+at the bottom of its stack, so it holds as little as possible.
 """
 
 import sys
 
 if __name__ == "__main__":
     server = None
-    if "warm" in sys.argv[3:]:
+    if "forkserver" in sys.argv[3:]:
         del sys.path[0]  # the directory of this file
         from runner.sandbox.forkserver import ForkServer, leave_threads
 

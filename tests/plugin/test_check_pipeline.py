@@ -126,7 +126,7 @@ def test_level_at_which_nobody_is_seen_is_no_proof(project, strict, monkeypatch)
         @pytest.fixture(autouse=True)
         def elsewhere(monkeypatch):
             from pytest_offpipe import runs as launchers
-            monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
+            monkeypatch.setattr(launchers, "start_guarded", lambda kind, fork_env: kind.start(SCAN, fork_env=fork_env))
             monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
     """)
     result = project.pytest("it.json", "-rs", "-k", "offline", *(["--offpipe-strict"] if strict else []))

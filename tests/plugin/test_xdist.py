@@ -142,7 +142,7 @@ def test_checks_that_could_not_be_made_are_counted_over_all_workers(project):
         @pytest.fixture(autouse=True)
         def elsewhere(monkeypatch):
             from pytest_offpipe import runs as launchers
-            monkeypatch.setattr(launchers, "start_guarded", lambda kind, warm: kind.start(SCAN, warm=warm))
+            monkeypatch.setattr(launchers, "start_guarded", lambda kind, fork_env: kind.start(SCAN, fork_env=fork_env))
             monkeypatch.setattr("runner.sandbox.guard.sys.platform", "darwin")
     """)
     result = project.pytest_process("one.json", "two.json", "-n", "2", timeout=PATIENCE)

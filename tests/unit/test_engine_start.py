@@ -31,8 +31,8 @@ def started(monkeypatch):
     """The launchers that were started early."""
     started = []
 
-    def start_and_note(kind, warm):
-        started.append(start_guarded(kind, warm))
+    def start_and_note(kind, fork_env):
+        started.append(start_guarded(kind, fork_env))
         return started[-1]
 
     monkeypatch.setattr(start, "start_guarded", start_and_note)
@@ -88,10 +88,10 @@ def test_a_run_beside_another_one_starts_no_launcher_early(bench, started):
 def test_a_launcher_that_cannot_be_started_early_is_started_later(bench, monkeypatch):
     starts = [StateError(), None]
 
-    def refuses_once(kind, warm):
+    def refuses_once(kind, fork_env):
         if error := starts.pop(0):
             raise error
-        return start_guarded(kind, warm)
+        return start_guarded(kind, fork_env)
 
     monkeypatch.setattr(start, "start_guarded", refuses_once)
     assert execute(bench).exit_code == 0

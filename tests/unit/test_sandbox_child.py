@@ -13,8 +13,8 @@ from runner.levels import KERNEL, SCAN
 from runner.sandbox.client import Launch, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
-WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
-WAYS = {"forked": (WARM, True), "command": (None, False), "command beside forked ones": (WARM, False)}
+FORK_ENV = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+WAYS = {"forked": (FORK_ENV, True), "command": (None, False), "command beside forked ones": (FORK_ENV, False)}
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def waiting(tmp_path):
         argv = [sys.executable, "-B", script] if is_forked else ["/bin/echo", "has run"]
         fifo, log = str(tmp_path / "fifo"), str(tmp_path / "log")
         launcher.submit(
-            Launch(1, argv, WARM, str(tmp_path), fifo, None, log, script=script if is_forked else None, grace=60)
+            Launch(1, argv, FORK_ENV, str(tmp_path), fifo, None, log, script=script if is_forked else None, grace=60)
         )
         return wait_for(lambda: children(launcher.pid))[0]
 
@@ -43,8 +43,8 @@ def waiting(tmp_path):
 @pytest.mark.parametrize("level", [SCAN, KERNEL])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_ends_it_and_is_what_it_ended_by(waiting, tmp_path, way, level, number):
-    warm, is_forked = WAYS[way]
-    with Launcher.start(level, warm=warm) as launcher:
+    fork_env, is_forked = WAYS[way]
+    with Launcher.start(level, fork_env=fork_env) as launcher:
         os.kill(waiting(launcher, is_forked=is_forked), number)
         ended = []
         while not ended:

@@ -15,7 +15,7 @@ from runner.processes import process_identity
 from runner.sandbox.client import Launch, Launcher
 from runner.sandbox.protocol import START, message
 
-WARM = {"LANG": "C.UTF-8"}
+FORK_ENV = {"LANG": "C.UTF-8"}
 
 
 def launch(log, *argv, number=1):
@@ -62,7 +62,7 @@ def refused(tmp_path):
     program = tmp_path / "refused"
     program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {report!r})\n")
     program.chmod(0o755)
-    with Launcher.start(interpreter=str(program), warm=WARM) as launcher:
+    with Launcher.start(interpreter=str(program), fork_env=FORK_ENV) as launcher:
         os.waitid(os.P_PID, launcher.pid, os.WEXITED | os.WNOWAIT)
         yield launcher
 
@@ -80,7 +80,7 @@ def test_what_is_started_instead_of_a_refused_launcher_loads_what_that_was_told_
     argv, preload = [sys.executable, "-B", str(script)], ("json",)
     with refused.instead(SCAN) as launcher:
         launcher.await_ready()
-        launcher.submit(Launch(1, argv, WARM, "/", None, None, str(log), script=str(script), preload=preload))
+        launcher.submit(Launch(1, argv, FORK_ENV, "/", None, None, str(log), script=str(script), preload=preload))
         while not (exits := launcher.receive()):
             select.select([launcher], [], [], 60)
     assert exits[0].code == 0 and log.read_text() == "True\n"

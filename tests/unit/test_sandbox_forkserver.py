@@ -9,7 +9,7 @@ from runner.levels import SCAN
 from runner.sandbox.client import Launch, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
-WARM = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
+FORK_ENV = {"LANG": "C.UTF-8", "TZ": "UTC", "PYTHONPATH": str(ROOT)}
 SHOWS = "import sys\nprint(open('/proc/self/cmdline').read().split('\\0')[2].rpartition('/')[2], sys.argv[1:])\n"
 
 
@@ -19,13 +19,20 @@ def start(tmp_path):
     (tmp_path / "script.py").write_text(SHOWS)
 
     def started(
-        *, interpreter=sys.executable, warm=WARM, env=WARM, program=None, script="script.py", level=SCAN, **more
+        *,
+        interpreter=sys.executable,
+        fork_env=FORK_ENV,
+        env=FORK_ENV,
+        program=None,
+        script="script.py",
+        level=SCAN,
+        **more,
     ):
         log = tmp_path / "log"
         log.write_bytes(b"")
         path = str(tmp_path / script)
         argv = [interpreter, "-B", path, "word"]
-        with Launcher.start(level, interpreter=interpreter, warm=warm) as launcher:
+        with Launcher.start(level, interpreter=interpreter, fork_env=fork_env) as launcher:
             launcher.await_ready()
             launcher.load(more.get("preload", ()))
             launcher.submit(
@@ -53,7 +60,7 @@ def test_a_script_runs_in_a_fork_of_the_launcher(start):
     ids=lambda changed: next(iter(changed)),
 )  # fmt: skip
 def test_another_environment_gets_another_interpreter(start, changed):
-    _, said = start(env={**WARM, **changed})
+    _, said = start(env={**FORK_ENV, **changed})
     assert said == "script.py ['word']\n"
 
 
@@ -63,7 +70,7 @@ def test_another_program_is_started_as_it_is(start):
 
 
 def test_a_cold_launcher_forks_no_stage(start):
-    _, said = start(warm=None)
+    _, said = start(fork_env=None)
     assert said == "script.py ['word']\n"
 
 

@@ -21,18 +21,18 @@ class Machine:
         self.levels = levels
         self.started: list[FakeLauncher] = []
 
-    def start(self, level: str, *, warm: dict[str, str] | None = None) -> FakeLauncher:
-        self.started.append(FakeLauncher(self, level, self.levels.get(level), warm))
+    def start(self, level: str, *, fork_env: dict[str, str] | None = None) -> FakeLauncher:
+        self.started.append(FakeLauncher(self, level, self.levels.get(level), fork_env))
         return self.started[-1]
 
 
 class FakeLauncher:
     def __init__(
         self, machine: Machine, level: str, outcome: RefusedError | OffpipeError | None,
-        warm: dict[str, str] | None,
+        fork_env: dict[str, str] | None,
     ) -> None:  # fmt: skip
         self.level = level
-        self.warm = warm
+        self.fork_env = fork_env
         self._machine = machine
         self.closed = False
         self.layers: dict[str, str] = {}
@@ -46,7 +46,7 @@ class FakeLauncher:
         self.layers = {} if self._outcome else {"level": self.level}
 
     def instead(self, level: str) -> FakeLauncher:
-        return self._machine.start(level, warm=self.warm)
+        return self._machine.start(level, fork_env=self.fork_env)
 
     def close(self) -> None:
         self.closed = True
