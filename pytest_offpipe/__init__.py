@@ -1,6 +1,6 @@
-"""A spec is a test suite: `pytest --offpipe-spec spec.json`, and fixtures for tests of one's own stages.
+"""A spec as a test suite: `pytest --offpipe-spec spec.json`, and fixtures for your own tests of stages.
 
-The names exported here are for annotations and `except`. Each is imported at its first use.
+Import these names for annotations and `except`. Each is loaded at its first use.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class SpecItem(pytest.Function):
     def id(self) -> Any:
         """The structured form of the node id, which pytest has from 9.2 on.
 
-        --lf, --ff and --sw look items up by it, parsed from text, where brackets hold parameters; one that was made of
-        a name with brackets would never be found.
+        --lf, --ff and --sw parse it from text, where brackets hold parameters. An id made of a name with brackets would
+        never be found.
         """
         made = super().id
         return type(made).parse(str(made))

@@ -51,7 +51,7 @@ def files_below(path: str) -> list[str]:
 
 
 def bytes_below(path: str) -> int:
-    """Return how many bytes these files hold; of a link its text."""
+    """Return how many bytes these files hold; of a link, the length of its text."""
     return sum(os.lstat(file).st_size for file in files_below(path))
 
 
@@ -89,7 +89,7 @@ def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
 
 
 def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:
-    """Return the rest of a line from `begin` on; `is_cut`: something of the line stands before."""
+    """Return the rest of a line from `begin` on; `is_cut`: the line begins before that."""
     file.seek(begin)
     text = file.readline(_SHOWN + 1)
     if not text:
@@ -102,9 +102,9 @@ Snapshot = dict[str, Signature]
 
 
 def signature(path: str) -> Signature:
-    """Return mode, inode, size and times, of which every write changes some.
+    """Return mode, inode, size and times; every write changes at least one. Of a directory, return only the mode.
 
-    Of a directory it is the mode alone: the times of a directory change too often.
+    The times of a directory change too often.
     """
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode):

@@ -25,9 +25,9 @@ OPTIONS = (
     ("--offpipe-spec", "append", None, "collect the checks of this pipeline spec (may be given several times)"),
     ("--offpipe-checks", "store", None, "only these checks, with commas between: run,outputs,repeat,..."),
     ("--offpipe-inputs", "store", None, "a directory of smaller inputs, laid out as below the spec's root"),
-    ("--offpipe-seed", "store", None, "what chance decides by, to repeat a failure; default: drawn anew"),
-    ("--offpipe-budget", "store", None, "seconds a stage that resume, stop and full may take each (default: 45)"),
-    ("--offpipe-strict", "store_true", False, "fail a check that this machine, or chance, kept from being made"),
+    ("--offpipe-seed", "store", None, "the seed of random choices, to repeat a failure; default: a new one"),
+    ("--offpipe-budget", "store", None, "seconds that resume, stop and full may each take per stage (default: 45)"),
+    ("--offpipe-strict", "store_true", False, "fail a check that could not be made on this machine, or by chance"),
 )
 MARKERS = (
     "offpipe: a check of a stage or a pipeline, collected from a spec",
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _names_spec(argument: str) -> bool:
-    """Whether an argument of pytest names a spec. The code that decides it of odd names is imported for these alone."""
+    """Whether an argument of pytest names a spec. Only unusual names need the slower test in `session`."""
     path = argument.partition("::")[0]
     if ".json" in path or path.endswith(".py") or not os.path.isfile(path):
         return ".json" in path
@@ -79,9 +79,9 @@ def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
-    """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` are as ever, and no sleep takes any time.
-    `.slept` lists the seconds that would have been slept, `.advance(seconds)` lets time pass. Attempts take none of
-    this time. `timeoutSeconds` stays real.
+    """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` work as usual, but no sleep takes real time.
+    `.slept` lists the seconds of these sleeps, and `.advance(seconds)` lets time pass. Attempts take no time on this
+    clock. `timeoutSeconds` is real time.
     """
     from pytest_offpipe.fixtures.clock import OffpipeClock
 
@@ -91,11 +91,11 @@ def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
 
 @pytest.fixture
 def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
-    """No network, for this process while the test runs; in stages that `offpipe` runs there never is one.
-    Sockets of internet families and look-ups of names are refused, in all threads, with an OSError: ENETUNREACH, or a
-    gaierror for look-ups. `.attempts` lists who asked for what, in stages too. An attempt that nobody has looked at
-    there, or expected by `with offpipe_offline.expect():`, fails the test at its end, also if its error was swallowed.
-    Local sockets work, and so does asyncio. Out of reach: a `subprocess` that the test itself starts.
+    """No network for this process while the test runs. (Stages that `offpipe` runs never have one.)
+    Internet sockets and name look-ups fail in all threads with an OSError: ENETUNREACH, or a gaierror for look-ups.
+    `.attempts` lists all attempts, those of stages too. At the end, an attempt fails the test, even if its error was
+    ignored, unless you read `.attempts` or expected it: `with offpipe_offline.expect():`. Local sockets and asyncio
+    work. The guard does not reach a `subprocess` that the test itself starts.
     """
     from pytest_offpipe.fixtures.offline import OffpipeOffline, refusing
 
@@ -108,8 +108,8 @@ def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
 
 @pytest.fixture
 def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
-    """A state directory for this test alone, still empty: a run whose workspace is its parent keeps its state there.
-    For `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, and for code of your own that reads such things.
+    """An empty state directory for this test. A run keeps its state there if its workspace is the parent directory.
+    Use it with `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, or for your own code that reads state.
     """
     directory = _offpipe_test.directory / "workspace" / "state"
     directory.mkdir(parents=True)
@@ -121,9 +121,9 @@ def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
     r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
     `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
     `.status .exit_code .attempts .outputs[name] .log .key .error`. `.run(spec, stages=..., params=..., inputs=DIR)`
-    runs a pipeline and returns a RunReport: `.exit_code .run_id .stages[name] .audit .error`; run again, it goes on
-    there. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` lays the copy out
-    beforehand. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
+    runs a pipeline and returns a RunReport: `.exit_code .run_id .stages[name] .audit .error`. A second run continues in
+    the same copy. `.cli(*words)` runs the program itself: `.exit_code .stdout .stderr`. `.copy(spec)` only makes the
+    copy. A spec is a path (from the rootdir), a dict, or `offpipe_spec`.
     """
     from pytest_offpipe.fixtures.lab import Offpipe
 
@@ -132,9 +132,9 @@ def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
 
 @pytest.fixture
 def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
-    """A copy of a spec, to be changed: a dict, with `.path`, and `.stage(name)` for the dict of a stage.
-    A test that asks for it runs once for each spec that is given (`--offpipe-spec`, or the ini `offpipe_specs`), unless
-    the marker `offpipe_spec(path, params={"stage": {"key": value}}, inputs=DIR)` names one.
+    """A copy of a spec that you may change: a dict, with `.path`, and `.stage(name)` for the dict of a stage.
+    A test that requests it runs once for each given spec (`--offpipe-spec`, or the ini `offpipe_specs`), or for the
+    spec in its marker `offpipe_spec(path, params={"stage": {"key": value}}, inputs=DIR)`.
     """
     from pytest_offpipe.specs import spec_of
 
@@ -143,11 +143,11 @@ def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
 
 @pytest.fixture
 def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> OffpipeFaults:
-    """Faults of stages in the runs of `offpipe` (the program that `offpipe.cli` starts is out of reach).
+    """Faults of stages in the runs of `offpipe`, but not of `offpipe.cli`.
     `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
     `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
-    at once. A fault that did not come about fails the test at its end; `.unfired` lists those. The marker
-    `offpipe_fault(kind, stage, **arguments)` does the same by declaration, with the method's name as its kind.
+    at once. A fault that did not happen fails the test at its end; `.unfired` lists those. The marker
+    `offpipe_fault(kind, stage, **arguments)` plans the same fault; `kind` is the method's name.
     """
     from pytest_offpipe.faults.plan import faults_of
 
@@ -157,8 +157,8 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
 
 @pytest.fixture
 def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: OneTest) -> RunReport:
-    """The undisturbed run of `offpipe_spec`: made once in a session, for all its tests, workers and checks, to look at.
-    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. A test that changes files of it fails.
+    """The undisturbed run of `offpipe_spec`, made once in a session for all tests, workers and checks. Read only.
+    A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. A test that changes its files fails.
     """
     from pytest_offpipe.fixtures.lab import shared_report
 
@@ -167,10 +167,10 @@ def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: OneTest) -> RunReport:
 
 @pytest.fixture
 def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
-    """Assertions about the record of runs; a failure shows the first bad record, its neighbours and the field.
-    `.verify(report)` that it is intact, also of a state directory, and without argument of this test's last run.
-    `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` that these are in it
-    in this order; it returns their records.
+    """Assertions about the record of runs. A failure shows the first bad record, its neighbours and the field.
+    `.verify(report)` asserts that it is intact. It also takes a state directory, or nothing: this test's last run.
+    `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` asserts that these
+    events are in the log in this order, and returns their records.
     """
     from pytest_offpipe.fixtures.audit import OffpipeAudit
 

@@ -1,4 +1,4 @@
-"""How runs, stages and the program itself ended, for tests to look at. Plain values: they survive pickling."""
+"""Reports on runs, on stages, and on the program itself. Plain values, which survive pickling."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def _no_such(kind: str, name: object, known: Mapping[str, object]) -> str:
 class StageReport:
     """How a stage ended.
 
-    `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt (128 and the
-    signal's number after a signal, 4 when it asked for a network), 0 when it was skipped. `attempts` are those of this
-    run, a list; `log` is the text of the last one's, `error` what the runner said, `key` its up-to-date key,
-    `workspace` the path of the directory that it ran in. `seconds` is by the clock of the run, with the waits between
-    attempts: by `offpipe_clock` where a test asks for it, whose time attempts take none of.
+    `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt: 128 plus
+    the number of a signal, 4 after an attempt to reach a network; 0 if it was skipped. `attempts` lists those of this
+    run, `log` is the text of the last log, `error` the runner's message, `key` the up-to-date key,
+    `workspace` the directory in which it ran. `seconds` includes the waits between attempts. With `offpipe_clock`, only
+    these waits count.
     """
 
     name: str
@@ -139,10 +139,10 @@ class StageReport:
 
 @dataclass(slots=True)
 class RunReport:
-    """How a run ended: its exit code, as `offpipe run` has it, its id (None when none began), a report for each stage.
+    """How a run ended: the exit code of `offpipe run`, its id (None if no run began), and a report for each stage.
 
-    `error` is what the runner had to say of a run that could not begin. `workspace`, `state_dir` and `spec` are the
-    paths of where it ran, as text. What was run stage by stage has the ids of those runs in `earlier`, in their order.
+    `error` is the runner's message if the run could not begin. `workspace`, `state_dir` and `spec` are paths, as text.
+    If each stage had a run of its own, `earlier` has the ids of these runs, in order.
     """
 
     exit_code: int
@@ -157,7 +157,7 @@ class RunReport:
     earlier: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Let `stages` name the known stages when one is missing."""
+        """Make `stages` list the known stages in the error for an unknown one."""
         self.stages = Stages(self.stages)
         self.stages.error = self.error
 
@@ -180,14 +180,14 @@ def _exit_code(result: results.StageResult) -> int:
 
 
 def tail(log: str, most: int = 15) -> list[str]:
-    """Return the last lines of a log, and how many there are before these."""
+    """Return the last lines of a log, after a line with the number of those before."""
     lines = log.rstrip().splitlines()
     cut = [f"... {len(lines) - most:,} lines before"] if len(lines) > most else []
     return [*cut, *lines[-most:]]
 
 
 def read_log(path: str | None) -> str:
-    """Return a log's text, whatever its bytes; nothing when there is none."""
+    """Return a log's text; bytes that are not UTF-8 are escaped, and a missing log is empty."""
     try:
         return Path(path).read_bytes().decode("utf-8", "backslashreplace") if path else ""
     except OSError:

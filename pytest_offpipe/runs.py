@@ -1,7 +1,7 @@
 """Runs of a sandbox in this process: what stages see, and the launcher that starts them.
 
-The checks of a spec share a launcher, because starting it takes most of a short run. It ends with the last check of its
-spec, when a run is broken off, and with this process.
+The checks of a spec share a launcher, because starting it takes most of a short run. It ends after the last check of
+its spec, after an interrupted run, and with this process.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp
 class Around:
     """The surroundings of the stages of a run: HOME is `home`, and each attempt has a TMPDIR below `temporary`.
 
-    `env` is added to the environment, and `affinity` replaces the processors. `alter` has the last word on what is
-    started. `ended` is called when an attempt has ended, before anything that it left is removed.
+    `env` is added to the environment, and `affinity` replaces the processors. `alter` changes a launch last. `ended` is
+    called when an attempt has ended, before its leftovers are removed.
     """
 
     home: str
@@ -115,9 +115,9 @@ class StageLauncher(Launcher):
         super().close()
 
     def fits(self, inherited: object, fork_env: ForkEnv) -> bool:
-        """Whether it may serve another run: it lives, and a new one would be no different.
+        """Whether it can serve another run: it lives, and a new launcher would be the same.
 
-        An idle launcher that has something to report has ended. Its child may end a moment earlier.
+        An idle launcher with something to report has ended. Its child may end a moment earlier.
         """
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
@@ -150,9 +150,9 @@ class Launchers:
 
 
 def circumstances() -> object | None:
-    """Return what a launcher, and so a stage, inherits from the thread that starts it; None if the system hides it.
+    """Return what a launcher inherits from the thread that starts it, and passes on to stages; None if unknown.
 
-    A test may have changed the umask, a limit or a mount since a launcher was started.
+    A test may have changed the umask, a limit or a mount since the launcher was started.
     """
     try:
         status, limits, mounts = (Path(_OWN, name).read_bytes() for name in ("status", "limits", "mountinfo"))
@@ -181,7 +181,7 @@ def run_sandbox(
     sandbox: Sandbox, around: Around, options: Options, plugins: tuple[object, ...] = (),
     clock: Clock | None = None, launchers: Launchers | None = None,
 ) -> RunReport:  # fmt: skip
-    """Run a sandbox's spec, and return how it ended, also if it could not begin. KeyboardInterrupt passes through.
+    """Run a sandbox's spec, and return its report, also if it could not begin. KeyboardInterrupt passes through.
 
     The launcher is one of `launchers`, or one for this run alone.
     """
@@ -196,7 +196,7 @@ def run_sandbox(
     except OffpipeError as error:
         return replace(report, exit_code=error.exit_code, error=str(error))
     if result.signal is not None:
-        signal.raise_signal(result.signal)  # it was meant for the tests, which go on as they do with it
+        signal.raise_signal(result.signal)  # it was meant for the test session
     stages = {
         stage.name: StageReport.of(result.stages[stage.name], spec, stage)
         for stage in spec.stages

@@ -34,10 +34,10 @@ LARGEST = 64 * 1024 * 1024
 
 
 class Sandbox(NamedTuple):
-    """Where a copy lies: its spec, its root, and directories in place of the user's home and temporary directory.
+    """A copy: its spec, its root, and directories in place of the user's home and temporary directory.
 
-    `origin` is the root that it was copied from; of a copy's copy, that of the first. All files that were copied lie
-    below `files` in `directory`, also those that the spec names outside of its root.
+    `origin` is the user's root from which the files come. All copied files are below `files` in `directory`, also those
+    outside the spec's root.
     """
 
     directory: str
@@ -57,10 +57,10 @@ class Sandbox(NamedTuple):
 
 
 class Source:
-    """The files that a spec declares, where they are now: to be copied, and nothing else."""
+    """Finds the files that a spec declares, in order to copy them."""
 
     def __init__(self, spec: Spec, inputs: str | None = None) -> None:
-        """`inputs`: a tree with the same relative paths; an input that has files in there is taken from there only."""
+        """`inputs`: a tree with the same relative paths. An input that has files there is taken from there only."""
         self.spec = spec
         self.graph = build_graph(spec)
         self._smaller = build_graph(spec._replace(root=inputs, workspace=inputs)) if inputs is not None else None
@@ -71,10 +71,10 @@ class Source:
         return self.files(self.graph.order, is_complete=False)
 
     def files(self, stages: Iterable[Stage], *, is_complete: bool = True) -> Files:
-        """Return what to copy for `stages`; inputs that other stages make only as far as they lie in the source.
+        """Return the files to copy for `stages`: their code, and their inputs that no stage makes.
 
-        Raises InputError for what is missing, OfflineError for code that cannot be parsed; both are left out where it
-        need not be complete. Raises UsageError for more input than a test should copy.
+        Raises InputError for missing files, and OfflineError for code that cannot be parsed. Unless `is_complete`, it
+        leaves these out instead. Raises UsageError for more input than a test should copy.
         """
         inputs: Files = {}
         code: Files = {}
@@ -132,7 +132,7 @@ class Source:
 
 
 def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
-    """Return what reads the code of stages afresh; without `bans` nothing is held against it."""
+    """Return a reader of stages' code, without caches; without `bans`, nothing is banned."""
     return CodeReader(spec, DigestCache(trust=False), declared_paths(spec), ParseCache(), bans)
 
 
@@ -142,8 +142,8 @@ def lay_out(
 ) -> Sandbox:  # fmt: skip
     """Copy `files` into a `directory`, with `content` as the spec; what is `unchanged` there is left as it is.
 
-    All lies as it does in the source, relative to each other, so that every relative path of the spec still holds.
-    `origin`: the root that is the user's own, where `spec` is of a copy.
+    Files keep their positions relative to each other, so that every relative path of the spec still holds. `origin`:
+    the user's own root, if `spec` is that of a copy.
     """
     top = os.path.commonpath([os.path.dirname(spec.path), spec.root, *map(os.path.dirname, files)])
 
@@ -164,9 +164,9 @@ def lay_out(
 
 
 def one_stage(spec: Spec, stage: Stage, overrides: Fields) -> dict[str, Any]:
-    """Return the spec of a pipeline of one stage, as JSON: it needs no other, and reads what they make as input.
+    """Return, as JSON, the spec of a pipeline with this stage alone; the outputs of other stages are plain inputs.
 
-    `overrides` are fields of the stage as in a spec, and replace its own; one that is None is left out.
+    `overrides` replace fields of the stage; None removes a field.
     """
     content: dict[str, Any] = effective_spec(spec)
     own = next(fields for fields in content["stages"] if fields["name"] == stage.name)
@@ -178,8 +178,8 @@ def one_stage(spec: Spec, stage: Stage, overrides: Fields) -> dict[str, Any]:
 def copy(source: str, to: str, relink: Relink = None) -> None:
     """Copy a file or a directory with modes and times. A link is followed.
 
-    A link within a directory stays one: with the same text, or, with `relink`, to the place that this gives for the
-    absolute path which it means. Raises InputError for what cannot be copied.
+    A link within a directory stays a link, with the same text. With `relink`, a link out of the directory leads to the
+    place that `relink` returns for its absolute target. Raises InputError for anything else.
     """
     try:
         os.makedirs(os.path.dirname(to), exist_ok=True)

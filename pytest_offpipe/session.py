@@ -135,7 +135,7 @@ class SpecSession:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Remove the shared directory, unless a test failed: then its files help to find out why."""
         shared = self._config.stash.get(SHARED, None)
-        if shared is not None and hasattr(self._config, "workeroutput"):  # others may be at work there
+        if shared is not None and hasattr(self._config, "workeroutput"):  # other workers may use it
             self._config.workeroutput[_OUTPUT] = shared
         elif shared is not None and exitstatus == pytest.ExitCode.OK:
             from pytest_offpipe.sandbox import discard
@@ -156,7 +156,7 @@ def _isolation() -> str:
 
 
 def is_spec(path: str) -> bool:
-    """Whether a file that pytest was given is a spec: by its suffix or, if it has another one, by its first words."""
+    """Whether a file that pytest was given is a spec: by its suffix, or else by its first words."""
     if path.endswith(_PYTHON) or not os.path.isfile(path):
         return False
     if path.endswith(SUFFIX):
@@ -172,8 +172,9 @@ def is_spec(path: str) -> bool:
 def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
-    An option without any path means the specs alone; the ini counts where `testpaths` would, and beside these. Node ids
-    of a spec narrow it down, also where an option names it. Raises UsageError for a spec that is no file.
+    If options but no paths are given, pytest collects the specs alone. The ini is used where pytest would use
+    `testpaths`. Node ids select checks of a spec, also of one that an option names. UsageError for a spec that is no
+    file.
     """
     base = config.invocation_params.dir
     specs = [_spec("--offpipe-spec", path, os.path.join(base, path)) for path in config.getoption("offpipe_spec") or ()]
@@ -208,7 +209,7 @@ def _spec(by: str, given: str, path: str) -> str:
     if os.path.isdir(path):
         what, hint = "is a directory", f"name the specs in it, {os.path.join(given, '*')}{SUFFIX}"
     elif not os.path.exists(path):
-        what, hint = "no such file", f"a node id is given by itself: pytest '{given}'" if "::" in given else ""
+        what, hint = "no such file", f"a node id is an argument of its own: pytest '{given}'" if "::" in given else ""
     elif not os.path.isfile(path):  # to read it might take for ever
         what = "is no regular file"
     elif path.endswith(_PYTHON):  # pytest would import it as well
@@ -244,7 +245,7 @@ def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], 
 
 
 def _argument(path: str, base: Path) -> str:
-    """Return how a path is given to pytest: from where it was called, since a path holds no `[` and no `::` to it."""
+    """Return a path as an argument of pytest: relative to the call, because pytest takes no `[` or `::` in a path."""
     argument = os.path.relpath(path, base)
     if part := next((part for part in ("[", "::") if part in argument), ""):
         what = f'a path with "{part}" cannot be given to pytest'

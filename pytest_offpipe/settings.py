@@ -54,12 +54,12 @@ def read_settings(config: pytest.Config) -> Settings:
 
 
 def settings_of(config: pytest.Config) -> Settings:
-    """Return the settings that this session was begun with; read now, where no spec is collected."""
+    """Return the settings of this session; if it collects no spec, read them now."""
     return config.stash.get(SETTINGS, None) or read_settings(config)
 
 
 def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
-    """Return the value of an option, else of its ini, None for neither; and the name of the one that counts."""
+    """Return the value of an option, else of its ini, else None; and the name of the option or ini."""
     option = config.getoption(name)
     if option is not None:
         return str(option), f"--{name.replace('_', '-')}"

@@ -1,7 +1,7 @@
-"""The undisturbed run of each stage, made exactly once in a test session, whichever worker is first to need it.
+"""The undisturbed run of each stage, made once in a test session by the first worker that needs it.
 
-All workers share one sandbox of the spec, and a record on disk for each stage that was run in it, behind a file lock.
-Each stage has a run of its own. A worker that dies leaves an unfinished one, with which the next worker goes on.
+All workers share one sandbox of the spec, and a record on disk for each stage that ran in it, under a file lock. Each
+stage has a run of its own. If a worker dies, the next worker continues its run.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ RUNS = pytest.StashKey[dict[str, "SharedRun"]]()
 
 
 class Undisturbed(NamedTuple):
-    """How a stage did undisturbed, that is without a fault.
+    """How a stage ended without a fault.
 
-    `run`: the id of the run that it was made in. `error`: why there is no `report`, in the runner's words. `blocked`:
-    the stage whose failure kept it from running. `changes`: what became of which undeclared path. `ended`: when it
-    ended, by time.time(). `seconds`: what it took, from laying it out to looking at what it left.
+    `run`: the id of its run. `error`: the runner's reason why there is no `report`. `blocked`: the stage whose failure
+    kept it from running. `changes`: how undeclared paths changed. `ended`: when it ended (time.time). `seconds`: from
+    laying out to the last snapshot.
     """
 
     report: StageReport | None = None
@@ -143,7 +143,7 @@ class SharedRun:
         except OffpipeError as error:
             programs = program_faults(self.spec, [stage])
             return Undisturbed(error="\n".join(map(str, dict.fromkeys((*error.faults, *programs)))))
-        # As it was before the stage first ran in it, also when the worker that ran it was killed.
+        # Kept on disk, so that it stays the state before the stage's first run even if a worker is killed.
         before = _kept(self.directory / f"{stage.name}.before", self.snapshot)
         report = self.execute(stage.name, force=stage.name in self._forced)
         outputs = (spec.output_path(path) for path in stage.outputs.values())
@@ -160,7 +160,7 @@ class SharedRun:
 
     @cached_property
     def report(self) -> RunReport:
-        """The runs of all stages as one run of the pipeline, as far as it came."""
+        """The runs of all stages as one run of the pipeline, as far as they got."""
         with closing(self.launchers):  # a test may wait for children of its own
             runs = self.all().values()
             stages = {run.report.name: run.report for run in runs if run.report}
@@ -210,14 +210,14 @@ def held_where(config: pytest.Config, path: str) -> AbstractContextManager[objec
 
 
 def _of_runner(spec: Spec) -> list[str]:
-    """Return the files of the runner (docs/on-disk.md). Another file beside them is one that a stage has written."""
+    """Return the files of the runner (docs/on-disk.md). A stage has written any other file beside them."""
     state = spec.paths.state_dir
     names = os.listdir(state) if os.path.isdir(state) else []
     return [spec.paths.locks_dir, *(f"{state}/{name}" for name in names if OURS.fullmatch(name))]
 
 
 def _kept(path: Path, make: Callable[[], T]) -> T:
-    """Return the value in a file of this session, which is made now unless another worker has made it."""
+    """Return the value in a file of this session; make it unless another worker has."""
     if not path.exists():
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         temporary.write_bytes(pickle.dumps(make()))

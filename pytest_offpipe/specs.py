@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class OffpipeSpec(dict[str, Any]):
-    """A spec as its JSON has it, to be changed at will: nothing of it is written back.
+    """The JSON of a spec, which you may change. The file stays as it is.
 
-    `path` is that of the file, which its relative paths go by; `inputs` a tree of inputs to use instead of its own.
+    Relative paths are relative to the file, `path`. `inputs` is a tree of inputs to use instead of the spec's own.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class OffpipeSpec(dict[str, Any]):
 
     @ends_at_caller
     def stage(self, name: str) -> dict[str, Any]:
-        """Return a stage, to be changed. Raises UsageError when there is none of that name."""
+        """Return the dict of a stage. Raises UsageError for an unknown name."""
         stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in self["stages"]}
         return stage_named(stages, name, str(self.path))
 

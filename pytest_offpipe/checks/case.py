@@ -1,4 +1,4 @@
-"""A check at work: its stage, the undisturbed run to compare with, and the report of a finding.
+"""One check: its stage, the undisturbed run to compare with, and the report of a finding.
 
 Most checks make trials: they run the stage alone, from nothing, with a fault, and compare it with the undisturbed run.
 """
@@ -35,9 +35,9 @@ MODULES = {"repeat": "repeat", **dict.fromkeys(("retry", "stop", "resume", "full
 NOTE = "offpipe_note"  # a user property: the remarks of checks
 RUN_IN_A_COPY = "run it in a copy that holds only what the spec declares"
 SAME = "the same bytes as undisturbed"
-PATIENCE = 30.0  # seconds that every run gets
-LATER = 1.1  # seconds: many programs and file systems count in whole ones
-FACTOR = 5.0  # and so many times the undisturbed seconds
+PATIENCE = 30.0  # seconds that every run may take
+LATER = 1.1  # seconds: many programs and file systems count whole seconds
+FACTOR = 5.0  # and this many times its undisturbed seconds
 
 
 class CheckFailedError(AssertionError):
@@ -90,9 +90,9 @@ class Case:
             pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
 
     def borrowed(self, waited: Iterable[str]) -> float:
-        """Return how many of the seconds that this check took are those of `run` of the stages `waited` for.
+        """Return how many seconds of this check belong to the checks `run` of the stages that it `waited` for.
 
-        Each stage is run once for all of its checks, by whichever comes first; its time is that of its `run`.
+        The first check that needs a stage runs it for all of its checks. That time is reported for its `run`.
         """
         others = sum(self.shared.waited[stage] for stage in waited if self._is_made(stage))
         is_run = self.check == "run" and not self.is_pipeline
@@ -104,7 +104,7 @@ class Case:
         return any(not getattr(item, "exempt", "") for item in items)
 
     def described(self, changes: Sequence[tuple[str, str]]) -> list[str]:
-        """Return changes in the shared sandbox as text, with paths as its stages see them: from the root, or $HOME."""
+        """Return changes in the shared sandbox as text, with paths relative to the root, or to $HOME."""
         if not changes:  # then there may be no sandbox
             return []
         home, root = f"{self.shared.sandbox.home}/", self.shared.sandbox.root
@@ -113,7 +113,7 @@ class Case:
         return [printable(f"{what}: {shown[path]}") for what, path in changes]
 
     def in_users_words(self, text: str) -> str:
-        """Return a message of the runner with the path of the spec in place of its copy."""
+        """Return a message of the runner with the path of the user's spec instead of its copy."""
         return text.replace(self.shared.sandbox.spec, self.spec.shown) if self.shared.laid_out.exists() else text
 
     def fail(
@@ -121,7 +121,7 @@ class Case:
     ) -> NoReturn:
         """Raise CheckFailedError. The workspace, if there is one, stays, and the text names it.
 
-        All of the text is printable: names and logs may have any bytes, which terminals and JUnit's XML do not take.
+        The text is made printable: names and logs may have any bytes, and JUnit's XML may not.
         """
         subject = f"pipeline {self.spec.name}" if self.is_pipeline else f"stage {self.stage.name}"
         found = found.removeprefix("error: ")
@@ -161,7 +161,7 @@ class Case:
         pytest.skip(why)
 
     def require_time(self, runs: int, seconds: float) -> None:
-        """Leave the check unmade if so many runs, of so many `seconds` each, do not fit into the budget."""
+        """Leave the check unmade if this many runs, of `seconds` each, do not fit into the budget."""
         limit = self.settings.budget
         if runs * seconds > limit:
             self.unmade(f"{runs} runs of {seconds:.0f} s do not fit into the {limit:g} s of --offpipe-budget")
@@ -184,7 +184,7 @@ def run_check(case: Case) -> None:
 
 
 def here(function: Call, *arguments: object) -> Any:
-    """Call a function in this process, as Confined.call does in a process with other disks and another host name."""
+    """Call a function in this process. `Confined.call` does it in a process with other disks or another host name."""
     return function(*arguments)
 
 
@@ -216,8 +216,8 @@ class Bench:
     def trial(self, name: str, overrides: Fields | None = None) -> Trial:
         """Return a new sandbox of the stage alone, with the outputs of other stages as plain input.
 
-        It has its own state directory, home and temporary directory. Trials share nothing, so that a file which a stage
-        leaves in the wrong place disturbs that trial alone.
+        It has its own state directory, home and temporary directory, so that a file in the wrong place disturbs no
+        other trial.
         """
         directory, origin = f"{self.case.directory}/{name}", self.case.shared.sandbox.origin
         content = one_stage(self.spec, self.stage, self.overrides if overrides is None else overrides)
@@ -235,8 +235,8 @@ class Bench:
     def changed(self, report: StageReport, when: str) -> str:
         """As compare, but first rule out that the bytes differ without a fault, too.
 
-        If they do, skip if `repeat` reports that in this session, else fail with it. That run has a launcher of its own
-        because all forks of one interpreter have the same order of hashes.
+        If they do, skip if `repeat` reports that in this session, else fail. The run without a fault has its own
+        launcher, because all forks of one interpreter have the same order of hashes.
         """
         if text := self.compare(report, when):
             await_later(self.case.shared.stage(self.stage.name).ended)

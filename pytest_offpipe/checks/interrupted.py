@@ -1,4 +1,4 @@
-"""`retry`, `stop`, `resume` and `full`: an attempt fails in mid-work, and the next one has to give the same bytes."""
+"""`retry`, `stop`, `resume` and `full`: an attempt fails while it works, and the next must give the same bytes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from runner.levels import RefusedError
 from runner.spec.load import load_spec
 
 OTHER_DISK = os.strerror(errno.EXDEV)
-MEMORY = 8  # what part of the memory outputs may take, which are there twice when it runs again
-CHECKPOINTS = 16  # there should be about so many
-KILLS = 8  # at most, of those
+MEMORY = 8  # outputs may take this part of the memory; they are there twice when it runs again
+CHECKPOINTS = 16  # about this many are made
+KILLS = 8  # at most
 PARTS = (0.0, 0.25, 0.5, 0.75, 0.95)  # of its bytes, at which a stage without checkpoints is killed
-_STOPS = (0.5, 0.25, 0.1)  # of its usual time, since it began to read: a short one may be done when half is over
+_STOPS = (0.5, 0.25, 0.1)  # of its usual time since it began to read; a short stage may be done at half of it
 _STOPPED = "sent TERM to it in mid-work"
 _LARGER = "larger inputs give it more to do (--offpipe-inputs)"
 
@@ -40,7 +40,7 @@ class Kill(NamedTuple):
 
 
 def check_retry(case: Case) -> None:
-    """Have two attempts follow each other in one run, the first of them ended by us, on either side of its work."""
+    """Make the first of two attempts fail, once before its work and once after it."""
     code = min(case.stage.retry.retry_exit_codes, default=EXIT_RETRYABLE)
     policy = at_once(case.stage, case.stage.retry.attempts + 1)
     codes = dict.fromkeys([code, *policy["retryExitCodes"]])
@@ -50,16 +50,16 @@ def check_retry(case: Case) -> None:
         trial = bench.trial(when)
         report = trial.run(fault)
         done = f"made an attempt exit with {code} {what}, and let it be retried"
-        if not fault.fired:  # it failed by itself, as it does not undisturbed
+        if not fault.fired:  # it failed without the fault, as it did not undisturbed
             done = f"ran it, to have it exit with {code} {what}"
         trial.require_same(report, done, "after a retry")
-        if not fault.fired:  # right bytes prove nothing of a retry that there was not
+        if not fault.fired:  # there was no retry to prove anything about
             case.unmade(f"nothing tells that it was made to exit with {code} {what}")
         trial.close()
 
 
 def check_stop(case: Case) -> None:
-    """Send TERM once it has written something, or has worked for a part of its usual time; then run it again."""
+    """Send TERM once it has written something, or has worked for part of its usual time; then run it again."""
     bench = Bench(case)
     seconds = bench.undisturbed.attempts[-1].seconds
     case.require_time(2, seconds)
@@ -113,7 +113,7 @@ def check_resume(case: Case) -> None:
 
 
 def _count(bench: Bench) -> int:
-    """Return how many checkpoints there are, which every trial has in the same places."""
+    """Return the number of checkpoints; every trial has them in the same places."""
     every = max(1, sum(map(_lines, bench.inputs.values())) // CHECKPOINTS)
     bench.overrides["checkpoint"] = {"everyLines": every}  # and by no clock
     trial, fault = bench.trial("counted"), Fault("count", bench.stage.name)
@@ -124,7 +124,7 @@ def _count(bench: Bench) -> int:
 
 
 def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
-    """Return the kills at some of so many checkpoints: the first and the last, and others spread between."""
+    """Return kills at some of `count` checkpoints: the first, the last, and others between."""
     inner = range(2, count)
     parts = min(len(inner), KILLS - 2)
     cuts = [2 + len(inner) * part // parts for part in range(parts + 1)] if parts else []
@@ -140,7 +140,7 @@ def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
 def at_sizes(bench: Bench) -> list[Kill]:
     """Return the kills at some sizes of the partial outputs, all of them together.
 
-    An empty file tells that the stage is at work, but for the one that the runner makes to be its standard output.
+    An empty output shows that the stage is at work, unless it is standard output, which the runner creates.
     """
     total = sum(map(bytes_below, bench.undisturbed.outputs.paths.values()))
     is_made_for_it = list(bench.stage.outputs) == [bench.stage.stdout]
@@ -156,7 +156,7 @@ def _kill_and_go_on(trial: Trial, kill: Kill) -> bool:
     stage, done = trial.bench.stage.name, f"killed it {kill.where}"
     fault, again = Fault(kill.kind, stage, kill.arguments), Fault("count", stage)
     killed = trial.run(fault)
-    if killed.succeeded and fault.fired:  # a part of it that others do without, or did not miss
+    if killed.succeeded and fault.fired:  # the kill hit a process that the stage can do without
         trial.require_same(killed, f"{done}, and it ended with 0", "when killed")
     elif not killed.succeeded and not fault.fired:
         trial.require_same(killed, f"ran it, to kill it {kill.where}", "this time")

@@ -47,7 +47,7 @@ _SAME_TIME = "the time, or chance (it differs between two runs that are the same
 
 
 def check_repeat(case: Case) -> None:
-    """Vary all at once, then run once more in place; only when bytes differ, vary one thing after the other."""
+    """Vary everything at once, then run once more in place. Only if bytes differ, vary one thing after the other."""
     repeats = _Repeats(case)
     await_later(case.shared.stage(case.stage.name).ended)
     different = repeats.everything()
@@ -75,7 +75,7 @@ class _Repeats(Bench):
         self._first, self._varied = (case.directory / name for name in ("compared", "one-by-one"))
 
     def everything(self) -> list[str]:
-        """Return everything that can be different here."""
+        """Return the names of everything that can vary here."""
         stage = self.stage
         heeds = any(os.fsencode(name).startswith(INTERPRETER_VARIABLES) for name in stage.env)
         may_be_forked = str(stage.processor).endswith(".py") and not stage.fresh_interpreter and not heeds
@@ -120,7 +120,7 @@ class _Repeats(Bench):
         """Return which of `different` change the bytes alone, between runs that are the same in everything else."""
         first = self._compared()
         if not first.succeeded:
-            return f"cannot be told, since it fails when run for comparison: {ended(first)}"
+            return f"unknown, since it fails when run for comparison: {ended(first)}"
         self._varied.rename(self._first)
         paths = first.outputs.paths.items()
         self._expected = {name: f"{self._first}/{Path(path).relative_to(self._varied)}" for name, path in paths}
@@ -155,10 +155,9 @@ class _Repeats(Bench):
             return varied.run_apart(confined.call)
 
     def _laid(self, name: str, different: Collection[str], elsewhere: str = ODD) -> Trial:
-        """Lay the stage out anew in the directory `name`, where only what is `different` differs.
+        """Lay the stage out again in the directory `name`, where only what is `different` differs.
 
-        A seed of hashes makes a fresh interpreter. A Python stage that is forked undisturbed has none only where the
-        interpreter alone is different.
+        A seed of hashes causes a fresh interpreter. So if only the interpreter is to differ, there is none.
         """
         directory = f"{self.case.directory}/{name}"
         discard(directory)
@@ -190,13 +189,13 @@ def _other_hint(own: Resources) -> dict[str, Any]:
 
 
 def fewer_processors() -> list[int] | None:
-    """Return one of the processors that this process may use; None where it has one only."""
+    """Return one of the processors that this process may use; None if it has only one."""
     processors = sorted(os.sched_getaffinity(0))
     return processors[-1:] if len(processors) > 1 else None
 
 
 def _modify(paths: list[str]) -> None:
-    """Let all have been modified long ago, and the newest before all others."""
+    """Give all files old modification times, in reverse order."""
     files = [file for path in paths for file in files_below(os.path.normpath(path))]
     files.sort(key=lambda path: os.lstat(path).st_mtime_ns, reverse=True)
     for number, path in enumerate(files):

@@ -38,7 +38,7 @@ def check_run(case: Case) -> None:
 
 
 def check_outputs(case: Case) -> None:
-    """Look for anything but outputs that the undisturbed run of the stage left."""
+    """Look for anything but outputs that the undisturbed run of the stage left behind."""
     report = case.undisturbed()
     found = case.described(case.shared.stage(case.stage.name).changes)
     if left := sum(attempt.left_behind for attempt in report.attempts):

@@ -40,9 +40,9 @@ _REFUSALS = (os.strerror(errno.ENOSPC).lower(), "disk is full")  # the system's 
 
 
 def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
-    """Mount an empty disk of so many bytes, 0 for no bounds; by default of what the system gives one (tmpfs(5)).
+    """Mount an empty tmpfs of `size` bytes; 0 is no limit, None the system's default (tmpfs(5)).
 
-    With MS_REMOUNT among `flags` the disk that is there has so many bytes from now on.
+    With MS_REMOUNT among `flags`, resize the disk that is mounted there.
     """
     options = b"mode=0700" if size is None else b"size=%d,mode=0700" % size
     what = f"mounting a tmpfs of {size} bytes at {place}"
@@ -50,20 +50,20 @@ def mount_disk(place: str, size: int | None = None, flags: int = 0) -> None:
 
 
 def mount_small(path: str, pages: int, roomy: Sequence[str]) -> None:
-    """Mount a disk at `path` with so many pages free for files, and others on top of it, with room, at `roomy`."""
+    """Mount a disk at `path` with so many free pages, and on top of it larger disks at the paths `roomy`."""
     mount_disk(path, (pages + 1) * PAGE)
     for directory in roomy:
         os.makedirs(directory, exist_ok=True)
         mount_disk(directory)
     with open(f"{path}/{BALLAST}", "wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, PAGE)  # tmpfs takes a size of nothing for one without bounds
+        os.posix_fallocate(ballast.fileno(), 0, PAGE)  # a size of 0 would be no limit
 
 
 class Watch:
-    """Looks at a disk again and again, until `end`, to see whether it is full.
+    """Checks again and again, until `end`, whether a disk is full.
 
-    A stage may remove an output that it could not finish, so a look after its end is too late. On a busy machine this
-    thread may be too late as well, so `look` is also called when an attempt has ended, and its partials are there.
+    A stage may remove an output that it could not finish, so a check after its end is too late. On a busy machine this
+    thread may be too late as well, so `look` is also called when an attempt has ended and its partials are there.
     """
 
     def __init__(self, path: str) -> None:
@@ -74,12 +74,12 @@ class Watch:
         self._watcher.start()
 
     def look(self) -> None:
-        """Look now."""
+        """Check once."""
         if not os.statvfs(self._path).f_bfree:
             self._was_full.set()
 
     def end(self) -> bool:
-        """Stop looking, and return whether the disk was full at some time."""
+        """Stop, and return whether the disk was ever full."""
         self._is_over.set()
         self._watcher.join()
         self.look()
@@ -91,7 +91,7 @@ class Watch:
 
 
 def run_watched(sandbox: Sandbox, around: Around, options: Options) -> tuple[RunReport, bool]:
-    """Return the report of a run, and whether the disk of its workspace was full at some time."""
+    """Return the report of a run, and whether the disk of its workspace was ever full."""
     watch = Watch(str(options.workspace))
     around.ended = watch.look
     try:
@@ -160,7 +160,7 @@ class _FaultyDisk:
     filled: dict[str, tuple[Fault, Watch, str]] = field(default_factory=dict)  # stage -> and the stage's log
 
     def alter(self, launch: Launch) -> Launch:
-        """Change a launch by its fault; for a full disk, leave room for as many bytes as it says."""
+        """Change a launch by its fault. For a full disk, leave room for the fault's number of bytes."""
         stage = launch.env["PIPELINE_STAGE"]
         fault, changed = self.injector.due(stage), self.injector(launch)
         if fault is not None and fault.kind == DISK_FULL:

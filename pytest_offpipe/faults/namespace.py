@@ -1,8 +1,7 @@
 """A process of ours in user, mount and host name namespaces, which calls functions there.
 
-It is a program of one thread, with nothing mounted anywhere else, so that the runner, its launcher and the stages all
-see what it sees. A request is a function and its arguments. The answer says whether the function returned, and what it
-returned or raised.
+The runner, its launcher and the stages inherit its mounts and its host name. It has one thread, as unshare needs. A
+request is a function and its arguments. The answer says whether the function returned, and its result or error.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _PROGRAM = (
 
 
 class Confined:
-    """The process, as a context manager. RefusedError if the system has no such namespaces for this user."""
+    """The process, as a context manager. RefusedError if this user cannot have such namespaces."""
 
     def __init__(self, host_name: str = "") -> None:
         """`host_name` is the name of the host in there; "" leaves it unchanged."""
@@ -56,9 +55,9 @@ class Confined:
         self.close()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what `function` returns in there, or raise what it raises; all of it has to survive pickling.
+        """Call a function there; return its result or raise its error. Arguments and results must survive pickling.
 
-        What it changes of its arguments stays in there. Paths mean what is mounted there.
+        Changes to the arguments stay there. Paths lead to what is mounted there.
         """
         self._requests.send((function, arguments))
         return cast("T", self._result())

@@ -75,7 +75,7 @@ class Fault:
 
 @dataclass(eq=False)
 class Injector:
-    """Changes the launches of a stage as long as faults of it are left.
+    """Changes the launches of stages that still have faults to come.
 
     The plans are in `directory`. Stages must be able to write there, to report which faults happened.
     """
@@ -112,11 +112,11 @@ class Injector:
 class OffpipeFaults:
     """Faults for the runs that `offpipe` makes in this test; each happens once, or so many `times`.
 
-    They are in the order in which they were planned: of those for one stage, the next one is for the attempt after.
+    Faults of one stage happen in the order in which they were planned, in one attempt after the other.
     """
 
     def __init__(self, test: OneTest, find_stage: Callable[[str], object] | None) -> None:
-        """`find_stage` refuses names that are no stages of the spec that the test works with, if that is known."""
+        """`find_stage` refuses unknown stages, if the test's spec is known."""
         self.injector = Injector(f"{test.directory}/faults", [])
         self._find_stage = find_stage
 
@@ -145,9 +145,9 @@ class OffpipeFaults:
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
         """Have the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
 
-        They are counted in whole pages of the machine's. There is room again after that attempt. The whole run is then
-        in a process of its own, where the pipeline's root is a tmpfs: `plugins` are not heard, and stages run one at a
-        time, since they would share the full disk. Where no such disk can be had, the test is skipped with the reason.
+        The size is rounded down to whole pages of memory. After that attempt there is room again. The whole run is in a
+        process of its own, where the pipeline's root is a tmpfs. So `plugins` do not work, and stages run one at a
+        time, because they would share the full disk. If no tmpfs can be mounted, the test is skipped with the reason.
         """
         self._plan(DISK_FULL, stage, afterBytes=after_bytes)
 

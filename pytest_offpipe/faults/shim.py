@@ -1,7 +1,7 @@
-"""Stands before a stage's program and injects the fault of a plan: ends it, slows it, kills it in mid-work.
+"""Starts a stage's program and injects the fault of a plan: ends it, slows it, or kills it while it works.
 
-Runs as the stage's main process, in its isolation, as `python -I -S shim.py PROGRAM ARGV...`; the plan is the file that
-$PIPELINE_FAULTS names. So it works for programs in any language. Imports nothing of ours.
+Runs as the stage's main process, in its isolation, as `python -I -S shim.py PROGRAM ARGV...`, so it works for programs
+in any language. $PIPELINE_FAULTS names the file with the plan. Imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VARIABLE = "PIPELINE_FAULTS"
 GRACE = 5.0  # seconds, as in runner.interrupts
 IN_ACCESS, IN_OPEN = 1, 32  # linux/inotify.h
-WATCHES = 1000  # inputs at most that are looked at; a user may have some thousands
+WATCHES = 1000  # inputs that are watched; a user may have some thousands of watches
 RESET = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores, and a program it starts would too
 
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 class _Reading:
-    """For how long something has read the stage's inputs: a program reads them once it has begun its work.
+    """Measures how long ago a process first read the stage's inputs, which is when its work began.
 
     On a system without inotify it stays 0.
     """
@@ -80,7 +80,7 @@ class _Reading:
 
 
 def _watch(plan: dict[str, Any], child: int, reading: _Reading) -> NoReturn:
-    """Kill the program, or ask it to end, once it has come far enough; spinning, since microseconds matter."""
+    """Kill or terminate the program once it has come far enough. Spins, because microseconds matter."""
     while not _has_come_to(plan, reading):
         _end_if_over(child)
     os.kill(child, signal.SIGSTOP)
@@ -126,7 +126,7 @@ def _size(path: str) -> int:
 
 
 def _note(what: str) -> None:
-    """Report it to the test by a file beside the plan."""
+    """Report an event to the test by a file beside the plan."""
     os.close(os.open(f"{os.environ[VARIABLE]}.{what}", os.O_WRONLY | os.O_CREAT, 0o666))
 
 
@@ -144,7 +144,7 @@ def _become(program: str, argv: list[str]) -> NoReturn:
     for number in RESET:
         signal.signal(number, signal.SIG_DFL)
     del os.environ[VARIABLE]
-    os.execv(program, argv)  # noqa: S606 - what it stands before
+    os.execv(program, argv)  # noqa: S606 - the stage's program
 
 
 if __name__ == "__main__":
