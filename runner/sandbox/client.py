@@ -270,15 +270,8 @@ def _start_program(interpreter: str, level: str, fork_env: Mapping[str, str] | N
     try:
         ends += os.pipe()
         ends += os.pipe()
-        options = ("-I", "-S") if fork_env is None else ("-B",)
-        words = [
-            interpreter,
-            *options,
-            PROGRAM,
-            level,
-            str(os.getpid()),
-            *(() if fork_env is None else ("forkserver",)),
-        ]
+        options, role = (("-I", "-S"), ()) if fork_env is None else (("-B",), ("forkserver",))
+        words = [interpreter, *options, PROGRAM, level, str(os.getpid()), *role]
         actions = [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((ends[0], ends[3], ends[3]))]
         # The signals are blocked in it from its first instruction, see child.BLOCKED.
         pid = os.posix_spawn(interpreter, words, dict(fork_env or {}), file_actions=actions, setsigmask=SIGNALS)
