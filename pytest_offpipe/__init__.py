@@ -8,21 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_offpipe.faults.plan import OffpipeFaults as OffpipeFaults
-    from pytest_offpipe.fixtures.audit import OffpipeAudit as OffpipeAudit
-    from pytest_offpipe.fixtures.clock import OffpipeClock as OffpipeClock
-    from pytest_offpipe.fixtures.lab import Offpipe as Offpipe
-    from pytest_offpipe.fixtures.offline import Attempt as Attempt
-    from pytest_offpipe.fixtures.offline import LookupRefusedError as LookupRefusedError
-    from pytest_offpipe.fixtures.offline import NetworkRefusedError as NetworkRefusedError
-    from pytest_offpipe.fixtures.offline import OffpipeOffline as OffpipeOffline
-    from pytest_offpipe.reports import Output as Output
-    from pytest_offpipe.reports import Outputs as Outputs
-    from pytest_offpipe.reports import ProgramReport as ProgramReport
-    from pytest_offpipe.reports import RunReport as RunReport
-    from pytest_offpipe.reports import StageReport as StageReport
-    from pytest_offpipe.specs import OffpipeSpec as OffpipeSpec
+    from pytest_offpipe.faults.plan import OffpipeFaults
+    from pytest_offpipe.fixtures.audit import OffpipeAudit
+    from pytest_offpipe.fixtures.clock import OffpipeClock
+    from pytest_offpipe.fixtures.lab import Offpipe
+    from pytest_offpipe.fixtures.offline import Attempt, LookupRefusedError, NetworkRefusedError, OffpipeOffline
+    from pytest_offpipe.reports import Output, Outputs, ProgramReport, RunReport, StageReport
+    from pytest_offpipe.specs import OffpipeSpec
 
+__all__ = [
+    "Attempt", "LookupRefusedError", "NetworkRefusedError", "Offpipe", "OffpipeAudit", "OffpipeClock", "OffpipeFaults",
+    "OffpipeOffline", "OffpipeSpec", "Output", "Outputs", "ProgramReport", "RunReport", "StageReport",
+]  # fmt: skip
 _EXPORTS = {
     "fixtures.audit": "OffpipeAudit",
     "fixtures.clock": "OffpipeClock",

@@ -32,14 +32,6 @@ class Output(bytes):
         made.path = path
         return made
 
-    def read_bytes(self) -> bytes:
-        """Return the content."""
-        return bytes(self)
-
-    def read_text(self, encoding: str = "utf-8") -> str:
-        """Return the content as text."""
-        return self.decode(encoding)
-
     @property
     def text(self) -> str:
         """The content as UTF-8."""

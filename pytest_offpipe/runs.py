@@ -106,13 +106,9 @@ class StageLauncher(Launcher):
     def close(self) -> None:
         """Return it to its pool, or end it. May be called again."""
         if self.pool is None or self.running or not self.layers:
-            self.end()
+            super().close()
         else:
             self.pool.idle = self
-
-    def end(self) -> None:
-        """End it."""
-        super().close()
 
     def fits(self, inherited: object, fork_env: ForkEnv) -> bool:
         """Whether it can serve another run: it lives, and a new launcher would be the same.
@@ -144,9 +140,10 @@ class Launchers:
 
     def close(self) -> None:
         """End the idle launcher."""
-        if self.idle is not None:
-            self.idle.end()
-            self.idle = None
+        idle, self.idle = self.idle, None
+        if idle is not None:
+            idle.pool = None
+            idle.close()
 
 
 def circumstances() -> object | None:

@@ -17,14 +17,15 @@ from pytest_offpipe.usage import (
     AnyPath,
     Fields,
     apply,
-    ends_at_caller,
     heeding,
     require,
     require_params,
     shown_path,
     stage_named,
+    untraced,
 )
 from runner.errors import Fault, UsageError
+from runner.spec.globs import entries_of
 from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 
@@ -49,13 +50,13 @@ class OffpipeSpec(dict[str, Any]):
         made.path = path
         return made
 
-    @ends_at_caller
+    @untraced
     def stage(self, name: str) -> dict[str, Any]:
         """Return the dict of a stage. Raises UsageError for an unknown name."""
         stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in self["stages"]}
         return stage_named(stages, name, str(self.path))
 
-    @ends_at_caller
+    @untraced
     def set_params(self, params: Mapping[str, Fields]) -> None:
         """Give stages other params: {stage: {key: value}}."""
         require_params("params", params)
@@ -75,7 +76,7 @@ def find(path: AnyPath, config: pytest.Config) -> Path:
     if place := next((place for place in places if place.exists()), None):
         return Path(os.path.normpath(place))
     parents = dict.fromkeys(str(place.parent) for place in places)
-    near = [name for parent in parents if os.path.isdir(parent) for name in sorted(os.listdir(parent))]
+    near = [name for parent in parents for name in entries_of(parent)]
     hint = did_you_mean(os.path.basename(path), near)
     what = f"no such file in {' or '.join(parents)}"
     raise UsageError(Fault(os.fspath(path), what, hint if hint.startswith("did") else ""))

@@ -36,7 +36,7 @@ class NoSuchNameError(KeyError):
         return str(self.args[0])  # a KeyError would show it as a literal
 
 
-def ends_at_caller(method: Callable[P, T]) -> Callable[P, T]:
+def untraced(method: Callable[P, T]) -> Callable[P, T]:
     """Make errors for the user end at the line of the test, without our own frames."""
 
     @functools.wraps(method)

@@ -6,7 +6,6 @@ request is a function and its arguments. The answer says whether the function re
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -86,8 +85,7 @@ def main(host_name: str) -> None:
         mount("making / a slave mount", b"none", b"/", None, MS_REC | MS_SLAVE)
         if host_name:
             name = host_name.encode()
-            length = ctypes.c_size_t(len(name))
-            syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, length)
+            syscalls.function("host name", f"sethostname({host_name})", "sethostname", name, len(name))
     except RefusedError as error:
         answers.send((False, error))
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.faults import shim
-from pytest_offpipe.usage import apply, ends_at_caller, heeding, require, require_known
+from pytest_offpipe.usage import apply, heeding, require, require_known, untraced
 from runner.errors import Fault as Wrong
 from runner.errors import UsageError
 from runner.sdk.checkpoints import FAULTS_VARIABLE
@@ -120,12 +120,12 @@ class OffpipeFaults:
         self.injector = Injector(f"{test.directory}/faults", [])
         self._find_stage = find_stage
 
-    @ends_at_caller
+    @untraced
     def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
         """Have the stage exit with `code`: `before` its work, or `after` it, with all of it done."""
         self._plan("exit", stage, times, code=code, when=when)
 
-    @ends_at_caller
+    @untraced
     def kill(
         self, stage: str, *, at_checkpoint: int | None = None, after_bytes: int | None = None, when: str = "after"
     ) -> None:
@@ -141,7 +141,7 @@ class OffpipeFaults:
             _require("kill", "when", when)
             self._plan("kill", stage, afterBytes=after_bytes)
 
-    @ends_at_caller
+    @untraced
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
         """Have the disk full once the stage has written so many bytes to its outputs and its TMPDIR.
 
@@ -151,12 +151,12 @@ class OffpipeFaults:
         """
         self._plan(DISK_FULL, stage, afterBytes=after_bytes)
 
-    @ends_at_caller
+    @untraced
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
         """Have the stage start so many seconds late, in real time, as for its time limit."""
         self._plan("slow", stage, times, seconds=seconds)
 
-    @ends_at_caller
+    @untraced
     def corrupt(self, path: str | os.PathLike[str], offset: int = 0) -> None:
         """Flip the bits of one byte of a file at once; an `offset` below 0 counts from its end."""
         with open(path, "r+b") as file:
