@@ -67,7 +67,7 @@ class UsageError(OffpipeError):
 
 
 class SpecError(OffpipeError):
-    """The spec is not valid. Has every fault of the spec."""
+    """The spec is not valid; `faults` has every fault."""
 
     exit_code = EXIT_INVALID
 

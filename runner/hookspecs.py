@@ -21,7 +21,7 @@ hookimpl = pluggy.HookimplMarker("offpipe")
 
 @hookspec(firstresult=True)
 def offpipe_make_launcher(spec: Spec) -> Launcher | None:
-    """Return the launcher that starts the stages of this run, or None. The first one that is returned counts."""
+    """Return the launcher that starts the stages of this run, or None. The first launcher counts."""
 
 
 @hookspec(firstresult=True)

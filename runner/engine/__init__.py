@@ -39,7 +39,7 @@ class Options(NamedTuple):
     final: bool = False
 
     def load(self, spec_path: str) -> Spec:
-        """Return the spec. Raises SpecError for one that is not valid."""
+        """Return the spec. Raises SpecError if it is not valid."""
         return load_spec(spec_path, workspace=self.workspace, params=self.params)
 
     @property

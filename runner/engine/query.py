@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec
 
 _RUNS_READ = 8  # the newest of the open runs, whose logs are read from their beginning
-_LEDGER_READ = 1 << 24  # bytes at its end, in which the last success is looked for: more than 30,000 runs
+_LEDGER_READ = 1 << 24  # bytes at its end, that are searched for the last success: more than 30,000 runs
 _FAILED = "failed with "  # begins the text in `why`
 
 

@@ -94,7 +94,7 @@ class Attempts:
     # ---- during and after ----
 
     def record_network(self, job: Job, calls: Iterable[NetworkCalls]) -> None:
-        """Record the networks that the running attempt asked for, and whether that fails the stage."""
+        """Record refused network calls of the running attempt, and whether they fail the stage."""
         for each in calls:
             action = "fail" if job.fails_on(each) else "record"
             event = events.NetworkAttempt(job.stage.name, job.number, each.program, each.family, each.calls, action)

@@ -176,7 +176,7 @@ class Executor:
         job.started = self._clock()
         job.began = job.began or job.started
         self.attempts.started(job)
-        self._hooks.offpipe_attempt_started(  # before it runs: its checkpoint is still the one that it resumes from
+        self._hooks.offpipe_attempt_started(  # before it runs, so its checkpoint is still that of the last attempt
             stage=job.stage, attempt=job.number, progress=job.progress,
             partials=job.partials, input_bytes=job.fingerprint.input_bytes, changed=job.changed,
         )  # fmt: skip

@@ -81,7 +81,7 @@ class Publisher:
     def make_durable(self, job: Job) -> None:
         """Sync the partials of a job, in any thread.
 
-        Raises OutputError for one that the stage made unreadable, or that is no longer what the stage made.
+        Raises OutputError for a partial that the stage made unreadable, or that was replaced since.
         """
         for _, path in self._finished(job):
             with _blaming_stage():
@@ -135,7 +135,7 @@ class Publisher:
         self._unsynced.clear()
 
     def _finished(self, job: Job) -> Iterator[tuple[str, str]]:
-        """Yield the outputs' names and partials; OutputError for one that was replaced since `fault_of` checked it.
+        """Yield the outputs' names and partials; OutputError if one was replaced since `fault_of`.
 
         Durable outputs wait for syncs, and other stages run meanwhile.
         """

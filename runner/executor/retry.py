@@ -100,7 +100,7 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
     """Whether the spec retries an attempt that ended like this.
 
     After a time-out, the program's exit code or signal does not count. Never retried: a program that the runner ended
-    itself (`sent`), and one that could not start.
+    (`sent`), or that could not start.
     """
     if attempt.timed_out:
         return stage.retry_on_timeout

@@ -1,6 +1,6 @@
 """Finds the files of the declared inputs of a stage.
 
-Outputs of stages are looked for below the workspace, everything else below root.
+Outputs of stages are below the workspace, everything else is below root.
 """
 
 from __future__ import annotations

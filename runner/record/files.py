@@ -160,7 +160,7 @@ def set_aside(path: str, aside: str) -> None:
 def publish(partial: str, real: str) -> None:
     """Rename a finished partial to `real` in one step, and remove the file or directory that was there.
 
-    A directory is exchanged with the one that it replaces (RENAME_EXCHANGE). Where the system cannot do that, the old
+    A directory and the old one are exchanged (RENAME_EXCHANGE). Where the system cannot do that, the old
     one is moved aside first, and moved back if the second step fails.
     """
     with naming(real, "publish"):

@@ -187,7 +187,7 @@ class Markers:
         return {path: (stage, identity) for path, (_, stage, identity) in newest.items()}
 
     def still_stands(self, stage: str) -> bool:
-        """Whether the marker is still the one that was read; a run may have replaced it."""
+        """Whether the marker is unchanged since it was read; a run may have replaced it."""
         return sha256_of(self._content(stage)) == self._markers[stage].sha256
 
     def _content(self, stage: str) -> bytes:

@@ -86,7 +86,7 @@ def _parts_of_proc() -> Iterator[str]:
 def _kernel_mounts() -> list[str]:
     """Return the mount points of the kernel's own file systems, and those below, except this namespace's /proc.
 
-    proc(5), mountinfo: a mount is listed after the one that it is in.
+    proc(5), mountinfo: a mount is listed after the mount that holds it.
     """
     paths: list[str] = []
     with open("/proc/self/mountinfo", "rb") as file:

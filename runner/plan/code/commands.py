@@ -37,7 +37,7 @@ class Start(NamedTuple):
 
 
 def script_start(path: str) -> Start:
-    """Return the start of a script. If it is a link, its imports are looked for beside the target, as in Python."""
+    """Return the start of a script. If it is a link, its imports are found beside the target, as in Python."""
     return Start(SCRIPT, path, os.path.dirname(os.path.realpath(path)))
 
 
