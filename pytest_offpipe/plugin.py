@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_offpipe.fixtures.clock import OffpipeClock
     from pytest_offpipe.fixtures.lab import Offpipe
     from pytest_offpipe.fixtures.offline import OffpipeOffline
-    from pytest_offpipe.fixtures.one_test import OneTest
+    from pytest_offpipe.fixtures.state import FixtureState
     from pytest_offpipe.reports import RunReport
     from pytest_offpipe.specs import OffpipeSpec
 
@@ -69,16 +69,16 @@ def _names_spec(argument: str) -> bool:
 
 
 @pytest.fixture
-def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneTest]:
+def _offpipe_test(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FixtureState]:
     """The state that the fixtures of one test share."""
-    from pytest_offpipe.fixtures.one_test import one_test
+    from pytest_offpipe.fixtures.state import fixture_state
 
-    with one_test(request, tmp_path_factory) as test:
+    with fixture_state(request, tmp_path_factory) as test:
         yield test
 
 
 @pytest.fixture
-def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
+def offpipe_clock(_offpipe_test: FixtureState) -> OffpipeClock:
     """A clock for the runs of `offpipe`: back-off and `maxTotalSeconds` work as usual, but no sleep takes real time.
     `.slept` lists the seconds of these sleeps, and `.advance(seconds)` lets time pass. Attempts take no time on this
     clock. `timeoutSeconds` is real time.
@@ -90,7 +90,7 @@ def offpipe_clock(_offpipe_test: OneTest) -> OffpipeClock:
 
 
 @pytest.fixture
-def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
+def offpipe_offline(_offpipe_test: FixtureState) -> Iterator[OffpipeOffline]:
     """No network for this process while the test runs. (Stages that `offpipe` runs never have one.)
     Internet sockets and name look-ups fail in all threads with an OSError: ENETUNREACH, or a gaierror for look-ups.
     `.attempts` lists all attempts, those of stages too. At the end, an attempt fails the test, even if its error was
@@ -107,7 +107,7 @@ def offpipe_offline(_offpipe_test: OneTest) -> Iterator[OffpipeOffline]:
 
 
 @pytest.fixture
-def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
+def offpipe_state_dir(_offpipe_test: FixtureState) -> Path:
     """An empty state directory for this test. A run keeps its state there if its workspace is the parent directory.
     Use it with `offpipe.cli(spec, "--workspace", offpipe_state_dir.parent)`, or for your own code that reads state.
     """
@@ -117,7 +117,7 @@ def offpipe_state_dir(_offpipe_test: OneTest) -> Path:
 
 
 @pytest.fixture
-def offpipe(_offpipe_test: OneTest, offpipe_faults: OffpipeFaults) -> Offpipe:
+def offpipe(_offpipe_test: FixtureState, offpipe_faults: OffpipeFaults) -> Offpipe:
     r"""Runs of pipelines, and of single stages, in copies that hold only what the spec declares.
     `.stage(spec, "clean", inputs={"text": b"a\nb\n"}, params={})` runs one stage alone and returns a StageReport:
     `.status .exit_code .attempts .outputs[name] .log .key .error`. `.run(spec, stages=..., params=..., inputs=DIR)`
@@ -142,7 +142,7 @@ def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
 
 
 @pytest.fixture
-def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> OffpipeFaults:
+def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: FixtureState) -> OffpipeFaults:
     """Faults of stages in the runs of `offpipe`, but not of `offpipe.cli`.
     `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
     `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
@@ -156,7 +156,7 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: OneTest) -> Of
 
 
 @pytest.fixture
-def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: OneTest) -> RunReport:
+def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: FixtureState) -> RunReport:
     """The undisturbed run of `offpipe_spec`, made once in a session for all tests, workers and checks. Read only.
     A RunReport: `.exit_code .stages[name].outputs[name] .audit .state_dir`. A test that changes its files fails.
     """
@@ -166,7 +166,7 @@ def offpipe_run(offpipe_spec: OffpipeSpec, _offpipe_test: OneTest) -> RunReport:
 
 
 @pytest.fixture
-def offpipe_audit(_offpipe_test: OneTest) -> OffpipeAudit:
+def offpipe_audit(_offpipe_test: FixtureState) -> OffpipeAudit:
     """Assertions about the record of runs. A failure shows the first bad record, its neighbours and the field.
     `.verify(report)` asserts that it is intact. It also takes a state directory, or nothing: this test's last run.
     `.assert_events(report, "run.start", {"ev": "attempt.finished", "stage": "clean", "exit": 75})` asserts that these

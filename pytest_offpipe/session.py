@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_offpipe.fixtures.one_test import watch_markers
+from pytest_offpipe.fixtures.state import watch_markers
 from pytest_offpipe.settings import BORROWED, SETTINGS, SHARED, UNMADE, read_settings
 from pytest_offpipe.usage import SPEC_FIXTURE
 

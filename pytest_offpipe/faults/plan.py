@@ -23,7 +23,7 @@ from runner.sdk.checkpoints import FAULTS_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_offpipe.fixtures.one_test import OneTest
+    from pytest_offpipe.fixtures.state import FixtureState
     from runner.sandbox.client import Launch
 
 MARKER = "offpipe_fault"
@@ -115,7 +115,7 @@ class OffpipeFaults:
     Faults of one stage happen in the order in which they were planned, in one attempt after the other.
     """
 
-    def __init__(self, test: OneTest, find_stage: Callable[[str], object] | None) -> None:
+    def __init__(self, test: FixtureState, find_stage: Callable[[str], object] | None) -> None:
         """`find_stage` refuses unknown stages, if the test's spec is known."""
         self.injector = Injector(f"{test.directory}/faults", [])
         self._find_stage = find_stage
@@ -209,7 +209,7 @@ class OffpipeFaults:
         self.injector.faults.append(Fault(kind, stage, arguments, times))
 
 
-def faults_of(test: OneTest, find_stage: Callable[[str], object] | None) -> OffpipeFaults:
+def faults_of(test: FixtureState, find_stage: Callable[[str], object] | None) -> OffpipeFaults:
     """Return the faults of a test, with those that its markers plan; `find_stage` as for OffpipeFaults."""
     faults = OffpipeFaults(test, find_stage)
     test.complaints.append(faults.complaint)
