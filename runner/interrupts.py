@@ -101,10 +101,6 @@ class Stopping:
         self._passed_on = 0
         self.has_begun = False
 
-    def begin(self) -> None:
-        """Start nothing more."""
-        self.has_begun = True
-
     def forward(self) -> bool:
         """Pass a first signal on as TERM, with the grace; a second one kills. False if there was no new signal."""
         count = self._interrupts.count

@@ -274,7 +274,7 @@ class Executor:
     def _fail(self, job: Job, fault: Fault, exit_code: int) -> None:
         self._drop(job, job.result(FAILED, fault, exit_code))
         if not (self._keep_going or self._stopping.has_begun):  # only once, not in the calls below
-            self._stopping.begin()
+            self._stopping.has_begun = True
             for other in self._woken():
                 self._fail(other, *failure(other, given_up=True))
 

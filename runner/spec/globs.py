@@ -71,13 +71,6 @@ def entries_of(directory: str) -> list[str]:
         return []
 
 
-def ready_made_directory() -> str:
-    """Return the directory of the ready-made stages: in an installed package, or beside it in a checkout."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    installed = os.path.join(package, "stages")
-    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")
-
-
 def is_glob(path: str) -> bool:
     """Whether `path` has a wildcard. A `[` without a `]` in the same name is an ordinary character."""
     return ("*" in path or "?" in path or "[" in path) and _MAGIC.search(path) is not None

@@ -21,7 +21,7 @@ from runner.spec.checks import (
     variable_flaw,
 )
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
-from runner.spec.globs import bare, from_root, is_below, normal, ready_made_directory, stem
+from runner.spec.globs import bare, from_root, is_below, normal, stem
 from runner.spec.kinds import Finding, did_you_mean, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
@@ -61,6 +61,13 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     if unknown := [name for name in params if name not in names]:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
     return spec
+
+
+def ready_made_directory() -> str:
+    """Return the directory of the ready-made stages: in an installed package, or beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "stages")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "stages")
 
 
 def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Finding]:

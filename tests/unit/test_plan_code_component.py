@@ -13,8 +13,7 @@ from runner.errors import InputError, OfflineError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader
 from runner.plan.digests import DigestCache
-from runner.spec.globs import ready_made_directory
-from runner.spec.load import load_spec
+from runner.spec.load import load_spec, ready_made_directory
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import pytest
 
 from runner.errors import EXIT_INVALID, SpecError
 from runner.spec.checks import check_names, glob_flaw
-from runner.spec.globs import ready_made_directory
 from runner.spec.graph import build_graph
-from runner.spec.load import load_spec
+from runner.spec.load import load_spec, ready_made_directory
 from runner.spec.model import Stage
 
 INVALID = Path(__file__).parents[2] / "pipelines" / "invalid"
