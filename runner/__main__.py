@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.cli.parser import Arguments
 
 OURS = frozenset({"runner", "pluggy", "rich", "pygments", "markdown_it", "mdurl"})  # packages that need no clean exit
-RARELY = (200_000, 50, 50)  # thresholds of the garbage collector: a run keeps most objects, and makes few cycles
+RARELY = (100_000, 50, 50)  # thresholds of the garbage collector: a run keeps nearly all objects that it makes
 
 
 def main() -> int:
