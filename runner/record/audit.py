@@ -333,7 +333,8 @@ def damaged(path: str, number: int, what: str = DAMAGED) -> DamagedError:
 
 def changed_meanwhile(path: str, how: str = "removed or replaced") -> StateError:
     """Return the error of a run whose log or ledger another process changed."""
-    return StateError(Fault(path, f"was {how} while the run was at work", "run again; if that finds it damaged, see `offpipe verify`"))
+    hint = "run again; if that finds it damaged, see `offpipe verify`"
+    return StateError(Fault(path, f"was {how} while the run was at work", hint))
 
 
 def lines_of(path: str) -> Iterator[bytes]:
