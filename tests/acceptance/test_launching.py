@@ -125,6 +125,7 @@ def test_two_hundred_megabytes_of_output_grow_none_of_our_processes(bench):
     assert max(ours) < 60_000, ours
 
 
+@pytest.mark.full
 def test_a_time_limit_is_term_and_after_the_grace_kill(bench):
     polite = "trap 'echo heard > heard; exit 0' TERM; while :; do sleep 60 & wait $!; done"
     bench.define(shell("polite", polite, timeoutSeconds=1), shell("deaf", "trap '' TERM; sleep 60", timeoutSeconds=1))

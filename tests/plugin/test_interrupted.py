@@ -14,7 +14,9 @@ from pipeline_bench import wait_for
 PATIENCE = 60
 
 
-@pytest.mark.parametrize("trap", ["trap '' TERM;", ""], ids=["deaf", "ends at once"])
+@pytest.mark.parametrize(
+    "trap", [pytest.param("trap '' TERM;", id="deaf"), pytest.param("", id="ends at once", marks=pytest.mark.full)]
+)
 def test_an_interrupt_ends_the_session_also_where_the_stage_goes_on(tmp_path, trap):
     began = tmp_path / "began"
     script = f"{trap} touch {began}; sleep 2; echo x > $0"
