@@ -92,6 +92,7 @@ def test_an_earlier_version_and_equal_isolation_stand_beside_the_runner(tmp_path
         assert all(len(runs) == 2 for name, runs in table["runs"].items() if name.startswith("offpipe"))
 
 
+@pytest.mark.full
 def test_a_peer_that_fails_is_named_below_each_table_that_it_is_not_in(tmp_path) -> None:
     fake = tmp_path / "make"
     fake.write_text("#!/bin/sh\nexit 7\n")
@@ -193,6 +194,7 @@ def test_a_command_is_timed_with_its_own_memory_and_its_failure_told(tmp_path) -
         timed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
 
 
+@pytest.mark.full
 def test_a_command_that_does_not_end_is_killed(tmp_path) -> None:
     holds = "import fcntl, time; file = open('held', 'w'); fcntl.flock(file, fcntl.LOCK_EX); time.sleep(60)"
     began = time.monotonic()

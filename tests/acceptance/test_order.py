@@ -135,6 +135,7 @@ def test_a_thousand_stages_run_and_are_skipped(bench, shape):
     assert bench.skips_everything()
 
 
+@pytest.mark.full
 def test_a_failure_settles_a_thousand_that_wait_for_their_next_attempt(bench):
     again = {"attempts": 2, "delaySeconds": 600, "jitter": 0}
     bench.define(*(shell(f"s{n}", "exit 75", retry=again) for n in range(1_100)), shell("z", "exit 1"))

@@ -101,6 +101,7 @@ def test_lands_in_the_second_attempt_of_a_stage_that_fails_its_first(stage):
     ).finds("retry", "  found:    text differs at line 2 (10 and 20 bytes)")
 
 
+@pytest.mark.full
 def test_compares_existence_only_of_a_volatile_stage_and_says_so(stage):
     stage.python(SLOW.replace("to.write(line)", "to.write(str(time.time_ns()))"))
     stage.stage["x-offpipe"] = {"volatile": "stamps the time"}

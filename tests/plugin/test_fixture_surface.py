@@ -88,6 +88,7 @@ def test_what_is_exported_can_be_imported_and_costs_nothing_until_then() -> None
     assert shown.stdout.split() == ["pytest_offpipe"]
 
 
+@pytest.mark.full
 def test_a_type_checker_knows_them(tmp_path: Path) -> None:
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     (tmp_path / "test_typed.py").write_text(textwrap.dedent(TYPED))
