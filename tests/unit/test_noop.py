@@ -36,7 +36,8 @@ PATHS = StatePaths("/state", "/locks")
 
 
 @pytest.fixture
-def dependencies(tmp_path):
+def dependencies(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")  # where the relative paths of a record for /state begin
     for name in ("file", "entry", "tree/one", "way/x"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
