@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from runner.canonical import KEY_VARIABLE
 from runner.display.plan_text import explain_lines, plan_json, plan_lines
 from runner.display.summary import json_text, run_json, summary_lines
-from runner.display.text import counted, fault_text, near_path, printable, printable_lines
+from runner.display.text import counted, fault_text, faults_text, near_path, printable, printable_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import schema_text
+from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 from runner.spec.source import parse_source
 
@@ -145,7 +146,7 @@ class Commands:
         from runner.engine.clean import clean
 
         dry_run = "dry_run" in self._given
-        removed = clean(self._spec, self._options(), dry_run=dry_run, state="state" in self._given)
+        removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state="state" in self._given)
         verb = "would remove" if dry_run else "removed"
         return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
 
@@ -190,7 +191,7 @@ class Commands:
         return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:
-        self._stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
+        self._stderr.write(faults_text(faults))
         return EXIT_INPUT if faults else EXIT_OK
 
     def _warn(self, fault: Fault) -> None:
@@ -207,9 +208,9 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
     """Return the values of `--param STAGE.KEY=JSON` by stage and key. Raises UsageError.
 
     Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
-    params refuses unknown stages.
+    params refuses unknown stages. An undeclared param of a command is refused, as a typing mistake.
     """
-    stages = [stage.name for stage in load_spec(spec_path, workspace=workspace).stages] if texts else []
+    stages = {stage.name: stage for stage in load_spec(spec_path, workspace=workspace).stages} if texts else {}
     params: dict[str, dict[str, object]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -220,6 +221,10 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
             hint = "for example --param upper.simulateTransient=true"
             raise UsageError(Fault("--param", f'"{text}" is not STAGE.KEY=JSON', hint))
         params.setdefault(stage, {})[key] = _param_value(name, value)
+        known = stages.get(stage)
+        if known and known.command and known.command[0] != "{python}" and key not in known.params:  # code has defaults
+            hint = did_you_mean(key, known.params) or 'declare it in "params"'
+            raise UsageError(Fault("--param", f'stage "{stage}" has no parameter "{key}"', hint))
     return params
 
 

@@ -53,11 +53,11 @@ def report(
     error: BaseException, stdout: Stream | None = None, stderr: Stream | None = None, *, trace: bool = False
 ) -> int:
     """Write an error to stderr, and as JSON to `stdout` if given. Return its exit code."""
-    from runner.display.text import fault_text
+    from runner.display.text import faults_text
 
     stderr = stderr or Stream(STDERR)
     code, faults = _judge(error)
-    stderr.write("".join(f"{fault_text(fault)}\n" for fault in faults))
+    stderr.write(faults_text(faults))
     if code == EXIT_INTERNAL and trace:
         import traceback
 
@@ -85,6 +85,8 @@ def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED, (Fault("", "interrupted"),)
     if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError) and not error.filename:  # from os.getcwd, which names no path
+            return EXIT_STATE, (Fault("", "the working directory no longer exists", "cd to a directory that exists"),)
         return EXIT_STATE, (Fault(str(error.filename or ""), _errno_text(error)),)
     if isinstance(error, MemoryError):
         return EXIT_STATE, (Fault("", "out of memory"),)

@@ -126,8 +126,8 @@ class Arguments:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is a run that the no-op record can answer. An empty `--workspace` is left to a full run."""
-        return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN and all(self.given.values())
+        """Whether this is a run that the no-op record can answer."""
+        return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -214,6 +214,8 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         return float("inf")
     if text is None or text == "--":
         raise _usage_error(verb, f"argument {option}: expected one argument")
+    if kind in {"DIR", "FILE"} and not text:
+        raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
     try:
         return _value(kind, text)
     except ValueError:
@@ -223,9 +225,10 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
 
 def _value(kind: str, text: str) -> object:
     """Convert a text of this kind to its value. Raises ValueError."""
-    if kind == "N" and int(text) >= 1:
+    is_plain = text.isascii() and "_" not in text  # int() and float() also accept 1_0, and digits of other scripts
+    if kind == "N" and is_plain and int(text) >= 1:
         return int(text)
-    if kind == _SECONDS and float(text) >= 0:
+    if kind == _SECONDS and is_plain and float(text) >= 0:
         return float(text)
     if kind == "ID" and is_name(text) and text.lower() != "ledger":  # its log would be the ledger
         return text

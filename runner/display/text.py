@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.errors import Fault
 
 _MINUTE, _HOUR = 60, 3600
+_MOST_FAULTS = 100  # shown of one command
 
 
 def printable(text: str) -> str:
@@ -28,6 +31,12 @@ def fault_text(fault: Fault, kind: str = "error") -> str:
     where = f"{printable(fault.where)}: " if fault.where else ""
     hint = f"\nhint: {printable_lines(fault.hint)}" if fault.hint else ""
     return f"{kind}: {where}{printable_lines(fault.what)}{hint}"
+
+
+def faults_text(faults: Sequence[Fault]) -> str:
+    """Return the first errors as text, and the number of the others."""
+    shown = "".join(f"{fault_text(fault)}\n" for fault in faults[:_MOST_FAULTS])
+    return shown + (f"and {len(faults) - _MOST_FAULTS:,} more\n" if len(faults) > _MOST_FAULTS else "")
 
 
 def seconds(value: float) -> str:

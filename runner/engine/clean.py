@@ -8,26 +8,30 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from runner.engine.open_runs import held_lock
+from runner.engine.preflight import made_by_stages, replaced
 from runner.engine.session import Session
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.engine import Options
+    from runner.errors import Fault
 
 OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
 
 
-def clean(spec_path: str, options: Options, *, dry_run: bool, state: bool) -> list[str]:
+def clean(spec_path: str, options: Options, warn: Callable[[Fault], None], *, dry_run: bool, state: bool) -> list[str]:
     """Remove outputs, markers, partials and checkpoints of all stages; return the paths, relative to the workspace.
 
     With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. Holds
     the pipeline lock, unless it is a `dry_run`, which only returns the paths.
     """
-    session = Session(spec_path, options)
+    session = Session(spec_path, options, warn=warn)
+    for fault in replaced(session, made_by_stages(session), "`clean` removes"):
+        session.warn(fault)
     with nullcontext() if dry_run else held_lock(session.spec, options.wait, lambda _: None, lambda: None):
         paths = list(dict.fromkeys((*_made(session), *(_state(session) if state else ()))))
         for path in () if dry_run else paths:

@@ -22,7 +22,7 @@ from runner.record.state import read_metrics
 from runner.sandbox.environment import stage_path
 from runner.sandbox.programs import find_program, may_be_made, missing_program
 from runner.spec.globs import parents
-from runner.spec.kinds import did_you_mean
+from runner.spec.kinds import did_you_mean, show
 from runner.spec.placeholders import expand, references, remarks
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
     if not words or os.path.exists(os.path.join(root, words[0])):
         return None
     shown = os.path.relpath(program, root) if program.startswith(f"{root}/") else program
-    return Fault("", f'"{shown}" is to be run by "{words[0]}", which is not there', "correct its first line (#!)")
+    is_windows = words[0].endswith("\r")
+    hint = "convert its Windows line ends, as dos2unix does" if is_windows else "correct its first line (#!)"
+    return Fault("", f'"{shown}" needs the interpreter {show(words[0])}, which does not exist', hint)
 
 
 # ---- warnings ----
@@ -159,15 +161,15 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
 
 def remark(session: Session) -> None:
     """Warn of likely mistakes in the spec, and of files that a run would leave behind or replace."""
-    made = _made(session)
+    made = made_by_stages(session)
     mistakes = *remarks(session.spec, session.stages), *_useless_allowances(session)
-    for fault in (*mistakes, *_left_behind(session, made), *_replaced(session, made)):
+    for fault in (*mistakes, *_left_behind(session, made), *replaced(session, made)):
         session.warn(fault)
 
 
 def undeclared(session: Session) -> list[str]:
     """Return the outputs that earlier specs declared, in order, if they are still there: no stage makes them now."""
-    return sorted({path for paths in _undeclared(session, _made(session)).values() for path in paths})
+    return sorted({path for paths in _undeclared(session, made_by_stages(session)).values() for path in paths})
 
 
 def _useless_allowances(session: Session) -> Iterator[Fault]:
@@ -187,8 +189,8 @@ def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault
             yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
 
 
-def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
-    """Yield a warning of the files that a run would replace although no marker says that a stage made them."""
+def replaced(session: Session, made: dict[str, list[str]], verb: str = "a run replaces") -> Iterator[Fault]:
+    """Yield a warning of the files in the places of outputs that no marker names; `verb` says what becomes of them."""
     known = _Places(path for paths in made.values() for path in paths)
     paths = [
         path
@@ -199,7 +201,7 @@ def _replaced(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
     ]
     if paths:
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-        what = f"a run replaces what is there already, and is not known to be what a stage has made: {shown}"
+        what = f"{verb} files that no stage is known to have made: {shown}"
         yield Fault(session.spec.shown, what, "move it away if you need it")
 
 
@@ -215,7 +217,7 @@ class _Places:
         return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
 
 
-def _made(session: Session) -> dict[str, list[str]]:
+def made_by_stages(session: Session) -> dict[str, list[str]]:
     """Return the outputs in all markers, by stage, also of stages that are no longer declared."""
     try:
         names = os.listdir(session.spec.paths.state_dir)

@@ -188,7 +188,7 @@ def status(spec_path: str, options: Options, warn: Warn = no_warning) -> Status:
 
 
 def _planned(session: Session) -> Planned:
-    decided = session.plan()
+    decided = session.plan(reads_all=False)
     pending = [name for name, decision in decided.decisions.items() if not isinstance(decision, Skip)]
     failures = last_failures(session, pending) if pending else {}
     return Planned(session.graph, session.stages, decided, failures, session.checkpoints, _fitting(session, decided))

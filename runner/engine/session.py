@@ -149,9 +149,10 @@ class Session:
         if self.noop_record in self.damage:
             files.discard(self.noop_record)
 
-    def plan(self) -> Plan:
+    def plan(self, *, reads_all: bool = True) -> Plan:
         """Decide every selected stage from what is on disk now.
 
+        Without `reads_all`, the inputs of a stage that runs in any case are checked, and not read.
         Raises OfflineError with every fault in the stages' code, also if the stages are up to date.
         """
         self._markers.clear()
@@ -164,6 +165,7 @@ class Session:
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
         self.examiner = self.new_examiner()
+        self.examiner.reads_all = reads_all
         try:
             return self.planner.plan(self.stages, self.examiner)
         except OfflineError as error:

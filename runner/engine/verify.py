@@ -43,6 +43,8 @@ def verify(
     directory = target if spec is None else spec.paths.state_dir
     shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):
+        if run is not None:
+            raise UsageError(Fault("--run", f'no run "{run}"'))
         empty = Verification(directory, PLAIN, shown=shown)
         if expect_head is not None:
             empty.findings.damaged(LEDGER, 0, "", "is missing, but a head is expected")

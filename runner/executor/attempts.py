@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runner.errors import OffpipeError
 from runner.executor.prepare import Preparer
 from runner.plan.planner import AGAIN, Reason
+from runner.reading import open_regular
 from runner.record import events, files
 from runner.record.checkpoints import adopt, discard_checkpoint, keep_checkpoint, read_progress
 from runner.record.locks import lock
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from runner.executor.job import Job, RunContext
     from runner.record.checkpoints import Checkpoint
     from runner.results import AttemptResult, NetworkCalls, StageResult
+
+_PRINTED = 1 << 16  # bytes of a failed stage's standard output that become its log
 
 
 class Attempts:
@@ -112,9 +115,19 @@ class Attempts:
         self.preparer.give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = job.signatures()
+            self._keep_stdout(job)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
             self.sweep(job)
         return attempt
+
+    def _keep_stdout(self, job: Job) -> None:
+        """Copy the end of what a failed attempt printed into an output to its log, if the log is empty."""
+        stdout = job.stage.stdout
+        with suppress(OSError, OffpipeError):  # the stage may have removed either, and the disk may be full
+            if job.log and stdout and not os.path.getsize(job.log) and not job.has_checkpoint():
+                with open(open_regular(job.partials[stdout], follow=False), "rb") as printed:
+                    printed.seek(max(0, os.fstat(printed.fileno()).st_size - _PRINTED))
+                    files.create(job.log, printed.read(_PRINTED))
 
     def changed_input(self, job: Job) -> str | None:
         """Return the path of an input or code file that differs from the one in the key, or None.

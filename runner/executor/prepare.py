@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.canonical import VERSION, canonical
-from runner.errors import Fault, InputError, SpecError
+from runner.errors import SpecError
 from runner.executor.schedule import enforced
 from runner.paths import partial_path, partial_tag
 from runner.plan.code.modules import sdk_path
@@ -40,7 +40,7 @@ class Preparer:
         self._launched = 0
 
     def prepare(self, job: Job) -> Launch:
-        """Lay out the next attempt. Raises SpecError or InputError for a bad command line or a missing program."""
+        """Lay out the next attempt. Raises SpecError for a command line that is too long or a missing program."""
         stage, run = job.stage, self._run.log.run
         job.network.clear()
         job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
@@ -102,13 +102,9 @@ class Preparer:
         for name in list_inputs(words):
             lists[name] = f"{job.scratch}.{name}.list"
             files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
-        try:
-            argv = expand(
-                words, inputs=inputs, lists=lists, outputs=job.partials, params=stage.params, python=sys.executable
-            )
-        except InputError as error:
-            where = self._where(job)
-            raise InputError(*(Fault(where, fault.what, fault.hint) for fault in error.faults)) from error
+        argv = expand(
+            words, inputs=inputs, lists=lists, outputs=job.partials, params=stage.params, python=sys.executable
+        )
         processor = self._spec.processor_path(stage)
         if processor is not None:
             return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]

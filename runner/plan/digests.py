@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import time
+from errno import EACCES
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.errors import Fault, InputError
@@ -191,6 +192,21 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, stat.S_IMODE(mode), size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
     return TreeDigest(digest(listed), sum(item[3] for item in listed))
+
+
+def check_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool]) -> None:
+    """Check that every file in a directory can be read, without reading it. Raises as `digest_tree` does."""
+    for entry in _entries_below(path.rstrip("/") or "/", is_of_output):
+        if entry.is_file(follow_symlinks=False):
+            check_access(entry.path)
+        elif not (entry.is_symlink() or entry.is_dir()):
+            cache.file(entry.path)  # refuses it without opening it
+
+
+def check_access(path: str) -> None:
+    """Raise PermissionError if a file or directory cannot be read."""
+    if not os.access(path, os.R_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), path)
 
 
 def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[os.DirEntry[str]]:

@@ -16,8 +16,8 @@ from runner.canonical import canonical
 from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
 from runner.hashing import sha256_of
 from runner.paths import output_of
-from runner.plan.digests import FileDigest, Signature, digest_tree
-from runner.plan.inputs import InputFile, InputResolver
+from runner.plan.digests import FileDigest, Signature, check_access, check_tree, digest_tree
+from runner.plan.inputs import InputFile, InputResolver, read_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,15 +103,19 @@ class Examiner:
         self._watched: set[str] = set()
         self._trees: set[str] = set()
         self.standard: set[str] = set()  # of the code of all examined stages
+        self.reads_all = True  # also the inputs of a stage that runs whatever they contain
 
     def add_to(self, dependencies: Dependencies) -> None:
         """Add every path that was read so far to `dependencies`."""
         dependencies.files |= self._watched | self._resolver.paths | self._code.paths
         dependencies.trees |= self._trees
 
-    def examine(self, stage: Stage, skip_inputs: frozenset[str] = frozenset()) -> Fingerprint:
+    def examine(
+        self, stage: Stage, skip_inputs: frozenset[str] = frozenset(), *, is_decided: bool = False
+    ) -> Fingerprint:
         """Return the fingerprint of a stage without `skip_inputs`, which do not exist yet.
 
+        If it `is_decided` that the stage runs, inputs are only checked unless `reads_all`: their digests are "".
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
         fingerprint = Fingerprint()
@@ -122,7 +126,9 @@ class Examiner:
                 continue
             try:
                 files = self._resolver.resolve(stage, name)
-                inputs[name] = [[file.path, self._digest(file, fingerprint)] for file in files]
+                where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
+                read_into = fingerprint if self.reads_all or not is_decided else None
+                inputs[name] = [[file.path, self._digest(file, where, read_into)] for file in files]
                 fingerprint.inputs[name] = files
             except InputError as error:
                 faults.extend(error.faults)
@@ -175,10 +181,16 @@ class Examiner:
         path, producers = os.path.relpath(output_of(partial), self._spec.workspace), self._producers
         return path in producers or f"{path}/" in producers
 
-    def _digest(self, file: InputFile, fingerprint: Fingerprint) -> str:
-        """Return the SHA-256 of an input, and add it to the fingerprint."""
+    def _digest(self, file: InputFile, where: str, fingerprint: Fingerprint | None) -> str:
+        """Return the SHA-256 of an input, and add it to the fingerprint. Without one, only check the input."""
+        is_tree = file.path.endswith("/")
         try:
-            if file.path.endswith("/"):
+            if fingerprint is None:
+                check_access(file.absolute)
+                if is_tree:
+                    check_tree(file.absolute, self._cache, self._is_of_output)
+                return ""
+            if is_tree:
                 tree = digest_tree(file.absolute, self._cache, self._is_of_output)
                 fingerprint.trees[file.absolute] = tree.sha256
                 fingerprint.input_bytes += tree.size
@@ -190,7 +202,7 @@ class Examiner:
                 digest = self._cache.file(file.absolute, file.status)
         except OSError as error:
             raise_if_system_error(error, file.absolute)
-            raise InputError(Fault(file.path, f"cannot read it: {error.strerror}")) from error
+            raise read_fault(where, os.path.relpath(error.filename or file.absolute, self._spec.root), error) from error
         fingerprint.watched[file.absolute] = digest
         fingerprint.input_bytes += file.status.st_size
         return digest.sha256

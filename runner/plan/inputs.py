@@ -45,8 +45,8 @@ class InputResolver:
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
         """Return the files of one input in the order of their paths.
 
-        Raises InputError (exit 5) if there are none, for a file that no stage could read, and for several files as
-        standard input.
+        Raises InputError (exit 5) if there are none, for a file that no stage could read, and for several files where
+        only one can be.
         """
         pattern = stage.inputs[name]
         produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
@@ -61,19 +61,32 @@ class InputResolver:
             self.paths.add(plain)
         except OSError as error:
             raise_if_system_error(error, plain)
-            raise InputError(Fault(where, f'"{pattern}": {error.strerror}')) from error
+            raise read_fault(where, pattern, error) from error
         try:
             files = {file.path: file for file in self._matches(pattern, where)}
         except OSError as error:
             raise_if_system_error(error, error.filename)
-            raise InputError(Fault(where, f'"{error.filename}": {error.strerror}')) from error
+            raise read_fault(where, error.filename or pattern, error) from error
         if not files:
             raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
-        if name == stage.stdin and len(files) > 1:
-            where = f"{self._spec.shown}#/stages/{stage.index}/stdin"
-            what = f'input "{name}" is {len(files)} files, and standard input can be only one'
-            raise InputError(Fault(where, what, "join them in a stage before this one"))
+        if len(files) > 1 and (fault := self._fault_of_several(stage, name, len(files))):
+            raise InputError(fault)
         return [files[path] for path in sorted(files)]
+
+    def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:
+        """Return the fault of an input of several files that is used where only one can be."""
+        at = f"{self._spec.shown}#/stages/{stage.index}"
+        if name == stage.stdin:
+            what = f'input "{name}" is {count} files, and standard input can be only one'
+            return Fault(f"{at}/stdin", what, "join them in a stage before this one")
+        placeholder = f"{{inputs.{name}}}"
+        for field, words in (("command", stage.command or ()), ("args", stage.args)):
+            for position, word in enumerate(words):
+                if placeholder in word and word != placeholder:
+                    what = f'"{word}" needs one file, but {placeholder} is {count} files'
+                    hint = f"make {placeholder} a word of its own, or use {{list.{name}}}, a file that lists them"
+                    return Fault(f"{at}/{field}/{position}", what, hint)
+        return None
 
     def _unmatched_hint(self, pattern: str) -> str:
         directory = literal_directory(pattern)
@@ -127,7 +140,7 @@ class InputResolver:
                 pending += [f"{outer}{entry.name}/" for entry in inner]
         elif is_glob(segment):
             yield from (f"{prefix}{entry.name}/" for entry in self._visible(base, prefix, segment) if entry.is_dir())
-        else:
+        elif f"{base}/{prefix}{segment}" not in self._ours:
             yield f"{prefix}{segment}/"
 
     def _visible(self, base: str, prefix: str, segment: str) -> Iterator[os.DirEntry[str]]:
@@ -144,10 +157,16 @@ class InputResolver:
             return []
         except OSError as error:
             raise_if_system_error(error, directory)
-            raise InputError(Fault(directory, f"cannot list it: {error.strerror}")) from error
+            raise  # `resolve` knows the place in the spec
         # The directory itself does not change when the target of a link in it does.
         self.paths.update(entry.path for entry in listed if entry.is_symlink())
         return sorted(listed, key=lambda entry: entry.name)
+
+
+def read_fault(where: str, path: str, error: OSError) -> InputError:
+    """Return the fault of an input that cannot be read."""
+    hint = "make it readable for the user who runs the pipeline" if isinstance(error, PermissionError) else ""
+    return InputError(Fault(where, f'"{path}": {error.strerror}', hint))
 
 
 def _written_by_runs(spec: Spec) -> set[str]:

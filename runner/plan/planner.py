@@ -154,7 +154,7 @@ class Planner:
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
         marker = self._marker_of(stage.name)
-        fingerprint = examiner.examine(stage, unmade)
+        fingerprint = examiner.examine(stage, unmade, is_decided=marker is None or stage.name in self._forced)
         reasons = self.reasons(stage, fingerprint, marker, unmade)
         if marker is not None and not reasons:
             examiner.published.update((output.path, output) for output in marker.outputs.values())

@@ -11,7 +11,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.paths import OWN_DIRECTORY, is_partial, variable_name
+from runner.errors import Fault, UsageError
+from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
 from runner.spec.graph import OutputIndex
@@ -162,6 +163,33 @@ def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
                 yield Finding(("stages", stage.index, "inputs", name), what, f'write "{other}"')
 
 
+def check_input_places(spec: Spec) -> Iterator[Finding]:
+    """Refuse inputs in the directories of offpipe, and directories that contain root or one of these."""
+    own = _own_directories(spec)
+    if spec.workspace != spec.root:
+        del own[os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)]  # nothing is written beside the spec
+    places = {f"{os.path.relpath(place, spec.root)}/": noun for place, noun in own.items()}
+    made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
+    hint = 'keep what the stage reads in a directory of its own, such as "data/"'
+    for stage in spec.stages:
+        for name, path in stage.inputs.items():
+            if path not in made and (what := _input_flaw(path, places)):
+                yield Finding(("stages", stage.index, "inputs", name), f'"{path}" {what}', hint)
+
+
+def _input_flaw(path: str, places: Mapping[str, str]) -> str:
+    """Return what is wrong with the place of an input, or "". `places`: a directory relative to root -> its noun."""
+    is_directory, whole = path.endswith("/"), f"{bare(path)}/"
+    if is_directory and not path.replace("../", "").removeprefix("./"):
+        return "is root itself" if path == "./" else "contains root"
+    for place, noun in places.items():
+        if whole.startswith(place):
+            return f"is {noun}" if whole == place else f"is in {noun}"
+        if is_directory and place.startswith(whole):
+            return f"contains {noun}"
+    return ""
+
+
 def _path_flaw(path: str) -> Flaw:
     if not is_below(path):
         what = "is the workspace itself" if path == "./" else "is outside the workspace"
@@ -195,13 +223,9 @@ def _whose(owner: Stage, stage: Stage) -> str:
 
 def _taken_places(spec: Spec) -> dict[str, str]:
     """Return the places where no output may be: relative to the workspace -> what is there. Directories end in `/`."""
-    directories = {
-        spec.paths.state_dir: "in the state directory",
-        spec.paths.locks_dir: "in the locks directory",
-        os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY): "in offpipe's own directory",
-        os.path.join(spec.workspace, OWN_DIRECTORY): "in offpipe's own directory",
+    taken = {
+        f"{os.path.relpath(place, spec.workspace)}/": f"in {what}" for place, what in _own_directories(spec).items()
     }
-    taken = {f"{os.path.relpath(directory, spec.workspace)}/": what for directory, what in directories.items()}
     files = {spec.path: "the spec"}
     for stage in spec.stages:
         if (path := spec.processor_path(stage)) is not None:
@@ -211,6 +235,16 @@ def _taken_places(spec: Spec) -> dict[str, str]:
             if path.startswith(base):
                 taken.setdefault(path.removeprefix(base), what)
     return taken
+
+
+def _own_directories(spec: Spec) -> dict[str, str]:
+    """Return the directories that only offpipe writes to: absolute path -> noun."""
+    return {
+        spec.paths.state_dir: "the state directory",
+        spec.paths.locks_dir: "the locks directory",
+        os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY): "offpipe's own directory",
+        os.path.join(spec.workspace, OWN_DIRECTORY): "offpipe's own directory",
+    }
 
 
 def _taken_flaw(path: str, taken: Mapping[str, str], around: Mapping[str, str]) -> Flaw:
@@ -227,11 +261,19 @@ def _taken_flaw(path: str, taken: Mapping[str, str], around: Mapping[str, str]) 
 def check_disk(spec: Spec) -> Iterator[Finding]:
     """Check root, processors, and what exists in the place of outputs. Opens no file.
 
-    Inputs are left to the plan of a run.
+    Inputs are left to the plan of a run. Raises UsageError for a workspace that is not a directory.
     """
     if not os.path.isdir(spec.root):
-        yield Finding(("root",), f"no such directory: {show(spec.root)}", "root is relative to the spec's directory")
+        yield Finding(("root",), f'no such directory: "{spec.root}"', "root is relative to the spec's directory")
         return
+    there = next(place for place in upward(spec.workspace, "/") if os.path.lexists(place))
+    if not os.path.isdir(there):
+        what = f'"{there}" is not a directory'
+        raise UsageError(Fault("--workspace", what, "name a directory, or a path where nothing is yet"))
+    own = os.path.relpath(spec.paths.state_dir, spec.workspace)
+    flaws = (_directory_flaw(spec.workspace, place, links=True) for place in (*parents(own), own))
+    if flaw := next(filter(None, flaws), None):
+        yield Finding(("stateDir",), *flaw)
     programs: dict[str, Flaw] = {}
     identities: dict[tuple[int, int], str] = {}  # device and inode -> a file that no stage may write
     _identify(spec.path, "the spec", identities)
@@ -262,10 +304,10 @@ def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> N
         identities.setdefault((status.st_dev, status.st_ino), what)
 
 
-def _directory_flaw(workspace: str, directory: str) -> Flaw:
-    """Return why no output can be below a directory.
+def _directory_flaw(workspace: str, directory: str, *, links: bool = False) -> Flaw:
+    """Return why nothing can be made below a directory.
 
-    A link inside the workspace is refused too: with it, one output could have two paths.
+    Without `links`, a link inside the workspace is refused too: with it, one output could have two paths.
     """
     full = os.path.join(workspace, directory)
     try:
@@ -277,9 +319,10 @@ def _directory_flaw(workspace: str, directory: str) -> Flaw:
         if real.startswith("../") or real == "..":
             hint = "write below the workspace, or choose it with --workspace DIR"
             return f'outside the workspace: "{directory}" is a symbolic link to {show(os.readlink(full))}', hint
-        return f'"{directory}" is a symbolic link', f'write the path it leads to: "{real}"'
-    if not stat.S_ISDIR(mode):
-        return f'"{directory}" is there and is no directory', "outputs cannot be below it"
+        if not links:
+            return f'"{directory}" is a symbolic link', f'write the path it leads to: "{real}"'
+    if not os.path.isdir(full):
+        return f'"{directory}" is there and is no directory', "remove it, or choose another name"
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, text
+from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, show, text
 
 SPEC_VERSION = 1
 DAY = 86_400
@@ -33,6 +33,11 @@ VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; o
 DELAY = number(0, DAY, unit=" seconds (a day)")
 SECONDS = number(0, YEAR, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
+
+
+def _command_hint(value: object) -> str:
+    return f'write one word per entry, or name a shell: ["sh", "-c", {show(value)}]' if isinstance(value, str) else ""
+
 
 RETRY = record(
     attempts=Field(number(1, 1000, whole=True), "How often a stage is started at most.", 1),
@@ -82,7 +87,10 @@ STAGE = record(
         PATH, "The program: a .py file or an executable, relative to root, or offpipe:NAME. This or command."
     ),
     args=Field(list_of(WORD), "Arguments of the processor; placeholders are filled in.", []),
-    command=Field(list_of(WORD, least=1), "The program and its arguments, no shell. This or processor."),
+    command=Field(
+        list_of(WORD, least=1)._replace(hint=_command_hint),
+        "The program and its arguments, no shell. This or processor.",
+    ),
     inputs=Field(_PATHS, "Name to path, glob or directory (ends in /), relative to root; or a list.", {}),
     outputs=Field(
         one_of(map_of(LABEL, PATH, least=1), list_of(PATH, least=1)),

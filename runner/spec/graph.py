@@ -129,8 +129,7 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
         return graph.order
     unknown = [name for name in names if name not in graph.upstream]
     if unknown:
-        known = graph.upstream
-        raise UsageError(*(Fault("", f"no stage named {show(name)}", did_you_mean(name, known)) for name in unknown))
+        raise UsageError(*(Fault("", f"no stage named {show(name)}", _unknown_hint(name, graph)) for name in unknown))
     wanted = set(names)
     pending = list(wanted)
     while pending:
@@ -139,6 +138,10 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
                 wanted.add(name)
                 pending.append(name)
     return tuple(stage for stage in graph.order if stage.name in wanted)
+
+
+def _unknown_hint(name: str, graph: Graph) -> str:
+    return "a run takes one spec" if name.endswith(".json") else did_you_mean(name, graph.upstream)
 
 
 def _order(

@@ -18,6 +18,8 @@ _SECOND_WORD = re.compile("(?<=[a-z])([A-Z])(?=[a-z])")  # memoryMiB has two wor
 _NOUNS = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
 _LONGEST = 60  # characters of a value in a message
 _LISTED = 8  # names in a hint
+_NEAR = 0.65  # similarity (0 to 1) from which a name is worth a hint
+_OTHER_NAMES = {"deps": "inputs", "cmd": "command"}  # what other tools call fields, if no similarity finds them
 
 
 class Finding(NamedTuple):
@@ -69,11 +71,9 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
     from difflib import get_close_matches
 
     candidates = [candidate for candidate in known if isinstance(candidate, str) and candidate.isprintable()]
-    plain = _plain(name)
-    near = [candidate for candidate in candidates if _plain(candidate) == plain]
-    near = near or get_close_matches(name, candidates, 1) or get_close_matches(plain, candidates, 1)
-    if near:
-        return f"did you mean {show(near[0])}?"
+    plain = {_plain(candidate): candidate for candidate in reversed(candidates)}  # of equal ones, the first counts
+    if near := get_close_matches(_plain(name), plain, 1, _NEAR):
+        return f"did you mean {show(plain[near[0]])}?"
     return "known: " + ", ".join(candidates) if 0 < len(candidates) <= _LISTED else ""
 
 
@@ -273,7 +273,7 @@ def record(**fields: Field) -> Kind:
             if refused := check(member):
                 findings += below(key, refused)
             if check is check_own and not key.startswith("x-"):
-                nearest = did_you_mean(key, fields) or 'keys of your own begin with "x-"'
+                nearest = did_you_mean(_OTHER_NAMES.get(key, key), fields) or 'keys of your own begin with "x-"'
                 findings.append(Finding((key,), f"no field is called {show(key)}", nearest))
         findings += [Finding((), f'"{name}" is missing') for name in required if name not in value]
         return findings

@@ -13,6 +13,7 @@ from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec.checks import (
     check_disk,
+    check_input_places,
     check_names,
     check_outputs,
     check_own_inputs,
@@ -42,7 +43,7 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value. Raises SpecError with every fault, or UsageError if
-    `params` name an unknown stage.
+    `params` name an unknown stage, or if the workspace is not a directory.
     """
     value, findings = parse_source(path, read_source(path))
     refused = SPEC.check(value)
@@ -52,7 +53,8 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace)
     spec = builder.build(params)
-    checked = [*check_names(spec.stages, faulty), *check_outputs(spec), *check_own_inputs(spec.stages)]
+    checked = [*check_names(spec.stages, faulty), *check_outputs(spec)]
+    checked += [*check_own_inputs(spec.stages), *check_input_places(spec)]
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, check_disk(spec)), findings)
     if findings:

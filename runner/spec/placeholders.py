@@ -12,7 +12,7 @@ from functools import lru_cache
 from json import JSONEncoder
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault, InputError
+from runner.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,9 +55,8 @@ def expand(
 ) -> list[str]:
     """Return `words` with every placeholder filled in. The word `{inputs.NAME}` becomes a word for each file.
 
-    `lists` has the files that list the paths of an input, `outputs` the partials. Raises InputError if an input of
-    several files is part of a longer word. A param that is no string becomes compact JSON. The checks of the spec have
-    made sure that every name is declared.
+    `lists` has the files that list the paths of an input, `outputs` the partials. A param that is no string becomes
+    compact JSON. Earlier checks made sure that every name is declared, and that an input in a longer word is one file.
     """
     paths = {"list": lists, "outputs": outputs}
 
@@ -72,10 +71,6 @@ def expand(
         if form == "params":
             value = params[name]
             return value if isinstance(value, str) else _COMPACT.encode(value)
-        if len(inputs[name]) != 1:
-            what = f'"{match.string}" needs one file, and {{inputs.{name}}} is {len(inputs[name])} files'
-            hint = f"make {{inputs.{name}}} a word of its own, or use {{list.{name}}}, a file that lists them"
-            raise InputError(Fault("", what, hint))
         return inputs[name][0]
 
     expanded: list[str] = []

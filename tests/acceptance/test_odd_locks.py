@@ -66,7 +66,6 @@ def test_what_is_in_the_place_of_a_lock_file_is_named_with_what_to_do(bench, mon
     [
         *((name, make) for name in (".offpipe", "locks") for make in (os.mkfifo, make_socket, make_file)),
         ("locks", make_link),
-        ("state", make_link),
     ],
 )
 def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, monkeypatch, make, name):

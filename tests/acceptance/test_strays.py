@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline_bench import shell
 
-MADE_BY_NONE = "a run replaces what is there already, and is not known to be what a stage has made:"
+MADE_BY_NONE = "a run replaces files that no stage is known to have made:"
 LEFT = "any more, and stays where it is\nhint: remove it unless it is needed: a glob"
 
 

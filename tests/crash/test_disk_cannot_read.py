@@ -39,7 +39,7 @@ def test_a_file_on_a_broken_disk_ends_with_its_path(bench, path):
     bench.define({**stage, "outputs": {"out": "out/a"}})
     (bench.root / path).unlink()
     (bench.root / path).symlink_to(BROKEN)
-    for verb in ("run", "plan"):
+    for verb in ("run",) if path == "in.txt" else ("run", "plan"):  # a first plan reads no input
         done = bench.run(verb)
         assert done.returncode == 74, done.stderr
         assert one_error(done) == f"error: {bench.root / path}: cannot read: EIO (Input/output error)"

@@ -147,11 +147,10 @@ def test_removing_the_locks_lets_nobody_in_beside_a_run_and_the_run_goes_on(benc
     assert bench.run("verify").returncode == 0
 
 
-def test_two_workspaces_with_one_state_directory_are_one_pipeline(bench, tmp_path):
+def test_a_workspace_by_another_name_has_the_same_lock(bench, tmp_path_factory):
     process = held(bench)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "state").symlink_to(bench.root / "state")
+    other = tmp_path_factory.mktemp("other") / "name"
+    other.symlink_to(bench.root)
     assert bench.run("--workspace", str(other)).returncode == 9
     bench.write("go", "")
     assert process.wait(timeout=20) == 0

@@ -335,7 +335,7 @@ NAMES = ("a", "a.b", "clean", "clean.up")
 @pytest.fixture
 def spec(tmp_path):
     path = tmp_path / "p.json"
-    stages = [{"name": name, "command": ["true"], "outputs": {"o": f"o/{name}"}} for name in NAMES]
+    stages = [{"name": name, "processor": "offpipe:stage_copy.py", "outputs": {"o": f"o/{name}"}} for name in NAMES]
     path.write_text(json.dumps({"specVersion": 1, "name": "p", "stages": stages}))
     return str(path)
 

@@ -225,9 +225,7 @@ def test_options_that_say_nothing_to_a_run_without_work_are_plain(words, given, 
         assert arguments.is_plain and arguments.given == given
 
 
-@pytest.mark.parametrize(
-    "words", [["stage"], ["-n"], ["--json"], ["-v"], ["-f"], ["--workspace", ""], ["--wait"], ["--param", "a.b=1"]]
-)
+@pytest.mark.parametrize("words", [["stage"], ["-n"], ["--json"], ["-v"], ["-f"], ["--wait"], ["--param", "a.b=1"]])
 def test_all_else_is_not_plain(words, spec) -> None:
     assert not parse([str(spec), *words]).is_plain
     assert not parse(["plan", str(spec)]).is_plain

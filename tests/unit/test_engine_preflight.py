@@ -32,7 +32,7 @@ def test_a_missing_interpreter_of_a_processor_is_a_fault(bench):
     bench.define({"name": "a", "processor": "p.sh", "outputs": {"o": "out/a"}})
     done = bench.run("validate")
     assert done.returncode == 2
-    assert '#/stages/0/processor: "p.sh" is to be run by "/no/such/shell", which is not there' in done.stderr
+    assert '#/stages/0/processor: "p.sh" needs the interpreter "/no/such/shell", which does not exist' in done.stderr
 
 
 def test_validate_reports_programs_imports_and_inputs_together(bench):

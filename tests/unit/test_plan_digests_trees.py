@@ -5,7 +5,7 @@ import time
 import pytest
 
 from runner.errors import InputError
-from runner.plan.digests import DigestCache, digest_tree
+from runner.plan.digests import DigestCache, check_tree, digest_tree
 
 
 def make_tree(base):
@@ -24,6 +24,14 @@ def test_equal_trees_have_equal_digests_wherever_they_lie(tmp_path):
     digest = digest_tree(str(one), cache)
     assert digest.sha256 == digest_tree(f"{two}/", cache).sha256
     assert digest.size == 3
+
+
+def test_a_file_in_a_directory_without_read_permission_is_found_unread(tmp_path, monkeypatch):
+    base = make_tree(tmp_path / "tree")
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("/sub/b"))
+    with pytest.raises(PermissionError) as caught:
+        check_tree(f"{base}/", DigestCache(), lambda _: False)
+    assert caught.value.filename == str(base / "sub/b")
 
 
 def test_what_lies_in_a_partial_is_not_kept(tmp_path):

@@ -10,6 +10,7 @@ from pipeline_bench import shell
 from plan_bench import PlanBench
 
 from runner.errors import EXIT_INPUT, InputError
+from runner.plan.inputs import read_fault
 
 
 @pytest.fixture
@@ -158,6 +159,12 @@ def test_a_link_to_a_file_is_read_and_a_circle_of_directories_is_not_walked(benc
 def test_a_missing_input_is_refused_by_its_pointer(bench, pattern, what):
     bench.write("d/a", "")
     assert what in refused(bench, pattern).what
+
+
+def test_an_input_without_read_permission_has_a_place_and_a_hint():
+    [fault] = read_fault("p.json#/stages/0/inputs/in", "d/a", PermissionError(13, "Permission denied")).faults
+    assert (fault.where, fault.what) == ("p.json#/stages/0/inputs/in", '"d/a": Permission denied')
+    assert "readable" in fault.hint
 
 
 def test_all_faults_of_all_inputs_are_told_at_once(bench):

@@ -63,7 +63,7 @@ def test_refuses_a_directory_output_where_a_file_is(whats, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "f").touch()
     assert "is no directory" in whats("f/")["/outputs/o"]
-    assert "cannot be below" in whats("f/x/y")["/outputs/o"]
+    assert "is no directory" in whats("f/x/y")["/outputs/o"]
     assert whats("f") == {}
 
 

@@ -1,6 +1,5 @@
 import pytest
 
-from runner.errors import InputError
 from runner.spec.placeholders import expand, list_inputs, references
 
 GIVEN = {
@@ -41,13 +40,6 @@ def test_every_other_brace_is_literal(word):
 
 def test_filled_in_text_is_not_expanded_again():
     assert expand(["{params.p}"], **{**GIVEN, "params": {"p": "{python}"}}) == ["{python}"]
-
-
-def test_several_files_inside_a_longer_word_are_an_error():
-    with pytest.raises(InputError) as caught:
-        expand(["--in={inputs.many}"], **GIVEN)
-    assert "is 2 files" in str(caught.value)
-    assert "{list.many}" in caught.value.faults[0].hint
 
 
 def test_returns_the_names_that_words_refer_to():

@@ -78,7 +78,7 @@ def has_python_shebang(path: str) -> bool:
     """Whether the file at `path` begins with a `#!` line that starts Python, directly or through env."""
     words = shebang(path)
     is_env = bool(words) and os.path.basename(words[0]) == "env"
-    return any(_is_python(word.removeprefix("-S")) for word in (words[1:] if is_env else words[:1]))
+    return any(_is_python(word.removeprefix("-S").rstrip("\r")) for word in (words[1:] if is_env else words[:1]))
 
 
 def shebang(path: str) -> list[str]:
@@ -90,7 +90,7 @@ def shebang(path: str) -> list[str]:
         raise_if_system_error(error, path)
         return []
     line = os.fsdecode(start.partition(b"\n")[0])
-    return line[2:].split() if line.startswith("#!") else []
+    return re.findall(r"[^ \t\v\f]+", line[2:]) if line.startswith("#!") else []  # as the kernel splits it
 
 
 @lru_cache(_WORDS_KEPT)
