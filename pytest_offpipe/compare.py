@@ -64,28 +64,29 @@ def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
         name, kinds = f"the mode of {name}", [f"{stat.S_IMODE(os.lstat(path).st_mode):04o}" for path in paths]
     elif kinds[0] == kinds[1] == "a symbolic link":
         kinds = [os.readlink(path) for path in paths]
-    one, other = kinds
-    return None if one == other else f"{name} is {one} {sides.one}, and {other} {sides.other}"
+    return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides.one}, and {kinds[1]} {sides.other}"
 
 
 def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
-    """Compare block by block, since outputs may be larger than memory; show the first line that is not the same."""
+    """Compare block by block, since outputs may be larger than memory; show the first line, or bytes, that differ."""
     with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
         start, line = 0, 1
         while (blocks := (first.read(_BLOCK), second.read(_BLOCK)))[0] == blocks[1]:
             if not blocks[0]:
                 return None
             start, line = start + len(blocks[0]), line + blocks[0].count(b"\n")
-        pairs = enumerate(zip(*blocks, strict=False))
-        at = next((i for i, (one, other) in pairs if one != other), min(map(len, blocks)))
+        at = len(os.path.commonprefix(blocks))  # noqa: RUF071 - of bytes, not of paths
         line += blocks[0].count(b"\n", 0, at)
         begin = start + blocks[0].rfind(b"\n", 0, at) + 1
         shown = max(begin, start + at - _BEFORE) if start + at - begin >= _SHOWN // 2 else begin
         texts = [_line_at(file, shown, is_cut=shown > begin) for file in (first, second)]
         sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
+        place = f"line {line:,}"
+        if any(b"\0" in block for block in blocks):  # binary, as git and grep decide
+            place, texts = f"offset {start + at:,}", [block[at : at + 16].hex(" ") or "(the end)" for block in blocks]
     width = max(map(len, sides)) + 1
     rows = [f"{f'{side}:':<{width}} {text}" for side, text in zip(sides, texts, strict=True)]
-    return "\n".join([f"{name} differs at line {line:,} ({sizes[0]:,} and {sizes[1]:,} bytes)", *rows])
+    return "\n".join([f"{name} differs at {place} ({sizes[0]:,} and {sizes[1]:,} bytes)", *rows])
 
 
 def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:

@@ -81,6 +81,7 @@ class Case:
         else:  # only the stage writes in there, so it made these changes, whatever the runner may guess
             spoilt = self.described([change for change in cause.changes if change[0] != "written"])
             lines = [error, *(f"the stage itself has {text}" for text in spoilt)]
+            lines.sort(key=lambda line: not line.startswith("the stage itself has removed"))  # the cause first
             expected = "exit 0, and every declared output"
         return self.fail(RUN_IN_A_COPY, expected, "\n".join(lines), log=log, kept=self.shared.place)
 
@@ -94,9 +95,8 @@ class Case:
 
         The first check that needs a stage runs it for all of its checks. That time is reported for its `run`.
         """
-        others = sum(self.shared.waited[stage] for stage in waited if self._is_made(stage))
-        is_run = self.check == "run" and not self.is_pipeline
-        return others - (self.shared.seconds(self.stage.name) if is_run else 0.0)
+        own = self.shared.seconds(self.stage.name) if self.check == "run" and not self.is_pipeline else 0.0
+        return sum(self.shared.waited[stage] for stage in waited if self._is_made(stage)) - own
 
     def _is_made(self, stage: str, check: str = "run") -> bool:
         name, path = f"{stage}[{check}]", self.item.path
@@ -123,14 +123,13 @@ class Case:
 
         The text is made printable: names and logs may have any bytes, and JUnit's XML may not.
         """
-        subject = f"pipeline {self.spec.name}" if self.is_pipeline else f"stage {self.stage.name}"
         found = found.removeprefix("error: ")
-        kept = kept or (str(self.directory) if self.directory.exists() else "")
         rows = {
-            "done": done, "expected": expected, "found": found, "log": "\n".join(tail(log)), "kept": kept,
-            "by hand": by_hand or self.by_hand,
+            "done": done, "expected": expected, "found": found, "log": "\n".join(tail(log)),
+            "kept": kept or str(self.directory if self.directory.exists() else ""), "by hand": by_hand or self.by_hand,
         }  # fmt: skip
-        lines = [f"{subject} [{self.check}]: {(found or expected).splitlines()[0]}"]
+        own = "" if self.is_pipeline else f"stage {self.stage.name}: "  # the test's id names it
+        lines = [(found or expected).splitlines()[0].removeprefix(own)]
         for name, text in rows.items():
             first, *others = text.splitlines() or [""]
             lines += [f"  {f'{name}:':<10}{first}", *(f"{'':<12}{line}" for line in others)] if text else []

@@ -28,7 +28,7 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
 def test_finds_a_stamp_of_the_second(stage):
     stage.shell('date +%s > "$o"').finds(
         "repeat",
-        "stage work [[]repeat]: text differs at line 1 (11 and 11 bytes)",
+        "text differs at line 1 (11 and 11 bytes)",
         "  done:     ran it from nothing, later, with another value of: the directory, HOME, the host name, *",
         "  expected: the same bytes as undisturbed",
         "            undisturbed: *",
@@ -104,7 +104,7 @@ def test_finds_a_stage_that_goes_by_which_input_is_the_newest(stage):
 def test_finds_what_a_run_left_for_one_in_the_same_place(stage):
     stage.shell('cat "$i" >> seen; cat seen > "$o"').finds(
         "repeat",
-        "stage work [[]repeat]: text differs at line 201 (3,690 and 7,380 bytes)",
+        "text differs at line 201 (3,690 and 7,380 bytes)",
         "  done:     ran it from nothing, later and elsewhere, then once more in place",
         r"            in place:    'line 0 of a text\n'",
         f"{DEPENDS}what its first run left, or on chance",
@@ -163,7 +163,7 @@ def test_tells_for_a_full_disk_that_would_be_blamed_for_the_order_of_hashes(stag
 def test_is_told_by_another_check_where_it_is_not_made_itself(stage):
     stage.shell('echo $HOME > "$o"').finds(
         "retry",
-        "stage work [[]retry]: text differs at line 1 *",
+        "text differs at line 1 *",
         "  done:     ran it once more, with nothing done to it",
         "  expected: the same bytes as undisturbed",
         "            undisturbed: ...'*/run/home*",

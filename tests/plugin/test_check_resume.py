@@ -36,7 +36,7 @@ def test_passes_a_stage_that_goes_on_from_its_checkpoints(stage):
 def test_finds_a_count_that_starts_again_when_resumed(stage):
     stage.python(NUMBERED.replace("FIRST", "0")).finds(
         "resume",
-        "stage work [[]resume]: text differs at line * (4,380 and * bytes)",
+        "text differs at line * (4,380 and * bytes)",
         "  done:     killed it at checkpoint * of *, after it was recorded, then ran it again",
         "  expected: the same bytes as undisturbed",
         "            undisturbed:  '* line * of a text*",
@@ -60,7 +60,7 @@ def test_finds_lines_that_are_lost_between_two_checkpoints(stage):
                         kept.clear()
                 job.write(b"".join(kept))
         """
-    ).finds("resume", "stage work [[]resume]: text differs at line *", "  done:     killed it at checkpoint *")
+    ).finds("resume", "text differs at line *", "  done:     killed it at checkpoint *")
 
 
 def test_finds_bytes_that_depend_on_where_the_checkpoints_are(stage):
@@ -140,7 +140,7 @@ def test_finds_a_stage_that_throws_its_checkpoints_away(stage):
         """
     ).finds(
         "resume",
-        "stage work [[]resume]: it began anew",
+        "it began anew",
         "  done:     killed it at checkpoint 1 of *, after it was recorded, then ran it again",
         "  expected: it goes on from checkpoint 1",
     )

@@ -26,7 +26,7 @@ def test_finds_lines_that_a_retry_doubles(stage):
         """
     ).finds(
         "retry",
-        "stage work [[]retry]: text differs at line 201 (3,690 and 7,380 bytes)",
+        "text differs at line 201 (3,690 and 7,380 bytes)",
         "  done:     made an attempt exit with 75 when its work was done, and let it be retried",
         "  expected: the same bytes as undisturbed",
         "  found:    text differs at line 201 (3,690 and 7,380 bytes)",

@@ -22,7 +22,7 @@ def test_passes_a_stage_that_ends_in_its_own_way(stage):
 def test_finds_a_stage_that_takes_term_for_success(stage):
     stage.python("import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n" + _plain(SLOW)).finds(
         "stop",
-        "stage work [[]stop]: it ended with 0 though it was stopped",
+        "it ended with 0 though it was stopped",
         "  done:     sent TERM to it in mid-work",
         "  expected: an exit code other than 0, or a signal",
         "            text differs at line * (3,690 and * bytes)",
@@ -41,7 +41,7 @@ def test_finds_a_stage_that_takes_term_for_success_without_any_output(stage):
         """
     ).finds(
         "stop",
-        "stage work [[]stop]: it ended with 0 though it was stopped",
+        "it ended with 0 though it was stopped",
         "*output*",
     )
 
@@ -56,7 +56,7 @@ def test_finds_a_stage_that_goes_on_after_term(stage):
         """
     ).finds(
         "stop",
-        "stage work [[]stop]: it went on for 5 s, and was killed",
+        "it went on for 5 s, and was killed",
         "  done:     sent TERM to it in mid-work",
         "  expected: it ends within 5 s",
     )
@@ -92,7 +92,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
                 time.sleep(0.00075)  # a fifth of the whole time for all lines, so that a tenth is in the middle
         finish()
         """
-    ).finds("stop", "stage work [[]stop]: it ended with 0 though it was stopped", "            text differs at line *")
+    ).finds("stop", "it ended with 0 though it was stopped", "            text differs at line *")
 
 
 def test_asks_no_stage_to_end_before_it_has_begun(stage):
@@ -118,7 +118,7 @@ def test_is_not_made_where_all_work_was_done_before_term_mattered(stage):
     )
     strict = stage.check("stop", "--offpipe-strict")
     strict.assert_outcomes(failed=1)
-    strict.stdout.fnmatch_lines(["stage work [[]stop]: it had all its work done before TERM ended it*"])
+    strict.stdout.fnmatch_lines(["it had all its work done before TERM ended it*"])
 
 
 @pytest.mark.full

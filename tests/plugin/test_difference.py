@@ -30,6 +30,12 @@ def test_shows_the_first_line_that_differs_of_both_sides(differ):
     assert differ(b"a\nb\n", b"a\n").splitlines()[1:] == ["before:     'b\\n'", "afterwards: (the end)"]
 
 
+def test_shows_of_binary_files_the_offset_and_a_few_bytes(differ):
+    shown = "text differs at offset 5 (7 and 7 bytes)\nbefore:     61 62\nafterwards: 78 62"
+    assert differ(b"\x89PNG\0ab", b"\x89PNG\0xb") == shown
+    assert differ(b"a\0b", b"a\0").splitlines()[1:] == ["before:     62", "afterwards: (the end)"]
+
+
 def test_counts_lines_over_blocks(differ):
     same = b"0123456789abcde\n" * 100_000
     assert differ(same + b"1\n", same + b"2\n").startswith("text differs at line 100,001 (1,600,002 and")

@@ -53,7 +53,7 @@ def test_failed_checks_are_found_again(project, run):
     run("it.json", "test_plain.py").assert_outcomes(passed=5, failed=1, skipped=2)
     result = run("it.json", "test_plain.py", "--lf", "-v")
     result.assert_outcomes(failed=1, deselected=6)
-    result.stdout.fnmatch_lines(["stage work [[]run]: stage work: failed with exit 3"])
+    result.stdout.fnmatch_lines(["failed with exit 3"])
     assert order(run("it.json", "test_plain.py", "--ff", "-v"))[0] == "it.json::work[run]"
     first = run("it.json", "test_plain.py", "--sw", "-v")
     first.assert_outcomes(passed=2, failed=1)
