@@ -28,8 +28,8 @@ class Sides(NamedTuple):
 def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
     """Return as text how the files or directories at two paths differ; None if they are the same."""
     for relative in sorted({os.path.relpath(entry, top) for top in (one, other) for entry in entries_of(top)}):
-        paths = [os.path.normpath(os.path.join(top, relative)) for top in (one, other)]
-        if text := _of_entry(os.path.normpath(os.path.join(name, relative)), paths, sides):
+        shown, *paths = (os.path.normpath(os.path.join(top, relative)) for top in (name, one, other))
+        if text := _of_entry(shown, paths, sides):
             return text
     return None
 

@@ -55,8 +55,7 @@ def _hand_over(sandbox: Sandbox, config: Mapping[str, Any]) -> None:
         origin = _moved(path, sandbox.root, sandbox.origin) if path.startswith(f"{sandbox.directory}/files/") else path
         return os.path.relpath(origin) if config.get("relative_files") else origin
 
-    found = sorted(glob(f"{escape(sandbox.directory)}/{DATA}/data.*"))
-    if not found:
+    if not (found := sorted(glob(f"{escape(sandbox.directory)}/{DATA}/data.*"))):
         return
     total = CoverageData(basename=config["data_file"], suffix=True)
     for path in found:

@@ -204,12 +204,11 @@ def run_program(
     words: Sequence[str], env: Mapping[str, str | None], cwd: str | os.PathLike[str], stdin: bytes, timeout: float
 ) -> ProgramReport:
     """Run `offpipe WORDS`. Raises subprocess.TimeoutExpired when it takes longer than `timeout` seconds."""
-    merged = {**os.environ, **env}
     ended = subprocess.run(
         # Not by `offpipe`, which need not be on the PATH; and no runner.py that lies in cwd.
         [sys.executable, "-P", "-m", "runner", *words],
         cwd=cwd, input=stdin, capture_output=True, timeout=timeout, check=False,
-        env={name: value for name, value in merged.items() if value is not None},
+        env={name: value for name, value in {**os.environ, **env}.items() if value is not None},
     )  # fmt: skip
     out, err = (stream.decode("utf-8", "backslashreplace") for stream in (ended.stdout, ended.stderr))
     return ProgramReport(tuple(words), ended.returncode, out, err)

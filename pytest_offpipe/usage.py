@@ -78,8 +78,7 @@ def require_known(
     kind: type[OffpipeError] = UsageError,
 ) -> None:
     """Raise an error for every name that is not known; in its text `what` the braces stand for the name."""
-    unknown = [name for name in names if name not in known]
-    if unknown:
+    if unknown := [name for name in names if name not in known]:
         raise kind(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
 
 

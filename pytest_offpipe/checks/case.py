@@ -239,8 +239,9 @@ class Bench:
         """
         if text := self.compare(report, when):
             await_later(self.case.shared.stage(self.stage.name).ended)
-            plain = {name: value for name, value in self.overrides.items() if name != "checkpoint"}
-            control = self.trial("control", plain)
+            control = self.trial(
+                "control", {name: self.overrides[name] for name in self.overrides if name != "checkpoint"}
+            )
             once_more = control.run_apart()
             if once_more.succeeded and (anyway := self.compare(once_more, "once more")):
                 self.case.skip_if_reported(self.stage.name, "repeat", "its bytes differ even with nothing done to it:")
@@ -313,8 +314,8 @@ class TrialInjector(Injector):
 def at_once(stage: Stage, attempts: int) -> dict[str, Any]:
     """Return the stage's own policy of retries with so many `attempts`, and no delay between them."""
     signals = (Signals(number).name for number in sorted(stage.retry.retry_signals))
-    codes = [*sorted(stage.retry.retry_exit_codes), *signals]
-    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": codes}
+    codes = sorted(stage.retry.retry_exit_codes)
+    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": [*codes, *signals]}
 
 
 def ended(report: StageReport) -> str:

@@ -107,8 +107,8 @@ class _Repeats(Bench):
         """Fail the check unless a run gave the undisturbed bytes, and say what the difference depends on."""
         if found := self.compare(report, when) if report.succeeded else ended(report):
             text = f"{found}\nit depends on: {self._search(different)}"
-            for directory in (self._first, self._varied):
-                discard(directory)
+            discard(self._first)
+            discard(self._varied)
             trial.fail(done, SAME, text, report)
 
     def _seeds(self, seed: int) -> dict[str, str]:
@@ -144,8 +144,7 @@ class _Repeats(Bench):
         report = self._compared(*names)
         if self.volatile or not report.succeeded:
             return not report.succeeded
-        paths = report.outputs.paths.items()
-        return any(difference("", self._expected[name], path, _SIDES) for name, path in paths)
+        return any(difference("", path, report.outputs.paths[name], _SIDES) for name, path in self._expected.items())
 
     def _compared(self, *different: str) -> StageReport:
         varied = self._laid(self._varied.name, different)
@@ -166,8 +165,7 @@ class _Repeats(Bench):
         trial = self.trial(f"{name}/{place}", self.overrides | overrides)
         sandbox = trial.sandbox
         if "modified" in different:
-            root = self.spec.root
-            _modify([f"{sandbox.root}/{os.path.relpath(path, root)}" for path in self.inputs])
+            _modify([f"{sandbox.root}/{os.path.relpath(path, self.spec.root)}" for path in self.inputs])
         home = f"{directory}/other/home" if "home" in different else f"{directory}/home"
         os.makedirs(home)
         temporary = sandbox.temporary if "directory" in different else f"{directory}/tmp"

@@ -166,8 +166,8 @@ def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
 def check_input_places(spec: Spec) -> Iterator[Finding]:
     """Refuse inputs in the directories of offpipe, and directories that contain root or one of these."""
     own = _own_directories(spec)
-    if spec.workspace != spec.root:
-        del own[os.path.join(os.path.dirname(spec.path), OWN_DIRECTORY)]  # nothing is written beside the spec
+    if spec.workspace not in (spec.root, beside := os.path.dirname(spec.path)):
+        del own[os.path.join(beside, OWN_DIRECTORY)]  # nothing is written there
     places = {f"{os.path.relpath(place, spec.root)}/": noun for place, noun in own.items()}
     made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     hint = 'keep what the stage reads in a directory of its own, such as "data/"'

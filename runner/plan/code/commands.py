@@ -90,7 +90,7 @@ def shebang(path: str) -> list[str]:
         raise_if_system_error(error, path)
         return []
     line = os.fsdecode(start.partition(b"\n")[0])
-    return re.findall(r"[^ \t\v\f]+", line[2:]) if line.startswith("#!") else []  # as the kernel splits it
+    return re.findall(r"[^ \t\v\f]+", line[2:]) if line.startswith("#!") else []  # keeps \r, as the kernel does
 
 
 @lru_cache(_WORDS_KEPT)
