@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+LATER = ("ended", "superseded", "pruned")  # events of the ledger that 0.1 did not know; their records have `v` 2
 KEY_VARIABLE = "OFFPIPE_AUDIT_KEY_FILE"  # names the file with the key of keyed hashes
 START, END = "run.start", "run.end"  # the first record of a run, and the last record of a run that succeeded
 GENESIS = "0" * 64  # the hash `prev` of a first record
@@ -97,13 +98,19 @@ def spell(
     payload: object, event: str, run: str, seq: int, stamp: str, prev: str, hashed: Callable[[bytes], str]
 ) -> tuple[bytes, str]:
     """Return a record's line and its hash. `hashed` computes the hex hash from the record's bytes without `hash`."""
-    body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": VERSION})
+    version = version_of(event)
+    body = canonical({"data": payload, "ev": event, "prev": prev, "run": run, "seq": seq, "ts": stamp, "v": version})
     digest = hashed(body)
     before, mark, after = body.rpartition(b',"prev":"')
     return b'%b,"hash":"%b"%b%b\n' % (before, digest.encode(), mark, after), digest
 
 
-def stamp() -> str:
-    """Return the time for a record: ISO 8601 in UTC, to the microsecond."""
-    second, rest = divmod(time.time_ns(), 10**9)
+def version_of(event: object) -> int:
+    """Return the `v` of the records of an event."""
+    return VERSION + (event in LATER)
+
+
+def stamp(at: int | None = None) -> str:
+    """Return the time `at` (nanoseconds since 1970, default: now) for a record: ISO 8601, UTC, with microseconds."""
+    second, rest = divmod(time.time_ns() if at is None else at, 10**9)
     return time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest // 1000:06d}Z", time.gmtime(second))

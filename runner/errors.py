@@ -11,7 +11,7 @@ EXIT_INVALID = 2  # the command line, or the spec
 EXIT_PENDING = 3  # of `status --exit-code` and `verify`
 EXIT_OFFLINE = 4
 EXIT_INPUT = 5
-EXIT_DAMAGED = 6  # of `verify`
+EXIT_DAMAGED = 6  # of `verify` and `prune`
 EXIT_LOCKED = 9
 EXIT_INTERNAL = 70
 EXIT_STATE = 74
@@ -94,6 +94,12 @@ class LockHeldError(OffpipeError):
     """Another run holds the lock."""
 
     exit_code = EXIT_LOCKED
+
+
+class DamagedRecordError(OffpipeError):
+    """The record is damaged, and must stay as it is."""
+
+    exit_code = EXIT_DAMAGED
 
 
 class LauncherError(OffpipeError):

@@ -77,4 +77,7 @@ def offpipe_run_stopping(running: int, again: bool) -> None:
 
 @hookspec
 def offpipe_run_finished(result: RunResult) -> None:
-    """Called when the run has ended and all of its records are on disk."""
+    """Called when the run has ended and all of its records are on disk, also if it was refused before it began.
+
+    Then `result.status` is `refused`, and `result.fault` says why.
+    """

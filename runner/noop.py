@@ -68,7 +68,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
 
     `words` are the command line. Raises StateError if the disk refuses what the run writes.
     """
-    began = time.monotonic()
+    began, began_at = time.monotonic(), stamp()
     if is_plain() or KEY_VARIABLE in os.environ:
         return None
     try:
@@ -77,7 +77,7 @@ def answer(spec: str, workspace: str | None, words: Sequence[str], *, quiet: boo
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions_now(spec, workspace))
         if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
-        run, head = _write_next_run(record, words, began, durable=durable)
+        run, head = _write_next_run(record, words, began, began_at, durable=durable)
     except (OSError, NotRegularError, *MALFORMED):
         return None
     if not quiet:
@@ -241,13 +241,14 @@ def _count(text: bytes) -> int:
 
 def write_run(
     paths: StatePaths, run: str, first: dict[str, object], stages: int, seconds: float,
-    close: Callable[[str], str], seal: Seal = PLAIN, *, durable: bool,
+    close: Callable[[int, str], str], seal: Seal = PLAIN, between: Sequence[tuple[str, object]] = (), *, durable: bool,
 ) -> str:  # fmt: skip
     """Write the metrics and the log of a run that skipped `stages` stages, and close it; return the ledger's head.
 
-    `first` is the payload of record 0. `close` gets the hash of record 1, and appends to the ledger. If the disk
-    refuses something, this removes what it wrote and raises StateError; it does not repeat a failed fsync. The cause is
-    FileExistsError if the run has a log already.
+    `first` is the payload of record 0, `between` are the events and payloads of the records before the last. `close`
+    gets number and hash of the last record, and appends to the ledger. If the disk refuses something, this removes what
+    it wrote and raises StateError; it does not repeat a failed fsync. The cause is FileExistsError if the run has a log
+    already.
     """
     log, metrics = paths.audit(run), paths.metrics(run)
     skipped = {"skipped": stages}
@@ -255,7 +256,8 @@ def write_run(
     measured = {"pipeline": first["pipeline"], "run": run, "status": "succeeded", "totals": totals, "v": 1}
     content = canonical(measured) + b"\n"
     end = {
-        "metricsSha256": sha256_of(content), "outputs": 0, "outputsSha256": _NO_OUTPUTS, "records": 2,
+        "metricsSha256": sha256_of(content), "outputs": 0, "outputsSha256": _NO_OUTPUTS,
+        "records": 2 + len(between),
         "stages": skipped, "status": "succeeded",
     }  # fmt: skip
     descriptor = files.open_append(log, new=True)
@@ -264,12 +266,14 @@ def write_run(
         if durable:  # before the log names the metrics; the directory then has the name of the log, too
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
-        start_line, digest = spell(first, START, run, 0, stamp(), GENESIS, seal.hash)
-        end_line, digest = spell(end, END, run, 1, stamp(), digest, seal.hash)
-        files.append(descriptor, start_line + end_line, log)
+        lines, seq, digest = b"", 0, GENESIS
+        for seq, (event, payload) in enumerate(((START, first), *between, (END, end))):
+            line, digest = spell(payload, event, run, seq, stamp(), digest, seal.hash)
+            lines += line
+        files.append(descriptor, lines, log)
         if durable:  # before the ledger names the log
             files.sync_descriptor(descriptor, log)
-        return close(digest)
+        return close(seq, digest)
     except BaseException:
         files.discard(log)
         files.discard(metrics)
@@ -278,7 +282,9 @@ def write_run(
         os.close(descriptor)
 
 
-def _write_next_run(record: Record, words: Sequence[str], began: float, *, durable: bool) -> tuple[str, str]:
+def _write_next_run(
+    record: Record, words: Sequence[str], began: float, began_at: str, *, durable: bool
+) -> tuple[str, str]:
     """Write a run that the no-op record covers; return its id and the ledger's new head.
 
     Raises OSError or one of MALFORMED if a full run is needed.
@@ -293,8 +299,11 @@ def _write_next_run(record: Record, words: Sequence[str], began: float, *, durab
         first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         run = new_run_id(paths)
 
-        def close(digest: str) -> str:
-            entry: dict[str, object] = {"keyId": None, "logHash": digest, "logSeq": 1, "open": [], "pipeline": pipeline}
+        def close(last: int, digest: str) -> str:
+            entry = {
+                "invocation": invocation(began_at, 0, {"skipped": record.stages}), "keyId": None, "logHash": digest,
+                "logSeq": last, "open": [], "pipeline": pipeline,
+            }  # fmt: skip
             line, new_head = spell(entry, "noop", run, seq + 1, stamp(), head, PLAIN.hash)
             files.append_line(ledger, line, paths.ledger, sync=durable)
             return new_head
@@ -303,6 +312,21 @@ def _write_next_run(record: Record, words: Sequence[str], began: float, *, durab
         return run, write_run(paths, run, first, record.stages, seconds, close, durable=durable)
     finally:
         os.close(ledger)
+
+
+def invocation(
+    began: str,
+    exit_code: int,
+    stages: dict[str, int],
+    fault: str | None = None,
+    warnings: Sequence[str] = (),
+    verb: str = "run",
+) -> dict[str, object]:
+    """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, warnings."""
+    return {
+        "began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb,
+        "warnings": list(warnings),
+    }  # fmt: skip
 
 
 def new_run_id(

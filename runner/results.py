@@ -21,6 +21,7 @@ else:
 BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
 NETWORKS_SHOWN = 6  # in a message
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
+REFUSED = "refused"  # of a run that ended before it began
 MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delayMicros"}  # metrics -> audit log
 
 
@@ -114,6 +115,7 @@ class StageResult(NamedTuple):
 class RunResult(NamedTuple):
     """How a run of `pipeline` ended. `head` is the ledger's head, `status` is succeeded, failed or interrupted.
 
+    A run that was refused has the status `refused`, no stages, and a `fault`; without a ledger `head` is empty.
     `isolation` kept its stages offline: the `level` ("none" if no stage was started), and a word on each layer.
     `signal` is the first signal that the run received; all stages may have succeeded nevertheless.
     """
@@ -127,6 +129,7 @@ class RunResult(NamedTuple):
     seconds: float
     isolation: dict[str, str]
     signal: int | None = None
+    fault: Fault | None = None
 
     def count(self, status: str) -> int:
         """Return how many stages ended with `status`."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
-from runner.display.plan_text import explain_lines, plan_json, plan_lines
+from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
 from runner.display.summary import json_text, run_json, summary_lines
 from runner.display.text import counted, fault_text, faults_text, near_path, printable, printable_lines
 from runner.engine import Options
@@ -78,14 +78,27 @@ class Commands:
 
         status = query.status(self._spec, self._options(), self._warn)
         self._print(status, status_json, status_lines)
-        if "json" not in self._given:
+        if "json" not in self._given and status.planned:
             self._print_faults(status.planned.plan.faults)
         return EXIT_PENDING if "exit_code" in self._given and status.is_pending else EXIT_OK
 
+    def runs(self) -> int:
+        """Print a line for each invocation on record."""
+        from runner.cli.render import runs_json, runs_lines
+        from runner.engine.history import runs
+
+        since, limit = self._given.get("since"), self._given.get("limit")
+        past = runs(self._spec, self._options(), since=since, failed="failed" in self._given, limit=limit)
+        self._print(past, runs_json, runs_lines)
+        return EXIT_OK
+
     def explain(self) -> int:
         """Print everything about one stage."""
-        from runner.engine import query
+        from runner.engine import history, query
 
+        if os.path.isdir(self._spec):
+            stage = self._arguments.stages[0]
+            return self._write(marker_lines(history.marker_of(self._spec, self._options(), stage)))
         explained = query.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
         self._write(explain_lines(explained))
         return self._print_faults(explained.planned.plan.faults)
@@ -106,17 +119,21 @@ class Commands:
         return self._write(graph_lines(graph, self._given.get("format", "text")))
 
     def log(self) -> int:
-        """Print a stage's log, escaped if stdout is a terminal. Without a stage, print the run's events."""
-        from runner.engine import query
+        """Print a stage's log, escaped if stdout is a terminal. Without a stage, print the run's events.
+
+        With `--json`, each event is its record, on a line.
+        """
+        from runner.engine import history
 
         stages, stdout = self._arguments.stages, self._stdout
         run, attempt = self._given.get("run"), self._given.get("attempt")
         if not stages:
             if attempt is not None:
                 raise UsageError(Fault("", "--attempt: no stage given", "attempts belong to a stage: name it"))
-            events = query.read_events(self._spec, self._options(), run)
+            as_json = "json" in self._given
+            events = history.read_events(self._spec, self._options(), run, as_json=as_json)
             return self._write(f"{printable(event)}\n" for event in events)
-        path = query.find_log(self._spec, self._options(), stages[0], run, attempt)
+        path = history.find_log(self._spec, self._options(), stages[0], run, attempt)
         with open(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 self._stderr.write(f"note: {near_path(path)} is empty\n")
@@ -149,6 +166,20 @@ class Commands:
         removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state="state" in self._given)
         verb = "would remove" if dry_run else "removed"
         return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
+
+    def prune(self) -> int:
+        """Remove the records of old runs, and list them."""
+        from runner.engine.prune import prune
+
+        keep, before, dry_run = self._given.get("keep"), self._given.get("before"), "dry_run" in self._given
+        if (keep is None) == (before is None):
+            raise UsageError(
+                Fault("", "prune takes either --keep or --before", f"offpipe prune {self._spec} --keep 30")
+            )
+        pruned = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
+        verb = "would remove" if dry_run else "removed"
+        lines = [f"{verb} the records of run {printable(run)}\n" for run in pruned.runs] or ["nothing to remove\n"]
+        return self._write([*lines, f"ledger head: {pruned.head}\n"])
 
     def doctor(self) -> int:
         """Print which levels of the offline guard this machine reaches, and what the others lack."""

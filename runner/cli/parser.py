@@ -46,13 +46,29 @@ Without STAGE, all stages run. `offpipe SPEC` is short for `offpipe run SPEC`.
 In --param, text needs quotes: --param 'upper.mode="fast"'
 """),
     "clean": ("SPEC", "remove what the stages made, and their state", "\nInputs are never removed.\n"),
+    "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof", """
+Give one of --keep and --before. Open runs stay, and so does what other records
+refer to. `verify` still finds the record intact, and `runs` lists what was.
+
+example:
+  offpipe prune demo.json --keep 30
+"""),
     "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """
 Each line is a stage: its name, the decision, and why. The decision is run,
 skip, blocked, or depends (on what an earlier stage will make).
 """),
-    "status": ("SPEC", "show what is pending, running, and left undone", ""),
-    "explain": ("SPEC STAGE", "show why one stage runs or not, and what made it", ""),
-    "log": ("SPEC [STAGE]", "print a stage's newest log, or a run's events", ""),
+    "status": ("SPEC|DIRECTORY", "show what is pending, running, and left undone", ""),
+    "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first", """
+DIRECTORY is a state directory, or a copy of one. So it is for status, explain,
+log and verify. Each line has the begin (UTC), duration, run, outcome, exit
+code, stages by how they ended, and the first fault.
+
+examples:
+  offpipe runs demo.json --since 7d --failed
+  offpipe runs state/ --since 2026-11-24 --limit 5 --json
+"""),
+    "explain": ("SPEC|DIRECTORY STAGE", "show why one stage runs or not, and what made it", ""),
+    "log": ("SPEC|DIRECTORY [STAGE]", "print a stage's newest log, or a run's events", ""),
     "verify": ("SPEC|DIRECTORY", "check the audit log, metrics, markers, outputs", """
 DIRECTORY is a state directory, or a copy of one. If a whole log was rewritten,
 only --expect-head or the key in OFFPIPE_AUDIT_KEY_FILE shows it: see
@@ -66,10 +82,10 @@ exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
     "doctor": ("", "show how well this machine keeps stages offline", ""),
     "schema": ("", "print the JSON Schema of specs", ""),
 }  # fmt: skip
-_WITH_SPEC = "run clean plan status explain log verify validate graph"
+_WITH_SPEC = "run clean prune plan status runs explain log verify validate graph"
 _ALL = " ".join(VERBS)
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
-    ("-n --dry-run", "", "run clean", "only show what would run, or be removed"),
+    ("-n --dry-run", "", "run clean prune", "only show what would run, or be removed"),
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
     ("-j --jobs", "N", "run", "run at most N stages at once; default: all CPUs"),
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
@@ -83,12 +99,17 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
     ("--run", "ID", "log verify", "this run; default: the last (log), all (verify)"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
+    ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
+    ("--failed", "", "runs", "only those that were refused, failed, or did not end"),
+    ("--limit", "N", "runs", "at most N"),
     ("--outputs", "", "verify", "also compare the outputs with the record"),
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
+    ("--keep", "N", "prune", "keep the newest N invocations of run"),
+    ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
-    ("--json", "", "run plan status verify doctor", "print one JSON object to standard output"),
+    ("--json", "", "run plan status runs log verify doctor", "print one JSON object to standard output"),
     ("-q --quiet", "", "run", "print nothing unless something fails"),
     ("-v --verbose", "", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
@@ -98,6 +119,7 @@ _VALUES = {
     _SECONDS: "a number of seconds",
     "ID": "a run id: up to 100 of a-z, A-Z, 0-9, `._-`, the first none of `._-`; not `ledger`, the list of all runs",
     "HEX": "a head: a run prints it as 64 hex digits",
+    "DATE": "a date: 2026-11-24, 2026-11-24T02:00, or 7d for seven days ago",
 }
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
@@ -218,7 +240,7 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
     try:
         return _value(kind, text)
-    except ValueError:
+    except (ValueError, OverflowError):
         expected = _VALUES.get(kind, f"one of {kind}")
         raise _usage_error(verb, f'argument {option}: "{text}" is not {expected}') from None
 
@@ -234,9 +256,23 @@ def _value(kind: str, text: str) -> object:
         return text
     if kind == "HEX" and len(text) == 64 and set(text.lower()) <= set("0123456789abcdef"):
         return text.lower()
+    if kind == "DATE" and is_plain:
+        return _time_of(text)
     if kind not in _VALUES and ("|" not in kind or text in kind.split("|")):
         return text
     raise ValueError(text)
+
+
+def _time_of(date: str) -> str:
+    """Return a time in the form of records, given an ISO date (UTC if it has no zone), or days before now: 7d."""
+    from datetime import UTC, datetime, timedelta
+
+    if date.endswith("d"):
+        time = datetime.now(UTC) - timedelta(days=int(date[:-1]))
+    else:
+        time = datetime.fromisoformat(date)
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _usage_error(verb: str, what: str, hint: str = "") -> UsageError:

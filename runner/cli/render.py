@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import fields_json
-from runner.display.text import counted, printable
-from runner.engine.query import calls_of
+from runner.display.text import counted, printable, seconds
+from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Plan, Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.locks import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runner.engine.query import Part, Status
     from runner.plan.planner import Decision
+    from runner.record.ledger import Past
     from runner.record.verify import Verification
     from runner.spec.graph import Graph
 
@@ -32,21 +33,22 @@ _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomp
 def status_lines(status: Status) -> Iterator[str]:
     """Yield the status, most important first."""
     planned = status.planned
-    decisions = planned.plan.decisions
+    decisions = planned.plan.decisions if planned else {}
     pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
     if pending:
         state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
     elif status.open_runs and status.holder is None:
         state = "every stage is up to date, but a run is open; the next run has only to end it"
     else:
-        state = "everything is up to date"
-    yield f"{planned.graph.spec.name}: {state}\n"
+        state = "everything is up to date" if planned else "nothing is planned without a spec"
+    yield f"{printable(status.pipeline)}: {state}\n"
     yield from _run_lines(status)
     width = max(map(len, status.incomplete), default=0)
     for stage, progress in status.incomplete.items():
         incomplete = f"incomplete, {extent_text(progress) or 'at a checkpoint'}"
-        yield f"{stage:<{width}}  {outgrown_text(progress) if planned.fits.get(stage) is False else incomplete}\n"
-    if pending:
+        is_outgrown = planned is not None and planned.fits.get(stage) is False
+        yield f"{stage:<{width}}  {outgrown_text(progress) if is_outgrown else incomplete}\n"
+    if planned and pending:
         yield "pending:\n"
         shown = planned._replace(plan=Plan(pending, ()), fits={})  # without checkpoints, which are listed above
         yield from (f"  {line}" for line in plan_lines(shown, full=False))
@@ -69,6 +71,11 @@ def _run_lines(status: Status) -> Iterator[str]:
             yield "last success: none yet\n"
         elif success[0] != last:
             yield f"last success: {success[0]}, ended {success[1]}\n"
+    if status.refusals:
+        newest = status.refusals[0]
+        times = "" if len(status.refusals) == 1 else f", {len(status.refusals):,} times"
+        why = f"{newest.began}, exit {newest.exit_code}: {printable(newest.fault or '')}"
+        yield f"refused since then{times}, last {why}\n"
     if status.holder is not None:
         yield f"running now: {printable(describe(status.holder))}\n"
         for stage, (attempt, since) in status.working.items():
@@ -107,7 +114,9 @@ def _ending(status: Status) -> str:
 
 def status_json(status: Status) -> dict[str, object]:
     """Return the status as a JSON value."""
-    plan, part, success = plan_json(status.planned), status.part, status.last_success
+    part, success = status.part, status.last_success
+    plan = plan_json(status.planned) if status.planned else {"stages": [], "faults": []}
+    fits = status.planned.fits if status.planned else {}
     last = {
         "run": status.last_run,
         "status": _ending(status),
@@ -117,11 +126,12 @@ def status_json(status: Status) -> dict[str, object]:
         "networkRefused": [fields_json(call, "stage", "program", "family", "count", "action") for call in part.refused],
     }
     return {
-        "pipeline": plan["pipeline"],
+        "pipeline": status.pipeline,
         "pending": status.is_pending,
         "lastRun": last if status.last_run else None,
         "lastSuccess": {"run": success[0], "time": success[1]} if success else None,
         "openRuns": status.open_runs,
+        "refused": runs_json(status.refusals)["runs"],
         "lock": status.holder,
         "working": [
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
@@ -130,7 +140,7 @@ def status_json(status: Status) -> dict[str, object]:
             {
                 "stage": stage,
                 **fields_json(progress, "line_offset", "byte_offset"),
-                "fits": status.planned.fits.get(stage),
+                "fits": fits.get(stage),
             }
             for stage, progress in status.incomplete.items()
         ],
@@ -138,6 +148,50 @@ def status_json(status: Status) -> dict[str, object]:
         "undeclared": status.undeclared,
         "faults": plan["faults"],
     }
+
+
+def runs_lines(past: Sequence[Past]) -> Iterator[str]:
+    """Yield a line for each invocation, in columns."""
+    rows = [_run_row(each) for each in past]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *cells, last in rows:
+        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
+        yield "  ".join([*padded, last]).rstrip() + "\n"
+    if not rows:
+        yield "no run on record\n"
+
+
+def _run_row(past: Past) -> tuple[str, ...]:
+    words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
+    stages = ", ".join(f"{count:,} {printable(status)}" for status, count in past.stages.items())
+    notes = [f"superseded by {past.by}"] if past.by else []
+    notes += ["pruned"] if past.is_pruned else []
+    notes += [counted(len(past.warnings), "warning")] if past.warnings else []
+    notes += [past.fault] if past.fault else []
+    code = "" if past.exit_code is None else str(past.exit_code)
+    took = "" if (duration := _duration(past)) is None else seconds(duration)
+    return f"{past.began[:19]}Z", took, past.name, words, code, stages, printable("; ".join(notes))
+
+
+def runs_json(past: Sequence[Past]) -> dict[str, object]:
+    """Return invocations as a JSON value."""
+    names = ("run", "part", "verb", "outcome", "exit_code", "began", "ended", "stages", "fault", "warnings")
+    runs = [
+        {**fields_json(each, *names), "seconds": _duration(each), "supersededBy": each.by, "pruned": each.is_pruned}
+        for each in past
+    ]
+    return {"runs": runs}
+
+
+def _duration(past: Past) -> float | None:
+    """Return the seconds from begin to end, None if one is not known."""
+    from datetime import datetime
+
+    try:
+        began, ended = (datetime.fromisoformat(time) for time in (past.began, past.ended or ""))
+    except ValueError:
+        return None
+    return (ended - began).total_seconds()
 
 
 def verified_lines(verified: Verification) -> Iterator[str]:
@@ -163,6 +217,8 @@ def _verdict(verified: Verification) -> str:
     if verified.keyed_from is not None:
         since = "" if verified.keyed_from == 1 else f" from line {verified.keyed_from} of the ledger on"
         checked += f", keyed with {printable(verified.key_id)}{since}" if verified.key_id else ", its end not keyed"
+    if verified.pruned:
+        checked += f", {counted(verified.pruned, 'run')} pruned"
     faults = len(verified.damage) + verified.hidden
     verdict = f"damaged, {counted(faults, 'fault')}" if faults else _VERDICTS[verified.exit_code]
     return f"{verdict} ({checked})"
@@ -175,7 +231,7 @@ def verified_json(verified: Verification) -> dict[str, object]:
         **fields_json(verified, "exit_code", "directory", "pipeline"),
         "ledgerHead": verified.head,
         "expectedHeadLine": verified.expected_line,
-        **fields_json(verified, "key_id", "keyed_from", "runs", "records", "outputs"),
+        **fields_json(verified, "key_id", "keyed_from", "runs", "records", "outputs", "pruned"),
         "damage": [damage._asdict() for damage in verified.damage],
         "moreDamage": verified.hidden,
         "incomplete": [remark._asdict() for remark in verified.incomplete],

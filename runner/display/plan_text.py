@@ -63,10 +63,15 @@ def explain_lines(explained: Explained) -> Iterator[str]:
         yield f"{stage.name}: {_word(decision)}, {_why(decision, planned.plan.decisions, full=True)}\n"
     yield from (f"  {text}\n" for text in _history(planned, stage.name))
     if marker is not None:
-        yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
-        yield from (f"  {reason_text(reason, full=True)}\n" for reason in marker.reasons)
-        yield f"key {marker.key}\n"
-        yield from _recorded(marker)
+        yield from marker_lines(marker)
+
+
+def marker_lines(marker: Marker) -> Iterator[str]:
+    """Yield the record of a stage's last run: the run, its reasons, the key with its components, and the outputs."""
+    yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
+    yield from (f"  {reason_text(reason, full=True)}\n" for reason in marker.reasons)
+    yield f"key {marker.key}\n"
+    yield from _recorded(marker)
 
 
 def shown_checkpoint(path: str) -> Progress | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
 from runner.engine.preflight import made_by_stages, replaced
 from runner.engine.session import Session
@@ -29,14 +31,17 @@ def clean(spec_path: str, options: Options, warn: Callable[[Fault], None], *, dr
     With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. Holds
     the pipeline lock, unless it is a `dry_run`, which only returns the paths.
     """
-    session = Session(spec_path, options, warn=warn)
-    for fault in replaced(session, made_by_stages(session), "`clean` removes"):
-        session.warn(fault)
-    with nullcontext() if dry_run else held_lock(session.spec, options.wait, lambda _: None, lambda: None):
-        paths = list(dict.fromkeys((*_made(session), *(_state(session) if state else ()))))
-        for path in () if dry_run else paths:
-            files.discard(path)
-    return [os.path.relpath(path, session.spec.workspace) for path in paths]
+    spec = options.load(spec_path)
+    with Invocation(spec, options, "clean", warn, time.time_ns()) as invocation:
+        invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
+        session = Session(spec_path, options, spec=spec, warn=invocation.warn)
+        for fault in replaced(session, made_by_stages(session), "`clean` removes"):
+            session.warn(fault)
+        with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
+            paths = list(dict.fromkeys((*_made(session), *(_state(session) if state else ()))))
+            for path in () if dry_run else paths:
+                files.discard(path)
+    return [os.path.relpath(path, spec.workspace) for path in paths]
 
 
 def _state(session: Session) -> Iterator[str]:

@@ -1,33 +1,147 @@
-"""The records of a run: its audit log from record 0 to the last, its metrics, and its records in the ledger."""
+"""The records of a run: its audit log from record 0 to the last, its metrics, and its records in the ledger.
+
+Also the ledger's record of each invocation, which has no log if it was refused.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner import noop
 from runner.canonical import END, START, canonical, stamp
+from runner.engine.session import read_seal, refuse_other_pipeline
+from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
 from runner.record import files
 from runner.record.audit import AuditLog
-from runner.record.events import CLOSED, OPENED, RECOVERED, RESUMED, STOPPED, Recovered, RunEnded
+from runner.record.events import (
+    CLOSED,
+    ENDED,
+    OPENED,
+    RECOVERED,
+    RESUMED,
+    STOPPED,
+    WARNING,
+    Recovered,
+    RunEnded,
+    RunWarning,
+)
+from runner.record.ledger import SIGNALLED, Ledger, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
-from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
+from runner.results import FAILED, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from runner.engine import Options
     from runner.engine.session import Session
     from runner.record.recovery import OpenRun
     from runner.results import StageResult
+    from runner.spec.model import Spec
+
+_WARNINGS = 20  # in the ledger; the log has all
+_LONGEST = 500  # characters of a fault in the ledger
+
+
+class Invocation:
+    """One call of `run` or `clean`: its warnings, and its line in the ledger.
+
+    The line that closes a run, or says that there was nothing to do, has what `ended` returns. Any other end, such as
+    that of a refusal, gets a line of its own when the context ends, if the ledger can be had. `run` is the run that it
+    works on (an invocation that is refused has only the name), `part` says how many invocations have worked on that.
+    """
+
+    def __init__(
+        self, spec: Spec, options: Options, verb: str, warn: Callable[[Fault], None], began: int,
+        finished: Callable[[RunResult], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`began`: in nanoseconds since 1970. `finished` is called with the result of a run that raises an error."""
+        self.run = options.run_id or ""
+        self.part: int | None = None
+        self.log: AuditLog | None = None  # of the run, while it is open
+        self.warnings: list[Fault] = []
+        self.is_recorded = False
+        self._spec = spec
+        self._verb = verb
+        self._began = began
+        self._sync = options.is_durable
+        self._warn = warn
+        self._finished = finished
+
+    def warn(self, fault: Fault) -> None:
+        """Show a warning, and put it on record."""
+        self.warnings.append(fault)
+        if self.log:
+            self.log.append(*warning_record(fault))
+        self._warn(fault)
+
+    def ended(
+        self, exit_code: int = EXIT_OK, stages: Mapping[str, int] | None = None, fault: Fault | None = None
+    ) -> dict[str, object]:
+        """Return what the line says that ends this invocation; `stages` are counts by status."""
+        self.is_recorded = True
+        texts = [_brief(warning) for warning in self.warnings[:_WARNINGS]]
+        texts += [f"and {more:,} more"] if (more := len(self.warnings) - _WARNINGS) > 0 else []
+        return noop.invocation(
+            stamp(self._began), exit_code, dict(stages or {}), fault and _brief(fault), texts, self._verb
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+        if self.is_recorded or not isinstance(error, Exception | None):
+            return
+        code, fault = EXIT_OK, None
+        if error is not None:
+            code = error.exit_code if isinstance(error, OffpipeError) else EXIT_INTERNAL
+            fault = error.faults[0] if isinstance(error, OffpipeError) and error.faults else Fault("", repr(error))
+        head = self._record(code, fault)
+        if self._finished and error is not None:
+            status = INTERRUPTED if code > SIGNALLED else REFUSED if self.part is None else FAILED
+            seconds = (time.time_ns() - self._began) / 1e9
+            isolation = {"level": NONE}
+            self._finished(
+                RunResult(self._spec.name, self.run, status, code, {}, head, seconds, isolation, fault=fault)
+            )
+
+    def _record(self, code: int, fault: Fault | None) -> str:
+        """Append the line, and return the ledger's head; "" if the ledger cannot be had."""
+        spec, paths = self._spec, self._spec.paths
+        try:
+            seal = read_seal(spec.workspace, spec.root, paths.state_dir)
+            refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)
+            files.make_directories(paths.state_dir)
+            self.run = self.run or noop.new_run_id(paths)
+            ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
+            return ledger.append(ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
+        except OffpipeError:
+            return ""  # the error of the invocation is worth more
+
+
+def warning_record(fault: Fault) -> tuple[str, RunWarning]:
+    """Return event and payload of a warning."""
+    return WARNING, RunWarning(fault.where, fault.what, fault.hint)
+
+
+def _brief(fault: Fault) -> str:
+    return f"{fault.where}: {fault.what}".removeprefix(": ")[:_LONGEST]
 
 
 class Journal:
     """Writes the records of one run with work to do."""
 
-    def __init__(self, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...]) -> None:
+    def __init__(
+        self, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...], invocation: Invocation
+    ) -> None:
         """Open a run, or resume one, and make that durable before anything starts.
 
         `layers` keep its stages offline: the `level`, and a word on each layer. `stages` are the stages that the run is
@@ -39,6 +153,8 @@ class Journal:
         self.tags = mine.tags
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable
+        self._invocation = invocation
+        invocation.run, invocation.part = mine.run, len(mine.beginnings) + 1
         self._spec = session.spec
         self._selected = mine.selected_with(stages)
         self._ledger = session.ledger
@@ -55,9 +171,12 @@ class Journal:
         if self.durable:  # the directories must name the log and the ledger on disk, too
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
-        self._ledger.append(OPENED, self.run_id, position, sync=self.durable)
+        self._ledger.append(OPENED, self.run_id, position, sync=self.durable, part=invocation.part)
         if mine.torn_bytes and not self.resumed:  # record 0 is always `run.start`
             self.log.append(RECOVERED, torn)
+        for fault in invocation.warnings:
+            self.log.append(*warning_record(fault))
+        invocation.log = self.log
 
     def _open_log(self, session: Session, mine: OpenRun) -> AuditLog:
         path = session.spec.paths.audit(mine.run)
@@ -67,8 +186,8 @@ class Journal:
             files.write_again(path)  # the first sync then puts all of it on disk
         return AuditLog(path, mine.run, stamp, mine.last, seal=seal, outputs=mine.outputs)
 
-    def end(self, status: str, stages: dict[str, StageResult], seconds: float) -> str:
-        """Write the metrics and the last record, and close the run if it succeeded; return the ledger's head.
+    def end(self, status: str, exit_code: int, stages: dict[str, StageResult], seconds: float) -> str:
+        """Write the metrics and the last record, and close the run if it succeeded; return the ledger's new head.
 
         The run stays open if these stages succeeded, but others of the run are still to be done.
         """
@@ -90,9 +209,11 @@ class Journal:
         ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
         position = self.log.append(END if status == SUCCEEDED else STOPPED, ended, sync=self.durable)
         self.log.close()
-        if status != SUCCEEDED:
-            return self._ledger.head()
-        return self._ledger.append(CLOSED, run_id, position, sync=self.durable)
+        self._invocation.log = None
+        fault = next((stage.fault for stage in stages.values() if stage.status == FAILED), None)
+        ending = self._invocation.ended(exit_code, counts, fault)
+        event, part = CLOSED if status == SUCCEEDED else ENDED, self._invocation.part
+        return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
 
     def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:
         """Whether these stages complete the run, according to the metrics of its earlier parts."""

@@ -8,29 +8,39 @@ from typing import TYPE_CHECKING
 
 from runner import noop
 from runner.engine import Options
-from runner.engine.journal import opening
+from runner.engine.journal import opening, warning_record
+from runner.engine.open_runs import supersede
 from runner.errors import EXIT_OK, StateError
 from runner.levels import NONE
 from runner.plan.fingerprint import Dependencies
 from runner.plan.planner import Skip
 from runner.record import files
 from runner.record.audit import Position
-from runner.record.events import NOOP
+from runner.record.events import ENDED, NOOP, encode
 from runner.record.seal import PLAIN
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.spec.globs import parents
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.engine.journal import Invocation
     from runner.engine.session import Session
     from runner.plan.planner import Plan
+    from runner.record.recovery import OpenRun
     from runner.spec.model import Spec
 
 
-def end_without_work(session: Session, plan: Plan, began: float) -> RunResult:
-    """Record a run without work that began at `began` (time.monotonic), and return its result."""
+def end_without_work(
+    session: Session, plan: Plan, began: float, invocation: Invocation, others: Sequence[OpenRun] = ()
+) -> RunResult:
+    """Record a run without work that began at `began` (time.monotonic), and return its result.
+
+    It supersedes `others`, open runs whose work is done.
+    """
     seconds = time.monotonic() - began
     first = opening(session, session.options.stages, {"level": NONE}, session.seal.id, noop.LONGEST_SPEC)
-    run_id, head = _write_run(session, first, len(plan.decisions), seconds)
+    run_id, head = _write_run(session, first, len(plan.decisions), seconds, invocation, others)
     session.save_cache()
     _write_noop_record(session, run_id, str(first["specSha256"]))
     stages = skipped(plan)
@@ -46,27 +56,35 @@ def skipped(plan: Plan) -> dict[str, StageResult]:
     }
 
 
-def _write_run(session: Session, first: dict[str, object], stages: int, seconds: float) -> tuple[str, str]:
+def _write_run(
+    session: Session, first: dict[str, object], stages: int, seconds: float, invocation: Invocation,
+    others: Sequence[OpenRun],
+) -> tuple[str, str]:  # fmt: skip
     """Write the log, the metrics and the ledger record of a run without work; return its id and the ledger's head.
 
-    `first` is the payload of record 0, `stages` the number of stages. Writes nothing if the options name a run that has
-    a log: it has ended, or another process executes it.
+    `first` is the payload of record 0, `stages` the number of stages. Writes no log if the options name a run that has
+    one: it has ended, or another process executes it.
     """
     options, paths, seal = session.options, session.spec.paths, session.seal
     run_id = options.run_id or noop.new_run_id(paths)
 
-    def close(digest: str) -> str:
-        return session.ledger.append(NOOP, run_id, Position(1, digest), sync=options.is_durable)
+    def close(last: int, digest: str) -> str:
+        supersede(session, others, run_id)
+        ending = invocation.ended(EXIT_OK, {SKIPPED: stages})
+        place = Position(last, digest)
+        return session.ledger.append(NOOP, run_id, place, sync=options.is_durable, invocation=ending)
 
+    warnings = [(event, encode(data)) for event, data in map(warning_record, invocation.warnings)]
     files.make_directories(paths.state_dir)
     try:
-        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal, durable=options.is_durable)
+        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal, warnings, durable=options.is_durable)
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
         if not options.run_id:  # another process drew the same id
-            return _write_run(session, first, stages, seconds)
-        head = session.head.position.hash
+            return _write_run(session, first, stages, seconds, invocation, others)
+        ending = invocation.ended(EXIT_OK, {SKIPPED: stages})
+        head = session.ledger.append(ENDED, run_id, None, sync=options.is_durable, invocation=ending)
     return run_id, head
 
 

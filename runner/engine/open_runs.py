@@ -7,17 +7,15 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import END
-from runner.engine.journal import Journal
 from runner.errors import StateError
 from runner.noop import new_run_id
 from runner.record import files
 from runner.record.audit import last_record, position_of
-from runner.record.events import CLOSED
+from runner.record.events import CLOSED, SUPERSEDED
 from runner.record.locks import PipelineLock, has_leftovers
-from runner.results import SKIPPED, SUCCEEDED, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from runner.engine import Options
     from runner.engine.session import Session
@@ -122,25 +120,16 @@ def covered(recovered: list[OpenRun], options: Options) -> list[OpenRun]:
     return [run for run in recovered if not named or (run.selected and named.issuperset(run.selected))]
 
 
-def end_others(
-    session: Session, others: list[OpenRun], layers: dict[str, str], stages: Mapping[str, StageResult]
-) -> None:
-    """End open runs that a run covers (see `covered`), all of whose `stages` are up to date now.
+def supersede(session: Session, others: Iterable[OpenRun], by: str) -> None:
+    """Put on record that the run `by` has done the work of `others` (see `covered`), so that none goes on with them.
 
-    Call this before that run ends, so that it is the last in the ledger. If the log of an open run has changed since it
-    was recovered, the run stays open for the next one.
+    Call this before the ledger names the end of that run, so that it is the last. If the log of an open run has changed
+    since it was recovered, the run stays open for the next one.
     """
     for other in others:
         try:
             record = last_record(session.spec.paths.audit(other.run), session.seal, torn=False)
         except StateError:
             continue
-        if not record or record["run"] != other.run or position_of(record) != other.last:
-            continue
-        skipped = {
-            name: StageResult(name, SKIPPED, key=stage.key)
-            for name, stage in stages.items()
-            if not other.selected or name in other.selected
-        }
-        Journal(session, other, layers, other.selected).end(SUCCEEDED, skipped, 0.0)
-        session.head = session.read_head()
+        if record and record["run"] == other.run and position_of(record) == other.last:
+            session.ledger.append(SUPERSEDED, other.run, other.last, sync=session.options.is_durable, by=by)

@@ -1,35 +1,34 @@
-"""The verbs that only read: they write nothing, take no lock, and need read permission only.
+"""The verbs that plan: they write nothing, take no lock, and need read permission only.
 
-They show the plan, and what earlier runs wrote into their logs: events, failures of stages, refused networks.
+They show the plan, and why stages are pending: failures of earlier runs, refused networks, runs that were refused.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from json import loads
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
+from runner.engine.history import Archive, open_archive
 from runner.engine.preflight import program_faults, remark, undeclared
 from runner.engine.session import Session, no_warning
-from runner.errors import Fault, InputError, OfflineError, SpecError, StateError, UsageError
+from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.plan.planner import Run, Skip
 from runner.record import events
-from runner.record.audit import last_record, read_records, tail
+from runner.record.ledger import last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.results import NetworkCalls, network_text
 from runner.spec.graph import select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from runner.engine import Options
     from runner.plan.planner import Decision, Plan
-    from runner.record.audit import Record
     from runner.record.checkpoints import Progress
-    from runner.record.events import Event
+    from runner.record.ledger import Past
     from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     Warn = Callable[[Fault], None]  # gets state files that count as missing, and likely mistakes in the spec
 
 _RUNS_READ = 8  # the newest of the open runs, whose logs are read from their beginning
-_LEDGER_READ = 1 << 24  # bytes at its end, that are searched for the last success: more than 30,000 runs
+_REFUSALS = 1000  # that `status` counts
 _FAILED = "failed with "  # begins the text in `why`
 
 
@@ -84,12 +83,14 @@ class Planned(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What `status` shows. `last_run` is the newest run in the ledger, `last_success` a run and its time.
+    """What `status` shows. `last_run` is the newest run with a log, `last_success` a run and its time.
 
-    `part` is the newest part of the last run. `metrics` are those of the last run, empty unless that part has ended.
+    `planned` is None for a state directory without its spec. `part` is the newest part of the last run. `metrics` are
+    those of the last run, empty unless that part has ended. `refusals` came after the last run, the newest first.
     """
 
-    planned: Planned
+    pipeline: str
+    planned: Planned | None
     last_run: str | None
     last_event: str | None
     last_time: str | None
@@ -99,12 +100,13 @@ class Status(NamedTuple):
     metrics: dict[str, object]
     holder: dict[str, object] | None
     undeclared: tuple[str, ...]
+    refusals: tuple[Past, ...]
 
     @property
     def incomplete(self) -> dict[str, Progress]:
         """The checkpoints of stages, in the order of stages."""
-        checkpoints = self.planned.checkpoints
-        return {stage.name: checkpoints[stage.name] for stage in self.planned.stages if stage.name in checkpoints}
+        checkpoints, stages = (self.planned.checkpoints, self.planned.stages) if self.planned else ({}, ())
+        return {stage.name: checkpoints[stage.name] for stage in stages if stage.name in checkpoints}
 
     @property
     def working(self) -> dict[str, tuple[object, str]]:
@@ -119,7 +121,7 @@ class Status(NamedTuple):
     @property
     def is_pending(self) -> bool:
         """Whether a run would have work to do."""
-        return bool(self.open_runs) or not self.planned.plan.is_noop
+        return bool(self.open_runs) or bool(self.planned and not self.planned.plan.is_noop)
 
 
 class Explained(NamedTuple):
@@ -165,26 +167,39 @@ def explain(spec_path: str, options: Options, stage: str, warn: Warn = no_warnin
     return Explained(explained, planned.plan.decisions[stage], session.marker(stage), planned)
 
 
-def status(spec_path: str, options: Options, warn: Warn = no_warning) -> Status:
-    """Return what a run would do, which run is at work, and what earlier runs left undone."""
-    session = Session(spec_path, options, warn=warn)
-    paths = session.spec.paths
-    last = last_record(paths.ledger, session.seal)
-    run = last["run"] if last else None
-    planned = _planned(session)
-    part = last_part(session, run) if run else Part()
+def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
+    """Return which run is at work, what earlier runs left undone, and what a run would do.
+
+    `target` is a spec, or a state directory: then nothing is planned.
+    """
+    session = None if os.path.isdir(target) else Session(target, options, warn=warn)
+    archive = _archive_of(session) if session else open_archive(target, options)
+    paths = archive.paths
+    head = session.head if session else read_head(paths.ledger, archive.seal)
+    last = last_run(paths.ledger)
+    run = last and last["run"]
+    planned = _planned(session) if session else None
+    part = last_part(archive, run) if run else Part()
+    past = (past for past in past_invocations(paths.ledger) if past.verb == "run")
+    refusals = takewhile(lambda past: past.outcome == results.REFUSED, past)
     return Status(
+        session.spec.name if session else head.pipeline,
         planned,
         run,
-        last["ev"] if last else None,
-        last["ts"] if last else None,
+        last and last["ev"],
+        last and last["ts"],
         last_success(paths.ledger),
-        session.head.open_runs,
+        head.open_runs,
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_held(paths) else None,
-        tuple(undeclared(session)),
+        tuple(undeclared(session)) if session else (),
+        tuple(islice(refusals, _REFUSALS)),
     )
+
+
+def _archive_of(session: Session) -> Archive:
+    return Archive(session.spec.paths, session.seal, session.spec)
 
 
 def _planned(session: Session) -> Planned:
@@ -210,11 +225,11 @@ def _fitting(session: Session, decided: Plan) -> dict[str, bool]:
 # ---- the logs of earlier runs ----
 
 
-def last_part(session: Session, run: str) -> Part:
+def last_part(archive: Archive, run: str) -> Part:
     """Return the newest part of a run from its log, up to the first damaged record (see `verify`)."""
     part = Part()
     with suppress(StateError):
-        for record, event in _events(session, run):
+        for record, event in archive.events(run):
             time = record["ts"]
             match event:
                 case events.RunOpened():
@@ -245,71 +260,13 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     pending = set(stages)
     for run in session.head.open_runs[-_RUNS_READ:]:
         with suppress(StateError):
-            for record, event in _events(session, run):
+            for record, event in _archive_of(session).events(run):
                 match event:
                     case events.StageCommit():
                         failures.pop(event.stage, None)
                     case events.StageFinished(status=results.FAILED) if event.stage in pending:
                         failures[event.stage] = Failure(run, record["ts"], event.why.removeprefix(_FAILED))
     return {stage: failure for stage, failure in failures.items() if not _was_complete(session, stage, failure)}
-
-
-def last_success(ledger: str) -> tuple[str, str] | None:
-    """Return the last run that succeeded, and the time of its end.
-
-    The search begins at the ledger's end and checks no hashes, so a long history costs no time. It skips damaged
-    records.
-    """
-    for line in tail(ledger, _LEDGER_READ):
-        if any(b'"ev":"%b"' % event.encode() in line for event in (events.CLOSED, events.NOOP)):
-            try:
-                record = loads(line)
-                return str(record["run"]), str(record["ts"])
-            except (ValueError, KeyError, TypeError):
-                continue
-    return None
-
-
-def find_log(spec_path: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
-    """Return the path of a stage's log. By default, it is of the last attempt in the last run that started the stage.
-
-    UsageError for an unknown stage, a stage that was not started, and an attempt that is not on record.
-    """
-    session = Session(spec_path, options)
-    paths = session.spec.paths
-    marker = session.marker(stage)
-    runs = [run] if run else [*reversed(session.head.open_runs), *([marker.run] if marker else [])]
-    for run_id in runs:
-        number = 0
-        for _, event in _events(session, run_id):
-            if isinstance(event, events.AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
-                number = event.attempt
-        if number:
-            return paths.log(run_id, stage, number)
-    select(session.graph, (stage,))  # raises for an unknown name, with a hint
-    what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
-    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
-
-
-def read_events(spec_path: str, options: Options, run: str | None) -> Iterator[str]:
-    """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
-    session = Session(spec_path, options)
-    paths = session.spec.paths
-    last = last_record(paths.ledger, session.seal) if run is None else None
-    chosen = run or (last["run"] if last else None)
-    if not chosen or not os.path.exists(paths.audit(chosen)):
-        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
-    for record, event in _events(session, chosen):
-        yield f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
-
-
-def _events(session: Session, run: str) -> Iterator[tuple[Record, Event | None]]:
-    """Yield each record of a run with its event, or with None if its payload has no known shape."""
-    for record in read_records(session.spec.paths.audit(run), session.seal):
-        try:
-            yield record, events.decode(record["ev"], record["data"])
-        except ValueError:
-            yield record, None
 
 
 def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
@@ -321,17 +278,3 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return completed > datetime.fromisoformat(failure.time).timestamp()
     except (OSError, ValueError):
         return False
-
-
-def calls_of(event: events.NetworkAttempt) -> str:
-    """Return which program asked for which network, as text."""
-    return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
-
-
-def _subject(data: dict[str, Any], event: Event | None) -> str:
-    shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
-    if isinstance(event, events.NetworkAttempt):
-        shown += [calls_of(event), event.action]
-    elif shown and data.get("why"):
-        shown[-1:] = [f"{shown[-1]}: {data['why']}"]
-    return " ".join(shown)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.engine.start import early_launcher, make_executor, make_hooks, make_launcher, preload
 from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
 from runner.interrupts import Interrupts
-from runner.levels import NONE, STRICT
+from runner.levels import STRICT
 from runner.listener import Clock, Listener
 from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import settle
@@ -38,24 +39,26 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         early = None if plugins else early_launcher(spec, options)
         stack.enter_context(early or nullcontext())
         from runner.engine import noop, open_runs, preflight
-        from runner.engine.journal import Journal
+        from runner.engine.journal import Invocation, Journal
         from runner.engine.session import Session
         from runner.record.locks import last_holder
 
         # Plan without the lock: a run without work needs none, and can end while another run is at work.
-        session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=listener.warn)
+        finished = partial(_finish_refused, plugins)
+        invocation = stack.enter_context(Invocation(spec, options, "run", listener.warn, began_ns, finished))
+        session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=invocation.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
         idle = plan if plan is not None and plan.is_noop else None
         if idle is not None and not open_runs.needs_recovery(session):
-            return noop.end_without_work(session, idle, began)
+            return noop.end_without_work(session, idle, began, invocation)
         try:
             wait = options.wait if idle is None else 0.0
             lock = stack.enter_context(open_runs.held_lock(spec, wait, listener.waiting, interrupts.check))
         except LockHeldError:
             if idle is None:
                 raise
-            return noop.end_without_work(session, idle, began)  # the holder of the lock recovers
+            return noop.end_without_work(session, idle, began, invocation)  # the holder of the lock recovers
         # Recover what killed runs left, while the launcher gets ready. Plan again if something has changed.
         hooks = make_hooks((*listener.hooks(), *plugins))
         launcher = stack.enter_context(make_launcher(hooks, spec, early))
@@ -65,15 +68,14 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             plan = session.plan()
         plan = preflight.refuse(session, plan)
         if plan.is_noop and not recovered.is_open:
-            open_runs.end_others(session, recovered.others, {"level": NONE}, noop.skipped(plan))
-            return noop.end_without_work(session, plan, began)
+            return noop.end_without_work(session, plan, began, invocation, recovered.others)
         # Execute.
         launcher.load(session.examiner.standard)
         preload(spec, durable=options.is_durable)
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal(session, recovered.mine, launcher.layers, options.stages)
+        journal = Journal(session, recovered.mine, launcher.layers, options.stages, invocation)
         executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
@@ -92,18 +94,23 @@ def _seal(
     session: Session, journal: Journal, others: list[OpenRun], stages: dict[str, StageResult],
     signal: int | None, began: float,
 ) -> RunResult:  # fmt: skip
-    """Write the last records of a run whose outputs are durable. If it succeeded, end `others`: their work is done."""
-    from runner.engine.open_runs import end_others
+    """Write the last records of a run whose outputs are durable. If it succeeded, it has done the work of `others`."""
+    from runner.engine.open_runs import supersede
 
     status, exit_code = outcome(stages, signal)
     if status == SUCCEEDED:
-        end_others(session, others, journal.layers, stages)
+        supersede(session, others, journal.run_id)
     seconds = time.monotonic() - began
-    head = journal.end(status, stages, seconds)
+    head = journal.end(status, exit_code, stages, seconds)
     session.save_cache()
     return RunResult(
         session.spec.name, journal.run_id, status, exit_code, stages, head, seconds, journal.layers, signal
     )
+
+
+def _finish_refused(plugins: tuple[object, ...], result: RunResult) -> None:
+    """Call the hook for a run that was refused, or that an error ended, without the display's own plugin."""
+    make_hooks(plugins).offpipe_run_finished(result=result)
 
 
 def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:

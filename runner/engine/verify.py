@@ -39,7 +39,9 @@ def verify(
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
     spec = None if os.path.isdir(target) else load_spec(target, workspace=options.workspace)
     if spec is None:
-        _require_state(target, outputs=outputs)
+        if outputs:
+            raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
+        require_state(target)
     directory = target if spec is None else spec.paths.state_dir
     shown = target if spec is None else os.path.relpath(directory)
     if not os.path.lexists(directory):
@@ -62,10 +64,8 @@ def verify(
     return verified
 
 
-def _require_state(directory: str, *, outputs: bool) -> None:
+def require_state(directory: str) -> None:
     """Raise UsageError for a directory without state, which must not count as intact."""
-    if outputs:
-        raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
     with files.naming(directory, "list"):
         if any(name.startswith(_OURS) for name in os.listdir(directory)):
             return

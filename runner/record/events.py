@@ -17,11 +17,12 @@ from runner.record.markers import Marker, OutputIdentity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-RESUMED, STOPPED, RECOVERED = "run.resumed", "run.stopped", "recovered"
+RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered", "run.warning"
 COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
+ENDED, SUPERSEDED, PRUNED = "ended", "superseded", "pruned"  # of the ledger, since 0.2
 _TAG_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -50,6 +51,14 @@ class Recovered(NamedTuple):
     """A run resumes behind a torn line, which was cut."""
 
     torn_bytes: int
+
+
+class RunWarning(NamedTuple):
+    """A warning, with the fields of a fault."""
+
+    where: str
+    what: str
+    hint: str
 
 
 class AttemptStarted(NamedTuple):
@@ -122,24 +131,35 @@ class StageFinished(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """A line of the ledger. `open`: the runs that have not succeeded; `log_seq` and `log_hash`: a record of a log."""
+    """A line of the ledger. `open`: the runs that have not succeeded; `log_seq` and `log_hash`: a record of a log.
+
+    `part` counts the invocations that worked on the run, up to this one. `invocation` is in the line that ends one (see
+    `runner.noop.invocation`). `by`: the run that did the work of a superseded one. `runs` were pruned, and
+    `commits` has the commits in their logs that markers refer to: stage -> [run, record, digest of the marker].
+    """
 
     pipeline: str
     open: Sequence[str]
-    log_seq: int
-    log_hash: str
     key_id: str | None
+    log_seq: int | None = None
+    log_hash: str | None = None
+    part: int | None = None
+    invocation: Mapping[str, Any] | None = None
+    by: str | None = None
+    runs: Sequence[str] | None = None
+    commits: Mapping[str, Sequence[Any]] | None = None
 
 
 Event = (
-    RunOpened | RunEnded | Recovered | AttemptStarted | AttemptFinished | NetworkAttempt
+    RunOpened | RunEnded | Recovered | RunWarning | AttemptStarted | AttemptFinished | NetworkAttempt
     | StageCommit | StageSkipped | StageFinished | LedgerEntry
 )  # fmt: skip
 _TYPES: dict[str, type[Event]] = {
     START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, RECOVERED: Recovered,
+    WARNING: RunWarning,
     ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
     COMMIT: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
-    OPENED: LedgerEntry, CLOSED: LedgerEntry, NOOP: LedgerEntry,
+    **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED), LedgerEntry),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The ledger: a hash chain over all runs of a state directory, with the list of open runs.
+"""The ledger: a hash chain over all invocations of a state directory, with the list of open runs.
 
 Every record has the field `open`: the runs that have not succeeded yet. So the next run reads only the last line to
 learn which runs to recover and which id to continue.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.record import files
@@ -23,14 +24,20 @@ from runner.record.audit import (
     last_record,
     lines_of,
     position_of,
+    tail,
 )
-from runner.record.events import CLOSED, OPENED, LedgerEntry, decode
+from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode
 from runner.record.seal import PLAIN
+from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.record.seal import Seal
+
+
+_READ = 1 << 24  # bytes at the end that are searched for the last success: more than 20,000 runs
+SIGNALLED = 128  # exit codes above are a signal's
 
 
 class LedgerHead(NamedTuple):
@@ -80,8 +87,12 @@ class Ledger:
         """Return the hash of the last record, which is printed at the end of a run."""
         return read_head(self.path, self._seal).position.hash
 
-    def append(self, event: str, run: str, log: Position, *, sync: bool) -> str:
-        """Append that `run` was opened, closed or had nothing to do, with the end of its log; return the new head.
+    def append(
+        self, event: str, run: str, log: Position | None, *, sync: bool, part: int | None = None,
+        invocation: Mapping[str, Any] | None = None, by: str | None = None, runs: Sequence[str] | None = None,
+        commits: Mapping[str, Sequence[Any]] | None = None,
+    ) -> str:  # fmt: skip
+        """Append an event of `run`, with the end of its log, if it has one; return the new head. See `LedgerEntry`.
 
         StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
@@ -95,7 +106,8 @@ class Ledger:
             if event == CLOSED and run not in head.open_runs:
                 raise changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
-            entry = LedgerEntry(self.pipeline, open_runs, log.seq, log.hash, self._seal.id)
+            place = log or (None, None)
+            entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, part, invocation, by, runs, commits)
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             files.append_line(descriptor, line, self.path, sync=sync)
@@ -107,7 +119,7 @@ class Ledger:
 def open_after(open_runs: tuple[str, ...], event: str, run: str) -> tuple[str, ...]:
     """Return the runs that are open after this event of `run`, the newest last."""
     others = tuple(other for other in open_runs if other != run)
-    return (*others, run) if event == OPENED else others if event == CLOSED else open_runs
+    return (*others, run) if event == OPENED else others if event in (CLOSED, SUPERSEDED) else open_runs
 
 
 def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log: str, seal: Seal) -> None:
@@ -123,3 +135,118 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
             opened = record["data"]
     if beginnings.get(opened.get("logSeq", -1)) != opened.get("logHash", ""):
         raise damaged(log, 1, "the log is not the one that the ledger knows")
+
+
+# ---- the past --------------------------------------------------------------------------------------------------------
+
+
+RUNNING, KILLED, UNKNOWN = "running", "did not end", "not recorded"
+
+
+class Past(NamedTuple):
+    """An invocation on record. Times are as in records.
+
+    `outcome`: succeeded, failed or interrupted; refused, before it opened a run; running, or did not end. 0.1 recorded
+    only success. `part` counts the invocations that worked on the run; None if this one had nothing to do. `stages` are
+    counts by status, `fault` is the first, `by` the run that did the work of this one, which went no further. The files
+    of a run that `is_pruned` are gone.
+    """
+
+    run: str
+    outcome: str
+    began: str
+    ended: str | None = None
+    exit_code: int | None = None
+    part: int | None = None
+    verb: str = "run"
+    stages: Mapping[str, int] = {}
+    fault: str | None = None
+    warnings: Sequence[str] = ()
+    by: str | None = None
+    is_pruned: bool = False
+
+    @property
+    def name(self) -> str:
+        """The run, with the number of its part from the second on: `RUN#2`."""
+        return f"{self.run}#{self.part}" if self.part and self.part > 1 else self.run
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there is nothing to look into."""
+        return self.outcome in (SUCCEEDED, RUNNING, UNKNOWN)
+
+
+def past_invocations(path: str, *, is_running: bool = False, since: str = "") -> Iterator[Past]:
+    """Yield the invocations in a ledger, the newest last line first, down to the time `since`.
+
+    Reads from the end and checks no hashes, so that a long history costs no time; skips damaged lines. `is_running`:
+    the newest run that did not end is at work.
+    """
+    ended: set[tuple[str, object]] = set()
+    closed: dict[str, str] = {}  # by 0.1: run -> time
+    by: dict[str, str] = {}
+    pruned: set[str] = set()
+    for record in _newest_first(path):
+        event, run, time, data = (record[name] for name in ("ev", "run", "ts", "data"))
+        if time < since:
+            return
+        part, invocation = data.get("part"), data.get("invocation")
+        if event == SUPERSEDED:
+            by[run] = str(data.get("by"))
+        elif isinstance(invocation, dict):
+            ended.add((run, part))
+            pruned.update(map(str, data.get("runs") or ()))
+            yield _ended(record, part, invocation)._replace(by=by.pop(run, None), is_pruned=run in pruned)
+        elif event == NOOP:
+            yield Past(run, SUCCEEDED, time, time, 0, is_pruned=run in pruned)
+        elif event == CLOSED:
+            closed[run] = time
+        elif event == OPENED and run in closed:
+            yield Past(run, SUCCEEDED, time, closed.pop(run), 0, is_pruned=run in pruned)
+        elif event == OPENED and (run, part) not in ended:
+            outcome = UNKNOWN if part is None else RUNNING if is_running else KILLED
+            is_running = False
+            yield Past(run, outcome, time, part=part, by=by.pop(run, None), is_pruned=run in pruned)
+
+
+def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:
+    code = invocation.get("exitCode")
+    is_refusal = part is None and record["ev"] == ENDED
+    outcome = SUCCEEDED if code == 0 else REFUSED if is_refusal else FAILED
+    if isinstance(code, int) and code > SIGNALLED:
+        outcome = INTERRUPTED
+    fields = (invocation.get(name) for name in ("verb", "stages", "fault", "warnings"))
+    return Past(record["run"], outcome, str(invocation.get("began")), record["ts"], code, part, *fields)
+
+
+def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
+    """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
+    pruned: dict[str, dict[str, tuple[int, str]]] = {}
+    for record in _newest_first(path):
+        if record["ev"] == PRUNED:
+            pruned.update((str(run), {}) for run in record["data"].get("runs") or ())
+            for stage, (run, seq, digest) in (record["data"].get("commits") or {}).items():
+                pruned[run][stage] = (seq, digest)
+    return pruned
+
+
+def last_run(path: str) -> Mapping[str, Any] | None:
+    """Return the newest line of a ledger that an invocation with a log wrote, or None. Checks no hashes."""
+    records = (record for record in _newest_first(path) if record["ev"] != SUPERSEDED)
+    return next((record for record in records if "logHash" in record["data"]), None)
+
+
+def last_success(path: str) -> tuple[str, str] | None:
+    """Return the last run that succeeded, and the time of its end. Checks no hashes, and skips damaged lines."""
+    records = (record for record in _newest_first(path, _READ) if record["ev"] in (CLOSED, NOOP))
+    return next(((record["run"], record["ts"]) for record in records), None)
+
+
+def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
+    for line in tail(path, most):
+        try:
+            record = loads(line)
+            if isinstance(record["data"], dict) and all(isinstance(record[name], str) for name in ("ev", "run", "ts")):
+                yield record
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue

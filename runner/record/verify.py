@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from runner.canonical import GENESIS, KEY_VARIABLE
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault
 from runner.paths import is_name
-from runner.record.events import CLOSED, NOOP, OPENED
-from runner.record.ledger import open_after
+from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
+from runner.record.ledger import open_after, pruned_commits
 from runner.record.verify_log import LEDGER, Chain, Reference, RunLog, key_words, lost_its_end
 from runner.record.verify_state import Findings, Markers
 
@@ -36,7 +36,7 @@ class Verification(Chain):
     `head`: the hash of the ledger's last record, None before the first run. `keyed_from`: the first keyed line of the
     ledger. `expected_line`: the line with the expected head, if any. `unchecked`: the id of a missing key, without
     which only the form of keyed records was checked. `known`: whether the requested run exists. `outputs`: the number
-    of outputs that were read.
+    of outputs that were read. `pruned`: the number of runs whose files were removed by `prune`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Verification(Chain):
         super().__init__(directory, "", seal, Findings(shown))
         self.directory = shown
         self.pipeline = ""
-        self.runs = self.records = 0
+        self.runs = self.records = self.pruned = 0
         self.keyed_from: int | None = None
         self.expected_line: int | None = None
         self.outputs: int | None = None
@@ -61,6 +61,7 @@ class Verification(Chain):
         self._specs: dict[int, int | None] = {}  # by run: the digest of the spec in its log; None: unreadable
         self._on_damaged_lines: set[int] = set()  # runs
         self._open: dict[str, list[Reference]] = {}
+        self._pruned: dict[str, dict[str, tuple[int, str]]] = {}
         self._claimed: list[Any] | None = []  # the open runs, according to the last record
 
     @property
@@ -107,6 +108,7 @@ class Verification(Chain):
     def check(self) -> None:
         """Check everything. StateError for a file that cannot be read, or that a newer release wrote."""
         self.markers = Markers(self._directory, self.findings, self._only)
+        self._pruned = pruned_commits(f"{self._directory}/{LEDGER}")
         lines = self.open()
         with lines or nullcontext():
             self._read_ledger(lines)
@@ -152,15 +154,19 @@ class Verification(Chain):
             if run not in self._open and hash(run) in self._ended:
                 self.damaged("run", f"{run} is opened again, though it was closed before")
             self._open.setdefault(run, []).extend([reference] if reference else [])
-        elif event in {CLOSED, NOOP}:
+        elif event == ENDED and reference:
+            if run not in self._open and not self.doubt:
+                self.damaged("run", f"{run} has ended, though it was not open")
+            self._open.get(run, []).append(reference)
+        elif event in {CLOSED, NOOP, SUPERSEDED}:
             opened = self._open.pop(run, None)
-            if event == CLOSED and opened is None and not self.doubt:
+            if event != NOOP and opened is None and not self.doubt:
                 self.damaged("run", f"{run} is closed, though it was not open")
             if hash(run) in self._ended:
                 self.damaged("run", f"{run} is here again, though it was closed before")
             self._ended.add(hash(run))
             log = self._check_log(run, opened or [], reference, self.line)
-            if log is not None and event == NOOP and reference and (log.worked or log.line != 2):
+            if log is not None and event == NOOP and reference and not log.is_noop:
                 what = f"is not the log of a run without work, though line {self.line} of the ledger says so"
                 self.findings.damaged(log.name, 0, "", what)
 
@@ -168,8 +174,8 @@ class Verification(Chain):
         """Check the fields of a record of the ledger; return its reference to a log, if that is reliable."""
         data, event, run = record["data"], record["ev"], record["run"]
         before = self._claimed if self.sound else None
-        if event not in {OPENED, CLOSED, NOOP}:
-            self.damaged("ev", "is not opened, closed or noop")
+        if event not in {OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED}:
+            self.damaged("ev", "is no event of the ledger")
         if not is_name(run) or run.lower() == "ledger":
             self.damaged("run", "cannot be the name of a run")
         if before is not None and data.get("open") != list(open_after(tuple(before), event, run)):
@@ -180,16 +186,24 @@ class Verification(Chain):
         else:
             self.pipeline = pipeline
         seq, digest = data.get("logSeq"), data.get("logHash")
+        if event in {ENDED, PRUNED} and seq is digest is None:
+            return None  # a refusal has no log
         if type(seq) is not int or not isinstance(digest, str):
             self.damaged("data.logSeq", "and logHash do not name a record")
             return None
-        return Reference(self.line, seq, digest, self.key_id)
+        return Reference(self.line, event, seq, digest, self.key_id)
 
     # ---- the logs ----
 
     def _check_log(self, run: str, opened: list[Reference], end: Reference | None, line: int = 0) -> RunLog | None:
         """Check the log of a run, which `line` of the ledger names; None if it is missing, or another is requested."""
         if self._only not in (None, run):
+            return None
+        if run in self._pruned and not os.path.lexists(f"{self._directory}/audit_{run}.jsonl"):
+            self.pruned += 1
+            self.known = self.known or run == self._only
+            for stage, (seq, digest) in self._pruned[run].items():
+                self.markers.note_pruned(stage, run, seq, digest, opened[-1].line if opened else line)
             return None
         heads = None if self.doubt else self._heads
         log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)
@@ -248,7 +262,7 @@ class Verification(Chain):
         return run in self._open or hash(run) in self._ended or hash(run) in self._on_damaged_lines
 
     def _report_unknown(self, log: RunLog) -> None:
-        if log.worked or (log.ended and log.line != 2):
+        if log.worked or (log.ended and not log.is_noop):
             self.findings.damaged(log.name, 0, "", "is not in the ledger: forged, or the ledger's line was removed")
         elif log.first_head == self.last.hash:
             what = "its run has just begun, or died before it did any work, or the ledger's last line was cut off"

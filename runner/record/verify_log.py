@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.canonical import END, GENESIS, START, VERSION, canonical
+from runner.canonical import END, GENESIS, START, canonical, version_of
 from runner.hashing import sha256_of
 from runner.reading import Lines, NotRegularError, read_small
 from runner.record import events
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
-_IDLE = frozenset((*events.OPENINGS, events.RECOVERED, END))  # the only events of a run without work
+_IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
 _CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # bytes; longer lines are not ours, and are not parsed
 
 
 class Reference(NamedTuple):
-    """A line of the ledger: the record of a log that it refers to, and its own key id."""
+    """A line of the ledger: its event and key id, and the record of a log that it refers to."""
 
     line: int
+    event: str
     seq: int
     hash: str
     key_id: str | None
@@ -88,7 +89,7 @@ class Chain:
             self._accepted = {self.last.hash} if named else None
             return None
         seal = self._seal_of(record)
-        if record["v"] != VERSION:
+        if record["v"] != version_of(record["ev"]):
             self._refuse_newer(record, seal)
         computed, flaws = check(record, line, seal)
         for flaw in flaws:
@@ -103,7 +104,7 @@ class Chain:
 
     def _refuse_newer(self, record: Record, seal: Seal | None) -> None:
         """Raise StateError for a record of a newer release, which has another hash; not if only `v` was changed."""
-        body = {**record, "v": VERSION}
+        body = {**record, "v": version_of(record["ev"])}
         del body["hash"]
         if seal is None or seal.hash(canonical(body)) != record["hash"]:
             refuse_newer(record, f"{self.name}:{self.line}")
@@ -140,8 +141,9 @@ class RunLog(Chain):
     """The check of one log. `opened` and `end` are the ledger's references to it; no `end`: the run is open.
 
     `heads`: `hash` of each hash in the ledger so far, None if the ledger is in doubt. `check` sets whether the run
-    `worked` and `ended`; `first_head`, the ledger's head in record 0; and `spec`: the run whose log has the spec ("" if
-    none has, because it is very long) and the spec's digest, or None if record 0 is not sound.
+    `worked` and `ended`; the number of its `warnings`; `first_head`, the ledger's head in record 0; and `spec`: the run
+    whose log has the spec ("" if none has, because it is very long) and the spec's digest, or None if record 0 is not
+    sound.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class RunLog(Chain):
         self.first_head = ""
         self.spec: tuple[str, str] | None = None
         self.has_spec = self.ended = self.worked = False
+        self.warnings = 0
         self._opened = {reference.seq: reference for reference in opened}
         self._end = end
         self._order = 0  # the line of the ledger that opened the present part of the run
@@ -160,6 +163,11 @@ class RunLog(Chain):
         self._outputs = events.CommittedOutputs()
         self._event = ""  # of the record before
         self._metrics: str | None = None  # the digest in it
+
+    @property
+    def is_noop(self) -> bool:
+        """Whether this is the log of a run without work: it begins and ends, and has only warnings in between."""
+        return not self.worked and self.line - self.warnings == 2
 
     def check(self) -> bool:
         """Read the log to its end; False if it is missing, or is no regular file."""
@@ -185,8 +193,9 @@ class RunLog(Chain):
         self._check_order(record, before)
         self.worked = self.worked or self._event not in _IDLE
         self.ended = self.ended or self._event == END
+        self.warnings += self._event == events.WARNING
         if (reference := self._opened.pop(record["seq"], None)) is not None:
-            self._check_beginning(record, reference)
+            self._check_reference(record, reference)
         if self._event in _CHECKED and (self._event != events.COMMIT or self.intact):
             self._check_event(record)
 
@@ -201,12 +210,15 @@ class RunLog(Chain):
         elif before == events.STOPPED and event not in {events.RESUMED, events.RECOVERED}:
             self.damaged("ev", "comes after run.stopped, where a run can only be resumed")
 
-    def _check_beginning(self, record: Record, reference: Reference) -> None:
-        self._order = reference.line
+    def _check_reference(self, record: Record, reference: Reference) -> None:
+        begins = reference.event == events.OPENED
+        if begins:
+            self._order = reference.line
         if record["hash"] != reference.hash and self.sound:
             self.damaged("hash", f"differs from line {reference.line} of the ledger: the log was rewritten")
-        elif record["ev"] not in events.OPENINGS and self.sound:
-            self.damaged("ev", f"does not begin a part of the run, though line {reference.line} of the ledger says so")
+        elif record["ev"] not in (events.OPENINGS if begins else (events.STOPPED,)) and self.sound:
+            what = f"does not {'begin' if begins else 'end'} a part of the run"
+            self.damaged("ev", f"{what}, though line {reference.line} of the ledger says so")
 
     def _check_event(self, record: Record) -> None:
         try:
@@ -256,7 +268,7 @@ class RunLog(Chain):
         if end is None:
             return
         where = f"line {end.line} of the ledger"
-        if self._event != END:
+        if self._event != END and end.event != events.SUPERSEDED:
             self.damaged("ev", f"the log does not end with run.end, though {where} closes the run")
         elif last.seq != end.seq:
             self.damaged("seq", f"ends with record {last.seq}, and {where} closes it at record {end.seq}")

@@ -17,6 +17,8 @@ from runner.record.markers import Marker, is_written_here, without_ctimes
 from runner.record.state import MOST_MARKER, refuse_newer
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from runner.record.events import StageCommit
     from runner.record.markers import OutputIdentity
 
@@ -156,6 +158,24 @@ class Markers:
         if (run, seq) == marker.commit:
             marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.committed
             marker.place = place
+
+    def note_pruned(self, stage: str, run: str, seq: int, digest: str, order: int) -> None:
+        """Note a commit whose log was pruned; `digest` is that of its marker."""
+        marker = self._markers.get(stage)
+        if marker is None:
+            return
+        if (order, seq) > marker.latest[0]:
+            marker.latest = ((order, seq), run, True)
+        if (run, seq) == marker.commit:
+            marker.fits, marker.place = digest == marker.committed, (order, seq)
+
+    def commits_of(self, runs: Container[str]) -> dict[str, list[object]]:
+        """Return the commits in `runs` that markers refer to: stage -> run, record, digest of the marker."""
+        return {
+            stage: [*marker.commit, marker.committed]
+            for stage, marker in self._markers.items()
+            if marker.commit and marker.fits and marker.commit[0] in runs
+        }
 
     def note_damaged(self, run: str, seq: int) -> None:
         """Note a damaged record, which is reported already: a marker that names it is not compared."""

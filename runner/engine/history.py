@@ -1,0 +1,150 @@
+"""What earlier invocations left on record: the ledger's lines and the logs of runs.
+
+Reading them needs no spec: a state directory will do, also a copy of one.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from json import dumps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.engine.session import read_seal
+from runner.engine.verify import require_state
+from runner.errors import Fault, OffpipeError, UsageError
+from runner.paths import StatePaths
+from runner.record import events
+from runner.record.audit import read_records
+from runner.record.ledger import last_run, past_invocations, read_head
+from runner.record.locks import is_held
+from runner.record.markers import read_marker
+from runner.record.seal import PLAIN
+from runner.results import NetworkCalls, network_text
+from runner.spec.graph import build_graph, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.engine import Options
+    from runner.record.audit import Record
+    from runner.record.events import Event
+    from runner.record.ledger import Past
+    from runner.record.markers import Marker
+    from runner.record.seal import Seal
+    from runner.spec.model import Spec
+
+
+class Archive(NamedTuple):
+    """The state of a pipeline, to be read; `spec` is None if only the state directory was given.
+
+    Without the key of keyed records, `seal` is PLAIN, and their hashes are not checked.
+    """
+
+    paths: StatePaths
+    seal: Seal
+    spec: Spec | None = None
+
+    def events(self, run: str) -> Iterator[tuple[Record, Event | None]]:
+        """Yield each record of a run with its event, or with None if its payload has no known shape."""
+        for record in read_records(self.paths.audit(run), self.seal):
+            try:
+                yield record, events.decode(record["ev"], record["data"])
+            except ValueError:
+                yield record, None
+
+
+def open_archive(target: str, options: Options) -> Archive:
+    """Return the archive of a spec, or of a state directory. Raises UsageError for a directory without state."""
+    spec = None
+    if os.path.isdir(target):
+        require_state(target)
+        directory = os.path.abspath(target)
+        paths = StatePaths(directory, directory)  # the locks may be anywhere
+    else:
+        spec = options.load(target)
+        paths = spec.paths
+    try:
+        seal = read_seal(*((spec.workspace, spec.root) if spec else ()), paths.state_dir)
+    except OffpipeError:
+        seal = PLAIN
+    return Archive(paths, seal, spec)
+
+
+def runs(
+    target: str, options: Options, *, since: str | None = None, failed: bool = False, limit: int | None = None
+) -> list[Past]:
+    """Return the invocations on record, the newest first: those after `since` (as in records), and at most `limit`.
+
+    With `failed`, only those that were refused, failed, were interrupted, or did not end.
+    """
+    paths = open_archive(target, options).paths
+    is_running = is_held(paths)
+    chosen = (
+        past
+        for past in past_invocations(paths.ledger, is_running=is_running, since=since or "")
+        if not (failed and past.is_good)
+    )
+    return list(islice(chosen, limit))
+
+
+def find_log(target: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
+    """Return the path of a stage's log. By default, it is of the last attempt in the last run that started the stage.
+
+    UsageError for an unknown stage, a stage that was not started, and an attempt that is not on record.
+    """
+    archive = open_archive(target, options)
+    paths = archive.paths
+    marker = read_marker(paths, stage)
+    open_runs = read_head(paths.ledger, archive.seal).open_runs
+    for run_id in [run] if run else [*reversed(open_runs), *([marker.run] if marker else [])]:
+        number = 0
+        for _, event in archive.events(run_id):
+            if isinstance(event, events.AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
+                number = event.attempt
+        if number:
+            return paths.log(run_id, stage, number)
+    if archive.spec:
+        select(build_graph(archive.spec), (stage,))  # raises for an unknown name, with a hint
+    if marker and not run and not os.path.lexists(paths.audit(marker.run)):
+        raise UsageError(Fault(f"stage {stage}", f"its log was pruned, with the run {marker.run}"))
+    what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
+    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
+
+
+def marker_of(directory: str, options: Options, stage: str) -> Marker:
+    """Return the marker of a stage in a state directory. UsageError if there is none."""
+    marker = read_marker(open_archive(directory, options).paths, stage)
+    if marker is None:
+        raise UsageError(
+            Fault(f"stage {stage}", "has no completion marker here", f"offpipe log {directory} has the events")
+        )
+    return marker
+
+
+def read_events(target: str, options: Options, run: str | None, *, as_json: bool) -> Iterator[str]:
+    """Yield the audit log of a run (default: the last one), a line for each event. UsageError for an unknown run."""
+    archive = open_archive(target, options)
+    last = last_run(archive.paths.ledger) if run is None else None
+    chosen = run or (last and last["run"])
+    if not chosen or not os.path.exists(archive.paths.audit(chosen)):
+        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
+    for record, event in archive.events(chosen):
+        text = f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
+        yield dumps(record) if as_json else text
+
+
+def calls_of(event: events.NetworkAttempt) -> str:
+    """Return which program asked for which network, as text."""
+    return network_text([NetworkCalls(event.program, event.family, event.count, is_probe=False)])
+
+
+def _subject(data: dict[str, Any], event: Event | None) -> str:
+    shown = [str(data[name]) for name in ("stage", "attempt", "exit", "signal", "status") if data.get(name) is not None]
+    if isinstance(event, events.NetworkAttempt):
+        shown += [calls_of(event), event.action]
+    elif isinstance(event, events.RunWarning):
+        shown += [f"{event.where}: {event.what}"]
+    elif shown and data.get("why"):
+        shown[-1:] = [f"{shown[-1]}: {data['why']}"]
+    return " ".join(shown)

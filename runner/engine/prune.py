@@ -1,0 +1,95 @@
+"""The verb `prune`: remove the logs, metrics and audit logs of old runs. What they prove stays in the ledger."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner import noop
+from runner.engine.journal import Invocation
+from runner.engine.open_runs import held_lock
+from runner.engine.session import Session
+from runner.errors import DamagedRecordError, Fault
+from runner.record import files
+from runner.record.audit import read_records
+from runner.record.events import ENDED, PRUNED
+from runner.record.ledger import past_invocations, pruned_commits
+from runner.record.verify import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.engine import Options
+    from runner.paths import StatePaths
+
+
+class Pruned(NamedTuple):
+    """The runs that were removed, oldest first, and the ledger's head."""
+
+    runs: list[str]
+    head: str
+
+
+def prune(
+    spec_path: str, options: Options, warn: Callable[[Fault], None], *, keep: int | None, before: str, dry_run: bool
+) -> Pruned:
+    """Remove the files of runs that have ended: all but the newest `keep` invocations, or all from `before` a time.
+
+    Never removes an open run, nor one whose log has the spec of a run that stays. First the ledger names the runs, with
+    the digests of the commits that markers refer to; a killed `prune` is completed by the next one. Holds the pipeline
+    lock, unless it is a `dry_run`. DamagedRecordError if `verify` finds damage: nothing is removed then.
+    """
+    spec = options.load(spec_path)
+    paths = spec.paths
+    with Invocation(spec, options, "prune", warn, time.time_ns()) as invocation:
+        invocation.is_recorded = dry_run or not os.path.exists(paths.ledger)  # then it leaves no line
+        session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
+        with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
+            verified = Verification(paths.state_dir, session.seal, shown=os.path.relpath(paths.state_dir))
+            if os.path.exists(paths.ledger):
+                verified.check()
+            if verified.damage:
+                what = f"{verified.damage[0].what}; nothing was removed"
+                raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
+            runs = _removable(session, keep, before)
+            if invocation.is_recorded:
+                return Pruned(runs, session.head.position.hash)
+            commits = verified.markers.commits_of(set(runs))
+            head = session.ledger.append(
+                PRUNED if runs else ENDED, noop.new_run_id(paths), None, sync=True,
+                invocation=invocation.ended(), runs=runs or None, commits=commits or None,
+            )  # fmt: skip
+            for run in [*runs, *(_present(paths) & pruned_commits(paths.ledger).keys())]:
+                for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
+                    files.discard(path)
+    return Pruned(runs, head)
+
+
+def _removable(session: Session, keep: int | None, before: str) -> list[str]:
+    """Return the runs to remove, oldest first."""
+    paths = session.spec.paths
+    past = [each for each in past_invocations(paths.ledger) if each.verb == "run"]
+    recent = islice(past, keep) if keep is not None else (each for each in past if each.began >= before)
+    kept = {each.run for each in recent}.union(session.read_head().open_runs)
+    runs = [run for run in dict.fromkeys(each.run for each in reversed(past)) if run not in kept]
+    runs = [run for run in runs if os.path.lexists(paths.audit(run))]
+    stays = _present(paths).difference(runs)
+    holders = {
+        record["data"].get("specIn")
+        for run in stays
+        for record in islice(read_records(paths.audit(run), session.seal), 1)
+    }
+    return [run for run in runs if run not in holders]
+
+
+def _present(paths: StatePaths) -> set[str]:
+    """Return the runs that have an audit log, metrics, or logs."""
+    present = set(os.listdir(paths.logs("")) if os.path.isdir(paths.logs("")) else ())
+    for name in os.listdir(paths.state_dir) if os.path.isdir(paths.state_dir) else ():
+        kind, _, rest = name.partition("_")
+        if kind in ("audit", "metrics") and rest.endswith((".json", ".jsonl")):
+            present.add(rest.rpartition(".")[0])
+    return present - {"ledger"}

@@ -1,0 +1,235 @@
+"""The ledger knows every invocation: what ran, what was refused and why, what was interrupted, and what did not end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from pipeline_bench import PipelineBench, kill, shell, wait_for
+
+from runner.canonical import canonical
+from runner.hashing import sha256_of
+from runner.record.seal import DOMAIN
+
+FORMAT_0_1 = Path(__file__).resolve().parents[1] / "formats" / "v1"
+
+
+def runs(bench: PipelineBench, *words: str) -> list[dict[str, object]]:
+    return bench.json("runs", *words)["runs"]  # type: ignore[return-value]
+
+
+def outcomes(bench: PipelineBench, *words: str) -> list[tuple[object, ...]]:
+    """Outcome and exit code of each invocation, the oldest first."""
+    return [(each["outcome"], each["exitCode"]) for each in reversed(runs(bench, *words))]
+
+
+def copy() -> dict[str, object]:
+    return shell("a", "cp $PIPELINE_INPUT_X $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"})
+
+
+def intact(bench: PipelineBench) -> None:
+    done = bench.run("verify", "--outputs")
+    assert done.returncode in (0, 3), done.stdout
+    assert "damaged" not in done.stdout
+
+
+def test_every_invocation_leaves_a_line(bench) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(copy(), shell("b", "exit 1", inputs={"a": "out/a.txt"}))
+    assert bench.run().returncode == 1
+    (bench.root / "in.txt").rename(bench.root / "aside")
+    assert bench.run().returncode == 5
+    assert bench.run("nope").returncode == 2
+    (bench.root / "aside").rename(bench.root / "in.txt")
+    bench.define(copy())
+    bench.succeed()
+    bench.succeed()
+    bench.succeed("clean")
+    every = list(reversed(runs(bench)))
+    assert [(each["verb"], each["outcome"], each["exitCode"]) for each in every] == [
+        ("run", "failed", 1),
+        ("run", "refused", 5),
+        ("run", "refused", 2),
+        ("run", "succeeded", 0),
+        ("run", "succeeded", 0),
+        ("clean", "succeeded", 0),
+    ]
+    assert every[0]["stages"] == {"succeeded": 1, "failed": 1} and "stage b" in every[0]["fault"]
+    assert "in.txt" in every[1]["fault"] and 'no stage named "nope"' in every[2]["fault"]
+    assert every[3]["part"] == 2 and every[3]["run"] == every[0]["run"]
+    assert every[4]["stages"] == {"skipped": 1} and every[4]["part"] is None
+    assert all(each["began"] <= each["ended"] for each in every)
+    intact(bench)
+
+
+def test_a_run_that_goes_on_is_shown_by_its_part_and_the_night_that_failed_stays_failed(bench) -> None:
+    bench.define(shell("a", "test -e ok && echo x > $PIPELINE_OUTPUT_OUT"))
+    assert bench.run().returncode == 1
+    bench.write("ok", "")
+    bench.succeed()
+    lines = bench.succeed("runs").stdout.splitlines()
+    assert "#2  succeeded" in lines[0] and "failed" in lines[1] and "#" not in lines[1]
+
+
+def test_a_run_that_is_locked_out_leaves_a_line_while_the_other_works(bench) -> None:
+    bench.define(shell("a", "until test -e go; do sleep 0.01; done; echo x > $PIPELINE_OUTPUT_OUT"))
+    process = bench.start()
+    wait_for(lambda: bench.records("attempt.started"))
+    assert bench.run().returncode == 9
+    assert outcomes(bench) == [("running", None), ("refused", 9)]
+    status = bench.run("status")
+    assert "refused since then, last" in status.stdout and "exit 9" in status.stdout
+    bench.write("go", "")
+    assert process.wait(timeout=30) == 0
+    assert outcomes(bench) == [("refused", 9), ("succeeded", 0)]
+    intact(bench)
+
+
+def test_a_run_that_is_killed_did_not_end_and_one_that_is_interrupted_says_so(bench) -> None:
+    bench.define(shell("a", "until test -e go; do sleep 0.01; done; echo x > $PIPELINE_OUTPUT_OUT"))
+    process = bench.start()
+    wait_for(lambda: bench.records("attempt.started"))
+    kill(process.pid)
+    process.wait()
+    assert outcomes(bench) == [("did not end", None)]
+    process = bench.start()
+    wait_for(lambda: len(bench.records("attempt.started")) == 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert outcomes(bench) == [("did not end", None), ("interrupted", 143)]
+    assert len(runs(bench, "--failed")) == 2
+    intact(bench)
+
+
+def test_an_open_run_that_a_later_one_closes_is_superseded_and_never_succeeded(bench) -> None:
+    bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
+    assert bench.run("a").returncode == 1
+    assert bench.run("b").returncode == 1
+    bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT"), shell("b", "echo x > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    last, second, first = runs(bench)
+    assert (first["outcome"], second["outcome"], last["outcome"]) == ("failed", "failed", "succeeded")
+    by = {each["run"]: each["supersededBy"] for each in (first, second) if each["run"] != last["run"]}
+    assert list(by.values()) == [last["run"]]
+    assert bench.json("status")["openRuns"] == []
+    intact(bench)
+
+
+def test_a_run_without_work_supersedes_the_open_runs_whose_work_is_done(bench) -> None:
+    bench.define(shell("a", "exit 1"), shell("b", "echo x > $PIPELINE_OUTPUT_OUT"))
+    assert bench.run("-k").returncode == 1
+    bench.define(shell("b", "echo x > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed("--run-id", "another")
+    assert [each["supersededBy"] for each in runs(bench)] == [None, "another"]
+    assert bench.json("status")["openRuns"] == []
+    intact(bench)
+
+
+def test_warnings_are_on_record_although_the_run_was_quiet(bench) -> None:
+    bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"A": "{inputs.x}"}))
+    bench.succeed("-q")
+    bench.succeed("-q")
+    warned = runs(bench)
+    assert [len(each["warnings"]) for each in warned] == [1, 1]
+    texts = [record["data"]["what"] for record in bench.records("run.warning")]
+    assert [text in warned[0]["warnings"][0] for text in texts] == [True, True]
+    assert "run.warning" in bench.run("log").stdout
+    assert "1 warning" in bench.run("runs").stdout
+    intact(bench)
+
+
+def test_the_list_can_be_cut_by_date_by_number_and_to_what_failed(bench) -> None:
+    bench.write("in.txt", "x\n")
+    bench.define(copy())
+    bench.succeed()
+    (bench.root / "in.txt").unlink()
+    bench.run()
+    assert len(runs(bench, "--since", "1d")) == 2
+    assert len(runs(bench, "--since", "2999-01-01")) == 0
+    assert bench.succeed("runs", "--since", "2999-01-01").stdout == "no run on record\n"
+    assert [each["exitCode"] for each in runs(bench, "--limit", "1")] == [5]
+    assert [each["exitCode"] for each in runs(bench, "--failed")] == [5]
+    for words in (("--since", "yesterday"), ("--since", "9999999999d"), ("--limit", "0")):
+        assert bench.run("runs", *words).returncode == 2
+
+
+def test_an_auditor_needs_neither_the_spec_nor_the_data(bench, tmp_path_factory) -> None:
+    bench.define(shell("a", "echo said; echo x > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    elsewhere = PipelineBench(tmp_path_factory.mktemp("auditor"))
+    shutil.copytree(bench.root / "state", elsewhere.root / "copy")
+    elsewhere.spec = elsewhere.root / "copy"
+    assert [each["outcome"] for each in runs(elsewhere)] == ["succeeded"]
+    assert "run.start" in elsewhere.succeed("log").stdout
+    assert elsewhere.succeed("log", "a").stdout == "said\n"
+    assert "made by run" in elsewhere.succeed("explain", "a").stdout
+    assert "last run" in elsewhere.succeed("status").stdout
+    records = [json.loads(line) for line in elsewhere.succeed("log", "--json").stdout.splitlines()]
+    assert [record["ev"] for record in records] == [record["ev"] for record in bench.records()]
+    assert elsewhere.run("explain", "nope").returncode == 2
+
+
+def test_state_of_the_first_release_is_listed_and_continued(bench) -> None:
+    for source in sorted(path for path in FORMAT_0_1.iterdir() if path.is_dir() and (path / "state").is_dir()):
+        target = PipelineBench(bench.root / source.name)
+        shutil.copytree(source, target.root)
+        target.spec = target.root / "state"
+        assert all(each["outcome"] in ("succeeded", "not recorded") for each in runs(target))
+
+
+FIELDS = ("invocation", "open", "pipeline", "part", "logHash", "logSeq", "by", "runs", "commits")
+
+
+def test_each_changed_field_of_the_new_lines_is_found(bench) -> None:
+    """The line gets the hash that it should have; then the next line, or the head, shows the change."""
+    bench.define(shell("a", "exit 1"), shell("b", "exit 1"))
+    bench.run("a")
+    bench.run("b")
+    bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT"), shell("b", "echo x > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    bench.succeed()
+    bench.succeed("prune", "--keep", "1")
+    bench.run("nope")
+    ledger = bench.root / "state" / "audit_ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    assert {json.loads(line)["ev"] for line in lines} >= {"opened", "ended", "superseded", "closed", "noop", "pruned"}
+    for number, line in enumerate(lines[:-1]):
+        record = json.loads(line)
+        for field in FIELDS:
+            if field not in record["data"]:
+                continue
+            forged = {**record, "data": {**record["data"], field: ["forged"]}}
+            for hash_too in (False, True):
+                if hash_too:
+                    body = {name: value for name, value in forged.items() if name != "hash"}
+                    forged["hash"] = sha256_of(DOMAIN + canonical(body))
+                ledger.write_bytes(b"".join([*lines[:number], canonical(forged) + b"\n", *lines[number + 1 :]]))
+                assert bench.run("verify").returncode == 6, (record["ev"], field, hash_too)
+    ledger.write_bytes(b"".join(lines))
+    intact(bench)
+
+
+@pytest.mark.full
+def test_ten_thousand_invocations_are_listed_in_an_instant(bench) -> None:
+    from runner.canonical import stamp
+    from runner.noop import invocation
+    from runner.record.audit import Position
+    from runner.record.events import CLOSED, OPENED
+    from runner.record.ledger import Ledger
+
+    bench.define(shell("a", "true"))
+    (bench.root / "state").mkdir()
+    ledger = Ledger(str(bench.root / "state" / "audit_ledger.jsonl"), "bench", stamp)
+    for number in range(10_000):
+        run = f"20261129T000000Z-{number:04x}"
+        ledger.append(OPENED, run, Position(0, "0" * 64), sync=False, part=1)
+        ending = invocation(stamp(), 0, {"succeeded": 1})
+        ledger.append(CLOSED, run, Position(9, "0" * 64), sync=False, part=1, invocation=ending)
+    began = time.monotonic()
+    listed = bench.run("runs").stdout.count("\n")
+    assert listed == 10_000
+    assert time.monotonic() - began < 2  # seconds on a busy machine; alone it takes 0.3

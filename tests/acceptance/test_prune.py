@@ -1,0 +1,131 @@
+"""`prune` removes the records of old runs and nothing else, and what is left is intact, wherever it is killed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from call_tracer import trace, why_not
+from pipeline_bench import ROOT, PipelineBench, shell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOUCH = "cat in.txt > $PIPELINE_OUTPUT_OUT"
+
+
+def night(bench: PipelineBench, text: str) -> None:
+    bench.write("in.txt", text)
+    bench.succeed("-q")
+
+
+def nights(bench: PipelineBench) -> PipelineBench:
+    """Six runs: three with work of `a`, one with work of `b` only, two with nothing to do."""
+    bench.write("in.txt", "")
+    stages = shell("a", TOUCH, inputs={"x": "in.txt"}), shell("b", "echo x > $PIPELINE_OUTPUT_OUT")
+    bench.define(*stages)
+    for text in ("1", "2", "3", "3", "3"):
+        night(bench, text)
+    return bench
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def runs_on_disk(bench: PipelineBench) -> set[str]:
+    logs = (bench.root / "state").glob("audit_2*.jsonl")
+    return {path.stem.removeprefix("audit_") for path in logs}
+
+
+def test_it_removes_whole_old_runs_and_the_record_stays_intact(bench) -> None:
+    nights(bench)
+    before, newest = files(bench.root), sorted(runs_on_disk(bench))[-2:]
+    dry = bench.succeed("prune", "--keep", "2", "-n").stdout
+    assert files(bench.root) == before and dry.count("would remove") == 3
+    done = bench.succeed("prune", "--keep", "2").stdout
+    assert runs_on_disk(bench) == set(newest)
+    gone = before - files(bench.root)
+    assert all(any(run in path for run in dry.split()) for path in gone), gone
+    verified = bench.succeed("verify", "--outputs").stdout
+    assert "intact" in verified and "3 runs pruned" in verified
+    assert verified.splitlines()[-1] == done.splitlines()[-1], "prune prints the ledger's head"
+    listed = bench.json("runs")["runs"]
+    assert [each["pruned"] for each in listed] == [False, False, False, True, True, True]
+    bench.succeed()
+    assert bench.skips_everything()
+    assert "was pruned" in bench.run("log", "a").stderr
+
+
+def test_it_removes_what_began_before_a_date(bench) -> None:
+    nights(bench)
+    assert bench.succeed("prune", "--before", "2020-01-01").stdout.startswith("nothing to remove\n")
+    bench.succeed("prune", "--before", "0d")
+    assert runs_on_disk(bench) == set()
+    bench.succeed("verify", "--outputs")
+    for words in ((), ("--keep", "1", "--before", "1d"), ("--keep", "0"), ("--before", "soon")):
+        assert bench.run("prune", *words).returncode == 2
+
+
+def test_a_marker_of_a_pruned_run_that_was_changed_is_found(bench) -> None:
+    nights(bench)
+    old = bench.read("state/stage_a.json")
+    night(bench, "4")
+    bench.succeed("prune", "--before", "0d")
+    marker = bench.root / "state" / "stage_a.json"
+    content = marker.read_bytes()
+    marker.write_bytes(old)  # put back: its commit is in no record
+    assert bench.run("verify").returncode == 6
+    marker.write_bytes(content.replace(b'"size":1', b'"size":7'))
+    assert bench.run("verify").returncode == 6
+    marker.write_bytes(content)
+    bench.succeed("verify", "--outputs")
+
+
+def test_an_open_run_and_a_log_that_others_refer_to_stay(bench) -> None:
+    long = shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"LONG": "y" * 5000})
+    bench.define(long)
+    for _ in range(4):
+        bench.succeed("-q")
+    holder = min(runs_on_disk(bench))
+    bench.succeed("prune", "--keep", "1")
+    assert holder in runs_on_disk(bench), "a later record names it with specIn"
+    bench.define({**long, "command": ["sh", "-c", "exit 1"]})
+    bench.run("-q")
+    bench.succeed("prune", "--before", "0d")
+    assert len(runs_on_disk(bench)) == 1, "the failed run is open"
+    assert bench.run("verify").returncode == 3
+
+
+def test_a_damaged_record_is_not_pruned(bench) -> None:
+    nights(bench)
+    metrics = next((bench.root / "state").glob("metrics_*.json"))
+    metrics.write_bytes(metrics.read_bytes().replace(b"succeeded", b"succeedeD"))
+    before = files(bench.root)
+    done = bench.run("prune", "--keep", "1")
+    assert done.returncode == 6 and metrics.name in done.stderr and "hint: " in done.stderr
+    assert files(bench.root) == before
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
+def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench, tmp_path_factory) -> None:
+    nights(bench)
+
+    def prune(position: int):
+        place = PipelineBench(tmp_path_factory.mktemp("killed") / "w")
+        shutil.copytree(bench.root, place.root, symlinks=True)
+        words = [sys.executable, "-m", "runner", "prune", str(place.spec), "--keep", "2"]
+        return place, trace(words, log="/dev/null", position=position, cwd=str(ROOT))
+
+    _, undisturbed = prune(0)
+    assert undisturbed.code == 0
+    for position in range(1, len(undisturbed.calls) + 1):
+        place, killed = prune(position)
+        assert killed.victims, position
+        assert place.run("verify", "--outputs").returncode == 0, killed.calls[-1]
+        place.succeed("prune", "--keep", "2")
+        assert len(runs_on_disk(place)) == 2
+        assert len(list((place.root / "state").glob("metrics_*"))) == 2
+        assert place.skips_everything()
