@@ -32,7 +32,7 @@ def clean(spec_path: str, options: Options, warn: Callable[[Fault], None], *, dr
     the pipeline lock, unless it is a `dry_run`, which only returns the paths.
     """
     spec = options.load(spec_path)
-    with Invocation(spec, options, "clean", warn, time.time_ns()) as invocation:
+    with Invocation(spec, options, warn, time.time_ns(), verb="clean") as invocation:
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, warn=invocation.warn)
         for fault in replaced(session, made_by_stages(session), "`clean` removes"):

@@ -60,8 +60,8 @@ class Invocation:
     """
 
     def __init__(
-        self, spec: Spec, options: Options, verb: str, warn: Callable[[Fault], None], began: int,
-        finished: Callable[[RunResult], None] | None = None,
+        self, spec: Spec, options: Options, warn: Callable[[Fault], None], began: int,
+        finished: Callable[[RunResult], None] | None = None, verb: str = "run",
     ) -> None:  # fmt: skip
         """`began`: in nanoseconds since 1970. `finished` is called with the result of a run that raises an error."""
         self.run = options.run_id or ""

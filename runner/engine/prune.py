@@ -44,7 +44,7 @@ def prune(
     """
     spec = options.load(spec_path)
     paths = spec.paths
-    with Invocation(spec, options, "prune", warn, time.time_ns()) as invocation:
+    with Invocation(spec, options, warn, time.time_ns(), verb="prune") as invocation:
         invocation.is_recorded = dry_run or not os.path.exists(paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
         with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):

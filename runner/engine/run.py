@@ -44,8 +44,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         from runner.record.locks import last_holder
 
         # Plan without the lock: a run without work needs none, and can end while another run is at work.
-        finished = partial(_finish_refused, plugins)
-        invocation = stack.enter_context(Invocation(spec, options, "run", listener.warn, began_ns, finished))
+        invocation = stack.enter_context(Invocation(spec, options, listener.warn, began_ns, partial(_refused, plugins)))
         session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=invocation.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
@@ -108,7 +107,7 @@ def _seal(
     )
 
 
-def _finish_refused(plugins: tuple[object, ...], result: RunResult) -> None:
+def _refused(plugins: tuple[object, ...], result: RunResult) -> None:
     """Call the hook for a run that was refused, or that an error ended, without the display's own plugin."""
     make_hooks(plugins).offpipe_run_finished(result=result)
 

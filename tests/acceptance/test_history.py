@@ -132,11 +132,10 @@ def test_a_run_without_work_supersedes_the_open_runs_whose_work_is_done(bench) -
 def test_warnings_are_on_record_although_the_run_was_quiet(bench) -> None:
     bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"A": "{inputs.x}"}))
     bench.succeed("-q")
-    bench.succeed("-q")
-    warned = runs(bench)
-    assert [len(each["warnings"]) for each in warned] == [1, 1]
-    texts = [record["data"]["what"] for record in bench.records("run.warning")]
-    assert [text in warned[0]["warnings"][0] for text in texts] == [True, True]
+    (warned,) = runs(bench)
+    (record,) = bench.records("run.warning")
+    (text,) = warned["warnings"]  # type: ignore[misc]
+    assert record["data"]["what"] in text
     assert "run.warning" in bench.run("log").stdout
     assert "1 warning" in bench.run("runs").stdout
     intact(bench)
