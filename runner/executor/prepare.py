@@ -16,7 +16,7 @@ from runner.record import files
 from runner.sandbox.client import Launch
 from runner.sandbox.environment import DEFAULT_PATH, argument_fault, contract_variables, stage_environment
 from runner.sandbox.programs import find_program, missing_program
-from runner.spec.placeholders import expand, list_inputs
+from runner.spec.placeholders import expand, list_inputs, references, relative_path
 
 if TYPE_CHECKING:
     from runner.executor.job import Job, RunContext
@@ -96,19 +96,24 @@ class Preparer:
         )  # fmt: skip
 
     def _command(self, job: Job, inputs: Inputs) -> list[str]:
-        """Return the command line, after writing the files of its `{list.NAME}`."""
-        stage, lists = job.stage, {}
+        """Return the command line, after writing the files of its `{list.NAME}`. Paths in both are relative to root."""
+        stage, root, lists = job.stage, self._spec.root, {}
         words = list(stage.command or stage.args)
+        relative = {name: [relative_path(path, root) for path in paths] for name, paths in inputs.items()}
         for name in list_inputs(words):
-            lists[name] = f"{job.scratch}.{name}.list"
-            files.create(lists[name], "".join(f"{path}\n" for path in inputs[name]).encode())
-        argv = expand(
-            words, inputs=inputs, lists=lists, outputs=job.partials, params=stage.params, python=sys.executable
-        )
+            path = f"{job.scratch}.{name}.list"
+            files.create(path, "".join(f"{file}\n" for file in relative[name]).encode())
+            lists[name] = relative_path(path, root)
+        outputs = {name: relative_path(path, root) for name, path in job.partials.items()}
+        argv = expand(words, inputs=relative, lists=lists, outputs=outputs, params=stage.params, python=sys.executable)
         processor = self._spec.processor_path(stage)
         if processor is not None:
             return [*PYTHON, processor, *argv] if processor.endswith(".py") else [processor, *argv]
-        return [*PYTHON, *argv[1:]] if words[0] == "{python}" else argv
+        if words[0] == "{python}":
+            return [*PYTHON, *argv[1:]]
+        if "/" not in argv[0] and any(form == "inputs" for form, _ in references(words[0])):
+            argv[0] = f"./{argv[0]}"  # else it would be looked for on the PATH
+        return argv
 
     def _program(self, job: Job, argv: list[str], environment: dict[str, str]) -> str:
         """Return the absolute path of the program. Raises SpecError for a missing one, or for arguments too long."""

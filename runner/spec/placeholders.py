@@ -25,6 +25,7 @@ FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": 
 # Sorted, because the order of keys is not part of the up-to-date key and so must not change a command.
 _COMPACT = JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _PLACEHOLDER = re.compile(r"\{(?:([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)|python)\}")  # or one with an unknown form
+_NO_PATH = re.compile(r"[-+@]|[^/]*[=:]")  # to some tools: an option, a list of words, awk's variable, tar's host
 _SHELL_WORDS = frozenset({"<", ">", ">>", "2>", "2>&1", "|", "&&", "||", ";", "&"})
 _TAKES_SHELL_WORDS = frozenset({"find", "expr", "test", "[", "sh", "bash", "dash", "zsh", "ksh", "fish"})
 _HINTS = {
@@ -42,6 +43,15 @@ def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
     """Return the NAME of each `{list.NAME}`, once, in order."""
     names = (name for word in words if "{list." in word for form, name in references(word) if form == "list")
     return tuple(dict.fromkeys(names))
+
+
+def relative_path(path: str, root: str) -> str:
+    """Return an absolute path as commands get it, which start in `root`: relative if it lies below root.
+
+    Such a path begins with `./` if a tool could take its name for something else: `./-n.txt`, `./a=b.txt`, `./a:b.tar`.
+    """
+    relative = path.removeprefix(f"{root.rstrip('/')}/")
+    return f"./{relative}" if _NO_PATH.match(relative) else relative
 
 
 def expand(

@@ -146,7 +146,7 @@ def test_the_input_is_what_real_input_is_like(library):
         pytest.param("out/sorted.txt.gz", "gzip -nc < out/sorted.txt", id="pack"),
         pytest.param("out/counts.txt", f"awk '{COUNTING}' work/all.txt", id="count"),
         pytest.param("out/files.txt", f"{SOURCES} | xargs -d '\\n' -n 1000000 awk '{FILES_AND_LINES}'", id="files"),
-        pytest.param("out/names.txt", f'{SOURCES} | sed "s|^|$PWD/|"', id="list of names"),
+        pytest.param("out/names.txt", SOURCES, id="list of names"),
         pytest.param("out/json.txt", "cat $(ls stdlib/json/*.py | sort)", id="one directory"),
         pytest.param("out/joined.txt", "cat work/upper.txt", id="split and joined"),
     ],
@@ -193,6 +193,6 @@ def test_removed_file_is_gone_from_every_output(library):
     removed = library.root / "stdlib" / "antigravity.py"
     removed.unlink()
     assert library.run()["json"] == "skipped"
-    assert str(removed).encode() not in library.bytes_of("out/names.txt")
+    assert b"stdlib/antigravity.py\n" not in library.bytes_of("out/names.txt")
     assert not (library.root / "out" / "mirror" / "antigravity.py").exists()
-    assert library.bytes_of("out/names.txt") == library.shell(f'{SOURCES} | sed "s|^|$PWD/|"')
+    assert library.bytes_of("out/names.txt") == library.shell(SOURCES)

@@ -25,6 +25,16 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
     result.stdout.no_fnmatch_line("*offpipe*stayed as it is*")
 
 
+@pytest.mark.parametrize(("words", "stdout"), [
+    (["wc", "-l", "{inputs.text}"], {"stdout": "text"}),
+    (["tar", "--mtime=@0", "-cf", "{outputs.text}", "{inputs.text}"], {}),
+])  # fmt: skip
+def test_passes_a_program_that_puts_the_path_of_its_input_into_its_output(stage, words, stdout):
+    del stage.stage["processor"]
+    stage.stage.update(command=words, **stdout)
+    stage.passes("repeat")
+
+
 def test_finds_a_stamp_of_the_second(stage):
     stage.shell('date +%s > "$o"').finds(
         "repeat",

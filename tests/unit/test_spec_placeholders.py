@@ -1,6 +1,6 @@
 import pytest
 
-from runner.spec.placeholders import expand, list_inputs, references
+from runner.spec.placeholders import expand, list_inputs, references, relative_path
 
 GIVEN = {
     "inputs": {"one": ["/in/a"], "many": ["/in/a", "/in/b"]},
@@ -45,3 +45,23 @@ def test_filled_in_text_is_not_expanded_again():
 def test_returns_the_names_that_words_refer_to():
     assert references("{inputs.a}-{params.b}{python}{x}") == (("inputs", "a"), ("params", "b"))
     assert list_inputs(["{list.b}", "{inputs.c}", "{list.a}{list.b}"]) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "given"),
+    [
+        ("/work/in/a b.txt", "/work", "in/a b.txt"),
+        ("/work/tree/", "/work", "tree/"),
+        ("/work-2/a", "/work", "/work-2/a"),
+        ("/etc/a:b", "/work", "/etc/a:b"),
+        ("/a", "/", "a"),
+        ("/work/-n.txt", "/work", "./-n.txt"),
+        ("/work/-n/a", "/work", "./-n/a"),
+        ("/work/@a", "/work", "./@a"),
+        ("/work/a=b.txt", "/work", "./a=b.txt"),
+        ("/work/in/a=b.txt", "/work", "in/a=b.txt"),
+        ("/work/a:b.tar", "/work", "./a:b.tar"),
+    ],
+)
+def test_a_path_below_root_is_relative_and_no_option(path, root, given):
+    assert relative_path(path, root) == given
