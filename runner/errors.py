@@ -16,6 +16,9 @@ EXIT_LOCKED = 9
 EXIT_INTERNAL = 70
 EXIT_STATE = 74
 EXIT_RETRYABLE = 75  # a stage failed in a way that its policy retries: see `failure` in executor/retry.py
+WORST_FIRST = (  # of several stages' codes, the first becomes that of the run
+    EXIT_INTERNAL, EXIT_STATE, EXIT_OFFLINE, EXIT_STAGE_FAILED, EXIT_INVALID, EXIT_LOCKED, EXIT_RETRYABLE, EXIT_INPUT,
+)  # fmt: skip
 
 SYSTEM_ERRORS = frozenset({"EAGAIN", "EIO", "EMFILE", "ENFILE", "ENOMEM"})  # the system's state, not the file's
 

@@ -96,7 +96,10 @@ class AttemptResult(NamedTuple):
 
 
 class StageResult(NamedTuple):
-    """How a stage ended in this run. `exit_code` goes into the run's exit code, `log` is the path of the newest log."""
+    """How a stage ended in this run. `log` is the path of the newest log.
+
+    `exit_code` goes into the run's: that of a failure, or of a missing input that blocked the stage (`-k`).
+    """
 
     name: str
     status: str
@@ -136,11 +139,14 @@ class RunResult(NamedTuple):
         return sum(stage.status == status for stage in self.stages.values())
 
     def unstarted(self) -> tuple[list[str], list[str]]:
-        """Return the stages that were never started: those that need a failed stage, and those that are only later."""
+        """Return the stages that were not started although nothing is wrong with them.
+
+        First those that need a stage with a fault, then those that are only later.
+        """
         needing: list[str] = []
         after: list[str] = []
         for stage in self.stages.values():
-            if stage.status == BLOCKED and stage.fault:
+            if stage.status == BLOCKED and stage.fault and not stage.exit_code:
                 (needing if stage.fault.what.startswith(BLOCKED_BY) else after).append(stage.name)
         return needing, after
 

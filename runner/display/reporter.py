@@ -118,9 +118,10 @@ class Reporter(Listener):
         self._ended += 1
         self._running.pop(stage.name, None)
         attempts = result.attempts
-        if result.status == results.FAILED:
-            tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
-            self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
+        if result.exit_code:
+            if result.status == results.FAILED:
+                tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
+                self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
             self._print(failure_text(result, self._log_command, tries=stage.retry.attempts))
         elif result.status == results.SUCCEEDED:
             tried = f" (attempt {attempts[-1].number})" if len(attempts) > 1 else ""

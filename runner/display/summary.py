@@ -27,8 +27,9 @@ _TAIL_BYTES = 4096
 
 def summary_lines(result: RunResult) -> Iterator[str]:
     """Yield the summary of a run, with the head of the ledger."""
-    needing, after = map(len, result.unstarted())
-    counts = {status: result.count(status) for status in _ORDER} | {results.BLOCKED: needing, _NOT_STARTED: after}
+    counts = {status: result.count(status) for status in _ORDER}
+    counts[_NOT_STARTED] = len(result.unstarted()[1])
+    counts[results.BLOCKED] -= counts[_NOT_STARTED]
     if counts[results.SKIPPED] == len(result.stages):
         text = f"nothing to do, {counts[results.SKIPPED]} up to date"
     else:

@@ -76,11 +76,12 @@ def plan_without_lock(
 def refuse(session: Session, plan: Plan) -> Plan:
     """Raise if a run cannot carry out this plan; else return the plan that counts.
 
-    InputError (exit 5) has every declared input that is missing or unusable. SpecError (exit 2) has every stage that
-    may have to run and whose program is missing. UsageError: the run id belongs to a run that has succeeded. That run
-    may have succeeded while this one was planning; then all is done, as a new plan shows.
+    InputError (exit 5) has every declared input that is missing or unusable; with `-k`, it only blocks what needs it.
+    SpecError (exit 2) has every stage that may have to run and whose program is missing. UsageError: the run id belongs
+    to a run that has succeeded. That run may have succeeded while this one was planning; then all is done, as a new
+    plan shows.
     """
-    if plan.faults:
+    if plan.faults and not session.options.keep_going:
         raise InputError(*plan.faults)
     run_id = session.options.run_id
     if run_id and not plan.is_noop and is_closed(session, run_id):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.engine.start import early_launcher, make_executor, make_hooks, make_launcher, preload
-from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, LockHeldError
+from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, WORST_FIRST, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import STRICT
 from runner.listener import Clock, Listener
@@ -113,11 +113,11 @@ def _refused(plugins: tuple[object, ...], result: RunResult) -> None:
 
 
 def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:
-    """Return a run's status and exit code: 128 + signal, or the code that all failed stages share, or else 1."""
+    """Return a run's status and exit code: 128 + signal, or the worst code of its stages."""
     bad = [stage for stage in stages.values() if stage.status not in (SUCCEEDED, SKIPPED)]
     if not bad:
         return SUCCEEDED, EXIT_OK
     if signal is not None:
         return INTERRUPTED, 128 + signal
-    codes = {stage.exit_code for stage in bad if stage.status == FAILED}
-    return FAILED, codes.pop() if len(codes) == 1 else EXIT_STAGE_FAILED
+    codes = {stage.exit_code for stage in bad}
+    return FAILED, next((code for code in WORST_FIRST if code in codes), EXIT_STAGE_FAILED)

@@ -10,7 +10,15 @@ import select
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.errors import EXIT_INTERNAL, EXIT_LOCKED, EXIT_STAGE_FAILED, Fault, InterruptedRunError, OffpipeError
+from runner.errors import (
+    EXIT_INTERNAL,
+    EXIT_LOCKED,
+    EXIT_STAGE_FAILED,
+    Fault,
+    InputError,
+    InterruptedRunError,
+    OffpipeError,
+)
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
@@ -18,7 +26,7 @@ from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import ReadyQueue, blocked, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
-from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
+from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,8 +167,14 @@ class Executor:
         return self._capacity.admit([job.stage.resources for job in self._running.values()], stage.resources)
 
     def _begin(self, job: Job) -> None:
-        """Decide the stage, and prepare its first attempt if it must run."""
-        self.attempts.decide(job)
+        """Decide the stage, and prepare its first attempt if it must run. With `-k`, a missing input blocks it."""
+        try:
+            self.attempts.decide(job)
+        except InputError as error:
+            if not self._keep_going:
+                raise
+            self._drop(job, job.result(BLOCKED, stage_fault(job.stage.name, error), error.exit_code))
+            return
         if not job.reasons:
             self._finish(StageResult(job.stage.name, SKIPPED, key=job.fingerprint.key))
         elif self.attempts.lock(job):

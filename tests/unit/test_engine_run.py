@@ -225,12 +225,20 @@ OUTCOMES = [
     (ended((FAILED, 75), (FAILED, 75), (BLOCKED, 0)), None, (FAILED, 75)),
     (ended((FAILED, 75), (FAILED, 1)), None, (FAILED, 1)),
     (ended((FAILED, 5), (SUCCEEDED, 0)), None, (FAILED, 5)),
-    (ended((FAILED, 4), (FAILED, 5)), None, (FAILED, 1)),
+    (ended((FAILED, 1), (FAILED, 4)), None, (FAILED, 4)),
+    (ended((FAILED, 4), (FAILED, 74)), None, (FAILED, 74)),
+    (ended((FAILED, 2), (FAILED, 9)), None, (FAILED, 2)),
+    (ended((FAILED, 75), (FAILED, 2)), None, (FAILED, 2)),
+    (ended((FAILED, 75), (FAILED, 9)), None, (FAILED, 9)),
+    (ended((BLOCKED, 5), (SUCCEEDED, 0), (BLOCKED, 0)), None, (FAILED, 5)),
+    (ended((BLOCKED, 5), (FAILED, 75)), None, (FAILED, 75)),
+    (ended((BLOCKED, 5), (FAILED, 1)), None, (FAILED, 1)),
+    (ended((BLOCKED, 5), (INTERRUPTED, 0)), 15, (INTERRUPTED, 143)),
     (ended((FAILED, 1), (INTERRUPTED, 0)), 2, (INTERRUPTED, 130)),
     (ended((BLOCKED, 0)), 1, (INTERRUPTED, 129)),
 ]
 
 
 @pytest.mark.parametrize(("stages", "signal_number", "expected"), OUTCOMES)
-def test_the_exit_code_is_the_one_that_all_failures_share(stages, signal_number, expected):
+def test_the_exit_code_is_that_of_the_worst_failure(stages, signal_number, expected):
     assert outcome(stages, signal_number) == expected
