@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_offpipe.usage import NoSuchNameError
 from runner import results
 from runner.errors import EXIT_OFFLINE
+from runner.paths import stdout_path
 from runner.spec.kinds import did_you_mean
 
 if TYPE_CHECKING:
@@ -179,11 +180,13 @@ def tail(log: str, most: int = 15) -> list[str]:
 
 
 def read_log(path: str | None) -> str:
-    """Return a log's text; bytes that are not UTF-8 are escaped, and a missing log is empty."""
-    try:
-        return Path(path).read_bytes().decode("utf-8", "backslashreplace") if path else ""
-    except OSError:
-        return ""
+    """Return the text of a log, or else of the failed stage's standard output; empty if there is neither.
+
+    Bytes that are not UTF-8 are escaped.
+    """
+    paths = filter(os.path.isfile, (path, stdout_path(path)) if path else ())
+    contents = (Path(each).read_bytes() for each in paths if os.access(each, os.R_OK))
+    return next(filter(None, contents), b"").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class StatePaths:
         return f"{self.locks_dir}/{stage}.lock"
 
 
+def stdout_path(log: str) -> str:
+    """Return where a failed attempt's standard output is kept, if it went to an output: beside the attempt's `log`."""
+    return f"{log.removesuffix('.log')}.stdout"
+
+
 def kind_of(mode: int) -> str:
     """Return what a file of this `st_mode` is, in words: "a FIFO"."""
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")

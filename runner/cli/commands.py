@@ -18,6 +18,7 @@ from runner.display.summary import json_text, run_json, summary_lines
 from runner.display.text import counted, fault_text, faults_text, near_path, printable, printable_lines
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
+from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import schema_text
@@ -119,7 +120,7 @@ class Commands:
         return self._write(graph_lines(graph, self._given.get("format", "text")))
 
     def log(self) -> int:
-        """Print a stage's log, escaped if stdout is a terminal. Without a stage, print the run's events.
+        """Print a stage's log and its kept stdout, escaped if ours is a terminal; without a stage, the run's events.
 
         With `--json`, each event is its record, on a line.
         """
@@ -133,17 +134,19 @@ class Commands:
             as_json = "json" in self._given
             events = history.read_events(self._spec, self._options(), run, as_json=as_json)
             return self._write(f"{printable(event)}\n" for event in events)
-        path = history.find_log(self._spec, self._options(), stages[0], run, attempt)
-        with open(open_regular(path), "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                self._stderr.write(f"note: {near_path(path)} is empty\n")
-            escape = stdout.isatty()
-            read = file.readline if escape else partial(file.read, _CHUNK)
-            while stdout.failure is None and (chunk := read()):
-                if escape:
-                    stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
-                else:
-                    stdout.pass_through(chunk)
+        log = history.find_log(self._spec, self._options(), stages[0], run, attempt)
+        kept, escape = stdout_path(log), stdout.isatty()
+        paths = [log, kept] if os.path.exists(kept) else [log]
+        if paths == [log] and os.path.getsize(log) == 0:
+            self._stderr.write(f"note: {near_path(log)} is empty\n")
+        for path in paths:
+            with open(open_regular(path), "rb") as file:
+                read = file.readline if escape else partial(file.read, _CHUNK)
+                while stdout.failure is None and (chunk := read()):
+                    if escape:
+                        stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
+                    else:
+                        stdout.pass_through(chunk)
         return EXIT_OK
 
     def verify(self) -> int:

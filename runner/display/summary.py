@@ -10,6 +10,7 @@ from runner import results
 from runner.display.offline import offline_text
 from runner.display.text import fault_text, listed, near_path, printable, seconds
 from runner.errors import EXIT_RETRYABLE, StateError
+from runner.paths import stdout_path
 from runner.reading import open_regular
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def unstarted_lines(result: RunResult) -> Iterator[str]:
 
 
 def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> str:
-    """Return the fault of a failed stage, the tail of its log, and the command that prints the rest.
+    """Return the fault of a failed stage, the tails of its log and kept stdout, and the command that prints the rest.
 
     `log_command` is `offpipe log SPEC`, `tries` the number of attempts that the stage may have.
     """
@@ -59,10 +60,12 @@ def failure_text(result: StageResult, log_command: str, *, tries: int = 1) -> st
     if code and tries == 1 and result.fault and not result.fault.hint:
         lines.append(f"hint: {code} is retryable: set retry.attempts, or run again")
     if result.log and result.attempts:
-        tail = list(log_tail(result.log))
-        lines.append(f"log: {near_path(result.log)}{'' if tail else ' (empty)'}")
-        lines += [f"    {line}" for line in tail]
-        if tail:  # for an empty log, `log` would print nothing
+        paths = {"log": result.log, "stdout": stdout_path(result.log)}
+        tails = {name: tail for name, path in paths.items() if (tail := list(log_tail(path)))}
+        for name, tail in (tails or {"log": []}).items():
+            lines.append(f"{name}: {near_path(paths[name])}{'' if tail else ' (empty)'}")
+            lines += [f"    {line}" for line in tail]
+        if tails:  # else `log` would print nothing
             lines.append(f"more: {log_command} {result.name}")
     return "\n".join(lines)
 

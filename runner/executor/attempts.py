@@ -6,8 +6,9 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.errors import OffpipeError
+from runner.errors import OffpipeError, StateError
 from runner.executor.prepare import Preparer
+from runner.paths import stdout_path
 from runner.plan.planner import AGAIN, Reason
 from runner.reading import open_regular
 from runner.record import events, files
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from runner.record.checkpoints import Checkpoint
     from runner.results import AttemptResult, NetworkCalls, StageResult
 
-_PRINTED = 1 << 16  # bytes of a failed stage's standard output that become its log
+_LEAST_KEPT = 1 << 16  # bytes, from the end of a failed attempt's standard output
 
 
 class Attempts:
@@ -115,19 +116,32 @@ class Attempts:
         self.preparer.give_back_scratch(job)
         if attempt.code != 0 or attempt.timed_out:
             now = job.signatures()
-            self._keep_stdout(job)
+            self.keep_stdout(job)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}
             self.sweep(job)
         return attempt
 
-    def _keep_stdout(self, job: Job) -> None:
-        """Copy the end of what a failed attempt printed into an output to its log, if the log is empty."""
-        stdout = job.stage.stdout
-        with suppress(OSError, OffpipeError):  # the stage may have removed either, and the disk may be full
-            if job.log and stdout and not os.path.getsize(job.log) and not job.has_checkpoint():
-                with open(open_regular(job.partials[stdout], follow=False), "rb") as printed:
-                    printed.seek(max(0, os.fstat(printed.fileno()).st_size - _PRINTED))
-                    files.create(job.log, printed.read(_PRINTED))
+    def keep_stdout(self, job: Job) -> None:
+        """Keep what a failed attempt printed into an output, until the next attempt. It must not keep a disk full.
+
+        Only a copy of its end is kept if it takes more than the disk has left, if a checkpoint may need the partial, or
+        if the partial cannot be renamed because the logs are on another file system.
+        """
+        log, stdout = job.log, job.stage.stdout
+        if not (log and stdout):
+            return
+        partial, kept = job.partials[stdout], stdout_path(log)
+        # The stage may have removed it, and the disk may be full.
+        with suppress(OSError, OffpipeError), open(open_regular(partial, follow=False), "rb") as printed:
+            size, disk = os.fstat(printed.fileno()).st_size, os.statvfs(printed.fileno())
+            if size == 0:
+                return
+            if size < disk.f_bavail * disk.f_frsize and not job.has_checkpoint():
+                with suppress(StateError):
+                    files.rename(partial, kept)
+                    return
+            printed.seek(max(0, size - _LEAST_KEPT))
+            files.create(kept, printed.read(_LEAST_KEPT))
 
     def changed_input(self, job: Job) -> str | None:
         """Return the path of an input or code file that differs from the one in the key, or None.

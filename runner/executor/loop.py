@@ -221,6 +221,7 @@ class Executor:
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
             if offline_failure:
+                self.attempts.keep_stdout(job)
                 self.attempts.discard(job)  # resumed after those calls, the next run would succeed
             self._fail(job, *failure(job))
 
@@ -230,6 +231,7 @@ class Executor:
             self.attempts.discard(job)
             self._start_over(job, changed)
         elif fault := self.publisher.fault_of(job):
+            self.attempts.keep_stdout(job)
             self.attempts.discard(job)
             self._fail(job, fault, EXIT_STAGE_FAILED)
         else:

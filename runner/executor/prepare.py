@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner.canonical import VERSION, canonical
 from runner.errors import SpecError
 from runner.executor.schedule import enforced
-from runner.paths import partial_path, partial_tag
+from runner.paths import partial_path, partial_tag, stdout_path
 from runner.plan.code.modules import sdk_path
 from runner.record import files
 from runner.sandbox.client import Launch
@@ -41,14 +41,16 @@ class Preparer:
 
     def prepare(self, job: Job) -> Launch:
         """Lay out the next attempt. Raises SpecError for a command line that is too long or a missing program."""
-        stage, run = job.stage, self._run.log.run
+        stage, run, before = job.stage, self._run.log.run, self._numbers.get(job.stage.name, 0)
         job.network.clear()
-        job.number = self._numbers[stage.name] = self._numbers.get(stage.name, 0) + 1
+        job.number = self._numbers[stage.name] = before + 1
         job.tag = partial_tag(run, job.fingerprint.key, job.number)
         job.log = self._spec.paths.log(run, stage.name, job.number)
         job.before = job.signatures()
         for path in (*job.real.values(), job.log):
             files.make_directories(os.path.dirname(path))
+        if before:
+            files.discard(stdout_path(self._spec.paths.log(run, stage.name, before)))
         job.scratch = self._scratch.take()
         files.create(job.log)
         job.partials = {name: partial_path(path, job.tag) for name, path in job.real.items()}

@@ -44,3 +44,15 @@ def test_a_failed_stage_is_shown_with_its_log_and_the_command_for_more(tmp_path,
         "error: stage s: failed with exit 3\nhint: look\nlog: s.1.log\n    no such table\n"
         "more: offpipe log 'a b.json' s"
     )
+
+
+def test_a_stdout_that_was_kept_is_shown_below_the_log(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = StageResult("s", FAILED, attempts=[AttemptResult(1, 3)], log=str(tmp_path / "s.1.log"))
+    assert failure_text(result, "offpipe log p") == "log: s.1.log (empty)"
+    (tmp_path / "s.1.stdout").write_text("half\n")
+    assert failure_text(result, "offpipe log p") == "stdout: s.1.stdout\n    half\nmore: offpipe log p s"
+    (tmp_path / "s.1.log").write_text("no such table\n")
+    assert failure_text(result, "offpipe log p") == (
+        "log: s.1.log\n    no such table\nstdout: s.1.stdout\n    half\nmore: offpipe log p s"
+    )

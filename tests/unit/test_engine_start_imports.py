@@ -39,6 +39,7 @@ STAGES = [
           retry={"attempts": 3, "delaySeconds": 0.001, "jitter": 1}),
     shell("late", "sleep 60", timeoutSeconds=0.1),
     shell("missing", "true"),
+    shell("prints", "echo half; exit 3", stdout="out"),
     shell("leaves", "sleep 60 & echo > $PIPELINE_OUTPUT_OUT"),
     {"name": "python", "processor": "a.py", "outputs": {"out": "python.txt"}},
     {"name": "asks", "processor": "b.py", "outputs": {"out": "asks.txt"}, "offline": {"onAttempt": "fail"}},

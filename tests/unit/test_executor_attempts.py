@@ -6,11 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from runner.errors import Fault, StateError
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job
 from runner.paths import partial_path, partial_tag
 from runner.plan.fingerprint import Fingerprint
+from runner.record import files
 from runner.record.events import ATTEMPT_STARTED
+from runner.results import AttemptResult
 from runner.spec.load import load_spec
 
 KEY = "key"
@@ -145,3 +148,33 @@ def test_where_stdout_is_an_output_it_is_there_from_the_start(tmp_path):
     place = Place(tmp_path, stdout="one")
     place.start()
     assert place.left() == {f".partial-{SECOND}.one.txt": ""}
+
+
+def fail(place, printed):
+    """Let an attempt print so many bytes into its output, and fail. Return what is kept of them."""
+    job = place.start()
+    with open(job.partials["one"], "w", encoding="utf-8") as file:
+        file.write(printed)
+    place.attempts.finish(job, AttemptResult(0, code=3))
+    assert place.left() == {}
+    return [path.read_text() for path in place.root.glob("state/logs/r/*.stdout")]
+
+
+def test_what_a_failed_attempt_printed_into_an_output_is_kept_whole(tmp_path):
+    place = Place(tmp_path, stdout="one")
+    assert fail(place, "x" * 100_000) == ["x" * 100_000]
+    assert fail(place, "y") == ["y"]
+    assert fail(place, "") == []
+
+
+@pytest.mark.parametrize("hindrance", ["a disk that is nearly full", "logs on another file system"])
+def test_of_what_cannot_be_kept_whole_the_end_is_kept(tmp_path, monkeypatch, hindrance):
+    def refuse(source, target):
+        raise StateError(Fault(target, "EXDEV"))
+
+    place = Place(tmp_path, stdout="one")
+    if hindrance == "logs on another file system":
+        monkeypatch.setattr(files, "rename", refuse)
+    else:
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=9, f_frsize=4096))
+    assert fail(place, "x" * 100_000 + "y") == ["x" * 65_535 + "y"]
