@@ -80,6 +80,8 @@ def _run_lines(status: Status) -> Iterator[str]:
         yield f"running now: {printable(describe(status.holder))}\n"
         for stage, (attempt, since) in status.working.items():
             yield f"  {stage}  attempt {attempt}, since {since}\n"
+        for stage, (attempt, until) in status.waiting.items():
+            yield f"  {stage}  waits for attempt {attempt}, until {until}\n"
     elif status.open_runs:
         yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
 
@@ -135,6 +137,9 @@ def status_json(status: Status) -> dict[str, object]:
         "lock": status.holder,
         "working": [
             {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
+        ],
+        "waiting": [
+            {"stage": stage, "attempt": attempt, "until": until} for stage, (attempt, until) in status.waiting.items()
         ],
         "incomplete": [
             {

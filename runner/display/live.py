@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from runner.display.streams import Stream
 
-_NAME_LEAST, _NAME_MOST = 8, 28  # columns
+_NAME_LEAST = 8  # columns
 _RATE_PATIENCE = 0.5  # seconds before a rate is shown
 
 
@@ -91,7 +91,8 @@ class Live:
         left_out = [Row("", [f"and {more + 1} more"], "dim")] if more > 0 else []
         shown = [*(rows[: -more - 1] if left_out else rows), *left_out, *foot]
         widest = max((cell_len(row.name) for row in shown), default=0)
-        column = min(max(widest, _NAME_LEAST), _NAME_MOST, max(_NAME_LEAST, width // 2))
+        beside = max((cell_len("  ".join(["", *row.cells])) for row in [*rows, *foot[-1:]]), default=0)
+        column = max(_NAME_LEAST, min(widest, max(width - 1 - beside, width // 3)))
         drawn = []
         for row in shown:
             text = "  ".join([set_cell_size(printable(row.name), column), *row.cells])

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.display.summary import fault_json
-from runner.display.text import counted, listed, printable
+from runner.display.text import counted, listed, name_column, printable
 from runner.errors import StateError
 from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run, Skip
 from runner.record.checkpoints import read_progress
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 
-_NAME_COLUMN = 40
 _REASONS_SHOWN = 3
 _LONGEST_VALUE = 60
 _DIGEST = 64
@@ -32,7 +31,7 @@ _DIGEST = 64
 def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
     """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint."""
     decisions = planned.plan.decisions
-    width = min(_NAME_COLUMN, max(map(len, decisions), default=0))
+    width = name_column(decisions)
     for name, decision in decisions.items():
         why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
         yield f"{name:<{width}}  {_word(decision):<7}  {why}".rstrip() + "\n"

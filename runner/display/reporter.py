@@ -47,7 +47,7 @@ class Reporter(Listener):
         self._began = clock()
         self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not started yet
         self._pipeline = ""
-        self._stages = self._ended = 0
+        self._stages = self._done = self._failed = 0
         self._running: dict[str, RunningStage] = {}
         self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
@@ -115,7 +115,8 @@ class Reporter(Listener):
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self._ended += 1
+        self._done += result.status in (results.SUCCEEDED, results.SKIPPED)
+        self._failed += result.status == results.FAILED
         self._running.pop(stage.name, None)
         attempts = result.attempts
         if result.exit_code:
@@ -187,12 +188,14 @@ class Reporter(Listener):
             self.close()
 
     def _foot(self, now: float) -> Iterator[Row]:
-        """Yield the rows below those of stages: the file being hashed, and the number of finished stages."""
+        """Yield the rows below those of stages: the file being hashed, and how many stages are done or failed."""
         if now - self._hashed_last < _HASHING_PATIENCE:
             path, done, total = self._hashing
             yield Row("hashing", [f"{size(done)} of {size(total)}", near_path(path)], "cyan")
         if self._stages:
-            yield Row(self._pipeline, [elapsed(now - self._began), f"{self._ended} of {self._stages} done"], "dim")
+            failed = f", {self._failed} failed" if self._failed else ""
+            counts = f"{self._done} of {self._stages} done{failed}"
+            yield Row(self._pipeline, [elapsed(now - self._began), counts], "dim")
 
     def close(self) -> None:
         """Remove the live display from the terminal, and go on with plain lines."""

@@ -15,6 +15,7 @@ from runner.engine.history import Archive, open_archive
 from runner.engine.preflight import program_faults, remark, undeclared
 from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
+from runner.executor.retry import next_delay
 from runner.plan.planner import Run, Skip
 from runner.record import events
 from runner.record.ledger import last_run, last_success, past_invocations, read_head
@@ -52,10 +53,11 @@ class Part:
     """The part of a run since it began or was last resumed: when it began and ended, and what went wrong.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> number and start of an attempt
-    without an end on record, either at work or killed. `refused`: requests for a network.
+    without an end on record, either at work or killed. `tried`: stage -> how many attempts failed in a row, and the
+    number and end of the last one. `refused`: requests for a network.
     """
 
-    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "unstarted", "working")
+    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "tried", "unstarted", "working")
 
     def __init__(self, began: str | None = None) -> None:
         self.began = began
@@ -63,7 +65,8 @@ class Part:
         self.failed: dict[str, str] = {}
         self.unstarted: list[str] = []
         self.interrupted: list[str] = []
-        self.working: dict[str, tuple[object, str]] = {}
+        self.working: dict[str, tuple[int, str]] = {}
+        self.tried: dict[str, tuple[int, int, str]] = {}
         self.refused: list[events.NetworkAttempt] = []
 
 
@@ -109,9 +112,21 @@ class Status(NamedTuple):
         return {stage.name: checkpoints[stage.name] for stage in stages if stage.name in checkpoints}
 
     @property
-    def working(self) -> dict[str, tuple[object, str]]:
+    def working(self) -> dict[str, tuple[int, str]]:
         """The stages at work in the last run: the number of the attempt, and its start."""
         return self.part.working if self.is_running else {}
+
+    @property
+    def waiting(self) -> dict[str, tuple[int, str]]:
+        """The stages that wait for their next attempt in the last run: its number, and the time when it can start."""
+        others = {*self.part.working, *self.part.failed, *self.part.interrupted}
+        waiting: dict[str, tuple[int, str]] = {}
+        for stage in self.planned.stages if self.planned and self.is_running else ():
+            tries, attempt, ended = self.part.tried.get(stage.name, (0, 0, ""))
+            if 0 < tries < stage.retry.attempts and stage.name not in others:
+                delay = next_delay(stage, tries, str(self.last_run), attempt)
+                waiting[stage.name] = (attempt + 1, _later(ended, delay))
+        return waiting
 
     @property
     def is_running(self) -> bool:
@@ -239,7 +254,10 @@ def last_part(archive: Archive, run: str) -> Part:
                 case events.AttemptStarted():
                     part.working[event.stage] = (event.attempt, time)
                 case events.AttemptFinished():
-                    part.working.pop(event.stage, None)
+                    attempt, _ = part.working.pop(event.stage, (0, ""))
+                    tries = part.tried.pop(event.stage, (0,))[0]
+                    if record["data"].get("exit") != 0 or record["data"].get("timedOut"):
+                        part.tried[event.stage] = (tries + 1, attempt, time)
                 case events.NetworkAttempt():
                     part.refused.append(event)
                 case events.StageFinished(status=results.FAILED):
@@ -278,3 +296,13 @@ def _was_complete(session: Session, stage: str, failure: Failure) -> bool:
         return completed > datetime.fromisoformat(failure.time).timestamp()
     except (OSError, ValueError):
         return False
+
+
+def _later(time: str, seconds: float) -> str:
+    """Return the time of a record, and so many seconds, in the form of a record's."""
+    from datetime import datetime, timedelta
+
+    try:
+        return f"{datetime.fromisoformat(time) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
+    except (ValueError, OverflowError):  # the record is damaged
+        return time

@@ -38,7 +38,7 @@ def delay_after(job: Job, attempt: AttemptResult, hooks: HookRelay, run_id: str,
     tries = len(job.attempts) - job.tries_before
     if tries >= retry.attempts or not (wanted if answer is None else answer):
         return None
-    delay = delay_before(retry, tries + 1, f"{run_id}/{stage.name}/{job.number + 1}")
+    delay = next_delay(stage, tries, run_id, job.number)
     return delay if may_start(retry, elapsed=now - job.began, delay=delay) else None
 
 
@@ -109,6 +109,11 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
     if attempt.signal is not None:
         return attempt.signal in stage.retry.retry_signals
     return attempt.code in stage.retry.retry_exit_codes
+
+
+def next_delay(stage: Stage, tries: int, run_id: str, attempt: int) -> float:
+    """Return the seconds from the end of an attempt, which was the last of so many `tries`, to the next attempt."""
+    return delay_before(stage.retry, tries + 1, f"{run_id}/{stage.name}/{attempt + 1}")
 
 
 def delay_before(retry: Retry, attempt: int, seed: str) -> float:

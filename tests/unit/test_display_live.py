@@ -176,6 +176,17 @@ def test_a_stage_that_waits_shows_for_how_long(tmp_path) -> None:
     assert running.row("s", 1.0) == ("s", ["   2.5 s", "until attempt 2"], "yellow")
 
 
+@pytest.mark.parametrize(("columns", "cells", "whole"), [(120, 40, 70), (80, 8, 69), (80, 60, 26), (20, 8, 9)])
+def test_a_name_gets_the_room_that_the_cells_leave_or_a_third(columns, cells, whole, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    shown = io.StringIO()
+    live = Live(shown)
+    live.draw([], [Row("n" * 70, ["x" * cells])], [Row("hashing", ["y", "a/path" * 100]), Row("foot", ["z"])])
+    live.stop()
+    assert max(map(len, re.findall("n+", shown.getvalue()))) == whole
+
+
 def test_rows_that_do_not_fit_are_counted(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "6")

@@ -51,8 +51,9 @@ def test_known_limits_are_few_and_brief() -> None:
     assert len(text.split()) <= LIMITS_WORDS and text.count("\n- ") <= LIMITS_ENTRIES
 
 
-def test_the_picture_of_a_terminal_needs_no_network() -> None:
-    text = (DOCS / "demo.svg").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["demo.svg", "run.svg"])
+def test_the_picture_of_a_terminal_needs_no_network(name: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
     assert ET.fromstring(text).tag.endswith("svg") and "url(http" not in text
 
 
