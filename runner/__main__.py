@@ -30,17 +30,16 @@ def main() -> int:
         arguments = parse(words)
     except (HelpRequested, OffpipeError):
         arguments = None  # `perform` parses again, and reports the error
+    failure = None
     try:
         code = quick_answer(arguments) if arguments else None
     except OffpipeError as error:
-        from runner.cli.main import report
-
-        return report(error)
+        failure, code = error, None
     if code is not None:
         return code
     from runner.cli.main import main as perform
 
-    return perform(words, arguments)
+    return perform(words, arguments, failure)
 
 
 def quick_answer(arguments: Arguments) -> int | None:

@@ -44,6 +44,7 @@ class Commands:
         self._spec = arguments.spec
         self._stdout = stdout
         self._stderr = stderr
+        self.summary: Callable[[], str] = str  # the result as `--json` prints it
 
     def run(self) -> int:
         """Run the pipeline: report progress on stderr, and print the summary on stdout."""
@@ -215,8 +216,9 @@ class Commands:
     def _print(
         self, result: object, as_json: Callable[[Any], object], as_lines: Callable[[Any], Iterable[str]]
     ) -> None:
+        self.summary = lambda: json_text(as_json(result))
         if "json" in self._given:
-            self._write([json_text(as_json(result))])
+            self._write([self.summary()])
         elif "quiet" not in self._given:
             self._write(as_lines(result))
 

@@ -6,13 +6,13 @@ import errno
 import os
 import sys
 
-from runner.cli.parser import HelpRequested, parse
+from runner.cli.parser import ON_FAILURE, HelpRequested, failure_program, parse
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
-from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError
+from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runner.cli.parser import Arguments
 
@@ -21,41 +21,67 @@ _NO_ROOM = "failed to map segment from shared object"  # the wording of the syst
 _REPORT = "this is a bug: please report it to the project's issue tracker, with the output of -v"
 
 
-def main(argv: Sequence[str] | None = None, arguments: Arguments | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, arguments: Arguments | None = None, failure: OffpipeError | None = None
+) -> int:
     """Carry out the command line and return the exit code.
 
-    `argv` is the command line without the program's name, `arguments` the parsed one if there is one already.
+    `argv` is the command line without the program's name, `arguments` the parsed one if there is one already, `failure`
+    an error that has ended the run already.
     """
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
-        arguments = arguments or parse(words)
-        from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
-
-        stderr.defers = stdout.defers = arguments.verb == "run"  # no reader may stop a run
-        code: int = getattr(Commands(arguments, stdout, stderr), arguments.verb)()
-    except HelpRequested as requested:
-        code = EXIT_OK
-        stdout.write(str(requested))
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
-        given = arguments.given if arguments else {"json": True} if "--json" in words else {}
-        return report(error, stdout if "json" in given else None, stderr, trace="verbose" in given)
+        code, summary = _perform(words, arguments, failure, stdout, stderr)
     finally:
         stderr.close()
         stdout.close()
-    if arguments and arguments.verb == "run":
-        return code  # whether its results could be printed does not matter
-    return _check_results(stdout, stderr, code)
+    if code and (program := failure_program(words)):
+        from runner.display.text import fault_text
+        from runner.sandbox.programs import tell  # if a stage was started, this was loaded before
+
+        env = {name: value for name, value in os.environ.items() if name != ON_FAILURE}
+        if fault := tell(program, summary().encode(), env):
+            stderr.write(f"{fault_text(fault, 'warning')}\n")
+    return code
 
 
-def report(
-    error: BaseException, stdout: Stream | None = None, stderr: Stream | None = None, *, trace: bool = False
-) -> int:
-    """Write an error to stderr, and as JSON to `stdout` if given. Return its exit code."""
+def _perform(
+    words: Sequence[str], arguments: Arguments | None, failure: OffpipeError | None, stdout: Stream, stderr: Stream
+) -> tuple[int, Callable[[], str]]:
+    """Carry out the command line; return the exit code, and a function for the result as `--json` prints it."""
+    code = EXIT_OK
+    summary: Callable[[], str] = str
+    try:
+        if failure is not None:
+            raise failure
+        try:
+            arguments = arguments or parse(words)
+        except HelpRequested as requested:
+            stdout.write(str(requested))
+        else:
+            from runner.cli.commands import Commands  # here, because `--version` and `--help` need no verbs
+
+            stderr.defers = stdout.defers = arguments.verb == "run"  # no reader may stop a run
+            commands = Commands(arguments, stdout, stderr)
+            code, summary = getattr(commands, arguments.verb)(), commands.summary
+        if not stdout.defers and stdout.failure not in {None, errno.EPIPE}:  # a reader may close its pipe
+            reason = _errno_text(OSError(stdout.failure, None))
+            raise StateError(Fault("standard output", f"cannot write the results: {reason}"))
+        return code, summary
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
+        given = arguments.given if arguments else {"json": True} if "--json" in words else {}
+        return _report(error, stdout if "json" in given else None, stderr, trace="verbose" in given)
+
+
+def _report(
+    error: BaseException, stdout: Stream | None, stderr: Stream, *, trace: bool
+) -> tuple[int, Callable[[], str]]:
+    """Write an error to stderr, and as JSON to `stdout` if given. Return its exit code, and a function for the JSON."""
+    from runner.display.summary import error_json
     from runner.display.text import faults_text
 
-    stderr = stderr or Stream(STDERR)
     code, faults = _judge(error)
     stderr.write(faults_text(faults))
     if code == EXIT_INTERNAL and trace:
@@ -63,19 +89,8 @@ def report(
 
         stderr.write("".join(traceback.format_exception(error)))
     if stdout is not None:
-        from runner.display.summary import error_json
-
         stdout.write(error_json(code, faults))
-    return code
-
-
-def _check_results(stdout: Stream, stderr: Stream, code: int) -> int:
-    """Return `code`, or EXIT_STATE if the results could not be written. A reader that closed its pipe is no error."""
-    if stdout.failure in {None, errno.EPIPE}:
-        return code
-    reason = _errno_text(OSError(stdout.failure, None))
-    stderr.write(f"{Fault('standard output', f'cannot write the results: {reason}')}\n")
-    return EXIT_STATE
+    return code, lambda: error_json(code, faults)
 
 
 def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:

@@ -84,6 +84,7 @@ exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
 }  # fmt: skip
 _WITH_SPEC = "run clean prune plan status runs explain log verify validate graph"
 _ALL = " ".join(VERBS)
+ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
     ("-n --dry-run", "", "run clean prune", "only show what would run, or be removed"),
     ("-f --force", "", "run plan", "treat the named stages (or all) as out of date"),
@@ -92,6 +93,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
+    ("--on-failure", "PROGRAM", "run verify", "start this program if the exit code is not 0"),
     ("--durability", "full|process", "run", "what stages survive: a power cut (default), or only a crash"),
     ("--offline", "strict|best-effort", "run", "without the kernel's guard: refuse (default), or run"),
     ("--paranoid", "", "run plan", "hash every file, and trust no time stamps"),
@@ -124,7 +126,7 @@ _VALUES = {
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
 _HELP_NAMES = ("-h", "--help")
-_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability"}
+_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"}
 
 
 class HelpRequested(Exception):  # noqa: N818 - nothing went wrong
@@ -170,6 +172,8 @@ def parse(words: Sequence[str]) -> Arguments:
         names, kind, verbs, _ = _BY_NAME.get(name, _UNKNOWN)
         if verb not in verbs.split():
             raise _no_option(verb, name)
+        if kind == _SECONDS and text is None:
+            _refuse_value_apart(name, words[words.index(name) + 1 :])
         value = _checked(verb, names.replace(" ", "/"), kind, text)
         attribute = names.split()[-1][2:].replace("-", "_")
         given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
@@ -184,6 +188,15 @@ def parse(words: Sequence[str]) -> Arguments:
     if verb == "run" and "dry_run" in given:
         verb = "plan"
     return Arguments(words, verb, spec or "", operands, given)
+
+
+def failure_program(words: Sequence[str]) -> str | None:
+    """Return the program that `run` or `verify` starts when it fails, also if the command line has other faults."""
+    verb, options, _ = _split(words)
+    given = dict(options)
+    if verb not in _BY_NAME["--on-failure"][2].split() or given.keys() & {"-n", "--dry-run"}:
+        return None
+    return given.get("--on-failure") or os.environ.get(ON_FAILURE) or None
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
@@ -211,15 +224,18 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
             if not _BY_NAME[name][1] and f"-{text[0]}" in _BY_NAME:
                 rest.insert(0, f"-{text}")
                 text = None
-        elif kind and text is None and rest and not _is_option(rest[0]):
-            if kind != _SECONDS:
-                text = rest.pop(0)
-            elif rest[0].replace(".", "", 1).isdecimal():
-                what = f"takes a value only with =, so {rest[0]} counts as a spec or a stage"
-                hint = f"write {name}={rest[0]}, or put a stage of that name before {name} or after --"
-                raise UsageError(Fault(name, what, hint))
+        elif kind and kind != _SECONDS and text is None and rest and not _is_option(rest[0]):
+            text = rest.pop(0)
         options.append((name, text))
     return verb or "run", options, operands
+
+
+def _refuse_value_apart(name: str, rest: Sequence[str]) -> None:
+    """Raise UsageError if a number follows an option whose value needs a `=`."""
+    if rest and rest[0].replace(".", "", 1).isdecimal():
+        what = f"takes a value only with =, so {rest[0]} counts as a spec or a stage"
+        hint = f"write {name}={rest[0]}, or put a stage of that name before {name} or after --"
+        raise UsageError(Fault(name, what, hint))
 
 
 def _is_option(word: str) -> bool:
@@ -236,7 +252,7 @@ def _checked(verb: str, option: str, kind: str, text: str | None) -> object:
         return float("inf")
     if text is None or text == "--":
         raise _usage_error(verb, f"argument {option}: expected one argument")
-    if kind in {"DIR", "FILE"} and not text:
+    if kind in {"DIR", "FILE", "PROGRAM"} and not text:
         raise _usage_error(verb, f"argument {option}: the path is empty", "a shell variable may be unset")
     try:
         return _value(kind, text)

@@ -1,17 +1,26 @@
-"""Finds the program of a stage, or says why there is none, before the stage starts."""
+"""Programs: finds the one of a stage before it starts, and runs the operator's own, outside the sandbox."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import time
 from typing import TYPE_CHECKING
 
-from runner.errors import Fault
+from runner.errors import Fault, StateError
+from runner.interrupts import SIGNALS, Interrupts
+from runner.processes import has_ended
+from runner.results import signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    import signal
+    from collections.abc import Collection, Iterator, Mapping
+else:
+    import _signal as signal  # `signal` builds enums, which take long to load
 
+PATIENCE = 60.0  # seconds that the operator's program may take
+_POLL = 0.01  # seconds
 _SHELLS_WORK = re.compile(r"[\s<>|&;$*?`]")
 
 
@@ -61,3 +70,46 @@ def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> boo
                 return True
             above = os.path.dirname(above)
     return False
+
+
+def tell(program: str, summary: bytes, env: Mapping[str, str], patience: float = PATIENCE) -> Fault | None:
+    """Run the operator's program for failures, found along PATH, in `env`; return what went wrong with it, or None.
+
+    It reads `summary` from its standard input, and prints to our standard error. After `patience` seconds, or at a
+    signal to us, its process group is killed.
+    """
+    where = f"--on-failure {program}"
+    with Interrupts() as interrupts:
+        try:
+            pid = _start_outside(program, summary, env)
+        except OSError as error:
+            what = StateError.from_os(error, where, "start it").faults[0].what
+            return Fault(where, what, "name a program, without arguments")
+        deadline = time.monotonic() + patience
+        while not (ended := has_ended(pid)) and not interrupts.count and time.monotonic() < deadline:
+            interrupts.await_signal(_POLL)
+        try:
+            if not ended:
+                os.killpg(pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except (ChildProcessError, ProcessLookupError):
+            return None  # SIGCHLD is ignored, so nothing is known about its end
+    if not ended:
+        return Fault(where, f"killed after {signal_name(interrupts.first) if interrupts.first else f'{patience:g} s'}")
+    return Fault(where, f"exit {code}" if code > 0 else signal_name(-code)) if code else None
+
+
+def _start_outside(program: str, content: bytes, env: Mapping[str, str]) -> int:
+    """Start a program in a process group of its own. Its input is a file in memory: a pipe might never be read.
+
+    Signals that we handle or ignore have their default in it.
+    """
+    given = os.memfd_create("summary")
+    try:
+        os.write(given, content)
+        os.lseek(given, 0, os.SEEK_SET)
+        actions = ((os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, 2, 1))
+        handled = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)
+        return os.posix_spawnp(program, (program,), env, file_actions=actions, setpgroup=0, setsigdef=handled)
+    finally:
+        os.close(given)

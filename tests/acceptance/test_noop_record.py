@@ -335,7 +335,9 @@ def test_other_words_are_for_the_long_way(fresh, words):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["-q"], ["-k"], ["-j2"], ["-j", "4"], ["--jobs=1"], ["--durability=process"]], ids=" ".join
+    "words",
+    [[], ["-q"], ["-k"], ["-j2"], ["-j", "4"], ["--jobs=1"], ["--durability=process"], ["--on-failure", "tell"]],
+    ids=" ".join,
 )
 def test_words_that_change_nothing_where_nothing_runs_are_answered(fresh, words):
     assert quick.answer([*words, str(fresh.spec)]) == 0

@@ -217,6 +217,7 @@ def test_an_option_of_another_verb_is_refused_with_the_verbs_that_have_it(spec) 
         (["-kqj3"], {"quiet": True, "keep_going": True, "jobs": 3}),
         (["-j", "3", "--workspace=w"], {"jobs": 3, "workspace": "w"}),
         (["-j=3", "--durability", "process"], {"jobs": 3, "durability": "process"}),
+        (["--on-failure", "tell"], {"on_failure": "tell"}),
     ],
 )
 def test_options_that_say_nothing_to_a_run_without_work_are_plain(words, given, spec) -> None:

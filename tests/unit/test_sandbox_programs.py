@@ -1,10 +1,13 @@
-"""Where programs are found, and what is said of one that is not there."""
+"""Where programs are found, what is said of one that is not there, and how the operator's own runs."""
 
 from __future__ import annotations
 
-import pytest
+import os
 
-from runner.sandbox.programs import find_program, may_be_made, missing_program
+import pytest
+from pipeline_bench import is_running, kill, wait_for
+
+from runner.sandbox.programs import find_program, may_be_made, missing_program, tell
 
 
 def test_programs_are_found_as_execvp_would(tmp_path) -> None:
@@ -45,3 +48,39 @@ def test_a_program_that_an_output_is_or_holds_may_still_be_made() -> None:
     assert may_be_made("bin/tool", "/bin", "/pipeline", {"/pipeline/bin/tool"})
     assert may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bin"})
     assert not may_be_made("tool", "bin:/bin", "/pipeline", {"/pipeline/bi", "/pipeline/bin/other"})
+
+
+# ---- the program of --on-failure ----
+
+
+def script(tmp_path, text):
+    path = tmp_path / "tell"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_operators_program_reads_all_of_a_long_summary_or_nothing(tmp_path) -> None:
+    summary = b"x" * (8 << 20)
+    assert tell(script(tmp_path, f"cat > {tmp_path}/told"), summary, os.environ) is None
+    assert (tmp_path / "told").read_bytes() == summary
+    assert tell(script(tmp_path, "exit 0"), summary, os.environ) is None
+
+
+def test_the_operators_program_is_ended_in_time_with_all_that_it_started(tmp_path) -> None:
+    program = script(tmp_path, f"sleep 1000 &\necho $! > {tmp_path}/below\ntrap '' TERM INT HUP\nwait")
+    fault = tell(program, b"", os.environ, 1.0)
+    assert (fault.where, fault.what) == (f"--on-failure {program}", "killed after 1 s")
+    below = int((tmp_path / "below").read_text())
+    try:
+        wait_for(lambda: not is_running(below))
+    finally:
+        kill(below)
+
+
+def test_the_operators_program_is_found_along_path_and_has_a_group_of_its_own(tmp_path, monkeypatch) -> None:
+    script(tmp_path, f"cut -d ' ' -f 1,5 /proc/self/stat > {tmp_path}/stat; echo $$ >> {tmp_path}/stat")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert tell("tell", b"", os.environ) is None
+    _, group, process = (tmp_path / "stat").read_text().split()
+    assert group == process != str(os.getpgid(0))

@@ -1,0 +1,270 @@
+"""Unattended runs: a program is told of every failure, its text can be mailed, and events are read as they happen."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import jsonschema
+import pytest
+from pipeline_bench import ROOT, is_running, kill, shell, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline_bench import PipelineBench
+
+COPY = shell("copy", "cp in.txt $PIPELINE_OUTPUT_OUT", inputs={"text": "in.txt"})
+FAILS = shell("fails", "echo no such column >&2; exit 3")
+TELL = "#!/bin/sh\ncat > told\n"
+SCHEMA = json.loads((ROOT / "docs/summary-v1.schema.json").read_text())
+
+
+def prepared(bench: PipelineBench, *stages: dict[str, object], program: str = TELL) -> PipelineBench:
+    """Lay out a pipeline, by default of two stages that succeed, and the operator's program `tell`."""
+    bench.write("in.txt", "x\n")
+    bench.write("tell", program, 0o755)
+    bench.define(*(stages or (COPY, shell("other", "echo > $PIPELINE_OUTPUT_OUT"))))
+    return bench
+
+
+def run(bench: PipelineBench, *words: str, **more: object):
+    """Run where the pipeline is: the working directory is also that of `./tell`."""
+    more = {"cwd": bench.root, "env": {"PYTHONPATH": str(ROOT), **more.pop("env", {})}, **more}
+    return bench.run(*words, **more)
+
+
+def told(bench: PipelineBench) -> str:
+    return bench.read("told").decode()
+
+
+# ---- --on-failure ----------------------------------------------------------------------------------------------------
+
+
+class Failure(NamedTuple):
+    """The words of a command that fails, its exit code, and what is done before."""
+
+    words: str
+    code: int
+    prepare: Callable[[PipelineBench], object] = lambda bench: None
+
+
+def damage(bench: PipelineBench) -> None:
+    run(bench)
+    ledger = bench.root / "state/audit_ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"ev":"opened"', '"ev":"openeD"'))
+
+
+def leave_open(bench: PipelineBench) -> None:
+    bench.define(FAILS)
+    run(bench)
+
+
+def banned(bench: PipelineBench) -> None:
+    bench.write("net.py", "import socket\n")
+    bench.define({**COPY, "command": ["{python}", "net.py"]})
+
+
+def hold(bench: PipelineBench) -> None:
+    """Let another run be at work."""
+    os.mkfifo(bench.root / "started")
+    bench.define(shell("copy", "echo > started; exec sleep 1000"))
+    bench.start()
+    bench.read("started")
+
+
+FAILURES = {
+    "a failed stage": Failure("run -k", 1, lambda bench: bench.define(COPY, FAILS)),
+    "a stage that may be retried": Failure("run", 75, lambda bench: bench.define(shell("later", "exit 75"))),
+    "a missing input": Failure("run", 5, lambda bench: (bench.root / "in.txt").unlink()),
+    "a missing program": Failure("run", 2, lambda bench: bench.define({**COPY, "command": ["nowhere"]})),
+    "an invalid spec": Failure("run", 2, lambda bench: bench.spec.write_text("{}")),
+    "no spec": Failure("run", 2, lambda bench: bench.spec.unlink()),
+    "a banned import": Failure("run", 4, banned),
+    "another run": Failure("run", 9, hold),
+    "a state directory that cannot be made": Failure("run", 2, lambda bench: bench.write("state", "")),
+    "an unknown option": Failure("run --jbos=3", 2),
+    "an option without its value": Failure("run -j", 2),
+    "a value that stands apart": Failure("run --wait 3", 2),
+    "damage": Failure("verify", 6, damage),
+    "outputs that were changed": Failure(
+        "verify --outputs", 6, lambda bench: (run(bench), bench.write("out/copy.txt", "edited\n")),
+    ),
+    "a run that did not end": Failure("verify", 3, leave_open),
+    "a run that is not there": Failure("verify --run nope", 2),
+    "an unknown option of verify": Failure("verify --nonsense", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_after_every_failure_the_program_reads_what_json_prints(bench, name) -> None:
+    words, code, prepare = FAILURES[name]
+    prepare(prepared(bench))
+    done = run(bench, *words.split(), "--json", "--on-failure", "./tell")
+    assert done.returncode == code, done.stderr
+    assert told(bench) == done.stdout != ""
+    summary = json.loads(told(bench))
+    assert summary["exitCode"] == code
+    jsonschema.validate(summary, SCHEMA)
+    assert every_field_is_described(summary)
+
+
+def every_field_is_described(summary: object) -> bool:
+    closed = json.loads(json.dumps(SCHEMA), object_hook=lambda one: _closed(one) if "properties" in one else one)
+    return jsonschema.Draft202012Validator(closed).is_valid(summary)
+
+
+def _closed(schema: dict[str, object]) -> dict[str, object]:
+    return {**schema, "additionalProperties": False}
+
+
+def test_the_schema_is_one_of_draft_2020_12_and_refuses_what_lacks_a_field(bench) -> None:
+    validator = jsonschema.Draft202012Validator
+    validator.check_schema(SCHEMA)
+    prepared(bench, COPY, FAILS)
+    for words in (("-k",), ("verify",), ("run", "--nonsense")):
+        summary = json.loads(run(bench, *words, "--json").stdout)
+        assert validator(SCHEMA).is_valid(summary)
+        for field in summary:
+            assert not validator(SCHEMA).is_valid({name: value for name, value in summary.items() if name != field})
+
+
+def test_the_variable_names_the_program_and_is_not_passed_on(bench) -> None:
+    prepared(bench, FAILS, program="#!/bin/sh\ncat > told; env > variables\n")
+    done = run(bench, "-q", env={"OFFPIPE_ON_FAILURE": "./tell", "MINE": "1"})
+    assert done.returncode == 1 and json.loads(told(bench))["status"] == "failed" and done.stdout == ""
+    variables = bench.read("variables").decode().splitlines()
+    assert "MINE=1" in variables and not any(line.startswith("OFFPIPE_ON_FAILURE") for line in variables)
+
+
+def test_the_option_counts_before_the_variable(bench) -> None:
+    prepared(bench, FAILS)
+    assert run(bench, "--on-failure=./tell", env={"OFFPIPE_ON_FAILURE": "./nowhere"}).returncode == 1
+    assert bench.exists("told")
+
+
+def test_no_program_starts_after_success_or_for_another_verb(bench) -> None:
+    prepared(bench)
+    named = {"OFFPIPE_ON_FAILURE": "./tell"}
+    for words in (["run"], ["run"], ["run", "-v"], ["verify"], ["verify", "--outputs"], ["run", "--help"]):
+        assert run(bench, *words, "--on-failure", "./tell").returncode == 0
+        assert run(bench, *words, env=named).returncode == 0
+    (bench.root / "in.txt").unlink()
+    for words in (["plan"], ["run", "-n"], ["validate"]):
+        assert run(bench, *words, env=named).returncode == 5
+    assert not bench.exists("told")
+
+
+def test_an_empty_name_is_refused_and_an_empty_variable_is_none(bench) -> None:
+    prepared(bench, FAILS)
+    done = run(bench, "--on-failure=")
+    assert done.returncode == 2 and "--on-failure" in done.stderr and "shell variable" in done.stderr
+    done = run(bench, env={"OFFPIPE_ON_FAILURE": ""})
+    assert done.returncode == 1 and "--on-failure" not in done.stderr
+
+
+def test_the_lock_is_free_and_the_record_closed_when_the_program_starts(bench) -> None:
+    again = f"#!/bin/sh\ntouch mended\n'{sys.executable}' -m runner spec.json --json > again\n"
+    prepared(bench, shell("a", "test -e mended && touch $PIPELINE_OUTPUT_OUT"), program=again)
+    done = run(bench, "--json", "--on-failure", "./tell")
+    first, second = json.loads(done.stdout), json.loads(bench.read("again"))
+    assert (done.returncode, first["exitCode"], second["status"]) == (1, 1, "succeeded"), done.stderr
+    assert second["run"] == first["run"] and [record["ev"] for record in bench.records()][-1] == "run.end"
+
+
+def test_the_program_runs_outside_the_sandbox_and_a_stage_cannot_name_it(bench) -> None:
+    tries = "import os, socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM); open('reached', 'w').close()"
+    sees = shell(
+        "a", 'echo "$OFFPIPE_ON_FAILURE" > seen; OFFPIPE_ON_FAILURE=./stage; export OFFPIPE_ON_FAILURE; exit 3'
+    )
+    prepared(bench, sees, program=f"#!/bin/sh\nexec '{sys.executable}' -c \"{tries}\"\n")
+    bench.write("stage", "#!/bin/sh\ntouch from-stage\n", 0o755)
+    done = run(bench, env={"OFFPIPE_ON_FAILURE": "./tell"})
+    assert done.returncode == 1 and bench.exists("reached"), done.stderr
+    assert bench.read("seen") == b"\n" and not bench.exists("from-stage")
+
+
+@pytest.mark.parametrize("field", ["onFailure", "on_failure"])
+def test_a_spec_cannot_name_a_program_for_failures(bench, field) -> None:
+    prepared(bench)
+    bench.define(COPY, **{field: "./tell"})
+    assert run(bench).returncode == 2
+    bench.define({**COPY, field: "./tell"})
+    assert run(bench).returncode == 2
+    assert not bench.exists("told")
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("#!/bin/sh\necho out; echo err >&2; exit 5\n", "warning: --on-failure ./tell: exit 5"),
+        ("#!/bin/sh\nkill -KILL $$\n", "warning: --on-failure ./tell: SIGKILL"),
+        ("no program", "warning: --on-failure ./tell: cannot start it: ENOEXEC (Exec format error)"),
+    ],
+)
+def test_a_program_that_fails_is_reported_and_changes_no_exit_code(bench, program, says) -> None:
+    prepared(bench, FAILS, program=program)
+    for quiet in ([], ["-q"]):
+        done = run(bench, *quiet, "--json", "--on-failure", "./tell")
+        assert done.returncode == 1 and says in done.stderr.splitlines(), done.stderr
+        assert json.loads(done.stdout)["exitCode"] == 1, "what the program prints is no part of the result"
+    assert ("out" in done.stderr.splitlines()) == ("echo out" in program)
+
+
+def test_a_program_that_is_not_there_is_reported_with_a_hint(bench) -> None:
+    prepared(bench, FAILS)
+    done = run(bench, "--on-failure", "mail ops")
+    assert done.returncode == 1
+    assert "--on-failure mail ops: cannot start it: ENOENT" in done.stderr and "without arguments" in done.stderr
+
+
+def test_a_run_that_a_signal_ends_tells_of_it_and_keeps_its_exit_code(bench) -> None:
+    ends = "#!/bin/sh\ncat > told\nkill -TERM $$\ntouch survived\n"
+    prepared(bench, shell("a", "echo > started; exec sleep 1000"), program=ends)
+    os.mkfifo(bench.root / "started")
+    process = bench.start("--on-failure", "./tell", cwd=bench.root, env={"PYTHONPATH": str(ROOT)})
+    bench.read("started")
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    summary = json.loads(told(bench))
+    assert (summary["status"], summary["exitCode"]) == ("interrupted", 143)
+    assert not bench.exists("survived"), "in the program, TERM must have its default"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_program_with_all_it_started_and_keeps_the_exit_code(bench, number) -> None:
+    waits = "#!/bin/sh\nsleep 1000 &\necho $! > started\nwait\n"
+    prepared(bench, FAILS, program=waits)
+    os.mkfifo(bench.root / "started")
+    process = bench.start("--on-failure", "./tell", cwd=bench.root, env={"PYTHONPATH": str(ROOT)})
+    below = int(bench.read("started"))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert f"warning: --on-failure ./tell: killed after {number.name}" in stderr
+    try:
+        wait_for(lambda: not is_running(below))
+    finally:
+        kill(below)
+
+
+def test_what_ends_a_run_with_nothing_to_do_is_told(bench) -> None:
+    prepared(bench)
+    refuses = "def refuse(_): raise StateError(Fault('state', 'full'))"
+    program = f"import sys, runner.__main__ as own; from runner.errors import *\n{refuses}\nown.quick_answer = refuse\n"
+    command = [sys.executable, "-c", f"{program}sys.exit(own.main())", "spec.json", "--on-failure", "./tell"]
+    done = subprocess.run(
+        command,
+        cwd=bench.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 74 and "error: state: full\n" in done.stderr
+    assert json.loads(told(bench))["errors"] == [{"where": "state", "what": "full", "hint": ""}]
