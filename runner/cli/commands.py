@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
-from runner.display.summary import json_text, run_json, summary_lines
-from runner.display.text import counted, fault_text, faults_text, near_path, printable, printable_lines
+from runner.display.summary import json_text, outcome_text, run_json, summary_lines
+from runner.display.text import (
+    counted,
+    ending_text,
+    fault_text,
+    faults_text,
+    near_path,
+    next_text,
+    printable,
+    printable_lines,
+)
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.paths import stdout_path
@@ -44,6 +53,7 @@ class Commands:
         self._spec = arguments.spec
         self._stdout = stdout
         self._stderr = stderr
+        self.subject = arguments.spec  # of messages: the run, once it has begun
         self.summary: Callable[[], str] = str  # the result as `--json` prints it
 
     def run(self) -> int:
@@ -52,17 +62,20 @@ class Commands:
         from runner.engine.run import run
 
         given, stderr = self._given, self._stderr
-        self._warn_of_key()
         place = ["--workspace", given["workspace"]] if given.get("workspace") else []
         log_command = printable(shlex.join(["offpipe", "log", *place, self._spec]))
         live = not given.keys() & {"quiet", "json"} and live_is_possible(stderr)
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
+            self._warn_of_key(reporter.warn)
             result = run(self._spec, self._options(), reporter)
         finally:
             reporter.close()
+            self.subject = reporter.subject or self._spec
         stderr.settle()  # so that the summary comes last if both streams are one pipe
         self._print(result, run_json, summary_lines)
+        if result.exit_code and "quiet" in given:
+            stderr.write(ending_text(outcome_text(result), result.exit_code) + next_text(self._arguments.words))
         return result.exit_code
 
     def plan(self) -> int:
@@ -155,7 +168,7 @@ class Commands:
         from runner.cli.render import verified_json, verified_lines
         from runner.engine.verify import verify
 
-        self._warn_of_key()
+        self._warn_of_key(self._warn)
         run, head = self._given.get("run"), self._given.get("expect_head")
         verified = verify(self._spec, self._options(), run, outputs="outputs" in self._given, expect_head=head)
         self._print(verified, verified_json, verified_lines)
@@ -234,10 +247,10 @@ class Commands:
         if "quiet" not in self._given:
             self._stderr.write(f"{fault_text(fault, 'warning')}\n")
 
-    def _warn_of_key(self) -> None:
+    def _warn_of_key(self, warn: Callable[[Fault], None]) -> None:
         path = os.environ.get(KEY_VARIABLE)
         if path and (fault := warning_about(path)):
-            self._warn(fault)
+            warn(fault)
 
 
 def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> dict[str, dict[str, object]]:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from runner.cli.parser import ON_FAILURE, HelpRequested, failure_program, parse
+from runner.cli.parser import ON_FAILURE, HelpRequested, parse, parse_loosely
 from runner.display.streams import STDERR, STDOUT, Stream, hold_descriptors
 from runner.errors import EXIT_INTERNAL, EXIT_OK, EXIT_STATE, Fault, OffpipeError, StateError
 
@@ -31,13 +31,14 @@ def main(
     """
     hold_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
+    known = arguments or parse_loosely(words)
     stdout, stderr = Stream(STDOUT), Stream(STDERR)
     try:
-        code, summary = _perform(words, arguments, failure, stdout, stderr)
+        code, summary = _perform(known, arguments, failure, stdout, stderr)
     finally:
         stderr.close()
         stdout.close()
-    if code and (program := failure_program(words)):
+    if code and (program := known.failure_program):
         from runner.display.text import fault_text
         from runner.sandbox.programs import tell  # if a stage was started, this was loaded before
 
@@ -48,16 +49,18 @@ def main(
 
 
 def _perform(
-    words: Sequence[str], arguments: Arguments | None, failure: OffpipeError | None, stdout: Stream, stderr: Stream
+    known: Arguments, arguments: Arguments | None, failure: OffpipeError | None, stdout: Stream, stderr: Stream
 ) -> tuple[int, Callable[[], str]]:
-    """Carry out the command line; return the exit code, and a function for the result as `--json` prints it."""
-    code = EXIT_OK
-    summary: Callable[[], str] = str
+    """Carry out the command line; return the exit code, and a function for the result as `--json` prints it.
+
+    `known` is what can be read of the command line even if it has faults.
+    """
+    code, commands = EXIT_OK, None
     try:
         if failure is not None:
             raise failure
         try:
-            arguments = arguments or parse(words)
+            arguments = arguments or parse(known.words)
         except HelpRequested as requested:
             stdout.write(str(requested))
         else:
@@ -65,32 +68,46 @@ def _perform(
 
             stderr.defers = stdout.defers = arguments.verb == "run"  # no reader may stop a run
             commands = Commands(arguments, stdout, stderr)
-            code, summary = getattr(commands, arguments.verb)(), commands.summary
+            code = getattr(commands, arguments.verb)()
         if not stdout.defers and stdout.failure not in {None, errno.EPIPE}:  # a reader may close its pipe
             reason = _errno_text(OSError(stdout.failure, None))
             raise StateError(Fault("standard output", f"cannot write the results: {reason}"))
-        return code, summary
+        return code, commands.summary if commands else str
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the edge: nothing below may end in a traceback
-        given = arguments.given if arguments else {"json": True} if "--json" in words else {}
-        return _report(error, stdout if "json" in given else None, stderr, trace="verbose" in given)
+        subject = commands.subject if commands else known.spec
+        is_dated = "quiet" in known.given or (arguments is not None and not stderr.isatty())
+        return _report(error, known, subject if is_dated else "", stdout, stderr)
 
 
 def _report(
-    error: BaseException, stdout: Stream | None, stderr: Stream, *, trace: bool
+    error: BaseException, known: Arguments, subject: str, stdout: Stream, stderr: Stream
 ) -> tuple[int, Callable[[], str]]:
-    """Write an error to stderr, and as JSON to `stdout` if given. Return its exit code, and a function for the JSON."""
-    from runner.display.summary import error_json
-    from runner.display.text import faults_text
+    """Write an error to stderr, with `--json` also to stdout. Return its exit code, and a function for the JSON.
+
+    With a `subject`, the error of a run begins with a line on when, where and of what it is.
+    """
+    from runner.display.text import ending_text, faults_text, next_text
 
     code, faults = _judge(error)
+    is_run = known.verb == "run"
+    if is_run and subject:
+        stderr.write(ending_text(subject, code))
     stderr.write(faults_text(faults))
-    if code == EXIT_INTERNAL and trace:
+    if code == EXIT_INTERNAL and "verbose" in known.given:
         import traceback
 
         stderr.write("".join(traceback.format_exception(error)))
-    if stdout is not None:
-        stdout.write(error_json(code, faults))
-    return code, lambda: error_json(code, faults)
+    if is_run and "quiet" in known.given:
+        stderr.write(next_text(known.words))
+
+    def as_json() -> str:
+        from runner.display.summary import error_json
+
+        return error_json(code, faults)
+
+    if "json" in known.given:
+        stdout.write(as_json())
+    return code, as_json
 
 
 def _judge(error: BaseException) -> tuple[int, tuple[Fault, ...]]:

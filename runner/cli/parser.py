@@ -126,6 +126,7 @@ _VALUES = {
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
 _HELP_NAMES = ("-h", "--help")
+_TELLING = ("run", "verify")  # the verbs that start a program if they fail
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"}
 
 
@@ -153,6 +154,12 @@ class Arguments:
         """Whether this is a run that the no-op record can answer."""
         return self.verb == "run" and not self.stages and self.given.keys() <= _PLAIN
 
+    @property
+    def failure_program(self) -> str | None:
+        """The program to start if the verb fails, None for none."""
+        named = self.given.get("on_failure") or os.environ.get(ON_FAILURE)
+        return named if named and self.verb in _TELLING else None
+
 
 def parse(words: Sequence[str]) -> Arguments:
     """Return the parsed command line. Raises UsageError, or HelpRequested."""
@@ -175,7 +182,7 @@ def parse(words: Sequence[str]) -> Arguments:
         if kind == _SECONDS and text is None:
             _refuse_value_apart(name, words[words.index(name) + 1 :])
         value = _checked(verb, names.replace(" ", "/"), kind, text)
-        attribute = names.split()[-1][2:].replace("-", "_")
+        attribute = _attribute(names)
         given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
     spec = given.pop("pipeline", None)
     if VERBS[verb][0] and spec is None:
@@ -185,18 +192,19 @@ def parse(words: Sequence[str]) -> Arguments:
         if not os.path.lexists(spec):
             _refuse_as_spec(spec, operands, is_first=spec == words[0], force="force" in given)
     _check_stages(verb, spec, operands)
-    if verb == "run" and "dry_run" in given:
-        verb = "plan"
-    return Arguments(words, verb, spec or "", operands, given)
+    return Arguments(words, _verb(verb, given), spec or "", operands, given)
 
 
-def failure_program(words: Sequence[str]) -> str | None:
-    """Return the program that `run` or `verify` starts when it fails, also if the command line has other faults."""
-    verb, options, _ = _split(words)
-    given = dict(options)
-    if verb not in _BY_NAME["--on-failure"][2].split() or given.keys() & {"-n", "--dry-run"}:
-        return None
-    return given.get("--on-failure") or os.environ.get(ON_FAILURE) or None
+def parse_loosely(words: Sequence[str]) -> Arguments:
+    """Return what can be read of any command line, to report its faults: values of options are texts, unchecked."""
+    verb, options, operands = _split(words)
+    given: dict[str, Any] = {}
+    for name, text in options:
+        names, kind, _, _ = _BY_NAME.get(name, _UNKNOWN)
+        if names and bool(kind) == (text is not None):
+            given[_attribute(names)] = text
+    spec = given.pop("pipeline", "") or (operands or [""])[0]
+    return Arguments(words, _verb(verb, given), spec, operands[1:], given)
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], list[str]]:
@@ -228,6 +236,15 @@ def _split(words: Sequence[str]) -> tuple[str, list[tuple[str, str | None]], lis
             text = rest.pop(0)
         options.append((name, text))
     return verb or "run", options, operands
+
+
+def _attribute(names: str) -> str:
+    """Return the name of an option in `Arguments.given`; `names` are its spellings."""
+    return names.rsplit(maxsplit=1)[-1][2:].replace("-", "_")
+
+
+def _verb(verb: str, given: dict[str, Any]) -> str:
+    return "plan" if verb == "run" and "dry_run" in given else verb
 
 
 def _refuse_value_apart(name: str, rest: Sequence[str]) -> None:

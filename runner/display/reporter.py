@@ -1,4 +1,4 @@
-"""Reports a run on stderr: a line for each event, and on a terminal the rows of a live display below them."""
+"""Reports a run on stderr: a line for each event; on a terminal, without the time, and the rows of a live display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.offline import isolation_warnings
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
-from runner.display.text import counted, fault_text, near_path, printable, seconds, size
+from runner.display.text import counted, fault_text, near_path, printable, seconds, size, stamped
 from runner.interrupts import GRACE
 from runner.listener import Listener
 
@@ -46,11 +46,13 @@ class Reporter(Listener):
         self._clock = clock
         self._began = clock()
         self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not started yet
+        self.subject = ""  # the run, once it has begun
         self._pipeline = ""
         self._stages = self._done = self._failed = 0
         self._running: dict[str, RunningStage] = {}
         self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
+        self._is_stamped = not stderr.isatty()
         self._is_live = live
         self._live: Live | None = None  # None until it is drawn for the first time
         self._lines: list[tuple[str, bool]] = []  # the next ones above its rows; whether each is bad news
@@ -78,6 +80,7 @@ class Reporter(Listener):
         checkpoints: dict[str, Progress],
     ) -> None:  # fmt: skip
         self._pipeline, self._stages, self._checkpoints = spec.name, stages, dict(checkpoints)
+        self.subject = f"{spec.name} (run {run_id})"
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
         for warning in isolation_warnings(isolation):
@@ -120,10 +123,11 @@ class Reporter(Listener):
         self._running.pop(stage.name, None)
         attempts = result.attempts
         if result.exit_code:
-            if result.status == results.FAILED:
+            if has_run := result.status == results.FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
-            self._print(failure_text(result, self._log_command, tries=stage.retry.attempts))
+            text = failure_text(result, self._log_command, tries=stage.retry.attempts)
+            self._print(text, continues=has_run)
         elif result.status == results.SUCCEEDED:
             tried = f" (attempt {attempts[-1].number})" if len(attempts) > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
@@ -212,10 +216,10 @@ class Reporter(Listener):
         if not self._quiet:
             self._print(text, bad=bad)
 
-    def _print(self, text: str, *, bad: bool = False) -> None:
-        """Print printable text that stays, above the rows if there are any."""
+    def _print(self, text: str, *, bad: bool = False, continues: bool = False) -> None:
+        """Print printable text that stays, above the rows if there are any. It may continue the message before."""
         if self._live is None:
-            self._stderr.write(f"{text}\n")
+            self._stderr.write(f"{stamped(text) if self._is_stamped and not continues else text}\n")
         else:
             self._lines.append((text, bad))  # printed at the next redraw, before which a thousand stages may end
             self.tick()

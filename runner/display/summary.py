@@ -28,6 +28,11 @@ _TAIL_BYTES = 4096
 
 def summary_lines(result: RunResult) -> Iterator[str]:
     """Yield the summary of a run, with the head of the ledger."""
+    yield f"{outcome_text(result)}\n{offline_text(result)}ledger head: {result.head}\n"
+
+
+def outcome_text(result: RunResult) -> str:
+    """Return the pipeline, the number of stages of each status, and the run."""
     counts = {status: result.count(status) for status in _ORDER}
     counts[_NOT_STARTED] = len(result.unstarted()[1])
     counts[results.BLOCKED] -= counts[_NOT_STARTED]
@@ -36,7 +41,7 @@ def summary_lines(result: RunResult) -> Iterator[str]:
     else:
         text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         text += f" in {seconds(result.seconds)}"
-    yield f"{result.pipeline}: {text} (run {result.run_id})\n{offline_text(result)}ledger head: {result.head}\n"
+    return f"{result.pipeline}: {text} (run {result.run_id})"
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:

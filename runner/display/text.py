@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
+def stamped(text: str) -> str:
+    """Return a message with the time in UTC before it, for logs and mail."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}"
+
+
 def fault_text(fault: Fault, kind: str = "error") -> str:
     """Return an error or a warning as text, like `str(fault)`, but printable, and with its place on one line."""
     where = f"{printable(fault.where)}: " if fault.where else ""
@@ -38,6 +44,22 @@ def faults_text(faults: Sequence[Fault]) -> str:
     """Return the first errors as text, and the number of the others."""
     shown = "".join(f"{fault_text(fault)}\n" for fault in faults[:_MOST_FAULTS])
     return shown + (f"and {len(faults) - _MOST_FAULTS:,} more\n" if len(faults) > _MOST_FAULTS else "")
+
+
+def ending_text(subject: str, exit_code: int) -> str:
+    """Return the line on the end of a run that failed: when, what, how and where."""
+    return stamped(f"{printable(subject)}: exit {exit_code} on {os.uname().nodename}\n")
+
+
+def next_text(words: Sequence[str]) -> str:
+    """Return the line with the command that goes on, once the cause is mended; `words` are those of this one."""
+    import shlex  # here, because most verbs need no words quoted
+
+    try:
+        place = f"cd {shlex.quote(os.getcwd())} && "
+    except OSError:  # the directory was removed
+        place = ""
+    return f"next: {printable(place + shlex.join(['offpipe', *words]))}\n"
 
 
 def seconds(value: float) -> str:

@@ -74,7 +74,7 @@ def test_what_is_in_the_place_of_a_directory_is_named_with_what_to_do(bench, mon
     make(name)
     done = bench.run()
     assert done.returncode == 74
-    assert done.stderr.startswith(f"error: {bench.root}/{name}: cannot make the directory: EEXIST (")
+    assert f"\nerror: {bench.root}/{name}: cannot make the directory: EEXIST (" in done.stderr
     assert done.stderr.endswith(f"\nhint: move away what is at {bench.root}/{name}\n")
     assert not bench.exists("out")
     os.rename(name, "away")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from pipeline_bench import shell
+from pipeline_bench import shell, unstamped
 
 # Stops once behind a checkpoint of 1,200 lines; the next attempt goes on from it, or starts anew.
 SLOW = """
@@ -44,7 +44,7 @@ def test_what_does_not_fit_any_more_is_told_by_those_who_look_and_by_the_run(ben
     assert bench.json("status")["incomplete"][0]["fits"] is False
     assert re.search(rf"\nslow   run      no completed run; failed in .+; {LINES}\n", bench.run("plan").stdout)
     assert f"  {LINES}\n" in bench.run("explain", "slow").stdout
-    told = bench.succeed().stderr
+    told = unstamped(bench.succeed().stderr)
     assert f"slow: {LINES}\nslow: started (attempt " in told and told.count("fit") == 1
     assert bench.read("out/slow.txt") == b"begun\n"
 

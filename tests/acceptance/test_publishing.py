@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from pipeline_bench import shell, wait_for
+from pipeline_bench import shell, unstamped, wait_for
 
 TWO = {"one": "out/one.txt", "two": "out/two.txt"}
 
@@ -150,7 +150,7 @@ def test_what_changes_once_is_read_again_and_published_under_its_own_key(bench):
     bench.write("data.txt", "old\n")
     script = "cat data.txt > $PIPELINE_OUTPUT_OUT; test -e again || { echo new > data.txt; touch again; }"
     bench.define(shell("a", script, inputs={"data": "data.txt"}))
-    told = bench.succeed().stderr
+    told = unstamped(bench.succeed().stderr)
     assert 'a: "data.txt" changed while it ran, so it is started once more\na: started (attempt 2)\n' in told
     assert bench.records("attempt.started")[1]["data"]["reasons"][0] == [
         "again", '"data.txt" changed while attempt 1 ran', None, None,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import jsonschema
 import pytest
-from pipeline_bench import ROOT, is_running, kill, shell, wait_for
+from pipeline_bench import ROOT, STAMP, is_running, kill, shell, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,3 +270,86 @@ def test_what_ends_a_run_with_nothing_to_do_is_told(bench) -> None:
     )
     assert done.returncode == 74 and "error: state: full\n" in done.stderr
     assert json.loads(told(bench))["errors"] == [{"where": "state", "what": "full", "hint": ""}]
+
+
+# ---- the text ----
+
+CONTINUES = ("error: ", "hint: ", "log: ", "more: ", "next: ", "    ")
+
+
+def test_every_message_of_a_run_begins_with_the_time_unless_it_goes_to_a_terminal(bench) -> None:
+    missing = shell("later", "true", needs=["fails"])
+    prepared(bench, COPY, {**FAILS, "env": {"HOME": "{python}"}}, missing)
+    began = now()
+    done = run(bench, "-k", "-v")
+    ended = now()
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(CONTINUES)]
+    times = [line[: len(began)] for line in lines]
+    assert all(map(STAMP.match, lines)) and times == sorted(times) and began <= times[0] <= times[-1] <= ended, lines
+    assert any(" warning: " in line for line in lines) and any(" copy: succeeded in " in line for line in lines)
+    (bench.root / "in.txt").unlink()
+    first, second, *_ = run(bench).stderr.splitlines()
+    assert STAMP.sub("", first) == f"{bench.spec}: exit 5 on {os.uname().nodename}" and second.startswith("error: ")
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def test_on_a_terminal_messages_have_no_time(bench) -> None:
+    prepared(bench, COPY, FAILS)
+    reads, terminal = os.openpty()
+    try:
+        for prepare in (lambda: None, (bench.root / "in.txt").unlink):
+            prepare()
+            assert run(bench, "-f", stderr=terminal, env={"TERM": "dumb"}).returncode in {1, 5}
+            shown = os.read(reads, 1 << 16).decode()
+            assert "error: " in shown and not STAMP.search(shown.replace("\r\n", "\n")), shown
+    finally:
+        os.close(reads)
+        os.close(terminal)
+
+
+def test_the_text_of_a_quiet_run_that_failed_can_be_mailed(bench) -> None:
+    prepared(bench, COPY, FAILS, shell("later", "true", needs=["fails"]))
+    done = run(bench, "-q")
+    assert (done.returncode, done.stdout) == (1, "")
+    run_id = bench.records("run.start")[0]["run"]
+    time_ = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(
+        rf"{time_} fails: failed in [\d.]+ s\nerror: stage fails: failed with exit 3\n"
+        rf"log: state/logs/{run_id}/fails\.1\.log\n    no such column\nmore: offpipe log {bench.spec} fails\n"
+        rf"{time_} bench: 1 succeeded, 1 failed, 1 blocked in [\d.]+ s \(run {run_id}\): "
+        rf"exit 1 on {os.uname().nodename}\n"
+        rf"next: cd {bench.root} && offpipe run {bench.spec} -q\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, failure in FAILURES.items() if failure.words in {"run", "run -k"}])
+def test_a_quiet_failure_names_pipeline_exit_code_host_time_and_what_to_type(bench, name) -> None:
+    words, code, prepare = FAILURES[name]
+    prepare(prepared(bench))
+    done = run(bench, *words.split(), "-q")
+    told = done.stderr.splitlines()
+    (line,) = [line for line in told if line.endswith(f": exit {code} on {os.uname().nodename}")]
+    assert STAMP.match(line) and ("bench" in line or str(bench.spec) in line)
+    assert told[-1].startswith(f"next: cd {bench.root} && offpipe run {bench.spec}") and "error: " in done.stderr
+
+
+def test_a_run_that_the_disk_ended_names_itself_in_the_quiet_text(bench) -> None:
+    prepared(bench, shell("a", "rm state/audit_*Z-*.jsonl; touch $PIPELINE_OUTPUT_OUT"))
+    done = run(bench, "-q", "--run-id", "20261124T024000Z-beef")
+    assert done.returncode == 74
+    assert f" bench (run 20261124T024000Z-beef): exit 74 on {os.uname().nodename}\nerror: " in done.stderr
+
+
+def test_the_command_in_the_quiet_text_goes_on_from_any_directory(bench) -> None:
+    prepared(bench, shell("a", "test -e 'mended now' && touch $PIPELINE_OUTPUT_OUT"))
+    bench.write("bin/offpipe", f"#!/bin/sh\nexec '{sys.executable}' -m runner \"$@\"\n", 0o755)
+    command = run(bench, "-q", "--run-id", "night").stderr.splitlines()[-1].removeprefix("next: ")
+    bench.write("mended now", "")
+    env = {**os.environ, "PATH": f"{bench.root}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", command], cwd="/", env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {record["run"] for record in bench.records()} == {"night"}

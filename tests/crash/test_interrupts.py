@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from pipeline_bench import descendants, kill, open_files, shell, wait_for
+from pipeline_bench import descendants, kill, open_files, shell, unstamped, wait_for
 
 # Says that it is there, then waits for the file "go", which only the next run finds; notes when TERM ends it.
 WAITS = """
@@ -80,7 +80,8 @@ def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     to_runner(process, signal.SIGTERM)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 143
-    assert "stopping: 1 stage asked to end, killed if not over in 5 s, or by another signal\nsecond: i" in stderr
+    told = "stopping: 1 stage asked to end, killed if not over in 5 s, or by another signal\nsecond: i"
+    assert told in unstamped(stderr)
     assert 4.9 < time.monotonic() - began < 6.5
     assert not bench.program_processes()
 
@@ -92,7 +93,7 @@ def test_a_second_signal_kills_at_once(bench):
     to_runner(process, signal.SIGTERM)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "stopping: 1 stage killed\nsecond: interrupted\n" in stderr
+    assert "stopping: 1 stage killed\nsecond: interrupted\n" in unstamped(stderr)
     assert time.monotonic() - began < 1.5
     assert not bench.program_processes()
     bench.write("go", "")

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from pipeline_bench import unstamped
+
 if TYPE_CHECKING:
     import io
 
@@ -84,7 +86,7 @@ def answers(calls: list[Call]) -> list[Answer]:
 def outcome(answer: Answer) -> dict[str, object]:
     """The exit code, the place of each error and warning, and the number of hints; no wording."""
     shown: dict[str, object] = {"exit": answer.exit}
-    found = FAULT.findall(answer.err)
+    found = FAULT.findall(unstamped(answer.err))
     for kind in ("error", "warning"):
         if places := [place_of(text) for one, text in found if one == kind]:
             shown[f"{kind}s"] = places

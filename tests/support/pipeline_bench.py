@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
+STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", re.MULTILINE)
 
 
 class PipelineBench:
@@ -136,6 +138,11 @@ def _has_mark(process: Path, mark: bytes) -> bool:
         return mark in (process / "environ").read_bytes()  # of a zombie it is empty
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
+
+
+def unstamped(text: str) -> str:
+    """What a run said on stderr, without the time of each message."""
+    return STAMP.sub("", text)
 
 
 def wait_for(fact: Callable[[], object], what: str = "") -> object:

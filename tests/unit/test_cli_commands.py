@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pipeline_bench import unstamped
 
 from runner.cli.commands import read_params
 from runner.errors import UsageError
@@ -61,7 +62,7 @@ def test_run_tells_events_on_stderr_and_a_summary_on_stdout(pipeline) -> None:
     shown = pipeline("run")
     assert shown.returncode == 0
     assert re.fullmatch(rf"demo: 2 succeeded in [\d.]+ s \(run {RUN}\)\n{GUARD}{HEAD}", shown.stdout)
-    lines = [re.sub(r"[\d.]+ s\b", "T s", line) for line in shown.stderr.splitlines()]
+    lines = [re.sub(r"[\d.]+ s\b", "T s", line) for line in unstamped(shown.stderr).splitlines()]
     assert re.fullmatch(rf"demo: run {RUN} started, 2 stages", lines.pop(0))
     assert lines == [
         "sort: started (attempt 1)", "sort: succeeded in T s", "count: started (attempt 1)", "count: succeeded in T s",
@@ -89,13 +90,14 @@ def test_quiet_means_nothing_at_all_on_success(pipeline) -> None:
 
 
 def test_a_failed_stage_shows_its_log_and_where_to_look(pipeline) -> None:
-    for options in ([], ["-q"]):
+    for options, more in ([], ""), (["-q"], r"\S+Z demo: .+\nnext: .+\n"):
         shown = pipeline("run", "--param", "count.fail=true", *options)
         assert shown.returncode == 1
         block = shown.stderr[shown.stderr.index("count: failed in ") :]
         assert re.fullmatch(
             r"count: failed in [\d.]+ s\nerror: stage count: failed with exit 3\n"
-            rf"log: state/logs/{RUN}/count\.\d\.log\n    counting\n    \\x1b\[2Jno\nmore: offpipe log p.json count\n",
+            rf"log: state/logs/{RUN}/count\.\d\.log\n    counting\n    \\x1b\[2Jno\n"
+            rf"more: offpipe log p.json count\n{more}",
             block,
         )
         assert ("1 failed" in shown.stdout) == (not options)
@@ -138,7 +140,7 @@ def test_a_retry_is_reported_with_its_delay(pipeline) -> None:
     pipeline.stages = [{"name": "flaky", "command": ["sh", "-c", script], "outputs": {"o": "o"}, "retry": retry}]
     pipeline.write()
     shown = pipeline("run")
-    assert "flaky: exit 75, next attempt in 0.2 s\nflaky: started (attempt 2)\n" in shown.stderr
+    assert "flaky: exit 75, next attempt in 0.2 s\nflaky: started (attempt 2)\n" in unstamped(shown.stderr)
     assert re.search(r"flaky: succeeded in [\d.]+ s \(attempt 2\)\n", shown.stderr)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from pipeline_bench import unstamped
+
 from runner.display.reporter import Reporter
 from runner.display.streams import STDERR, Stream
 from runner.errors import Fault
@@ -15,13 +17,14 @@ def test_if_rich_fails_plain_lines_remain(monkeypatch, capsys) -> None:
     reporter = Reporter(Stream(STDERR), "offpipe log p.json", quiet=False, verbose=False, live=True)
     reporter.redraw()
     reporter.warn(Fault("here", "still said"))
-    assert capsys.readouterr().err == "warning: here: still said\n" and reporter.interval is None
+    assert unstamped(capsys.readouterr().err) == "warning: here: still said\n" and reporter.interval is None
 
 
 def test_reports_the_holder_of_the_lock_while_waiting(capsys) -> None:
     holder = {"pid": 12, "host": "here", "run": "r", "since": "2026-01-01T00:00:00Z"}
     Reporter(Stream(STDERR), "", quiet=False, verbose=False, live=False).waiting(holder)
-    assert capsys.readouterr().err == "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
+    told = "waiting for the lock held by pid 12 on here, run r, since 2026-01-01T00:00:00Z\n"
+    assert unstamped(capsys.readouterr().err) == told
 
 
 def test_hashing_is_shown_once_it_takes_long(capsys) -> None:
