@@ -94,6 +94,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
     ("--on-failure", "PROGRAM", "run verify", "start this program if the exit code is not 0"),
+    ("--events", "FILE", "run", "append each event to this file, as a line of JSON"),
     ("--durability", "full|process", "run", "what stages survive: a power cut (default), or only a crash"),
     ("--offline", "strict|best-effort", "run", "without the kernel's guard: refuse (default), or run"),
     ("--paranoid", "", "run plan", "hash every file, and trust no time stamps"),

@@ -21,7 +21,8 @@ class Options(NamedTuple):
 
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`,
     or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is `strict`, which refuses to run
-    below the guard's level `filter`, or `best-effort`. `final`: the process ends with the run.
+    below the guard's level `filter`, or `best-effort`. `events` is a file that gets a copy of each record of the log.
+    `final`: the process ends with the run.
     """
 
     stages: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     durability: str = "full"
     paranoid: bool = False
     offline: str = STRICT
+    events: str | None = None
     argv: tuple[str, ...] = ()
     final: bool = False
 

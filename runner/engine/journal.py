@@ -184,7 +184,7 @@ class Journal:
         seal = PLAIN if self.resumed and mine.key_id is None else session.seal
         if self.resumed and self.durable:
             files.write_again(path)  # the first sync then puts all of it on disk
-        return AuditLog(path, mine.run, stamp, mine.last, seal=seal, outputs=mine.outputs)
+        return AuditLog(path, mine.run, stamp, mine.last, seal=seal, outputs=mine.outputs, events=session.events)
 
     def end(self, status: str, exit_code: int, stages: dict[str, StageResult], seconds: float) -> str:
         """Write the metrics and the last record, and close the run if it succeeded; return the ledger's new head.

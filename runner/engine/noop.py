@@ -15,7 +15,7 @@ from runner.levels import NONE
 from runner.plan.fingerprint import Dependencies
 from runner.plan.planner import Skip
 from runner.record import files
-from runner.record.audit import Position
+from runner.record.audit import Position, lines_of
 from runner.record.events import ENDED, NOOP, encode
 from runner.record.seal import PLAIN
 from runner.results import SKIPPED, SUCCEEDED, RunResult, StageResult
@@ -78,6 +78,8 @@ def _write_run(
     files.make_directories(paths.state_dir)
     try:
         head = noop.write_run(paths, run_id, first, stages, seconds, close, seal, warnings, durable=options.is_durable)
+        if session.events:
+            session.events.append(b"".join(lines_of(paths.audit(run_id))))
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
@@ -94,7 +96,9 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str) -> None:
     Writes nothing if options changed the plan, or if there were warnings, which the next run must repeat.
     """
     spec, options = session.spec, session.options
-    given = options._replace(workspace=None, jobs=None, keep_going=False, durability="full", argv=(), final=False)
+    given = options._replace(
+        workspace=None, jobs=None, keep_going=False, durability="full", events=None, argv=(), final=False
+    )
     if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned:
         return
     dependencies = Dependencies()

@@ -15,6 +15,7 @@ from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
+from runner.record.audit import EventFile
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import Ledger, read_head
 from runner.record.markers import read_marker
@@ -77,6 +78,7 @@ class Session:
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
             self._check_noop_record()
+        self.events = EventFile(options.events, self.warn) if options.events else None
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
         self._declared = declared_paths(self.spec)

@@ -171,14 +171,37 @@ def position_of(record: Record) -> Position:
 # ---- appending -------------------------------------------------------------------------------------------------------
 
 
+class EventFile:
+    """The file of `--events`. Once it takes no more (full disk, slow reader), the run goes on without it."""
+
+    def __init__(self, path: str, warn: Callable[[Fault], None]) -> None:
+        """Open the file for appending; StateError if that fails. `warn` is called when it takes no more."""
+        self._path = path
+        self._warn = warn
+        self._descriptor: int | None = files.open_append(path)
+
+    def append(self, lines: bytes) -> None:
+        """Append lines, without ever waiting for the reader of a pipe."""
+        if self._descriptor is None:
+            return
+        try:
+            files.append(self._descriptor, lines, self._path)
+        except StateError as error:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._warn(Fault(self._path, f"{error.faults[0].what}; it gets no more events"))
+
+
 class AuditLog:
     """The log of one run, open for appending; the pipeline lock makes this process its only writer."""
 
     def __init__(
         self, path: str, run: str, stamp: Callable[[], str], last: Position | None = None, *, seal: Seal = PLAIN,
-        outputs: CommittedOutputs | None = None,
+        outputs: CommittedOutputs | None = None, events: EventFile | None = None,
     ) -> None:  # fmt: skip
         """Open the log; `stamp` gives the time as ISO 8601 in UTC. For an existing log, pass `last` and `outputs`.
+
+        `events` gets a copy of each record.
 
         Without `last` the log must not exist (StateError, EEXIST): two runs of one id never write into one chain.
         """
@@ -188,6 +211,7 @@ class AuditLog:
         self.last = last or BEGIN
         self.seal = seal
         self.outputs = outputs or CommittedOutputs()
+        self._events = events
         self._descriptor = files.open_append(path, new=last is None)
         opened = os.fstat(self._descriptor)
         self._file, self.size, self._durable = (opened.st_dev, opened.st_ino), opened.st_size, opened.st_size
@@ -202,12 +226,14 @@ class AuditLog:
         line, digest = encode_record(seq, self.run, self._stamp(), event, data, self.last.hash, self.seal)
         files.append(self._descriptor, line, self.path)
         self.size += len(line)
-        self.last = Position(seq, digest)
+        self.last = position = Position(seq, digest)
         if isinstance(data, StageCommit):
             self.outputs.note(data)
         if sync:
             self.sync()
-        return self.last
+        if self._events:
+            self._events.append(line)
+        return position
 
     def refuse_changed(self) -> None:
         """Raise StateError unless the open log is still at its path, and as long as this run wrote it."""

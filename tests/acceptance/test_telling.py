@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -353,3 +355,74 @@ def test_the_command_in_the_quiet_text_goes_on_from_any_directory(bench) -> None
     done = subprocess.run(["sh", "-c", command], cwd="/", env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {record["run"] for record in bench.records()} == {"night"}
+
+
+# ---- --events ----
+
+
+def events(bench: PipelineBench) -> list[dict[str, object]]:
+    return [json.loads(line) for line in bench.read("events").splitlines()]
+
+
+def test_events_are_the_records_of_the_log_of_every_run(bench) -> None:
+    prepared(bench, COPY, FAILS)
+    for words, code in ((["-k"], 1), (["copy"], 0), (["copy", "-q"], 0)):
+        assert run(bench, *words, "--events", "events").returncode == code
+    assert events(bench) == bench.records()
+    assert [record["ev"] for record in events(bench)][-2:] == ["run.start", "run.end"], "a run with nothing to do"
+    run(bench, "-f")
+    assert len(events(bench)) < len(bench.records())
+
+
+def test_events_can_be_read_as_they_happen(bench) -> None:
+    prepared(bench, shell("a", "read line < go; echo > $PIPELINE_OUTPUT_OUT"))
+    os.mkfifo(bench.root / "go")
+    process = bench.start("--events", "events", cwd=bench.root, env={"PYTHONPATH": str(ROOT)})
+    wait_for(lambda: bench.exists("events") and b'"ev":"attempt.started"' in bench.read("events"))
+    assert events(bench)[-1]["data"]["stage"] == "a" and process.poll() is None
+    bench.write("go", "\n")
+    process.communicate(timeout=60)
+    assert [record["ev"] for record in events(bench)][-2:] == ["stage.commit", "run.end"]
+
+
+@pytest.mark.parametrize("path", [".", "nowhere/events", "pipe"])
+def test_events_that_cannot_be_written_end_a_run_before_it_starts(bench, path) -> None:
+    """A pipe without a reader is one of them."""
+    os.mkfifo(bench.root / "pipe")
+    prepared(bench)
+    done = run(bench, "--events", path)
+    assert done.returncode == 74 and f"error: {path}: cannot open: " in done.stderr
+    assert not bench.exists("state") and not bench.exists("out")
+
+
+def test_a_full_disk_for_events_stops_no_run(bench) -> None:
+    prepared(bench)
+    done = run(bench, "--events", "/dev/full")
+    assert done.returncode == 0 and bench.read("out/copy.txt") == b"x\n"
+    (warning,) = [line for line in done.stderr.splitlines() if " warning: " in line]
+    assert "/dev/full: cannot append to: ENOSPC" in warning and warning.endswith("it gets no more events")
+    assert [record["ev"] for record in bench.records()][-1] == "run.end"
+    bench.succeed("verify")
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["slow", "gone"])
+def test_a_reader_of_events_that_is_slow_or_gone_stops_no_run(bench, leaves) -> None:
+    stages = [shell(f"s{number}", "echo > $PIPELINE_OUTPUT_OUT") for number in range(20)]
+    prepared(bench, shell("first", "read line < go; echo > $PIPELINE_OUTPUT_OUT"), *stages)
+    for name in ("pipe", "go"):
+        os.mkfifo(bench.root / name)
+    reads = os.open(bench.root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reads, fcntl.F_SETPIPE_SZ, 4096)
+        process = bench.start("-j1", "--events", "pipe", cwd=bench.root, env={"PYTHONPATH": str(ROOT)})
+        if leaves:
+            wait_for(lambda: select.select([reads], [], [], 0)[0])
+            os.close(reads)
+            reads = os.open(os.devnull, os.O_RDONLY)
+        bench.write("go", "\n")
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        os.close(reads)
+    assert process.returncode == 0, stderr
+    assert f"pipe: cannot append to: {'EPIPE' if leaves else 'EAGAIN'} (" in stderr
+    assert len(bench.records("stage.commit")) == 21
