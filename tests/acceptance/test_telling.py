@@ -281,7 +281,8 @@ CONTINUES = ("error: ", "hint: ", "log: ", "more: ", "next: ", "    ")
 
 def test_every_message_of_a_run_begins_with_the_time_unless_it_goes_to_a_terminal(bench) -> None:
     missing = shell("later", "true", needs=["fails"])
-    prepared(bench, COPY, {**FAILS, "env": {"HOME": "{python}"}}, missing)
+    prepared(bench, COPY, FAILS, missing)
+    bench.write("out/copy.txt", "what no stage made gives a warning\n")
     began = now()
     done = run(bench, "-k", "-v")
     ended = now()
