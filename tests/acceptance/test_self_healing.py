@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harmless_lives import lives
-from pipeline_bench import shell
+from pipeline_bench import shell, unstamped
 from suites import full_but
 
 GIB = 1 << 30
@@ -131,7 +131,7 @@ def flipped(path):
 
 
 def assert_one_warning(pipeline, done, path, what):
-    told = [line for line in done.stderr.splitlines() if "warning" in line]
+    told = [line for line in unstamped(done.stderr).splitlines() if "warning" in line]
     assert len(told) == 1, done.stderr
     assert told[0].startswith(f"warning: {path}: {what}")
     assert told[0].endswith(", and counts as missing")
@@ -237,7 +237,7 @@ def test_all_at_once_each_has_its_warning(pipeline):
     for path in damaged:
         path.write_bytes(b"gone")
     done = pipeline.run()
-    told = sorted(line for line in done.stderr.splitlines() if "warning" in line)
+    told = sorted(line for line in unstamped(done.stderr).splitlines() if "warning" in line)
     assert told == [f"warning: {path}: is damaged, and counts as missing" for path in damaged]
     assert (done.returncode, pipeline.notes()) == (0, ["anew"])
     assert_quiet(pipeline)
