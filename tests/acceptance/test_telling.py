@@ -163,6 +163,20 @@ def test_no_program_starts_after_success_or_for_another_verb(bench) -> None:
     assert not bench.exists("told")
 
 
+def test_a_run_with_nothing_to_do_loads_nothing_for_failures(bench) -> None:
+    """Neither the verbs nor what would start the program."""
+    prepared(bench)
+    wait_for(lambda: run(bench, "-q").returncode == 0 and bench.exists(".offpipe/noop-spec.json"))
+    program = "import sys; from runner.__main__ import main; main(); print(*sys.modules)"
+    for words, variable in ((["--on-failure", "./tell"], ""), ([], "./tell")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "spec.json", "-q", *words], cwd=bench.root, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OFFPIPE_ON_FAILURE": variable}, check=False,
+        )  # fmt: skip
+        loaded = done.stdout.split()
+        assert "runner.noop" in loaded and not {"runner.cli.main", "runner.sandbox", "json"} & set(loaded)
+
+
 def test_an_empty_name_is_refused_and_an_empty_variable_is_none(bench) -> None:
     prepared(bench, FAILS)
     done = run(bench, "--on-failure=")
