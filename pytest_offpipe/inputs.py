@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_offpipe.sandbox import Files, Source, copy
 from pytest_offpipe.usage import AnyPath, require
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 Content = bytes | AnyPath
 """Bytes, text (as UTF-8), or the path (a Path, never a str) of a file or directory to copy."""
 Given = Content | Mapping[str, Content]
-"""The value of an input: for a directory or a glob also a mapping, name below it -> content."""
+"""The value of a path: for a directory or a glob also a mapping, name below it -> content."""
+AnyGiven = Given | Mapping[str, Given]
+"""The value of an input: for a list of paths a mapping, path as declared -> value."""
 
 _WILDCARD = re.compile(r"\*\*/|\*+|\?|\[(?!!)([^]/])[^]/]*\]")
 _FILLINGS = {"**/": "", "?": "x"}
 
 
-def lay_input(spec: Spec, stage: Stage, name: str, given: Given, scratch: Path) -> Files:
+def lay_input(spec: Spec, stage: Stage, name: str, given: AnyGiven, scratch: Path) -> Files:
     """Return where the files of a given input belong (absolute paths, as in the source) -> where they are now.
 
     Bytes and text are written below `scratch`. Raises UsageError for a value that the input cannot have.
@@ -38,6 +40,18 @@ def lay_input(spec: Spec, stage: Stage, name: str, given: Given, scratch: Path) 
         raise UsageError(Fault(spec.shown, what, did_you_mean(str(name), stage.inputs)))
     where = f"{spec.shown}#/stages/{stage.index}/inputs/{name}"
     declared = stage.inputs[name]
+    if isinstance(declared, str):
+        return _lay_path(spec, declared, cast("Given", given), scratch, where)
+    if not isinstance(given, Mapping) or given.keys() != {*declared}:
+        paths = ", ".join(f'"{path}": ...' for path in declared)
+        raise UsageError(Fault(where, f"the input is a list, and takes {{{paths}}}"))
+    files: Files = {}
+    for number, path in enumerate(dict.fromkeys(declared)):
+        files.update(_lay_path(spec, path, given[path], scratch / str(number), where))
+    return files
+
+
+def _lay_path(spec: Spec, declared: str, given: Given, scratch: Path, where: str) -> Files:
     if isinstance(given, Mapping) and declared.endswith("/"):
         return {spec.source_path(declared): str(lay_tree(given, scratch, where))}
     pieces = enumerate(_pieces(declared, given, where).items())
@@ -170,5 +184,5 @@ def _makers(spec: Spec) -> dict[str, str]:
 
 def _declared(spec: Spec) -> list[tuple[str, str]]:
     """Return name and path of each input that no stage makes."""
-    inputs, makers = (pair for stage in spec.stages for pair in stage.inputs.items()), _makers(spec)
-    return [(name, path) for name, path in inputs if path.rstrip("/") not in makers]
+    inputs, makers = (entry for stage in spec.stages for entry in stage.entries()), _makers(spec)
+    return [(name, path) for name, _, path in inputs if path.rstrip("/") not in makers]

@@ -81,14 +81,11 @@ class Source:
         faults: list[Fault] = []
         errors: list[OffpipeError] = []
         for stage in stages:
-            fed = self.graph.feeds.get(stage.name, {})
-            for name, pattern in stage.inputs.items():
-                if name in fed and not is_glob(pattern):
-                    continue
+            for name in stage.inputs:
                 try:
                     inputs.update(self.input_files(stage, name))
                 except InputError as error:
-                    faults.extend(() if name in fed else error.faults)
+                    faults.extend(error.faults)
             processor = self.spec.processor_path(stage)
             if processor and not str(stage.processor).startswith(READY_MADE):
                 code[processor] = processor  # without it, the spec could not even be loaded
@@ -114,15 +111,32 @@ class Source:
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 
     def input_files(self, stage: Stage, name: str) -> Iterator[tuple[str, str]]:
-        """Yield for each source file of one input where it belongs, and where it is. Raises InputError for none."""
-        files: list[InputFile] = []
+        """Yield for each source file of one input where it belongs, and where it is.
+
+        Raises InputError if a path that no stage makes has none.
+        """
+        faults: list[Fault] = []
+        for _, at, pattern in stage.entries(name):
+            is_made = bool(self.graph.outputs.matches(pattern))
+            if is_made and not is_glob(pattern):
+                continue
+            try:
+                files = self._find(stage, at, pattern)
+            except InputError as error:
+                faults.extend(() if is_made else error.faults)
+                continue
+            for file in files:
+                # A glob may also match outputs of earlier runs, which are no source.
+                if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.producers):
+                    yield self.spec.source_path(file.path), file.absolute.rstrip("/")
+        if faults:
+            raise InputError(*faults)
+
+    def _find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
         if self._smaller:
             with contextlib.suppress(InputError):
-                files = InputResolver(self._smaller).resolve(stage, name)
-        for file in files or InputResolver(self.graph).resolve(stage, name):
-            # A glob may also match outputs of earlier runs, which are no source.
-            if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.producers):
-                yield self.spec.source_path(file.path), file.absolute.rstrip("/")
+                return InputResolver(self._smaller).find(stage, at, pattern)
+        return InputResolver(self.graph).find(stage, at, pattern)
 
     def inputs_of(self, stage: Stage) -> Files:
         """Return all inputs of a stage, also those that other stages made where the workspace is the root."""

@@ -43,14 +43,33 @@ class InputResolver:
         self._ours = _written_by_runs(self._spec)
 
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
-        """Return the files of one input in the order of their paths.
+        """Return the files of one input, each once, in the order of the spec and of their paths.
 
-        Raises InputError (exit 5) if there are none, for a file that no stage could read, and for several files where
-        only one can be.
+        Raises InputError (exit 5) if a path of it has none, for a file that no stage could read, and for several
+        files where only one can be.
         """
-        pattern = stage.inputs[name]
-        produced = bool(self._graph.feeds.get(stage.name, {}).get(name))
-        where = f"{self._spec.shown}#/stages/{stage.index}/inputs/{name}"
+        files: dict[str, InputFile] = {}
+        faults: list[Fault] = []
+        for _, at, pattern in stage.entries(name):
+            try:
+                files.update((file.path, file) for file in self.find(stage, at, pattern))
+            except InputError as error:
+                faults.extend(error.faults)
+        if len(files) > 1 and (fault := self._fault_of_several(stage, name, len(files))):
+            faults.append(fault)
+        if faults:
+            raise InputError(*faults)
+        return [*files.values()]
+
+    def find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
+        """Return the files of one path of an input, `at` this place below `inputs`. Raises as `resolve` does."""
+        return self._found(pattern, self._where(stage, at))
+
+    def _where(self, stage: Stage, at: tuple[str | int, ...]) -> str:
+        return f"{self._spec.shown}#/stages/{stage.index}/inputs/{'/'.join(map(str, at))}"
+
+    def _found(self, pattern: str, where: str) -> list[InputFile]:
+        produced = bool(self._graph.outputs.matches(pattern))
         plain = self._spec.output_path(pattern) if produced else self._spec.source_path(pattern)
         try:
             return [_checked(pattern, plain, os.stat(plain), where)]
@@ -69,8 +88,6 @@ class InputResolver:
             raise read_fault(where, error.filename or pattern, error) from error
         if not files:
             raise InputError(Fault(where, f'no file matches "{pattern}"', self._unmatched_hint(pattern)))
-        if len(files) > 1 and (fault := self._fault_of_several(stage, name, len(files))):
-            raise InputError(fault)
         return [files[path] for path in sorted(files)]
 
     def _fault_of_several(self, stage: Stage, name: str, count: int) -> Fault | None:

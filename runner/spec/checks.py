@@ -100,12 +100,13 @@ def _check_program(stage: Stage, faulty: Collection[str]) -> Iterator[Finding]:
             yield Finding((*at, "args"), '"args" are for a processor', 'add them to "command"')
     for stream, name, field in (("stdin", stage.stdin, "inputs"), ("stdout", stage.stdout, "outputs")):
         if name is not None and field not in faulty:
-            path = getattr(stage, field).get(name)
-            if path is None:
+            paths = getattr(stage, field).get(name)
+            directories = [path for path in ([paths] if isinstance(paths, str) else paths or ()) if path.endswith("/")]
+            if paths is None:
                 hint = did_you_mean(name, getattr(stage, field))
                 yield Finding((*at, stream), f"no {field[:-1]} named {show(name)}", hint)
-            elif path.endswith("/"):
-                yield Finding((*at, stream), f'"{path}" is a directory', f"{stream} is connected to one file")
+            elif directories:
+                yield Finding((*at, stream), f'"{directories[0]}" is a directory', f"{stream} is connected to one file")
     for field, words in (("command", stage.command or ()), ("args", stage.args)):
         for position, word in enumerate(words):
             if "{" in word:
@@ -150,7 +151,7 @@ def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
     index = OutputIndex(stages)
     for stage in stages:
-        for name, pattern in stage.inputs.items():
+        for name, at, pattern in stage.entries():
             meant = {path for _, path in index.matches(pattern)}
             for output, path in stage.outputs.items():
                 if path in meant:
@@ -160,7 +161,7 @@ def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
             if other in index.producers and pattern not in index.producers:
                 kind = "directory" if other.endswith("/") else "file"
                 what = f'"{pattern}" is a {kind} that stage "{index.producers[other][0]}" writes'
-                yield Finding(("stages", stage.index, "inputs", name), what, f'write "{other}"')
+                yield Finding(("stages", stage.index, "inputs", *at), what, f'write "{other}"')
 
 
 def check_input_places(spec: Spec) -> Iterator[Finding]:
@@ -172,9 +173,9 @@ def check_input_places(spec: Spec) -> Iterator[Finding]:
     made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     hint = 'keep what the stage reads in a directory of its own, such as "data/"'
     for stage in spec.stages:
-        for name, path in stage.inputs.items():
+        for _, at, path in stage.entries():
             if path not in made and (what := _input_flaw(path, places)):
-                yield Finding(("stages", stage.index, "inputs", name), f'"{path}" {what}', hint)
+                yield Finding(("stages", stage.index, "inputs", *at), f'"{path}" {what}', hint)
 
 
 def _input_flaw(path: str, places: Mapping[str, str]) -> str:

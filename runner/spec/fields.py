@@ -78,7 +78,7 @@ _SHARED = {
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
 }
 DEFAULTS = record(**_SHARED)
-_PATHS = one_of(map_of(LABEL, PATH), list_of(PATH))
+_ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
     name=Field(NAME, "Unique, also without case; not `pipeline`.", required=True),
@@ -91,7 +91,11 @@ STAGE = record(
         list_of(WORD, least=1)._replace(hint=_command_hint),
         "The program and its arguments, no shell. This or processor.",
     ),
-    inputs=Field(_PATHS, "Name to path, glob or directory (ends in /), relative to root; or a list.", {}),
+    inputs=Field(
+        one_of(map_of(LABEL, _ENTRIES), list_of(PATH)),
+        "Name to path, glob or directory (ends in /), relative to root, or to a list of these; or a list of paths.",
+        {},
+    ),
     outputs=Field(
         one_of(map_of(LABEL, PATH, least=1), list_of(PATH, least=1)),
         "Name to path or directory (ends in /), below the workspace; or a list.",

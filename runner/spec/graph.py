@@ -46,6 +46,10 @@ class OutputIndex:
         self._directories = {path for path in self._sorted if path.endswith("/")}
         self.matches = cache(self._meant)
 
+    def feeding(self, stage: Stage, name: str) -> tuple[tuple[str, str], ...]:
+        """Return the (producer, path) of each output that an input of a stage means, each once."""
+        return tuple(dict.fromkeys(pair for _, _, path in stage.entries(name) for pair in self.matches(path)))
+
     def _meant(self, pattern: str) -> tuple[tuple[str, str], ...]:
         """Return the (producer, path) of each output that an input means.
 
@@ -89,8 +93,7 @@ class Graph(NamedTuple):
     """The stages in an order in which they can run, and the edges between them.
 
     `upstream` and `downstream`: stage -> its direct neighbours, in spec order. `feeds`: stage -> input -> the
-    (producer, output path) pairs that it means, without inputs that no stage makes. `producers`: output path as
-    declared -> (stage, output name).
+    (producer, output path) pairs that it means, without inputs that no stage makes. `outputs`: of all stages.
     """
 
     spec: Spec
@@ -98,7 +101,12 @@ class Graph(NamedTuple):
     upstream: Edges
     downstream: dict[str, list[str]]
     feeds: Feeds
-    producers: dict[str, tuple[str, str]]
+    outputs: OutputIndex
+
+    @property
+    def producers(self) -> dict[str, tuple[str, str]]:
+        """Output path as declared -> (stage, output name)."""
+        return self.outputs.producers
 
 
 def build_graph(spec: Spec) -> Graph:
@@ -109,7 +117,7 @@ def build_graph(spec: Spec) -> Graph:
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
     for stage in spec.stages:
-        fed = {name: pairs for name, pattern in stage.inputs.items() if (pairs := index.matches(pattern))}
+        fed = {name: pairs for name in stage.inputs if (pairs := index.feeding(stage, name))}
         if fed:
             feeds[stage.name] = fed
         before = {*stage.needs, *(producer for pairs in fed.values() for producer, _ in pairs)}
@@ -120,7 +128,7 @@ def build_graph(spec: Spec) -> Graph:
     if len(order) < len(spec.stages):
         stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
         raise SpecError(*_cycles(spec, upstream, stuck))
-    return Graph(spec, order, upstream, downstream, feeds, index.producers)
+    return Graph(spec, order, upstream, downstream, feeds, index)
 
 
 def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:

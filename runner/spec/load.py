@@ -176,9 +176,9 @@ class SpecBuilder:
     def _processor(self, written: str | None) -> str | None:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
 
-    def _paths(self, index: int, field: str, given: dict[str, str] | tuple[str, ...]) -> dict[str, str]:
+    def _paths(self, index: int, field: str, given: dict[str, Any] | tuple[str, ...]) -> dict[str, Any]:
         """Return inputs or outputs by name, normalised. A path in a list gets its stem as its name."""
-        paths: dict[str, str] = {}
+        paths: dict[str, str | tuple[str, ...]] = {}
         variables: dict[str, str] = {}
         for step, written in given.items() if isinstance(given, dict) else enumerate(given):
             at = ("stages", index, field, step)
@@ -188,11 +188,20 @@ class SpecBuilder:
                     self.findings.append(Finding(at, *flaw))
                     continue
                 self._places["stages", index, field, name] = at
-            paths[name] = from_root(written, self._root) if field == "inputs" else normal(written)
-            for flaw in (variable_flaw(name, variables), glob_flaw(written) if field == "inputs" else None):
-                if flaw:
-                    self.findings.append(Finding(at, *flaw))
+            if flaw := variable_flaw(name, variables):
+                self.findings.append(Finding(at, *flaw))
+            if field == "outputs":
+                paths[name] = normal(written)
+            elif isinstance(written, list):
+                paths[name] = tuple(self._input((*at, number), entry) for number, entry in enumerate(written))
+            else:
+                paths[name] = self._input(at, written)
         return paths
+
+    def _input(self, at: tuple[str | int, ...], written: str) -> str:
+        if flaw := glob_flaw(written):
+            self.findings.append(Finding(at, *flaw))
+        return from_root(written, self._root)
 
     def _state_paths(self) -> StatePaths:
         """Return the directories of state and locks, which must be below the workspace."""

@@ -11,7 +11,7 @@ from runner.results import signal_name
 from runner.spec.fields import RETRY, SPEC, SPEC_VERSION, STAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from runner.paths import StatePaths
     from runner.spec.kinds import Kind
@@ -52,14 +52,15 @@ class Resources(NamedTuple):
 class Stage(NamedTuple):
     """A program with its declared inputs and outputs.
 
-    Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob. Either
-    `processor` or `command` is set. `needs` are the names in the spec, without those that follow from files.
+    Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
+    paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
+    files.
     """
 
     index: int  # type: ignore[assignment] # hides a method of tuples that nothing calls
     name: str
     outputs: dict[str, str]
-    inputs: dict[str, str] = _NOTHING
+    inputs: dict[str, str | tuple[str, ...]] = _NOTHING
     processor: str | None = None
     args: tuple[str, ...] = ()
     command: tuple[str, ...] | None = None
@@ -77,6 +78,15 @@ class Stage(NamedTuple):
     on_attempt: Literal["fail", "record"] = "fail"
     description: str = ""
     extensions: dict[str, object] = _NOTHING
+
+    def entries(self, *names: str) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
+        """Yield each path of the inputs `names`, or of all: the input's name, the place below `inputs`, the path."""
+        for name in names or self.inputs:
+            given = self.inputs[name]
+            if isinstance(given, str):
+                yield name, (name,), given
+            else:
+                yield from ((name, (name, number), path) for number, path in enumerate(given))
 
 
 class Spec(NamedTuple):

@@ -204,6 +204,22 @@ class TestWithAWorkspace:
             bench.inputs(workspace=self.workspace)
 
 
+def test_a_list_keeps_its_order_and_names_each_file_once(bench):
+    for path in FILES:
+        bench.write(path, path)
+    assert found(bench, ["d/readme.md", "d/*.txt", "d/sub/", "d/**/*.txt", "./d/b.txt"]) == [
+        "d/readme.md", "d/a.txt", "d/b.txt", "d/sub/", "d/sub/c.txt", "d/sub/deep/e.txt",
+    ]  # fmt: skip
+
+
+def test_a_list_takes_outputs_from_the_workspace_and_the_rest_from_root(bench):
+    bench.write("d/source.txt", "source")
+    bench.write("ws/out/made.txt", "made")
+    bench.define(shell("make", "true", outputs={"out": "out/made.txt"}), reading(["out/made.txt", "d/source.txt"]))
+    files = bench.fingerprint(workspace=str(bench.root / "ws")).inputs["in"]
+    assert [os.path.relpath(file.absolute, bench.root) for file in files] == ["ws/out/made.txt", "d/source.txt"]
+
+
 def test_a_glob_without_a_file_tells_of_the_directory_that_is_not_there(bench):
     bench.write("d/a", "")
     assert refused(bench, "d/*.none").hint == refused(bench, "*.none").hint == "hidden files are never matched"

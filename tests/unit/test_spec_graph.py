@@ -41,6 +41,14 @@ def test_order_follows_files_and_needs_and_is_otherwise_that_of_the_spec(graph_o
     assert graph.producers["out/d"] == ("d", "o0")
 
 
+def test_a_list_needs_every_stage_that_makes_a_part_of_it(graph_of):
+    reader = stage("reader", {"parts": ["w/b", "source", "w/*", "t/leaf"]})
+    makers = (stage("a", outputs=["w/a"]), stage("b", outputs=["w/b"]), stage("tree", outputs=["t/"]))
+    graph = graph_of(reader, *makers)
+    assert graph.upstream["reader"] == ("a", "b", "tree")
+    assert graph.feeds["reader"] == {"parts": (("b", "w/b"), ("a", "w/a"), ("tree", "t/"))}
+
+
 @pytest.mark.parametrize(
     ("pattern", "output"),
     [

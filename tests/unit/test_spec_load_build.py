@@ -19,6 +19,14 @@ def test_a_glob_that_can_match_nothing_is_found_beside_a_path_without_a_name():
     assert findings == [("inputs", 0), ("inputs", 1), ("inputs", 2)]
 
 
+def test_a_label_may_hold_a_list_and_each_of_its_paths_has_a_place():
+    stage, findings = build({"inputs": {"x": ["./a.txt", "*/../b", "/pipeline/c/"], "y": "y.txt"}})
+    assert stage.inputs == {"x": ("a.txt", "b", "c/"), "y": "y.txt"}
+    assert findings == [("inputs", "x", 1)]
+    assert list(stage.entries("x"))[1] == ("x", ("x", 1), "b")
+    assert [(name, at) for name, at, _ in stage.entries()][2:] == [("x", ("x", 2)), ("y", ("y",))]
+
+
 def test_a_path_in_a_list_is_placed_by_its_own_index_after_one_without_a_name():
     builder = SpecBuilder("/pipeline/spec.json", {})
     builder.build_stage(0, {"name": "a", "inputs": {"i": "in/i"}, "outputs": ["*", "out/o", "out/p"]})

@@ -41,7 +41,8 @@ class StageCode(NamedTuple):
 
 def declared_paths(spec: Spec) -> frozenset[str]:
     """Return the paths of all inputs and outputs, which are no code even if a command names them."""
-    return frozenset(path for stage in spec.stages for path in (*stage.inputs.values(), *stage.outputs.values()))
+    inputs = (path for stage in spec.stages for _, _, path in stage.entries())
+    return frozenset((*inputs, *(path for stage in spec.stages for path in stage.outputs.values())))
 
 
 class CodeReader:
