@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,9 @@ from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputFile, InputResolver
+from runner.plan.orphans import find_orphans
 from runner.record.files import discard as remove
+from runner.record.markers import read_markers
 from runner.spec.globs import bare, is_glob
 from runner.spec.graph import build_graph
 from runner.spec.model import READY_MADE, Spec, Stage, effective_spec
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_offpipe.usage import Fields
     from runner.plan.code.banned import BanList
+    from runner.plan.orphans import Orphans
 
     Relink = Callable[[str], str] | None
 
@@ -136,11 +140,18 @@ class Source:
         if self._smaller:
             with contextlib.suppress(InputError):
                 return InputResolver(self._smaller).find(stage, at, pattern)
-        return InputResolver(self.graph).find(stage, at, pattern)
+        return self._resolver().find(stage, at, pattern)
+
+    def _resolver(self) -> InputResolver:
+        return InputResolver(self.graph, self._orphans)
+
+    @cached_property
+    def _orphans(self) -> Orphans:
+        return find_orphans(self.spec, read_markers(self.spec.paths), DigestCache())
 
     def inputs_of(self, stage: Stage) -> Files:
         """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
-        resolver = InputResolver(self.graph)
+        resolver = self._resolver()
         files = (file for name in stage.inputs for file in resolver.resolve(stage, name))
         return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
 

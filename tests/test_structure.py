@@ -84,7 +84,9 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.plan_text": ("engine.query",),  # the plan, and what was explained
     "results": ("record.markers",),  # what a stage has made
-    **dict.fromkeys(("plan.fingerprint", "plan.planner"), ("record.markers",)),  # what is compared with
+    **dict.fromkeys(
+        ("plan.digests", "plan.fingerprint", "plan.orphans", "plan.planner"), ("record.markers",)
+    ),  # what is compared with
 }
 MAY_WRITE = {
     "display.streams": "opens its pipe or terminal again, so that no write waits for the reader",

@@ -179,8 +179,10 @@ class Commands:
         """Remove the outputs and the state, and list what was removed."""
         from runner.engine.clean import clean
 
-        dry_run = "dry_run" in self._given
-        removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state="state" in self._given)
+        dry_run, state, orphans = (name in self._given for name in ("dry_run", "state", "orphans"))
+        if state and orphans:
+            raise UsageError(Fault("--orphans", "removes nothing else, and --state does", "leave one of the two out"))
+        removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state=state, orphans=orphans)
         verb = "would remove" if dry_run else "removed"
         return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
 

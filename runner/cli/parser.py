@@ -109,6 +109,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--expect-head", "HEX", "verify", "the ledger must end with this record"),
     ("--keep", "N", "prune", "keep the newest N invocations of run"),
     ("--before", "DATE", "prune", "remove runs that began before a date (UTC), or so many days ago: 90d"),
+    ("--orphans", "", "clean", "only remove outputs that no stage declares any more"),
     ("--state", "", "clean", "also remove the audit logs, metrics and logs"),
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 from runner.engine.journal import Invocation
 from runner.engine.open_runs import held_lock
-from runner.engine.preflight import made_by_stages, replaced
+from runner.engine.preflight import replaced
 from runner.engine.session import Session
+from runner.errors import Fault, InputError
+from runner.paths import partial_path
+from runner.plan.inputs import InputResolver
+from runner.plan.orphans import REMOVABLE
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
@@ -19,29 +23,58 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.engine import Options
-    from runner.errors import Fault
+    from runner.plan.orphans import Orphans
 
 OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
+_TAG = "000000"  # in the name of an orphan that is being removed: no stage writes to its path any more
 
 
-def clean(spec_path: str, options: Options, warn: Callable[[Fault], None], *, dry_run: bool, state: bool) -> list[str]:
-    """Remove outputs, markers, partials and checkpoints of all stages; return the paths, relative to the workspace.
+def clean(
+    spec_path: str, options: Options, warn: Callable[[Fault], None], *, dry_run: bool, state: bool, orphans: bool
+) -> list[str]:
+    """Remove outputs, orphans, markers, partials and checkpoints; return the paths, relative to the workspace.
 
-    With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. Holds
-    the pipeline lock, unless it is a `dry_run`, which only returns the paths.
+    With `state`, also remove everything else that runs wrote into the state directory: audit logs, metrics, logs. With
+    `orphans`, remove these only; InputError if a source is missing. Holds the pipeline lock, unless it is a `dry_run`,
+    which only returns the paths.
     """
     spec = options.load(spec_path)
     with Invocation(spec, options, warn, time.time_ns(), verb="clean") as invocation:
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, warn=invocation.warn)
-        for fault in replaced(session, made_by_stages(session), "`clean` removes"):
-            session.warn(fault)
         with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
-            paths = list(dict.fromkeys((*_made(session), *(_state(session) if state else ()))))
-            for path in () if dry_run else paths:
-                files.discard(path)
-    return [os.path.relpath(path, spec.workspace) for path in paths]
+            left = session.find_orphans(trust=False)
+            kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
+            for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
+                session.warn(fault)
+            if orphans:
+                _require_sources(session, left)
+            asides = {place: partial_path(place, _TAG) for place in (*left.removable(), *left.absent)}
+            first = [path for path in (*left.removable(), *asides.values()) if os.path.lexists(path)]
+            others = [] if orphans else [*dict.fromkeys((*_made(session), *(_state(session) if state else ())))]
+            if not dry_run:  # orphans first: a kill between them and the markers would leave some that nothing knows
+                for place in left.removable():
+                    _set_aside(place, asides[place])
+                for path in (*filter(os.path.lexists, asides.values()), *others):
+                    files.discard(path)
+    return [os.path.relpath(path, spec.workspace) for path in (*first, *others)]
+
+
+def _require_sources(session: Session, orphans: Orphans) -> None:
+    """Raise InputError if an input is missing that no stage makes: the disk that it is on may not be mounted."""
+    if faults := list(InputResolver(session.graph, orphans).missing_sources(session.spec.stages)):
+        raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *faults)
+
+
+def _set_aside(orphan: str, aside: str) -> None:
+    """Take an orphan out of sight in one step: globs would match the rest of a directory after a kill.
+
+    Then the next `clean` removes it.
+    """
+    files.discard(aside)
+    if os.path.lexists(orphan):  # else it was in another orphan
+        files.set_aside(orphan, aside)
 
 
 def _state(session: Session) -> Iterator[str]:

@@ -103,6 +103,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str) -> None:
         return
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)
+    dependencies.files |= session.orphans.absent
     _add_spec(spec, dependencies)
     record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), spec_sha256, run_id, session.began)
     if record is None:

@@ -1,7 +1,7 @@
 """Checks before a run starts. Each raises an error or gives a warning.
 
 Errors: missing inputs and programs, a run id that is used already, files of a newer release. Warnings: likely mistakes
-in the spec, and files that the run would leave behind or replace.
+in the spec, and files that the run would replace.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runner.engine.open_runs import is_closed
 from runner.errors import Fault, InputError, InterruptedRunError, SpecError, UsageError
 from runner.plan.code.commands import shebang
+from runner.plan.orphans import Places
 from runner.plan.planner import Skip
 from runner.record.audit import last_record
 from runner.record.locks import is_held
@@ -21,12 +22,11 @@ from runner.record.markers import read_marker
 from runner.record.state import read_metrics
 from runner.sandbox.environment import stage_path
 from runner.sandbox.programs import find_program, may_be_made, missing_program
-from runner.spec.globs import parents
 from runner.spec.kinds import did_you_mean, show
 from runner.spec.placeholders import expand, references, remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from runner.engine.session import Session
     from runner.interrupts import Interrupts
@@ -161,16 +161,9 @@ def _program_fault(word: str, path: str, root: str, outputs: Collection[str]) ->
 
 
 def remark(session: Session) -> None:
-    """Warn of likely mistakes in the spec, and of files that a run would leave behind or replace."""
-    made = made_by_stages(session)
-    mistakes = *remarks(session.spec, session.stages), *_useless_allowances(session)
-    for fault in (*mistakes, *_left_behind(session, made), *replaced(session, made)):
+    """Warn of likely mistakes in the spec, and of files that a run would replace."""
+    for fault in (*remarks(session.spec, session.stages), *_useless_allowances(session), *replaced(session)):
         session.warn(fault)
-
-
-def undeclared(session: Session) -> list[str]:
-    """Return the outputs that earlier specs declared, in order, if they are still there: no stage makes them now."""
-    return sorted({path for paths in _undeclared(session, made_by_stages(session)).values() for path in paths})
 
 
 def _useless_allowances(session: Session) -> Iterator[Fault]:
@@ -180,19 +173,9 @@ def _useless_allowances(session: Session) -> Iterator[Fault]:
             yield Fault(f"{session.spec.shown}#/offline/allowImports/{index}", f'nothing bans "{name}"', hint)
 
 
-def _left_behind(session: Session, made: dict[str, list[str]]) -> Iterator[Fault]:
-    """Yield a warning for each output that a stage made and no longer declares, which a glob may still find."""
-    left = _undeclared(session, made)
-    for stage in session.stages:
-        for path in left.get(stage.name, ()):
-            what = f'"{path}" is no output of stage "{stage.name}" any more, and stays where it is'
-            hint = "remove it unless it is needed: a glob may still find it"
-            yield Fault(f"{session.spec.shown}#/stages/{stage.index}/outputs", what, hint)
-
-
-def replaced(session: Session, made: dict[str, list[str]], verb: str = "a run replaces") -> Iterator[Fault]:
+def replaced(session: Session, verb: str = "a run replaces") -> Iterator[Fault]:
     """Yield a warning of the files in the places of outputs that no marker names; `verb` says what becomes of them."""
-    known = _Places(path for paths in made.values() for path in paths)
+    known = Places(output.path for marker in session.markers() for output in marker.all_outputs())
     paths = [
         path
         for stage in session.stages
@@ -204,39 +187,3 @@ def replaced(session: Session, made: dict[str, list[str]], verb: str = "a run re
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
         what = f"{verb} files that no stage is known to have made: {shown}"
         yield Fault(session.spec.shown, what, "move it away if you need it")
-
-
-class _Places:
-    """Outputs, with all paths in and above them. An output may have become a file in it, or a directory above it."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = {path.rstrip("/") for path in paths}
-        self._around = {parent for path in self._paths for parent in parents(path)}
-
-    def __contains__(self, path: str) -> bool:
-        bare = path.rstrip("/")
-        return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
-
-
-def made_by_stages(session: Session) -> dict[str, list[str]]:
-    """Return the outputs in all markers, by stage, also of stages that are no longer declared."""
-    try:
-        names = os.listdir(session.spec.paths.state_dir)
-    except OSError:
-        return {}
-    made: dict[str, list[str]] = {}
-    for name in names:
-        if name.startswith("stage_") and name.endswith(".json"):
-            stage = name[len("stage_") : -len(".json")]
-            is_declared = stage in session.graph.upstream
-            marker = session.marker(stage) if is_declared else read_marker(session.spec.paths, stage)
-            made[stage] = [output.path for output in marker.outputs.values()] if marker else []
-    return made
-
-
-def _undeclared(session: Session, made: dict[str, list[str]]) -> dict[str, list[str]]:
-    declared, place = _Places(session.graph.producers), session.spec.output_path
-    return {
-        stage: [path for path in paths if path not in declared and os.path.lexists(place(path))]
-        for stage, paths in made.items()
-    }

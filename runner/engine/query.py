@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner import results
 from runner.engine.history import Archive, open_archive
-from runner.engine.preflight import program_faults, remark, undeclared
+from runner.engine.preflight import program_faults, remark
 from runner.engine.session import Session, no_warning
 from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
@@ -208,7 +208,7 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_held(paths) else None,
-        tuple(undeclared(session)) if session else (),
+        tuple(former.path for former in session.orphans.former if former.is_orphan) if session else (),
         tuple(islice(refusals, _REFUSALS)),
     )
 

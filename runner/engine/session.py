@@ -13,21 +13,23 @@ from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
 from runner.plan.digests import DigestCache
 from runner.plan.fingerprint import Examiner
+from runner.plan.orphans import NO_ORPHANS, find_orphans
 from runner.plan.planner import NO_RUN, Plan, Planner
 from runner.record import files
 from runner.record.audit import EventFile
 from runner.record.checkpoints import read_progress
 from runner.record.ledger import Ledger, read_head
-from runner.record.markers import read_marker
+from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.graph import build_graph, select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.engine import Options
     from runner.paths import StatePaths
+    from runner.plan.orphans import Orphans
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
@@ -90,6 +92,7 @@ class Session:
             self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
         )
         self.published: dict[str, OutputIdentity] = {}
+        self.orphans = NO_ORPHANS  # as of the last plan
         self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
         self.examiner = self.new_examiner()  # of the last plan
 
@@ -104,6 +107,17 @@ class Session:
         if stage not in self._markers:
             self._markers[stage] = read_marker(self.spec.paths, stage, self._note)
         return self._markers[stage]
+
+    def markers(self) -> Iterator[Marker]:
+        """Yield every marker in the state directory, also those of stages that are gone."""
+        for stage in marked_stages(self.spec.paths):
+            is_declared = stage in self.graph.upstream
+            if marker := self.marker(stage) if is_declared else read_marker(self.spec.paths, stage):
+                yield marker
+
+    def find_orphans(self, *, trust: bool) -> Orphans:
+        """Return the outputs that no stage declares any more. Unless `trust`, read them all."""
+        return find_orphans(self.spec, self.markers(), self.cache, trust=trust)
 
     def _check_noop_record(self) -> None:
         """Warn of a damaged no-op record. StateError if something else is in the place of its directory."""
@@ -140,7 +154,7 @@ class Session:
         paths, note = self.spec.paths, damaged.__setitem__
         if self.damage:
             _load_cache(paths, None, note)
-            for stage in self.stages:
+            for stage in self.spec.stages:
                 read_marker(paths, stage.name, note)
                 read_progress(paths.progress(stage.name), note)
         for run in self.head.open_runs:
@@ -166,6 +180,9 @@ class Session:
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
+        self.orphans = self.find_orphans(trust=not self.options.paranoid)
+        for former in self.orphans.former:
+            self.warn(former.warning(self.spec.shown))
         self.examiner = self.new_examiner()
         self.examiner.reads_all = reads_all
         try:
@@ -176,7 +193,7 @@ class Session:
     def new_examiner(self) -> Examiner:
         """Return an examiner, which computes keys from what is on disk now."""
         code = CodeReader(self.spec, self.cache, self._declared, self._parsed, self.bans, self.warn)
-        return Examiner(self.graph, self.cache, code, self.published)
+        return Examiner(self.graph, self.cache, code, self.published, self.orphans)
 
     def save_cache(self) -> None:
         """Keep the digests for the next run. If the disk refuses them, the next run only takes longer."""

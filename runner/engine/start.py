@@ -127,7 +127,7 @@ def make_executor(
 
     context = RunContext(
         session.graph, session.spec, journal.log, session.planner, session.new_examiner, session.cache, session.marker,
-        session.published, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
+        session.published, session.orphans, journal.earlier, journal.tags, launcher.layers["level"], journal.durable,
     )  # fmt: skip
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 20)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from runner.engine.session import read_seal, refuse_other_pipeline
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
+from runner.plan.orphans import find_orphans
 from runner.record import files
+from runner.record.markers import read_markers
 from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
-from runner.record.verify_state import Damage
+from runner.record.verify_state import Damage, Remark
 from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
@@ -76,8 +78,10 @@ def require_state(directory: str) -> None:
 
 
 def _check_outputs(spec: Spec, verified: Verification) -> None:
-    """Read every output that has a marker, and compare it with its commit."""
+    """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares."""
     made, verified.outputs = verified.markers.outputs(), 0
+    for former in find_orphans(spec, read_markers(spec.paths), DigestCache(trust=False), trust=False).former:
+        verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:
         for declared in stage.outputs.values():
             maker, identity = made.get(declared, ("", None))

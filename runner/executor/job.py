@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.errors import OffpipeError
     from runner.plan.digests import DigestCache
     from runner.plan.fingerprint import Examiner
+    from runner.plan.orphans import Orphans
     from runner.plan.planner import Planner, Reason
     from runner.record.audit import AuditLog
     from runner.record.markers import Marker, OutputIdentity
@@ -43,6 +44,7 @@ class RunContext(NamedTuple):
     cache: DigestCache
     marker_of: Callable[[str], Marker | None]
     published: dict[str, OutputIdentity]
+    orphans: Orphans
     earlier: Mapping[str, int]
     tags: Mapping[str, Mapping[str, str]]
     level: str

@@ -98,9 +98,10 @@ class Publisher:
             with _blaming_stage():
                 outputs[name] = self._identity(stage.outputs[name], path)
         before, reasons = self._run.marker_of(stage.name), job.reasons_as_json()
+        former = self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
             stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), tag, job.program, outputs, reasons,
-            [before.run, before.audit_seq] if before else None,
+            [before.run, before.audit_seq] if before else None, former or None,
         )  # fmt: skip
         position = self.log.append(COMMIT, data)
         job.commit = data.marker(self.log.run, position.seq)
@@ -161,7 +162,9 @@ class Publisher:
         if declared.endswith("/"):
             tree = digest_tree(path, self._run.cache)
             status = os.lstat(path)
-            return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns)
+            return OutputIdentity(
+                declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns, content=tree.content
+            )
         with files.naming(path, "read"):
             sha256, (size, mtime, _, inode) = self._run.cache.passing(path)
         return OutputIdentity(declared, size, sha256, inode, mtime)

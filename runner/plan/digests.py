@@ -13,13 +13,15 @@ import time
 from errno import EACCES
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from runner.errors import Fault, InputError
+from runner.errors import Fault, InputError, raise_if_system_error
 from runner.hashing import hasher
 from runner.paths import is_partial
 from runner.reading import NotRegularError, is_settled, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from runner.record.markers import OutputIdentity
 
 
 CHUNK = 1 << 20
@@ -162,10 +164,18 @@ class DigestCache:
 
 
 class TreeDigest(NamedTuple):
-    """The digest of a directory, and the total size of its files in bytes."""
+    """The digest of a directory, the total size of its files in bytes, and what was digested."""
 
     sha256: str
     size: int
+    listed: list[tuple[str, str, int, int, str]]
+
+    @property
+    def content(self) -> str:
+        """The digest without the modes of what is in the directory."""
+        from runner.canonical import digest
+
+        return digest([(path, kind, 0, size, content) for path, kind, _, size, content in self.listed])
 
 
 def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool] = lambda _: False) -> TreeDigest:
@@ -191,7 +201,7 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
             size = signature.size
         listed.append((entry.path[len(base.rstrip("/")) + 1 :], kind, stat.S_IMODE(mode), size, content))
     listed.sort(key=lambda item: os.fsencode(item[0]))
-    return TreeDigest(digest(listed), sum(item[3] for item in listed))
+    return TreeDigest(digest(listed), sum(item[3] for item in listed), listed)
 
 
 def check_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], bool]) -> None:
@@ -219,6 +229,38 @@ def _entries_below(base: str, is_of_output: Callable[[str], bool]) -> Iterator[o
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
+
+
+def present_digest(
+    path: str, identity: OutputIdentity, cache: DigestCache, *, trust: bool = True, modes: bool = True
+) -> str | None:
+    """Return the digest of what is at an output's path now, None for nothing, or words for a file that is no output.
+
+    A link is no output, even to the same content: its target is not offpipe's, and may change. Unless `trust`, the file
+    is read even if it looks unchanged. Without `modes`, those in a directory do not count.
+    """
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            return "is a symbolic link"
+        if identity.path.endswith("/"):
+            tree = digest_tree(path, cache)
+            return tree.sha256 if modes else tree.content
+        if trust and identity.is_unchanged(status):
+            return identity.sha256
+        return cache.file(path, status).sha256
+    except InputError as error:
+        raise_if_system_error(error, path)
+        return _shown(error.faults[0], path)
+    except OSError as error:
+        raise_if_system_error(error, path)
+        return None
+
+
+def _shown(fault: Fault, path: str) -> str:
+    """Return the words for a fault of the output at `path`, or of a file below it."""
+    below = fault.where.removeprefix(f"{path.rstrip('/')}/")
+    return fault.what if below == fault.where else f'"{below}" in it {fault.what}'
 
 
 def _decoded(content: bytes) -> tuple[dict[str, FileDigest], dict[str, object]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.digests import DigestCache
+    from runner.plan.orphans import Orphans
     from runner.record.markers import OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
@@ -91,14 +92,14 @@ class Examiner:
     """Computes fingerprints. It reads each path once, so a later state of the disk needs a new examiner."""
 
     def __init__(
-        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity]
+        self, graph: Graph, cache: DigestCache, code: CodeReader, published: dict[str, OutputIdentity], orphans: Orphans
     ) -> None:
         """`published`: the verified identities of outputs, by declared path, which are not hashed again."""
         self._spec = graph.spec
         self._producers = graph.producers
         self._cache = cache
         self._code = code
-        self._resolver = InputResolver(graph)
+        self._resolver = InputResolver(graph, orphans)
         self.published = published
         self._watched: set[str] = set()
         self._trees: set[str] = set()

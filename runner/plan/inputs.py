@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.paths import kind_of
-from runner.spec.globs import compile_glob, is_glob, literal_directory, parents
+from runner.plan.orphans import NO_ORPHANS
+from runner.spec.globs import compile_glob, entries_of, is_glob, literal_directory, parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from runner.plan.orphans import Orphans
     from runner.spec.graph import Graph
     from runner.spec.model import Spec, Stage
 
@@ -35,8 +37,9 @@ class InputFile(NamedTuple):
 class InputResolver:
     """Finds the files of inputs. It keeps listings, so that stages which share a directory read it once."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, orphans: Orphans = NO_ORPHANS) -> None:
         self._graph = graph
+        self._orphans = orphans
         self._spec = graph.spec
         self._entries = cache(self._listed)
         self.paths: set[str] = set()  # all that were searched, present or absent, without the files of inputs
@@ -45,8 +48,8 @@ class InputResolver:
     def resolve(self, stage: Stage, name: str) -> list[InputFile]:
         """Return the files of one input, each once, in the order of the spec and of their paths.
 
-        Raises InputError (exit 5) if a path of it has none, for a file that no stage could read, and for several
-        files where only one can be.
+        Raises InputError (exit 5) if a path of it has none, for a file that no stage could read, for a directory that
+        contains an orphan, and for several files where only one can be.
         """
         files: dict[str, InputFile] = {}
         faults: list[Fault] = []
@@ -63,7 +66,27 @@ class InputResolver:
 
     def find(self, stage: Stage, at: tuple[str | int, ...], pattern: str) -> list[InputFile]:
         """Return the files of one path of an input, `at` this place below `inputs`. Raises as `resolve` does."""
-        return self._found(pattern, self._where(stage, at))
+        where = self._where(stage, at)
+        files = self._found(pattern, where)
+        for file in files if self._orphans else ():
+            if file.path.endswith("/") and (orphan := self._orphans.below(file.absolute)):
+                what = f'"{file.path}" contains "{orphan.path}", which {orphan.remark()}'
+                raise InputError(Fault(where, what, "`offpipe clean --orphans` removes it; or move it away"))
+        return files
+
+    def missing_sources(self, stages: Iterable[Stage]) -> Iterator[Fault]:
+        """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory."""
+        for stage in stages:
+            for _, at, pattern in stage.entries():
+                if self._graph.outputs.matches(pattern):
+                    continue
+                try:
+                    files = self._found(pattern, self._where(stage, at))
+                except InputError as error:
+                    yield from error.faults
+                    continue
+                if files[0].path == pattern and pattern.endswith("/") and not entries_of(files[0].absolute):
+                    yield Fault(self._where(stage, at), f'"{pattern}" is empty')
 
     def _where(self, stage: Stage, at: tuple[str | int, ...]) -> str:
         return f"{self._spec.shown}#/stages/{stage.index}/inputs/{'/'.join(map(str, at))}"
@@ -108,7 +131,7 @@ class InputResolver:
     def _unmatched_hint(self, pattern: str) -> str:
         directory = literal_directory(pattern)
         if any(os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)):
-            return "hidden files are never matched"
+            return f"hidden files {'and orphans ' if self._orphans else ''}are never matched"
         return f'there is no directory "{directory}"'
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:
@@ -117,7 +140,8 @@ class InputResolver:
             for path in self._glob(base, pattern):
                 if len(bases) == 1 or self._is_produced(path) == is_workspace:
                     full = f"{base}/{path}"
-                    yield _checked(path, full, _status(path, full, where), where)
+                    if not (self._orphans and self._orphans.holds(full)):
+                        yield _checked(path, full, _status(path, full, where), where)
 
     def _is_produced(self, path: str) -> bool:
         producers = self._graph.producers

@@ -6,20 +6,18 @@ decides a stage that `Depends` again when its upstream stages have ended.
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.canonical import canonical
-from runner.errors import Fault, InputError, OfflineError, raise_if_system_error
-from runner.plan.digests import digest_tree
+from runner.errors import Fault, InputError, OfflineError
+from runner.plan.digests import present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from runner.plan.digests import DigestCache
-    from runner.record.markers import Marker, OutputIdentity
+    from runner.record.markers import Marker
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -186,36 +184,10 @@ class Planner:
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
                 continue  # the `outputs` component differs, too
-            present = self._present(self._graph.spec.output_path(identity.path), identity)
+            path, trust = self._graph.spec.output_path(identity.path), not self._paranoid
+            present = present_digest(path, identity, self._cache, trust=trust)
             if present != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, present)
-
-    def _present(self, path: str, identity: OutputIdentity) -> str | None:
-        """Return the digest of an output's path as it is now, None for nothing, or words for a file that is no output.
-
-        A link is no output, even to the same content: its target is not offpipe's, and may change.
-        """
-        try:
-            status = os.lstat(path)
-            if stat.S_ISLNK(status.st_mode):
-                return "is a symbolic link"
-            if identity.path.endswith("/"):
-                return digest_tree(path, self._cache).sha256
-            if not self._paranoid and identity.is_unchanged(status):
-                return identity.sha256
-            return self._cache.file(path, status).sha256
-        except InputError as error:
-            raise_if_system_error(error, path)
-            return _shown(error.faults[0], path)
-        except OSError as error:
-            raise_if_system_error(error, path)
-            return None
-
-
-def _shown(fault: Fault, path: str) -> str:
-    """Return the words for a fault of the output at `path`, or of a file below it."""
-    below = fault.where.removeprefix(f"{path.rstrip('/')}/")
-    return fault.what if below == fault.where else f'"{below}" in it {fault.what}'
 
 
 def differences(old: dict[str, object], new: dict[str, object]) -> Iterator[Reason]:

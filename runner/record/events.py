@@ -97,6 +97,7 @@ class StageCommit(NamedTuple):
     """The redo record of a stage: enough to publish its outputs and to write its marker.
 
     `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
+    `former`: see `Marker`; None for none.
     """
 
     stage: str
@@ -108,11 +109,12 @@ class StageCommit(NamedTuple):
     outputs: Mapping[str, OutputIdentity]
     reasons: list[list[object]]
     replaces: Sequence[Any] | None
+    former: Sequence[OutputIdentity] | None = None
 
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
-        components, outputs = _loaded(self.components), dict(self.outputs)
-        return Marker(self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons)
+        components, outputs, former = _loaded(self.components), dict(self.outputs), tuple(self.former or ())
+        return Marker(self.stage, self.key, self.key_version, components, outputs, run, seq, self.reasons, former)
 
 
 class StageSkipped(NamedTuple):
@@ -180,6 +182,8 @@ def encode(event: Event) -> dict[str, object]:
     }
     if isinstance(event, StageCommit):
         payload["outputs"] = {name: identity.as_record() for name, identity in event.outputs.items()}
+        if event.former is not None:
+            payload["former"] = [identity.as_record() for identity in event.former]
     return payload
 
 
@@ -192,7 +196,10 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
         if not is_sound(data.get(name)):
             raise ValueError(f"{event}: {name}")
     decoded = kind._make(map(data.get, _NAMES[kind]))
-    return decoded._replace(outputs=_identities(data.get("outputs"))) if isinstance(decoded, StageCommit) else decoded
+    if not isinstance(decoded, StageCommit):
+        return decoded
+    former = decoded.former and tuple(_identities(dict(enumerate(decoded.former))).values())
+    return decoded._replace(outputs=_identities(decoded.outputs), former=former)
 
 
 class CommittedOutputs:
@@ -254,7 +261,7 @@ def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
     return parsed(components.encode())
 
 
-def _identities(outputs: Any) -> dict[str, OutputIdentity]:  # noqa: ANN401 - JSON
+def _identities(outputs: Any) -> dict[Any, OutputIdentity]:  # noqa: ANN401 - JSON
     try:
         identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
     except (KeyError, TypeError, AttributeError) as error:
@@ -272,6 +279,7 @@ _CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
     StageCommit: {
         "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
         "reasons": lambda value: isinstance(value, list), "replaces": _is_place,
+        "former": lambda value: value is None or isinstance(value, list),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {"pipeline": _is_text, "open": _are_names},

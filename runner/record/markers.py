@@ -14,7 +14,7 @@ from runner.record import files
 from runner.record.state import DAMAGED, MOST_MARKER, decode_object, no_note, read_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from runner.paths import StatePaths
     from runner.record.state import Note
@@ -32,6 +32,8 @@ class OutputIdentity(NamedTuple):
     """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
 
     `ctime_ns` is the ctime of a file in its place, None if unknown. Only the rename sets it, so no record has it.
+    `content` is the digest of a directory without the modes in it. Only a former output has the `run` that made it: the
+    run of the marker made the others.
     """
 
     path: str
@@ -40,6 +42,8 @@ class OutputIdentity(NamedTuple):
     inode: int
     mtime_ns: int
     ctime_ns: int | None = None
+    content: str = ""
+    run: str = ""
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether inode, size and mtime are those of the published file."""
@@ -65,6 +69,8 @@ class OutputIdentity(NamedTuple):
         """Return the identity in the form of a marker."""
         return {
             "path": self.path, "size": self.size, "sha256": self.sha256, "inode": self.inode, "mtimeNs": self.mtime_ns,
+            **({"contentSha256": self.content} if self.content else {}),
+            **({"run": self.run} if self.run else {}),
         }  # fmt: skip
 
     def as_record(self) -> dict[str, object]:
@@ -75,11 +81,15 @@ class OutputIdentity(NamedTuple):
     def from_json(cls, value: Mapping[str, object]) -> OutputIdentity:
         """Return the identity from either form; KeyError or ValueError for anything else."""
         size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
-        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns)
+        content, run = (str(value.get(name, "")) for name in ("contentSha256", "run"))
+        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns, None, content, run)
 
 
 class Marker(NamedTuple):
-    """A complete stage: its key and components, its outputs, its commit, and why it ran."""
+    """A complete stage: its key and components, its outputs, its commit, and why it ran.
+
+    `former`: outputs of the markers before it that were still on disk, and that no stage declared any more.
+    """
 
     stage: str
     key: str
@@ -89,6 +99,12 @@ class Marker(NamedTuple):
     run: str
     audit_seq: int
     reasons: list[list[object]]
+    former: tuple[OutputIdentity, ...] = ()
+
+    def all_outputs(self) -> Iterator[OutputIdentity]:
+        """Yield the outputs, then the former ones, each with the run that made it."""
+        yield from (output._replace(run=self.run) for output in self.outputs.values())
+        yield from self.former
 
     def in_place(self, workspace: str) -> Marker:
         """Return the marker with the present ctimes of its outputs; call it when they have their names."""
@@ -101,7 +117,9 @@ class Marker(NamedTuple):
     def encode(self) -> bytes:
         """Return the bytes of the marker file. The ctimes come last; the commit record holds everything before them."""
         outputs = {name: identity.as_json() for name, identity in self.outputs.items()}
-        body: dict[str, object] = {"v": VERSION, **dict(zip(_FIELDS, self, strict=True)), "outputs": outputs}
+        body: dict[str, object] = {"v": VERSION, **dict(zip(_FIELDS, self, strict=False)), "outputs": outputs}
+        if self.former:
+            body["former"] = [identity.as_json() for identity in self.former]
         if ctimes := {name: output.ctime_ns for name, output in self.outputs.items() if output.ctime_ns is not None}:
             body[CTIMES] = ctimes
         text = canonical(body)
@@ -120,7 +138,9 @@ class Marker(NamedTuple):
             outputs = {name: OutputIdentity.from_json(value) for name, value in body["outputs"].items()}
             for name, ctime_ns in body.get(CTIMES, {}).items():
                 outputs[name] = outputs[name]._replace(ctime_ns=int(ctime_ns))
-            return cls._make(map(body.get, _FIELDS))._replace(outputs=outputs) if _is_sound(body) else None
+            former = tuple(map(OutputIdentity.from_json, body.get("former", ())))
+            marker = cls._make((*map(body.get, _FIELDS), former))
+            return marker._replace(outputs=outputs) if _is_sound(body) else None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -147,6 +167,21 @@ def read_marker(paths: StatePaths, stage: str, note: Note = no_note) -> Marker |
     return marker
 
 
+def marked_stages(paths: StatePaths) -> list[str]:
+    """Return the stages that have a marker, in the order of their names, also those that are not declared any more."""
+    try:
+        names = os.listdir(paths.state_dir)
+    except OSError:
+        return []
+    ours = (name for name in names if name.startswith("stage_") and name.endswith(".json"))
+    return sorted(name[len("stage_") : -len(".json")] for name in ours)
+
+
+def read_markers(paths: StatePaths) -> Iterator[Marker]:
+    """Yield every usable marker in the state directory."""
+    return filter(None, (read_marker(paths, stage) for stage in marked_stages(paths)))
+
+
 def _is_sound(body: dict[str, Any]) -> bool:
     """Whether the fields have the types that readers expect: an edited marker can have the right checksum.
 
@@ -156,6 +191,7 @@ def _is_sound(body: dict[str, Any]) -> bool:
     inputs, code = body["components"].get("inputs", {}), body["components"].get("code", {})
     return (
         all(type(body[name]) is kind for name, kind in _FIELDS.items())
+        and isinstance(body.get("former", []), list)
         and all(isinstance(reason, list) and len(reason) == _REASON_LENGTH for reason in body["reasons"])
         and all(isinstance(pairs, list) for pairs in inputs.values())
         and all(_is_texts(pair) and len(pair) == len(("path", "digest")) for pairs in inputs.values() for pair in pairs)

@@ -53,6 +53,17 @@ def test_only_the_partial_of_an_output_is_left_out(tmp_path):
     assert digest_tree(str(base), DigestCache(), lambda path: path == str(partial)) == before
 
 
+def test_without_modes_only_the_content_counts(tmp_path):
+    base = make_tree(tmp_path / "tree")
+    before = digest_tree(str(base), DigestCache())
+    changed_mode(base)
+    (base / "sub").chmod(0o700)
+    after = digest_tree(str(base), DigestCache())
+    assert (after.sha256 == before.sha256, after.content == before.content) == (False, True)
+    changed_content(base)
+    assert digest_tree(str(base), DigestCache()).content != before.content
+
+
 def changed_content(base):
     (base / "sub" / "b").write_bytes(b"c")
 

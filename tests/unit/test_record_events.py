@@ -72,6 +72,14 @@ def test_an_event_reads_back_as_it_was_written(name):
     assert decode(name, encode(EVERY[name])) == EVERY[name]
 
 
+def test_a_commit_keeps_former_outputs_and_gives_them_to_its_marker():
+    former = OutputIdentity.from_json({**OUTPUT, "path": "out/old.txt", "run": "q"})
+    commit = EVERY["stage.commit"]._replace(former=(former,))
+    assert decode("stage.commit", encode(commit)) == commit
+    assert encode(commit)["former"] == [{**OUTPUT, "path": "out/old.txt", "run": "q"}]
+    assert commit.marker("r", 4).former == (former,) and EVERY["stage.commit"].marker("r", 4).former == ()
+
+
 def test_fields_are_spelled_as_the_other_state_files_spell_theirs():
     assert list(encode(EVERY["stage.commit"])) == [
         "stage", "key", "keyVersion", "components", "tag", "program", "outputs", "reasons", "replaces",
@@ -111,6 +119,13 @@ def test_no_path_leads_out_of_the_workspace(path):
     assert not fits("attempt.started", {**ATTEMPT, "outputs": {"out": path}})
     if isinstance(path, str):
         assert not fits("stage.commit", {**COMMIT, "outputs": {"out": {**OUTPUT, "path": path}}})
+        assert not fits("stage.commit", {**COMMIT, "former": [{**OUTPUT, "path": path}]})
+
+
+@pytest.mark.parametrize("former", [5, "x", {}, ["x"], [None], [{}]])
+def test_former_outputs_are_a_list_of_identities(former):
+    assert fits("stage.commit", {**COMMIT, "former": [OUTPUT]})
+    assert not fits("stage.commit", {**COMMIT, "former": former})
 
 
 @pytest.mark.parametrize("tag", ["", "0000a", "0000AA", "../../", "0000aa0", 5])

@@ -21,6 +21,23 @@ def test_it_keeps_since_when_its_outputs_are_visible():
     assert without_ctimes(marker.encode()) == without_ctimes(MARKER.encode()) == MARKER.encode()
 
 
+def test_it_keeps_former_outputs_with_the_run_that_made_each():
+    former = (
+        IDENTITY._replace(path="old.txt", run="first"),
+        IDENTITY._replace(path="d/", content="1" * 64, run="second"),
+    )
+    marker = MARKER._replace(former=former)
+    assert Marker.decode(marker.encode()) == marker
+    assert without_ctimes(marker.with_ctime(5).encode()) == marker.encode()
+    assert [output.run for output in marker.all_outputs()] == ["run", "first", "second"]
+
+
+def test_without_former_outputs_its_bytes_are_those_of_earlier_releases():
+    assert set(json.loads(MARKER.encode())) == {
+        "auditSeq", "checksum", "components", "key", "keyVersion", "outputs", "reasons", "run", "stage", "v",
+    }  # fmt: skip
+
+
 def test_it_is_one_json_object_on_one_line():
     content = MARKER.encode()
     assert json.loads(content)["v"] == 1
@@ -53,6 +70,14 @@ def sealed(body):
 
     text = canonical(body)
     return text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'.encode()
+
+
+@pytest.mark.parametrize("former", [5, "x", {}, None, [5], [{}], ["x"], [{**IDENTITY.as_json(), "size": "x"}]])
+def test_former_outputs_of_another_shape_are_damage(former):
+    body = json.loads(MARKER.encode())
+    del body["checksum"]
+    assert Marker.decode(sealed({**body, "former": []})) == MARKER
+    assert Marker.decode(sealed({**body, "former": former})) is None
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e400"])

@@ -1,0 +1,153 @@
+"""Orphans: outputs that this pipeline made, that are still as it made them, and that no stage declares any more.
+
+The markers in the state directory know them: those of stages that are gone, and the former outputs of the others. No
+glob matches an orphan, so no result contains data of a source that was removed. `clean` removes it, unless something in
+the spec names it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.errors import Fault
+from runner.paths import is_relative, upward
+from runner.plan.digests import present_digest
+from runner.spec.globs import is_glob, parents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from runner.plan.digests import DigestCache
+    from runner.record.markers import Marker, OutputIdentity
+    from runner.spec.model import Spec
+
+REMOVABLE, ADOPTED, CHANGED = "an orphan", "adopted", "changed"  # the states of a former output
+_WORDS = {  # by state: what it is, and a hint
+    REMOVABLE: ("is an orphan", "no glob matches it; `offpipe clean --orphans` removes it"),
+    ADOPTED: ("is an orphan that the spec names, so it is used", "no glob matches it, and `clean` keeps it"),
+    CHANGED: ("was changed, so it is your own file", "globs match it, and `clean` keeps it"),
+}
+
+
+class FormerOutput(NamedTuple):
+    """A former output that is still there: its path as it was declared, who made it, and its state."""
+
+    path: str
+    stage: str
+    run: str
+    state: str
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it is unchanged."""
+        return self.state != CHANGED
+
+    def remark(self) -> str:
+        """Return what this file is, as text that follows its path."""
+        what = f'stage "{self.stage}" made it in run {self.run}, and no stage declares it any more'
+        return f"{_WORDS[self.state][0]}: {what}"
+
+    def warning(self, where: str) -> Fault:
+        """Return the warning of this file."""
+        return Fault(where, f'"{self.path}" {self.remark()}', _WORDS[self.state][1])
+
+
+class Orphans:
+    """All former outputs of a pipeline: `former` are those on disk, in order, `absent` the paths of the others.
+
+    Absolute paths have no final `/`.
+    """
+
+    __slots__ = ("_found", "absent", "former")
+
+    def __init__(self, found: Mapping[str, FormerOutput], absent: frozenset[str]) -> None:
+        """`found`: by absolute path."""
+        self.former = tuple(found.values())
+        self.absent = absent
+        self._found = {path: former for path, former in found.items() if former.is_orphan}
+
+    def __bool__(self) -> bool:
+        """Whether there are orphans, also adopted ones."""
+        return bool(self._found)
+
+    def removable(self) -> list[str]:
+        """Return the absolute paths of the orphans that `clean` may remove."""
+        return [path for path, former in self._found.items() if former.state == REMOVABLE]
+
+    def holds(self, path: str) -> bool:
+        """Whether an absolute path is an orphan, or in one."""
+        return any(place in self._found for place in upward(os.path.normpath(path), "/"))
+
+    def below(self, directory: str) -> FormerOutput | None:
+        """Return an orphan in a directory, or None."""
+        top = f"{directory.rstrip('/')}/"
+        return next((former for path, former in self._found.items() if path.startswith(top)), None)
+
+    def former_of(self, marker: Marker) -> tuple[OutputIdentity, ...]:
+        """Return the orphans that this marker knows, for the marker that will replace it."""
+        paths = {former.path for former in self._found.values()}
+        return tuple(output for output in marker.all_outputs() if output.path in paths)
+
+
+NO_ORPHANS = Orphans({}, frozenset())
+
+
+class Places:
+    """Outputs, with all paths in and above them. An output may have become a file in it, or a directory above it."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = {path.rstrip("/") for path in paths}
+        self._around = {parent for path in self._paths for parent in parents(path)}
+
+    def __contains__(self, path: str) -> bool:
+        bare = path.rstrip("/")
+        return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
+
+
+def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache, *, trust: bool = True) -> Orphans:
+    """Return the former outputs that `markers` know. Unless `trust`, each is read even if it looks unchanged."""
+    outputs = {path for stage in spec.stages for path in stage.outputs.values()}
+    claims = [
+        (marker, output)
+        for marker in markers
+        for output in marker.all_outputs()
+        if output.path not in outputs and is_relative(output.path)  # an edited marker may have any path
+    ]
+    if not claims:
+        return NO_ORPHANS
+    declared = Places(outputs)
+    made: dict[str, list[tuple[Marker, OutputIdentity]]] = {}
+    for marker, output in sorted(claims, key=lambda claim: claim[1].mtime_ns, reverse=True):  # the newest first
+        if output.path not in declared:
+            made.setdefault(spec.output_path(output.path), []).append((marker, output))
+    absent = frozenset(place for place in made if not os.path.lexists(place))
+    there = sorted(made.keys() - absent)
+    named = frozenset(_named(spec)) if there else frozenset()
+    found: dict[str, FormerOutput] = {}
+    for place in there:
+        unchanged = (claim for claim in made[place] if _is_unchanged(place, claim[1], cache, trust=trust))
+        claim = next(unchanged, None)
+        state = CHANGED if claim is None else ADOPTED if place in named else REMOVABLE
+        marker, output = claim or made[place][0]
+        found[place] = FormerOutput(output.path, marker.stage, output.run, state)
+    return Orphans(found, absent)
+
+
+def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache, *, trust: bool) -> bool:
+    """Whether an output is still what a stage made. Without its ctime, only the content can tell."""
+    trust = trust and output.ctime_ns is not None
+    present = present_digest(path, output, cache, trust=trust, modes=not output.content)
+    return present == (output.content or output.sha256)
+
+
+def _named(spec: Spec) -> Iterator[str]:
+    """Yield the absolute paths that the spec names without a wildcard, and the directories above them."""
+    yield spec.path
+    for stage in spec.stages:
+        for _, _, path in stage.entries():
+            yield spec.source_path(path)
+            if not is_glob(path):
+                yield from upward(spec.source_path(path), spec.root)
+        program = spec.processor_path(stage) or spec.source_path((stage.command or ("",))[0])
+        yield from upward(program, spec.root)

@@ -1,0 +1,76 @@
+"""Killed at any call, `clean --orphans` and the commit of a renamed output leave no orphan that a glob matches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import pytest
+from call_tracer import trace, why_not
+from pipeline_bench import ROOT, PipelineBench, shell
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+MOST = 500  # calls
+
+
+def stages(output):
+    tree = 'cd "$PIPELINE_OUTPUT_T"; mkdir sub; echo x >x.txt; echo y >sub/y.txt'
+    gone = [
+        shell("tree", f'mkdir "$PIPELINE_OUTPUT_T"; {tree}', outputs={"t": "out/tree/"}),
+        shell("b", "echo b >$PIPELINE_OUTPUT_OUT"),
+    ]
+    kept = [
+        shell("a", "cp in.txt $PIPELINE_OUTPUT_OUT", inputs={"text": "in.txt"}, outputs={"out": output}),
+        shell("all", "cat $PIPELINE_INPUT_P", inputs={"p": "out/**/*.txt"}, outputs={"out": "all"}, stdout="out"),
+    ]
+    return kept, gone
+
+
+@pytest.fixture
+def template(tmp_path):
+    """A workspace whose stages `tree` and `b` have gone, and whose stage `a` has another output now."""
+    bench = PipelineBench(tmp_path / "template")
+    bench.root.mkdir()
+    bench.write("in.txt", "a\n")
+    kept, gone = stages("out/a.txt")
+    bench.define(*kept, *gone)
+    bench.succeed()
+    assert bench.read("all") == b"a\nb\ny\nx\n"
+    bench.define(*stages("out/new.txt")[0])
+    return bench
+
+
+def killed(template, tmp_path, *words, when=lambda call: True):
+    """Yield a copy of the template for each call at which the command was killed."""
+    for position in range(1, MOST):
+        bench = PipelineBench(tmp_path / f"killed-{position}")
+        shutil.copytree(template.root, bench.root, symlinks=True)
+        argv = [sys.executable, "-m", "runner", words[0], str(bench.spec), *words[1:]]
+        traced = trace(argv, log=str(tmp_path / "log"), cwd=str(ROOT), position=position, when=when)
+        if not traced.victims:
+            assert position > 3
+            return
+        yield bench, f"call {position}: {traced.calls[traced.struck - 1]}"
+        shutil.rmtree(bench.root)
+    raise AssertionError("too many calls")
+
+
+def test_a_killed_removal_leaves_nothing_that_a_glob_matches(template, tmp_path):
+    template.succeed()
+    for bench, call in killed(template, tmp_path, "clean", "--orphans"):
+        bench.succeed()
+        assert bench.read("all") == b"a\n", call
+        bench.succeed("clean", "--orphans")
+        assert os.listdir(bench.root / "out") == ["new.txt"], call
+        bench.succeed("verify", "--outputs")
+
+
+@pytest.mark.full
+def test_a_killed_run_forgets_no_former_output(template, tmp_path):
+    for bench, call in killed(template, tmp_path, "run", when=lambda call: call.role == "runner"):
+        bench.succeed()
+        assert bench.read("all") == b"a\n", call
+        removed = bench.succeed("clean", "--orphans").stdout
+        assert removed == "removed out/a.txt\nremoved out/b.txt\nremoved out/tree\n", call
+        bench.succeed("verify", "--outputs")

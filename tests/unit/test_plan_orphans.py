@@ -1,0 +1,121 @@
+"""Which outputs of earlier specs are still there, and whose they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+from pipeline_bench import shell
+from plan_bench import PlanBench
+
+from runner.plan.orphans import ADOPTED, CHANGED, REMOVABLE, Places
+from runner.record.markers import read_marker, write_marker
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """The stages `a` and `b` are complete, and neither is declared any more."""
+    bench = PlanBench(tmp_path)
+    bench.define(shell("a", "true"), shell("b", "true"))
+    bench.complete()
+    bench.define(shell("c", "true"))
+    return bench
+
+
+def orphans(bench, *, trust=True):
+    return bench.session().find_orphans(trust=trust)
+
+
+def states(bench, *, trust=True):
+    return {former.path: former.state for former in orphans(bench, trust=trust).former}
+
+
+def test_each_is_known_with_its_stage_and_its_run(bench):
+    assert states(bench) == {"out/a.txt": REMOVABLE, "out/b.txt": REMOVABLE}
+    former = orphans(bench).former[0]
+    assert (former.stage, former.run) == ("a", "run")
+    assert former.remark() == 'is an orphan: stage "a" made it in run run, and no stage declares it any more'
+    assert former.warning("here").what == f'"out/a.txt" {former.remark()}'
+
+
+def test_one_that_is_gone_is_absent(bench):
+    os.unlink(bench.root / "out/a.txt")
+    assert orphans(bench).absent == {str(bench.root / "out/a.txt")}
+    assert states(bench) == {"out/b.txt": REMOVABLE}
+
+
+def test_one_that_is_declared_again_is_none(bench):
+    bench.define(shell("c", "true", outputs={"x": "out/a.txt"}))
+    assert states(bench) == {"out/b.txt": REMOVABLE}
+
+
+def test_one_in_or_around_a_declared_output_is_none(bench):
+    bench.define(shell("c", "true", outputs={"x": "out/"}))
+    assert states(bench) == {}
+
+
+@pytest.mark.parametrize("pattern", ["out/a.txt", "./out/../out/a.txt", ["x.txt", "out/a.txt"]])
+def test_one_that_an_input_names_is_adopted(bench, pattern):
+    bench.define(shell("c", "true", inputs={"x": pattern}))
+    assert states(bench) == {"out/a.txt": ADOPTED, "out/b.txt": REMOVABLE}
+    assert orphans(bench).removable() == [str(bench.root / "out/b.txt")]
+
+
+def test_one_that_only_a_glob_names_is_not_adopted(bench):
+    bench.define(shell("c", "true", inputs={"x": "out/a.*"}))
+    assert states(bench)["out/a.txt"] == REMOVABLE
+
+
+def test_the_spec_itself_is_adopted(bench):
+    bench.define(shell("make", "true", outputs={"x": "spec2.json"}))
+    bench.complete()
+    bench.spec = bench.root / "spec2.json"
+    bench.define(shell("c", "true"))
+    paths = bench.session().spec.paths
+    marker = read_marker(paths, "make")
+    output = marker.outputs["x"]._replace(sha256=hashlib.sha256(bench.spec.read_bytes()).hexdigest())
+    write_marker(paths, marker._replace(outputs={"x": output}))
+    assert states(bench)["spec2.json"] == ADOPTED
+
+
+def test_the_same_content_under_another_identity_is_unchanged(bench):
+    path = bench.root / "out/a.txt"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    assert states(bench)["out/a.txt"] == REMOVABLE
+    path.write_bytes(b"other")
+    assert states(bench)["out/a.txt"] == CHANGED
+
+
+def test_an_identity_that_fits_is_believed_unless_it_may_not_be(bench):
+    """Its marker has the change time, and yet the content is another: only a reader of the file finds out."""
+    session = bench.session()
+    marker = read_marker(session.spec.paths, "a").in_place(str(bench.root))
+    lie = {name: output._replace(sha256="0" * 64) for name, output in marker.outputs.items()}
+    (bench.root / "state/stage_a.json").write_bytes(marker._replace(outputs=lie).encode())
+    assert states(bench)["out/a.txt"] == REMOVABLE
+    assert states(bench, trust=False)["out/a.txt"] == CHANGED
+
+
+def test_a_file_in_the_place_of_a_former_directory_is_known_by_its_own_marker(bench):
+    session = bench.session()
+    marker = read_marker(session.spec.paths, "b")
+    tree = marker.outputs["out"]._replace(path="out/a.txt/")
+    write_marker(session.spec.paths, marker._replace(outputs={"out": tree}))
+    assert states(bench) == {"out/a.txt": REMOVABLE}
+
+
+def test_changed_ones_hide_nothing(bench):
+    (bench.root / "out/a.txt").write_text("other")
+    found = orphans(bench)
+    assert not found.holds(str(bench.root / "out/a.txt")) and found.holds(str(bench.root / "out/b.txt"))
+    assert found.holds(str(bench.root / "w/../out/b.txt"))
+    assert found.below(str(bench.root / "out")).path == "out/b.txt" and found.below(str(bench.root / "ou")) is None
+
+
+def test_places_are_outputs_and_all_in_and_above_them():
+    places = Places(["out/d/", "w/x/y"])
+    assert all(path in places for path in ("out/d", "out/d/e", "out/", "w", "w/x/y/z"))
+    assert all(path not in places for path in ("out/e", "w/z", "ou"))
