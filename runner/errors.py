@@ -126,6 +126,10 @@ class StateError(OffpipeError):
         return cls(Fault(shown, f"cannot {verb}: {name} ({error.strerror or error})", hint))
 
 
+class NewerReleaseError(StateError):
+    """A newer release wrote a file that offpipe keeps on disk: nothing may be changed there."""
+
+
 def raise_if_system_error(error: Exception, path: str) -> None:
     """Raise StateError if `path` could not be read because of the system (see `SYSTEM_ERRORS`); else return.
 

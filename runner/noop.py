@@ -300,7 +300,7 @@ def _write_next_run(
         run = new_run_id(paths)
 
         def close(last: int, digest: str) -> str:
-            entry = {
+            entry: dict[str, object] = {
                 "invocation": invocation(began_at, 0, {"skipped": record.stages}), "keyId": None, "logHash": digest,
                 "logSeq": last, "open": [], "pipeline": pipeline,
             }  # fmt: skip

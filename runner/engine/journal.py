@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runner import noop
 from runner.canonical import END, START, canonical, stamp
 from runner.engine.session import read_seal, refuse_other_pipeline
-from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, OffpipeError
+from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, OffpipeError
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
@@ -91,14 +91,14 @@ class Invocation:
         texts = [_brief(warning) for warning in self.warnings[:_WARNINGS]]
         texts += [f"and {more:,} more"] if (more := len(self.warnings) - _WARNINGS) > 0 else []
         return noop.invocation(
-            stamp(self._began), exit_code, dict(stages or {}), fault and _brief(fault), texts, self._verb
+            stamp(self._began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
-        if self.is_recorded or not isinstance(error, Exception | None):
+        if self.is_recorded or isinstance(error, NewerReleaseError) or not isinstance(error, Exception | None):
             return
         code, fault = EXIT_OK, None
         if error is not None:

@@ -192,7 +192,7 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     paths = archive.paths
     head = session.head if session else read_head(paths.ledger, archive.seal)
     last = last_run(paths.ledger)
-    run = last and last["run"]
+    run: str | None = last["run"] if last else None
     planned = _planned(session) if session else None
     part = last_part(archive, run) if run else Part()
     past = (past for past in past_invocations(paths.ledger) if past.verb == "run")
@@ -201,8 +201,8 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         session.spec.name if session else head.pipeline,
         planned,
         run,
-        last and last["ev"],
-        last and last["ts"],
+        last["ev"] if last else None,
+        last["ts"] if last else None,
         last_success(paths.ledger),
         head.open_runs,
         part,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,8 +107,10 @@ class Ledger:
             if event == CLOSED and run not in head.open_runs:
                 raise changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
-            place = log or (None, None)
-            entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, part, invocation, by, runs, commits)
+            entry = LedgerEntry(
+                self.pipeline, open_runs, self._seal.id, log.seq if log else None, log.hash if log else None,
+                part, invocation, by, runs, commits,
+            )  # fmt: skip
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             files.append_line(descriptor, line, self.path, sync=sync)
@@ -215,18 +218,21 @@ def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str,
     outcome = SUCCEEDED if code == 0 else REFUSED if is_refusal else FAILED
     if isinstance(code, int) and code > SIGNALLED:
         outcome = INTERRUPTED
-    fields = (invocation.get(name) for name in ("verb", "stages", "fault", "warnings"))
-    return Past(record["run"], outcome, str(invocation.get("began")), record["ts"], code, part, *fields)
+    verb, stages, fault, warnings = (invocation.get(name) for name in ("verb", "stages", "fault", "warnings"))
+    began, run, ended = str(invocation.get("began")), record["run"], record["ts"]
+    return Past(run, outcome, began, ended, code, part, str(verb), stages or {}, fault, warnings or ())
 
 
 def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
     pruned: dict[str, dict[str, tuple[int, str]]] = {}
     for record in _newest_first(path):
-        if record["ev"] == PRUNED:
+        if record["ev"] != PRUNED:
+            continue
+        with suppress(ValueError, TypeError, AttributeError):  # `verify` finds the line damaged
             pruned.update((str(run), {}) for run in record["data"].get("runs") or ())
             for stage, (run, seq, digest) in (record["data"].get("commits") or {}).items():
-                pruned[run][stage] = (seq, digest)
+                pruned.setdefault(run, {})[stage] = (seq, digest)
     return pruned
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.canonical import LARGEST, canonical, parsed, spelled, version_of
-from runner.errors import Fault, StateError
+from runner.errors import Fault, NewerReleaseError, StateError
 from runner.hashing import sha256_of
 from runner.reading import NotRegularError, read_small
 from runner.record import files
@@ -90,4 +90,6 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
     version, known = value.get("v"), version_of(value.get("ev"))
     if isinstance(version, int) and known < version < LARGEST:
         hint = "use the release that wrote it, or a newer one; nothing was changed"
-        raise StateError(Fault(path, f"was written by a newer release (v {version}, this one knows {known})", hint))
+        raise NewerReleaseError(
+            Fault(path, f"was written by a newer release (v {version}, this one knows {known})", hint)
+        )

@@ -24,7 +24,7 @@ def test_only_what_needs_a_missing_source_is_blocked_until_it_arrives(bench, mis
         copy("behind", "out/after-b.txt"),
     )  # fmt: skip
     assert bench.run().returncode == 5
-    assert not bench.exists("state")
+    assert bench.has_only_refused()
     late = bench.json("run", "-k")
     assert (late["exitCode"], late["status"]) == (5, "failed")
     assert statuses(late) == {

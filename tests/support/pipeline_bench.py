@@ -123,6 +123,10 @@ class PipelineBench:
         before = len(self.records("attempt.started"))
         return self.run().returncode == 0 and len(self.records("attempt.started")) == before
 
+    def has_only_refused(self) -> bool:
+        """Whether runs wrote nothing into the state directory but lines of the ledger."""
+        return not self.exists("state") or os.listdir(self.root / "state") == ["audit_ledger.jsonl"]
+
     def leftovers(self) -> list[str]:
         """Partials, checkpoints and scratch: what only a run that is going on, or a checkpoint, may have."""
         everything = [path for path in self.root.rglob("*") if path.is_file() or path.is_symlink()]

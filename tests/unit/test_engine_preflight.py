@@ -24,7 +24,7 @@ def test_a_run_starts_nothing_where_a_program_is_missing(bench, verb):
     assert (
         done.returncode == 2 and f'error: {bench.spec}#/stages/1/command/0: no program "sort in > out"' in done.stderr
     )
-    assert "no shell is involved" in done.stderr and not bench.exists("state") and not bench.exists("out")
+    assert "no shell is involved" in done.stderr and bench.has_only_refused() and not bench.exists("out")
 
 
 def test_a_missing_interpreter_of_a_processor_is_a_fault(bench):

@@ -321,7 +321,7 @@ def test_a_run_that_began_without_a_key_resumes_without_it_in_a_keyed_ledger(ben
     assert bench.run().returncode == 1
     bench.succeed(env=key)
     assert [one["data"]["keyId"] for one in bench.records("run.resumed")] == [None]
-    assert [one["data"]["keyId"] for one in ledger(bench)] == [None, Seal(KEY).id, Seal(KEY).id]
+    assert [one["data"]["keyId"] for one in ledger(bench)] == [None, None, Seal(KEY).id, Seal(KEY).id]
     assert verify(bench.spec, env=key).returncode == 0
 
 

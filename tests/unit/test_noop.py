@@ -184,7 +184,7 @@ def state(tmp_path):
     return StatePaths(str(tmp_path), str(tmp_path / "locks"))
 
 
-def recorded(state, run="r", close=lambda digest: digest, stages=3, *, durable=False):
+def recorded(state, run="r", close=lambda _, digest: digest, stages=3, *, durable=False):
     return write_run(state, run, FIRST, stages, 0.25, close, durable=durable)
 
 
@@ -208,7 +208,7 @@ def test_a_run_that_has_a_log_is_left_alone(state, tmp_path):
 
 
 def test_a_run_that_the_ledger_refuses_leaves_nothing(state, tmp_path):
-    def refuse(_digest):
+    def refuse(_last, _digest):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
