@@ -5,6 +5,7 @@ Also the ledger's record of each invocation, which has no log if it was refused.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -116,6 +117,8 @@ class Invocation:
     def _record(self, code: int, fault: Fault | None) -> str:
         """Append the line, and return the ledger's head; "" if the ledger cannot be had."""
         spec, paths = self._spec, self._spec.paths
+        if self.part and not os.path.exists(paths.ledger):
+            return ""  # the state was taken away while the run was at work
         try:
             seal = read_seal(spec.workspace, spec.root, paths.state_dir)
             refuse_other_pipeline(spec, read_head(paths.ledger, seal).pipeline)

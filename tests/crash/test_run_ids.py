@@ -18,9 +18,9 @@ HOLDS = "echo $$ > pid.new; mv pid.new pid; until test -e go; do sleep 0.01; don
 
 
 def sealed_state(bench):
-    """What is on disk of logs and metrics, but for caches."""
-    state = bench.root / "state"
-    return {path.name: path.read_bytes() for path in state.iterdir() if path.name.startswith(("audit_", "metrics_"))}
+    """What is on disk of the logs and metrics of runs."""
+    paths = [path for path in (bench.root / "state").iterdir() if path.name.startswith(("audit_", "metrics_"))]
+    return {path.name: path.read_bytes() for path in paths if path.name != "audit_ledger.jsonl"}
 
 
 def test_a_run_without_work_leaves_the_log_of_a_run_with_its_id_alone_while_that_one_works(bench):
@@ -126,10 +126,11 @@ def test_a_killed_run_of_all_stages_is_not_ended_by_one_of_some(bench):
     bench.succeed("verify", "--outputs")
 
 
-def test_a_run_of_a_stage_that_is_declared_no_more_is_ended(bench):
+def test_a_run_of_a_stage_that_is_declared_no_more_is_superseded(bench):
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"), shell("b", "exit 1"))
     assert bench.run("b", "--run-id", "gone").returncode == 1
     bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
     bench.succeed("--run-id", "mine")
-    assert [log_of(bench, run)[-1]["ev"] for run in ("gone", "mine")] == ["run.end", "run.end"]
+    assert [log_of(bench, run)[-1]["ev"] for run in ("gone", "mine")] == ["run.stopped", "run.end"]
+    assert bench.json("runs")["runs"][1]["supersededBy"] == "mine"
     bench.succeed("verify", "--outputs")

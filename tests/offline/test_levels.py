@@ -92,7 +92,7 @@ def test_less_than_filter_is_refused_before_anything_is_written(bench, lacking, 
     assert "hint: allow it (offpipe doctor says" in done.stderr
     assert "--offline best-effort" in done.stderr
     assert done.stdout == ""
-    assert files(bench) - before == {"locks", "locks/pipeline.lock", "state"}  # what is locked has to be there
+    assert files(bench) - before == {"locks", "locks/pipeline.lock", "state", "state/audit_ledger.jsonl"}
     assert not bench.alive()
     bench.succeed()
     assert len(bench.records("run.start")) == 1

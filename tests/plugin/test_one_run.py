@@ -77,7 +77,7 @@ def test_what_a_failed_session_keeps_can_be_gone_on_with(project):
     project.pytest("it.json", "--basetemp", "base").assert_outcomes(passed=1, failed=1)
     [kept] = project.path.glob("base/offpipe/*/run/files")
     records = map(json.loads, (kept / "state/audit_ledger.jsonl").read_text().splitlines())
-    assert [record["ev"] for record in records] == ["opened", "closed", "opened"]
+    assert [record["ev"] for record in records] == ["opened", "closed", "opened", "ended"]
     assert verify(str(kept / "it.json"), Options()).exit_code == EXIT_PENDING
 
 
