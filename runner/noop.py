@@ -315,13 +315,9 @@ def _write_next_run(
 
 
 def invocation(
-    began: str,
-    exit_code: int,
-    stages: dict[str, int],
-    fault: str | None = None,
-    warnings: Sequence[str] = (),
+    began: str, exit_code: int, stages: dict[str, int], fault: str | None = None, warnings: Sequence[str] = (),
     verb: str = "run",
-) -> dict[str, object]:
+) -> dict[str, object]:  # fmt: skip
     """Return what the ledger says of an invocation: its begin, exit code, stages by status, first fault, warnings."""
     return {
         "began": began, "exitCode": exit_code, "fault": fault, "stages": stages, "verb": verb,

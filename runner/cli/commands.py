@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
-from runner.display.summary import json_text, outcome_text, run_json, summary_lines
+from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
 from runner.display.text import (
     counted,
     ending_text,
@@ -55,6 +55,7 @@ class Commands:
         self._stderr = stderr
         self.subject = arguments.spec  # of messages: the run, once it has begun
         self.summary: Callable[[], str] = str  # the result as `--json` prints it
+        self._warnings: list[Fault] = []
 
     def run(self) -> int:
         """Run the pipeline: report progress on stderr, and print the summary on stdout."""
@@ -71,7 +72,7 @@ class Commands:
             result = run(self._spec, self._options(), reporter)
         finally:
             reporter.close()
-            self.subject = reporter.subject or self._spec
+            self.subject, self._warnings = reporter.subject or self._spec, reporter.warnings
         stderr.settle()  # so that the summary comes last if both streams are one pipe
         self._print(result, run_json, summary_lines)
         if result.exit_code and "quiet" in given:
@@ -195,10 +196,10 @@ class Commands:
             raise UsageError(
                 Fault("", "prune takes either --keep or --before", f"offpipe prune {self._spec} --keep 30")
             )
-        pruned = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
+        runs, head = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"
-        lines = [f"{verb} the records of run {printable(run)}\n" for run in pruned.runs] or ["nothing to remove\n"]
-        return self._write([*lines, f"ledger head: {pruned.head}\n"])
+        lines = [f"{verb} the records of run {printable(run)}\n" for run in runs] or ["nothing to remove\n"]
+        return self._write([*lines, f"ledger head: {head}\n"])
 
     def doctor(self) -> int:
         """Print which levels of the offline guard this machine reaches, and what the others lack."""
@@ -229,9 +230,9 @@ class Commands:
         )
 
     def _print(
-        self, result: object, as_json: Callable[[Any], object], as_lines: Callable[[Any], Iterable[str]]
+        self, result: object, as_json: Callable[[Any], dict[str, object]], as_lines: Callable[[Any], Iterable[str]]
     ) -> None:
-        self.summary = lambda: json_text(as_json(result))
+        self.summary = lambda: json_text({**as_json(result), "warnings": list(map(fault_json, self._warnings))})
         if "json" in self._given:
             self._write([self.summary()])
         elif "quiet" not in self._given:
@@ -246,6 +247,7 @@ class Commands:
         return EXIT_INPUT if faults else EXIT_OK
 
     def _warn(self, fault: Fault) -> None:
+        self._warnings.append(fault)
         if "quiet" not in self._given:
             self._stderr.write(f"{fault_text(fault, 'warning')}\n")
 

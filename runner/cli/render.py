@@ -142,11 +142,7 @@ def status_json(status: Status) -> dict[str, object]:
             {"stage": stage, "attempt": attempt, "until": until} for stage, (attempt, until) in status.waiting.items()
         ],
         "incomplete": [
-            {
-                "stage": stage,
-                **fields_json(progress, "line_offset", "byte_offset"),
-                "fits": fits.get(stage),
-            }
+            {"stage": stage, **fields_json(progress, "line_offset", "byte_offset"), "fits": fits.get(stage)}
             for stage, progress in status.incomplete.items()
         ],
         "stages": plan["stages"],

@@ -47,6 +47,7 @@ class Reporter(Listener):
         self._began = clock()
         self._checkpoints: dict[str, Progress] = {}  # of earlier runs, for stages that have not started yet
         self.subject = ""  # the run, once it has begun
+        self.warnings: list[Fault] = []
         self._pipeline = ""
         self._stages = self._done = self._failed = 0
         self._running: dict[str, RunningStage] = {}
@@ -169,6 +170,7 @@ class Reporter(Listener):
 
     def warn(self, fault: Fault) -> None:
         """Report a warning."""
+        self.warnings.append(fault)
         self._say(fault_text(fault, "warning"))
 
     # ---- the terminal ------------------------------------------------------------------------------------------------

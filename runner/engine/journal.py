@@ -18,20 +18,8 @@ from runner.errors import EXIT_INTERNAL, EXIT_OK, Fault, NewerReleaseError, Offp
 from runner.hashing import sha256_of
 from runner.levels import NONE
 from runner.paths import upward
-from runner.record import files
+from runner.record import events, files
 from runner.record.audit import AuditLog
-from runner.record.events import (
-    CLOSED,
-    ENDED,
-    OPENED,
-    RECOVERED,
-    RESUMED,
-    STOPPED,
-    WARNING,
-    Recovered,
-    RunEnded,
-    RunWarning,
-)
 from runner.record.ledger import SIGNALLED, Ledger, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
@@ -125,14 +113,14 @@ class Invocation:
             files.make_directories(paths.state_dir)
             self.run = self.run or noop.new_run_id(paths)
             ledger, ending = Ledger(paths.ledger, spec.name, stamp, seal), self.ended(code, fault=fault)
-            return ledger.append(ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
+            return ledger.append(events.ENDED, self.run, None, sync=self._sync, part=self.part, invocation=ending)
         except OffpipeError:
             return ""  # the error of the invocation is worth more
 
 
-def warning_record(fault: Fault) -> tuple[str, RunWarning]:
+def warning_record(fault: Fault) -> tuple[str, events.RunWarning]:
     """Return event and payload of a warning."""
-    return WARNING, RunWarning(fault.where, fault.what, fault.hint)
+    return events.WARNING, events.RunWarning(fault.where, fault.what, fault.hint)
 
 
 def _brief(fault: Fault) -> str:
@@ -167,16 +155,16 @@ class Journal:
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
         isolation = self._before.get("isolation")
         self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
-        record, torn = opening(session, stages, layers, self.log.seal.id), Recovered(mine.torn_bytes)
+        record, torn = opening(session, stages, layers, self.log.seal.id), events.Recovered(mine.torn_bytes)
         if mine.torn_bytes and self.resumed:
-            self.log.append(RECOVERED, torn)
-        position = self.log.append(RESUMED if self.resumed else START, record, sync=self.durable)
+            self.log.append(events.RECOVERED, torn)
+        position = self.log.append(events.RESUMED if self.resumed else START, record, sync=self.durable)
         if self.durable:  # the directories must name the log and the ledger on disk, too
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
-        self._ledger.append(OPENED, self.run_id, position, sync=self.durable, part=invocation.part)
+        self._ledger.append(events.OPENED, self.run_id, position, sync=self.durable, part=invocation.part)
         if mine.torn_bytes and not self.resumed:  # record 0 is always `run.start`
-            self.log.append(RECOVERED, torn)
+            self.log.append(events.RECOVERED, torn)
         for fault in invocation.warnings:
             self.log.append(*warning_record(fault))
         invocation.log = self.log
@@ -209,13 +197,13 @@ class Journal:
         files.discard(paths.run_temporary(run_id))
         if self.durable:
             files.sync_directory(paths.state_dir)  # before the next record names the metrics
-        ended = RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
-        position = self.log.append(END if status == SUCCEEDED else STOPPED, ended, sync=self.durable)
+        ended = events.RunEnded(status, counts, sha256, self.log.last.seq + 2, *self.log.outputs.totals())
+        position = self.log.append(END if status == SUCCEEDED else events.STOPPED, ended, sync=self.durable)
         self.log.close()
         self._invocation.log = None
         fault = next((stage.fault for stage in stages.values() if stage.status == FAILED), None)
         ending = self._invocation.ended(exit_code, counts, fault)
-        event, part = CLOSED if status == SUCCEEDED else ENDED, self._invocation.part
+        event, part = events.CLOSED if status == SUCCEEDED else events.ENDED, self._invocation.part
         return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
 
     def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runner import noop
 from runner.engine.journal import Invocation
@@ -26,21 +26,15 @@ if TYPE_CHECKING:
     from runner.paths import StatePaths
 
 
-class Pruned(NamedTuple):
-    """The runs that were removed, oldest first, and the ledger's head."""
-
-    runs: list[str]
-    head: str
-
-
 def prune(
     spec_path: str, options: Options, warn: Callable[[Fault], None], *, keep: int | None, before: str, dry_run: bool
-) -> Pruned:
+) -> tuple[list[str], str]:
     """Remove the files of runs that have ended: all but the newest `keep` invocations, or all from `before` a time.
 
-    Never removes an open run, nor one whose log has the spec of a run that stays. First the ledger names the runs, with
-    the digests of the commits that markers refer to; a killed `prune` is completed by the next one. Holds the pipeline
-    lock, unless it is a `dry_run`. DamagedRecordError if `verify` finds damage: nothing is removed then.
+    Return these runs, oldest first, and the ledger's head. Never removes an open run, nor one whose log has the spec of
+    a run that stays. First the ledger names the runs, with the digests of the commits that markers refer to; a killed
+    `prune` is completed by the next one. Holds the pipeline lock, unless it is a `dry_run`. DamagedRecordError if
+    `verify` finds damage: nothing is removed then.
     """
     spec = options.load(spec_path)
     paths = spec.paths
@@ -56,7 +50,7 @@ def prune(
                 raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
             runs = _removable(session, keep, before)
             if invocation.is_recorded:
-                return Pruned(runs, session.head.position.hash)
+                return runs, session.head.position.hash
             commits = verified.markers.commits_of(set(runs))
             head = session.ledger.append(
                 PRUNED if runs else ENDED, noop.new_run_id(paths), None, sync=True,
@@ -65,7 +59,7 @@ def prune(
             for run in [*runs, *(_present(paths) & pruned_commits(paths.ledger).keys())]:
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
                     files.discard(path)
-    return Pruned(runs, head)
+    return runs, head
 
 
 def _removable(session: Session, keep: int | None, before: str) -> list[str]:

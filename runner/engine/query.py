@@ -57,7 +57,7 @@ class Part:
     number and end of the last one. `refused`: requests for a network.
     """
 
-    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "tried", "unstarted", "working")
+    __slots__ = ("began", "ended", "failed", "interrupted", "refused", "tried", "unstarted", "warnings", "working")
 
     def __init__(self, began: str | None = None) -> None:
         self.began = began
@@ -68,6 +68,7 @@ class Part:
         self.working: dict[str, tuple[int, str]] = {}
         self.tried: dict[str, tuple[int, int, str]] = {}
         self.refused: list[events.NetworkAttempt] = []
+        self.warnings: list[events.RunWarning] = []
 
 
 class Planned(NamedTuple):
@@ -193,8 +194,12 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     head = session.head if session else read_head(paths.ledger, archive.seal)
     last = last_run(paths.ledger)
     run: str | None = last["run"] if last else None
-    planned = _planned(session) if session else None
     part = last_part(archive, run) if run else Part()
+    if session:
+        remark(session)
+    for warning in () if session else part.warnings:
+        warn(Fault(*warning))
+    planned = _planned(session) if session else None
     past = (past for past in past_invocations(paths.ledger) if past.verb == "run")
     refusals = takewhile(lambda past: past.outcome == results.REFUSED, past)
     return Status(
@@ -260,6 +265,8 @@ def last_part(archive: Archive, run: str) -> Part:
                         part.tried[event.stage] = (tries + 1, attempt, time)
                 case events.NetworkAttempt():
                     part.refused.append(event)
+                case events.RunWarning():
+                    part.warnings.append(event)
                 case events.StageFinished(status=results.FAILED):
                     part.failed[event.stage] = event.why.removeprefix(_FAILED)
                 case events.StageFinished(status=results.BLOCKED):

@@ -10,15 +10,8 @@ import select
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.errors import (
-    EXIT_INTERNAL,
-    EXIT_LOCKED,
-    EXIT_STAGE_FAILED,
-    Fault,
-    InputError,
-    InterruptedRunError,
-    OffpipeError,
-)
+from runner import errors
+from runner.errors import Fault, InputError, InterruptedRunError, OffpipeError
 from runner.executor.attempts import Attempts
 from runner.executor.job import Job, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
@@ -181,7 +174,7 @@ class Executor:
             self._ahead = job, self.attempts.preparer.prepare(job)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
-            self._fail(job, fault, EXIT_LOCKED)
+            self._fail(job, fault, errors.EXIT_LOCKED)
 
     def _start(self, job: Job) -> None:
         self._submit(job, self.attempts.preparer.prepare(job))
@@ -233,7 +226,7 @@ class Executor:
         elif fault := self.publisher.fault_of(job):
             self.attempts.keep_stdout(job)
             self.attempts.discard(job)
-            self._fail(job, fault, EXIT_STAGE_FAILED)
+            self._fail(job, fault, errors.EXIT_STAGE_FAILED)
         else:
             self._commits.take(job, alone=not self._running)
 
@@ -251,7 +244,7 @@ class Executor:
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
             hint = "stop the program that writes to it, or give the stage a copy"
-            self._fail(job, Fault(f"stage {job.stage.name}", what, hint), EXIT_STAGE_FAILED)
+            self._fail(job, Fault(f"stage {job.stage.name}", what, hint), errors.EXIT_STAGE_FAILED)
 
     def _published(self, job: Job) -> None:
         self.attempts.release(job)
@@ -283,7 +276,7 @@ class Executor:
             self._heed_interrupts()
             self._interrupt(job)
         except OffpipeError as error:  # a plugin may raise it after the stage's end
-            if error.exit_code >= EXIT_INTERNAL or job.stage.name in self.results:
+            if error.exit_code >= errors.EXIT_INTERNAL or job.stage.name in self.results:
                 raise
             self._fail(job, stage_fault(job.stage.name, error), error.exit_code)
 

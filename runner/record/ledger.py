@@ -88,12 +88,10 @@ class Ledger:
         """Return the hash of the last record, which is printed at the end of a run."""
         return read_head(self.path, self._seal).position.hash
 
-    def append(
-        self, event: str, run: str, log: Position | None, *, sync: bool, part: int | None = None,
-        invocation: Mapping[str, Any] | None = None, by: str | None = None, runs: Sequence[str] | None = None,
-        commits: Mapping[str, Sequence[Any]] | None = None,
-    ) -> str:  # fmt: skip
-        """Append an event of `run`, with the end of its log, if it has one; return the new head. See `LedgerEntry`.
+    def append(self, event: str, run: str, log: Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
+        """Append an event of `run`, with the end of its log, if it has one; return the new head.
+
+        `fields` are those of `LedgerEntry` from `part` on.
 
         StateError if `run` is to be closed and is not open: the ledger was replaced.
         """
@@ -107,10 +105,8 @@ class Ledger:
             if event == CLOSED and run not in head.open_runs:
                 raise changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
-            entry = LedgerEntry(
-                self.pipeline, open_runs, self._seal.id, log.seq if log else None, log.hash if log else None,
-                part, invocation, by, runs, commits,
-            )  # fmt: skip
+            place = log or (None, None)
+            entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
             seq, prev = head.position.seq + 1, head.position.hash
             line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             files.append_line(descriptor, line, self.path, sync=sync)

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from runner.canonical import END, START
 from runner.errors import Fault
 from runner.paths import partial_path, upward
-from runner.record import files
+from runner.record import events, files
 from runner.record.audit import cut_torn_line, damaged, key_id_of, last_record, position_of, read_chain
 from runner.record.checkpoints import find_partials, keep_checkpoint, read_progress
-from runner.record.events import (
-    STOPPED,
-    AttemptStarted,
-    CommittedOutputs,
-    NetworkAttempt,
-    RunOpened,
-    StageCommit,
-    decode,
-)
 from runner.record.ledger import refuse_replaced_log
 from runner.record.markers import read_marker, write_marker
 from runner.record.seal import PLAIN
@@ -59,12 +50,12 @@ class OpenRun:
         self.selected: tuple[str, ...] = ()
         self.tags: Tags = {} if tags is None else tags  # shared with the other open runs
         self.torn_bytes = 0
-        self.outputs = CommittedOutputs()
+        self.outputs = events.CommittedOutputs()
         self.key_id: str | None = None
         self.beginnings: dict[int, str] = {}  # number and hash of each record that begins a part of the run
         self.started: set[str] = set()  # the paths of the outputs of every stage that was started
         self.offline_failures: set[str] = set()  # stages whose last attempt failed by a call for a network
-        self.commits: dict[str, tuple[int, StageCommit]] = {}  # the last of each stage
+        self.commits: dict[str, tuple[int, events.StageCommit]] = {}  # the last of each stage
         self.unsynced: set[str] = set()  # stages whose outputs may not be on disk
         self.lineage: dict[Place, Place | None] = {}  # commit -> the commit whose marker it replaced
 
@@ -82,26 +73,26 @@ class OpenRun:
                 raise damaged(log, number) from error
 
     def _note(self, record: Record, place: Position) -> None:
-        event = decode(record["ev"], record["data"])
-        if isinstance(event, StageCommit):
+        event = events.decode(record["ev"], record["data"])
+        if isinstance(event, events.StageCommit):
             self.outputs.note(event)
             self.commits[event.stage] = (place.seq, event)
             self.unsynced.add(event.stage)
             if "replaces" in record["data"]:
                 before = event.replaces
                 self.lineage[record["run"], place.seq] = (before[0], before[1]) if before else None
-        elif isinstance(event, AttemptStarted):
+        elif isinstance(event, events.AttemptStarted):
             self.attempts[event.stage] = event.attempt
             self.tags.setdefault(event.stage, {})[str(event.tag)] = str(event.key)
             self.started.update(event.outputs.values())
             self.offline_failures.discard(event.stage)
-        elif isinstance(event, NetworkAttempt) and event.action == "fail":
+        elif isinstance(event, events.NetworkAttempt) and event.action == "fail":
             self.offline_failures.add(event.stage)
-        elif isinstance(event, RunOpened):
+        elif isinstance(event, events.RunOpened):
             named = tuple(event.stages or ())
             self.selected = named if record["ev"] == START else self.selected_with(named)
             self.beginnings[place.seq] = place.hash
-        elif record["ev"] == STOPPED:  # written after everything was made durable
+        elif record["ev"] == events.STOPPED:  # written after everything was made durable
             self.unsynced.clear()
 
     def selected_with(self, named: tuple[str, ...]) -> tuple[str, ...]:
@@ -174,7 +165,7 @@ class _Recovery(NamedTuple):
             files.sync_files([*renamed, self.paths.state_dir])
         run.commits.clear()  # they are done, and large
 
-    def _finish(self, place: Place, commit: StageCommit, *, anew: bool) -> bool:
+    def _finish(self, place: Place, commit: events.StageCommit, *, anew: bool) -> bool:
         """Rename outputs that are still partials, and write the marker if it is lost (with `anew` always, to sync it).
 
         False if there is a later commit, if an output is in neither place (the stage is not up to date then), or if a

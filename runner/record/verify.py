@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import GENESIS, KEY_VARIABLE
-from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault
+from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING, Fault, StateError
 from runner.paths import is_name
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED
 from runner.record.ledger import open_after, pruned_commits
@@ -108,7 +108,8 @@ class Verification(Chain):
     def check(self) -> None:
         """Check everything. StateError for a file that cannot be read, or that a newer release wrote."""
         self.markers = Markers(self._directory, self.findings, self._only)
-        self._pruned = pruned_commits(f"{self._directory}/{LEDGER}")
+        with suppress(StateError):  # below, `open` reports what is wrong with the file
+            self._pruned = pruned_commits(f"{self._directory}/{LEDGER}")
         lines = self.open()
         with lines or nullcontext():
             self._read_ledger(lines)

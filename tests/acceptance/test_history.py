@@ -138,6 +138,19 @@ def test_warnings_are_on_record_although_the_run_was_quiet(bench) -> None:
     assert record["data"]["what"] in text
     assert "run.warning" in bench.run("log").stdout
     assert "1 warning" in bench.run("runs").stdout
+
+
+def test_status_shows_a_warning_until_it_no_longer_holds(bench) -> None:
+    bench.write("out/a.txt", "my own\n")
+    bench.define(shell("a", "exit 1"))
+    assert bench.run("-q").returncode == 1
+    spec = bench.spec
+    for target in (bench.root / "state", spec):
+        bench.spec = target
+        (warning,) = bench.json("status")["warnings"]
+        assert "a run replaces files" in warning["what"] and "out/a.txt" in bench.run("status").stderr
+    (bench.root / "out/a.txt").unlink()
+    assert bench.json("status")["warnings"] == []
     intact(bench)
 
 

@@ -149,7 +149,7 @@ def test_json_is_one_object_with_everything(pipeline) -> None:
     shown = pipeline("run", "--json")
     said = json.loads(shown.stdout)
     assert set(said) == {
-        "run", "status", "exitCode", "pipeline", "seconds", "ledgerHead", "isolation", "stages",
+        "run", "status", "exitCode", "pipeline", "seconds", "ledgerHead", "isolation", "stages", "warnings",
     }  # fmt: skip
     assert (said["status"], said["exitCode"], said["pipeline"]) == ("succeeded", 0, "demo")
     sort = said["stages"]["sort"]
