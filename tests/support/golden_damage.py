@@ -70,21 +70,22 @@ def by_spelling(name: str, files: Files) -> Iterator[tuple[str, Files]]:
     """Spell the second record in other ways."""
     lines = files[name].splitlines(keepends=True)
     line, record = lines[1], parsed(lines[1])[0]
+    version = b'"v":%d' % record["v"]
     ways = {
         "white space": line.replace(b":", b": ", 1),
         "order of keys": json.dumps(dict(reversed(record.items())), separators=(",", ":")).encode() + b"\n",
         "escape": line.replace(b"data", b"\\u0064ata", 1),
-        "number": line.replace(b'"v":1', b'"v":1.0'),
+        "number": line.replace(version, version + b".0"),
         "large number": line.replace(b'"seq":1', b'"seq":9007199254740993'),
         "NaN": line.replace(b'"seq":1', b'"seq":NaN'),
-        "key twice": line.replace(b'"v":1', b'"v":1,"v":1'),
-        "field more": line.replace(b'"v":1', b'"v":1,"w":1'),
+        "key twice": line.replace(version, b"%b,%b" % (version, version)),
+        "field more": line.replace(version, version + b',"w":1'),
         "not UTF-8": line.replace(b'"ev":"', b'"ev":"\xff', 1),
         "no JSON": b"record\n",
         "no object": b"[]\n",
         "deep": b"[" * 100_000 + b"\n",
         "CR LF": line.replace(b"\n", b"\r\n"),
-        "newer": line.replace(b'"v":1', b'"v":2'),
+        "newer": line.replace(version, b'"v":%d' % (record["v"] + 1)),
     }
     for what, spelled in ways.items():
         assert spelled != line, what
