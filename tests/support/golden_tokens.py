@@ -19,7 +19,7 @@ MEASURED = frozenset(
     "seconds cpuSeconds maxRssBytes micros cpuMicros inode mtimeNs ts time began ended since pid launcher "
     "launcherStarted uid user host bootId checksum interpreter offpipe python system".split()
 )  # fmt: skip
-WORDED = frozenset(("what", "hint", "why"))
+WORDED = frozenset(("what", "hint", "why", "fault"))
 SPELLED = frozenset(("spec", "components"))  # canonical JSON in a string
 FOUND = frozenset(("damage", "incomplete", "notes"))
 WITHOUT_NAMES = frozenset(("marker", "forced", "key"))  # components of reasons whose `what` is prose
@@ -99,8 +99,8 @@ class Tokens:
             return dict.fromkeys(value, "<words>")
         if name in FOUND and isinstance(value, list):  # by `verify`, in no order of files
             value = sorted(value, key=lambda one: str(one.get("file")))
-        if name == "by" and isinstance(value, list):
-            return ["<words>" if " " in one else one for one in value]
+        if name in ("by", "warnings") and isinstance(value, list):
+            return ["<words>" if isinstance(one, str) and " " in one else self.value(one, stage) for one in value]
         return self._named(name, value, stage) if isinstance(value, str) else self.value(value, stage)
 
     def _named(self, name: str, value: str, stage: str) -> object:
