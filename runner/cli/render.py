@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
 from runner.display.summary import fields_json
-from runner.display.text import counted, printable, seconds
+from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Plan, Skip
@@ -78,12 +78,18 @@ def _run_lines(status: Status) -> Iterator[str]:
         yield f"refused since then{times}, last {why}\n"
     if status.holder is not None:
         yield f"running now: {printable(describe(status.holder))}\n"
-        for stage, (attempt, since) in status.working.items():
-            yield f"  {stage}  attempt {attempt}, since {since}\n"
-        for stage, (attempt, until) in status.waiting.items():
-            yield f"  {stage}  waits for attempt {attempt}, until {until}\n"
+        yield from (f"  {line}\n" for line in _work(status))
     elif status.open_runs:
         yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
+
+
+def _work(status: Status) -> Iterator[str]:
+    """Yield the stages at work, and those that wait for their next attempt."""
+    most = {stage.name: stage.retry.attempts for stage in status.planned.stages} if status.planned else {}
+    for verb, stages, word in (("", status.working, "since"), ("waits for ", status.waiting, "until")):
+        for stage, (_, time) in stages.items():
+            attempt = attempt_text(status.part.tries(stage) + 1, most.get(stage))
+            yield f"{stage}  {verb}{attempt}, {word} {time}"
 
 
 def _trouble(part: Part) -> Iterator[str]:

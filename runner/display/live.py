@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 from runner.display.plan_text import shown_checkpoint
-from runner.display.text import printable, seconds, size
+from runner.display.text import attempt_text, printable, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +27,14 @@ class Row(NamedTuple):
 
 
 class RunningStage:
-    """A running stage. `attempt` is its current one or, while it waits until the time `until`, the next one."""
+    """A running stage. `tries` counts its attempts, `most` are allowed; it may wait for the next until `until`."""
 
-    def __init__(self, attempt: int, began: float, progress: str, partials: Sequence[str], input_bytes: int) -> None:
-        self.attempt = attempt
+    def __init__(
+        self, tries: int, most: int, began: float, progress: str, partials: Sequence[str], input_bytes: int
+    ) -> None:
         self.until: float | None = None
+        self._tries = tries
+        self._most = most
         self._began = began
         self._progress = progress
         self._partials = partials
@@ -41,8 +44,9 @@ class RunningStage:
     def row(self, name: str, now: float) -> Row:
         """Return the stage's row."""
         if self.until is not None:
-            return Row(name, [f"{max(0.0, self.until - now):>6.1f} s", f"until attempt {self.attempt}"], "yellow")
-        tried = [f"attempt {self.attempt}"] if self.attempt > 1 else []
+            until = f"until {attempt_text(self._tries + 1, self._most)}"
+            return Row(name, [f"{max(0.0, self.until - now):>6.1f} s", until], "yellow")
+        tried = [attempt_text(self._tries, self._most)] if self._tries > 1 else []
         return Row(name, [elapsed(now - self._began), *self.amounts(now), *tried])
 
     def amounts(self, now: float) -> list[str]:

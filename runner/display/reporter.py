@@ -12,7 +12,7 @@ from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.offline import isolation_warnings
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
-from runner.display.text import counted, fault_text, near_path, printable, seconds, size, stamped
+from runner.display.text import attempt_text, counted, fault_text, near_path, printable, seconds, size, stamped
 from runner.interrupts import GRACE
 from runner.listener import Listener
 
@@ -50,6 +50,7 @@ class Reporter(Listener):
         self.warnings: list[Fault] = []
         self._pipeline = ""
         self._stages = self._done = self._failed = 0
+        self._tries: dict[str, int] = {}  # the attempts of each stage, as its retries count them
         self._running: dict[str, RunningStage] = {}
         self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
@@ -88,19 +89,22 @@ class Reporter(Listener):
             self._say(f"warning: {printable(warning)}", bad=True)
 
     def offpipe_attempt_started(
-        self, stage: Stage, attempt: int, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
+        self, stage: Stage, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None
     ) -> None:
         if changed is not None:
             self._say(f'{stage.name}: "{printable(changed)}" changed while it ran, so it is started once more')
         old, current = self._checkpoints.pop(stage.name, None), shown_checkpoint(progress)
         if old is not None and (current is None or current.key != old.key):
             self._say(f"{stage.name}: {outgrown_text(old)}")
+        tries = self._tries[stage.name] = self._tries.get(stage.name, 0) + 1 if changed is None else 1
+        most = stage.retry.attempts
         if self._is_live:
             began, partial_paths = self._clock(), tuple(partials.values())
-            self._running[stage.name] = RunningStage(attempt, began, progress, partial_paths, input_bytes)
+            self._running[stage.name] = RunningStage(tries, most, began, progress, partial_paths, input_bytes)
         else:
-            resumed = f", {from_text(current)}" if current else ""
-            self._say(f"{stage.name}: started (attempt {attempt}{resumed})")
+            notes = [attempt_text(tries, most)] if most > 1 else []
+            notes += [from_text(current)] if current else []
+            self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
         intended = [call for call in calls if not call.is_probe]
@@ -115,7 +119,7 @@ class Reporter(Listener):
             self._say(f"warning: {stage.name}: {left} still ran when it ended, and had to be killed")
         if next_delay is not None:
             if running := self._running.get(stage.name):
-                running.attempt, running.until = attempt.number + 1, self._clock() + next_delay
+                running.until = self._clock() + next_delay
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
@@ -130,7 +134,8 @@ class Reporter(Listener):
             text = failure_text(result, self._log_command, tries=stage.retry.attempts)
             self._print(text, continues=has_run)
         elif result.status == results.SUCCEEDED:
-            tried = f" (attempt {attempts[-1].number})" if len(attempts) > 1 else ""
+            tries = self._tries.get(stage.name, 0)
+            tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
         elif result.status == results.INTERRUPTED:
             lines = attempts[-1].lines if attempts else None

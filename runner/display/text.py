@@ -90,6 +90,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
+def attempt_text(tries: int, most: int | None) -> str:
+    """Return `attempt 2 of 3`, as the retries of one invocation count; None if the spec is not known."""
+    return f"attempt {tries} of {most}" if most else f"attempt {tries}"
+
+
 def listed(texts: list[str], most: int, separator: str = ", ") -> str:
     """Return at most the first `most` texts on one line, and the number of the others."""
     more = f"{separator.rstrip()} and {len(texts) - most:,} more"

@@ -70,6 +70,10 @@ class Part:
         self.refused: list[events.NetworkAttempt] = []
         self.warnings: list[events.RunWarning] = []
 
+    def tries(self, stage: str) -> int:
+        """Return how many attempts of a stage failed in a row, as its retries count them."""
+        return self.tried.get(stage, (0, 0, ""))[0]
+
 
 class Planned(NamedTuple):
     """The graph, the selected stages in order, the plan, and the last failure of each pending stage.

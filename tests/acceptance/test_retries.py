@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -132,3 +133,22 @@ def test_attempt_numbers_go_on_in_the_next_run_and_tries_begin_anew(bench):
     bench.succeed()
     assert tries(bench) == 4
     assert [one["attempt"] for one in bench.attempts("a")] == [1, 2, 3, 4]
+
+
+def test_attempts_are_shown_as_this_invocation_counts_them(bench):
+    retry = {**QUICK, "attempts": 3}
+    bench.define(shell("a", "test $PIPELINE_ATTEMPT = 5 || exit 75; touch $PIPELINE_OUTPUT_OUT", retry=retry))
+    for tried in (["1", "2", "3"], ["1", "2"]):
+        shown = bench.run().stderr
+        assert re.findall(r" a: started \(attempt (\d) of 3\)", shown) == tried
+    assert re.search(r" a: succeeded in [\d.]+ s \(attempt 2 of 3\)\n", shown)
+    assert [record["data"]["attempt"] for record in bench.records("attempt.started")] == [1, 2, 3, 4, 5]
+
+
+def test_an_attempt_after_an_input_changed_is_shown_as_the_first_again(bench):
+    bench.write("in.txt", "old\n")
+    script = "test $PIPELINE_ATTEMPT = 1 && exit 75; test $PIPELINE_ATTEMPT = 2 && echo new > in.txt; "
+    retry = {**QUICK, "attempts": 2}
+    bench.define(shell("a", script + "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}, retry=retry))
+    shown = bench.succeed().stderr
+    assert re.findall(r" a: started \(attempt (\d) of 2\)", shown) == ["1", "2", "1"]

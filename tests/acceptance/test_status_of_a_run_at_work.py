@@ -24,7 +24,8 @@ def test_the_stages_that_work_are_named_with_their_attempt_and_since_when(bench)
     wait_for(lambda: all((bench.root / f"{name}.begun").exists() for name in ("waits", "again")))
     shown = bench.run("status").stdout
     assert re.search(
-        r"\nrunning now: .*\n  waits  attempt 1, since \S+Z\n  again  attempt 2, since \S+Z\npending:\n", shown
+        r"\nrunning now: .*\n  waits  attempt 1 of 1, since \S+Z\n  again  attempt 2 of 2, since \S+Z\npending:\n",
+        shown,
     )
     told = json.loads(bench.run("status", "--json").stdout)["working"]
     assert [(one["stage"], one["attempt"]) for one in told] == [("waits", 1), ("again", 2)]

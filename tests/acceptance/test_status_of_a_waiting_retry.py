@@ -28,7 +28,7 @@ def test_a_waiting_stage_is_shown_with_its_next_attempt_and_its_time(bench) -> N
         record = [each for each in ended(bench, attempts) if each["data"]["stage"] == "again"][-1]
         assert record["data"]["attempt"] == last
         shown = bench.run("status").stdout
-        assert re.search(rf"\nrunning now: .*\n  again  waits for attempt {last + 1}, until \S+Z\n", shown)
+        assert re.search(r"\nrunning now: .*\n  again  waits for attempt 3 of 3, until \S+Z\n", shown)
         (waiting,) = bench.json("status")["waiting"]
         assert (waiting["stage"], waiting["attempt"]) == ("again", last + 1)
         assert seconds_between(record["ts"], waiting["until"]) == HOUR

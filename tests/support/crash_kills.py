@@ -223,7 +223,7 @@ def _repeated(
         if started[stage]:
             yield f"{stage} was finished, and ran again"
     for stage, (key, line) in checkpoints.items():
-        if started[stage] and after.keys[stage] == key and f" {stage}: started (attempt" in said:
-            first = next(text for text in said.splitlines() if f" {stage}: started (attempt" in text)
-            if f", from line {line:,})" not in first:
+        if started[stage] and after.keys[stage] == key and f" {stage}: started" in said:
+            first = next(text for text in said.splitlines() if f" {stage}: started" in text)
+            if f"from line {line:,})" not in first:
                 yield f"{stage} had a checkpoint at line {line:,}, and did not go on from it: {first}"

@@ -76,7 +76,7 @@ def test_a_run_does_its_work_with_closed_streams(closed, spec) -> None:
     recorded = [
         path for path in spec.parent.rglob("*") if path.is_file() and path.suffix in {".jsonl", ".log", ".json"}
     ]
-    assert [path for path in recorded if b"started (attempt" in path.read_bytes()] == []
+    assert [path for path in recorded if b": started" in path.read_bytes()] == []
 
 
 def test_a_run_does_its_work_with_full_streams(spec) -> None:
