@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
-from runner.display.summary import fields_json
+from runner.display.summary import STATUSES, fields_json
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
 from runner.plan.planner import Plan, Skip
 from runner.record.events import CLOSED, NOOP
+from runner.record.ledger import KILLED
 from runner.record.locks import describe
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def status_lines(status: Status) -> Iterator[str]:
         yield "pending:\n"
         shown = planned._replace(plan=Plan(pending, ()), fits={})  # without checkpoints, which are listed above
         yield from (f"  {line}" for line in plan_lines(shown, full=False))
-    for path in status.undeclared:
-        yield f"no stage makes it any more: {printable(path)}\n"
 
 
 def _run_lines(status: Status) -> Iterator[str]:
@@ -66,6 +65,8 @@ def _run_lines(status: Status) -> Iterator[str]:
         guard = f", offline guard: {printable(level)}" if level else ""
         ended = f", ended {part.ended}" if part.ended else ""
         yield f"last run: {printable(last)}, {_ending(status)}, began {part.began or status.last_time}{ended}{guard}\n"
+        if (past := status.invocation) and past.fault and not part.failed:
+            yield f"  exit {past.exit_code}: {printable(past.fault)}\n"
         yield from (f"  {line}\n" for line in _trouble(part))
         if success is None:
             yield "last success: none yet\n"
@@ -113,11 +114,14 @@ def _level(status: Status) -> str | None:
 
 
 def _ending(status: Status) -> str:
-    """Return how the last run ended. A killed run has neither a closing record nor metrics."""
+    """Return how the last run ended. A run that was killed, or had no disk to write to, left no metrics."""
     endings = {NOOP: "nothing to do", CLOSED: "succeeded"}
     if status.last_event in endings:
         return endings[status.last_event]
-    return "running" if status.is_running else printable(str(status.metrics.get("status", "did not end")))
+    if status.is_running:
+        return "running"
+    recorded = status.invocation.outcome if status.invocation else KILLED
+    return printable(str(status.metrics.get("status", recorded)))
 
 
 def status_json(status: Status) -> dict[str, object]:
@@ -170,7 +174,7 @@ def runs_lines(past: Sequence[Past]) -> Iterator[str]:
 
 def _run_row(past: Past) -> tuple[str, ...]:
     words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
-    stages = ", ".join(f"{count:,} {printable(status)}" for status, count in past.stages.items())
+    stages = ", ".join(f"{past.stages[status]:,} {status}" for status in STATUSES if status in past.stages)
     notes = [f"superseded by {past.by}"] if past.by else []
     notes += ["pruned"] if past.is_pruned else []
     notes += [counted(len(past.warnings), "warning")] if past.warnings else []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runner.results import RunResult, StageResult
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
-_ORDER = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
+STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
 _STAGES_NAMED = 8  # of those that were not started
 _TAIL_LINES = 20
 _TAIL_BYTES = 4096
@@ -33,7 +33,7 @@ def summary_lines(result: RunResult) -> Iterator[str]:
 
 def outcome_text(result: RunResult) -> str:
     """Return the pipeline, the number of stages of each status, and the run."""
-    counts = {status: result.count(status) for status in _ORDER}
+    counts = {status: result.count(status) for status in STATUSES}
     counts[_NOT_STARTED] = len(result.unstarted()[1])
     counts[results.BLOCKED] -= counts[_NOT_STARTED]
     if counts[results.SKIPPED] == len(result.stages):

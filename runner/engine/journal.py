@@ -201,8 +201,9 @@ class Journal:
         position = self.log.append(END if status == SUCCEEDED else events.STOPPED, ended, sync=self.durable)
         self.log.close()
         self._invocation.log = None
-        fault = next((stage.fault for stage in stages.values() if stage.status == FAILED), None)
-        ending = self._invocation.ended(exit_code, counts, fault)
+        faulty = (stage for stage in stages.values() if stage.exit_code)
+        cause = min(faulty, key=lambda stage: stage.exit_code != exit_code, default=None)  # of the exit code, if known
+        ending = self._invocation.ended(exit_code, counts, cause and cause.fault)
         event, part = events.CLOSED if status == SUCCEEDED else events.ENDED, self._invocation.part
         return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
 

@@ -94,7 +94,8 @@ class Status(NamedTuple):
     """What `status` shows. `last_run` is the newest run with a log, `last_success` a run and its time.
 
     `planned` is None for a state directory without its spec. `part` is the newest part of the last run. `metrics` are
-    those of the last run, empty unless that part has ended. `refusals` came after the last run, the newest first.
+    those of the last run, empty unless that part has ended. `invocation` is the newest that worked on the last run.
+    `refusals` came after it, the newest first.
     """
 
     pipeline: str
@@ -108,6 +109,7 @@ class Status(NamedTuple):
     metrics: dict[str, object]
     holder: dict[str, object] | None
     undeclared: tuple[str, ...]
+    invocation: Past | None
     refusals: tuple[Past, ...]
 
     @property
@@ -218,6 +220,7 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
         read_holder(paths.pipeline_lock) if is_held(paths) else None,
         tuple(former.path for former in session.orphans.former if former.is_orphan) if session else (),
+        next((past for past in past_invocations(paths.ledger) if past.run == run), None) if run else None,
         tuple(islice(refusals, _REFUSALS)),
     )
 

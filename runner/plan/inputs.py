@@ -129,9 +129,14 @@ class InputResolver:
         return None
 
     def _unmatched_hint(self, pattern: str) -> str:
+        bases = self._spec.root, self._spec.workspace
+        if orphans := self._orphans:
+            matches = ((base, path) for base in bases for path in self._glob(base, pattern))
+            if orphan := next((path for base, path in matches if orphans.holds(f"{base}/{path}")), None):
+                return f'orphans are never matched, such as "{orphan}"'
         directory = literal_directory(pattern)
-        if any(os.path.isdir(os.path.join(base, directory)) for base in (self._spec.root, self._spec.workspace)):
-            return f"hidden files {'and orphans ' if self._orphans else ''}are never matched"
+        if any(os.path.isdir(os.path.join(base, directory)) for base in bases):
+            return "hidden files are never matched"
         return f'there is no directory "{directory}"'
 
     def _matches(self, pattern: str, where: str) -> Iterator[InputFile]:

@@ -50,6 +50,7 @@ def test_every_invocation_leaves_a_line(bench) -> None:
     bench.succeed()
     bench.succeed("clean")
     every = list(reversed(runs(bench)))
+    assert "  1 succeeded, 1 failed  stage b: " in bench.run("runs").stdout, "in the order of the summary"
     assert [(each["verb"], each["outcome"], each["exitCode"]) for each in every] == [
         ("run", "failed", 1),
         ("run", "refused", 5),
@@ -103,6 +104,17 @@ def test_a_run_that_is_killed_did_not_end_and_one_that_is_interrupted_says_so(be
     assert outcomes(bench) == [("did not end", None), ("interrupted", 143)]
     assert len(runs(bench, "--failed")) == 2
     intact(bench)
+
+
+def test_a_run_that_its_disk_ended_has_failed_and_says_why(bench) -> None:
+    bench.write("state/logs", "no directory")
+    bench.define(shell("a", "touch $PIPELINE_OUTPUT_OUT"))
+    assert bench.run().returncode == 74
+    (run,) = runs(bench)
+    assert (run["outcome"], run["exitCode"]) == ("failed", 74) and "state/logs" in run["fault"]
+    status = bench.run("status").stdout
+    assert f"last run: {run['run']}, failed, began" in status and f"\n  exit 74: {run['fault']}\n" in status
+    assert bench.json("status")["lastRun"]["status"] == "failed"
 
 
 def test_an_open_run_that_a_later_one_closes_is_superseded_and_never_succeeded(bench) -> None:

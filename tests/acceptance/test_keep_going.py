@@ -57,6 +57,9 @@ def test_a_missing_source_is_named_with_what_it_blocks(bench, quiet) -> None:
 def test_the_exit_code_is_that_of_the_worst_cause(bench, ends, code) -> None:
     bench.define(copy("late", "late.txt"), shell("ends", f'{ends}; touch "$PIPELINE_OUTPUT_OUT"'))
     assert bench.run("-k").returncode == code
+    (run,) = bench.json("runs")["runs"]
+    assert run["fault"].startswith("stage late: " if code == 5 else "stage ends: "), "the cause of the exit code"
+    assert (f"\n  exit 5: {run['fault']}\n" in bench.run("status").stdout) == (code == 5)
 
 
 def test_a_source_that_arrives_before_its_stage_has_its_turn_blocks_nothing(bench) -> None:
