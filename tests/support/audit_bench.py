@@ -42,6 +42,27 @@ def tell_story(bench: PipelineBench) -> None:
     bench.succeed("run", "--run-id", "idle2")
 
 
+def tell_history(bench: PipelineBench) -> None:
+    """A ledger with each kind of line.
+
+    Two runs of one stage each fail; a third does their work; nothing to do; a refusal; a changed input; the first runs
+    are pruned, of which one made what still stands; a refusal; `clean` finds nothing to remove but stage `b`.
+    """
+    bench.write("in.txt", "one\n")
+    bench.define(A, shell("b", "exit 1"), shell("d", "exit 1"))
+    assert bench.run("b").returncode == bench.run("d").returncode == 1
+    bench.define(A, shell("b", "echo b > $PIPELINE_OUTPUT_OUT"), shell("d", "echo d > $PIPELINE_OUTPUT_OUT"))
+    bench.succeed()
+    bench.succeed()
+    assert bench.run("nope").returncode == 2
+    bench.write("in.txt", "two\n")
+    bench.succeed()
+    bench.succeed()
+    bench.succeed("prune", "--keep", "2")
+    assert bench.run("nope").returncode == 2
+    bench.succeed("clean", "--orphans")
+
+
 class State:
     """A copy of a state directory, to be changed at will."""
 
