@@ -74,6 +74,62 @@ def test_a_killed_state_is_incomplete_and_the_next_run_completes_it(kept):
     assert bench.run("verify", "--outputs").returncode == EXIT_OK
 
 
+def history(bench):
+    """Run, part, outcome and exit code of each invocation, the oldest first."""
+    fields = "run", "part", "outcome", "exitCode"
+    return [tuple(each[field] for field in fields) for each in reversed(bench.json("runs")["runs"])]
+
+
+def answers(bench):
+    """What each verb that reads says of a state, from its spec, and from the directory alone; none may write."""
+    before, said, spec = tree(bench), {}, bench.spec
+    for target in (spec, bench.root / "state"):
+        bench.spec, name = target, target.name
+        said[name, "runs"] = history(bench)
+        said[name, "open"] = bench.json("status")["openRuns"]
+        said[name, "log"] = bench.succeed("log", "--run", "first").stdout.split()[1]
+        said[name, "of a stage"] = bench.run("log", "twice").returncode
+    bench.spec = spec
+    assert tree(bench) == before
+    return said
+
+
+def test_a_finished_state_is_listed_and_run_on_and_pruned(kept):
+    bench = kept("finished")
+    old = [("first", None, "succeeded", 0), ("nothing-to-do", None, "succeeded", 0)]
+    said = answers(bench)
+    for name in ("spec.json", "state"):
+        assert said[name, "runs"] == old
+        assert (said[name, "open"], said[name, "log"], said[name, "of a stage"]) == ([], "run.start", 0)
+    bench.write("in.txt", "changed\n")
+    bench.succeed("run", "--run-id", "new")
+    assert history(bench) == [*old, ("new", 1, "succeeded", 0)]
+    bench.succeed("prune", "--keep", "1")
+    assert sorted(path.name for path in (bench.root / "state").glob("audit_*")) == [
+        "audit_ledger.jsonl", "audit_new.jsonl",
+    ]  # fmt: skip
+    assert history(bench)[:-1] == [*old, ("new", 1, "succeeded", 0)], "pruned runs stay listed"
+    assert bench.run("verify", "--outputs").returncode == EXIT_OK
+    assert bench.skips_everything()
+
+
+def test_a_killed_state_is_listed_and_its_run_goes_on_as_a_second_part(kept):
+    bench = kept("killed")
+    said = answers(bench)
+    for name in ("spec.json", "state"):
+        assert said[name, "runs"] == [("first", None, "not recorded", None)]
+        assert (said[name, "open"], said[name, "log"], said[name, "of a stage"]) == (["first"], "run.start", 0)
+    (bench.root / "in.txt").rename(bench.root / "aside")
+    assert bench.run().returncode == 5
+    (bench.root / "aside").rename(bench.root / "in.txt")
+    bench.succeed()
+    first, refused, second = history(bench)
+    assert (first, refused[2:], second) == (
+        ("first", None, "not recorded", None), ("refused", 5), ("first", 2, "succeeded", 0),
+    )  # fmt: skip
+    assert bench.run("verify", "--outputs").returncode == EXIT_OK
+
+
 # ---- a newer release -------------------------------------------------------------------------------------------------
 
 
