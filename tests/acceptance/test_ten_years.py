@@ -1,0 +1,120 @@
+"""Ten years of nights: what a run, `status` and `runs` read does not grow with the ledger, which stays small."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from pipeline_bench import ROOT, PipelineBench, shell
+
+from runner.canonical import GENESIS, stamp
+from runner.noop import invocation
+from runner.record.audit import Position, encode_record, last_record, position_of
+from runner.record.events import CLOSED, NOOP, OPENED, PRUNED, LedgerEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+NIGHTS = 3650
+LARGEST = 10_000_000  # bytes of a ledger of so many nights
+BLOCKS = 1 << 19  # bytes: a few blocks at the end of the ledger, which each reader of it takes
+COUNTED = """\
+import runner.__main__
+code = runner.__main__.main()
+with open("/proc/self/io") as counts, open("/dev/stderr", "w") as stderr:
+    stderr.write(counts.readline())
+raise SystemExit(code)
+"""
+
+
+def bytes_read(bench: PipelineBench, *words: str) -> int:
+    """Run the command line in an interpreter of its own; return the bytes that it read, those of modules included."""
+    argv = [sys.executable, "-c", COUNTED, words[0], str(bench.spec), *words[1:]]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    name, count = done.stderr.splitlines()[-1].split()
+    assert name == "rchar:"
+    return int(count)
+
+
+def append(ledger: Path, entries: Iterable[tuple[str, str, LedgerEntry]]) -> None:
+    """Append records to a ledger at once; the file need not exist."""
+    last = last_record(str(ledger))
+    at, lines = position_of(last) if last else Position(-1, GENESIS), []
+    for event, run, entry in entries:
+        line, digest = encode_record(at.seq + 1, run, stamp(), event, entry, at.hash)
+        at = Position(at.seq + 1, digest)
+        lines.append(line)
+    ledger.parent.mkdir(exist_ok=True)
+    with open(ledger, "ab") as file:
+        file.write(b"".join(lines))
+
+
+def nights(count: int) -> Iterable[tuple[str, str, LedgerEntry]]:
+    """The lines of nights with nothing to do, each with its `prune`."""
+    idle, pruned = invocation(stamp(), 0, {"skipped": 1}), invocation(stamp(), 0, {}, verb="prune")
+    for night in range(count):
+        run = f"night-{night:05}"
+        yield NOOP, run, LedgerEntry("bench", (), None, 1, GENESIS, None, idle)
+        yield PRUNED, f"prune-{night:05}", LedgerEntry("bench", (), None, None, None, None, pruned, None, [run])
+
+
+@pytest.fixture
+def old(tmp_path) -> PipelineBench:
+    """A pipeline with ten years behind it, beside the same on its first day: the directories `old` and `new`."""
+    for name in ("new", "old"):
+        bench = PipelineBench(tmp_path / name)
+        bench.write("in.txt", "x\n")
+        bench.define(shell("a", "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}))
+        if name == "old":
+            append(bench.root / "state/audit_ledger.jsonl", nights(NIGHTS))
+        bench.succeed()
+    return bench
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="the kernel counts no reads")
+def test_after_ten_years_a_night_reads_what_it_read_on_the_first_day(old) -> None:
+    new, ledger = PipelineBench(old.root.parent / "new"), old.root / "state/audit_ledger.jsonl"
+    for words in (("run",), ("status",), ("runs", "--limit", "30"), ("plan",), ("log",), ("log", "a")):
+        for bench in (new, old):
+            bytes_read(bench, *words)  # the first one may fill caches
+        assert bytes_read(old, *words) < bytes_read(new, *words) + BLOCKS, words
+    assert bytes_read(old, "runs") > bytes_read(new, "runs") + ledger.stat().st_size - BLOCKS > 3 * BLOCKS
+    assert len(old.json("runs")["runs"]) >= NIGHTS
+    assert f"{NIGHTS:,} runs pruned" in old.succeed("verify", "--outputs").stdout
+
+
+def test_ten_years_of_nights_with_work_fit_into_a_small_ledger(bench) -> None:
+    stages = [shell(name, "cat in.txt > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt"}) for name in ("a", "b", "c", "d")]
+    bench.define(*stages)
+    ledger, state, sizes, entries = bench.root / "state/audit_ledger.jsonl", bench.root / "state", [], []
+    for night in range(5):
+        bench.write("in.txt", f"{night}\n")
+        bench.succeed("-q")
+        bench.succeed("prune", "--keep", "2")
+        sizes.append(ledger.stat().st_size)
+        entries.append(len([*state.rglob("*")]))
+    assert (sizes[-1] - sizes[-2]) * NIGHTS < LARGEST
+    assert entries[-1] == entries[-2] == entries[-3], "but for the ledger's lines nothing grows"
+
+
+def test_ten_thousand_invocations_are_listed_in_an_instant(bench) -> None:
+    def invocations():
+        for number in range(10_000):
+            run, ending = f"20261129T000000Z-{number:04x}", invocation(stamp(), 0, {"succeeded": 1})
+            yield OPENED, run, LedgerEntry("bench", [run], None, 0, GENESIS, 1)
+            yield CLOSED, run, LedgerEntry("bench", (), None, 9, GENESIS, 1, ending)
+
+    bench.define(shell("a", "true"))
+    append(bench.root / "state/audit_ledger.jsonl", invocations())
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    listed = bench.run("runs").stdout.count("\n")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert listed == 10_000
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 0.6  # of a processor, on a busy machine; alone it takes 0.2
