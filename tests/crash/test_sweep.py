@@ -5,22 +5,19 @@ A seeded choice of the positions, first and last among them; OFFPIPE_SWEEP=all t
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from call_tracer import why_not
 from crash_kills import Kill, Sweep
 from crash_pipeline import CrashPipeline
-from crash_sweep import chosen
+from crash_sweep import chosen, sample
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
 REASON = why_not()
 
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=f"cannot trace here: {REASON}"), pytest.mark.full]
@@ -38,16 +35,6 @@ def directory(tmp_path):
     made = tmp_path / "sweep"
     made.mkdir()
     return made
-
-
-def sample(positions, number, seed):
-    """First and last, and of those between a seeded choice, one of each stretch: no part of a run is left out."""
-    if ALL or len(positions) <= number:
-        return positions
-    draw, between, stretches = random.Random(seed), positions[1:-1], number - 2
-    edges = [at * len(between) // stretches for at in range(stretches + 1)]
-    drawn = [draw.choice(between[begin:end]) for begin, end in pairwise(edges)]
-    return [positions[0], *drawn, positions[-1]]
 
 
 def until_struck(sweep, kill):

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SCENARIOS = ("first", "again", "noop")
+ALL = os.environ.get("OFFPIPE_SWEEP") == "all"
 
 
 def chosen(calls: Sequence[Call], who: str, *, first: int, every: int) -> list[int]:
     """The positions at which there is somebody to kill, from `first` on every `every`th of them."""
     wanted = "runner" if who == "all" else who
     return [number for number, call in enumerate(calls, 1) if wanted in call.alive][first - 1 :: every]
+
+
+def sample(positions: Sequence[int], number: int, seed: str) -> Sequence[int]:
+    """First and last, and of those between a seeded choice, one of each stretch: no part of a run is left out."""
+    if ALL or len(positions) <= number:
+        return positions
+    draw, between, stretches = random.Random(seed), positions[1:-1], number - 2
+    edges = [at * len(between) // stretches for at in range(stretches + 1)]
+    drawn = [draw.choice(between[begin:end]) for begin, end in pairwise(edges)]
+    return [positions[0], *drawn, positions[-1]]
 
 
 def kills(calls: Sequence[Call], asked: argparse.Namespace) -> Iterator[Kill]:

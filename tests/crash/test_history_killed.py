@@ -1,0 +1,156 @@
+"""Killed at any call, an invocation loses no earlier line of the ledger, leaves no damage, and the next one goes on.
+
+At its writes to the ledger each position is taken; of all its calls a seeded choice, or all with OFFPIPE_SWEEP=all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from call_tracer import trace, why_not
+from crash_sweep import sample
+from pipeline_bench import ROOT, PipelineBench, shell
+from suites import full_but
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from call_tracer import Call
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
+REMARKS = ("it is at work, or the next run resumes it", "is not in the ledger", "the next run cuts them off",
+           "was killed after its end", "died before it did any work")  # fmt: skip
+
+
+def stages(*, a: str = "cat in.txt > $PIPELINE_OUTPUT_OUT", b: str = "echo b > $PIPELINE_OUTPUT_OUT"):
+    return shell("a", a, inputs={"x": "in.txt"}), shell("b", b)
+
+
+def fails(bench: PipelineBench) -> None:
+    bench.define(*stages(b="exit 1"))
+
+
+def supersedes(bench: PipelineBench) -> None:
+    bench.define(*stages(a="exit 1", b="exit 1"))
+    assert bench.run("a").returncode == bench.run("b").returncode == 1
+    bench.define(*stages())
+
+
+def supersedes_without_work(bench: PipelineBench) -> None:
+    bench.define(*stages(b="exit 1"))
+    assert bench.run().returncode == 1
+    bench.define(*stages()[:1])
+
+
+def is_refused(bench: PipelineBench) -> None:
+    bench.define(*stages())
+    (bench.root / "in.txt").unlink()
+
+
+def is_refused_later(bench: PipelineBench) -> None:
+    has_run(bench)
+    bench.run("nope")
+    (bench.root / "in.txt").unlink()
+
+
+def has_run(bench: PipelineBench) -> None:
+    bench.define(*stages())
+    bench.succeed()
+    bench.write("in.txt", "another\n")
+    bench.succeed()
+
+
+def has_orphan(bench: PipelineBench) -> None:
+    has_run(bench)
+    bench.define(*stages()[:1])
+    bench.succeed()
+
+
+SCENARIOS: dict[str, tuple[Callable[[PipelineBench], None], tuple[str, ...], int]] = {
+    # what was before, the command that is killed, its exit code
+    "a run that fails": (fails, ("run",), 1),
+    "a run that supersedes two": (supersedes, ("run",), 0),
+    "a run without work that supersedes one": (supersedes_without_work, ("run",), 0),
+    "a first run that is refused": (is_refused, ("run",), 5),
+    "a run that is refused": (is_refused_later, ("run",), 5),
+    "clean": (has_run, ("clean",), 0),
+    "clean --orphans": (has_orphan, ("clean", "--orphans"), 0),
+    "prune": (has_run, ("prune", "--keep", "1"), 0),
+}
+
+
+def history(bench: PipelineBench) -> list[tuple[object, ...]]:
+    """What every later answer about an ended invocation depends on, the oldest first."""
+    fields = ("run", "part", "verb", "outcome", "exitCode", "began", "ended", "stages", "fault")
+    return [tuple(each[field] for field in fields) for each in reversed(bench.json("runs")["runs"])]  # type: ignore[call-overload]
+
+
+def is_of_ledger(call: Call) -> bool:
+    return call.path.endswith("audit_ledger.jsonl") and call.name in ("write", "fsync")
+
+
+@pytest.mark.parametrize("scenario", full_but(SCENARIOS, ("a run that is refused", "clean", "prune")))
+def test_killed_at_its_lines_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
+    assert_mended(scenario, tmp_path, is_of_ledger, most=sys.maxsize)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_at_any_call_an_invocation_loses_nothing_and_the_next_goes_on(scenario, tmp_path):
+    assert_mended(scenario, tmp_path, lambda _: True, most=12)
+
+
+def assert_mended(scenario: str, tmp_path: Path, is_meant: Callable[[Call], bool], most: int) -> None:
+    """Kill at `most` of the runner's calls that are meant: before the call, then in the middle of those that write."""
+    prepare, words, code = SCENARIOS[scenario]
+    template = PipelineBench(tmp_path / "template")
+    template.write("in.txt", "text\n")
+    prepare(template)
+    before = history(template)
+
+    def traced(position: int, when: Callable[[Call], bool], *, torn: bool):
+        bench = PipelineBench(tmp_path / f"killed-{position}")
+        shutil.copytree(template.root, bench.root, symlinks=True)
+        argv = [sys.executable, "-m", "runner", words[0], str(bench.spec), *words[1:]]
+        return bench, trace(argv, log=str(tmp_path / "log"), cwd=str(ROOT), position=position, when=when, torn=torn)
+
+    _, undisturbed = traced(0, is_meant, torn=False)
+    assert undisturbed.code == code
+    kills, reached = 0, 0
+    for torn in (False, True):
+
+        def when(call: Call, *, torn: bool = torn) -> bool:
+            return call.role == "runner" and is_meant(call) and (call.name == "write" or not torn)
+
+        positions = range(1, sum(map(when, undisturbed.calls)) + 1)
+        assert positions
+        for position in sample(positions, most, f"{scenario} {torn}"):
+            bench, killed = traced(position, when, torn=torn)
+            kills += 1
+            reached += bool(killed.victims)
+            if killed.victims:
+                assert_goes_on(bench, words, code, before, f"{'in' if torn else 'before'} {killed.calls[-1]}")
+            shutil.rmtree(bench.root)
+    assert reached >= 0.7 * kills, "two runs are not call for call the same, but nearly"
+
+
+def assert_goes_on(
+    bench: PipelineBench, words: tuple[str, ...], code: int, before: list[tuple[object, ...]], call: str
+) -> None:
+    verified = bench.run("verify")
+    assert verified.returncode in (0, 3), f"{call}: {verified.stdout}"
+    remarks = verified.stdout.splitlines()[:-2] if verified.returncode == 3 else ()
+    assert all(any(text in remark for text in REMARKS) for remark in remarks), f"{call}: {verified.stdout}"
+    assert bench.run(*words).returncode == code, call
+    assert history(bench)[: len(before)] == before, call
+    bench.write("in.txt", "mended\n")
+    bench.define(*stages())
+    bench.succeed()
+    assert bench.read("out/a.txt") + bench.read("out/b.txt") == b"mended\nb\n", call
+    assert bench.succeed("verify", "--outputs").stdout.count("intact") == 1, call
+    assert bench.json("status")["openRuns"] == [], call
+    assert not bench.leftovers(), call
