@@ -48,7 +48,7 @@ def prune(
             if verified.damage:
                 what = f"{verified.damage[0].what}; nothing was removed"
                 raise DamagedRecordError(Fault(verified.damage[0].place, what, "see `offpipe verify`"))
-            runs = _removable(session, keep, before)
+            runs, left = _removable(session, keep, before)
             if invocation.is_recorded:
                 return runs, session.head.position.hash
             commits = verified.markers.commits_of(set(runs))
@@ -56,14 +56,14 @@ def prune(
                 PRUNED if runs else ENDED, noop.new_run_id(paths), None, sync=True,
                 invocation=invocation.ended(), runs=runs or None, commits=commits or None,
             )  # fmt: skip
-            for run in [*runs, *(_present(paths) & pruned_commits(paths.ledger).keys())]:
+            for run in (*runs, *left):
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
                     files.discard(path)
     return runs, head
 
 
-def _removable(session: Session, keep: int | None, before: str) -> list[str]:
-    """Return the runs to remove, oldest first."""
+def _removable(session: Session, keep: int | None, before: str) -> tuple[list[str], set[str]]:
+    """Return the runs to remove, oldest first, and those that a killed `prune` has left."""
     paths = session.spec.paths
     past = [each for each in past_invocations(paths.ledger) if each.verb == "run"]
     recent = islice(past, keep) if keep is not None else (each for each in past if each.began >= before)
@@ -76,7 +76,8 @@ def _removable(session: Session, keep: int | None, before: str) -> list[str]:
         for run in stays
         for record in islice(read_records(paths.audit(run), session.seal), 1)
     }
-    return [run for run in runs if run not in holders]
+    left = stays.intersection(pruned_commits(paths.ledger)).difference(holders)
+    return [run for run in runs if run not in holders], left
 
 
 def _present(paths: StatePaths) -> set[str]:

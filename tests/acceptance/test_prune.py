@@ -110,6 +110,23 @@ def test_a_damaged_record_is_not_pruned(bench) -> None:
 
 
 @pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
+def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(bench, tmp_path) -> None:
+    bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", env={"LONG": "y" * 5000}))
+    bench.succeed("-q")
+    bench.succeed("-q")
+    bench.run("nope")
+    words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--keep", "1"]
+    killed = trace(words, log=str(tmp_path / "log"), cwd=str(ROOT), position=1, when=lambda call: call.name == "unlink")
+    assert killed.victims
+    bench.succeed("-q")
+    holder = bench.records("run.start")[-1]["data"]["specIn"]
+    assert {each["run"]: each["pruned"] for each in bench.json("runs")["runs"]}[holder]
+    bench.succeed("prune", "--keep", "1")
+    assert holder in runs_on_disk(bench)
+    bench.succeed("verify", "--outputs")
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
 def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench, tmp_path_factory) -> None:
     nights(bench)
 
@@ -119,11 +136,14 @@ def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench
         words = [sys.executable, "-m", "runner", "prune", str(place.spec), "--keep", "2"]
         return place, trace(words, log="/dev/null", position=position, cwd=str(ROOT))
 
-    _, undisturbed = prune(0)
+    pruned, undisturbed = prune(0)
     assert undisturbed.code == 0
+    old = runs_on_disk(bench) - runs_on_disk(pruned)
     for position in range(1, len(undisturbed.calls) + 1):
         place, killed = prune(position)
         assert killed.victims, position
+        gone = files(bench.root) - files(place.root)
+        assert all(any(run in path for run in old) for path in gone), f"{killed.calls[-1]}: {gone}"
         assert place.run("verify", "--outputs").returncode == 0, killed.calls[-1]
         place.succeed("prune", "--keep", "2")
         assert len(runs_on_disk(place)) == 2
