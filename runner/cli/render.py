@@ -145,12 +145,8 @@ def status_json(status: Status) -> dict[str, object]:
         "openRuns": status.open_runs,
         "refused": runs_json(status.refusals)["runs"],
         "lock": status.holder,
-        "working": [
-            {"stage": stage, "attempt": attempt, "since": since} for stage, (attempt, since) in status.working.items()
-        ],
-        "waiting": [
-            {"stage": stage, "attempt": attempt, "until": until} for stage, (attempt, until) in status.waiting.items()
-        ],
+        "working": [{"stage": stage, "attempt": number, "since": at} for stage, (number, at) in status.working.items()],
+        "waiting": [{"stage": stage, "attempt": number, "until": at} for stage, (number, at) in status.waiting.items()],
         "incomplete": [
             {"stage": stage, **fields_json(progress, "line_offset", "byte_offset"), "fits": fits.get(stage)}
             for stage, progress in status.incomplete.items()

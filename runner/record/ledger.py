@@ -12,21 +12,7 @@ from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.record import files
-from runner.record.audit import (
-    BEGIN,
-    Position,
-    changed_meanwhile,
-    cut_torn_line,
-    damaged,
-    encode_record,
-    intact_record,
-    key_id_of,
-    last_record,
-    lines_of,
-    position_of,
-    tail,
-)
+from runner.record import audit, files
 from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode
 from runner.record.seal import PLAIN
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
@@ -44,7 +30,7 @@ SIGNALLED = 128  # exit codes above are a signal's
 class LedgerHead(NamedTuple):
     """The last record of the ledger: its position, pipeline, open runs (oldest first) and key id."""
 
-    position: Position = BEGIN
+    position: audit.Position = audit.BEGIN
     pipeline: str = ""
     open_runs: tuple[str, ...] = ()
     key_id: str | None = None
@@ -55,7 +41,7 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
 
     Skips a torn last line (the next `append` cuts it), so reading needs no lock. StateError for a damaged one.
     """
-    record = last_record(path, seal)
+    record = audit.last_record(path, seal)
     head = LedgerHead()
     if record:
         try:
@@ -63,12 +49,12 @@ def read_head(path: str, seal: Seal = PLAIN) -> LedgerHead:
         except ValueError:
             entry = None
         if not isinstance(entry, LedgerEntry):
-            raise damaged(path, record["seq"] + 1)
-        head = LedgerHead(position_of(record), entry.pipeline, tuple(entry.open), key_id_of(record))
+            raise audit.damaged(path, record["seq"] + 1)
+        head = LedgerHead(audit.position_of(record), entry.pipeline, tuple(entry.open), audit.key_id_of(record))
     if seal.id and not head.key_id:  # then no record may be keyed: a keyed one is followed by keyed ones only
-        for number, line in enumerate(lines_of(path), 1):
+        for number, line in enumerate(audit.lines_of(path), 1):
             if b'"keyId":"' in line and line.endswith(b"\n"):
-                raise damaged(path, number + 1, "the record is not keyed, as those before it")
+                raise audit.damaged(path, number + 1, "the record is not keyed, as those before it")
     return head
 
 
@@ -88,7 +74,7 @@ class Ledger:
         """Return the hash of the last record, which is printed at the end of a run."""
         return read_head(self.path, self._seal).position.hash
 
-    def append(self, event: str, run: str, log: Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
+    def append(self, event: str, run: str, log: audit.Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
         """Append an event of `run`, with the end of its log, if it has one; return the new head.
 
         `fields` are those of `LedgerEntry` from `part` on.
@@ -99,16 +85,16 @@ class Ledger:
         try:
             with files.naming(self.path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            cut_torn_line(self.path)
+            audit.cut_torn_line(self.path)
             head = read_head(self.path, self._seal)
             self._seal.refuse_other(head.key_id, self.path)
             if event == CLOSED and run not in head.open_runs:
-                raise changed_meanwhile(self.path)
+                raise audit.changed_meanwhile(self.path)
             open_runs = open_after(head.open_runs, event, run)
             place = log or (None, None)
             entry = LedgerEntry(self.pipeline, open_runs, self._seal.id, *place, **fields)
             seq, prev = head.position.seq + 1, head.position.hash
-            line, digest = encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
+            line, digest = audit.encode_record(seq, run, self._stamp(), event, entry, prev, self._seal)
             files.append_line(descriptor, line, self.path, sync=sync)
         finally:
             os.close(descriptor)
@@ -129,11 +115,11 @@ def refuse_replaced_log(path: str, run: str, beginnings: Mapping[int, str], log:
     if not seal.id:  # without a key, a process that can replace the log can change the ledger, too
         return
     opened: dict[str, Any] = {}
-    for line in lines_of(path):
-        if b'"ev":"opened"' in line and (record := intact_record(line, seal)) and record["run"] == run:
+    for line in audit.lines_of(path):
+        if b'"ev":"opened"' in line and (record := audit.intact_record(line, seal)) and record["run"] == run:
             opened = record["data"]
     if beginnings.get(opened.get("logSeq", -1)) != opened.get("logHash", ""):
-        raise damaged(log, 1, "the log is not the one that the ledger knows")
+        raise audit.damaged(log, 1, "the log is not the one that the ledger knows")
 
 
 # ---- the past --------------------------------------------------------------------------------------------------------
@@ -245,7 +231,7 @@ def last_success(path: str) -> tuple[str, str] | None:
 
 
 def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
-    for line in tail(path, most):
+    for line in audit.tail(path, most):
         try:
             record = loads(line)
             if isinstance(record["data"], dict) and all(isinstance(record[name], str) for name in ("ev", "run", "ts")):
