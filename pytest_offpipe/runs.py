@@ -176,20 +176,20 @@ class _LauncherMaker:
 
 def run_sandbox(
     sandbox: Sandbox, around: Around, options: Options, plugins: tuple[object, ...] = (),
-    clock: Clock | None = None, launchers: Launchers | None = None,
+    clock: Clock | None = None, launchers: Launchers | None = None, spec: Spec | None = None,
 ) -> RunReport:  # fmt: skip
     """Run a sandbox's spec, and return its report, also if it could not begin. KeyboardInterrupt passes through.
 
-    The launcher is one of `launchers`, or one for this run alone.
+    The launcher is one of `launchers`, or one for this run alone. `spec` is the sandbox's, if it has been loaded.
     """
     report = RunReport(EXIT_OK, spec=sandbox.spec, workspace=options.workspace or sandbox.root)
     try:
-        spec = options.load(sandbox.spec)
+        spec = spec or options.load(sandbox.spec)
         report.state_dir = spec.paths.state_dir
         with unkeyed(), measured(sandbox) as variables:
             around.env.update(variables)
             plugins = (_LauncherMaker(around, launchers), *plugins)
-            result = run(sandbox.spec, options, plugins=plugins, clock=clock)
+            result = run(sandbox.spec, options, plugins=plugins, clock=clock, spec=spec)
     except OffpipeError as error:
         return replace(report, exit_code=error.exit_code, error=str(error))
     if result.signal is not None:

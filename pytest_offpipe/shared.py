@@ -179,7 +179,7 @@ class SharedRun:
         with self.held():
             around = Around(self.sandbox.home, self.sandbox.temporary)
             options = UNSYNCED._replace(stages=stages, force=force)
-            return run_sandbox(self.sandbox, around, options, launchers=self.launchers)
+            return run_sandbox(self.sandbox, around, options, launchers=self.launchers, spec=self.laid)
 
 
 def shared_run(

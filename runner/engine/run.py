@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from runner.engine.journal import Journal
     from runner.engine.session import Session
     from runner.record.recovery import OpenRun
+    from runner.spec.model import Spec
 
 
 def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bottom
     spec_path: str, options: Options, listener: Listener | None = None, plugins: tuple[object, ...] = (),
-    clock: Clock | None = None,
+    clock: Clock | None = None, spec: Spec | None = None,
 ) -> RunResult:  # fmt: skip
     """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what no hook covers, tests pass `clock`.
+    `spec` is what `options.load` returned, if it was called.
 
     Raises SpecError, InputError, OfflineError or UsageError before it writes anything, and LockHeldError. StateError,
     if the disk refuses something, ends the run; the next run continues it.
@@ -35,7 +37,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(final=options.final))
         # Load the spec. If there is certainly work, the launcher gets ready while the rest of the program is loaded.
-        spec = options.load(spec_path)
+        spec = spec or options.load(spec_path)
         early = None if plugins else early_launcher(spec, options)
         stack.enter_context(early or nullcontext())
         from runner.engine import noop, open_runs, preflight
