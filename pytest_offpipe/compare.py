@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from runner.paths import kind_of
 
@@ -18,11 +18,8 @@ _BEFORE = 40  # of these before the first that differs, in a line that is long
 _BLOCK = 1 << 20
 
 
-class Sides(NamedTuple):
-    """The names of the two sides."""
-
-    one: str
-    other: str
+Sides = tuple[str, str]
+"""The names of the two sides."""
 
 
 def difference(name: str, one: str, other: str, sides: Sides) -> str | None:
@@ -64,7 +61,7 @@ def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
         name, kinds = f"the mode of {name}", [f"{stat.S_IMODE(os.lstat(path).st_mode):04o}" for path in paths]
     elif kinds[0] == kinds[1] == "a symbolic link":
         kinds = [os.readlink(path) for path in paths]
-    return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides.one}, and {kinds[1]} {sides.other}"
+    return None if kinds[0] == kinds[1] else f"{name} is {kinds[0]} {sides[0]}, and {kinds[1]} {sides[1]}"
 
 
 def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:

@@ -142,7 +142,7 @@ def offpipe_spec(request: pytest.FixtureRequest) -> OffpipeSpec:
 
 
 @pytest.fixture
-def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: FixtureState) -> OffpipeFaults:
+def offpipe_faults(_offpipe_test: FixtureState) -> OffpipeFaults:
     """Faults of stages in the runs of `offpipe`, but not of `offpipe.cli`.
     `.exit_code(stage, code, times=1, when="before")` or `"after"` its work, `.kill(stage, at_checkpoint=n)` or
     `after_bytes=n`, `.disk_full(stage, after_bytes=n)`, `.slow(stage, seconds)`; `.corrupt(path, offset)` flips a byte
@@ -151,8 +151,7 @@ def offpipe_faults(request: pytest.FixtureRequest, _offpipe_test: FixtureState) 
     """
     from pytest_offpipe.faults.plan import faults_of
 
-    find_stage = request.getfixturevalue("offpipe_spec").stage if "offpipe_spec" in request.fixturenames else None
-    return faults_of(_offpipe_test, find_stage)
+    return faults_of(_offpipe_test)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -197,10 +196,6 @@ class ProgramReport:
     exit_code: int
     stdout: str
     stderr: str
-
-    def json(self) -> Any:
-        """Return standard output as the JSON that `--json` makes it."""
-        return json.loads(self.stdout)
 
 
 def run_program(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.fixtures.state import watch_markers
-from pytest_offpipe.settings import BORROWED, SETTINGS, SHARED, UNMADE, read_settings
+from pytest_offpipe.settings import SETTINGS, SHARED, UNMADE, read_settings
 from pytest_offpipe.usage import SPEC_FIXTURE
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ SUFFIX = ".json"
 _PYTHON = ".py"
 _BEGINNING = 4096  # bytes of a file that are read to see whether it is a spec
 _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the process that controls it
-_RUNS_NOTHING = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 
 
 def begin(config: pytest.Config) -> None:
@@ -97,16 +96,13 @@ class SpecSession:
         node.workerinput["offpipe_seed"] = self._settings.seed
 
     def pytest_report_header(self) -> str:
-        """Show the seed, and the offline level if stages will be started."""
-        runs_nothing = any(self._config.getoption(name, False) for name in _RUNS_NOTHING)
-        return f"offpipe: {'' if runs_nothing else _isolation()}seed {self._settings.seed}"
+        """Show the seed."""
+        return f"offpipe: seed {self._settings.seed}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Report a skipped check at the line of its stage, and a duration without the shared run of other checks."""
+        """Report a skipped check at the line of its stage."""
         report = yield
-        if report.when == "call":
-            report.duration = max(0.0, report.duration - item.stash.get(BORROWED, 0.0))
         if item.get_closest_marker("offpipe") and report.skipped and isinstance(report.longrepr, tuple):
             path, line, _ = item.reportinfo()
             report.longrepr = (str(path), (line or 0) + 1, report.longrepr[2])
@@ -141,18 +137,6 @@ class SpecSession:
             from pytest_offpipe.sandbox import discard
 
             discard(shared)
-
-
-def _isolation() -> str:
-    from runner.errors import OffpipeError
-    from runner.sandbox.client import Launcher
-    from runner.sandbox.guard import settle, start_guarded
-
-    try:
-        with settle(start_guarded(Launcher), strict=False) as launcher:
-            return f"offline level {launcher.layers['level']}, "
-    except OffpipeError as error:
-        return f"no stage can be started ({error.faults[0].what}), "
 
 
 def is_spec(path: str) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
-from pytest_offpipe.usage import require_known
 from runner.errors import Fault, SpecError
-from runner.spec.kinds import did_you_mean
+from runner.spec.kinds import Field, choice, did_you_mean, map_of, pointer, record, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +20,10 @@ STAGE_CHECKS = ("run", "outputs", "repeat", "retry", "resume", "stop", "full")
 PIPELINE_CHECKS = ("offline", "skip", "audit")
 BUDGET = 45.0
 FIELD = "x-offpipe"
+_EXTENSION = record(
+    skipChecks=Field(map_of(choice(*STAGE_CHECKS), text()), "checks to leave out, each with the reason", {}),
+    volatile=Field(text(), "why its bytes differ from run to run", ""),
+)
 
 
 class Settings(NamedTuple):
@@ -35,7 +38,6 @@ class Settings(NamedTuple):
 
 SETTINGS = pytest.StashKey[Settings]()
 SHARED = pytest.StashKey[str]()  # the directory that all workers of the session share, once something is in it
-BORROWED = pytest.StashKey[float]()  # how many seconds of a check are those of the check `run`, see Case.borrowed
 UNMADE = "offpipe_unmade"  # a user property: why this machine, or chance, kept a check from being made
 Number = TypeVar("Number", int, float)
 
@@ -112,16 +114,8 @@ class Extension(NamedTuple):
 
 def extension_of(spec: Spec, stage: Stage) -> Extension:
     """Return the field of a stage. Raises SpecError if it is wrong."""
-    where = f"{spec.shown}#/stages/{stage.index}/{FIELD}"
-    field = stage.extensions.get(FIELD, {})
-    if not isinstance(field, dict):
-        raise SpecError(Fault(where, "is to be an object", '{"skipChecks": {"resume": "why"}}'))
-    require_known(field, ("skipChecks", "volatile"), where, 'no field named "{}"', SpecError)
-    why, skipped = field.get("volatile", ""), field.get("skipChecks", {})
-    if not isinstance(why, str) or ("volatile" in field and not why):
-        raise SpecError(Fault(f"{where}/volatile", "is to say why", '{"volatile": "stamps the time"}'))
-    where = f"{where}/skipChecks"
-    if not isinstance(skipped, dict) or not all(isinstance(why, str) and why for why in skipped.values()):
-        raise SpecError(Fault(where, "is to hold a reason for each check", '{"resume": "why"}'))
-    require_known(skipped, STAGE_CHECKS, where, 'no check named "{}"', SpecError)
-    return Extension(skipped, why)
+    field: Any = stage.extensions.get(FIELD, {})
+    if findings := _EXTENSION.check(field):
+        place = ("stages", stage.index, FIELD)
+        raise SpecError(*(Fault(pointer(spec.shown, (*place, *at)), what, hint) for at, what, hint in findings))
+    return Extension(**_EXTENSION.values(field))

@@ -75,7 +75,6 @@ class SharedRun:
         self.laid_out = self.directory / "laid-out"  # there when the sandbox is whole
         self.source = Source(spec, inputs)
         self.graph = self.source.graph  # of the spec, as the user has it
-        self.waited: dict[str, float] = {}  # stage -> the seconds of its run, or of waiting for another worker's
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._forced: set[str] = set()
@@ -84,11 +83,9 @@ class SharedRun:
         """Return how a stage did. Runs it, and the stages that it needs, unless they have been run."""
         for stage in select(self.graph, (name,)):
             if stage.name not in self._known:
-                began = time.monotonic()
                 with self.held():
                     record = self.directory / f"{stage.name}.record"
                     self._known[stage.name] = _kept(record, partial(self._run, stage))
-                self.waited[stage.name] = time.monotonic() - began
         return self._known[name]
 
     def run_again(self, name: str) -> None:
@@ -103,10 +100,6 @@ class SharedRun:
                 (self.directory / f"{stage}.record").unlink(missing_ok=True)
                 self._forced.add(stage)
         self.__dict__.pop("report", None)
-
-    def seconds(self, name: str) -> float:
-        """Return the seconds that the run of a stage took, or 0 if it has not run."""
-        return self._known.get(name, Undisturbed()).seconds
 
     def all(self) -> dict[str, Undisturbed]:
         """Return how all stages did, in their order."""

@@ -56,14 +56,6 @@ class OffpipeSpec(dict[str, Any]):
         stages: dict[str, dict[str, Any]] = {stage["name"]: stage for stage in self["stages"]}
         return stage_named(stages, name, str(self.path))
 
-    @untraced
-    def set_params(self, params: Mapping[str, Fields]) -> None:
-        """Give stages other params: {stage: {key: value}}."""
-        require_params("params", params)
-        for name, values in params.items():
-            stage = self.stage(name)
-            stage["params"] = {**stage.get("params", {}), **values}
-
 
 AnySpec = AnyPath | Fields
 """A spec: its path (relative to pytest's rootdir, else to the directory where it was called), or its JSON."""
@@ -118,7 +110,11 @@ def _marked(
 ) -> OffpipeSpec:
     require(f"{SPEC_FIXTURE} path", path, AnyPath, "the path of a spec")
     spec = OffpipeSpec.read(find(path, config))
-    spec.set_params({} if params is None else params)
+    params = {} if params is None else params
+    require_params("params", params)
+    for name, values in params.items():
+        stage = spec.stage(name)
+        stage["params"] = {**stage.get("params", {}), **values}
     if inputs is not None:
         require(f"{SPEC_FIXTURE} inputs", inputs, AnyPath, "a directory of inputs")
         spec.inputs = find(inputs, config)

@@ -70,16 +70,10 @@ def require_params(where: str, value: Mapping[str, Fields]) -> None:
         require(f"{where} of {name}", params, Mapping, expected)
 
 
-def require_known(
-    names: Iterable[Any],
-    known: Collection[str],
-    where: str,
-    what: str = NO_STAGE,
-    kind: type[OffpipeError] = UsageError,
-) -> None:
-    """Raise an error for every name that is not known; in its text `what` the braces stand for the name."""
+def require_known(names: Iterable[Any], known: Collection[str], where: str, what: str = NO_STAGE) -> None:
+    """Raise UsageError for every name that is not known; in its text `what` the braces stand for the name."""
     if unknown := [name for name in names if name not in known]:
-        raise kind(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
+        raise UsageError(*(Fault(where, what.format(name), did_you_mean(str(name), known)) for name in unknown))
 
 
 def stage_named(known: Mapping[str, T], name: str, where: str) -> T:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from signal import Signals
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
 
-from pytest_offpipe.compare import Sides, difference
+from pytest_offpipe.compare import difference
 from pytest_offpipe.faults.plan import Fault, Injector
 from pytest_offpipe.reports import RunReport, StageReport, tail
 from pytest_offpipe.runs import UNSYNCED, Around, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out, one_stage
-from pytest_offpipe.settings import BORROWED, SETTINGS, UNMADE, extension_of
+from pytest_offpipe.settings import SETTINGS, UNMADE, extension_of
 from runner.display.text import printable, printable_lines
 from runner.hookspecs import hookimpl
 
@@ -54,11 +54,10 @@ class Case:
         self.check = check
         self.spec = shared.spec  # as the user has it
         self.settings = item.config.stash[SETTINGS]
-        self.is_pipeline = stage is None
         self._stage = stage
         worker = getattr(item.config, "workerinput", {}).get("workerid")  # with --dist each, all make all checks
-        subject = stage.name if stage else "pipeline"
-        self.directory = shared.directory / ".".join(filter(None, (subject, check, worker)))
+        self._subject = stage.name if stage else "pipeline"
+        self.directory = shared.directory / ".".join(filter(None, (self._subject, check, worker)))
 
     @property
     def stage(self) -> Stage:
@@ -87,21 +86,10 @@ class Case:
 
     def skip_if_reported(self, stage: str, check: str = "run", why: str = "") -> None:
         """Skip if another check of this session reports that the stage fails."""
-        if f"{stage}[{check}]" != self.item.name and self._is_made(stage, check):
-            pytest.skip(f"{why} {stage}[{check}] fails".lstrip())
-
-    def borrowed(self, waited: Iterable[str]) -> float:
-        """Return how many seconds of this check belong to the checks `run` of the stages that it `waited` for.
-
-        The first check that needs a stage runs it for all of its checks. That time is reported for its `run`.
-        """
-        own = self.shared.seconds(self.stage.name) if self.check == "run" and not self.is_pipeline else 0.0
-        return sum(self.shared.waited[stage] for stage in waited if self._is_made(stage)) - own
-
-    def _is_made(self, stage: str, check: str = "run") -> bool:
         name, path = f"{stage}[{check}]", self.item.path
         items = (item for item in self.item.session.items if item.name == name and item.path == path)
-        return any(not getattr(item, "exempt", "") for item in items)
+        if name != self.item.name and any(not getattr(item, "exempt", "") for item in items):
+            pytest.skip(f"{why} {name} fails".lstrip())
 
     def described(self, changes: Sequence[tuple[str, str]]) -> list[str]:
         """Return changes in the shared sandbox as text, with paths relative to the root, or to $HOME."""
@@ -128,7 +116,7 @@ class Case:
             "done": done, "expected": expected, "found": found, "log": "\n".join(tail(log)),
             "kept": kept or str(self.directory if self.directory.exists() else ""), "by hand": by_hand or self.by_hand,
         }  # fmt: skip
-        own = "" if self.is_pipeline else f"stage {self.stage.name}: "  # the test's id names it
+        own = f"stage {self._subject}: "  # the test's id names it
         lines = [(found or expected).splitlines()[0].removeprefix(own)]
         for name, text in rows.items():
             first, *others = text.splitlines() or [""]
@@ -174,12 +162,8 @@ def run_check(case: Case) -> None:
     """Make one check, and remove its workspace if it passes. Raises CheckFailedError with its finding, or skips."""
     module = import_module(f"pytest_offpipe.checks.{MODULES.get(case.check, 'undisturbed')}")
     check: Callable[[Case], None] = getattr(module, f"check_{case.check}")
-    waited = set(case.shared.waited)
-    try:
-        check(case)
-        case.clean()
-    finally:
-        case.item.stash[BORROWED] = case.borrowed(case.shared.waited.keys() - waited)
+    check(case)
+    case.clean()
 
 
 def here(function: Call, *arguments: object) -> Any:
@@ -225,7 +209,7 @@ class Bench:
 
     def compare(self, report: StageReport, when: str) -> str:
         """Return how outputs differ from the undisturbed ones; "" if they do not, or if the stage is volatile."""
-        paths, sides = report.outputs.paths, Sides("undisturbed", when)
+        paths, sides = report.outputs.paths, ("undisturbed", when)
         for name, path in self.undisturbed.outputs.paths.items() if not self.volatile else ():
             if text := self.call(difference, name, path, paths[name], sides):
                 return str(text)

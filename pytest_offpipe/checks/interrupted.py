@@ -65,7 +65,7 @@ def check_stop(case: Case) -> None:
     case.require_time(2, seconds)
     for part in _STOPS:
         trial = bench.trial(f"stopped-{part:g}")
-        fault = Fault("terminate", case.stage.name, {"afterBytes": 1, "afterSeconds": seconds * part})
+        fault = Fault("terminate", case.stage.name, {"after_bytes": 1, "after_seconds": seconds * part})
         stopped = trial.run(fault)
         if fault.fired:
             break
@@ -133,7 +133,7 @@ def at_checkpoints(count: int, chance: random.Random) -> list[Kill]:
     for place, number in enumerate(sorted({1, *chosen, count})):
         when = "before" if place % 2 else "after"
         where = f"at checkpoint {number} of {count}, {when} it was recorded"
-        kills.append(Kill("killAtCheckpoint", {"atCheckpoint": number, "when": when}, where))
+        kills.append(Kill("kill_at_checkpoint", {"at_checkpoint": number, "when": when}, where))
     return [kills[0], *kills[:0:-1]]  # should time be short, the first and the last matter most
 
 
@@ -145,7 +145,7 @@ def at_sizes(bench: Bench) -> list[Kill]:
     total = sum(map(bytes_below, bench.undisturbed.outputs.paths.values()))
     is_made_for_it = list(bench.stage.outputs) == [bench.stage.stdout]
     return [
-        Kill("kill", {"afterBytes": size}, f"once {size:,} of the {total:,} bytes of its outputs were there")
+        Kill("kill", {"after_bytes": size}, f"once {size:,} of the {total:,} bytes of its outputs were there")
         for size in dict.fromkeys(int(total * part) for part in PARTS)
         if size or not is_made_for_it
     ]
@@ -165,7 +165,7 @@ def _kill_and_go_on(trial: Trial, kill: Kill) -> bool:
     is_kept = os.path.exists(load_spec(trial.sandbox.spec).paths.progress(stage))
     report = trial.run(again)
     trial.require_same(report, f"{done}, then ran it again", "when resumed")
-    number = kill.arguments.get("atCheckpoint", 0) - (kill.arguments.get("when") == "before")
+    number = kill.arguments.get("at_checkpoint", 0) - (kill.arguments.get("when") == "before")
     if number > 0 and not any(again.notes("resumed")):  # a stage with the SDK redid what a checkpoint had in it
         lost = "nothing of it was kept: were its outputs written by others than the SDK?"
         what = "it began anew" if is_kept else lost

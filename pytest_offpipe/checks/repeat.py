@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_offpipe.checks.case import SAME, Bench, Call, Case, Trial, await_later, ended, here
-from pytest_offpipe.compare import Sides, difference, files_below
+from pytest_offpipe.compare import difference, files_below
 from pytest_offpipe.faults.namespace import Confined
 from pytest_offpipe.runs import UNSYNCED, Around
 from pytest_offpipe.sandbox import discard
@@ -42,7 +42,7 @@ PLAIN = "elsewhere/and/deeper"
 PYTHON_SEED = "PYTHONHASHSEED"
 LONG_AGO = 1_000_000_000  # seconds: 2001-09-09
 SEEDS = 4  # orders of hashes that are tried: with two of them, a stage may still give the same bytes
-_SIDES = Sides("one run", "another")
+_SIDES = ("one run", "another")
 _SAME_TIME = "the time, or chance (it differs between two runs that are the same in all else)"
 
 

@@ -165,7 +165,7 @@ class _FaultyDisk:
         fault, changed = self.injector.due(stage), self.injector(launch)
         if fault is not None and fault.kind == DISK_FULL:
             disk = os.statvfs(self.root)
-            pages = fault.arguments["afterBytes"] // disk.f_frsize
+            pages = fault.arguments["after_bytes"] // disk.f_frsize
             mount_disk(self.root, (disk.f_blocks - disk.f_bfree + pages) * disk.f_frsize, MS_REMOUNT)
             self.filled[stage] = fault, Watch(self.root), launch.log
         return changed

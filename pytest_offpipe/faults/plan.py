@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from glob import escape, glob
@@ -21,24 +20,24 @@ from runner.errors import UsageError
 from runner.sdk.checkpoints import FAULTS_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pytest_offpipe.fixtures.state import FixtureState
     from runner.sandbox.client import Launch
 
 MARKER = "offpipe_fault"
-IN_SDK = ("killAtCheckpoint", "count")  # the stage's own process does these, through runner.sdk
-DISK_FULL = "diskFull"  # done to the disk that the whole run is on, see disks
+IN_SDK = ("kill_at_checkpoint", "count")  # the stage's own process does these, through runner.sdk
+DISK_FULL = "disk_full"  # done to the disk that the whole run is on, see disks
 _METHODS = {  # kind -> the method that plans it, and why it may not happen
     "exit": ("exit_code", "its stage did not run, or failed by itself"),
     "kill": ("kill", "its stage did not run, or had ended before: give it larger inputs, or an earlier point"),
-    "killAtCheckpoint": ("kill", "its stage did not run, has fewer checkpoints, or commits none by runner.sdk"),
+    "kill_at_checkpoint": ("kill", "its stage did not run, has fewer checkpoints, or commits none by runner.sdk"),
     "slow": ("slow", "its stage did not run"),
     DISK_FULL: ("disk_full", "its stage did not run, failed before, or all that it wrote had room"),
 }
 _WHEN = ("before", "after")
 _BOUNDS = {
-    "code": (0, 255), "times": (1, 1000), "atCheckpoint": (1, 1 << 53), "afterBytes": (0, 1 << 39),
+    "code": (0, 255), "times": (1, 1000), "at_checkpoint": (1, 1 << 53), "after_bytes": (0, 1 << 39),
     "seconds": (0, 1 << 20),
 }  # fmt: skip
 
@@ -47,8 +46,8 @@ _BOUNDS = {
 class Fault:
     """One fault of a stage, until it has happened in `times` attempts. An attempt that ended before it does not count.
 
-    `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (afterBytes, afterSeconds),
-    slow (seconds), killAtCheckpoint (atCheckpoint, when), count, diskFull (afterBytes). `afterSeconds` are counted from
+    `kind` and `arguments` are what is in the plan: exit (code, when), kill or terminate (after_bytes, after_seconds),
+    slow (seconds), kill_at_checkpoint (at_checkpoint, when), count, disk_full (after_bytes). `after_seconds` count from
     when something was first seen to read an input: an interpreter's start, and what it loads, are no work of the stage.
     """
 
@@ -96,7 +95,7 @@ class Injector:
         plan = f"{self.directory}/{len(os.listdir(self.directory))}.json"
         stage_file = json.loads(Path(launch.env["PIPELINE_STAGE_FILE"]).read_bytes())
         content = {"kind": fault.kind, **fault.arguments, "partials": list(stage_file["outputs"].values())}
-        if "afterSeconds" in fault.arguments:
+        if "after_seconds" in fault.arguments:
             content["inputs"] = [path for paths in stage_file["inputs"].values() for path in paths]
         Path(plan).write_text(json.dumps(content))
         fault.plans.append(plan)
@@ -115,10 +114,8 @@ class OffpipeFaults:
     Faults of one stage happen in the order in which they were planned, in one attempt after the other.
     """
 
-    def __init__(self, test: FixtureState, find_stage: Callable[[str], object] | None) -> None:
-        """`find_stage` refuses unknown stages, if the test's spec is known."""
+    def __init__(self, test: FixtureState) -> None:
         self.injector = Injector(f"{test.directory}/faults", [])
-        self._find_stage = find_stage
 
     @untraced
     def exit_code(self, stage: str, code: int, times: int = 1, when: str = "before") -> None:
@@ -136,10 +133,10 @@ class OffpipeFaults:
         if (at_checkpoint is None) == (after_bytes is None):
             raise UsageError(Wrong("kill", "takes one of at_checkpoint and after_bytes"))
         if after_bytes is None:
-            self._plan("killAtCheckpoint", stage, atCheckpoint=at_checkpoint, when=when)
+            self._plan("kill_at_checkpoint", stage, at_checkpoint=at_checkpoint, when=when)
         else:
             _require("kill", "when", when)
-            self._plan("kill", stage, afterBytes=after_bytes)
+            self._plan("kill", stage, after_bytes=after_bytes)
 
     @untraced
     def disk_full(self, stage: str, *, after_bytes: int) -> None:
@@ -149,7 +146,7 @@ class OffpipeFaults:
         process of its own, where the pipeline's root is a tmpfs. So `plugins` do not work, and stages run one at a
         time, because they would share the full disk. If no tmpfs can be mounted, the test is skipped with the reason.
         """
-        self._plan(DISK_FULL, stage, afterBytes=after_bytes)
+        self._plan(DISK_FULL, stage, after_bytes=after_bytes)
 
     @untraced
     def slow(self, stage: str, seconds: float, times: int = 1) -> None:
@@ -177,7 +174,7 @@ class OffpipeFaults:
         lines = []
         for fault in self.due:
             method, why = _METHODS[fault.kind]
-            arguments = ", ".join(f"{_snake(name)}={value!r}" for name, value in fault.arguments.items())
+            arguments = ", ".join(f"{name}={value!r}" for name, value in fault.arguments.items())
             often = f", {fault.fired} of {fault.times} times" if fault.times > 1 else ""
             lines.append(f"{method}({fault.stage!r}, {arguments}){often}: {why}")
         return lines
@@ -204,14 +201,12 @@ class OffpipeFaults:
         require(method, stage, str, "the name of a stage")
         for name, value in {**arguments, "times": times}.items():
             _require(method, name, value)
-        if self._find_stage is not None:
-            self._find_stage(stage)
         self.injector.faults.append(Fault(kind, stage, arguments, times))
 
 
-def faults_of(test: FixtureState, find_stage: Callable[[str], object] | None) -> OffpipeFaults:
-    """Return the faults of a test, with those that its markers plan; `find_stage` as for OffpipeFaults."""
-    faults = OffpipeFaults(test, find_stage)
+def faults_of(test: FixtureState) -> OffpipeFaults:
+    """Return the faults of a test, with those that its markers plan."""
+    faults = OffpipeFaults(test)
     test.complaints.append(faults.complaint)
     test.stories.append(faults.complaint)  # a test that fails because a fault did not happen does not say so itself
     with heeding(test.item, MARKER):
@@ -228,8 +223,4 @@ def _require(method: str, name: str, value: object) -> None:
         return
     least, most = _BOUNDS[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise UsageError(Wrong(method, f"{_snake(name)} is {value!r}", f"at least {least}, at most {most}"))
-
-
-def _snake(name: str) -> str:
-    return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", name)
+        raise UsageError(Wrong(method, f"{name} is {value!r}", f"at least {least}, at most {most}"))

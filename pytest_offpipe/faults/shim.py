@@ -109,7 +109,7 @@ def _end_if_over(child: int) -> None:
 
 
 def _has_come_to(plan: dict[str, Any], reading: _Reading) -> bool:
-    after_bytes, after_seconds = plan.get("afterBytes"), plan.get("afterSeconds")
+    after_bytes, after_seconds = plan.get("after_bytes"), plan.get("after_seconds")
     if after_seconds is not None and reading.seconds() > after_seconds:
         return True
     return after_bytes is not None and sum(map(_size, plan["partials"])) >= after_bytes

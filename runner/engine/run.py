@@ -28,8 +28,8 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
     clock: Clock | None = None, spec: Spec | None = None,
 ) -> RunResult:  # fmt: skip
     """Bring a pipeline up to date. `plugins` implement hooks, `listener` gets what no hook covers, tests pass `clock`.
-    `spec` is what `options.load` returned, if it was called.
 
+    `spec` is what `options.load` returned, if it was called.
     Raises SpecError, InputError, OfflineError or UsageError before it writes anything, and LockHeldError. StateError,
     if the disk refuses something, ends the run; the next run continues it.
     """

@@ -149,8 +149,8 @@ class Checkpoints:
 class Faults:
     """Kills the stage at one of its checkpoints, as a test has planned in the file that PIPELINE_FAULTS names.
 
-    `atCheckpoint` counts from 1; `when` is `before` or `after` its progress file is in place. Each checkpoint creates a
-    file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. A stage that resumes creates
+    `at_checkpoint` counts from 1; `when` is `before` or `after` its progress file is in place. Each checkpoint creates
+    a file `PLAN.checkpoint-N`, so that a plan of kind `count` shows how many there are. A stage that resumes creates
     `PLAN.resumed`.
     """
 
@@ -160,7 +160,7 @@ class Faults:
         with open(path, "rb") as file:
             plan = json.loads(file.read())
         self._path = path
-        self._at = plan["atCheckpoint"] if plan["kind"] == "killAtCheckpoint" else 0
+        self._at = plan["at_checkpoint"] if plan["kind"] == "kill_at_checkpoint" else 0
         self._when = "before" if plan.get("when") == "before" else "after"
         self._count = 0
 

@@ -117,7 +117,7 @@ def test_takes_no_kill_for_landed_before_the_program_is_there(tmp_path):
     """The shim, before a program that is nowhere, with all there from the start that a kill at 0 bytes waits for."""
     (tmp_path / "partial").touch()
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"kind": "kill", "afterBytes": 0, "partials": [str(tmp_path / "partial")]}))
+    plan.write_text(json.dumps({"kind": "kill", "after_bytes": 0, "partials": [str(tmp_path / "partial")]}))
     command = [sys.executable, "-I", "-S", shim.__file__, str(tmp_path / "nowhere"), "nowhere"]
     env = {shim.VARIABLE: str(plan)}
     ended = subprocess.run(command, env=env, start_new_session=True, capture_output=True, check=False, timeout=60)
@@ -193,7 +193,7 @@ def test_is_not_made_where_no_kill_lands(stage):
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 17, 400])
 def test_kills_at_the_first_and_last_checkpoint_and_spread_between(count):
     kills = at_checkpoints(count, random.Random(7))
-    numbers = [kill.arguments["atCheckpoint"] for kill in kills]
+    numbers = [kill.arguments["at_checkpoint"] for kill in kills]
     assert numbers[:2] == [1, count][: len(numbers)]
     assert len(set(numbers)) == len(numbers) == min(count, KILLS)
     assert {kill.arguments["when"] for kill in kills} == ({"after", "before"} if count > 1 else {"after"})

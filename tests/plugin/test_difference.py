@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from pytest_offpipe.compare import Sides, difference
+from pytest_offpipe.compare import difference
 
-SIDES = Sides("before", "afterwards")
+SIDES = ("before", "afterwards")
 
 
 @pytest.fixture

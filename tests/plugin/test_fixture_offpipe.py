@@ -222,7 +222,7 @@ RUNS = r"""
         seen = offpipe.cli("plan", SPEC)
         assert (seen.exit_code, len(seen.stdout.splitlines())) == (0, 3)
         ran = offpipe.cli("run", SPEC, "--workspace", offpipe_state_dir.parent, "--json")
-        assert ran.exit_code == 0 and ran.json()["status"] == "succeeded"
+        assert ran.exit_code == 0 and json.loads(ran.stdout)["status"] == "succeeded"
         assert list(offpipe_state_dir.glob("audit_*.jsonl")) and not Path("state").exists()
         bad = offpipe.cli("run", SPEC, "--nonsense")
         assert bad.exit_code == 2 and "--nonsense" in bad.stderr and bad.stdout == ""
