@@ -27,6 +27,7 @@ def test_passes_a_stage_that_depends_on_its_inputs_alone(stage):
 
 @pytest.mark.parametrize(("words", "stdout"), [
     (["wc", "-l", "{inputs.text}"], {"stdout": "text"}),
+    (["cat", "{list.text}"], {"stdout": "text"}),
     (["tar", "--mtime=@0", "-cf", "{outputs.text}", "{inputs.text}"], {}),
 ])  # fmt: skip
 def test_passes_a_program_that_puts_the_path_of_its_input_into_its_output(stage, words, stdout):

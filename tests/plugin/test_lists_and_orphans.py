@@ -65,6 +65,31 @@ def test_an_orphan_is_not_copied_for_a_glob(project):
     assert (project.path / "out/gone.txt").read_text() == "b\na\n"
 
 
+@pytest.mark.parametrize("now", [{}, {"name": "renamed"}])
+def test_what_an_output_was_called_before_is_not_copied_for_a_glob(project, now):
+    project.spec(COPY)
+    run_pipeline(project)
+    renamed = {**COPY, "outputs": {"text": "out/renamed.txt"}, **now}
+    passes(project, renamed, joined(project, "out/*.txt", wanted="b a") | {"outputs": {"text": "all"}})
+
+
+def test_an_orphan_that_was_changed_since_is_copied_for_a_glob(project):
+    with_an_orphan(project)
+    project.write("out/gone.txt", "changed\n")
+    passes(project, COPY, joined(project, "out/*.txt", wanted="b a changed") | {"outputs": {"text": "all"}})
+
+
+def test_a_test_of_the_pipeline_sees_no_orphan_either(project):
+    with_an_orphan(project, joined(project, "out/*.txt", wanted="b a") | {"outputs": {"text": "all"}})
+    project.pytester.makepyfile("""
+        def test_it(offpipe):
+            report = offpipe.run("it.json")
+            assert report.exit_code == 0, report.error
+            assert report.stages["work"].outputs["text"] == b"b\\na\\n"
+    """)
+    project.pytest(checks=False).assert_outcomes(passed=1)
+
+
 def test_an_orphan_that_a_stage_names_is_copied(project):
     with_an_orphan(project)
     passes(project, joined(project, "out/gone.txt", wanted="b a") | {"outputs": {"text": "all"}})
