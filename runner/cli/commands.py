@@ -24,6 +24,7 @@ from runner.display.text import (
     next_text,
     printable,
     printable_lines,
+    program_name,
 )
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
@@ -64,7 +65,7 @@ class Commands:
 
         given, stderr = self._given, self._stderr
         place = ["--workspace", given["workspace"]] if given.get("workspace") else []
-        log_command = printable(shlex.join(["offpipe", "log", *place, self._spec]))
+        log_command = printable(shlex.join([program_name(), "log", *place, self._spec]))
         live = not given.keys() & {"quiet", "json"} and live_is_possible(stderr)
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
@@ -199,7 +200,7 @@ class Commands:
         runs, head = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"
         lines = [f"{verb} the records of run {printable(run)}\n" for run in runs] or ["nothing to remove\n"]
-        return self._write([*lines, f"ledger head: {head}\n"])
+        return self._write([] if "quiet" in self._given else [*lines, f"ledger head: {head}\n"])
 
     def doctor(self) -> int:
         """Print which levels of the offline guard this machine reaches, and what the others lack."""

@@ -114,7 +114,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--pipeline", "FILE", _WITH_SPEC, "the spec, instead of the argument SPEC"),
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
     ("--json", "", "run plan status runs log verify doctor", "print one JSON object to standard output"),
-    ("-q --quiet", "", "run", "print nothing unless something fails"),
+    ("-q --quiet", "", "run prune", "print nothing unless something fails"),
     ("-v --verbose", "", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
 )  # fmt: skip

@@ -36,12 +36,14 @@ def status_lines(status: Status) -> Iterator[str]:
     planned = status.planned
     decisions = planned.plan.decisions if planned else {}
     pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
-    if pending:
+    if planned is None:
+        state = "nothing is planned without a spec"
+    elif pending:
         state = f"{len(pending)} of {counted(len(decisions), 'stage')} pending"
     elif status.open_runs and status.holder is None:
         state = "every stage is up to date, but a run is open; the next run has only to end it"
     else:
-        state = "everything is up to date" if planned else "nothing is planned without a spec"
+        state = "everything is up to date"
     yield f"{printable(status.pipeline)}: {state}\n"
     yield from _run_lines(status)
     width = max(map(len, status.incomplete), default=0)
@@ -78,7 +80,8 @@ def _run_lines(status: Status) -> Iterator[str]:
         why = f"{newest.began}, exit {newest.exit_code}: {printable(newest.fault or '')}"
         yield f"refused since then{times}, last {why}\n"
     if status.holder is not None:
-        yield f"running now: {printable(describe(status.holder))}\n"
+        who = describe(status.holder) if status.planned else "`status` of the spec says who"
+        yield f"running now: {printable(who)}\n"
         yield from (f"  {line}\n" for line in _work(status))
     elif status.open_runs:
         yield f"the next run of all stages goes on under: {printable(status.open_runs[-1])}\n"
@@ -165,7 +168,7 @@ def runs_lines(past: Sequence[Past]) -> Iterator[str]:
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=False)]
         yield "  ".join([*padded, last]).rstrip() + "\n"
     if not rows:
-        yield "no run on record\n"
+        yield "no such run on record\n"
 
 
 def _run_row(past: Past) -> tuple[str, ...]:

@@ -59,7 +59,15 @@ def next_text(words: Sequence[str]) -> str:
         place = f"cd {shlex.quote(os.getcwd())} && "
     except OSError:  # the directory was removed
         place = ""
-    return f"next: {printable(place + shlex.join(['offpipe', *words]))}\n"
+    return f"next: {printable(place + shlex.join([program_name(), *words]))}\n"
+
+
+def program_name() -> str:
+    """Return `offpipe`, or its path as it was typed if that is not on PATH, as under cron."""
+    from shutil import which
+
+    typed = sys.argv[0]
+    return typed if os.path.basename(typed) == "offpipe" and not which("offpipe") else "offpipe"
 
 
 def seconds(value: float) -> str:

@@ -128,7 +128,10 @@ def read_events(target: str, options: Options, run: str | None, *, as_json: bool
     last = last_run(archive.paths.ledger) if run is None else None
     chosen = run or (last and last["run"])
     if not chosen or not os.path.exists(archive.paths.audit(chosen)):
-        raise UsageError(Fault("", f'no run "{chosen}"' if chosen else "no run yet"))
+        past = next((past for past in past_invocations(archive.paths.ledger) if past.run == chosen), None)
+        missing = f'no run "{chosen}"' if chosen else "no run yet"
+        kept = f"run {chosen} has no log: {'pruned' if past.is_pruned else past.outcome}" if past else missing
+        raise UsageError(Fault("", kept))
     for record, event in archive.events(chosen):
         text = f"{record['ts']} {record['ev']} {_subject(record['data'], event)}".rstrip()
         yield dumps(record) if as_json else text

@@ -145,7 +145,6 @@ class Journal:
         self.resumed = mine.last is not None
         self.durable = session.options.is_durable
         self._invocation = invocation
-        invocation.run, invocation.part = mine.run, len(mine.beginnings) + 1
         self._spec = session.spec
         self._selected = mine.selected_with(stages)
         self._ledger = session.ledger
@@ -162,7 +161,9 @@ class Journal:
         if self.durable:  # the directories must name the log and the ledger on disk, too
             files.touch(paths.ledger)
             files.sync_files(upward(paths.state_dir, session.spec.workspace))
-        self._ledger.append(events.OPENED, self.run_id, position, sync=self.durable, part=invocation.part)
+        part = len(mine.beginnings) + 1
+        self._ledger.append(events.OPENED, self.run_id, position, sync=self.durable, part=part)
+        invocation.run, invocation.part = self.run_id, part  # until here, it counts as refused
         if mine.torn_bytes and not self.resumed:  # record 0 is always `run.start`
             self.log.append(events.RECOVERED, torn)
         for fault in invocation.warnings:

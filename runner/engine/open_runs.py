@@ -31,7 +31,7 @@ def held_lock(
     lock = PipelineLock(spec.paths)
     place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []
     status = shlex.join(["offpipe", "status", *place, spec.shown])
-    lock.take(wait, on_wait, check, f"wait for it with --wait, or see `{status}`")
+    lock.take(wait, on_wait, check, f"see `{status}`" if wait else f"wait for it with --wait, or see `{status}`")
     return lock
 
 

@@ -18,7 +18,7 @@ from runner.errors import Fault, InputError, OfflineError, SpecError, StateError
 from runner.executor.retry import next_delay
 from runner.plan.planner import Run, Skip
 from runner.record import events
-from runner.record.ledger import last_run, last_success, past_invocations, read_head
+from runner.record.ledger import RUNNING, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
 from runner.spec.graph import select
@@ -137,7 +137,9 @@ class Status(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether the last run holds the lock."""
+        """Whether the last run holds the lock. Without the spec, which says where locks are, the ledger decides."""
+        if self.planned is None:
+            return self.invocation is not None and self.invocation.outcome == RUNNING
         return self.holder is not None and is_current(self.holder) and self.holder.get("run") == self.last_run
 
     @property
@@ -200,6 +202,7 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     head = session.head if session else read_head(paths.ledger, archive.seal)
     last = last_run(paths.ledger)
     run: str | None = last["run"] if last else None
+    is_running = is_held(paths)
     part = last_part(archive, run) if run else Part()
     if session:
         remark(session)
@@ -218,9 +221,9 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         head.open_runs,
         part,
         read_metrics(paths, run) if run and part.ended else {},  # after a kill, those of an earlier part are there
-        read_holder(paths.pipeline_lock) if is_held(paths) else None,
+        read_holder(paths.pipeline_lock) if is_running else None,
         tuple(former.path for former in session.orphans.former if former.is_orphan) if session else (),
-        next((past for past in past_invocations(paths.ledger) if past.run == run), None) if run else None,
+        next((past for past in past_invocations(paths.ledger, is_running=is_running) if past.run == run), None),
         tuple(islice(refusals, _REFUSALS)),
     )
 

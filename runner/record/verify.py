@@ -110,6 +110,7 @@ class Verification(Chain):
         self.markers = Markers(self._directory, self.findings, self._only)
         with suppress(StateError):  # below, `open` reports what is wrong with the file
             self._pruned = pruned_commits(f"{self._directory}/{LEDGER}")
+            self.pruned = len(self._pruned)
         lines = self.open()
         with lines or nullcontext():
             self._read_ledger(lines)
@@ -201,7 +202,6 @@ class Verification(Chain):
         if self._only not in (None, run):
             return None
         if run in self._pruned and not os.path.lexists(f"{self._directory}/audit_{run}.jsonl"):
-            self.pruned += 1
             self.known = self.known or run == self._only
             for stage, (seq, digest) in self._pruned[run].items():
                 self.markers.note_pruned(stage, run, seq, digest, opened[-1].line if opened else line)

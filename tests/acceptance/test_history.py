@@ -172,7 +172,7 @@ def test_the_list_can_be_cut_by_date_by_number_and_to_what_failed(bench) -> None
     bench.run()
     assert len(runs(bench, "--since", "1d")) == 2
     assert len(runs(bench, "--since", "2999-01-01")) == 0
-    assert bench.succeed("runs", "--since", "2999-01-01").stdout == "no run on record\n"
+    assert bench.succeed("runs", "--since", "2999-01-01").stdout == "no such run on record\n"
     assert [each["exitCode"] for each in runs(bench, "--limit", "1")] == [5]
     assert [each["exitCode"] for each in runs(bench, "--failed")] == [5]
     for words in (("--since", "yesterday"), ("--since", "9999999999d"), ("--limit", "0")):
@@ -233,3 +233,28 @@ def test_each_changed_field_of_the_new_lines_is_found(bench) -> None:
                 assert bench.run("verify").returncode == 6, (record["ev"], field, hash_too)
     ledger.write_bytes(b"".join(lines))
     intact(bench)
+
+
+def test_log_says_what_became_of_a_run_without_a_log(bench) -> None:
+    bench.define(shell("a", "echo x > $PIPELINE_OUTPUT_OUT", inputs={"x": "gone.txt"}))
+    assert bench.run("--run-id=late").returncode == 5
+    assert "run late has no log: refused" in bench.run("log", "--run=late").stderr
+    bench.write("gone.txt", "")
+    bench.succeed("--run-id=good")
+    bench.succeed("prune", "-q", "--before=0d")
+    assert "run good has no log: pruned" in bench.run("log", "--run=good").stderr
+
+
+def test_the_status_of_a_state_directory_plans_nothing_but_says_that_a_run_is_at_work(bench) -> None:
+    bench.define(shell("a", "until test -e go; do sleep 0.01; done; exit 1"))
+    process = bench.start()
+    wait_for(lambda: bench.records("attempt.started"))
+    spec, bench.spec = bench.spec, bench.root / "state"
+    working = bench.succeed("status").stdout
+    assert working.startswith("bench: nothing is planned without a spec\n")
+    assert ", running, began" in working and "running now: `status` of the spec says who" in working
+    bench.write("go", "")
+    process.wait()
+    failed = bench.succeed("status").stdout
+    assert failed.startswith("bench: nothing is planned without a spec\n") and "a  failed: exit 1" in failed
+    assert spec.exists()

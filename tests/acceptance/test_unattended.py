@@ -80,6 +80,14 @@ def test_the_line_of_cron_prints_only_if_the_run_fails(nightly) -> None:
     assert fields[:5] == ["40", "2", "*", "*", "*"] and "%" not in fields[5], "cron makes line ends of %"
     failed = sh(nightly, fields[5])
     assert failed.returncode == 1 and f"\nnext: cd {nightly.root} && offpipe run -q" in failed.stderr
+    nightly.write(".venv/bin/offpipe", f"#!{sys.executable}\nimport sys\nsys.path.insert(0, '{ROOT}')\n"
+                  "from runner.__main__ import main\nsys.exit(main())\n", 0o755)  # fmt: skip
+    env = {"PATH": "/usr/bin:/bin"}
+    failed = subprocess.run(
+        ["sh", "-c", moved(nightly, fields[5])], cwd="/", env=env, capture_output=True, text=True, check=False
+    )
+    assert f"\nnext: cd {nightly.root} && .venv/bin/offpipe run -q" in failed.stderr
+    assert "\nmore: .venv/bin/offpipe log" in failed.stderr
     nightly.write("mended", "")
     for _ in range(2):
         done = sh(nightly, fields[5])
@@ -91,11 +99,18 @@ def test_the_program_for_failures_mails_what_failed(nightly) -> None:
     nightly.write("tell", the("sh", "jq"), 0o755)
     assert sh(nightly, "offpipe run -q nightly.json --on-failure ./tell").returncode == 1
     subject, *mailed = nightly.read("mailed").decode().splitlines()
-    assert "nightly failed on" in subject and mailed == ["exit 1", "trim: failed with exit 1"]
+    assert "offpipe on" in subject and mailed == ["exit 1", "stage trim: failed with exit 1"]
     nightly.define({**TRIM, "inputs": {"x": "gone.txt"}})
-    assert sh(nightly, "offpipe run -q nightly.json --on-failure ./tell").returncode == 5
-    _, *mailed = nightly.read("mailed").decode().splitlines()
-    assert mailed == ["exit 5", 'nightly.json#/stages/0/inputs/x: "gone.txt": no such file']
+    for keep_going, place in (("", ""), ("-k ", "stage trim: ")):
+        assert sh(nightly, f"offpipe run {keep_going}-q nightly.json --on-failure ./tell").returncode == 5
+        _, *mailed = nightly.read("mailed").decode().splitlines()
+        assert mailed == ["exit 5", f'{place}nightly.json#/stages/0/inputs/x: "gone.txt": no such file']
+    (nightly.root / "mailed").unlink()
+    assert sh(nightly, "offpipe verify nightly.json --on-failure ./tell").returncode == 3
+    assert not nightly.exists("mailed")
+    nightly.write("state/audit_ledger.jsonl", "x\n")
+    assert sh(nightly, "offpipe verify nightly.json --on-failure ./tell").returncode == 6
+    assert "audit_ledger.jsonl: " in nightly.read("mailed").decode()
 
 
 def test_the_dead_mans_switch_tells_of_nights_without_a_good_run(nightly) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from pipeline_bench import ROOT, PipelineBench, shell
@@ -24,15 +26,18 @@ def test_the_table_has_every_hook_with_its_arguments() -> None:
 
 
 def test_the_example_tells_of_a_run_that_failed(tmp_path) -> None:
-    site, home = tmp_path / "site", tmp_path / "home"
-    (site / "tell-1.dist-info").mkdir(parents=True)
+    site, home, source = tmp_path / "site", tmp_path / "home", tmp_path / "source"
     home.mkdir()
-    (site / "tell.py").write_text(re.search(r"`tell\.py`:\n```python\n(.*?)```", PAGE, re.DOTALL)[1])
-    (site / "tell-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: tell\nVersion: 1\n")
-    (group,) = re.findall(r"^\[project\.entry-points\.(\w+)\]\n(.*)\n", PAGE, re.MULTILINE)
-    (site / "tell-1.dist-info/entry_points.txt").write_text(f"[{group[0]}]\n{group[1].replace(chr(34), '')}\n")
+    source.mkdir()
+    for name, text in re.findall(r"^`(\S+)`:\n```\w+\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE):
+        (source / name).write_text(text)
+    pip = (sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-build-isolation", "--no-deps", "--target")
+    subprocess.run([*pip, str(site), str(source)], check=True)
     bench = PipelineBench(tmp_path)
     bench.define(shell("works", "echo >$PIPELINE_OUTPUT_OUT"), shell("fails", "exit 3"))
     env = {"HOME": str(home), "PYTHONPATH": os.pathsep.join((str(ROOT), str(site)))}
     assert bench.run(env=env).returncode == 1
-    assert re.fullmatch(r"\w+ \S+: exit 1, fails\n", (home / "failed-runs.txt").read_text())
+    bench.define(shell("late", "echo >$PIPELINE_OUTPUT_OUT", inputs={"x": "gone.txt"}))
+    assert [bench.run(*words, env=env).returncode for words in ((), ("-k",))] == [5, 5]
+    notes = re.findall(r"^\w+ \S+: (.*)\n", (home / "failed-runs.txt").read_text(), re.MULTILINE)
+    assert notes == ["exit 1, fails", "exit 5, refused", "exit 5, late"]
