@@ -180,7 +180,8 @@ def _run_row(past: Past) -> tuple[str, ...]:
     notes += [past.fault] if past.fault else []
     code = "" if past.exit_code is None else str(past.exit_code)
     took = "" if (duration := _duration(past)) is None else seconds(duration)
-    return f"{past.began[:19]}Z", took, past.name, words, code, stages, printable("; ".join(notes))
+    began, words = printable(past.began[:19]), printable(words)
+    return f"{began}Z", took, past.name, words, code, stages, printable("; ".join(notes))
 
 
 def runs_json(past: Sequence[Past]) -> dict[str, object]:

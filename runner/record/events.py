@@ -192,14 +192,26 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
     kind = _TYPES.get(event)
     if kind is None:
         return None
-    for name, is_sound in _CHECKS.get(kind, {}).items():
-        if not is_sound(data.get(name)):
-            raise ValueError(f"{event}: {name}")
+    if name := _misshapen(kind, data):
+        raise ValueError(f"{event}: {name}")
     decoded = kind._make(map(data.get, _NAMES[kind]))
     if not isinstance(decoded, StageCommit):
         return decoded
     former = decoded.former and tuple(_identities(dict(enumerate(decoded.former))).values())
     return decoded._replace(outputs=_identities(decoded.outputs), former=former)
+
+
+def is_ledger_entry(event: str, data: Mapping[str, Any]) -> bool:
+    """Whether event and payload are those of a line of the ledger."""
+    return _TYPES.get(event) is LedgerEntry and _misshapen(LedgerEntry, data) is None
+
+
+def _misshapen(kind: type[Event], data: Mapping[str, Any]) -> str | None:
+    """Return the name of the first field that has another shape."""
+    for name, is_sound in _CHECKS.get(kind, {}).items():
+        if not is_sound(data.get(name)):
+            return name
+    return None
 
 
 class CommittedOutputs:
@@ -240,6 +252,30 @@ def _are_paths(value: object) -> bool:
     return isinstance(value, dict) and all(map(is_relative, value.values()))
 
 
+def _are_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_commits(value: object) -> bool:
+    """Whether a value is the `commits` of pruned runs: [run, record, digest] by stage."""
+    return isinstance(value, dict) and all(
+        isinstance(commit, list) and len(commit) == 3 and _is_place(commit[:2]) and _is_text(commit[2])
+        for commit in value.values()
+    )
+
+
+def _is_invocation(value: object) -> bool:
+    return isinstance(value, dict) and all(is_sound(value.get(name)) for name, is_sound in _INVOCATION.items())
+
+
+def _if_any(is_sound: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or is_sound(value)
+
+
 def _is_tag(value: object) -> bool:
     return isinstance(value, str) and len(value) == PARTIAL_TAG_LENGTH and _TAG_DIGITS.issuperset(value)
 
@@ -271,16 +307,23 @@ def _identities(outputs: Any) -> dict[Any, OutputIdentity]:  # noqa: ANN401 - JS
     return identities
 
 
+_INVOCATION: dict[str, Callable[[object], bool]] = {
+    "began": _is_text, "exitCode": _is_number, "fault": _if_any(_is_text), "stages": _are_counts, "verb": _is_text,
+    "warnings": _are_texts,
+}  # fmt: skip
 _CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
-    RunOpened: {"stages": lambda value: value is None or _are_names(value)},
+    RunOpened: {"stages": _if_any(_are_names)},
     AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _are_paths},
     AttemptFinished: {"stage": is_name},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
         "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
         "reasons": lambda value: isinstance(value, list), "replaces": _is_place,
-        "former": lambda value: value is None or isinstance(value, list),
+        "former": _if_any(lambda value: isinstance(value, list)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
-    LedgerEntry: {"pipeline": _is_text, "open": _are_names},
+    LedgerEntry: {
+        "pipeline": _is_text, "open": _are_names, "part": _if_any(_is_number), "invocation": _if_any(_is_invocation),
+        "by": _if_any(is_name), "runs": _if_any(_are_names), "commits": _if_any(_are_commits),
+    },
 }  # fmt: skip

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
 from json import loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.paths import is_name
 from runner.record import audit, files
-from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode
+from runner.record.events import CLOSED, ENDED, NOOP, OPENED, PRUNED, SUPERSEDED, LedgerEntry, decode, is_ledger_entry
 from runner.record.seal import PLAIN
 from runner.results import FAILED, INTERRUPTED, REFUSED, SUCCEEDED
 
@@ -177,10 +177,10 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
             return
         part, invocation = data.get("part"), data.get("invocation")
         if event == SUPERSEDED:
-            by[run] = str(data.get("by"))
-        elif isinstance(invocation, dict):
+            by[run] = data.get("by")
+        elif invocation:
             ended.add((run, part))
-            pruned.update(map(str, data.get("runs") or ()))
+            pruned.update(data.get("runs") or ())
             yield _ended(record, part, invocation)._replace(by=by.pop(run, None), is_pruned=run in pruned)
         elif event == NOOP:
             yield Past(run, SUCCEEDED, time, time, 0, is_pruned=run in pruned)
@@ -195,24 +195,21 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
 
 
 def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:
-    code = invocation.get("exitCode")
-    is_refusal = part is None and record["ev"] == ENDED
+    code, is_refusal = invocation["exitCode"], part is None and record["ev"] == ENDED
     outcome = SUCCEEDED if code == 0 else REFUSED if is_refusal else FAILED
-    if isinstance(code, int) and code > SIGNALLED:
+    if code > SIGNALLED:
         outcome = INTERRUPTED
-    verb, stages, fault, warnings = (invocation.get(name) for name in ("verb", "stages", "fault", "warnings"))
-    began, run, ended = str(invocation.get("began")), record["run"], record["ts"]
-    return Past(run, outcome, began, ended, code, part, str(verb), stages or {}, fault, warnings or ())
+    began, verb, stages, warnings = (invocation[name] for name in ("began", "verb", "stages", "warnings"))
+    fault = invocation.get("fault")
+    return Past(record["run"], outcome, began, record["ts"], code, part, verb, stages, fault, warnings)
 
 
 def pruned_commits(path: str) -> dict[str, dict[str, tuple[int, str]]]:
     """Return the runs whose files were pruned, each with its commits: stage -> record, digest of the marker."""
     pruned: dict[str, dict[str, tuple[int, str]]] = {}
     for record in _newest_first(path):
-        if record["ev"] != PRUNED:
-            continue
-        with suppress(ValueError, TypeError, AttributeError):  # `verify` finds the line damaged
-            pruned.update((str(run), {}) for run in record["data"].get("runs") or ())
+        if record["ev"] == PRUNED:
+            pruned.update((run, {}) for run in record["data"].get("runs") or ())
             for stage, (run, seq, digest) in (record["data"].get("commits") or {}).items():
                 pruned.setdefault(run, {})[stage] = (seq, digest)
     return pruned
@@ -233,8 +230,9 @@ def last_success(path: str) -> tuple[str, str] | None:
 def _newest_first(path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
     for line in audit.tail(path, most):
         try:
-            record = loads(line)
-            if isinstance(record["data"], dict) and all(isinstance(record[name], str) for name in ("ev", "run", "ts")):
+            record = loads(line.decode())
+            is_entry = is_ledger_entry(record["ev"], record["data"])
+            if is_entry and is_name(record["run"]) and isinstance(record["ts"], str):
                 yield record
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue  # `verify` finds the line damaged

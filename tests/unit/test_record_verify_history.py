@@ -13,6 +13,10 @@ from audit_bench import LEDGER, State, chained, tell_history
 from pipeline_bench import ROOT, PipelineBench
 
 from runner.canonical import KEY_VARIABLE, canonical
+from runner.cli.render import runs_json, runs_lines, status_lines
+from runner.engine import Options
+from runner.engine.history import runs
+from runner.engine.query import status
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID
 from runner.record.seal import PLAIN, Seal
 
@@ -111,6 +115,25 @@ def test_each_changed_field_is_found_although_its_line_has_the_right_hash(state,
             if not state.damage(seal=seal, expect_head=head):
                 unnoticed.append((at + 1, record["ev"], place))
     assert unnoticed == []
+
+
+def test_a_line_of_another_shape_is_left_out_of_every_answer(state):
+    """Its author may have given it the right hash; only the head shows that."""
+    records, lines = state.records(LEDGER), state.lines(LEDGER)
+
+    def misshapen(value: object) -> Iterator[object]:
+        yield from (1, "\x1b[31m", [1], {"a": [1]}, True)
+        for name, member in value.items() if isinstance(value, dict) else ():
+            yield from ({**value, name: other} for other in misshapen(member))
+
+    for at, record in enumerate(records[:-2]):  # `status` refuses to go on behind a damaged end
+        for forged in misshapen(record):
+            state.put(LEDGER, [*lines[:at], json.dumps(forged).encode() + b"\n", *lines[at + 1 :]])
+            past = runs(str(state.path), Options())
+            assert len(records) > len(past) > 3
+            assert "\x1b" not in "".join(runs_lines(past))
+            assert runs_json(past)
+            assert "".join(status_lines(status(str(state.path), Options())))
 
 
 @pytest.mark.parametrize(
