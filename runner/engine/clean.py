@@ -14,8 +14,9 @@ from runner.engine.preflight import replaced
 from runner.engine.session import Session
 from runner.errors import Fault, InputError
 from runner.paths import partial_path
+from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.plan.orphans import REMOVABLE
+from runner.plan.orphans import REMOVABLE, find_orphans
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
@@ -44,7 +45,7 @@ def clean(
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, warn=invocation.warn)
         with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
-            left = session.find_orphans(trust=False)
+            left = find_orphans(spec, session.markers(), DigestCache(trust=False))  # reads each of them
             kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
             for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
                 session.warn(fault)

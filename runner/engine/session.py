@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.paths import StatePaths
-    from runner.plan.orphans import Orphans
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
@@ -88,9 +87,7 @@ class Session:
         self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
         forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
-        self.planner = Planner(
-            self.graph, self.cache, self.marker, forced, paranoid=options.paranoid, absence=self._absence
-        )
+        self.planner = Planner(self.graph, self.cache, self.marker, forced, self._absence)
         self.published: dict[str, OutputIdentity] = {}
         self.orphans = NO_ORPHANS  # as of the last plan
         self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
@@ -114,10 +111,6 @@ class Session:
             is_declared = stage in self.graph.upstream
             if marker := self.marker(stage) if is_declared else read_marker(self.spec.paths, stage):
                 yield marker
-
-    def find_orphans(self, *, trust: bool) -> Orphans:
-        """Return the outputs that no stage declares any more. Unless `trust`, read them all."""
-        return find_orphans(self.spec, self.markers(), self.cache, trust=trust)
 
     def _check_noop_record(self) -> None:
         """Warn of a damaged no-op record. StateError if something else is in the place of its directory."""
@@ -180,7 +173,7 @@ class Session:
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
-        self.orphans = self.find_orphans(trust=not self.options.paranoid)
+        self.orphans = find_orphans(self.spec, self.markers(), self.cache)
         for former in self.orphans.former:
             self.warn(former.warning(self.spec.shown))
         self.examiner = self.new_examiner()

@@ -80,7 +80,7 @@ def require_state(directory: str) -> None:
 def _check_outputs(spec: Spec, verified: Verification) -> None:
     """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares."""
     made, verified.outputs = verified.markers.outputs(), 0
-    for former in find_orphans(spec, read_markers(spec.paths), DigestCache(trust=False), trust=False).former:
+    for former in find_orphans(spec, read_markers(spec.paths), DigestCache(trust=False)).former:
         verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:
         for declared in stage.outputs.values():

@@ -105,8 +105,8 @@ class Places:
         return bare in self._paths or bare in self._around or not self._paths.isdisjoint(parents(bare))
 
 
-def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache, *, trust: bool = True) -> Orphans:
-    """Return the former outputs that `markers` know. Unless `trust`, each is read even if it looks unchanged."""
+def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
+    """Return the former outputs that `markers` know."""
     outputs = {path for stage in spec.stages for path in stage.outputs.values()}
     claims = [
         (marker, output)
@@ -126,7 +126,7 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache, *, t
     named = frozenset(_named(spec)) if there else frozenset()
     found: dict[str, FormerOutput] = {}
     for place in there:
-        unchanged = (claim for claim in made[place] if _is_unchanged(place, claim[1], cache, trust=trust))
+        unchanged = (claim for claim in made[place] if _is_unchanged(place, claim[1], cache))
         claim = next(unchanged, None)
         state = CHANGED if claim is None else ADOPTED if place in named else REMOVABLE
         marker, output = claim or made[place][0]
@@ -134,11 +134,9 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache, *, t
     return Orphans(found, absent)
 
 
-def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache, *, trust: bool) -> bool:
-    """Whether an output is still what a stage made. Without its ctime, only the content can tell."""
-    trust = trust and output.ctime_ns is not None
-    present = present_digest(path, output, cache, trust=trust, modes=not output.content)
-    return present == (output.content or output.sha256)
+def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache) -> bool:
+    """Whether an output is still what a stage made."""
+    return present_digest(path, output, cache, former=True) == (output.content or output.sha256)
 
 
 def _named(spec: Spec) -> Iterator[str]:

@@ -86,24 +86,17 @@ class Plan(NamedTuple):
 class Planner:
     """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
 
-    `absence` says why a stage has no marker. With `paranoid`, outputs are hashed even if they look unchanged.
+    `absence` says why a stage has no marker.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        cache: DigestCache,
-        marker_of: Callable[[str], Marker | None],
-        forced: Collection[str],
-        *,
-        paranoid: bool,
+        self, graph: Graph, cache: DigestCache, marker_of: Callable[[str], Marker | None], forced: Collection[str],
         absence: Callable[[str], str],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._graph = graph
         self._cache = cache
         self._marker_of = marker_of
         self._forced = forced
-        self._paranoid = paranoid
         self._absence = absence
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
@@ -184,8 +177,7 @@ class Planner:
             identity = marker.outputs.get(name)
             if identity is None or identity.path != declared:
                 continue  # the `outputs` component differs, too
-            path, trust = self._graph.spec.output_path(identity.path), not self._paranoid
-            present = present_digest(path, identity, self._cache, trust=trust)
+            present = present_digest(self._graph.spec.output_path(identity.path), identity, self._cache)
             if present != identity.sha256:
                 yield Reason("outputs", declared, identity.sha256, present)
 

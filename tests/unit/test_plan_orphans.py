@@ -9,7 +9,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.plan.orphans import ADOPTED, CHANGED, REMOVABLE, Places
+from runner.plan.orphans import ADOPTED, CHANGED, REMOVABLE, Places, find_orphans
 from runner.record.markers import read_marker, write_marker
 
 
@@ -23,12 +23,13 @@ def bench(tmp_path):
     return bench
 
 
-def orphans(bench, *, trust=True):
-    return bench.session().find_orphans(trust=trust)
+def orphans(bench, **options):
+    session = bench.session(**options)
+    return find_orphans(session.spec, session.markers(), session.cache)
 
 
-def states(bench, *, trust=True):
-    return {former.path: former.state for former in orphans(bench, trust=trust).former}
+def states(bench, **options):
+    return {former.path: former.state for former in orphans(bench, **options).former}
 
 
 def test_each_is_known_with_its_stage_and_its_run(bench):
@@ -96,7 +97,7 @@ def test_an_identity_that_fits_is_believed_unless_it_may_not_be(bench):
     lie = {name: output._replace(sha256="0" * 64) for name, output in marker.outputs.items()}
     (bench.root / "state/stage_a.json").write_bytes(marker._replace(outputs=lie).encode())
     assert states(bench)["out/a.txt"] == REMOVABLE
-    assert states(bench, trust=False)["out/a.txt"] == CHANGED
+    assert states(bench, paranoid=True)["out/a.txt"] == CHANGED
 
 
 def test_a_file_in_the_place_of_a_former_directory_is_known_by_its_own_marker(bench):
