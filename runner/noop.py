@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from runner.plan.fingerprint import Dependencies
     from runner.record.seal import Seal
+    from runner.spec.model import Spec
 
     Stat = Callable[[Any], os.stat_result]
     Signature = Callable[[os.stat_result], tuple[int, ...]]
@@ -168,15 +169,7 @@ def is_damaged(content: bytes) -> bool:
     return not content.startswith(_FAMILY)
 
 
-def record_of(
-    dependencies: Dependencies,
-    paths: StatePaths,
-    pipeline: str,
-    stages: int,
-    spec_sha256: str,
-    spec_run: str,
-    began: int,
-) -> Record | None:
+def record_of(dependencies: Dependencies, spec: Spec, spec_sha256: str, spec_run: str, began: int) -> Record | None:
     """Return the record of a plan that began at `began` (time.time_ns), after reading the state of its `dependencies`.
 
     None if a path has changed since then, or so shortly before that its time stamps might not show a later change
@@ -190,10 +183,10 @@ def record_of(
     if not all(is_settled(modified, changed, began) for changed, modified, *_ in (*files_read, *entries)):
         return None
     states = list(map(_state, (files_read, entries, kinds)))
-    record = Record(paths, pipeline, stages, spec_sha256, spec_run, groups, states)
+    record = Record(spec.paths, spec.name, len(spec.stages), spec_sha256, spec_run, groups, states)
     if not record.is_current():
         return None
-    base = os.fsencode(os.path.dirname(paths.state_dir)).rstrip(b"/") + b"/"
+    base = os.fsencode(os.path.dirname(spec.paths.state_dir)).rstrip(b"/") + b"/"
     record.groups = [[path.removeprefix(base) or path for path in group] for group in groups]
     return record
 

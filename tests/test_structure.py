@@ -83,6 +83,7 @@ MAY_NAME: dict[str, tuple[str, ...]] = {
     # What may be imported too when only type checkers see it.
     "hookspecs": ("sandbox.client", "record.checkpoints", "spec.model"),  # the values that hooks are called with
     "display.plan_text": ("engine.query",),  # the plan, and what was explained
+    "noop": ("spec.model",),  # what was planned
     "results": ("record.markers",),  # what a stage has made
     **dict.fromkeys(
         ("plan.digests", "plan.fingerprint", "plan.orphans", "plan.planner"), ("record.markers",)

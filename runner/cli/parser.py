@@ -128,7 +128,6 @@ _VALUES = {
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
 _HELP_NAMES = ("-h", "--help")
-_TELLING = ("run", "verify")  # the verbs that start a program if they fail
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"}
 
 
@@ -158,9 +157,9 @@ class Arguments:
 
     @property
     def failure_program(self) -> str | None:
-        """The program to start if the verb fails, None for none."""
+        """The program to start if the verb fails, if there is one."""
         named = self.given.get("on_failure") or os.environ.get(ON_FAILURE)
-        return named if named and self.verb in _TELLING else None
+        return named if self.verb in _BY_NAME["--on-failure"][2].split() else None
 
 
 def parse(words: Sequence[str]) -> Arguments:

@@ -60,7 +60,7 @@ class Invocation:
         self.is_recorded = False
         self._spec = spec
         self._verb = verb
-        self._began = began
+        self.began = began
         self._sync = options.is_durable
         self._warn = warn
         self._finished = finished
@@ -80,7 +80,7 @@ class Invocation:
         texts = [_brief(warning) for warning in self.warnings[:_WARNINGS]]
         texts += [f"and {more:,} more"] if (more := len(self.warnings) - _WARNINGS) > 0 else []
         return noop.invocation(
-            stamp(self._began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
+            stamp(self.began), exit_code, dict(stages or {}), _brief(fault) if fault else None, texts, self._verb
         )
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class Invocation:
         head = self._record(code, fault)
         if self._finished and error is not None:
             status = INTERRUPTED if code > SIGNALLED else REFUSED if self.part is None else FAILED
-            seconds = (time.time_ns() - self._began) / 1e9
+            seconds = (time.time_ns() - self.began) / 1e9
             isolation = {"level": NONE}
             self._finished(
                 RunResult(self._spec.name, self.run, status, code, {}, head, seconds, isolation, fault=fault)
@@ -130,13 +130,11 @@ def _brief(fault: Fault) -> str:
 class Journal:
     """Writes the records of one run with work to do."""
 
-    def __init__(
-        self, session: Session, mine: OpenRun, layers: dict[str, str], stages: tuple[str, ...], invocation: Invocation
-    ) -> None:
+    def __init__(self, session: Session, mine: OpenRun, layers: dict[str, str], invocation: Invocation) -> None:
         """Open a run, or resume one, and make that durable before anything starts.
 
-        `layers` keep its stages offline: the `level`, and a word on each layer. `stages` are the stages that the run is
-        limited to; empty means all. The log comes first, then the ledger: each run in the ledger has a log.
+        `layers` keep its stages offline: the `level`, and a word on each layer. The log comes first, then the ledger:
+        each run in the ledger has a log.
         """
         paths = session.spec.paths
         self.run_id = mine.run
@@ -146,7 +144,7 @@ class Journal:
         self.durable = session.options.is_durable
         self._invocation = invocation
         self._spec = session.spec
-        self._selected = mine.selected_with(stages)
+        self._selected = mine.selected_with(session.options.stages)
         self._ledger = session.ledger
         files.discard(session.noop_record)  # there is work to do
         files.make_directories(paths.temporary)
@@ -154,7 +152,7 @@ class Journal:
         self._before = read_metrics(paths, self.run_id) if self.resumed else {}
         isolation = self._before.get("isolation")
         self.layers = isolation if layers["level"] == NONE and isinstance(isolation, dict) else layers
-        record, torn = opening(session, stages, layers, self.log.seal.id), events.Recovered(mine.torn_bytes)
+        record, torn = opening(session, layers, self.log.seal.id), events.Recovered(mine.torn_bytes)
         if mine.torn_bytes and self.resumed:
             self.log.append(events.RECOVERED, torn)
         position = self.log.append(events.RESUMED if self.resumed else START, record, sync=self.durable)
@@ -240,17 +238,17 @@ def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, 
 
 
 def opening(
-    session: Session, stages: tuple[str, ...], layers: dict[str, str], key_id: str | None, longest: int = sys.maxsize
+    session: Session, layers: dict[str, str], key_id: str | None, longest: int = sys.maxsize
 ) -> dict[str, object]:
     """Return the payload of record 0: who runs what, where, and with which versions.
 
     It holds the effective spec, unless that is longer than `longest` bytes. The spec is there as canonical text,
     because it may hold floats, which a record may not.
     """
-    spec = session.spec.canonical
-    encoded = spec.encode("utf-8", "backslashreplace")
-    text = {"spec": spec} if len(encoded) <= longest else {}
+    spec, options = session.spec, session.options
+    encoded = spec.canonical.encode("utf-8", "backslashreplace")
+    text = {"spec": spec.canonical} if len(encoded) <= longest else {}
     return noop.opening(
-        session.spec.name, {"specSha256": sha256_of(encoded), **text}, session.options.argv,
-        session.head.position.hash, stages, dict(layers), key_id,
+        spec.name, {"specSha256": sha256_of(encoded), **text}, options.argv, session.head.position.hash, options.stages,
+        dict(layers), key_id,
     )  # fmt: skip

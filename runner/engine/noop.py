@@ -36,62 +36,49 @@ def end_without_work(
 ) -> RunResult:
     """Record a run without work that began at `began` (time.monotonic), and return its result.
 
-    It supersedes `others`, open runs whose work is done.
+    It supersedes `others`, open runs whose work is done. Writes no log if the options name a run that has one: it has
+    ended, or another process executes it.
     """
-    seconds = time.monotonic() - began
-    first = opening(session, session.options.stages, {"level": NONE}, session.seal.id, noop.LONGEST_SPEC)
-    run_id, head = _write_run(session, first, len(plan.decisions), seconds, invocation, others)
-    session.save_cache()
-    _write_noop_record(session, run_id, str(first["specSha256"]))
-    stages = skipped(plan)
-    return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
-
-
-def skipped(plan: Plan) -> dict[str, StageResult]:
-    """Return a result for each stage that the plan finds up to date."""
-    return {
+    options, paths, durable = session.options, session.spec.paths, session.options.is_durable
+    run_id, seconds = options.run_id or noop.new_run_id(paths), time.monotonic() - began
+    stages = {
         name: StageResult(name, SKIPPED, key=decision.key)
         for name, decision in plan.decisions.items()
         if isinstance(decision, Skip)
     }
 
-
-def _write_run(
-    session: Session, first: dict[str, object], stages: int, seconds: float, invocation: Invocation,
-    others: Sequence[OpenRun],
-) -> tuple[str, str]:  # fmt: skip
-    """Write the log, the metrics and the ledger record of a run without work; return its id and the ledger's head.
-
-    `first` is the payload of record 0, `stages` the number of stages. Writes no log if the options name a run that has
-    one: it has ended, or another process executes it.
-    """
-    options, paths, seal = session.options, session.spec.paths, session.seal
-    run_id = options.run_id or noop.new_run_id(paths)
+    def append(event: str, log: Position | None) -> str:
+        ending = invocation.ended(EXIT_OK, {SKIPPED: len(stages)})
+        return session.ledger.append(event, run_id, log, sync=durable, invocation=ending)
 
     def close(last: int, digest: str) -> str:
         supersede(session, others, run_id)
-        ending = invocation.ended(EXIT_OK, {SKIPPED: stages})
-        place = Position(last, digest)
-        return session.ledger.append(NOOP, run_id, place, sync=options.is_durable, invocation=ending)
+        return append(NOOP, Position(last, digest))
 
+    first = opening(session, {"level": NONE}, session.seal.id, noop.LONGEST_SPEC)
     warnings = [(event, encode(data)) for event, data in map(warning_record, invocation.warnings)]
     files.make_directories(paths.state_dir)
     try:
-        head = noop.write_run(paths, run_id, first, stages, seconds, close, seal, warnings, durable=options.is_durable)
+        head = noop.write_run(
+            paths, run_id, first, len(stages), seconds, close, session.seal, warnings, durable=durable
+        )
         if session.events:
             session.events.append(b"".join(lines_of(paths.audit(run_id))))
     except StateError as error:
         if not isinstance(error.__cause__, FileExistsError):
             raise
         if not options.run_id:  # another process drew the same id
-            return _write_run(session, first, stages, seconds, invocation, others)
-        ending = invocation.ended(EXIT_OK, {SKIPPED: stages})
-        head = session.ledger.append(ENDED, run_id, None, sync=options.is_durable, invocation=ending)
-    return run_id, head
+            return end_without_work(session, plan, began, invocation, others)
+        head = append(ENDED, None)
+    session.save_cache()
+    _write_noop_record(session, run_id, str(first["specSha256"]), invocation.began)
+    return RunResult(session.spec.name, run_id, SUCCEEDED, EXIT_OK, stages, head, seconds, {"level": NONE})
 
 
-def _write_noop_record(session: Session, run_id: str, spec_sha256: str) -> None:
-    """Write the no-op record of a plan that found every stage up to date; the log of `run_id` has the spec.
+def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: int) -> None:
+    """Write the no-op record of a plan that found every stage up to date, and that began at `began` (time.time_ns).
+
+    The log of `run_id` has the spec.
 
     Writes nothing if options changed the plan, or if there were warnings, which the next run must repeat.
     """
@@ -105,7 +92,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str) -> None:
     session.examiner.add_to(dependencies)
     dependencies.files |= session.orphans.absent
     _add_spec(spec, dependencies)
-    record = noop.record_of(dependencies, spec.paths, spec.name, len(spec.stages), spec_sha256, run_id, session.began)
+    record = noop.record_of(dependencies, spec, spec_sha256, run_id, began)
     if record is None:
         return
     path = session.noop_record

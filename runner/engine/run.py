@@ -47,7 +47,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
 
         # Plan without the lock: a run without work needs none, and can end while another run is at work.
         invocation = stack.enter_context(Invocation(spec, options, listener.warn, began_ns, partial(_refused, plugins)))
-        session = Session(spec_path, options, spec=spec, began=began_ns, writes=True, warn=invocation.warn)
+        session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
         before = last_holder(spec.paths), session.head.position
         plan = preflight.plan_without_lock(session, interrupts, listener.hashed)
         idle = plan if plan is not None and plan.is_noop else None
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
-        journal = Journal(session, recovered.mine, launcher.layers, options.stages, invocation)
+        journal = Journal(session, recovered.mine, launcher.layers, invocation)
         executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
             spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,

@@ -55,13 +55,12 @@ class Session:
     """
 
     def __init__(
-        self, spec_path: str, options: Options, *, spec: Spec | None = None, began: int = 0,
-        writes: bool = False, warn: Callable[[Fault], None] = no_warning,
+        self, spec_path: str, options: Options, *, spec: Spec | None = None, writes: bool = False,
+        warn: Callable[[Fault], None] = no_warning,
     ) -> None:  # fmt: skip
-        """`spec` is what `options.load` returned, if it was called. `began` is the time before that (time.time_ns)."""
+        """`spec` is what `options.load` returned, if it was called."""
         self.options = options
         self.spec = spec or options.load(spec_path)
-        self.began = began
         self.graph = build_graph(self.spec)
         self.stages = select(self.graph, options.stages)
         try:

@@ -70,10 +70,6 @@ class Ledger:
         self._stamp = stamp
         self._seal = seal
 
-    def head(self) -> str:
-        """Return the hash of the last record, which is printed at the end of a run."""
-        return read_head(self.path, self._seal).position.hash
-
     def append(self, event: str, run: str, log: audit.Position | None, *, sync: bool, **fields: Any) -> str:  # noqa: ANN401
         """Append an event of `run`, with the end of its log, if it has one; return the new head.
 

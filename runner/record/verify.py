@@ -204,7 +204,7 @@ class Verification(Chain):
         if run in self._pruned and not os.path.lexists(f"{self._directory}/audit_{run}.jsonl"):
             self.known = self.known or run == self._only
             for stage, (seq, digest) in self._pruned[run].items():
-                self.markers.note_pruned(stage, run, seq, digest, opened[-1].line if opened else line)
+                self.markers.note_digest(stage, run, seq, digest, opened[-1].line if opened else line)
             return None
         heads = None if self.doubt else self._heads
         log = RunLog(self._directory, run, opened, end, self._seal, self.findings, self.markers, heads)

@@ -148,26 +148,23 @@ class Markers:
 
     def note(self, run: str, seq: int, commit: StageCommit, order: int, *, closed: bool) -> None:
         """Note a commit in the part of `run` that line `order` of the ledger opened."""
-        marker, place = self._markers.get(commit.stage), (order, seq)
+        marker = self._markers.get(commit.stage)
         if marker is None:
             return
         if marker.commit is None and not closed:
             marker.is_torn = _is_torn(marker.content, commit.marker(run, seq))
+        digest = sha256_of(commit.marker(run, seq).encode()) if (run, seq) == marker.commit else ""
+        self.note_digest(commit.stage, run, seq, digest, order, closed=closed)
+
+    def note_digest(self, stage: str, run: str, seq: int, digest: str, order: int, *, closed: bool = True) -> None:
+        """Note a commit by the `digest` of its marker, as the ledger has it for a log that was pruned."""
+        marker, place = self._markers.get(stage), (order, seq)
+        if marker is None:
+            return
         if place > marker.latest[0]:
             marker.latest = (place, run, closed)
         if (run, seq) == marker.commit:
-            marker.fits = sha256_of(commit.marker(run, seq).encode()) == marker.committed
-            marker.place = place
-
-    def note_pruned(self, stage: str, run: str, seq: int, digest: str, order: int) -> None:
-        """Note a commit whose log was pruned; `digest` is that of its marker."""
-        marker = self._markers.get(stage)
-        if marker is None:
-            return
-        if (order, seq) > marker.latest[0]:
-            marker.latest = ((order, seq), run, True)
-        if (run, seq) == marker.commit:
-            marker.fits, marker.place = digest == marker.committed, (order, seq)
+            marker.fits, marker.place = digest == marker.committed, place
 
     def commits_of(self, runs: Container[str]) -> dict[str, list[object]]:
         """Return the commits in `runs` that markers refer to: stage -> run, record, digest of the marker."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,7 +55,8 @@ def later():
 
 
 def made(dependencies, began=None):
-    return record_of(dependencies, PATHS, "p", 3, DIGEST, "run", began or later())
+    spec = SimpleNamespace(paths=PATHS, name="p", stages=range(3))
+    return record_of(dependencies, spec, DIGEST, "run", began or later())
 
 
 def test_a_record_is_read_as_it_was_written_and_current_until_something_changes(dependencies, tmp_path):
