@@ -11,15 +11,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.spec.globs import (
-    bare,
-    compile_glob,
-    is_glob,
-    literal_directory,
-    literal_prefix,
-    may_match_below,
-    parents,
-)
+from runner.spec import globs
 from runner.spec.kinds import did_you_mean, show
 
 if TYPE_CHECKING:
@@ -60,10 +52,10 @@ class OutputIndex:
         return tuple((self.producers[path][0], path) for path in paths)
 
     def _matches(self, pattern: str) -> Iterator[str]:
-        if is_glob(pattern):
-            prefix = literal_prefix(pattern)
+        if globs.is_glob(pattern):
+            prefix = globs.literal_prefix(pattern)
             # Outputs above the literal part do not begin with it, except an output that equals it.
-            yield from (path for path in self._enclosing(literal_directory(pattern) + "/x") if path != prefix)
+            yield from (path for path in self._enclosing(globs.literal_directory(pattern) + "/x") if path != prefix)
             yield from (path for path in self._starting_with(prefix) if self._may_match(path, pattern))
         else:
             yield from self._enclosing(pattern)
@@ -78,15 +70,15 @@ class OutputIndex:
 
     def _may_match(self, path: str, pattern: str) -> bool:
         """Whether an output matches the glob, is inside a match, or may hold one. `x*/` matches directories only."""
-        if path in self._directories and may_match_below(pattern, bare(path)):
+        if path in self._directories and globs.may_match_below(pattern, globs.bare(path)):
             return True
-        matches = compile_glob(pattern).match
+        matches = globs.compile_glob(pattern).match
         if pattern.endswith("/"):
-            return any(matches(f"{parent}/") for parent in parents(path))
+            return any(matches(f"{parent}/") for parent in globs.parents(path))
         return path not in self._directories and matches(path) is not None
 
     def _enclosing(self, path: str) -> Iterator[str]:
-        return (f"{parent}/" for parent in parents(path) if f"{parent}/" in self._directories)
+        return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self._directories)
 
 
 class Graph(NamedTuple):

@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
-from runner.spec.checks import (
-    check_disk,
-    check_input_places,
-    check_names,
-    check_outputs,
-    check_own_inputs,
-    glob_flaw,
-    stem_flaw,
-    variable_flaw,
-)
+from runner.spec import checks
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, normal, stem
 from runner.spec.kinds import Finding, did_you_mean, pointer
@@ -53,10 +44,10 @@ def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _N
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace)
     spec = builder.build(params)
-    checked = [*check_names(spec.stages, faulty), *check_outputs(spec)]
-    checked += [*check_own_inputs(spec.stages), *check_input_places(spec)]
+    checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
+    checked += [*checks.check_own_inputs(spec.stages), *checks.check_input_places(spec)]
     findings += [*builder.findings, *map(builder.placed, checked)]
-    findings += _elsewhere(map(builder.placed, check_disk(spec)), findings)
+    findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
         raise SpecError(*_faults(path, findings))
     names = [stage.name for stage in spec.stages]
@@ -184,11 +175,11 @@ class SpecBuilder:
             at = ("stages", index, field, step)
             name = step if isinstance(step, str) else stem(written)
             if isinstance(step, int):
-                if flaw := stem_flaw(name, field, written, paths):
+                if flaw := checks.stem_flaw(name, field, written, paths):
                     self.findings.append(Finding(at, *flaw))
                     continue
                 self._places["stages", index, field, name] = at
-            if flaw := variable_flaw(name, variables):
+            if flaw := checks.variable_flaw(name, variables):
                 self.findings.append(Finding(at, *flaw))
             if field == "outputs":
                 paths[name] = normal(written)
@@ -199,7 +190,7 @@ class SpecBuilder:
         return paths
 
     def _input(self, at: tuple[str | int, ...], written: str) -> str:
-        if flaw := glob_flaw(written):
+        if flaw := checks.glob_flaw(written):
             self.findings.append(Finding(at, *flaw))
         return from_root(written, self._root)
 
