@@ -114,7 +114,7 @@ class Attempts:
         attempt = ended._replace(number=job.number, delay=job.delay, lines=lines, network=network)
         self._log.append(events.ATTEMPT_FINISHED, {"stage": job.stage.name, **attempt.as_record()})
         self.preparer.give_back_scratch(job)
-        if attempt.code != 0 or attempt.timed_out:
+        if job.has_failed(attempt):
             now = job.signatures()
             self.keep_stdout(job)
             job.written = {name: path for name, path in job.stage.outputs.items() if now[name] != job.before[name]}

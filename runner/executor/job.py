@@ -109,6 +109,10 @@ class Job:
         """Whether the network calls of an attempt fail the stage."""
         return any(self.fails_on(calls) for calls in attempt.network)
 
+    def has_failed(self, attempt: AttemptResult) -> bool:
+        """Whether an attempt failed, by its code, its time or its network calls."""
+        return attempt.code != 0 or attempt.timed_out or self.is_offline_failure(attempt)
+
     def result(self, status: str, fault: Fault | None = None, exit_code: int = 0) -> StageResult:
         """Return how the stage ended."""
         return StageResult(

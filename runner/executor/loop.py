@@ -198,7 +198,7 @@ class Executor:
         job.attempts.append(attempt)
         job.ended = min(self._clock(), job.started + attempt.seconds)  # without the time that it waited for this loop
         offline_failure = job.is_offline_failure(attempt)
-        succeeded = attempt.code == 0 and not attempt.timed_out and not offline_failure
+        succeeded = not job.has_failed(attempt)
         interrupted = not succeeded and not offline_failure and self._stopping.explains(attempt)
         self._heed_interrupts()
         delay = None
@@ -214,7 +214,6 @@ class Executor:
             heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
         else:
             if offline_failure:
-                self.attempts.keep_stdout(job)
                 self.attempts.discard(job)  # resumed after those calls, the next run would succeed
             self._fail(job, *failure(job))
 
