@@ -197,8 +197,9 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
     decoded = kind._make(map(data.get, _NAMES[kind]))
     if not isinstance(decoded, StageCommit):
         return decoded
-    former = decoded.former and tuple(_identities(dict(enumerate(decoded.former))).values())
-    return decoded._replace(outputs=_identities(decoded.outputs), former=former)
+    outputs: Any = decoded.outputs
+    former = decoded.former and tuple(map(_identity, decoded.former))
+    return decoded._replace(outputs={name: _identity(value) for name, value in outputs.items()}, former=former)
 
 
 def is_ledger_entry(event: str, data: Mapping[str, Any]) -> bool:
@@ -297,14 +298,14 @@ def _loaded(components: str) -> Any:  # noqa: ANN401 - JSON
     return parsed(components.encode())
 
 
-def _identities(outputs: Any) -> dict[Any, OutputIdentity]:  # noqa: ANN401 - JSON
+def _identity(value: Any) -> OutputIdentity:  # noqa: ANN401 - JSON
     try:
-        identities = {name: OutputIdentity.from_json(value) for name, value in outputs.items()}
+        identity = OutputIdentity.from_json(value)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("outputs") from error
-    if not _are_paths({name: identity.path for name, identity in identities.items()}):
+    if not is_relative(identity.path):
         raise ValueError("outputs")
-    return identities
+    return identity
 
 
 _INVOCATION: dict[str, Callable[[object], bool]] = {
@@ -318,8 +319,8 @@ _CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
         "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
-        "reasons": lambda value: isinstance(value, list), "replaces": _is_place,
-        "former": _if_any(lambda value: isinstance(value, list)),
+        "outputs": lambda value: isinstance(value, dict), "reasons": lambda value: isinstance(value, list),
+        "replaces": _is_place, "former": _if_any(lambda value: isinstance(value, list)),
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {

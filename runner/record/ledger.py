@@ -171,23 +171,24 @@ def past_invocations(path: str, *, is_running: bool = False, since: str = "") ->
         event, run, time, data = (record[name] for name in ("ev", "run", "ts", "data"))
         if time < since:
             return
-        part, invocation = data.get("part"), data.get("invocation")
+        part, invocation, past = data.get("part"), data.get("invocation"), None
         if event == SUPERSEDED:
             by[run] = data.get("by")
         elif invocation:
             ended.add((run, part))
             pruned.update(data.get("runs") or ())
-            yield _ended(record, part, invocation)._replace(by=by.pop(run, None), is_pruned=run in pruned)
+            past = _ended(record, part, invocation)
         elif event == NOOP:
-            yield Past(run, SUCCEEDED, time, time, 0, is_pruned=run in pruned)
+            past = Past(run, SUCCEEDED, time, time, 0)
         elif event == CLOSED:
             closed[run] = time
         elif event == OPENED and run in closed:
-            yield Past(run, SUCCEEDED, time, closed.pop(run), 0, is_pruned=run in pruned)
+            past = Past(run, SUCCEEDED, time, closed.pop(run), 0)
         elif event == OPENED and (run, part) not in ended:
-            outcome = UNKNOWN if part is None else RUNNING if is_running else KILLED
+            past = Past(run, UNKNOWN if part is None else RUNNING if is_running else KILLED, time, part=part)
             is_running = False
-            yield Past(run, outcome, time, part=part, by=by.pop(run, None), is_pruned=run in pruned)
+        if past:
+            yield past._replace(by=by.pop(run, None), is_pruned=run in pruned)
 
 
 def _ended(record: Mapping[str, Any], part: int | None, invocation: Mapping[str, Any]) -> Past:
