@@ -92,7 +92,7 @@ def _work(status: Status) -> Iterator[str]:
     most = {stage.name: stage.retry.attempts for stage in status.planned.stages} if status.planned else {}
     for verb, stages, word in (("", status.working, "since"), ("waits for ", status.waiting, "until")):
         for stage, (_, time) in stages.items():
-            attempt = attempt_text(status.part.tries(stage) + 1, most.get(stage))
+            attempt = attempt_text(status.part.tried[stage][0] + 1, most.get(stage))
             yield f"{stage}  {verb}{attempt}, {word} {time}"
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.engine import Options
-    from runner.plan.orphans import Orphans
 
 OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
@@ -44,13 +43,14 @@ def clean(
     with Invocation(spec, options, warn, time.time_ns(), verb="clean") as invocation:
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, warn=invocation.warn)
-        with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
+        with nullcontext() if dry_run else held_lock(spec, options.wait):
             left = find_orphans(spec, session.markers(), DigestCache(trust=False))  # reads each of them
             kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
             for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
                 session.warn(fault)
-            if orphans:
-                _require_sources(session, left)
+            sources = InputResolver(session.graph, left)
+            if orphans and (missing := list(sources.missing_sources(spec.stages))):  # their disk may not be mounted
+                raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             asides = {place: partial_path(place, _TAG) for place in (*left.removable(), *left.absent)}
             first = [path for path in (*left.removable(), *asides.values()) if os.path.lexists(path)]
             others = [] if orphans else [*dict.fromkeys((*_made(session), *(_state(session) if state else ())))]
@@ -60,12 +60,6 @@ def clean(
                 for path in (*filter(os.path.lexists, asides.values()), *others):
                     files.discard(path)
     return [os.path.relpath(path, spec.workspace) for path in (*first, *others)]
-
-
-def _require_sources(session: Session, orphans: Orphans) -> None:
-    """Raise InputError if an input is missing that no stage makes: the disk that it is on may not be mounted."""
-    if faults := list(InputResolver(session.graph, orphans).missing_sources(session.spec.stages)):
-        raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *faults)
 
 
 def _set_aside(orphan: str, aside: str) -> None:

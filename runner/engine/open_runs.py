@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def held_lock(
-    spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None], check: Callable[[], None]
-) -> PipelineLock:
+    spec: Spec, wait: float, on_wait: Callable[[dict[str, object]], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
+) -> PipelineLock:  # fmt: skip
     """Take the pipeline lock and return it. Raises what `PipelineLock.take` raises."""
     lock = PipelineLock(spec.paths)
     place = ["--workspace", spec.workspace] if spec.workspace != spec.root else []

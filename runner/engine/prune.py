@@ -41,7 +41,7 @@ def prune(
     with Invocation(spec, options, warn, time.time_ns(), verb="prune") as invocation:
         invocation.is_recorded = dry_run or not os.path.exists(paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, writes=True, warn=invocation.warn)
-        with nullcontext() if dry_run else held_lock(spec, options.wait, lambda _: None, lambda: None):
+        with nullcontext() if dry_run else held_lock(spec, options.wait):
             verified = Verification(paths.state_dir, session.seal, shown=os.path.relpath(paths.state_dir))
             if os.path.exists(paths.ledger):
                 verified.check()

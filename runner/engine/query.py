@@ -6,6 +6,7 @@ They show the plan, and why stages are pending: failures of earlier runs, refuse
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import suppress
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
@@ -53,8 +54,8 @@ class Part:
     """The part of a run since it began or was last resumed: when it began and ended, and what went wrong.
 
     `failed`: stage -> why. `unstarted` and `interrupted` are stages. `working`: stage -> number and start of an attempt
-    without an end on record, either at work or killed. `tried`: stage -> how many attempts failed in a row, and the
-    number and end of the last one. `refused`: requests for a network.
+    without an end on record, either at work or killed. `tried`: stage -> how many attempts failed in a row, as its
+    retries count them, and the number and end of the last one. `refused`: requests for a network.
     """
 
     __slots__ = ("began", "ended", "failed", "interrupted", "refused", "tried", "unstarted", "warnings", "working")
@@ -66,13 +67,9 @@ class Part:
         self.unstarted: list[str] = []
         self.interrupted: list[str] = []
         self.working: dict[str, tuple[int, str]] = {}
-        self.tried: dict[str, tuple[int, int, str]] = {}
+        self.tried = defaultdict[str, tuple[int, int, str]](lambda: (0, 0, ""))
         self.refused: list[events.NetworkAttempt] = []
         self.warnings: list[events.RunWarning] = []
-
-    def tries(self, stage: str) -> int:
-        """Return how many attempts of a stage failed in a row, as its retries count them."""
-        return self.tried.get(stage, (0, 0, ""))[0]
 
 
 class Planned(NamedTuple):
@@ -129,7 +126,7 @@ class Status(NamedTuple):
         others = {*self.part.working, *self.part.failed, *self.part.interrupted}
         waiting: dict[str, tuple[int, str]] = {}
         for stage in self.planned.stages if self.planned and self.is_running else ():
-            tries, attempt, ended = self.part.tried.get(stage.name, (0, 0, ""))
+            tries, attempt, ended = self.part.tried[stage.name]
             if 0 < tries < stage.retry.attempts and stage.name not in others:
                 delay = next_delay(stage, tries, str(self.last_run), attempt)
                 waiting[stage.name] = (attempt + 1, _later(ended, delay))
@@ -197,7 +194,7 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
     `target` is a spec, or a state directory: then nothing is planned.
     """
     session = None if os.path.isdir(target) else Session(target, options, warn=warn)
-    archive = _archive_of(session) if session else open_archive(target, options)
+    archive = Archive(session.spec.paths, session.seal) if session else open_archive(target, options)
     paths = archive.paths
     head = session.head if session else read_head(paths.ledger, archive.seal)
     last = last_run(paths.ledger)
@@ -226,10 +223,6 @@ def status(target: str, options: Options, warn: Warn = no_warning) -> Status:
         next((past for past in past_invocations(paths.ledger, is_running=is_running) if past.run == run), None),
         tuple(islice(refusals, _REFUSALS)),
     )
-
-
-def _archive_of(session: Session) -> Archive:
-    return Archive(session.spec.paths, session.seal, session.spec)
 
 
 def _planned(session: Session) -> Planned:
@@ -270,7 +263,7 @@ def last_part(archive: Archive, run: str) -> Part:
                     part.working[event.stage] = (event.attempt, time)
                 case events.AttemptFinished():
                     attempt, _ = part.working.pop(event.stage, (0, ""))
-                    tries = part.tried.pop(event.stage, (0,))[0]
+                    tries, *_ = part.tried.pop(event.stage, (0,))
                     if record["data"].get("exit") != 0 or record["data"].get("timedOut"):
                         part.tried[event.stage] = (tries + 1, attempt, time)
                 case events.NetworkAttempt():
@@ -292,10 +285,10 @@ def last_failures(session: Session, stages: Iterable[str]) -> dict[str, Failure]
     Leaves out stages that were complete after they failed: something else makes those pending.
     """
     failures: dict[str, Failure] = {}
-    pending = set(stages)
+    pending, archive = set(stages), Archive(session.spec.paths, session.seal)
     for run in session.head.open_runs[-_RUNS_READ:]:
         with suppress(StateError):
-            for record, event in _archive_of(session).events(run):
+            for record, event in archive.events(run):
                 match event:
                     case events.StageCommit():
                         failures.pop(event.stage, None)

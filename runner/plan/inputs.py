@@ -68,7 +68,7 @@ class InputResolver:
         """Return the files of one path of an input, `at` this place below `inputs`. Raises as `resolve` does."""
         where = self._where(stage, at)
         files = self._found(pattern, where)
-        for file in files if self._orphans else ():
+        for file in files:
             if file.path.endswith("/") and (orphan := self._orphans.below(file.absolute)):
                 what = f'"{file.path}" contains "{orphan.path}", which {orphan.remark()}'
                 raise InputError(Fault(where, what, "`offpipe clean --orphans` removes it; or move it away"))
