@@ -37,12 +37,12 @@ def main(
         code, summary = _perform(known, arguments, failure, stdout, stderr)
         if code and (program := known.failure_program):
             from runner.display.text import fault_text
-            from runner.sandbox.programs import tell  # if a stage was started, this was loaded before
+            from runner.sandbox.programs import notify  # if a stage was started, this was loaded before
 
             stderr.settle()
             stdout.settle()
             env = {name: value for name, value in os.environ.items() if name != ON_FAILURE}
-            if fault := tell(program, summary().encode(), env):
+            if fault := notify(program, summary().encode(), env):
                 stderr.write(f"{fault_text(fault, 'warning')}\n")
     finally:
         stderr.close()

@@ -47,7 +47,7 @@ In --param, text needs quotes: --param 'upper.mode="fast"'
 """),
     "clean": ("SPEC", "remove what the stages made, and their state", "\nInputs are never removed.\n"),
     "prune": ("SPEC", "remove the records of old runs; the ledger keeps the proof", """
-Give one of --keep and --before. Open runs stay, and so does what other records
+Give one of --keep and --before. Open runs stay, and logs that other records
 refer to. `verify` still finds the record intact, and `runs` lists what was.
 
 example:
@@ -59,9 +59,9 @@ skip, blocked, or depends (on what an earlier stage will make).
 """),
     "status": ("SPEC|DIRECTORY", "show what is pending, running, and left undone", ""),
     "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first", """
-DIRECTORY is a state directory, or a copy of one. So it is for status, explain,
-log and verify. Each line has the begin (UTC), duration, run, outcome, exit
-code, stages by how they ended, and the first fault.
+DIRECTORY is a state directory, or a copy of one, as for status, explain, log
+and verify. Each line has the begin (UTC), duration, run, outcome, exit code,
+stages by how they ended, and the first fault.
 
 examples:
   offpipe runs demo.json --since 7d --failed

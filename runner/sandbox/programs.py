@@ -72,7 +72,7 @@ def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> boo
     return False
 
 
-def tell(program: str, summary: bytes, env: Mapping[str, str], patience: float = PATIENCE) -> Fault | None:
+def notify(program: str, summary: bytes, env: Mapping[str, str], patience: float = PATIENCE) -> Fault | None:
     """Run the operator's program for failures, found along PATH, in `env`; return what went wrong with it, or None.
 
     It reads `summary` from its standard input, and prints to our standard error. After `patience` seconds, or at a

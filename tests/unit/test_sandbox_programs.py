@@ -7,7 +7,7 @@ import os
 import pytest
 from pipeline_bench import is_running, kill, wait_for
 
-from runner.sandbox.programs import find_program, may_be_made, missing_program, tell
+from runner.sandbox.programs import find_program, may_be_made, missing_program, notify
 
 
 def test_programs_are_found_as_execvp_would(tmp_path) -> None:
@@ -62,14 +62,14 @@ def script(tmp_path, text):
 
 def test_the_operators_program_reads_all_of_a_long_summary_or_nothing(tmp_path) -> None:
     summary = b"x" * (8 << 20)
-    assert tell(script(tmp_path, f"cat > {tmp_path}/told"), summary, os.environ) is None
+    assert notify(script(tmp_path, f"cat > {tmp_path}/told"), summary, os.environ) is None
     assert (tmp_path / "told").read_bytes() == summary
-    assert tell(script(tmp_path, "exit 0"), summary, os.environ) is None
+    assert notify(script(tmp_path, "exit 0"), summary, os.environ) is None
 
 
 def test_the_operators_program_is_ended_in_time_with_all_that_it_started(tmp_path) -> None:
     program = script(tmp_path, f"sleep 1000 &\necho $! > {tmp_path}/below\ntrap '' TERM INT HUP\nwait")
-    fault = tell(program, b"", os.environ, 1.0)
+    fault = notify(program, b"", os.environ, 1.0)
     assert (fault.where, fault.what) == (f"--on-failure {program}", "killed after 1 s")
     below = int((tmp_path / "below").read_text())
     try:
@@ -81,6 +81,6 @@ def test_the_operators_program_is_ended_in_time_with_all_that_it_started(tmp_pat
 def test_the_operators_program_is_found_along_path_and_has_a_group_of_its_own(tmp_path, monkeypatch) -> None:
     script(tmp_path, f"cut -d ' ' -f 1,5 /proc/self/stat > {tmp_path}/stat; echo $$ >> {tmp_path}/stat")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert tell("tell", b"", os.environ) is None
+    assert notify("tell", b"", os.environ) is None
     _, group, process = (tmp_path / "stat").read_text().split()
     assert group == process != str(os.getpgid(0))
