@@ -162,9 +162,7 @@ class Publisher:
         if declared.endswith("/"):
             tree = digest_tree(path, self._run.cache)
             status = os.lstat(path)
-            return OutputIdentity(
-                declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns, content=tree.content
-            )
+            return OutputIdentity(declared, tree.size, tree.sha256, status.st_ino, status.st_mtime_ns, tree.content)
         with files.naming(path, "read"):
             sha256, (size, mtime, _, inode) = self._run.cache.passing(path)
         return OutputIdentity(declared, size, sha256, inode, mtime)

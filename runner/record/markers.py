@@ -31,9 +31,9 @@ _REASON_LENGTH = 4  # component, what, old, new
 class OutputIdentity(NamedTuple):
     """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
 
-    `ctime_ns` is the ctime of a file in its place, None if unknown. Only the rename sets it, so no record has it.
     `content` is the digest of a directory without the modes in it. Only a former output has the `run` that made it: the
-    run of the marker made the others.
+    run of the marker made the others. `ctime_ns` is the ctime of a file in its place, None if unknown. Only the rename
+    sets it, so no record has it.
     """
 
     path: str
@@ -41,9 +41,9 @@ class OutputIdentity(NamedTuple):
     sha256: str
     inode: int
     mtime_ns: int
-    ctime_ns: int | None = None
     content: str = ""
     run: str = ""
+    ctime_ns: int | None = None
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether inode, size and mtime are those of the published file."""
@@ -82,7 +82,7 @@ class OutputIdentity(NamedTuple):
         """Return the identity from either form; KeyError or ValueError for anything else."""
         size, inode, mtime_ns = (int(str(value[name])) for name in ("size", "inode", "mtimeNs"))
         content, run = (str(value.get(name, "")) for name in ("contentSha256", "run"))
-        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns, None, content, run)
+        return cls(str(value["path"]), size, str(value["sha256"]), inode, mtime_ns, content, run)
 
 
 class Marker(NamedTuple):
