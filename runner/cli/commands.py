@@ -13,19 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.canonical import KEY_VARIABLE
+from runner.display import text
 from runner.display.plan_text import explain_lines, marker_lines, plan_json, plan_lines
 from runner.display.summary import fault_json, json_text, outcome_text, run_json, summary_lines
-from runner.display.text import (
-    counted,
-    ending_text,
-    fault_text,
-    faults_text,
-    near_path,
-    next_text,
-    printable,
-    printable_lines,
-    program_name,
-)
 from runner.engine import Options
 from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault, SpecError, UsageError
 from runner.paths import stdout_path
@@ -65,7 +55,7 @@ class Commands:
 
         given, stderr = self._given, self._stderr
         place = ["--workspace", given["workspace"]] if given.get("workspace") else []
-        log_command = printable(shlex.join([program_name(), "log", *place, self._spec]))
+        log_command = text.printable(shlex.join([text.program_name(), "log", *place, self._spec]))
         live = not given.keys() & {"quiet", "json"} and live_is_possible(stderr)
         reporter = Reporter(stderr, log_command, quiet="quiet" in given, verbose="verbose" in given, live=live)
         try:
@@ -77,7 +67,8 @@ class Commands:
         stderr.settle()  # so that the summary comes last if both streams are one pipe
         self._print(result, run_json, summary_lines)
         if result.exit_code and "quiet" in given:
-            stderr.write(ending_text(outcome_text(result), result.exit_code) + next_text(self._arguments.words))
+            stderr.write(text.ending_text(outcome_text(result), result.exit_code))
+            stderr.write(text.next_text(self._arguments.words))
         return result.exit_code
 
     def plan(self) -> int:
@@ -125,7 +116,7 @@ class Commands:
         from runner.engine import query
 
         planned = query.validate(self._spec, self._options(), self._warn)
-        return self._write([f"{printable(self._spec)}: valid, {counted(len(planned.stages), 'stage')}\n"])
+        return self._write([f"{text.printable(self._spec)}: valid, {text.counted(len(planned.stages), 'stage')}\n"])
 
     def graph(self) -> int:
         """Print the graph."""
@@ -149,18 +140,18 @@ class Commands:
                 raise UsageError(Fault("", "--attempt: no stage given", "attempts belong to a stage: name it"))
             as_json = "json" in self._given
             events = history.read_events(self._spec, self._options(), run, as_json=as_json)
-            return self._write(f"{printable(event)}\n" for event in events)
+            return self._write(f"{text.printable(event)}\n" for event in events)
         log = history.find_log(self._spec, self._options(), stages[0], run, attempt)
         kept, escape = stdout_path(log), stdout.isatty()
         paths = [log, kept] if os.path.exists(kept) else [log]
         if paths == [log] and os.path.getsize(log) == 0:
-            self._stderr.write(f"note: {near_path(log)} is empty\n")
+            self._stderr.write(f"note: {text.near_path(log)} is empty\n")
         for path in paths:
             with open(open_regular(path), "rb") as file:
                 read = file.readline if escape else partial(file.read, _CHUNK)
                 while stdout.failure is None and (chunk := read()):
                     if escape:
-                        stdout.write(printable_lines(chunk.decode("utf-8", "backslashreplace")))
+                        stdout.write(text.printable_lines(chunk.decode("utf-8", "backslashreplace")))
                     else:
                         stdout.pass_through(chunk)
         return EXIT_OK
@@ -186,7 +177,7 @@ class Commands:
             raise UsageError(Fault("--orphans", "removes nothing else, and --state does", "leave one of the two out"))
         removed = clean(self._spec, self._options(), self._warn, dry_run=dry_run, state=state, orphans=orphans)
         verb = "would remove" if dry_run else "removed"
-        return self._write([f"{verb} {printable(path)}\n" for path in removed] or ["nothing to remove\n"])
+        return self._write([f"{verb} {text.printable(path)}\n" for path in removed] or ["nothing to remove\n"])
 
     def prune(self) -> int:
         """Remove the records of old runs, and list them."""
@@ -199,7 +190,7 @@ class Commands:
             )
         runs, head = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"
-        lines = [f"{verb} the records of run {printable(run)}\n" for run in runs] or ["nothing to remove\n"]
+        lines = [f"{verb} the records of run {text.printable(run)}\n" for run in runs] or ["nothing to remove\n"]
         return self._write([] if "quiet" in self._given else [*lines, f"ledger head: {head}\n"])
 
     def doctor(self) -> int:
@@ -244,13 +235,13 @@ class Commands:
         return EXIT_OK
 
     def _print_faults(self, faults: Sequence[Fault]) -> int:
-        self._stderr.write(faults_text(faults))
+        self._stderr.write(text.faults_text(faults))
         return EXIT_INPUT if faults else EXIT_OK
 
     def _warn(self, fault: Fault) -> None:
         self._warnings.append(fault)
         if "quiet" not in self._given:
-            self._stderr.write(f"{fault_text(fault, 'warning')}\n")
+            self._stderr.write(f"{text.fault_text(fault, 'warning')}\n")
 
     def _warn_of_key(self, warn: Callable[[Fault], None]) -> None:
         path = os.environ.get(KEY_VARIABLE)
@@ -258,22 +249,22 @@ class Commands:
             warn(fault)
 
 
-def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> dict[str, dict[str, object]]:
+def read_params(settings: Sequence[str], spec_path: str, workspace: str | None) -> dict[str, dict[str, object]]:
     """Return the values of `--param STAGE.KEY=JSON` by stage and key. Raises UsageError.
 
     Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
     params refuses unknown stages. An undeclared param of a command is refused, as a typing mistake.
     """
-    stages = {stage.name: stage for stage in load_spec(spec_path, workspace=workspace).stages} if texts else {}
+    stages = {stage.name: stage for stage in load_spec(spec_path, workspace=workspace).stages} if settings else {}
     params: dict[str, dict[str, object]] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
+    for setting in settings:
+        name, equals, value = setting.partition("=")
         fitting = [stage for stage in stages if name.startswith(f"{stage}.")]
         stage = max(fitting, key=len, default=name.partition(".")[0])
         key = name[len(stage) + 1 :]
         if not (stage and key and equals):
             hint = "for example --param upper.simulateTransient=true"
-            raise UsageError(Fault("--param", f'"{text}" is not STAGE.KEY=JSON', hint))
+            raise UsageError(Fault("--param", f'"{setting}" is not STAGE.KEY=JSON', hint))
         params.setdefault(stage, {})[key] = _param_value(name, value)
         known = stages.get(stage)
         if known and known.command and known.command[0] != "{python}" and key not in known.params:  # code has defaults
@@ -282,14 +273,14 @@ def read_params(texts: Sequence[str], spec_path: str, workspace: str | None) -> 
     return params
 
 
-def _param_value(name: str, text: str) -> object:
+def _param_value(name: str, given: str) -> object:
     """Parse the JSON value of a parameter as strictly as a spec."""
     where = f"--param {name}"
     try:
-        value, findings = parse_source(where, text.encode("utf-8", "surrogateescape"))
+        value, findings = parse_source(where, given.encode("utf-8", "surrogateescape"))
     except SpecError as error:
-        hint = f"text needs its own quotes: --param '{name}={json.dumps(text)}'"
-        raise UsageError(Fault(where, f'"{text}" is not JSON', hint)) from error
+        hint = f"text needs its own quotes: --param '{name}={json.dumps(given)}'"
+        raise UsageError(Fault(where, f'"{given}" is not JSON', hint)) from error
     if findings:
         raise UsageError(*(Fault(where, finding.what, finding.hint) for finding in findings))
     return value

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runner.interrupts import Interrupts
     from runner.listener import Clock, Listener
     from runner.plan.planner import Plan
-    from runner.sandbox.client import Launch, Launcher, NetworkReport
+    from runner.sandbox.client import Launch, Launcher
     from runner.spec.model import Stage
 
 REDECISIONS = 2
@@ -118,20 +118,17 @@ class Executor:
         self._listener.tick()
 
     def _receive(self) -> list[tuple[Job, AttemptResult]]:
-        """Record the network calls that the launcher reports, and return the attempts that ended."""
+        """Record and announce the network calls of running stages, and return the attempts that ended."""
         ended = []
         for report in self._launcher.receive():
             if isinstance(report, AttemptResult):
                 ended.append((self._running.pop(report.launch), report))
-            else:
-                self._record_network(self._running[report.launch], report)
+                continue
+            job, calls = self._running[report.launch], report.calls
+            self.attempts.record_network(job, calls)
+            fails = any(map(job.fails_on, calls))
+            self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=calls, fails=fails)
         return ended
-
-    def _record_network(self, job: Job, report: NetworkReport) -> None:
-        """Record and announce the network calls of a running stage."""
-        self.attempts.record_network(job, report.calls)
-        fails = any(job.fails_on(each) for each in report.calls)
-        self._hooks.offpipe_network_refused(stage=job.stage, attempt=job.number, calls=report.calls, fails=fails)
 
     # ---- starting ----
 

@@ -119,16 +119,13 @@ class Preparer:
 
     def _program(self, job: Job, argv: list[str], environment: dict[str, str]) -> str:
         """Return the absolute path of the program. Raises SpecError for a missing one, or for arguments too long."""
-        path, where = environment.get("PATH", DEFAULT_PATH), self._where(job)
+        path, where = environment.get("PATH", DEFAULT_PATH), f"{self._spec.shown}#/stages/{job.stage.index}"
         program = find_program(argv[0], path, self._spec.root)
         if program is None:
             raise SpecError(missing_program(argv[0], path, os.environ.get("PATH", ""), self._spec.root, where))
         if fault := argument_fault(argv, environment, arg_max=os.sysconf("SC_ARG_MAX"), where=where):
             raise SpecError(fault)
         return program
-
-    def _where(self, job: Job) -> str:
-        return f"{self._spec.shown}#/stages/{job.stage.index}"
 
 
 class ScratchPool:

@@ -25,6 +25,7 @@ from runner.plan.fingerprint import KEY_VERSION
 from runner.record import files
 from runner.record.events import COMMIT, StageCommit
 from runner.record.markers import OutputIdentity, write_marker
+from runner.spec.globs import parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,14 +150,8 @@ class Publisher:
 
     def _is_elsewhere(self, declared: str) -> bool:
         """Whether a directory above an output was replaced by a link, or the workspace was moved."""
-        path = self._workspace
-        if inode_at(path) != self._inode:
-            return True
-        for name in declared.rstrip("/").split("/")[:-1]:
-            path = f"{path}/{name}"
-            if os.path.islink(path):
-                return True
-        return False
+        has_moved = inode_at(self._workspace) != self._inode
+        return has_moved or any(os.path.islink(f"{self._workspace}/{parent}") for parent in parents(declared))
 
     def _identity(self, declared: str, path: str) -> OutputIdentity:
         if declared.endswith("/"):

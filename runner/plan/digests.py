@@ -12,7 +12,9 @@ import stat
 import time
 from errno import EACCES
 from typing import TYPE_CHECKING, NamedTuple, cast
+from zlib import crc32
 
+from runner.canonical import digest
 from runner.errors import Fault, InputError, raise_if_system_error
 from runner.hashing import hasher
 from runner.paths import is_partial
@@ -173,8 +175,6 @@ class TreeDigest(NamedTuple):
     @property
     def content(self) -> str:
         """The digest without the modes of what is in the directory."""
-        from runner.canonical import digest
-
         return digest([(path, kind, 0, size, content) for path, kind, _, size, content in self.listed])
 
 
@@ -185,8 +185,6 @@ def digest_tree(path: str, cache: DigestCache, is_of_output: Callable[[str], boo
     `is_of_output`: the partial of an output that lies in the directory. Raises InputError for a FIFO, socket or device;
     an OSError passes through.
     """
-    from runner.canonical import digest
-
     base = path.rstrip("/") or "/"
     is_passing = is_partial(os.path.basename(base))
     listed: list[tuple[str, str, int, int, str]] = []
@@ -277,8 +275,6 @@ def _decoded(content: bytes) -> tuple[dict[str, FileDigest], dict[str, object]]:
 
 
 def _checksum(text: bytes) -> bytes:
-    from zlib import crc32
-
     return b'%08x"}' % crc32(text)
 
 

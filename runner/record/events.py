@@ -17,6 +17,8 @@ from runner.record.markers import Marker, OutputIdentity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Check = Callable[[object], bool]
+
 RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered", "run.warning"
 COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
@@ -192,7 +194,7 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
     kind = _TYPES.get(event)
     if kind is None:
         return None
-    if name := _misshapen(kind, data):
+    if name := _misshapen(_CHECKS.get(kind, {}), data):
         raise ValueError(f"{event}: {name}")
     decoded = kind._make(map(data.get, _NAMES[kind]))
     if not isinstance(decoded, StageCommit):
@@ -204,15 +206,12 @@ def decode(event: str, data: Mapping[str, Any]) -> Event | None:
 
 def is_ledger_entry(event: str, data: Mapping[str, Any]) -> bool:
     """Whether event and payload are those of a line of the ledger."""
-    return _TYPES.get(event) is LedgerEntry and _misshapen(LedgerEntry, data) is None
+    return _TYPES.get(event) is LedgerEntry and _misshapen(_CHECKS[LedgerEntry], data) is None
 
 
-def _misshapen(kind: type[Event], data: Mapping[str, Any]) -> str | None:
+def _misshapen(checks: Mapping[str, Check], data: Mapping[str, Any]) -> str | None:
     """Return the name of the first field that has another shape."""
-    for name, is_sound in _CHECKS.get(kind, {}).items():
-        if not is_sound(data.get(name)):
-            return name
-    return None
+    return next((name for name, is_sound in checks.items() if not is_sound(data.get(name))), None)
 
 
 class CommittedOutputs:
@@ -245,35 +244,24 @@ def _is_number(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _are_names(value: object) -> bool:
-    return isinstance(value, list) and all(map(is_name, value))
-
-
-def _are_paths(value: object) -> bool:
-    return isinstance(value, dict) and all(map(is_relative, value.values()))
-
-
-def _are_counts(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_number, value.values()))
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _are_commits(value: object) -> bool:
-    """Whether a value is the `commits` of pruned runs: [run, record, digest] by stage."""
-    return isinstance(value, dict) and all(
-        isinstance(commit, list) and len(commit) == 3 and _is_place(commit[:2]) and _is_text(commit[2])
-        for commit in value.values()
-    )
+def _is_commit(value: object) -> bool:
+    """Whether a value names a commit of a pruned run, as [run, record, digest of the marker]."""
+    return isinstance(value, list) and len(value) == 3 and _is_place(value[:2]) and _is_text(value[2])
 
 
 def _is_invocation(value: object) -> bool:
-    return isinstance(value, dict) and all(is_sound(value.get(name)) for name, is_sound in _INVOCATION.items())
+    return isinstance(value, dict) and _misshapen(_INVOCATION, value) is None
 
 
-def _if_any(is_sound: Callable[[object], bool]) -> Callable[[object], bool]:
+def _list_of(is_sound: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(is_sound, value))
+
+
+def _object_of(is_sound: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(is_sound, value.values()))
+
+
+def _if_any(is_sound: Check) -> Check:
     return lambda value: value is None or is_sound(value)
 
 
@@ -308,13 +296,13 @@ def _identity(value: Any) -> OutputIdentity:  # noqa: ANN401 - JSON
     return identity
 
 
-_INVOCATION: dict[str, Callable[[object], bool]] = {
-    "began": _is_text, "exitCode": _is_number, "fault": _if_any(_is_text), "stages": _are_counts, "verb": _is_text,
-    "warnings": _are_texts,
+_INVOCATION: dict[str, Check] = {
+    "began": _is_text, "exitCode": _is_number, "fault": _if_any(_is_text), "stages": _object_of(_is_number),
+    "verb": _is_text, "warnings": _list_of(_is_text),
 }  # fmt: skip
-_CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
-    RunOpened: {"stages": _if_any(_are_names)},
-    AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _are_paths},
+_CHECKS: dict[type[Event], dict[str, Check]] = {
+    RunOpened: {"stages": _if_any(_list_of(is_name))},
+    AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _object_of(is_relative)},
     AttemptFinished: {"stage": is_name},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
@@ -324,7 +312,8 @@ _CHECKS: dict[type[Event], dict[str, Callable[[object], bool]]] = {
     },
     StageFinished: dict.fromkeys(("stage", "status", "why"), _is_text),
     LedgerEntry: {
-        "pipeline": _is_text, "open": _are_names, "part": _if_any(_is_number), "invocation": _if_any(_is_invocation),
-        "by": _if_any(is_name), "runs": _if_any(_are_names), "commits": _if_any(_are_commits),
+        "pipeline": _is_text, "open": _list_of(is_name), "part": _if_any(_is_number),
+        "invocation": _if_any(_is_invocation), "by": _if_any(is_name), "runs": _if_any(_list_of(is_name)),
+        "commits": _if_any(_object_of(_is_commit)),
     },
 }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Fault, StateError
 from runner.interrupts import SIGNALS, Interrupts
+from runner.paths import upward
 from runner.processes import has_ended
 from runner.results import signal_name
 
@@ -63,13 +64,8 @@ def missing_program(word: str, path: str, outer_path: str, cwd: str, where: str)
 
 def may_be_made(word: str, path: str, cwd: str, outputs: Collection[str]) -> bool:
     """Whether one of the `outputs`, absolute paths, is a place of the program, or a directory above one."""
-    for candidate in candidates(word, path, cwd):
-        above = os.path.normpath(candidate)
-        while above != os.path.dirname(above):
-            if above in outputs:
-                return True
-            above = os.path.dirname(above)
-    return False
+    places = (place for candidate in candidates(word, path, cwd) for place in upward(os.path.normpath(candidate), "/"))
+    return any(place in outputs for place in places)
 
 
 def notify(program: str, summary: bytes, env: Mapping[str, str], patience: float = PATIENCE) -> Fault | None:
