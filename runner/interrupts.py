@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import InterruptedRunError
@@ -41,12 +42,10 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         self.wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
+        with suppress(ValueError):  # not the main thread
             for number in SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
-        except ValueError:
-            pass  # not the main thread
         return self
 
     def __exit__(
@@ -76,19 +75,15 @@ class Interrupts:
 
     def drain(self) -> None:
         """Empty the wakeup pipe."""
-        try:
+        with suppress(BlockingIOError):
             while os.read(self.wakeup, 512):
                 pass
-        except BlockingIOError:
-            pass
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a signal handler
         self.first = self.first or number
         self.count += 1
-        try:
+        with suppress(BlockingIOError):  # the pipe is full, so the reader wakes anyway
             os.write(self._write_end, b"!")
-        except BlockingIOError:
-            pass  # the pipe is full, so the reader wakes anyway
 
 
 class Stopping:

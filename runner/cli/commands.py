@@ -185,9 +185,8 @@ class Commands:
 
         keep, before, dry_run = self._given.get("keep"), self._given.get("before"), "dry_run" in self._given
         if (keep is None) == (before is None):
-            raise UsageError(
-                Fault("", "prune takes either --keep or --before", f"offpipe prune {self._spec} --keep 30")
-            )
+            hint = f"offpipe prune {self._spec} --keep 30"
+            raise UsageError(Fault("", "prune takes either --keep or --before", hint))
         runs, head = prune(self._spec, self._options(), self._warn, keep=keep, before=before or "", dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"
         lines = [f"{verb} the records of run {text.printable(run)}\n" for run in runs] or ["nothing to remove\n"]

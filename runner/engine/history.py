@@ -116,9 +116,8 @@ def marker_of(directory: str, options: Options, stage: str) -> Marker:
     """Return the marker of a stage in a state directory. UsageError if there is none."""
     marker = read_marker(open_archive(directory, options).paths, stage)
     if marker is None:
-        raise UsageError(
-            Fault(f"stage {stage}", "has no completion marker here", f"offpipe log {directory} has the events")
-        )
+        hint = f"offpipe log {directory} has the events"
+        raise UsageError(Fault(f"stage {stage}", "has no completion marker here", hint))
     return marker
 
 

@@ -89,7 +89,5 @@ def refuse_newer(value: Mapping[str, object], path: str) -> None:
     """Raise StateError if a state file, or a record of a log, has a `v` that this release does not know."""
     version, known = value.get("v"), version_of(value.get("ev"))
     if isinstance(version, int) and known < version < LARGEST:
-        hint = "use the release that wrote it, or a newer one; nothing was changed"
-        raise NewerReleaseError(
-            Fault(path, f"was written by a newer release (v {version}, this one knows {known})", hint)
-        )
+        what = f"was written by a newer release (v {version}, this one knows {known})"
+        raise NewerReleaseError(Fault(path, what, "use the release that wrote it, or a newer one; nothing was changed"))
