@@ -259,11 +259,11 @@ def write_run(
         if durable:  # before the log names the metrics; the directory then has the name of the log, too
             files.sync_file(metrics)
             files.sync_directory(paths.state_dir)
-        lines, seq, digest = b"", 0, GENESIS
+        lines, seq, digest = [], 0, GENESIS
         for seq, (event, payload) in enumerate(((START, first), *between, (END, end))):
             line, digest = spell(payload, event, run, seq, stamp(), digest, seal.hash)
-            lines += line
-        files.append(descriptor, lines, log)
+            lines.append(line)
+        files.append(descriptor, b"".join(lines), log)
         if durable:  # before the ledger names the log
             files.sync_descriptor(descriptor, log)
         return close(seq, digest)
@@ -288,7 +288,7 @@ def _write_next_run(
     ledger = files.open_append(paths.ledger)
     try:
         fcntl.flock(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        seq, head = ledger_end(paths.ledger, pipeline)
+        seq, head = ledger_end(paths.ledger, pipeline, record.spec_run)
         first = opening(pipeline, _spec_of(record), ("offpipe", *words), head)
         run = new_run_id(paths)
 
@@ -328,10 +328,11 @@ def new_run_id(
             return drawn
 
 
-def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
+def ledger_end(path: str, pipeline: str, spec_run: str) -> tuple[int, str]:
     """Return the number and the hash of the ledger's last record.
 
-    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs.
+    Raises one of MALFORMED unless it is a whole, unkeyed record of `pipeline` without open runs, and if a `prune` is
+    about to remove the log of `spec_run`.
     """
     with open(open_regular(path), "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -340,7 +341,8 @@ def ledger_end(path: str, pipeline: str) -> tuple[int, str]:
     record = parsed(line)
     data, seq = record["data"], record["seq"]
     expected, head = spell(data, record["ev"], record["run"], seq, record["ts"], record["prev"], PLAIN.hash)
-    if expected != line or (data["keyId"], data["open"], data["pipeline"]) != (None, [], pipeline):
+    is_usual = (data["keyId"], data["open"], data["pipeline"]) == (None, [], pipeline)
+    if expected != line or not is_usual or spec_run in data.get("runs", ()):
         raise ValueError(path)
     return seq, head
 

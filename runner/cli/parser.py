@@ -283,7 +283,7 @@ def _value(kind: str, text: str) -> object:
     """Convert a text of this kind to its value. Raises ValueError."""
     is_plain = text.isascii() and "_" not in text  # int() and float() also accept 1_0, and digits of other scripts
     if kind == "N" and is_plain and int(text) >= 1:
-        return int(text)
+        return min(int(text), 1 << 62)  # islice takes no more
     if kind == _SECONDS and is_plain and float(text) >= 0:
         return float(text)
     if kind == "ID" and is_name(text) and text.lower() != "ledger":  # its log would be the ledger
@@ -306,7 +306,7 @@ def _time_of(date: str) -> str:
     else:
         time = datetime.fromisoformat(date)
         time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _usage_error(verb: str, what: str, hint: str = "") -> UsageError:

@@ -13,21 +13,20 @@ from runner.engine.open_runs import held_lock
 from runner.engine.preflight import replaced
 from runner.engine.session import Session
 from runner.errors import Fault, InputError
-from runner.paths import partial_path
+from runner.paths import is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.plan.orphans import REMOVABLE, find_orphans
+from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of, find_orphans
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from runner.engine import Options
 
 OURS = re.compile(r"(stage|progress|metrics)_.*\.json|audit_.*\.jsonl|files\.json|logs|tmp|tmp\.dead")
 """What runs write into a state directory, which may also hold the locks, and the state of other pipelines."""
-_TAG = "000000"  # in the name of an orphan that is being removed: no stage writes to its path any more
 
 
 def clean(
@@ -51,25 +50,24 @@ def clean(
             sources = InputResolver(session.graph, left)
             if orphans and (missing := list(sources.missing_sources(spec.stages))):  # their disk may not be mounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
-            asides = {place: partial_path(place, _TAG) for place in (*left.removable(), *left.absent)}
-            first = [path for path in (*left.removable(), *asides.values()) if os.path.lexists(path)]
-            others = [] if orphans else [*dict.fromkeys((*_made(session), *(_state(session) if state else ())))]
+            first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
+            made = () if orphans else (*_made(session, known), *(_state(session) if state else ()))
+            others = [*dict.fromkeys(made)]
             if not dry_run:  # orphans first: a kill between them and the markers would leave some that nothing knows
-                for place in left.removable():
-                    _set_aside(place, asides[place])
-                for path in (*filter(os.path.lexists, asides.values()), *others):
+                for place in first:
+                    _discard_orphan(place)
+                for path in others:
                     files.discard(path)
     return [os.path.relpath(path, spec.workspace) for path in (*first, *others)]
 
 
-def _set_aside(orphan: str, aside: str) -> None:
-    """Take an orphan out of sight in one step: globs would match the rest of a directory after a kill.
-
-    Then the next `clean` removes it.
-    """
-    files.discard(aside)
-    if os.path.lexists(orphan):  # else it was in another orphan
-        files.set_aside(orphan, aside)
+def _discard_orphan(place: str) -> None:
+    """Remove an orphan; take a directory out of sight first, because globs would match the rest of it after a kill."""
+    if os.path.isdir(place) and not is_partial(os.path.basename(place)):
+        files.discard(aside_of(place))
+        files.set_aside(place, aside_of(place))
+        place = aside_of(place)
+    files.discard(place)
 
 
 def _state(session: Session) -> Iterator[str]:
@@ -81,12 +79,16 @@ def _state(session: Session) -> Iterator[str]:
             yield path
 
 
-def _made(session: Session) -> Iterator[str]:
-    """Yield what the stages made and is there. Markers come first, so that a killed `clean` leaves no false marker."""
+def _made(session: Session, known: Collection[str]) -> Iterator[str]:
+    """Yield what the stages made and is there. Markers come first, so that a killed `clean` leaves no false marker.
+
+    The markers of the stages `known` stay: they know of orphans that stay.
+    """
     paths = session.spec.paths
     for stage in session.stages:
         outputs = {name: session.spec.output_path(path) for name, path in stage.outputs.items()}
         partials = [path for found in find_partials(outputs).values() for path in found]
-        for path in (paths.marker(stage.name), paths.progress(stage.name), *outputs.values(), *partials):
+        markers = () if stage.name in known else (paths.marker(stage.name),)
+        for path in (*markers, paths.progress(stage.name), *outputs.values(), *partials):
             if os.path.lexists(path):
                 yield path

@@ -90,7 +90,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
         return
     dependencies = Dependencies()
     session.examiner.add_to(dependencies)
-    dependencies.files |= session.orphans.absent
+    dependencies.files |= session.orphans.absent.keys()
     _add_spec(spec, dependencies)
     record = noop.record_of(dependencies, spec, spec_sha256, run_id, began)
     if record is None:

@@ -17,6 +17,7 @@ from runner.plan.code.commands import shebang
 from runner.plan.orphans import Places
 from runner.plan.planner import Skip
 from runner.record.audit import last_record
+from runner.record.ledger import pruned_commits
 from runner.record.locks import is_held
 from runner.record.markers import read_marker
 from runner.record.state import read_metrics
@@ -60,6 +61,8 @@ def plan_without_lock(
         hashed(path, total, size)
 
     refuse_newer(session)
+    if (run_id := session.options.run_id) and run_id in pruned_commits(session.spec.paths.ledger):
+        raise UsageError(Fault(f"run {run_id}", "it has ended, and its records were pruned", "leave out --run-id"))
     session.on_hashed = hashed_without_lock
     try:
         plan = session.plan()

@@ -56,7 +56,7 @@ def prune(
                 PRUNED if runs else ENDED, noop.new_run_id(paths), None, sync=True,
                 invocation=invocation.ended(), runs=runs or None, commits=commits or None,
             )  # fmt: skip
-            for run in (*runs, *left):
+            for run in _without_holders(session, {*runs, *left}):  # anew: runs without work take no lock
                 for path in (paths.audit(run), paths.metrics(run), paths.logs(run)):
                     files.discard(path)
     return runs, head
@@ -70,14 +70,16 @@ def _removable(session: Session, keep: int | None, before: str) -> tuple[list[st
     kept = {each.run for each in recent}.union(session.read_head().open_runs)
     runs = [run for run in dict.fromkeys(each.run for each in reversed(past)) if run not in kept]
     runs = [run for run in runs if os.path.lexists(paths.audit(run))]
-    stays = _present(paths).difference(runs)
-    holders = {
-        record["data"].get("specIn")
-        for run in stays
-        for record in islice(read_records(paths.audit(run), session.seal), 1)
-    }
-    left = stays.intersection(pruned_commits(paths.ledger)).difference(holders)
-    return [run for run in runs if run not in holders], left
+    left = _present(paths).intersection(pruned_commits(paths.ledger)).difference(runs)
+    chosen = _without_holders(session, {*runs, *left})
+    return [run for run in runs if run in chosen], left & chosen
+
+
+def _without_holders(session: Session, runs: set[str]) -> set[str]:
+    """Return `runs` without those whose log has the spec of another run."""
+    paths = session.spec.paths
+    logs = (paths.audit(run) for run in _present(paths) - runs)
+    return runs.difference(r["data"].get("specIn") for log in logs for r in islice(read_records(log, session.seal), 1))
 
 
 def _present(paths: StatePaths) -> set[str]:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
-from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError
+from runner.errors import Fault, OfflineError, OffpipeError, SpecError, StateError, UsageError
 from runner.noop import is_damaged, is_plain, record_path
 from runner.plan.code.banned import BanList, merged
 from runner.plan.code.cache import ParseCache
@@ -22,6 +22,7 @@ from runner.record.ledger import Ledger, read_head
 from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
+from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, select
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Session:
         if writes:
             self.seal.refuse_other(self.head.key_id, self.spec.paths.ledger)
             self._check_noop_record()
+        if options.events and _is_declared(self.spec, os.path.realpath(options.events)):
+            raise UsageError(Fault(f"--events {options.events}", "belongs to the pipeline", "name a file of its own"))
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
@@ -227,3 +230,14 @@ def read_seal(*inside: str) -> Seal:
     """
     path = os.environ.get(KEY_VARIABLE)
     return read_key_file(path, inside) if path else PLAIN
+
+
+def _is_declared(spec: Spec, path: str) -> bool:
+    """Whether an absolute path is the spec, its state or locks, an output, or an input, or is in one."""
+    inputs = [path for stage in spec.stages for _, _, path in stage.entries()]
+    outputs = (spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
+    places = (spec.path, spec.paths.state_dir, spec.paths.locks_dir, *outputs, *map(spec.source_path, inputs))
+    below_root = os.path.relpath(path, spec.root)
+    return any(f"{path}/".startswith(f"{place.rstrip('/')}/") for place in places) or any(
+        compile_glob(pattern).match(below_root) for pattern in inputs if is_glob(pattern)
+    )

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault
-from runner.paths import is_relative, upward
+from runner.paths import is_relative, partial_path, upward
 from runner.plan.digests import present_digest
 from runner.spec.globs import is_glob, parents
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker, OutputIdentity
     from runner.spec.model import Spec
 
+_MOST_ABSENT = 100  # former outputs that a marker keeps although they are absent
 REMOVABLE, ADOPTED, CHANGED = "an orphan", "adopted", "changed"  # the states of a former output
 _WORDS = {  # by state: what it is, and a hint
     REMOVABLE: ("is an orphan", "no glob matches it; `offpipe clean --orphans` removes it"),
@@ -54,14 +55,14 @@ class FormerOutput(NamedTuple):
 
 
 class Orphans:
-    """All former outputs of a pipeline: `former` are those on disk, in order, `absent` the paths of the others.
+    """All former outputs of a pipeline: `former` are those on disk, in order.
 
-    Absolute paths have no final `/`.
+    `absent` are the others: absolute path -> path as it was declared. Absolute paths have no final `/`.
     """
 
     __slots__ = ("_found", "absent", "former")
 
-    def __init__(self, found: Mapping[str, FormerOutput], absent: frozenset[str]) -> None:
+    def __init__(self, found: Mapping[str, FormerOutput], absent: Mapping[str, str]) -> None:
         """`found`: by absolute path."""
         self.former = tuple(found.values())
         self.absent = absent
@@ -85,12 +86,20 @@ class Orphans:
         return next((former for path, former in self._found.items() if path.startswith(top)), None)
 
     def former_of(self, marker: Marker) -> tuple[OutputIdentity, ...]:
-        """Return the orphans that this marker knows, for the marker that will replace it."""
-        paths = {former.path for former in self._found.values()}
-        return tuple(output for output in marker.all_outputs() if output.path in paths)
+        """Return the former outputs that this marker knows, for the marker that will replace it, the newest first.
+
+        Absent ones may come back, from a backup for example. The newest of them are kept.
+        """
+        there, absent, outputs = (
+            {former.path for former in self.former},
+            {*self.absent.values()},
+            [*marker.all_outputs()],
+        )
+        gone = [output for output in outputs if output.path in absent][:_MOST_ABSENT]
+        return (*(output for output in outputs if output.path in there), *gone)
 
 
-NO_ORPHANS = Orphans({}, frozenset())
+NO_ORPHANS = Orphans({}, {})
 
 
 class Places:
@@ -121,17 +130,26 @@ def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> O
     for marker, output in sorted(claims, key=lambda claim: claim[1].mtime_ns, reverse=True):  # the newest first
         if output.path not in declared:
             made.setdefault(spec.output_path(output.path), []).append((marker, output))
-    absent = frozenset(place for place in made if not os.path.lexists(place))
-    there = sorted(made.keys() - absent)
+    absent = {place: claims[0][1].path for place, claims in made.items() if not os.path.lexists(place)}
+    there = sorted(made.keys() - absent.keys())
     named = frozenset(_named(spec)) if there else frozenset()
     found: dict[str, FormerOutput] = {}
     for place in there:
-        unchanged = (claim for claim in made[place] if _is_unchanged(place, claim[1], cache))
+        is_ours = not any(map(os.path.islink, upward(os.path.dirname(place), spec.workspace)[:-1]))
+        unchanged = (claim for claim in made[place] if is_ours and _is_unchanged(place, claim[1], cache))
         claim = next(unchanged, None)
         state = CHANGED if claim is None else ADOPTED if place in named else REMOVABLE
         marker, output = claim or made[place][0]
         found[place] = FormerOutput(output.path, marker.stage, output.run, state)
+    for place, [(marker, output), *_] in made.items():
+        if output.path.endswith("/") and os.path.lexists(aside := aside_of(place)):  # `clean` was killed
+            found[aside] = FormerOutput(output.path, marker.stage, output.run, REMOVABLE)
     return Orphans(found, absent)
+
+
+def aside_of(directory: str) -> str:
+    """Return the path to which `clean` moves a directory before it removes it."""
+    return partial_path(directory, "000000")  # no stage writes to its path any more
 
 
 def _is_unchanged(path: str, output: OutputIdentity, cache: DigestCache) -> bool:

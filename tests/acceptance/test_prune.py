@@ -61,7 +61,9 @@ def test_it_removes_whole_old_runs_and_the_record_stays_intact(bench) -> None:
 
 def test_it_removes_what_began_before_a_date(bench) -> None:
     nights(bench)
-    assert bench.succeed("prune", "--before", "2020-01-01").stdout.startswith("nothing to remove\n")
+    for date in ("2020-01-01", "0206-11-01", "600000d"):
+        assert bench.succeed("prune", "--before", date).stdout.startswith("nothing to remove\n")
+        assert len(bench.json("runs", "--since", date, "--limit", str(1 << 70))["runs"]) > 5
     bench.succeed("prune", "--before", "0d")
     assert runs_on_disk(bench) == set()
     bench.succeed("verify", "--outputs")
@@ -118,6 +120,7 @@ def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(benc
     words = [sys.executable, "-m", "runner", "prune", str(bench.spec), "--keep", "1"]
     killed = trace(words, log=str(tmp_path / "log"), cwd=str(ROOT), position=1, when=lambda call: call.name == "unlink")
     assert killed.victims
+    bench.run("nope")  # right behind its line, a run with nothing to do would not refer to a pruned run
     bench.succeed("-q")
     holder = bench.records("run.start")[-1]["data"]["specIn"]
     assert {each["run"]: each["pruned"] for each in bench.json("runs")["runs"]}[holder]
@@ -149,3 +152,13 @@ def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench
         assert len(runs_on_disk(place)) == 2
         assert len(list((place.root / "state").glob("metrics_*"))) == 2
         assert place.skips_everything()
+
+
+def test_the_id_of_a_pruned_run_is_not_used_again(bench) -> None:
+    nights(bench)
+    bench.succeed("-f", "--run-id=old")
+    bench.succeed("prune", "--before", "0d")
+    for words in ((), ("-f",)):
+        done = bench.run("--run-id=old", *words)
+        assert done.returncode == 2 and "pruned" in done.stderr
+    bench.succeed("verify", "--outputs")

@@ -446,3 +446,18 @@ def test_a_reader_of_events_that_is_slow_or_gone_stops_no_run(bench, leaves) -> 
     assert process.returncode == 0, stderr
     assert f"pipe: cannot append to: {'EPIPE' if leaves else 'EAGAIN'} (" in stderr
     assert len(bench.records("stage.commit")) == 21
+
+
+@pytest.mark.parametrize("path", ["spec.json", "in.txt", "in/b.csv", "out/a.txt", "state/audit_ledger.jsonl", "linked"])
+def test_events_never_go_to_a_file_of_the_pipeline(bench, path) -> None:
+    bench.write("in.txt", "")
+    bench.write("in/a.csv", "")
+    (bench.root / "linked").symlink_to("state/new.jsonl")
+    prepared(bench, shell("a", "echo > $PIPELINE_OUTPUT_OUT", inputs={"x": "in.txt", "y": "in/*.csv"}))
+    bench.succeed()
+    before = {path: path.read_bytes() for path in bench.root.rglob("*") if path.is_file() and "locks" not in path.parts}
+    done = run(bench, "--events", path)
+    assert done.returncode == 2 and f"--events {path}: belongs to the pipeline" in done.stderr
+    before.pop(bench.root / "state/audit_ledger.jsonl")  # it has a line more
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not bench.exists("in/b.csv") and not bench.exists("state/new.jsonl")

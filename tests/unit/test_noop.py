@@ -28,7 +28,7 @@ from runner.paths import StatePaths
 from runner.plan.fingerprint import Dependencies
 from runner.reading import COARSE_NS, TICK_NS, NotRegularError
 from runner.record.audit import Position, read_records
-from runner.record.events import CLOSED, NOOP, OPENED
+from runner.record.events import CLOSED, NOOP, OPENED, PRUNED
 from runner.record.ledger import Ledger, read_head
 
 CONDITIONS = b"c" * 64
@@ -226,7 +226,15 @@ def ledger_of(state, *events, pipeline="p"):
 
 def test_the_end_of_the_ledger_is_what_a_full_run_reads(state):
     ledger_of(state, (OPENED, "a"), (CLOSED, "a"), (NOOP, "b"))
-    assert ledger_end(state.ledger, "p") == read_head(state.ledger).position
+    assert ledger_end(state.ledger, "p", "") == read_head(state.ledger).position
+
+
+def test_a_run_refers_to_no_spec_that_a_prune_is_removing(state):
+    ledger_of(state, (NOOP, "b"))
+    Ledger(state.ledger, "p", stamp).append(PRUNED, "c", None, sync=False, runs=["b"])
+    assert ledger_end(state.ledger, "p", "a")[0] == 1
+    with pytest.raises(ValueError):
+        ledger_end(state.ledger, "p", "b")
 
 
 @pytest.mark.parametrize(
@@ -254,13 +262,13 @@ def test_an_unusual_ledger_needs_a_full_run(state, tmp_path, spoil):
     ledger_of(state, (OPENED, "a"), (CLOSED, "a"))
     spoil(tmp_path / "audit_ledger.jsonl")
     with pytest.raises((OSError, NotRegularError, *MALFORMED)):
-        ledger_end(state.ledger, "p")
+        ledger_end(state.ledger, "p", "")
 
 
 def test_a_ledger_with_an_open_run_or_of_another_pipeline_needs_a_full_run(state):
     ledger_of(state, (OPENED, "a"))
     with pytest.raises(ValueError):
-        ledger_end(state.ledger, "p")
+        ledger_end(state.ledger, "p", "")
     ledger_of(state, (CLOSED, "a"))
     with pytest.raises(ValueError):
-        ledger_end(state.ledger, "q")
+        ledger_end(state.ledger, "q", "")
