@@ -51,8 +51,7 @@ def clean(
             if orphans and (missing := list(sources.missing_sources(spec.stages))):  # their disk may not be mounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
-            made = () if orphans else (*_made(session, known), *(_state(session) if state else ()))
-            others = [*dict.fromkeys(made)]
+            others = [] if orphans else [*dict.fromkeys((*_made(session, known), *(_state(session) if state else ())))]
             if not dry_run:  # orphans first: a kill between them and the markers would leave some that nothing knows
                 for place in first:
                     _discard_orphan(place)

@@ -237,7 +237,5 @@ def _is_declared(spec: Spec, path: str) -> bool:
     inputs = [path for stage in spec.stages for _, _, path in stage.entries()]
     outputs = (spec.output_path(path) for stage in spec.stages for path in stage.outputs.values())
     places = (spec.path, spec.paths.state_dir, spec.paths.locks_dir, *outputs, *map(spec.source_path, inputs))
-    below_root = os.path.relpath(path, spec.root)
-    return any(f"{path}/".startswith(f"{place.rstrip('/')}/") for place in places) or any(
-        compile_glob(pattern).match(below_root) for pattern in inputs if is_glob(pattern)
-    )
+    matches = (compile_glob(glob).match(os.path.relpath(path, spec.root)) for glob in inputs if is_glob(glob))
+    return any(f"{path}/".startswith(f"{place.rstrip('/')}/") for place in places) or any(matches)
