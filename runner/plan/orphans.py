@@ -90,11 +90,8 @@ class Orphans:
 
         Absent ones may come back, from a backup for example. The newest of them are kept.
         """
-        there, absent, outputs = (
-            {former.path for former in self.former},
-            {*self.absent.values()},
-            [*marker.all_outputs()],
-        )
+        there, absent = {former.path for former in self.former}, {*self.absent.values()}
+        outputs = [*marker.all_outputs()]
         gone = [output for output in outputs if output.path in absent][:_MOST_ABSENT]
         return (*(output for output in outputs if output.path in there), *gone)
 

@@ -42,7 +42,7 @@ def test_each_is_known_with_its_stage_and_its_run(bench):
 
 def test_one_that_is_gone_is_absent(bench):
     os.unlink(bench.root / "out/a.txt")
-    assert orphans(bench).absent == {str(bench.root / "out/a.txt")}
+    assert orphans(bench).absent == {str(bench.root / "out/a.txt"): "out/a.txt"}
     assert states(bench) == {"out/b.txt": REMOVABLE}
 
 
