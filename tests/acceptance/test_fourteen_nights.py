@@ -118,11 +118,21 @@ class Operator(PipelineBench):
         return self._end(self._begin(line))
 
     def _is_published(self) -> bool:
-        """Whether the stage that was committed last has its marker: a run publishes while the next stage works."""
-        *_, last = commits = self.records("stage.commit")
-        succeeded = [record for record in self.records("attempt.finished") if record["data"]["exit"] == 0]
-        marker = json.loads(self.read(f"state/stage_{last['data']['stage']}.json"))
-        return len(commits) == len(succeeded) and (marker["run"], marker["auditSeq"]) == (last["run"], last["seq"])
+        """Whether only one stage is at work, and all before it are published, which a run does meanwhile."""
+        part: dict[str, list[dict[str, object]]] = {}
+        for record in self.records():
+            if record["ev"] in ("run.start", "run.resumed"):
+                part.clear()
+            part.setdefault(record["ev"], []).append(record)
+        started, finished, commits = (
+            part.get(event, []) for event in ("attempt.started", "attempt.finished", "stage.commit")
+        )
+        if len(started) != len(finished) + 1 or len(commits) != len(finished):
+            return False
+        markers = (json.loads(self.read(f"state/stage_{commit['data']['stage']}.json")) for commit in commits)
+        return [(marker["run"], marker["auditSeq"]) for marker in markers] == [
+            (commit["run"], commit["seq"]) for commit in commits
+        ]
 
     def _begin(self, line: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(

@@ -129,6 +129,7 @@ def test_a_killed_prune_is_not_completed_where_a_later_run_refers_to_a_spec(benc
     bench.succeed("verify", "--outputs")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(bool(why_not()), reason=f"cannot trace: {why_not()}")
 def test_killed_at_any_call_it_leaves_whole_runs_and_the_next_completes_it(bench, tmp_path_factory) -> None:
     nights(bench)

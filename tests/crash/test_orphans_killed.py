@@ -56,6 +56,7 @@ def killed(template, tmp_path, *words, when=lambda call: True):
     raise AssertionError("too many calls")
 
 
+@pytest.mark.full
 def test_a_killed_removal_leaves_nothing_that_a_glob_matches(template, tmp_path):
     template.succeed()
     for bench, call in killed(template, tmp_path, "clean", "--orphans"):
