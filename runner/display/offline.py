@@ -1,11 +1,11 @@
-"""The offline guard in words: warnings before a run, one line after it, and what `doctor` prints."""
+"""The offline guard in words: a line after a run, and what `doctor` prints."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from runner.display.text import listed, printable
-from runner.levels import FILTER, KERNEL, LEVELS, NAMED, NONE, SCAN, TAGGED
+from runner.levels import FILTER, KERNEL, NONE, SCAN
 from runner.results import network_text
 
 if TYPE_CHECKING:
@@ -46,22 +46,6 @@ _MISSING = {
   closed memory needs Landlock (Linux 5.19 or later), or kernel.yama.ptrace_scope at 1 or above
 """,
 }
-
-
-def isolation_warnings(isolation: Mapping[str, str]) -> Iterator[str]:
-    """Yield warnings about gaps in the guard, for the start of a run."""
-    attempts, processes = isolation.get("attempts", NAMED), isolation.get("processes", TAGGED)
-    settings = isolation.get("kernelSettings", "")
-    if isolation["level"] == SCAN:
-        why = "; ".join(f"{level}: {isolation[level]}" for level in LEVELS if level in isolation)
-        yield "offline guard: only at level scan, stages can reach the network" + (f" ({why})" if why else "")
-    if attempts != NAMED:
-        yield f"offline guard: attempts are refused, but {attempts}"
-    elif processes != TAGGED:
-        why = f"processes are matched to stages {processes}"
-        yield f"offline guard: an attempt may be recorded for another stage: {why}"
-    if settings.startswith("writable"):
-        yield f"offline guard: stages can change kernel settings, as far as their user may: {settings}"
 
 
 def offline_text(result: RunResult) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.live import Live, Row, RunningStage, elapsed
-from runner.display.offline import isolation_warnings
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
 from runner.display.summary import failure_text, unstarted_lines
 from runner.display.text import attempt_text, counted, fault_text, near_path, printable, seconds, size, stamped
@@ -78,15 +77,12 @@ class Reporter(Listener):
     # ---- hooks -------------------------------------------------------------------------------------------------------
 
     def offpipe_run_started(
-        self, spec: Spec, run_id: str, stages: int, resumed: bool, isolation: dict[str, str],
-        checkpoints: dict[str, Progress],
-    ) -> None:  # fmt: skip
+        self, spec: Spec, run_id: str, stages: int, resumed: bool, checkpoints: dict[str, Progress]
+    ) -> None:
         self._pipeline, self._stages, self._checkpoints = spec.name, stages, dict(checkpoints)
         self.subject = f"{spec.name} (run {run_id})"
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
-        for warning in isolation_warnings(isolation):
-            self._say(f"warning: {printable(warning)}", bad=True)
 
     def offpipe_attempt_started(
         self, stage: Stage, progress: str, partials: dict[str, str], input_bytes: int, changed: str | None

@@ -24,6 +24,7 @@ from runner.record.ledger import SIGNALLED, Ledger, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
+from runner.sandbox.guard import gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -167,6 +168,8 @@ class Journal:
         for fault in invocation.warnings:
             self.log.append(*warning_record(fault))
         invocation.log = self.log
+        for gap in gaps(layers):
+            invocation.warn(gap)
 
     def _open_log(self, session: Session, mine: OpenRun) -> AuditLog:
         path = session.spec.paths.audit(mine.run)

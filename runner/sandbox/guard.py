@@ -6,11 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, OfflineError
-from runner.levels import FILTER, KERNEL, LEVELS, SCAN, RefusedError
+from runner.levels import FILTER, KERNEL, LEVELS, NAMED, SCAN, TAGGED, RefusedError
 from runner.sandbox.client import Launcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import TypeVar
 
     L = TypeVar("L", bound=Launcher)
@@ -49,6 +49,21 @@ def settle(launcher: Launcher, *, strict: bool) -> Launcher:
         launcher.close()
         raise
     return launcher
+
+
+def gaps(layers: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield a warning for each gap in the guard of these layers."""
+    attempts, processes = layers.get("attempts", NAMED), layers.get("processes", TAGGED)
+    settings, where = layers.get("kernelSettings", ""), "offline guard"
+    if layers["level"] == SCAN:
+        why = "; ".join(f"{level}: {layers[level]}" for level in LEVELS if level in layers)
+        yield Fault(where, "only at level scan, stages can reach the network" + (f" ({why})" if why else ""))
+    if attempts != NAMED:
+        yield Fault(where, f"attempts are refused, but {attempts}")
+    elif processes != TAGGED:
+        yield Fault(where, f"an attempt may be recorded for another stage: processes are matched to stages {processes}")
+    if settings.startswith("writable"):
+        yield Fault(where, f"stages can change kernel settings, as far as their user may: {settings}")
 
 
 def survey() -> dict[str, dict[str, str] | RefusedError]:

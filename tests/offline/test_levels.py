@@ -129,6 +129,8 @@ def test_best_effort_runs_at_scan_and_everybody_is_told(bench):
     assert bench.json("status")["lastRun"]["isolation"] == "scan"
     quiet = bench.succeed("--offline", "best-effort", "-q", "-f", wrapper=without(bench, NOTHING))
     assert quiet.stdout + quiet.stderr == ""
+    (warning,) = bench.json("runs")["runs"][0]["warnings"]
+    assert warning.startswith("offline guard: only at level scan")
     said = doctor(bench, without(bench, NOTHING))
     assert said.returncode == 4
     assert "reach level scan\n" in said.stdout

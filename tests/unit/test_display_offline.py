@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import errno
 
-import pytest
-
-from runner.display.offline import doctor_json, doctor_lines, isolation_warnings, offline_text
+from runner.display.offline import doctor_json, doctor_lines, offline_text
 from runner.levels import RefusedError
 from runner.results import FAILED, AttemptResult, NetworkCalls, RunResult, StageResult
 
@@ -41,27 +39,6 @@ def test_many_stages_are_counted() -> None:
 
 def test_a_program_cannot_write_on_the_terminal_by_its_name() -> None:
     assert "\x1b" not in offline_text(ran("kernel", (("\x1b[2J", "AF_INET", 1),)))
-
-
-@pytest.mark.parametrize("layers", [KERNEL, {"level": "filter", "attempts": "named", "kernel": "none: unshare failed"}])
-def test_a_level_that_keeps_stages_offline_is_no_warning(layers) -> None:
-    assert list(isolation_warnings(layers)) == []
-
-
-def test_a_lower_level_gives_a_warning_with_its_reason() -> None:
-    layers = {"level": "scan", "kernel": "none: unshare failed: EPERM", "filter": "none: seccomp failed: EINVAL"}
-    (warning,) = isolation_warnings(layers)
-    assert "stages can reach the network" in warning
-    assert "unshare failed: EPERM" in warning and "seccomp failed: EINVAL" in warning
-    (unnamed,) = isolation_warnings({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
-    assert "attempts are refused, but cannot be named" in unnamed
-    (guessed,) = isolation_warnings({**KERNEL, "processes": "by parents and sessions: RLIMIT_RTTIME is at most 5 here"})
-    assert (
-        "may be recorded for another stage: processes are matched to stages by parents and sessions: RLIMIT" in guessed
-    )
-    assert list(isolation_warnings({**KERNEL, "processes": "by tags"})) == []
-    (writable,) = isolation_warnings({**KERNEL, "kernelSettings": "writable: remounting /sys failed: EPERM"})
-    assert "stages can change" in writable and "EPERM" in writable
 
 
 def test_doctor_shows_each_level_with_its_layers_or_the_missing_one() -> None:

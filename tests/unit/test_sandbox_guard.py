@@ -8,7 +8,7 @@ import pytest
 from runner.errors import EXIT_OFFLINE, OfflineError, OffpipeError
 from runner.levels import RefusedError
 from runner.sandbox import guard
-from runner.sandbox.guard import settle
+from runner.sandbox.guard import gaps, settle
 
 DENIED = RefusedError("namespaces", "unshare(user)", errno.EPERM)
 CLOSED = RefusedError("seccomp", "seccomp", errno.EINVAL)
@@ -112,3 +112,31 @@ def test_no_launcher_is_left_by_one_that_dies(machine, dying) -> None:
     with pytest.raises(OffpipeError):
         settle(here.start("kernel"), strict=True)
     assert all(one.closed for one in here.started)
+
+
+KERNEL = {"level": "kernel", "netNamespace": "net:[1]", "seccomp": "filter", "attempts": "named"}
+
+
+def texts(layers: dict[str, str]) -> list[str]:
+    return [str(gap) for gap in gaps(layers)]
+
+
+@pytest.mark.parametrize("layers", [KERNEL, {"level": "filter", "attempts": "named", "kernel": "none: unshare failed"}])
+def test_a_level_that_keeps_stages_offline_is_no_warning(layers) -> None:
+    assert (texts(layers)) == []
+
+
+def test_a_lower_level_gives_a_warning_with_its_reason() -> None:
+    layers = {"level": "scan", "kernel": "none: unshare failed: EPERM", "filter": "none: seccomp failed: EINVAL"}
+    (warning,) = texts(layers)
+    assert "stages can reach the network" in warning
+    assert "unshare failed: EPERM" in warning and "seccomp failed: EINVAL" in warning
+    (unnamed,) = texts({**KERNEL, "attempts": "cannot be named: seccomp failed: EBUSY"})
+    assert "attempts are refused, but cannot be named" in unnamed
+    (guessed,) = texts({**KERNEL, "processes": "by parents and sessions: RLIMIT_RTTIME is at most 5 here"})
+    assert (
+        "may be recorded for another stage: processes are matched to stages by parents and sessions: RLIMIT" in guessed
+    )
+    assert (texts({**KERNEL, "processes": "by tags"})) == []
+    (writable,) = texts({**KERNEL, "kernelSettings": "writable: remounting /sys failed: EPERM"})
+    assert "stages can change" in writable and "EPERM" in writable
