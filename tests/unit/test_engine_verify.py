@@ -215,6 +215,16 @@ def test_an_output_belongs_to_the_stage_that_made_it_last(bench):
     assert verify(bench.spec, "--outputs").returncode == 0
 
 
+def test_an_edited_output_is_found_although_another_stage_made_it_last(bench):
+    first = shell("first", "echo x > $PIPELINE_OUTPUT_OUT", outputs={"OUT": "made.txt"})
+    for stage in (first, {**first, "name": "second"}, first):
+        bench.define(stage)
+        bench.succeed()
+    bench.write("made.txt", "y\n")
+    shown = verify(bench.spec, "--outputs")
+    assert shown.returncode == 6 and "made.txt" in shown.stdout
+
+
 def test_what_clean_removed_is_not_missed(bench):
     bench.succeed()
     bench.succeed("clean")
