@@ -93,6 +93,7 @@ def await_start(spec: Path) -> None:
     assert readable, "the stage was never started"
 
 
+@pytest.mark.full
 def test_a_full_stderr_that_nobody_reads_stops_no_run(spec) -> None:
     with full_pipe() as (_, full), started(spec, stdout=subprocess.PIPE, stderr=full) as run:
         assert run.wait(ENDS_IN_TIME) == 0
@@ -108,6 +109,7 @@ def test_a_full_stdout_that_nobody_reads_stops_no_run(spec) -> None:
     assert is_over(spec)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", full_but([signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]))
 def test_a_signal_ends_a_run_whose_messages_nobody_reads(number, gated) -> None:
     with full_pipe() as (_, full), started(gated, stdout=subprocess.PIPE, stderr=full) as run:

@@ -124,10 +124,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 
 # One worker for the whole file, so that the library is copied and run once.
-pytestmark = pytest.mark.xdist_group("real-input")
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("real-input")]
 
 
-@pytest.mark.full
 def test_the_input_is_what_real_input_is_like(library):
     files = library.shell(SOURCES).splitlines()
     contents = [library.bytes_of(os.fsdecode(file)) for file in files]
@@ -136,7 +135,6 @@ def test_the_input_is_what_real_input_is_like(library):
     assert any(not content.isascii() for content in contents)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("output", "script"),
     [

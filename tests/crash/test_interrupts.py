@@ -74,6 +74,7 @@ def test_ends_within_a_second_of_its_stage_and_the_next_run_goes_on(bench, send,
     assert bench.skips_everything()
 
 
+@pytest.mark.full
 def test_a_stage_that_ignores_term_is_killed_after_the_grace(bench):
     process = stopped_run(bench, STUBBORN)
     began = time.monotonic()

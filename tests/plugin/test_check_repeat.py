@@ -36,6 +36,7 @@ def test_passes_a_program_that_puts_the_path_of_its_input_into_its_output(stage,
     stage.passes("repeat")
 
 
+@pytest.mark.full
 def test_finds_a_stamp_of_the_second(stage):
     stage.shell('date +%s > "$o"').finds(
         "repeat",

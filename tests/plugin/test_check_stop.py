@@ -95,6 +95,7 @@ def test_finds_a_stage_that_takes_term_for_success_once_all_it_needs_is_loaded(s
     ).finds("stop", "it ended with 0 though it was stopped", "            text differs at line *")
 
 
+@pytest.mark.full
 def test_asks_no_stage_to_end_before_it_has_begun(stage):
     """Which reads and writes nothing until it is all but done: no part of its time is known to be mid-work."""
     stage.shell(f"sleep 0.3\n{TOO_FAST}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEY = b"k" * 40
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.full)], ids=["plain", "keyed"])
 def told(request, tmp_path_factory):
     """A workspace whose ledger has each kind of line, and its seal."""
     base = tmp_path_factory.mktemp("history")
