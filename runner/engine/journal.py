@@ -42,7 +42,7 @@ _LONGEST = 500  # characters of a fault in the ledger
 
 
 class Invocation:
-    """One call of `run` or `clean`: its warnings, and its line in the ledger.
+    """One call of `run`, `clean` or `prune`: its warnings, and its line in the ledger.
 
     The line that closes a run, or says that there was nothing to do, has what `ended` returns. Any other end, such as
     that of a refusal, gets a line of its own when the context ends, if the ledger can be had. `run` is the run that it

@@ -26,7 +26,7 @@ def test_of_many_that_would_be_replaced_the_first_are_named(bench):
     assert f"{MADE_BY_NONE} out/b.txt, out/c.txt, out/d.txt and 2 more\n" in bench.succeed("plan").stderr
 
 
-def test_an_output_that_was_renamed_is_told_until_it_is_removed(bench):
+def test_a_renamed_output_gives_a_warning_until_it_is_removed(bench):
     def define(output):
         bench.define(
             shell("part", "echo it >$PIPELINE_OUTPUT_OUT", outputs={"out": output}),

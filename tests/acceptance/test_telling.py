@@ -271,7 +271,7 @@ def test_a_signal_ends_the_program_with_all_it_started_and_keeps_the_exit_code(b
         kill(below)
 
 
-def test_what_ends_a_run_with_nothing_to_do_is_told(bench) -> None:
+def test_the_program_starts_if_a_run_with_nothing_to_do_fails(bench) -> None:
     prepared(bench)
     refuses = "def refuse(_): raise StateError(Fault('state', 'full'))"
     program = f"import sys, runner.__main__ as own; from runner.errors import *\n{refuses}\nown.quick_answer = refuse\n"

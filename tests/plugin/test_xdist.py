@@ -169,7 +169,7 @@ def test_shared_sandbox_goes_with_a_session_without_failures_and_stays_with_othe
 
 
 @pytest.mark.full
-def test_the_seed_is_told_once_and_the_same_in_all_workers(project):
+def test_the_seed_is_shown_once_and_the_same_in_all_workers(project):
     project.spec()
     project.pytester.makeconftest("""
         import pytest

@@ -27,7 +27,7 @@ KEY = b"k" * 40
 
 
 @pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.full)], ids=["plain", "keyed"])
-def told(request, tmp_path_factory):
+def history(request, tmp_path_factory):
     """A workspace whose ledger has each kind of line, and its seal."""
     base = tmp_path_factory.mktemp("history")
     (base / "key").write_bytes(KEY)
@@ -41,13 +41,13 @@ def told(request, tmp_path_factory):
 
 
 @pytest.fixture
-def state(told, tmp_path):
-    return State(told[0] / "work/state", tmp_path / "state")
+def state(history, tmp_path):
+    return State(history[0] / "work/state", tmp_path / "state")
 
 
 @pytest.fixture
-def seal(told):
-    return told[1]
+def seal(history):
+    return history[1]
 
 
 def kinds(records) -> list[str]:
@@ -170,9 +170,9 @@ def test_a_cut_tail_is_damage_or_incomplete_or_else_not_the_head_that_is_expecte
         assert torn.damage or any(remark.file == LEDGER for remark in torn.incomplete), kept
 
 
-def test_the_independent_checker_of_the_docs_knows_each_kind_of_line(state, seal, told, tmp_path):
+def test_the_independent_checker_of_the_docs_knows_each_kind_of_line(state, seal, history, tmp_path):
     program = re.search(r"```python\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL)[1]
-    words = [sys.executable, "-I", "-c", program, str(state.path), *([str(told[0] / "key")] if seal.id else [])]
+    words = [sys.executable, "-I", "-c", program, str(state.path), *([str(history[0] / "key")] if seal.id else [])]
 
     def check() -> subprocess.CompletedProcess[str]:
         return subprocess.run(words, capture_output=True, text=True, check=False)
