@@ -12,10 +12,11 @@ OWN_DIRECTORY = ".offpipe"  # beside the spec, or below the workspace that a run
 PARTIAL_PREFIX = ".partial-"
 PARTIAL_TAG_LENGTH = 6
 _TAG = slice(len(PARTIAL_PREFIX), len(PARTIAL_PREFIX) + PARTIAL_TAG_LENGTH)
-_LONGEST_NAME = 100
+_LONGEST_NAME, _LONGEST_INSTANCE = 100, 200
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _HEX = frozenset("0123456789abcdef")
 _NAME = _LETTERS | frozenset("._-")
+_INSTANCE = _NAME | frozenset("@,%")
 _KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a directory",
@@ -143,9 +144,19 @@ def is_partial(name: str) -> bool:
 
 
 def is_name(value: object) -> bool:
-    """Whether a value may be the name of a stage, a pipeline or a run, and so a part of a path."""
+    """Whether a value may be the name of a pipeline or a run, and so a part of a path."""
     return (
         isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value[0] in _LETTERS and _NAME.issuperset(value)
+    )
+
+
+def is_stage(value: object) -> bool:
+    """Whether a value may be the name of a stage or an instance, such as `trim@a`."""
+    return (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_INSTANCE
+        and is_name(value.partition("@")[0])
+        and _INSTANCE.issuperset(value)
     )
 
 

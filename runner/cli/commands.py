@@ -10,7 +10,8 @@ import os
 import shlex
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.canonical import KEY_VARIABLE
 from runner.display import text
@@ -21,13 +22,14 @@ from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
-from runner.spec.fields import schema_text
-from runner.spec.kinds import did_you_mean
+from runner.spec.fields import VARS, schema_text
+from runner.spec.kinds import did_you_mean, pointer
 from runner.spec.load import load_spec
-from runner.spec.source import parse_source
+from runner.spec.source import parse_source, read_source
+from runner.spec.values import spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runner.cli.parser import Arguments
     from runner.display.streams import Stream
@@ -85,7 +87,7 @@ class Commands:
         from runner.engine import query
 
         status = query.status(self._spec, self._options(), self._warn)
-        self._print(status, status_json, status_lines)
+        self._print(status, status_json, partial(status_lines, full="verbose" in self._given))
         if "json" not in self._given and status.planned:
             self._print_faults(status.planned.plan.faults)
         return EXIT_PENDING if "exit_code" in self._given and status.is_pending else EXIT_OK
@@ -101,15 +103,16 @@ class Commands:
         return EXIT_OK
 
     def explain(self) -> int:
-        """Print everything about one stage."""
+        """Print everything about a stage, or about each instance that is meant."""
         from runner.engine import history, query
 
+        selector = self._arguments.stages[0]
         if os.path.isdir(self._spec):
-            stage = self._arguments.stages[0]
-            return self._write(marker_lines(history.marker_of(self._spec, self._options(), stage)))
-        explained = query.explain(self._spec, self._options(), self._arguments.stages[0], self._warn)
-        self._write(explain_lines(explained))
-        return self._print_faults(explained.planned.plan.faults)
+            markers = history.markers_of(self._spec, self._options(), selector)
+            return self._write(chain.from_iterable(map(marker_lines, markers)))
+        explained = query.explain(self._spec, self._options(), selector, self._warn)
+        self._write(chain.from_iterable(map(explain_lines, explained)))
+        return self._print_faults(explained[0].planned.plan.faults)
 
     def validate(self) -> int:
         """Print that the spec is valid; the engine raises if it is not."""
@@ -123,8 +126,9 @@ class Commands:
         from runner.cli.render import graph_lines
         from runner.spec.graph import build_graph
 
-        graph = build_graph(load_spec(self._spec, workspace=self._given.get("workspace")))
-        return self._write(graph_lines(graph, self._given.get("format", "text")))
+        graph = build_graph(self._options().load(self._spec))
+        expand = "expand" in self._given
+        return self._write(graph_lines(graph, self._given.get("format", "text"), expand=expand))
 
     def log(self) -> int:
         """Print a stage's log and its kept stdout, escaped if ours is a terminal; without a stage, the run's events.
@@ -141,20 +145,26 @@ class Commands:
             as_json = "json" in self._given
             events = history.read_events(self._spec, self._options(), run, as_json=as_json)
             return self._write(f"{text.printable(event)}\n" for event in events)
-        log = history.find_log(self._spec, self._options(), stages[0], run, attempt)
-        kept, escape = stdout_path(log), stdout.isatty()
-        paths = [log, kept] if os.path.exists(kept) else [log]
-        if paths == [log] and os.path.getsize(log) == 0:
-            self._stderr.write(f"note: {text.near_path(log)} is empty\n")
-        for path in paths:
-            with open(open_regular(path), "rb") as file:
-                read = file.readline if escape else partial(file.read, _CHUNK)
-                while stdout.failure is None and (chunk := read()):
-                    if escape:
-                        stdout.write(text.printable_lines(chunk.decode("utf-8", "backslashreplace")))
-                    else:
-                        stdout.pass_through(chunk)
+        for stage, log in history.find_logs(self._spec, self._options(), stages[0], run, attempt):
+            if stage != stages[0]:  # one of several
+                stdout.write(f"==> {stage}\n")
+            kept = stdout_path(log)
+            paths = [log, kept] if os.path.exists(kept) else [log]
+            if paths == [log] and os.path.getsize(log) == 0:
+                self._stderr.write(f"note: {text.near_path(log)} is empty\n")
+            for path in paths:
+                self._print_file(path)
         return EXIT_OK
+
+    def _print_file(self, path: str) -> None:
+        stdout, escape = self._stdout, self._stdout.isatty()
+        with open(open_regular(path), "rb") as file:
+            read = file.readline if escape else partial(file.read, _CHUNK)
+            while stdout.failure is None and (chunk := read()):
+                if escape:
+                    stdout.write(text.printable_lines(chunk.decode("utf-8", "backslashreplace")))
+                else:
+                    stdout.pass_through(chunk)
 
     def verify(self) -> int:
         """Print what is damaged or incomplete, then the verdict and the ledger's head."""
@@ -212,9 +222,11 @@ class Commands:
         """Return the arguments as options of the engine."""
         arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
+        variables = read_vars(given.get("var", ()), given.get("vars"))
         return Options(
-            stages=arguments.stages if arguments.verb in {"run", "plan"} else (),
-            params=read_params(given.get("param", ()), self._spec, given.get("workspace")),
+            stages=arguments.stages if arguments.verb in {"run", "plan", "status"} else (),
+            params=read_params(given.get("param", ()), self._spec, given.get("workspace"), variables),
+            variables=variables,
             final=arguments.verb == "run",
             argv=tuple(word.decode("utf-8", "backslashreplace") for word in words),
             **{name: given[name] for name in Options._fields if name in given},
@@ -248,13 +260,32 @@ class Commands:
             warn(fault)
 
 
-def read_params(settings: Sequence[str], spec_path: str, workspace: str | None) -> dict[str, dict[str, object]]:
-    """Return the values of `--param STAGE.KEY=JSON` by stage and key. Raises UsageError.
+def read_vars(settings: Sequence[str], path: str | None) -> dict[str, str]:
+    """Return the values of `--vars FILE` and `--var NAME=VALUE` as text, by name. Raises UsageError."""
+    variables: dict[str, str] = {}
+    if path is not None:
+        value, findings = parse_source(path, read_source(path, "vars"))
+        if refused := [*findings, *VARS.check(value)]:
+            raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
+        variables = {name: spelled(member) for name, member in cast("dict[str, object]", value).items()}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
+        variables[name] = value
+    return variables
+
+
+def read_params(
+    settings: Sequence[str], spec_path: str, workspace: str | None, variables: Mapping[str, str] = {}
+) -> dict[str, dict[str, object]]:
+    """Return the values of `--param STAGE.KEY=JSON` by stage or template, and key. Raises UsageError.
 
     Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
     params refuses unknown stages. An undeclared param of a command is refused, as a typing mistake.
     """
-    stages = {stage.name: stage for stage in load_spec(spec_path, workspace=workspace).stages} if settings else {}
+    loaded = load_spec(spec_path, workspace=workspace, variables=variables).stages if settings else ()
+    stages = {name: stage for stage in loaded for name in (stage.template, stage.name) if name}
     params: dict[str, dict[str, object]] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -57,7 +57,7 @@ example:
 Each line is a stage: its name, the decision, and why. The decision is run,
 skip, blocked, or depends (on what an earlier stage will make).
 """),
-    "status": ("SPEC|DIRECTORY", "show what is pending, running, and left undone", ""),
+    "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone", ""),
     "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first", """
 DIRECTORY is a state directory, or a copy of one, as for status, explain, log
 and verify. Each line has the begin (UTC), duration, run, outcome, exit code,
@@ -83,6 +83,7 @@ exit codes: 0 intact, 2 no key to check with, 3 a run did not end, 6 damaged
     "schema": ("", "print the JSON Schema of specs", ""),
 }  # fmt: skip
 _WITH_SPEC = "run clean prune plan status runs explain log verify validate graph"
+_LOADING = "run clean plan status explain log verify validate graph"
 _ALL = " ".join(VERBS)
 ON_FAILURE = "OFFPIPE_ON_FAILURE"  # names the program of --on-failure
 OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verbs, help
@@ -92,6 +93,8 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("-k --keep-going", "", "run", "after a failure, run what does not depend on it"),
     ("--wait", _SECONDS, "run", "wait for another run's lock (at most S seconds)"),
     ("--param", "STAGE.KEY=JSON", "run plan status explain validate", "set a parameter of a stage (repeatable)"),
+    ("--var", "NAME=VALUE", _LOADING, "set a var of the spec (repeatable)"),
+    ("--vars", "FILE", _LOADING, "set vars from a file: a JSON object"),
     ("--run-id", "ID", "run", "the run's name in the audit log"),
     ("--on-failure", "PROGRAM", "run verify", "start this program if the exit code is not 0"),
     ("--events", "FILE", "run", "append each event to this file, as a line of JSON"),
@@ -100,6 +103,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--paranoid", "", "run plan", "hash every file, and trust no time stamps"),
     ("--exit-code", "", "status", "exit with 3 if a run would have work to do"),
     ("--format", "text|mermaid|dot", "graph", "the language of the graph; default: text"),
+    ("--expand", "", "graph", "every instance, instead of a box for all"),
     ("--run", "ID", "log verify", "this run; default: the last (log), all (verify)"),
     ("--attempt", "N", "log", "this attempt of the stage; default: the last"),
     ("--since", "DATE", "runs", "only those after a date (UTC), or in so many days: 7d"),
@@ -115,7 +119,8 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
     ("--json", "", "run plan status runs log verify doctor", "print one JSON object to standard output"),
     ("-q --quiet", "", "run prune", "print nothing unless something fails"),
-    ("-v --verbose", "", "run plan", "show more: stages with nothing to do, all reasons, tracebacks of bugs"),
+    ("-v --verbose", "", "run plan status",
+     "show more: instances, stages with nothing to do, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
 )  # fmt: skip
 _VALUES = {
@@ -128,6 +133,7 @@ _VALUES = {
 _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
 _HELP_NAMES = ("-h", "--help")
+_REPEATED = ("param", "var")
 _PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"}
 
 
@@ -184,7 +190,7 @@ def parse(words: Sequence[str]) -> Arguments:
             _refuse_value_apart(name, words[words.index(name) + 1 :])
         value = _checked(verb, names.replace(" ", "/"), kind, text)
         attribute = _attribute(names)
-        given[attribute] = [*given.get(attribute, ()), value] if attribute == "param" else value
+        given[attribute] = [*given.get(attribute, ()), value] if attribute in _REPEATED else value
     spec = given.pop("pipeline", None)
     if VERBS[verb][0] and spec is None:
         if not operands:

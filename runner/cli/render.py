@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
@@ -9,7 +10,7 @@ from runner.display.summary import STATUSES, fields_json
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
-from runner.plan.planner import Plan, Skip
+from runner.plan.planner import Skip
 from runner.record.events import CLOSED, NOOP
 from runner.record.ledger import KILLED
 from runner.record.locks import describe
@@ -31,8 +32,8 @@ _LANGUAGES = {  # of graphs: head, stage, edge, end
 _VERDICTS = {EXIT_OK: "intact", EXIT_INVALID: "unchecked", EXIT_PENDING: "incomplete", EXIT_DAMAGED: "damaged"}
 
 
-def status_lines(status: Status) -> Iterator[str]:
-    """Yield the status, most important first."""
+def status_lines(status: Status, *, full: bool) -> Iterator[str]:
+    """Yield the status, most important first. Unless `full`, pending instances of a template have one line."""
     planned = status.planned
     decisions = planned.plan.decisions if planned else {}
     pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
@@ -53,8 +54,8 @@ def status_lines(status: Status) -> Iterator[str]:
         yield f"{stage:<{width}}  {outgrown_text(progress) if is_outgrown else incomplete}\n"
     if planned and pending:
         yield "pending:\n"
-        shown = planned._replace(plan=Plan(pending, ()), fits={})  # without checkpoints, which are listed above
-        yield from (f"  {line}" for line in plan_lines(shown, full=False))
+        shown = planned._replace(fits={})  # without checkpoints, which are listed above
+        yield from (f"  {line}" for line in plan_lines(shown, full=full, pending=True))
 
 
 def _run_lines(status: Status) -> Iterator[str]:
@@ -250,18 +251,29 @@ def verified_json(verified: Verification) -> dict[str, object]:
     }
 
 
-def graph_lines(graph: Graph, language: str) -> Iterator[str]:
-    """Yield the graph as text (a line for each stage, with what it needs), a Mermaid flowchart or a DOT digraph."""
+def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
+    """Yield the graph as text (a line for each stage, with what it needs), a Mermaid flowchart or a DOT digraph.
+
+    Unless `expand`, the instances of a template are one box, with their number.
+    """
+    count = Counter(stage.template for stage in graph.order if stage.values)
+    shown = {  # by stage
+        stage.name: f"{stage.template} ({count[stage.template]})" if stage.template and not expand else stage.name
+        for stage in graph.order
+    }
+    needs: dict[str, dict[str, None]] = {box: {} for box in shown.values()}
+    for name, box in shown.items():
+        needs[box].update(dict.fromkeys(shown[needed] for needed in graph.upstream[name] if shown[needed] != box))
     if language == "text":
-        width = max((len(stage.name) for stage in graph.order if graph.upstream[stage.name]), default=0)
-        for stage in graph.order:
-            needed = ", ".join(graph.upstream[stage.name])
-            yield f"{stage.name:<{width}}  <- {needed}\n" if needed else f"{stage.name}\n"
+        width = max((len(box) for box, needed in needs.items() if needed), default=0)
+        for box, needed in needs.items():
+            yield f"{box:<{width}}  <- {', '.join(needed)}\n" if needed else f"{box}\n"
         return
     head, node, edge, end = _LANGUAGES[language]
     # Mermaid gets numbers, because names such as `end` are its keywords.
-    ids = {stage.name: f'"{stage.name}"' if language == "dot" else f"s{stage.index}" for stage in graph.order}
+    first = {shown[stage.name]: number for number, stage in reversed([*enumerate(graph.spec.stages)])}
+    ids = {box: f'"{box}"' if language == "dot" else f"s{first[box]}" for box in needs}
     yield head.format(graph.spec.name)
-    yield from (node.format(id_, name) for name, id_ in ids.items())
-    yield from (edge.format(ids[needed], id_) for name, id_ in ids.items() for needed in graph.upstream[name])
+    yield from (node.format(id_, box) for box, id_ in ids.items())
+    yield from (edge.format(ids[needed], id_) for box, id_ in ids.items() for needed in needs[box])
     yield end

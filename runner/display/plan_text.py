@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.display.summary import fault_json
 from runner.display.text import counted, listed, name_column, printable
 from runner.errors import StateError
-from runner.plan.planner import AGAIN, MODIFIED, Blocked, Depends, Run, Skip
+from runner.plan.planner import AGAIN, MODIFIED, Adopt, Blocked, Depends, Run, Skip
 from runner.record.checkpoints import read_progress
 
 if TYPE_CHECKING:
@@ -28,13 +29,34 @@ _LONGEST_VALUE = 60
 _DIGEST = 64
 
 
-def plan_lines(planned: Planned, *, full: bool) -> Iterator[str]:
-    """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint."""
+def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterator[str]:
+    """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint.
+
+    Unless `full`, the instances of a template have one line. With `pending`, stages that are up to date have none.
+    """
     decisions = planned.plan.decisions
-    width = name_column(decisions)
-    for name, decision in decisions.items():
+    instances: dict[str, list[Decision]] = {}  # of each template
+    for stage in planned.stages:
+        if stage.values and not full:
+            instances.setdefault(stage.template, []).append(decisions[stage.name])
+    shown = {s.template if s.values and not full else s.name: decisions[s.name] for s in planned.stages}
+    width = name_column(shown)
+    for name, decision in shown.items():
+        if pending and all(isinstance(each, Skip) for each in instances.get(name, (decision,))):
+            continue
+        if name in instances:
+            yield f"{name:<{width}}  {_counts(instances[name])}\n"
+            continue
         why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
         yield f"{name:<{width}}  {_word(decision):<7}  {why}".rstrip() + "\n"
+
+
+def _counts(decisions: Sequence[Decision]) -> str:
+    """Return `412 of 452 up to date, 40 to run`."""
+    counts = Counter(map(type, decisions))
+    words = {Adopt: "to adopt", Run: "to run", Depends: "may run", Blocked: "blocked"}
+    more = [f"{counts[kind]:,} {text}" for kind, text in words.items() if counts[kind]]
+    return ", ".join([f"{counts[Skip]:,} of {len(decisions):,} up to date", *more])
 
 
 def plan_json(planned: Planned) -> dict[str, object]:
@@ -109,7 +131,7 @@ def reason_text(reason: Reason, *, full: bool) -> str:
     """Return a reason as text: `params.mode: fast -> slow`, `code stages/helper.py: 3f2a91bc.. -> 88bc01d2..`."""
     component, what, old, new = (*reason, None, None)[:4]
     where = printable(str(what))
-    if component in {"marker", "forced", AGAIN}:
+    if component in {"marker", "forced", "adopted", AGAIN}:
         return where
     if component == "outputs" and _is_digest(old):
         if new is None:
@@ -138,13 +160,20 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
     match decision:
         case Run(reasons=reasons):
             return reasons_line(reasons, full=full)
+        case Adopt(origin=name):
+            return f"what {name} made, with the same key"
         case Depends(upstream=names):
-            return f"on what {', '.join(names)} will make"
+            return f"on what {_listed(names, full=full)} will make"
         case Blocked(by=names) if all(name in decisions for name in names):
-            return f"by {', '.join(names)}"
+            return f"by {_listed(names, full=full)}"
         case Blocked(by=faults):
             return printable("; ".join(faults))
     return ""
+
+
+def _listed(names: Sequence[str], *, full: bool) -> str:
+    """Return names of stages; unless `full`, a template in the place of its instances."""
+    return ", ".join(dict.fromkeys(name if full else name.partition("@")[0] for name in names))
 
 
 def _history(planned: Planned, stage: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
+STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, results.INTERRUPTED, results.SKIPPED)
 REDRAW_SECONDS = 0.125
 _HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown, and for which its row stays afterwards
 
@@ -51,6 +53,8 @@ class Reporter(Listener):
         self._stages = self._done = self._failed = 0
         self._tries: dict[str, int] = {}  # the attempts of each stage, as its retries count them
         self._running: dict[str, RunningStage] = {}
+        self._counts: dict[str, Counter[str]] = {}  # of the instances of a template that have ended, by status
+        self._instances: Counter[str] = Counter()  # by template
         self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
         self._is_stamped = not stderr.isatty()
@@ -81,6 +85,7 @@ class Reporter(Listener):
     ) -> None:
         self._pipeline, self._stages, self._checkpoints = spec.name, stages, dict(checkpoints)
         self.subject = f"{spec.name} (run {run_id})"
+        self._instances.update(stage.template for stage in spec.stages if stage.values and not self._verbose)
         verb = "goes on" if resumed else "started"
         self._say(f"{spec.name}: run {run_id} {verb}, {counted(stages, 'stage')}")
 
@@ -100,7 +105,8 @@ class Reporter(Listener):
         else:
             notes = [attempt_text(tries, most)] if most > 1 else []
             notes += [from_text(current)] if current else []
-            self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
+            if current or tries > 1 or stage.template not in self._instances:
+                self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
         intended = [call for call in calls if not call.is_probe]
@@ -123,13 +129,16 @@ class Reporter(Listener):
         self._failed += result.status == results.FAILED
         self._running.pop(stage.name, None)
         attempts = result.attempts
+        collapsed = stage.template in self._instances
+        if collapsed:
+            self._count_instance(stage.template, result.status)
         if result.exit_code:
             if has_run := result.status == results.FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
             text = failure_text(result, self._log_command, tries=stage.retry.attempts)
             self._print(text, continues=has_run)
-        elif result.status == results.SUCCEEDED:
+        elif result.status == results.SUCCEEDED and (len(attempts) > 1 or not collapsed):
             tries = self._tries.get(stage.name, 0)
             tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
@@ -141,12 +150,25 @@ class Reporter(Listener):
             what = "up to date" if result.status == results.SKIPPED else result.fault.what if result.fault else ""
             self._say(f"{stage.name}: {printable(what)}")
 
+    def _count_instance(self, template: str, status: str) -> None:
+        """Count an instance that ended. After the last one, say how many ended how, unless all were up to date."""
+        counts = self._counts.setdefault(template, Counter())
+        counts[status] += 1
+        if counts.total() == self._instances[template] and counts.keys() != {results.SKIPPED}:
+            self._say_counts(template)
+
+    def _say_counts(self, template: str) -> None:
+        counts = self._counts.pop(template)
+        self._say(f"{template}: {', '.join(f'{counts[status]:,} {status}' for status in STATUSES if counts[status])}")
+
     def offpipe_run_stopping(self, running: int, again: bool) -> None:
         if running:
             then = "killed" if again else f"asked to end, killed if not over in {GRACE:g} s, or by another signal"
             self._say(f"stopping: {counted(running, 'stage')} {then}")
 
     def offpipe_run_finished(self, result: RunResult) -> None:
+        for template in [name for name, counts in self._counts.items() if counts.keys() != {results.SKIPPED}]:
+            self._say_counts(template)
         for line in unstarted_lines(result):
             self._say(line)
         self.close()

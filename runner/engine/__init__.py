@@ -11,7 +11,7 @@ from runner.levels import STRICT
 from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from runner.spec.model import Spec
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Options(NamedTuple):
     """The options of `run`; each other verb uses those that apply to it.
 
-    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key. `durability` is `full`,
-    or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is `strict`, which refuses to run
-    below the guard's level `filter`, or `best-effort`. `events` is a file that gets a copy of each record of the log.
-    `final`: the process ends with the run.
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars, as
+    text. `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
+    `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
+    copy of each record of the log. `final`: the process ends with the run.
     """
 
     stages: tuple[str, ...] = ()
@@ -32,6 +32,7 @@ class Options(NamedTuple):
     workspace: str | None = None
     run_id: str | None = None
     params: Mapping[str, Mapping[str, object]] = {}
+    variables: Mapping[str, str] = {}
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False
@@ -40,9 +41,11 @@ class Options(NamedTuple):
     argv: tuple[str, ...] = ()
     final: bool = False
 
-    def load(self, spec_path: str) -> Spec:
-        """Return the spec. Raises SpecError if it is not valid."""
-        return load_spec(spec_path, workspace=self.workspace, params=self.params)
+    def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:
+        """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""
+        return load_spec(
+            spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without
+        )
 
     @property
     def is_durable(self) -> bool:

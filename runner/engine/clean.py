@@ -16,7 +16,7 @@ from runner.errors import Fault, InputError
 from runner.paths import is_partial
 from runner.plan.digests import DigestCache
 from runner.plan.inputs import InputResolver
-from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of, find_orphans
+from runner.plan.orphans import ADOPTED, REMOVABLE, aside_of
 from runner.record import files
 from runner.record.checkpoints import find_partials
 
@@ -43,7 +43,7 @@ def clean(
         invocation.is_recorded = dry_run or state or not os.path.exists(spec.paths.ledger)  # then it leaves no line
         session = Session(spec_path, options, spec=spec, warn=invocation.warn)
         with nullcontext() if dry_run else held_lock(spec, options.wait):
-            left = find_orphans(spec, session.markers(), DigestCache(trust=False))  # reads each of them
+            left, spec = session.find_orphans(DigestCache(trust=False)), session.spec  # reads each of them
             kept = (former.warning(spec.shown) for former in left.former if former.state != REMOVABLE)
             for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
                 session.warn(fault)

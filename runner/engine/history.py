@@ -18,10 +18,10 @@ from runner.record import events
 from runner.record.audit import read_records
 from runner.record.ledger import last_run, past_invocations, read_head
 from runner.record.locks import is_held
-from runner.record.markers import read_marker
+from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN
 from runner.results import NetworkCalls, network_text
-from runner.spec.graph import build_graph, select
+from runner.spec.graph import build_graph, meant, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,12 +88,25 @@ def runs(
     return list(islice(chosen, limit))
 
 
-def find_log(target: str, options: Options, stage: str, run: str | None, attempt: int | None) -> str:
-    """Return the path of a stage's log. By default, it is of the last attempt in the last run that started the stage.
+def find_logs(
+    target: str, options: Options, selector: str, run: str | None, attempt: int | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the stages that a selector means, each with the path of its log.
 
-    UsageError for an unknown stage, a stage that was not started, and an attempt that is not on record.
+    By default, it is of the last attempt in the last run that started the stage. UsageError for an unknown stage, a
+    stage that was not started (one of several is left out), and an attempt that is not on record.
     """
     archive = open_archive(target, options)
+    named = meant(archive.spec.names if archive.spec else marked_stages(archive.paths), (selector,)) or [selector]
+    for stage in named:
+        try:
+            yield stage, _find_log(archive, stage, run, attempt)
+        except UsageError:
+            if len(named) == 1:
+                raise
+
+
+def _find_log(archive: Archive, stage: str, run: str | None, attempt: int | None) -> str:
     paths = archive.paths
     marker = read_marker(paths, stage)
     open_runs = read_head(paths.ledger, archive.seal).open_runs
@@ -112,13 +125,14 @@ def find_log(target: str, options: Options, stage: str, run: str | None, attempt
     raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
 
 
-def marker_of(directory: str, options: Options, stage: str) -> Marker:
-    """Return the marker of a stage in a state directory. UsageError if there is none."""
-    marker = read_marker(open_archive(directory, options).paths, stage)
-    if marker is None:
+def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
+    """Return the markers in a state directory of the stages that a selector means. UsageError if there is none."""
+    paths = open_archive(directory, options).paths
+    markers = [read_marker(paths, stage) for stage in meant(marked_stages(paths), (selector,))]
+    if not any(markers):
         hint = f"offpipe log {directory} has the events"
-        raise UsageError(Fault(f"stage {stage}", "has no completion marker here", hint))
-    return marker
+        raise UsageError(Fault(f"stage {selector}", "has no completion marker here", hint))
+    return list(filter(None, markers))
 
 
 def read_events(target: str, options: Options, run: str | None, *, as_json: bool) -> Iterator[str]:

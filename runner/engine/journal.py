@@ -25,6 +25,7 @@ from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
 from runner.results import FAILED, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
 from runner.sandbox.guard import gaps
+from runner.spec.graph import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -212,8 +213,7 @@ class Journal:
     def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:
         """Whether these stages complete the run, according to the metrics of its earlier parts."""
         done = {name for name, before in earlier.items() if before.get("status") in (SUCCEEDED, SKIPPED)}
-        names = [stage.name for stage in self._spec.stages if not self._selected or stage.name in self._selected]
-        return all(name in stages or name in done for name in names)
+        return all(name in stages or name in done for name in meant(self._spec.names, self._selected))
 
 
 def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, bytes]:

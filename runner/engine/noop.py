@@ -106,7 +106,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
 
 def _add_spec(spec: Spec, dependencies: Dependencies) -> None:
     """Add the files from which the spec was loaded, the markers, and the outputs."""
-    dependencies.files.add(spec.path)
+    dependencies.files |= {spec.path} | spec.expanded_from
     dependencies.kinds.add(spec.root)
     for stage in spec.stages:
         dependencies.entries.add(spec.paths.marker(stage.name))

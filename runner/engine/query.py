@@ -22,7 +22,7 @@ from runner.record import events
 from runner.record.ledger import RUNNING, last_run, last_success, past_invocations, read_head
 from runner.record.locks import is_current, is_held, read_holder
 from runner.record.state import read_metrics
-from runner.spec.graph import select
+from runner.spec.graph import meant, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -179,13 +179,16 @@ def plan(spec_path: str, options: Options, warn: Warn = no_warning) -> Planned:
     return _planned(session)
 
 
-def explain(spec_path: str, options: Options, stage: str, warn: Warn = no_warning) -> Explained:
-    """Decide one stage and everything that it needs."""
+def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_warning) -> list[Explained]:
+    """Decide the stages that a selector means, and everything that they need."""
     session = Session(spec_path, options, warn=warn)
-    chosen = select(session.graph, (stage,))
-    planned = _planned(session)
-    explained = next(candidate for candidate in chosen if candidate.name == stage)
-    return Explained(explained, planned.plan.decisions[stage], session.marker(stage), planned)
+    chosen = select(session.graph, (selector,))
+    planned, names = _planned(session), meant(session.spec.names, (selector,))
+    return [
+        Explained(stage, planned.plan.decisions[stage.name], session.marker(stage.name), planned)
+        for stage in chosen
+        if stage.name in names
+    ]
 
 
 def status(target: str, options: Options, warn: Warn = no_warning) -> Status:

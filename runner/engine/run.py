@@ -72,14 +72,14 @@ def run(  # noqa: PLR0915 - the one long function: it tells a run from top to bo
             return noop.end_without_work(session, plan, began, invocation, recovered.others)
         # Execute.
         launcher.load(session.examiner.standard)
-        preload(spec, durable=options.is_durable)
+        preload(session.spec, durable=options.is_durable)
         preflight.remark(session)
         launcher = stack.enter_context(settle(launcher, strict=options.offline == STRICT))
         lock.update_holder(run=recovered.mine.run, launcher=launcher.pid, launcherStarted=launcher.started_at)
         journal = Journal(session, recovered.mine, launcher.layers, invocation)
         executor = make_executor(session, plan, journal, launcher, hooks, interrupts, listener, clock)
         hooks.offpipe_run_started(
-            spec=spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
+            spec=session.spec, run_id=journal.run_id, stages=len(session.stages), resumed=journal.resumed,
             isolation=launcher.layers, checkpoints=session.checkpoints,
         )  # fmt: skip
         with executor.attempts:

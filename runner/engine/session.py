@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
@@ -23,19 +24,20 @@ from runner.record.markers import marked_stages, read_marker
 from runner.record.seal import PLAIN, read_key_file
 from runner.record.state import DAMAGED, MOST_CACHE, no_note, read_metrics, read_usable
 from runner.spec.globs import compile_glob, is_glob
-from runner.spec.graph import build_graph, select
+from runner.spec.graph import build_graph, meant, select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from runner.engine import Options
     from runner.paths import StatePaths
+    from runner.plan.orphans import Orphans
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
     from runner.record.state import Note
-    from runner.spec.model import Spec
+    from runner.spec.model import Spec, Stage
 
 PARSED = "imports"  # the section of the cache file for what was parsed
 
@@ -61,9 +63,8 @@ class Session:
     ) -> None:  # fmt: skip
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
-        self.spec = spec or options.load(spec_path)
-        self.graph = build_graph(self.spec)
-        self.stages = select(self.graph, options.stages)
+        self._path = spec_path
+        self._use(spec or options.load(spec_path))
         try:
             self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
         except OffpipeError:
@@ -84,16 +85,32 @@ class Session:
         self.events = EventFile(options.events, self.warn) if options.events else None
         self.on_hashed: Callable[[str, int, int], None] | None = None  # gets a path, its size, and the bytes just read
         self.cache = _load_cache(self.spec.paths, self._hashed, self._note, trust=not options.paranoid)
-        self._declared = declared_paths(self.spec)
         self.bans = BanList(self.spec.banned_imports, self.spec.allow_imports)
         self._parsed = ParseCache(self.cache.sections.get(PARSED))
         self._markers: dict[str, Marker | None] = {}
-        forced = () if not options.force else options.stages or tuple(stage.name for stage in self.stages)
-        self.planner = Planner(self.graph, self.cache, self.marker, forced, self._absence)
+        self._gone: dict[frozenset[str], list[Marker]] = {}  # of stages that are gone, by their outputs
         self.published: dict[str, OutputIdentity] = {}
         self.orphans = NO_ORPHANS  # as of the last plan
         self.checkpoints: dict[str, Progress] = {}  # as of the last plan, by stage
         self.examiner = self.new_examiner()  # of the last plan
+
+    def _use(self, spec: Spec) -> None:
+        """Work with this spec from now on."""
+        self.spec = spec
+        self.graph = build_graph(spec)
+        self.stages = select(self.graph, self.options.stages)
+        self._declared = declared_paths(spec)
+
+    @property
+    def planner(self) -> Planner:
+        """Decides the stages of the spec."""
+        options = self.options
+        forced = frozenset(meant(self.spec.names, options.stages) if options.force else ())
+        return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone_before)
+
+    def _gone_before(self, stage: Stage) -> Sequence[Marker]:
+        """Return the markers of stages that are gone, and that had the outputs of this stage."""
+        return self._gone.get(frozenset(stage.outputs.values()), ())
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now. SpecError for the state directory of another pipeline."""
@@ -109,10 +126,25 @@ class Session:
 
     def markers(self) -> Iterator[Marker]:
         """Yield every marker in the state directory, also those of stages that are gone."""
+        self._gone.clear()
         for stage in marked_stages(self.spec.paths):
             is_declared = stage in self.graph.upstream
             if marker := self.marker(stage) if is_declared else read_marker(self.spec.paths, stage):
+                if not is_declared:
+                    paths = frozenset(output.path for output in marker.outputs.values())
+                    self._gone.setdefault(paths, []).append(marker)
                 yield marker
+
+    def find_orphans(self, cache: DigestCache) -> Orphans:
+        """Return the outputs that no stage declares any more.
+
+        A pattern of an `each` may have matched orphans: then the spec is expanded again, without these.
+        """
+        find = partial(find_orphans, cache=cache)
+        spec, orphans = without_orphans(self.options, self._path, self.spec, lambda spec: find(spec, self.markers()))
+        if spec is not self.spec:
+            self._use(spec)
+        return orphans
 
     def _check_noop_record(self) -> None:
         """Warn of a damaged no-op record. StateError if something else is in the place of its directory."""
@@ -169,13 +201,13 @@ class Session:
         self._markers.clear()
         self.published.clear()
         self.checkpoints.clear()
+        self.orphans = self.find_orphans(self.cache)
         selected = {stage.name for stage in self.stages}
         for stage in self.spec.stages:  # recovery may remove any checkpoint: refuse those of a newer release
             if os.path.lexists(path := self.spec.paths.progress(stage.name)):
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
-        self.orphans = find_orphans(self.spec, self.markers(), self.cache)
         for former in self.orphans.former:
             self.warn(former.warning(self.spec.shown))
         self.examiner = self.new_examiner()
@@ -203,6 +235,18 @@ class Session:
             files.replace(paths.digest_cache, content, temporary=f"{paths.temporary}/files.{os.urandom(4).hex()}.json")
         except StateError:
             return  # the next run reads the files again
+
+
+def without_orphans(options: Options, path: str, spec: Spec, find: Callable[[Spec], Orphans]) -> tuple[Spec, Orphans]:
+    """Return the spec at `path`, in which no `each` matches an orphan, and its orphans. `spec` may match some."""
+    without: set[str] = set()
+    while True:
+        orphans = find(spec)
+        matched = {path for path in spec.matches if orphans.holds(path)} if orphans else ()
+        if not matched:
+            return spec, orphans
+        without |= matched
+        spec = options.load(path, without)
 
 
 def _load_cache(

@@ -18,6 +18,7 @@ from runner.record.locks import is_held
 from runner.sandbox.client import Launcher
 from runner.sandbox.environment import interpreter_environment
 from runner.sandbox.guard import start_guarded
+from runner.spec.graph import meant
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -55,8 +56,8 @@ def early_launcher(spec: Spec, options: Options) -> Launcher | None:
     There is work if a stage has no marker, or is forced. A run that must wait for another run does not start it yet. If
     the launcher cannot be started, `make_launcher` tries again and raises the error.
     """
-    stages = (stage for stage in spec.stages if not options.stages or stage.name in options.stages)
-    has_work = options.force or any(not os.path.lexists(spec.paths.marker(stage.name)) for stage in stages)
+    markers = map(spec.paths.marker, meant(spec.names, options.stages))
+    has_work = options.force or not all(map(os.path.lexists, markers))
     if not has_work or is_held(spec.paths):
         return None
     try:

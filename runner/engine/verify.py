@@ -7,7 +7,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.engine.session import read_seal, refuse_other_pipeline
+from runner.engine.session import read_seal, refuse_other_pipeline, without_orphans
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
 from runner.plan.orphans import find_orphans
@@ -17,7 +17,6 @@ from runner.record.seal import PLAIN
 from runner.record.verify import Verification
 from runner.record.verify_log import LEDGER
 from runner.record.verify_state import Damage, Remark
-from runner.spec.load import load_spec
 from runner.spec.source import missing_hint
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def verify(
     """
     if not os.path.lexists(target):
         raise UsageError(Fault(target, "no such spec file, and no such state directory", missing_hint(target)))
-    spec = None if os.path.isdir(target) else load_spec(target, workspace=options.workspace)
+    spec = None if os.path.isdir(target) else options.load(target)
     if spec is None:
         if outputs:
             raise UsageError(Fault("--outputs", "needs the spec, which says where outputs are"))
@@ -62,7 +61,7 @@ def verify(
     if run is not None and not verified.known and not verified.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
     if spec is not None and outputs:
-        _check_outputs(spec, verified)
+        _check_outputs(options, target, spec, verified)
     return verified
 
 
@@ -77,10 +76,12 @@ def require_state(directory: str) -> None:
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
-def _check_outputs(spec: Spec, verified: Verification) -> None:
+def _check_outputs(options: Options, target: str, spec: Spec, verified: Verification) -> None:
     """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares."""
     made, verified.outputs = verified.markers.outputs(), 0
-    for former in find_orphans(spec, read_markers(spec.paths), DigestCache(trust=False)).former:
+    find = partial(find_orphans, markers=[*read_markers(spec.paths)], cache=DigestCache(trust=False))
+    spec, orphans = without_orphans(options, target, spec, find)
+    for former in orphans.former:
         verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:
         for declared in stage.outputs.values():

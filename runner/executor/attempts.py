@@ -51,7 +51,7 @@ class Attempts:
     def decide(self, job: Job) -> None:
         """Compute the key and the reasons to run from the disk as it is now. Without reasons, the stage is skipped."""
         job.fingerprint, job.reasons = self._run.planner.decide(job.stage, self._run.new_examiner())
-        if not job.reasons:
+        if not (job.reasons or job.fingerprint.adopts):
             self.record_skip(job, job.fingerprint.key)
 
     def redecide(self, job: Job, changed: str) -> None:

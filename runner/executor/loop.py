@@ -60,7 +60,7 @@ class Executor:
         self.results: dict[str, StageResult] = {}
         self._ready = ReadyQueue(run.graph, stages)
         self._ahead: tuple[Job, Launch] | None = None  # prepared, and starts as soon as it is admitted
-        self._sleeping: list[tuple[float, int, Job]] = []  # by the time of their next attempt
+        self._sleeping: list[tuple[float, str, Job]] = []  # by the time of their next attempt
         self._running: dict[int, Job] = {}
         self._stopping = Stopping(interrupts, launcher.terminate, launcher.kill)
         self._poll = select.poll()
@@ -166,12 +166,18 @@ class Executor:
             self._drop(job, job.result(BLOCKED, stage_fault(job.stage.name, error), error.exit_code))
             return
         if not job.reasons:
-            self._finish(StageResult(job.stage.name, SKIPPED, key=job.fingerprint.key))
+            self._skip(job)
         elif self.attempts.lock(job):
             self._ahead = job, self.attempts.preparer.prepare(job)
         else:
             fault = Fault(f"stage {job.stage.name}", "another process holds its lock", "end it, or wait for it")
             self._fail(job, fault, errors.EXIT_LOCKED)
+
+    def _skip(self, job: Job) -> None:
+        """Finish a stage that is up to date, or that takes over what another one made."""
+        if job.fingerprint.adopts:
+            self.publisher.adopt(job, job.fingerprint.adopts)
+        self._finish(job.result(SKIPPED))
 
     def _start(self, job: Job) -> None:
         self._submit(job, self.attempts.preparer.prepare(job))
@@ -208,7 +214,7 @@ class Executor:
             self._interrupt(job)
         elif delay is not None:
             job.delay = delay
-            heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.index, job))
+            heapq.heappush(self._sleeping, (self._clock() + delay, job.stage.name, job))
         else:
             if offline_failure:
                 self.attempts.discard(job)  # resumed after those calls, the next run would succeed
@@ -236,7 +242,7 @@ class Executor:
                 self._start(job)
             else:
                 self.attempts.release(job)
-                self._finish(job.result(SKIPPED))
+                self._skip(job)
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'
             hint = "stop the program that writes to it, or give the stage a copy"

@@ -19,11 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, InputError, InterruptedRunError, OutputError, StateError, raise_if_system_error
-from runner.paths import kind_of, upward, variable_name
+from runner.paths import kind_of, partial_tag, upward, variable_name
 from runner.plan.digests import digest_tree
 from runner.plan.fingerprint import KEY_VERSION
 from runner.record import files
-from runner.record.events import COMMIT, StageCommit
+from runner.record.events import ADOPTED, COMMIT, StageCommit
 from runner.record.markers import OutputIdentity, write_marker
 from runner.spec.globs import parents
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from runner.executor.job import Job, RunContext
     from runner.interrupts import Interrupts
+    from runner.record.markers import Marker
 
     Step = tuple[Job, Callable[[], None]]
     Calls = SimpleQueue[Callable[[], None] | None]
@@ -53,6 +54,7 @@ class Publisher:
         self.log = run.log
         self.durable = run.durable
         self._unsynced: dict[str, None] = {}
+        self._adopted: dict[str, Marker] = {}  # by the stage that had the commit before
         self._workspace = os.path.realpath(run.spec.workspace)
         self._inode = inode_at(self._workspace)
 
@@ -129,8 +131,33 @@ class Publisher:
             files.discard(job.progress)
         self._run.published.update((output.path, output) for output in marker.outputs.values())
 
+    def adopt(self, job: Job, marker: Marker) -> None:
+        """Record that a stage takes over the commit of one that is gone. The marker follows in `sync`."""
+        stage, key = job.stage.name, job.fingerprint.key
+        outputs = {name: output._replace(run=output.run or marker.run) for name, output in marker.outputs.items()}
+        reasons: list[list[object]] = [["adopted", f'from stage "{marker.stage}", run {marker.run}', None, None]]
+        data = StageCommit(
+            stage, key, marker.key_version, job.fingerprint.spelled.decode(), partial_tag(self.log.run, key, 0), "",
+            outputs, reasons, None, self._run.orphans.former_of(marker) or None,
+            [marker.stage, marker.run, marker.audit_seq],
+        )  # fmt: skip
+        self._adopted[marker.stage] = data.marker(self.log.run, self.log.append(ADOPTED, data).seq)
+        self._run.published.update((output.path, output) for output in marker.outputs.values())
+
+    def _write_adopted(self) -> None:
+        """Write the markers of adopted commits, whose records are durable, and remove those of the former stages."""
+        paths = self._run.spec.paths
+        if self._adopted and self.durable:
+            self.log.sync()
+        for former, marker in self._adopted.items():
+            write_marker(paths, marker.in_place(self._run.spec.workspace))
+            files.discard(paths.marker(former))
+            self._unsynced[paths.marker(marker.stage)] = None
+        self._adopted.clear()
+
     def sync(self) -> None:
         """Make every rename and marker so far durable. Only then may the end of the run be recorded."""
+        self._write_adopted()
         if self.durable:
             files.sync_files(tuple(self._unsynced))
             files.sync_directory(self._run.spec.paths.state_dir)

@@ -30,7 +30,8 @@ class ReadyQueue:
         self._graph = graph
         self._stages = {stage.name: stage for stage in stages}
         self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
-        self._ready = [(stage.index, stage.name) for stage in stages if not self._waiting[stage.name]]
+        self._position = {stage.name: number for number, stage in enumerate(graph.spec.stages)}
+        self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
         heapq.heapify(self._ready)
 
     def take(self) -> Stage | None:
@@ -43,7 +44,7 @@ class ReadyQueue:
             if waiting in self._waiting:
                 self._waiting[waiting] -= 1
                 if not self._waiting[waiting]:
-                    heapq.heappush(self._ready, (self._stages[waiting].index, waiting))
+                    heapq.heappush(self._ready, (self._position[waiting], waiting))
 
 
 def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:

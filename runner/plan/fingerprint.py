@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.plan.code.component import CodeReader, StageCode
     from runner.plan.digests import DigestCache
     from runner.plan.orphans import Orphans
-    from runner.record.markers import OutputIdentity
+    from runner.record.markers import Marker, OutputIdentity
     from runner.spec.graph import Graph
     from runner.spec.model import Stage
 
@@ -37,13 +37,15 @@ class Fingerprint:
     """The key of a stage, its components, and the files that must be unchanged when the outputs are published.
 
     `spelled` are the components as canonical JSON. `watched` are files of inputs and code, and `trees` directories of
-    inputs, by absolute path. `standard` is that of the stage's code.
+    inputs, by absolute path. `standard` is that of the stage's code. `adopts`: the marker of a stage that is gone, if
+    it has this key and its outputs are unchanged.
     """
 
-    __slots__ = ("components", "input_bytes", "inputs", "key", "spelled", "standard", "trees", "watched")
+    __slots__ = ("adopts", "components", "input_bytes", "inputs", "key", "spelled", "standard", "trees", "watched")
 
     def __init__(self, key: str = "") -> None:
         self.key = key
+        self.adopts: Marker | None = None
         self.components: dict[str, object] = {}
         self.inputs: dict[str, list[InputFile]] = {}
         self.watched: dict[str, FileDigest] = {}
@@ -119,6 +121,8 @@ class Examiner:
         If it `is_decided` that the stage runs, inputs are only checked unless `reads_all`: their digests are "".
         Raises InputError with every fault of its inputs, OfflineError for code that is banned or cannot be parsed.
         """
+        if stage.missing:
+            raise InputError(stage.missing)
         fingerprint = Fingerprint()
         faults: list[Fault] = []
         inputs: dict[str, list[list[str]]] = {}

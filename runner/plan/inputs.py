@@ -75,8 +75,13 @@ class InputResolver:
         return files
 
     def missing_sources(self, stages: Iterable[Stage]) -> Iterator[Fault]:
-        """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory."""
+        """Yield a fault for each path of an input that no stage makes, if it is missing or an empty directory.
+
+        So too for the pattern or table of a template.
+        """
         for stage in stages:
+            if stage.missing:
+                yield stage.missing
             for _, at, pattern in stage.entries():
                 if self._graph.outputs.matches(pattern):
                     continue

@@ -114,9 +114,11 @@ class Places:
 def find_orphans(spec: Spec, markers: Iterable[Marker], cache: DigestCache) -> Orphans:
     """Return the former outputs that `markers` know."""
     outputs = {path for stage in spec.stages for path in stage.outputs.values()}
+    unknown = {stage.template for stage in spec.stages if stage.missing}  # their instances are not gone for good
     claims = [
         (marker, output)
         for marker in markers
+        if marker.stage.partition("@")[0] not in unknown
         for output in marker.all_outputs()
         if output.path not in outputs and is_relative(output.path)  # an edited marker may have any path
     ]

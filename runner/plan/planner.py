@@ -56,6 +56,13 @@ class Skip(NamedTuple):
     key: str
 
 
+class Adopt(NamedTuple):
+    """The stage takes over what a stage made that is gone: same key, outputs unchanged. Nothing has to run."""
+
+    key: str
+    origin: str
+
+
 class Blocked(NamedTuple):
     """The stage cannot run: an input is missing, or a stage that it needs is blocked."""
 
@@ -68,7 +75,7 @@ class Depends(NamedTuple):
     upstream: tuple[str, ...]
 
 
-Decision = Run | Skip | Blocked | Depends
+Decision = Run | Skip | Adopt | Blocked | Depends
 
 
 class Plan(NamedTuple):
@@ -86,18 +93,21 @@ class Plan(NamedTuple):
 class Planner:
     """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
 
-    `absence` says why a stage has no marker.
+    `absence` says why a stage has no marker. `gone` returns the markers of stages that are gone, and whose outputs a
+    stage declares.
     """
 
     def __init__(
         self, graph: Graph, cache: DigestCache, marker_of: Callable[[str], Marker | None], forced: Collection[str],
         absence: Callable[[str], str],
+        gone: Callable[[Stage], Sequence[Marker]] = lambda _: (),
     ) -> None:  # fmt: skip
         self._graph = graph
         self._cache = cache
         self._marker_of = marker_of
         self._forced = forced
         self._absence = absence
+        self._gone = gone
 
     def plan(self, stages: Sequence[Stage], examiner: Examiner) -> Plan:
         """Decide every stage of `stages`, which are in order. The examiner gets the identities of intact outputs.
@@ -138,14 +148,20 @@ class Planner:
             return Run(reasons)
         if unmade:
             return Depends(tuple(dict.fromkeys(producer for _, producer in pending)))
-        return Skip(fingerprint.key)
+        adopts = fingerprint.adopts
+        return Adopt(fingerprint.key, adopts.stage) if adopts else Skip(fingerprint.key)
 
     def decide(
         self, stage: Stage, examiner: Examiner, unmade: frozenset[str] = frozenset()
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
         marker = self._marker_of(stage.name)
-        fingerprint = examiner.examine(stage, unmade, is_decided=marker is None or stage.name in self._forced)
+        gone = () if marker or unmade or stage.name in self._forced else self._gone(stage)
+        is_decided = (marker is None and not gone) or stage.name in self._forced
+        fingerprint = examiner.examine(stage, unmade, is_decided=is_decided)
+        same = (other for other in gone if (other.key_version, other.key) == (KEY_VERSION, fingerprint.key))
+        if other := next((other for other in same if not any(self._output_reasons(stage, other))), None):
+            marker = fingerprint.adopts = other
         reasons = self.reasons(stage, fingerprint, marker, unmade)
         if marker is not None and not reasons:
             examiner.published.update((output.path, output) for output in marker.outputs.values())

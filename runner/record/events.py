@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.canonical import END, START, digest, parsed
-from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative
+from runner.paths import PARTIAL_TAG_LENGTH, is_name, is_relative, is_stage
 from runner.record.markers import Marker, OutputIdentity
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     Check = Callable[[object], bool]
 
 RESUMED, STOPPED, RECOVERED, WARNING = "run.resumed", "run.stopped", "recovered", "run.warning"
-COMMIT, SKIPPED, FINISHED = "stage.commit", "stage.skipped", "stage.finished"
+COMMIT, ADOPTED, SKIPPED, FINISHED = "stage.commit", "stage.adopted", "stage.skipped", "stage.finished"
 ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finished", "offline.attempt"
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
 ENDED, SUPERSEDED, PRUNED = "ended", "superseded", "pruned"  # of the ledger, since 0.2
+_WITHOUT_WILDCARDS = str.maketrans("*?[]!", "xxxxx")
 _TAG_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -99,7 +100,8 @@ class StageCommit(NamedTuple):
     """The redo record of a stage: enough to publish its outputs and to write its marker.
 
     `components` is JSON as text, because it may hold floats. `replaces`: the commit of the old marker, [run, record].
-    `former`: see `Marker`; None for none.
+    `former`: see `Marker`; None for none. In `stage.adopted`, `adopts` is the commit that the stage took over from
+    one that is gone: [stage, run, record].
     """
 
     stage: str
@@ -112,6 +114,7 @@ class StageCommit(NamedTuple):
     reasons: list[list[object]]
     replaces: Sequence[Any] | None
     former: Sequence[OutputIdentity] | None = None
+    adopts: Sequence[Any] | None = None
 
     def marker(self, run: str, seq: int) -> Marker:
         """Return the marker that this commit stands for, as record `seq` of `run`."""
@@ -162,7 +165,7 @@ _TYPES: dict[str, type[Event]] = {
     START: RunOpened, RESUMED: RunOpened, STOPPED: RunEnded, END: RunEnded, RECOVERED: Recovered,
     WARNING: RunWarning,
     ATTEMPT_STARTED: AttemptStarted, ATTEMPT_FINISHED: AttemptFinished, NETWORK: NetworkAttempt,
-    COMMIT: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
+    COMMIT: StageCommit, ADOPTED: StageCommit, SKIPPED: StageSkipped, FINISHED: StageFinished,
     **dict.fromkeys((OPENED, CLOSED, NOOP, ENDED, SUPERSEDED, PRUNED), LedgerEntry),
 }  # fmt: skip
 
@@ -249,6 +252,11 @@ def _is_commit(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and _is_place(value[:2]) and _is_text(value[2])
 
 
+def _is_selector(value: object) -> bool:
+    """Whether a value names stages: it may have wildcards."""
+    return is_stage(value) or (isinstance(value, str) and is_stage(value.translate(_WITHOUT_WILDCARDS)))
+
+
 def _is_invocation(value: object) -> bool:
     return isinstance(value, dict) and _misshapen(_INVOCATION, value) is None
 
@@ -301,12 +309,12 @@ _INVOCATION: dict[str, Check] = {
     "verb": _is_text, "warnings": _list_of(_is_text),
 }  # fmt: skip
 _CHECKS: dict[type[Event], dict[str, Check]] = {
-    RunOpened: {"stages": _if_any(_list_of(is_name))},
-    AttemptStarted: {"stage": is_name, "attempt": _is_number, "outputs": _object_of(is_relative)},
-    AttemptFinished: {"stage": is_name},
+    RunOpened: {"stages": _if_any(_list_of(_is_selector))},
+    AttemptStarted: {"stage": is_stage, "attempt": _is_number, "outputs": _object_of(is_relative)},
+    AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},
     StageCommit: {
-        "stage": is_name, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
+        "stage": is_stage, "key": _is_text, "keyVersion": _is_number, "components": _is_object, "tag": _is_tag,
         "outputs": lambda value: isinstance(value, dict), "reasons": lambda value: isinstance(value, list),
         "replaces": _is_place, "former": _if_any(lambda value: isinstance(value, list)),
     },

@@ -31,9 +31,9 @@ _REASON_LENGTH = 4  # component, what, old, new
 class OutputIdentity(NamedTuple):
     """A published output as it was committed, to tell a change by `lstat`; times in nanoseconds.
 
-    `content` is the digest of a directory without the modes in it. Only a former output has the `run` that made it: the
-    run of the marker made the others. `ctime_ns` is the ctime of a file in its place, None if unknown. Only the rename
-    sets it, so no record has it.
+    `content` is the digest of a directory without the modes in it. `run` made it; empty for the run of the marker, as
+    for all but former and adopted outputs. `ctime_ns` is the ctime of a file in its place, None if unknown. Only the
+    rename sets it, so no record has it.
     """
 
     path: str
@@ -103,7 +103,7 @@ class Marker(NamedTuple):
 
     def all_outputs(self) -> Iterator[OutputIdentity]:
         """Yield the outputs, then the former ones, each with the run that made it."""
-        yield from (output._replace(run=self.run) for output in self.outputs.values())
+        yield from (output._replace(run=output.run or self.run) for output in self.outputs.values())
         yield from self.former
 
     def in_place(self, workspace: str) -> Marker:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 LEDGER = "audit_ledger.jsonl"
 _LAST_HASH = re.compile(rb'.*"hash":"([0-9a-f]{64})"', re.DOTALL)
 _IDLE = frozenset((*events.OPENINGS, events.RECOVERED, events.WARNING, END))  # the only events of a run without work
-_CHECKED = frozenset((events.COMMIT, *events.OPENINGS, *events.ENDINGS))
+_COMMITS = frozenset((events.COMMIT, events.ADOPTED))
+_CHECKED = frozenset((*_COMMITS, *events.OPENINGS, *events.ENDINGS))
 _PARSED = 16 << 20  # bytes; longer lines are not ours, and are not parsed
 
 
@@ -188,7 +189,7 @@ class RunLog(Chain):
 
     def _check_record(self, record: Record | None) -> None:
         before, self._event, self._metrics = self._event, "" if record is None else record["ev"], None
-        if record is None or (self._event == events.COMMIT and not self.intact):
+        if record is None or (self._event in _COMMITS and not self.intact):
             self._markers.note_damaged(self.run, self.last.seq)
         if record is None:
             return
@@ -198,7 +199,7 @@ class RunLog(Chain):
         self.warnings += self._event == events.WARNING
         if (reference := self._opened.pop(record["seq"], None)) is not None:
             self._check_reference(record, reference)
-        if self._event in _CHECKED and (self._event != events.COMMIT or self.intact):
+        if self._event in _CHECKED and (self._event not in _COMMITS or self.intact):
             self._check_event(record)
 
     def _check_order(self, record: Record, before: str) -> None:

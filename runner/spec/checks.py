@@ -15,7 +15,7 @@ from runner.errors import Fault, UsageError
 from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
-from runner.spec.graph import OutputIndex
+from runner.spec.graph import OutputIndex, name_finder
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import FIELDS, references
@@ -42,11 +42,11 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
     `faulty`: index of a stage -> the fields that an earlier check refused. Nothing is said about these again.
     """
     yield from _check_stage_names(stages)
-    names = dict.fromkeys(stage.name for stage in stages)  # in the spec's order, so that hints are the same every time
+    find = name_finder([stage.name for stage in stages])
     for stage in stages:
         for position, needed in enumerate(stage.needs):
-            if needed not in names:
-                others = [name for name in names if name != stage.name]
+            if not find(needed):
+                others = [other.template or other.name for other in stages if other.name != stage.name]
                 at = ("stages", stage.index, "needs", position)
                 yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))
         yield from _check_program(stage, faulty.get(stage.index, ()))
@@ -54,15 +54,17 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
 
 def _check_stage_names(stages: Sequence[Stage]) -> Iterator[Finding]:
     """Refuse names that differ by case only: names become files, and not every file system keeps these apart."""
-    first: dict[str, Stage] = {}
+    first: dict[str, tuple[str, int]] = {}
     for stage in stages:
         at = ("stages", stage.index, "name")
-        other = first.setdefault(stage.name.lower(), stage)
-        if stage.name.lower() == RESERVED:
-            yield Finding(at, f'no stage may be called "{stage.name}"', "the name stands for the whole pipeline")
-        elif stage.name and other is not stage:
-            differs = "" if other.name == stage.name else f', differing from "{other.name}" by case only'
-            yield Finding(at, f'a second stage called "{stage.name}"{differs}', f"the first is #/stages/{other.index}")
+        written = stage.template if stage.values or stage.missing else stage.name
+        for name in dict.fromkeys((written, stage.name)):
+            other, index = first.setdefault(name.lower(), (name, stage.index))
+            if name.lower() == RESERVED:
+                yield Finding(at, f'no stage may be called "{name}"', "the name stands for the whole pipeline")
+            elif name and index != stage.index:
+                differs = "" if other == name else f', differing from "{other}" by case only'
+                yield Finding(at, f'a second stage called "{name}"{differs}', f"the first is #/stages/{index}")
 
 
 def stem_flaw(name: str, field: str, written: str, taken: Collection[str]) -> Flaw:
@@ -138,10 +140,11 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
     taken = _taken_places(spec)
     around = {f"{parent}/": what for place, what in taken.items() for parent in parents(place)}
     first: dict[str, tuple[Stage, str]] = {}  # bare path -> the first output that has it
-    for stage in spec.stages:
+    stages = [stage for stage in spec.stages if not stage.missing]
+    for stage in stages:
         for name, path in stage.outputs.items():
             first.setdefault(bare(path), (stage, name))
-    for stage in spec.stages:
+    for stage in stages:
         for name, path in stage.outputs.items():
             if flaw := _path_flaw(path) or _taken_flaw(path, taken, around) or _overlap(path, stage, name, first):
                 yield Finding(("stages", stage.index, "outputs", name), *flaw)
@@ -150,7 +153,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
 def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
     index = OutputIndex(stages)
-    for stage in stages:
+    for stage in (stage for stage in stages if not stage.missing):
         for name, at, pattern in stage.entries():
             meant = {path for _, path in index.matches(pattern)}
             for output, path in stage.outputs.items():
@@ -210,7 +213,8 @@ def _overlap(path: str, stage: Stage, name: str, first: Mapping[str, tuple[Stage
     """Return the flaw of an output that equals an earlier one, or is inside another."""
     owner, owner_name = first[bare(path)]
     if owner is not stage or owner_name != name:
-        return f'"{path}" is already an output of {_whose(owner, stage)}', "every output has one stage that writes it"
+        whose = f'"{path}" of "{stage.name}"' if stage.values else f'"{path}"'
+        return f"{whose} is already an output of {_whose(owner, stage)}", "every output has one stage that writes it"
     for parent in parents(path):
         if parent in first:
             what = f'"{path}" is inside "{parent}", an output of {_whose(first[parent][0], stage)}'

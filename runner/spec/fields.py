@@ -6,8 +6,28 @@ The checks, the defaults, the effective spec, the hints for unknown names and th
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, show, text
+from runner.spec.kinds import (
+    Field,
+    Kind,
+    anything,
+    boolean,
+    choice,
+    list_of,
+    map_of,
+    number,
+    one_of,
+    record,
+    scalar,
+    show,
+    text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.spec.kinds import Finding
 
 SPEC_VERSION = 1
 DAY = 86_400
@@ -28,6 +48,14 @@ LABEL = text("[A-Za-z][A-Za-z0-9_-]{0,99}", "such a name is letters, digits, _ -
 PATH = text(forbidden=_CONTROL, longest=4096)  # PATH_MAX
 WORD = text(forbidden="\\u0000", empty=True)
 PROSE = text(empty=True)
+STAGE_NAME = text(  # also that of an instance, as an effective spec has it
+    "(?=.{1,200}$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9._,%-]+)?",
+    "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most",
+)
+SELECTOR = text(
+    "[A-Za-z0-9*?\\[][A-Za-z0-9._@,%*?!\\[\\]-]*", "the name of a stage or an instance, or a pattern of such names"
+)
+VALUE = scalar()
 MODULE = text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")
 VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; offpipe itself sets PIPELINE_*")
 DELAY = number(0, DAY, unit=" seconds (a day)")
@@ -79,10 +107,41 @@ _SHARED = {
 }
 DEFAULTS = record(**_SHARED)
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
+_ROWS = record(
+    rows=Field(PATH, "A CSV file with a header, or a JSON array of flat objects.", required=True),
+    key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; the first if not given."),
+)
+_NAMES = map_of(
+    LABEL, one_of(PATH, list_of(scalar(truth=False), least=1)), least=1
+)  # `rows` and `key` are those of the other form
+
+
+def _each_faults(value: str | dict[str, object]) -> Sequence[Finding]:
+    if isinstance(value, str):
+        return NAME.faults(value)
+    return (_ROWS if "rows" in value or "key" in value else _NAMES).faults(value)
+
+
+EACH = Kind(
+    "the name of a stage or an object",
+    (str, dict),
+    {
+        "anyOf": [
+            NAME.schema,
+            _ROWS.schema,
+            {**_NAMES.schema, "propertyNames": {**LABEL.schema, "not": {"enum": ["rows", "key"]}}},
+        ]
+    },
+    _each_faults,
+)
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
-    name=Field(NAME, "Unique, also without case; not `pipeline`.", required=True),
+    name=Field(STAGE_NAME, "Unique, also without case; not `pipeline`.", required=True),
     description=Field(PROSE, "For people.", ""),
+    each=Field(
+        EACH,
+        "Makes an instance of the stage for each value: names with a pattern or list, rows of a table, or a stage's.",
+    ),
     processor=Field(
         PATH, "The program: a .py file or an executable, relative to root, or offpipe:NAME. This or command."
     ),
@@ -101,7 +160,7 @@ STAGE = record(
         "Name to path or directory (ends in /), below the workspace; or a list.",
         required=True,
     ),
-    needs=Field(list_of(NAME), "Names of stages that come first although no file says so.", []),
+    needs=Field(list_of(SELECTOR), "Names or patterns of stages that come first although no file says so.", []),
     params=Field(map_of(PROSE, anything()), "Whatever the stage wants to know.", {}),
     stdin=Field(LABEL, "Name of the input, one file, that is connected to standard input."),
     stdout=Field(LABEL, "Name of the output, no directory, that standard output goes to."),
@@ -113,6 +172,7 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
+VARS = map_of(LABEL, VALUE)
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},
     specVersion=Field(choice(SPEC_VERSION), "The version of this format.", required=True),
@@ -123,6 +183,7 @@ SPEC = record(
     locksDir=Field(PATH, "Where locks are; `<stateDir>/locks` if stateDir is given, else `locks`."),
     processorIdentity=Field(choice("mtime", "content"), "Whether touching a processor re-runs its stage.", "mtime"),
     offline=Field(OFFLINE, "What the offline guard refuses.", {}),
+    vars=Field(VARS, "Name to value, for {vars.NAME}; --var and --vars override them."),
     defaults=Field(DEFAULTS, "What stages say unless they say otherwise, merged field by field.", {}),
     stages=Field(list_of(STAGE, least=1), "The stages, in any order.", required=True),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from functools import cache
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
@@ -15,7 +16,7 @@ from runner.spec import globs
 from runner.spec.kinds import did_you_mean, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
@@ -103,8 +104,8 @@ class Graph(NamedTuple):
 
 def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
-    index = OutputIndex(spec.stages)
-    position = {stage.name: stage.index for stage in spec.stages}
+    index, find = OutputIndex(spec.stages), name_finder(spec.names)
+    position = {stage.name: number for number, stage in enumerate(spec.stages)}
     upstream: Edges = {}
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
     feeds: Feeds = {}
@@ -112,7 +113,10 @@ def build_graph(spec: Spec) -> Graph:
         fed = {name: pairs for name in stage.inputs if (pairs := index.feeding(stage, name))}
         if fed:
             feeds[stage.name] = fed
-        before = {*stage.needs, *(producer for pairs in fed.values() for producer, _ in pairs)}
+        before = {
+            *chain.from_iterable(map(find, stage.needs)),
+            *(producer for pairs in fed.values() for producer, _ in pairs),
+        }
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
         for name in upstream[stage.name]:
             downstream[name].append(stage.name)
@@ -127,10 +131,10 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
     if not names:
         return graph.order
-    unknown = [name for name in names if name not in graph.upstream]
-    if unknown:
+    find = name_finder(graph.spec.names)
+    if unknown := [name for name in names if not find(name)]:
         raise UsageError(*(Fault("", f"no stage named {show(name)}", _unknown_hint(name, graph)) for name in unknown))
-    wanted = set(names)
+    wanted = set(meant(graph.spec.names, names))
     pending = list(wanted)
     while pending:
         for name in graph.upstream[pending.pop()]:
@@ -140,8 +144,41 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
+def name_finder(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return a function from a selector to the `names` of stages that it means, in order; none for an unknown one.
+
+    A selector is the name of a stage, that of a template, which means all of its instances, or a pattern.
+    """
+
+    @cache  # only if it is needed
+    def exact() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {name: [name] for name in names}
+        for name in names:
+            if "@" in name:
+                found.setdefault(name.partition("@")[0], []).append(name)
+        return found
+
+    @cache
+    def find(selector: str) -> tuple[str, ...]:
+        if selector in exact() or not globs.is_glob(selector):
+            return tuple(exact().get(selector, ()))
+        return tuple(filter(globs.compile_glob(selector).match, names))
+
+    return find
+
+
+def meant(names: Sequence[str], selectors: Sequence[str]) -> list[str]:
+    """Return the names that selectors mean; without selectors, all."""
+    find = name_finder(names)
+    return [*chain.from_iterable(map(find, selectors))] if selectors else list(names)
+
+
 def _unknown_hint(name: str, graph: Graph) -> str:
-    return "a run takes one spec" if name.endswith(".json") else did_you_mean(name, graph.upstream)
+    if name.endswith(".json"):
+        return "a run takes one spec"
+    template, at, _ = name.partition("@")
+    instances = [stage.name for stage in graph.spec.stages if at and stage.template == template]
+    return did_you_mean(name, instances or dict.fromkeys(stage.template or stage.name for stage in graph.spec.stages))
 
 
 def _order(
@@ -149,7 +186,7 @@ def _order(
 ) -> tuple[Stage, ...]:
     """Return the stages in topological order, the smallest index first among the ready; without those in cycles."""
     waiting = {name: len(before) for name, before in upstream.items()}
-    ready = [stage.index for stage in stages if not waiting[stage.name]]
+    ready = [position[stage.name] for stage in stages if not waiting[stage.name]]
     heapify(ready)
     order = []
     while ready:
@@ -179,10 +216,10 @@ def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]
 
 
 def _cycle_fault(spec: Spec, names: list[str]) -> Fault:
-    index = {stage.name: stage.index for stage in spec.stages}
-    first = min(range(len(names)), key=lambda place: index[names[place]])
+    position = {stage.name: number for number, stage in enumerate(spec.stages)}
+    first = min(range(len(names)), key=lambda place: position[names[place]])
     circle = [*names[first:], *names[:first], names[first]]
     if len(circle) > 12:
         circle = [*circle[:6], "...", *circle[-5:]]
-    where = f"{spec.shown}#/stages/{index[names[first]]}"
+    where = f"{spec.shown}#/stages/{spec.stages[position[names[first]]].index}"
     return Fault(where, f"a cycle: {' -> '.join(circle)}", "no stage can come before itself, by files or by needs")

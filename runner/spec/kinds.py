@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
 
 DEEPEST = 64
 _MANY = 12  # choices: from here on a message does not list them
@@ -20,6 +21,21 @@ _LONGEST = 60  # characters of a value in a message
 _LISTED = 8  # names in a hint
 _NEAR = 0.65  # similarity (0 to 1) from which a name is worth a hint
 _OTHER_NAMES = {"deps": "inputs", "cmd": "command"}  # what other tools call fields, if no similarity finds them
+
+
+class Spelled(float):
+    """A number that prints as the JSON spells it: `12.50`, `1e5`."""
+
+    __slots__ = ("_literal",)
+    _literal: str
+
+    def __new__(cls, literal: str) -> Self:
+        made = super().__new__(cls, literal)
+        made._literal = literal
+        return made
+
+    def __str__(self) -> str:
+        return self._literal
 
 
 class Finding(NamedTuple):
@@ -156,7 +172,15 @@ def number(least: float, most: float, *, whole: bool = False, above: bool = Fals
     bounds = {"exclusiveMinimum" if above else "minimum": least, "maximum": most}
     if whole:
         return Kind("a whole number", (int,), {"type": "integer", **bounds}, faults, hint)
-    return Kind("a number", (int, float), {"type": "number", **bounds}, faults)
+    return Kind("a number", (int, float, Spelled), {"type": "number", **bounds}, faults)
+
+
+def scalar(*, truth: bool = True) -> Kind:
+    """A string or a number; with `truth`, also true or false."""
+    if truth:
+        types, schema = (str, int, float, Spelled, bool), ["string", "number", "boolean"]
+        return Kind("a string, a number, true or false", types, {"type": schema}, lambda _: ())
+    return Kind("a string or a number", (str, int, float, Spelled), {"type": ["string", "number"]}, lambda _: ())
 
 
 def text(pattern: str = "", rule: str = "", *, forbidden: str = "", empty: bool = False, longest: int = 0) -> Kind:

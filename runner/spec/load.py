@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
+from runner.spec.each import Expander, mixed_values
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, normal, stem
 from runner.spec.kinds import Finding, did_you_mean, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
+from runner.spec.tables import Disk
+from runner.spec.values import Inserter, chosen_vars, references
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+
+    from runner.spec.each import Instance
 
     Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Overrides = Mapping[str, Mapping[str, object]]
@@ -28,29 +33,38 @@ else:
     import _signal as signal  # `signal` itself builds enums, which takes time
 
 _NO_OVERRIDES: Overrides = {}
+_MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
 
 
-def load_spec(path: str, *, workspace: str | None = None, params: Overrides = _NO_OVERRIDES) -> Spec:
+def load_spec(
+    path: str, *, workspace: str | None = None, params: Overrides = _NO_OVERRIDES, variables: Mapping[str, str] = {},
+    without: Collection[str] = (),
+) -> Spec:  # fmt: skip
     """Return the spec at `path`. Everything but its inputs is checked.
 
-    `params` override those of stages: stage -> key -> value. Raises SpecError with every fault, or UsageError if
-    `params` name an unknown stage, or if the workspace is not a directory.
+    `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches
+    the files `without`, which are absolute. Raises SpecError with every
+    fault, or UsageError if `params` or `variables` name something unknown, or if the workspace is not a directory.
     """
-    value, findings = parse_source(path, read_source(path))
+    content = read_source(path)
+    value, findings = parse_source(path, content)
     refused = SPEC.check(value)
     findings += _elsewhere(refused, findings)
     if not isinstance(value, dict):
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
-    builder = SpecBuilder(path, usable, workspace)
-    spec = builder.build(params)
+    builder = SpecBuilder(path, usable, workspace, variables)
+    builder.fills = any(mark in content for mark in _MARKS)
+    spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without)
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
     checked += [*checks.check_own_inputs(spec.stages), *checks.check_input_places(spec)]
+    checked += mixed_values(spec.stages, usable["stages"])
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
-        raise SpecError(*_faults(path, findings))
-    names = [stage.name for stage in spec.stages]
+        templates = {stage.index for stage in spec.stages if stage.template}
+        raise SpecError(*_faults(path, _once(findings, templates)))
+    names = dict.fromkeys(name for stage in spec.stages for name in (stage.template, stage.name) if name)
     if unknown := [name for name in params if name not in names]:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
     return spec
@@ -69,7 +83,17 @@ def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Findi
     return [finding for finding in new if finding.at not in places]
 
 
-def _faults(path: str, findings: Sequence[Finding]) -> list[Fault]:
+def _once(findings: Iterable[Finding], templates: Container[object]) -> Iterator[Finding]:
+    """Yield the findings; of those that the instances of a template have at one place, only the first."""
+    places: set[tuple[str | int, ...]] = set()
+    for finding in findings:
+        if finding.at not in places:
+            yield finding
+        if finding.at[:1] == ("stages",) and len(finding.at) > 1 and finding.at[1] in templates:
+            places.add(finding.at)
+
+
+def _faults(path: str, findings: Iterable[Finding]) -> list[Fault]:
     """Return each finding once, as a fault, in the order of the table of fields. Unknown names come last."""
     ranks = {name: rank for rank, name in enumerate([*SPEC.fields, *STAGE.fields])}
 
@@ -103,8 +127,8 @@ def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dic
 class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
-    def __init__(self, path: str, given: Json, workspace: str | None = None) -> None:
-        self.findings: list[Finding] = []
+    def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, str] = {}) -> None:
+        self.fills = True  # whether there may be placeholders for values; looking for them takes long
         self._path = path
         self._given = given
         self._top = {**SPEC.defaults, **given}
@@ -112,46 +136,91 @@ class SpecBuilder:
         self._root = os.path.normpath(os.path.join(directory, self._top["root"]))
         self._workspace = self._root if workspace is None else os.path.abspath(workspace)
         self._offline = {**OFFLINE.defaults, **self._top["offline"]}
+        self._vars = self._top.get("vars")
+        self._inserter = Inserter(chosen_vars(self._vars or {}, variables))
+        self.findings = self._inserter.findings
         self._defaults = self._top["defaults"]
+        if any(references(env := self._defaults.get("env", {}))):
+            at = ("defaults", "env")
+            self._defaults = {**self._defaults, "env": self._inserter.filled(at, env, {}, "env")}
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
+        self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
-    def build(self, params: Overrides) -> Spec:
-        """Return the spec, with `params` in place of those of stages."""
-        stages = (
-            self.build_stage(index, given, params.get(given.get("name", ""), {}))
-            for index, given in enumerate(self._top["stages"])
-        )
+    def build(self, params: Overrides, broken: Collection[int] = (), without: Collection[str] = ()) -> Spec:
+        """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
+
+        The `each` of `broken` stages was refused. Files in `without` match no pattern.
+        """
+        paths = self._state_paths()
+        disk = Disk(self._root, (paths.state_dir, paths.locks_dir))
+        left_out = {os.path.relpath(path, self._root) for path in without}
+        expander = Expander(self._top["stages"], self._inserter, disk, self._root, broken, left_out, fills=self.fills)
+        stages = [self._instance(instance, params) for instance in expander.expand()]
         return Spec(
             path=os.path.abspath(self._path),
             shown=self._path,
             name=self._top.get("name", ""),
             root=self._root,
             workspace=self._workspace,
-            paths=self._state_paths(),
+            paths=paths,
             stages=tuple(stages),
             ready_made=ready_made_directory(),
             processor_identity=self._top["processorIdentity"],
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
+            vars=self._vars and self._inserter.variables,
+            warnings=tuple(self._unused_vars()),
+            expanded_from=frozenset(disk.read),
+            matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
             description=self._top["description"],
             extensions=_extensions(self._given),
         )
+
+    def _instance(self, instance: Instance, params: Overrides) -> Stage:
+        index, given, filled, values, missing = instance
+        if not values or not (like := self._first.get(index)):
+            stage = self._first[index] = self.build_stage(index, given)._replace(values=values)
+        else:  # only the fields with values differ
+            fields = {field: self._filled(index, field, given[field]) for field in filled}
+            stage = like._replace(name=given["name"], values=values, **fields)
+        if missing:
+            stage = stage._replace(missing=Fault(pointer(self._path, missing.at), missing.what, missing.hint))
+        if own := {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}:
+            stage = stage._replace(params={**stage.params, **own})
+        return stage
+
+    def _filled(self, index: int, field: str, given: Any) -> Any:  # noqa: ANN401 - the types are those of fields
+        """Return a field of a stage into which values were inserted."""
+        match field:
+            case "inputs" | "outputs":
+                return self._paths(index, field, given)
+            case "processor":
+                return self._processor(given)
+            case "env":
+                return {**self._defaults.get("env", {}), **given}
+        return tuple(given) if isinstance(given, list) else given
+
+    def _unused_vars(self) -> Iterator[Fault]:
+        for name in self._vars or ():
+            if name not in self._inserter.used:
+                yield Fault(
+                    pointer(self._path, ("vars", name)), "no stage uses it", "write {vars.NAME} where it belongs"
+                )
 
     def placed(self, finding: Finding) -> Finding:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
-    def build_stage(self, index: int, given: Json, params: Mapping[str, object] = _NO_OVERRIDES) -> Stage:
+    def build_stage(self, index: int, given: Json) -> Stage:
         values = STAGE.values({**self._defaults, **given})
-        del values["$schema"], values["offline"]
+        del values["$schema"], values["offline"], values["each"]
         values |= {
             "name": given.get("name", ""),
             "outputs": self._paths(index, "outputs", values["outputs"] or {}),
             "inputs": self._paths(index, "inputs", values["inputs"]),
             "processor": self._processor(values["processor"]),
-            "params": {**values["params"], **params},
             "env": {**self._defaults.get("env", {}), **given.get("env", {})},
             "retry_on_timeout": _retry_on_timeout(given, self._defaults),
             **{name: self._section(name, given) for name in _SECTIONS},
@@ -167,7 +236,7 @@ class SpecBuilder:
     def _processor(self, written: str | None) -> str | None:
         return written if written is None or written.startswith(READY_MADE) else from_root(written, self._root)
 
-    def _paths(self, index: int, field: str, given: dict[str, Any] | tuple[str, ...]) -> dict[str, Any]:
+    def _paths(self, index: int, field: str, given: dict[str, Any] | Sequence[str]) -> dict[str, Any]:
         """Return inputs or outputs by name, normalised. A path in a list gets its stem as its name."""
         paths: dict[str, str | tuple[str, ...]] = {}
         variables: dict[str, str] = {}

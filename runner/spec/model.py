@@ -13,6 +13,7 @@ from runner.spec.fields import RETRY, SPEC, SPEC_VERSION, STAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runner.errors import Fault
     from runner.paths import StatePaths
     from runner.spec.kinds import Kind
 
@@ -52,6 +53,9 @@ class Resources(NamedTuple):
 class Stage(NamedTuple):
     """A program with its declared inputs and outputs.
 
+    `index` is the position in the spec as written, where pointers lead. An instance of a stage with `each` has values.
+    If there are no instances because something is `missing`, one stage that cannot run stands for them.
+
     Paths are relative to root. A directory's ends in `/`; an input may begin with `../` or be a glob, or a list of such
     paths. Either `processor` or `command` is set. `needs` are the names in the spec, without those that follow from
     files.
@@ -78,6 +82,13 @@ class Stage(NamedTuple):
     on_attempt: Literal["fail", "record"] = "fail"
     description: str = ""
     extensions: dict[str, object] = _NOTHING
+    values: Mapping[str, object] = _NOTHING
+    missing: Fault | None = None
+
+    @property
+    def template(self) -> str:
+        """The name of the stage with `each` of which this is an instance, empty for other stages."""
+        return self.name.partition("@")[0] if "@" in self.name or self.missing else ""
 
     def entries(self, *names: str) -> Iterator[tuple[str, tuple[str | int, ...], str]]:
         """Yield each path of the inputs `names`, or of all: the input's name, the place below `inputs`, the path."""
@@ -92,7 +103,9 @@ class Stage(NamedTuple):
 class Spec(NamedTuple):
     """A pipeline. `path`, `root` and `workspace` are absolute; `shown` is the spec's path as the user gave it.
 
-    `ready_made` is the directory of the stages that come with offpipe.
+    `ready_made` is the directory of the stages that come with offpipe. `vars` are those in use (None: the spec declares
+    none), `warnings` come from loading it. `expanded_from` are the tables, directories and files on disk that `each`
+    depends on, and `matches` those that its patterns matched; they are absolute.
     """
 
     path: str
@@ -106,6 +119,10 @@ class Spec(NamedTuple):
     processor_identity: Literal["mtime", "content"] = "mtime"
     banned_imports: tuple[str, ...] = ()
     allow_imports: tuple[str, ...] = ()
+    vars: Mapping[str, object] | None = None
+    warnings: tuple[Fault, ...] = ()
+    expanded_from: frozenset[str] = frozenset()
+    matches: frozenset[str] = frozenset()
     description: str = ""
     extensions: dict[str, object] = _NOTHING
 
@@ -113,6 +130,11 @@ class Spec(NamedTuple):
     def canonical(self) -> str:
         """The effective spec as canonical JSON. Its hash goes into records, which hold no floats."""
         return canonical(effective_spec(self)).decode()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all stages, in order."""
+        return tuple(stage.name for stage in self.stages)
 
     def output_path(self, output: str) -> str:
         """Return the absolute path of an output, without a final `/`."""

@@ -25,6 +25,8 @@ FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": 
 # Sorted, because the order of keys is not part of the up-to-date key and so must not change a command.
 _COMPACT = JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _PLACEHOLDER = re.compile(r"\{(?:([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)|python)\}")  # or one with an unknown form
+_GUARD = "{\0"  # a brace of an inserted value, which begins no placeholder
+_STRAY = re.compile(rf"\{{(?!(?:(?:{'|'.join(FIELDS)})\.[A-Za-z][A-Za-z0-9_-]*|python)\}})")
 _NO_PATH = re.compile(r"[-+@]|[^/]*[=:]")  # to some tools: an option, a list of words, awk's variable, tar's host
 _SHELL_WORDS = frozenset({"<", ">", ">>", "2>", "2>&1", "|", "&&", "||", ";", "&"})
 _TAKES_SHELL_WORDS = frozenset({"find", "expr", "test", "[", "sh", "bash", "dash", "zsh", "ksh", "fish"})
@@ -43,6 +45,25 @@ def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
     """Return the NAME of each `{list.NAME}`, once, in order."""
     names = (name for word in words if "{list." in word for form, name in references(word) if form == "list")
     return tuple(dict.fromkeys(names))
+
+
+def joined(literals: Sequence[str], values: Sequence[str]) -> str:
+    """Return the text of literal parts with values between them."""
+    return literals[0] + "".join(map("".join, zip(values, literals[1:], strict=True)))
+
+
+def guarded(literals: Sequence[str], values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the literal parts of a word, and the values between them, so that no value becomes part of a placeholder.
+
+    Nearly always that is what was given, so that the word equals one that was written by hand.
+    """
+    if _known(joined(literals, values)) == [placeholder for literal in literals for placeholder in _known(literal)]:
+        return literals, values
+    return [_STRAY.sub(_GUARD, literal) for literal in literals], [value.replace("{", _GUARD) for value in values]
+
+
+def _known(word: str) -> list[str]:
+    return [match[0] for match in _PLACEHOLDER.finditer(word) if match[1] is None or match[1] in FIELDS]
 
 
 def relative_path(path: str, root: str) -> str:
@@ -92,16 +113,17 @@ def expand(
         if whole and whole[1] == "inputs":
             expanded.extend(inputs[whole[2]])
         else:
-            expanded.append(_PLACEHOLDER.sub(fill, word))
+            expanded.append(_PLACEHOLDER.sub(fill, word).replace(_GUARD, "{"))
     return expanded
 
 
 def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
-    """Yield a warning for each word that only a shell understands, misspelled placeholder, and output like a glob.
+    """Yield the spec's own warnings, and one for each shell word, misspelled placeholder, and output like a glob.
 
     Only `stages` of the spec are checked.
     """
-    for stage in stages:
+    yield from spec.warnings
+    for stage in (stage for stage in stages if not stage.missing):
         yield from _literal_text(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
             where = f"{spec.shown}#/stages/{stage.index}/{field}"

@@ -16,7 +16,7 @@ from math import isinf
 from runner.errors import Fault, SpecError, raise_if_system_error
 from runner.reading import NotRegularError, open_regular
 from runner.spec.globs import entries_of
-from runner.spec.kinds import Finding, did_you_mean, show
+from runner.spec.kinds import Finding, Spelled, did_you_mean, show
 
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
@@ -25,23 +25,23 @@ _Repeated = dict[int, tuple[object, list[str]]]  # id of an object -> the object
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_source(path: str) -> bytes:
-    """Return the content of a regular file of at most 64 MiB. Raises SpecError."""
+def read_source(path: str, noun: str = "spec") -> bytes:
+    """Return the content of a regular file of at most 64 MiB. `noun` names it in errors. Raises SpecError."""
     try:
         with open(open_regular(path), "rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
-        raise SpecError(Fault(path, "no such spec file", missing_hint(path))) from error
+        raise SpecError(Fault(path, f"no such {noun} file", missing_hint(path))) from error
     except NotRegularError as error:
-        raise SpecError(Fault(path, error.what, "a spec is a regular file")) from error
+        raise SpecError(Fault(path, error.what, f"a {noun} is a regular file")) from error
     except OSError as error:
         raise_if_system_error(error, path)
         name = errorcode.get(error.errno or 0, "error")
-        raise SpecError(Fault(path, f"cannot read the spec: {name} ({error.strerror})")) from error
+        raise SpecError(Fault(path, f"cannot read the {noun}: {name} ({error.strerror})")) from error
     except ValueError as error:  # a NUL in the path
-        raise SpecError(Fault(show(path), f"cannot read the spec: {error}")) from error
+        raise SpecError(Fault(show(path), f"cannot read the {noun}: {error}")) from error
     if len(content) > LARGEST:
-        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, the limit for specs"))
+        raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, the limit"))
     return content
 
 
@@ -108,7 +108,9 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
 
     def real(literal: str) -> object:
         number = float(literal)
-        return refuse("the number is too large") if isinf(number) else number
+        if isinf(number):
+            return refuse("the number is too large")
+        return number if repr(number) == literal else Spelled(literal)
 
     def integer(literal: str) -> object:
         try:

@@ -99,6 +99,7 @@ FULL = {
     "processorIdentity": "mtime",
     "description": "all fields", "x-own": {"a": [1, None]},
     "offline": {"bannedImports": ["paramiko"], "allowImports": ["json"], "onAttempt": "fail"},
+    "vars": {"tag": "x", "number": 1.50},
     "defaults": {"retry": {"attempts": 2}, "timeoutSeconds": 60},
     "stages": [
         {"name": "first", "processor": "work.py", "args": ["-x", "{params.n}", "{inputs.text}"], "params": {"n": 1,
@@ -111,6 +112,13 @@ FULL = {
         {"name": "copy", "command": ["sh", "-c", "cat $0 >$1", "{inputs.text}", "{outputs.b}"], "needs": ["first"],
          "inputs": {"text": "out/a.txt"}, "outputs": ["out/b.txt", "out/c.d/e"], "env": {"LC_ALL": "C"},
          "description": "x", "x-more": 1, "offline": {"onAttempt": "record"}},
+        {"name": "many", "each": {"file": "in/*.txt", "n": [1, "b"]}, "command": ["sh", "-c", "cat", "{vars.tag}"],
+         "inputs": {"text": "in/{each.file}.txt"}, "outputs": {"out": "many/{each.file}-{each.n}{vars.number}"},
+         "params": {"n": "{each.n}"}, "stdin": "text", "stdout": "out"},
+        {"name": "again", "each": "many", "command": ["cp", "{inputs.text}", "{outputs.out}"], "needs": ["many@*"],
+         "inputs": {"text": "many/{each.file}-{each.n}{vars.number}"}, "outputs": {"out": "again/{each.file}{each.n}"}},
+        {"name": "rows", "each": {"rows": "sheet.csv", "key": ["a", "b"]}, "command": ["touch", "{outputs.out}"],
+         "outputs": {"out": "rows/{each.a}{each.b}"}},
         {"name": "pipe", "command": ["tr", "a", "b"], "stdin": "b", "stdout": "gz", "inputs": ["out/b.txt"],
          "outputs": {"gz": "out/p.gz"}},
     ],
@@ -152,6 +160,7 @@ def lay_out(root: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "dangling").symlink_to("nowhere")
     (root / "loop").symlink_to("loop")
+    (root / "sheet.csv").write_text("a,b\nx,1\ny,2\n")
     (root / "local.py").write_text("import keyword\n")
     (root / "work.py").write_text("import local, sys\n")
     (root / "last.sh").write_text(LAST)

@@ -26,7 +26,7 @@ RETRY = {"attempts": 2, "delaySeconds": 0, "multiplier": 2, "maxDelaySeconds": 9
 SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, "timeoutSeconds": 60,
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
           "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}}  # fmt: skip
-FIRST = {"name": "first", "$schema": "x", "description": "one", "processor": "run.sh", "args": ["{inputs.text}", "b"],
+FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "processor": "run.sh", "args": ["{inputs.text}", "b"],
          "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"}, "needs": [], "params": {"p": 1},
          "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"}, **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
@@ -35,7 +35,7 @@ FULL: Spec = {
     "$schema": "x", "specVersion": 1, "name": "full", "description": "every field", "root": ".", "stateDir": "st",
     "locksDir": "lk", "processorIdentity": "content",
     "offline": {"bannedImports": ["a.b"], "allowImports": ["http"], "onAttempt": "record"},
-    "defaults": SHARED, "stages": [FIRST, SECOND],
+    "vars": {}, "defaults": SHARED, "stages": [FIRST, SECOND],
 }  # fmt: skip
 
 

@@ -1,0 +1,356 @@
+"""Expands stages with `each`, called templates, into an instance for each of their values: `trim@a`, `trim@b`.
+
+This is the first step after the table of fields has checked the spec, and works on its JSON. It is pure given the names
+and tables on disk. Templates are expanded in the order in which they depend on each other: a pattern also matches the
+declared outputs of other stages.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.spec.globs import bare, from_root, is_glob, may_match_below, normal
+from runner.spec.graph import OutputIndex
+from runner.spec.kinds import Finding, did_you_mean, show
+from runner.spec.tables import Disk, SourceError
+from runner.spec.values import filled_fields, literal_glob, references, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from runner.spec.model import Stage
+    from runner.spec.values import Inserter, Json, Place, Values
+
+LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
+_STAR = "\1"  # stands for the wildcard of a pattern while values are inserted; no path holds it
+_ENCODED = re.compile(r"[^A-Za-z0-9._-]")
+_NOTHING: Values = {}
+_UNSUPPORTED = "a number of instances that only a stage knows is not supported"
+
+
+class Instance(NamedTuple):
+    """A stage to build: the position in the spec of the stage as written, and its JSON with all values in it.
+
+    `filled` are the fields with values in them, `values` those of `each` by name. `missing`: why a template has no
+    instances; then this stage stands for all of them, and cannot run.
+    """
+
+    position: int
+    given: Json
+    filled: tuple[str, ...] = ()
+    values: Values = _NOTHING
+    missing: Finding | None = None
+
+
+class Row(NamedTuple):
+    """The values of an instance, the end of its name, their place below `each`, and their source in words."""
+
+    values: Values
+    suffix: str
+    at: Place
+    source: str
+
+
+class Pattern(NamedTuple):
+    """A pattern `head*tail`, in which only the `*` is a wildcard."""
+
+    head: str
+    tail: str
+
+    def __str__(self) -> str:
+        return f"{self.head}*{self.tail}"
+
+    def value(self, path: str) -> str | None:
+        """Return the text that `*` matches in a path, None if the path does not match."""
+        if not (path.startswith(self.head) and path.endswith(self.tail)):
+            return None
+        value = path[len(self.head) : len(path) - len(self.tail)]
+        is_hidden = value.startswith(".") and self.head[-1:] in ("", "/")
+        return None if "/" in value or is_hidden or len(path) < len(self.head) + len(self.tail) else value
+
+    def may_match(self, output: str) -> bool:
+        """Whether it may match an output in which `*` stands for unknown values, or something in that directory."""
+        head, tail = output.partition("*")[0], output.rpartition("*")[2]
+        heads = head.startswith(self.head) or self.head.startswith(head)
+        return heads and (tail.endswith(("/", self.tail)) or self.tail.endswith(tail))
+
+
+class Expander:
+    """Expands the stages of one spec. Findings go to the inserter's.
+
+    `matches`: the files on disk that patterns matched and no stage declares, relative to root. Files in `without` match
+    nothing. `broken`: positions of stages whose `each` has a finding already. `fills`: whether there are placeholders.
+    """
+
+    def __init__(
+        self, stages: Sequence[Json], inserter: Inserter, disk: Disk, root: str, broken: Collection[int] = (),
+        without: Collection[str] = (), *, fills: bool = True,
+    ) -> None:  # fmt: skip
+        self.matches: set[str] = set()
+        self._stages = stages
+        self._inserter = inserter
+        self._disk = disk
+        self._root = root
+        self._without = without
+        self._fills = fills
+        self._templates = {i: stage for i, stage in enumerate(stages) if "each" in stage or i in broken}
+        self._names = {stage.get("name"): i for i, stage in reversed(self._templates.items())}
+        self._rows: dict[int, list[Row] | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
+        self._made: dict[str, tuple[int, str]] = {}  # declared output -> position and name of its stage
+        self._table = cache(disk.table)
+        self._sources: dict[int, dict[str, Any]] = {}
+        self._sources = {i: self._sources_of(i) for i in self._templates}
+        self._outputs = {  # of templates, with a star in the place of each value
+            i: inserter.filled(("stages", i, "outputs"), stage.get("outputs", {}), None, "outputs")
+            for i, stage in self._templates.items()
+        }
+        self._needed = {i: self._needed_by(i) for i in self._templates}
+
+    def expand(self) -> list[Instance]:
+        """Return all instances, and the stages without `each`, in the order of the spec."""
+        instances: dict[int, list[Instance]] = {}
+        for index, stage in enumerate(self._stages):
+            if index not in self._templates:
+                fields = filled_fields(stage) if self._fills else ()
+                given = self._inserter.fill(("stages", index), stage, fields, {}) if fields else stage
+                instances[index] = [Instance(index, given)]
+                self._note_outputs(instances[index])
+        for index in self._in_order():
+            if index not in self._rows:
+                with self._noting(index):
+                    self._rows[index] = self._rows_of(index)
+            instances[index] = self._instances(index)
+            self._note_outputs(instances[index])
+        self._check_sources()
+        return [instance for index in range(len(self._stages)) for instance in instances[index]]
+
+    def _note_outputs(self, instances: Iterable[Instance]) -> None:
+        for index, given, *_, missing in instances if self._templates else ():
+            for path in [] if missing else _members(given.get("outputs", {})):
+                self._made[normal(path)] = (index, given.get("name", ""))
+
+    @contextmanager
+    def _noting(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except SourceError as error:
+            self._note(index, error)
+
+    def _note(self, index: int, error: SourceError) -> None:
+        """Note why a template has no values: that is a finding, unless files are missing."""
+        at = error.at or (("rows",) if "rows" in self._sources.get(index, {}) else ())
+        finding = Finding(("stages", index, "each", *at), error.what, error.hint)
+        self._rows[index] = finding if error.is_missing else None
+        if not error.is_missing:
+            self._inserter.findings.append(finding)
+
+    # ---- order -------------------------------------------------------------------------------------------------------
+
+    def _in_order(self) -> Iterator[int]:
+        """Yield the positions of templates, each after those that it depends on. Those in a circle come last."""
+        pending = self._needed
+        while pending:
+            ready = [index for index, needed in pending.items() if needed.isdisjoint(pending)]
+            for index in ready or pending:
+                if not ready:
+                    self._note(index, SourceError("its values depend on its own instances", _UNSUPPORTED))
+                yield index
+            pending = {index: needed for index, needed in pending.items() if ready and index not in ready}
+
+    def _needed_by(self, index: int) -> set[int]:
+        """Return the templates whose instances must be known before those of this one."""
+        each = self._templates[index].get("each")
+        if isinstance(each, str):
+            return {self._names[each]} if each in self._names else set()
+        patterns = [source for source in self._sources[index].values() if isinstance(source, Pattern)]
+        return {
+            other
+            for other, outputs in self._outputs.items()
+            if other != index
+            for path in map(normal, _members(outputs))
+            if any(pattern.may_match(path) for pattern in patterns)
+        }
+
+    def _unknown(self, index: int) -> list[int]:
+        """Return the templates without known values on which this one depends."""
+        return [other for other in sorted(self._needed[index]) if not isinstance(self._rows.get(other), list)]
+
+    # ---- values ------------------------------------------------------------------------------------------------------
+
+    def _sources_of(self, index: int) -> dict[str, Any]:
+        """Return where the values of a template come from, by name: patterns and lists; or the path of its `rows`."""
+        each, sources = self._templates[index].get("each"), dict[str, Any]()
+        if isinstance(each, dict) and "rows" in each:
+            at = ("stages", index, "each", "rows")
+            return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._root)}
+        for name, given in each.items() if isinstance(each, dict) else ():
+            with self._noting(index):
+                sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
+        return sources
+
+    def _pattern(self, index: int, name: str, text: str) -> Pattern:
+        if text.count("*") != 1 or is_glob(text.replace("*", "", 1)) or text.endswith("/"):
+            hint = "the value is the text that * matches in the path of a file; for several values use several names"
+            raise SourceError(f"{show(text)} has not exactly one *, or another wildcard", hint, at=(name,))
+        at = ("stages", index, "each", name)
+        given = _STAR.join(self._inserter.filled(at, part, {}, "processor") for part in text.split("*"))
+        head, star, tail = from_root(given, self._root).partition(_STAR)
+        if not star:
+            raise SourceError('".." after the *', "say where the files are without it", at=(name,))
+        return Pattern(head, tail)
+
+    def _rows_of(self, index: int) -> list[Row] | Finding | None:
+        """Return the values of a template's instances, or the finding of a template that must be known before."""
+        each, sources = self._templates[index]["each"], self._sources[index]
+        for other in self._unknown(index) or (self._needed[index] if isinstance(each, str) else ()):
+            return self._rows[other]
+        if isinstance(each, str):
+            hint = did_you_mean(each, [name for name in self._names if name]) or "name a stage that has an each"
+            raise SourceError(f"no stage named {show(each)} has an each", hint)
+        if "rows" in sources:
+            return self._table_rows(sources["rows"], each)
+        columns = [self._column(index, name, source) for name, source in sources.items()]
+        return [
+            _row(dict(zip(sources, [value for _, value in chosen], strict=True)), sources, chosen[0][0])
+            for chosen in product(*columns)
+        ]
+
+    def _column(self, index: int, name: str, source: Pattern | list[object]) -> list[tuple[Place, object]]:
+        """Return the values of one name, each with its place below `each`."""
+        cells: list[tuple[Place, object]] = [((name, number), value) for number, value in enumerate(source)]
+        if isinstance(source, Pattern):
+            cells = [((name,), value) for value in sorted(self._matched(index, source))]
+            if not cells:
+                hint = "hidden files and orphans are never matched"
+                raise SourceError(f'no file matches "{source}"', hint, at=(name,), is_missing=True)
+        first: dict[str, str] = {}
+        for at, value in cells:
+            text = spelled(value)
+            if not text:
+                raise SourceError("an empty value", "an instance has its name from its values", at=at)
+            if other := first.get(text.lower()):
+                differs = "comes twice" if other == text else f"differs from {show(other)} by case only"
+                raise SourceError(f"{show(text)} {differs}", at=at)
+            first[text.lower()] = text
+        return cells
+
+    def _matched(self, index: int, pattern: Pattern) -> set[str]:
+        """Return the values of the declared outputs, and of the files on disk, that a pattern matches."""
+        made = [path for path, (maker, _) in self._made.items() if maker != index]
+        found = [path for path in self._disk.files(*pattern) if path not in self._made and path not in self._without]
+        matches = {path: value for path in (*made, *found) if (value := pattern.value(path)) is not None}
+        self.matches.update(matches.keys() & found)
+        return set(matches.values())
+
+    def _table_rows(self, path: str, each: Json) -> list[Row]:
+        table = self._table(path)
+        columns = list(table[0][1])
+        key = [given] if isinstance(given := each.get("key", columns[0]), str) else given
+        for name in key:
+            if name not in columns:
+                raise SourceError(f'"{path}" has no column {show(name)}', did_you_mean(name, columns), at=("key",))
+        rows = [_row(values, key, ("rows",), f'"{path}", {place}: ') for place, values in table]
+        for row in rows:
+            if not all(spelled(row.values[name]) for name in key):
+                raise SourceError(f"{row.source}an empty value in the key")
+        return rows
+
+    # ---- instances ---------------------------------------------------------------------------------------------------
+
+    def _instances(self, index: int) -> list[Instance]:
+        stage, rows = self._templates[index], self._rows[index]
+        fields, name = filled_fields(stage), stage.get("name", "")
+        body: dict[str, Any] = {field: value for field, value in stage.items() if field != "each"}
+        if rows is None:  # other findings of the stage count
+            every = self._inserter.fill(("stages", index), body, fields, None)
+            return [Instance(index, every, missing=Finding((), "its values are not known"))]
+        if isinstance(rows, Finding):  # it cannot run, so inputs and programs do not matter
+            needs = [self._templates[other].get("name", "") for other in self._unknown(index)]
+            every = {"name": name, "command": ["{python}"], "needs": needs, "outputs": self._outputs[index]}
+            return [Instance(index, every, missing=rows)]
+        used = sorted({name for form, name in references([stage[field] for field in fields]) if form == "each"})
+        first: dict[str, Row] = {}
+        instances = []
+        for row in rows:
+            body["name"] = f"{name}@{row.suffix}"
+            other = first.setdefault(row.suffix.lower(), row)
+            with self._noting(index):
+                _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
+            if other is row:
+                given = self._inserter.fill(("stages", index), body, fields, row.values)
+                instances.append(Instance(index, given, fields, row.values))
+        return instances
+
+    def _check_sources(self) -> None:
+        """Refuse patterns that match outputs of their own template or files in a directory output, and made tables."""
+        for index, sources in self._sources.items():
+            for name, source in sources.items():
+                read = (path for path, (maker, _) in self._made.items() if _reads(source, path, own=maker == index))
+                if (path := next(read, None)) is not None:
+                    what = f'"{source}" reads "{path}", an output of stage "{self._made[path][1]}"'
+                    self._note(index, SourceError(what, _UNSUPPORTED, at=(name,)))
+
+
+def mixed_values(stages: Sequence[Stage], written: Sequence[Json]) -> Iterator[Finding]:
+    """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
+    globs: dict[int, list[set[str]]] = {}  # position of a stage -> for each path of its inputs, the names in a glob
+    for position, given in enumerate(written):
+        paths = list(_leaves(given.get("inputs", {}))) if "each" in given else []
+        names = [{name for form, name in references(path) if form == "each" and is_glob(path)} for path in paths]
+        if any(names):
+            globs[position] = names
+    if not globs:
+        return
+    index, by_name = OutputIndex(stages), {stage.name: stage for stage in stages}
+    for stage in stages:
+        for (_, at, path), used in zip(stage.entries(), globs.get(stage.index, ()), strict=False):
+            for producer, output in index.matches(path) if used else ():
+                other = by_name[producer].values
+                for name in sorted(used & other.keys() & stage.values.keys()):
+                    if spelled(other[name]) != spelled(stage.values[name]):
+                        what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
+                        hint = "put something between the value and the wildcard that no value holds"
+                        yield Finding(("stages", stage.index, "inputs", *at), what, hint)
+
+
+def _reads(source: object, path: str, *, own: bool) -> bool:
+    """Whether a source reads an output that it cannot: one of its `own` template, in a directory, or a table."""
+    is_directory = path.endswith("/")
+    if isinstance(source, Pattern):
+        glob = f"{literal_glob(source.head)}*{literal_glob(source.tail)}"
+        return may_match_below(glob, bare(path)) if is_directory else own and source.value(path) is not None
+    return source == path or (is_directory and str(source).startswith(path))
+
+
+def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) -> None:
+    """Raise SourceError for too long a name, and unless a row of the same name has the same values where it matters."""
+    if len(name) > LONGEST:
+        raise SourceError(f"the name of the instance has {len(name)} bytes, {LONGEST} at most", at=at)
+    if row.suffix != other.suffix:
+        raise SourceError(f"{row.source}{row.suffix} differs from {other.suffix} by case only", at=at)
+    for column in used:
+        if row.values.get(column) != other.values.get(column):
+            line = other.source.rpartition(", ")[2].removesuffix(": ")
+            what = f"another {column} than {line}, which has the same key, {row.suffix}"
+            raise SourceError(f"{row.source}{what}", at=at)
+
+
+def _row(values: Values, key: Iterable[str], at: Place, source: str = "") -> Row:
+    return Row(values, ",".join(_ENCODED.sub(_percent, spelled(values[name])) for name in key), at, source)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+def _members(paths: Mapping[str, str] | list[str]) -> Iterable[str]:
+    return paths.values() if isinstance(paths, dict) else paths
+
+
+def _leaves(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    for path in paths.values() if isinstance(paths, dict) else paths:
+        yield from [path] if isinstance(path, str) else path

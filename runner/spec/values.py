@@ -1,0 +1,163 @@
+"""The values of vars and `each`, and how they get into the stages as written.
+
+`{each.NAME}` and `{vars.NAME}` may stand in paths, commands, arguments, variables and strings of params. A value is
+inserted once and literally: its braces make no placeholder, and in the path of an input its `*`, `?` and `[` match only
+themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import Fault, SpecError, UsageError
+from runner.spec.fields import PATH, WORD
+from runner.spec.kinds import Finding, below, did_you_mean, show
+from runner.spec.placeholders import guarded, joined
+from runner.spec.source import parse_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Json = Mapping[str, Any]
+    Values = Mapping[str, object]
+    Place = tuple[str | int, ...]
+
+_PLACEHOLDER = re.compile(r"\{(each|vars)\.([A-Za-z][A-Za-z0-9_-]*)\}")
+_WILDCARD = re.compile(r"([*?[])")
+_FIELDS = {  # of a stage: where values are inserted, and what the result must be
+    "processor": PATH, "args": WORD, "command": WORD, "inputs": PATH, "outputs": PATH, "env": WORD, "params": None,
+}  # fmt: skip
+UNKNOWN = "*"  # stands for a value that is not known
+
+
+def spelled(value: object) -> str:
+    """Return a value as text: a string as it is, a number as the JSON spells it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@lru_cache(1024)  # the instances of a template share their texts
+def _split(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the literal parts of a text, and the (form, name) of each placeholder between them."""
+    parts = _PLACEHOLDER.split(text)
+    return tuple(parts[::3]), tuple(zip(parts[1::3], parts[2::3], strict=True))
+
+
+def literal_glob(text: str) -> str:
+    """Return a glob that matches only the text itself."""
+    if text.isalnum():  # nearly every value is
+        return text
+    return _WILDCARD.sub(r"[\1]", text)
+
+
+def references(value: object) -> Iterator[tuple[str, str]]:
+    """Yield the (form, name) of each placeholder in the strings of a JSON value: `("each", "sample")`."""
+    if isinstance(value, str):
+        if "{" in value:
+            yield from _PLACEHOLDER.findall(value)
+    elif isinstance(value, (dict, list)):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from references(member)
+
+
+def filled_fields(stage: Json) -> tuple[str, ...]:
+    """Return the fields of a stage into which values are inserted."""
+    return tuple(field for field in _FIELDS if any(references(stage.get(field))))
+
+
+class Inserter:
+    """Inserts values: those of `variables`, and those of `each`.
+
+    Collects `findings`, and the names of the vars that were `used`.
+    """
+
+    def __init__(self, variables: Values) -> None:
+        self.findings: list[Finding] = []
+        self.used: set[str] = set()
+        self.variables = variables
+
+    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None) -> Json:
+        """Return a stage with values in these fields. If those of `each` are None, they are UNKNOWN."""
+        return {**stage, **{field: self.filled((*at, field), stage[field], each, field) for field in fields}}
+
+    def filled(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
+        """Return a JSON value of a field with values in its strings."""
+        if isinstance(value, str):
+            return self._text(at, value, each, field) if "{" in value else value
+        if isinstance(value, list):
+            return [self.filled((*at, index), member, each, field) for index, member in enumerate(value)]
+        if isinstance(value, dict):
+            return {name: self.filled((*at, name), member, each, field) for name, member in value.items()}
+        return value
+
+    def _text(self, at: Place, text: str, each: Values | None, field: str) -> object:
+        literals, names = _split(text)
+        if not names:
+            return text
+        values = [self._value(at, form, name, each) for form, name in names]
+        if field == "params" and literals == ("", ""):
+            return values[0]
+        words = [spelled(value) for value in values]
+        if field == "inputs":
+            words = [literal_glob(word) for word in words]
+        result = joined(*guarded(literals, words)) if field in ("command", "args") else joined(literals, words)
+        kind = _FIELDS[field]
+        if kind and (faults := kind.check(result.replace("{\0", "{"))):
+            for step in reversed(at):
+                faults = below(step, faults)
+            self.findings += faults
+            return text
+        return result
+
+    def _value(self, at: Place, form: str, name: str, each: Values | None) -> object:
+        values = self.variables if form == "vars" else each
+        if form == "vars":
+            self.used.add(name)
+        if values is None:
+            return UNKNOWN
+        if name not in values:
+            declared = 'declare it in "vars"' if form == "vars" else 'give the stage an "each" that has it'
+            what = f"{{{form}.{name}}}: no value named {show(name)}"
+            self.findings.append(Finding(at, what, did_you_mean(name, values) or declared))
+            return UNKNOWN
+        return values[name]
+
+
+def chosen_vars(declared: Values, given: Mapping[str, str]) -> Values:
+    """Return the vars of a spec with those that were `given` as text. Raises UsageError.
+
+    A var that the spec declares as a string takes any text. For any other, the text must be JSON of the same type.
+    """
+    chosen, faults = dict(declared), []
+    for name, text in given.items():
+        old = declared.get(name)
+        if old is None:
+            hint = did_you_mean(name, declared) or 'declare it in "vars"'
+            faults.append(Fault(f"var {name}", "the spec declares no such var", hint))
+        elif isinstance(old, str):
+            chosen[name] = text
+        else:
+            chosen[name] = value = _parsed(text)
+            if _type(value) is not _type(old):
+                faults.append(Fault(f"var {name}", f"{show(text)} is not {_type_noun(old)}", f"the spec has {old}"))
+    if faults:
+        raise UsageError(*faults)
+    return chosen
+
+
+def _parsed(text: str) -> object:
+    """Return the JSON value of a text, None if it has none."""
+    try:
+        value, findings = parse_source("", text.encode("utf-8", "surrogateescape"))
+    except SpecError:
+        return None
+    return None if findings else value
+
+
+def _type(value: object) -> type:
+    return float if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
+
+
+def _type_noun(value: object) -> str:
+    return "true or false" if isinstance(value, bool) else "a number"

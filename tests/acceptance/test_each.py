@@ -1,0 +1,523 @@
+"""One stage, many files: a stage with `each` is a stage for each of its values."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pipeline_bench import unstamped, wait_for
+
+COPY = ["cp", "{inputs.x}", "{outputs.o}"]
+UNSUPPORTED = "a number of instances that only a stage knows is not supported"
+
+
+def copy(name: str = "copy", source: str = "in/{each.s}.txt", to: str = "out/{each.s}.txt", **fields: object):
+    each = {"each": {"s": "in/*.txt"}}
+    return {"name": name, **each, "command": COPY, "inputs": {"x": source}, "outputs": {"o": to}, **fields}
+
+
+def gather(pattern: str = "out/*.txt", **fields: object) -> dict[str, object]:
+    return {
+        "name": "all", "command": ["cat", "{inputs.x}"], "stdout": "o", "inputs": {"x": pattern},
+        "outputs": {"o": "all.txt"}, **fields,
+    }  # fmt: skip
+
+
+def sources(bench, *names: str) -> None:
+    for name in names:
+        bench.write(f"in/{name}.txt", f"{name}\n")
+
+
+def ran(bench, *words: str) -> list[str]:
+    """The stages that one more run starts, in the order of their names."""
+    before = len(bench.records("attempt.started"))
+    bench.succeed("-v", *words)
+    return sorted(record["data"]["stage"] for record in bench.records("attempt.started")[before:])
+
+
+def planned(bench, *words: str) -> dict[str, str]:
+    return {stage["stage"]: stage["decision"] for stage in bench.json("plan", *words)["stages"]}
+
+
+def fault(bench) -> tuple[str, str]:
+    """The place and the text of the one fault of the spec."""
+    done = bench.run("validate")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("error: ") == 1, done.stderr
+    where, _, what = done.stderr.removeprefix("error: ").partition(": ")
+    return where.partition("#")[2], what.rstrip("\n")
+
+
+# ---- the forms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_pattern_makes_an_instance_of_each_file(bench):
+    sources(bench, "a", "b")
+    bench.write("in/.hidden.txt", "")
+    bench.write("in/sub/c.txt", "")
+    bench.write("in/d.csv", "")
+    bench.define(gather(), copy())
+    assert ran(bench) == ["all", "copy@a", "copy@b"]
+    assert bench.read("all.txt") == b"a\nb\n"
+    assert bench.skips_everything()
+
+
+def test_names_multiply_and_lists_keep_their_type(bench):
+    words = ["sh", "-c", 'echo "$1 $2" >"$3"', "sh", "{each.s}", "{params.q}", "{outputs.o}"]
+    bench.define(copy(each={"s": ["x", 7], "q": [1.5, 2]}, inputs={}, command=words, params={"q": "{each.q}"},
+                      outputs={"o": "out/{each.s}-{each.q}"}))  # fmt: skip
+    bench.spec.write_text(bench.spec.read_text().replace("1.5", "1.50"))
+    assert ran(bench) == ["copy@7,1.50", "copy@7,2", "copy@x,1.50", "copy@x,2"]
+    assert bench.read("out/7-1.50") == b"7 1.5\n"
+    params = {r["data"]["stage"]: json.loads(r["data"]["components"])["params"] for r in bench.records("stage.commit")}
+    assert params["copy@x,2"] == {"q": 2}
+
+
+@pytest.mark.parametrize(
+    ("table", "content"),
+    [
+        ("samples.csv", 'sample,file,note\r\na,in/1.txt,"x, y"\r\n\r\nb,in/2.txt,\r\n'),
+        ("samples.csv", "\ufeffsample,file,note\na,in/1.txt,\nb,in/2.txt,\n"),
+        ("samples.tsv", "sample\tfile\tnote\na\tin/1.txt\tx, y\nb\tin/2.txt\t\n"),
+        ("samples.json", '[{"sample": "a", "file": "in/1.txt"}, {"sample": "b", "file": "in/2.txt"}]'),
+    ],
+)  # fmt: skip
+def test_rows_of_a_table_make_an_instance_each(bench, table, content):
+    sources(bench, "1", "2")
+    bench.write(table, content)
+    bench.define(copy(each={"rows": table}, source="{each.file}", to="out/{each.sample}.txt"), gather())
+    assert ran(bench) == ["all", "copy@a", "copy@b"]
+    assert bench.read("all.txt") == b"1\n2\n"
+
+
+def test_rows_with_one_key_are_one_instance_if_they_agree_in_what_the_stage_uses(bench):
+    sources(bench, "1", "2", "3")
+    bench.write("lanes.csv", "sample,lane,file\na,1,in/1.txt\na,2,in/2.txt\nb,1,in/3.txt\n")
+    rows = {"rows": "lanes.csv", "key": ["sample", "lane"]}
+    merge = copy("merge", command=["cat", "{inputs.x}"], stdout="o", source="work/{each.sample}-*.txt",
+                 to="out/{each.sample}.txt", each={"rows": "lanes.csv", "key": "sample"})  # fmt: skip
+    bench.define(copy("lane", "{each.file}", "work/{each.sample}-{each.lane}.txt", each=rows), merge, gather())
+    assert ran(bench) == ["all", "lane@a,1", "lane@a,2", "lane@b,1", "merge@a", "merge@b"]
+    assert bench.read("all.txt") == b"1\n2\n3\n"
+    bench.write("lanes.csv", "note,sample,lane,file\nx,b,1,in/3.txt\n,a,2,in/2.txt\n,a,1,in/1.txt\n")
+    assert ran(bench) == [], "neither the order of rows nor a column that nothing uses changes anything"
+    merge["params"] = {"lane": "{each.lane}"}
+    bench.define(merge)
+    assert fault(bench) == (
+        "/stages/0/each/rows", '"lanes.csv", line 4: another lane than line 3, which has the same key, a'
+    )  # fmt: skip
+
+
+def test_the_name_of_a_stage_takes_its_values(bench):
+    sources(bench, "a", "b")
+    bench.define(copy("second", "work/{each.s}.txt", each="first"), copy("first", to="work/{each.s}.txt"), gather())
+    assert ran(bench) == ["all", "first@a", "first@b", "second@a", "second@b"]
+
+
+def test_a_pattern_matches_the_declared_outputs_of_other_stages(bench):
+    sources(bench, "a")
+    bench.write("work/own.txt", "own\n")
+    made = {"name": "made", "command": ["touch", "{outputs.o}"], "outputs": {"o": "work/made.txt"}}
+    bench.define(
+        copy("last", "mid/{each.y}.txt", "out/{each.y}.txt", each={"y": "mid/*.txt"}),
+        copy("mid", "work/{each.x}.txt", "mid/{each.x}.txt", each={"x": "work/*.txt"}), made,
+        copy("first", to="work/{each.s}.txt"), gather(),
+    )  # fmt: skip
+    names = [f"{stage}@{value}" for stage in ("last", "mid") for value in ("a", "made", "own")]
+    assert ran(bench) == ["all", "first@a", *names[:3], "made", *names[3:]]
+    assert bench.read("all.txt") == b"a\nown\n"
+
+
+def test_a_pattern_may_name_a_directory(bench):
+    bench.write("in/a/reads.txt", "a\n")
+    bench.write("in/b/other.txt", "b\n")
+    bench.define(copy(source="in/{each.s}/reads.txt", each={"s": "in/*/reads.txt"}))
+    assert ran(bench) == ["copy@a"]
+
+
+def test_vars_stand_in_patterns_and_in_paths_of_tables(bench):
+    sources(bench, "a")
+    bench.write("t-1.csv", "s\na\n")
+    bench.define(
+        copy(each={"s": "{vars.dir}/*.txt"}), copy("two", to="two/{each.s}", each={"rows": "t-{vars.n}.csv"}),
+        vars={"dir": "in", "n": 1},
+    )  # fmt: skip
+    assert ran(bench) == ["copy@a", "two@a"]
+
+
+# ---- an instance is a stage ------------------------------------------------------------------------------------------
+
+
+def test_an_instance_has_its_own_marker_lock_log_and_retries(bench):
+    sources(bench, "a", "b")
+    fails = '[ "$2" = a ] || [ -e out/tried ] || { touch out/tried; echo "no $2"; exit 75; }; cp "$1" "$3"'
+    words = ["sh", "-c", fails, "sh", "{inputs.x}", "{each.s}", "{outputs.o}"]
+    bench.define(copy(command=words, retry={"attempts": 2, "delaySeconds": 0}))
+    bench.succeed()
+    assert [len(bench.attempts(f"copy@{name}")) for name in "ab"] == [1, 2]
+    assert bench.exists("state/stage_copy@a.json") and bench.exists("locks/copy@b.lock")
+    assert bench.succeed("log", "copy@b", "--attempt", "1").stdout == "no b\n"
+    assert "key " in bench.succeed("explain", "copy@a").stdout
+    assert bench.run("verify", "--outputs").returncode == 0
+
+
+def test_names_hold_values_percent_encoded(bench):
+    values = ["a,b", "ä x", "50%", "p/q", "A~"]
+    outputs = {"o": "out/{each.s}"}
+    bench.define(copy(each={"s": values}, inputs={}, outputs=outputs, command=["touch", "{outputs.o}"]))
+    assert ran(bench) == ["copy@%C3%A4%20x", "copy@50%25", "copy@A%7E", "copy@a%2Cb", "copy@p%2Fq"]
+    assert bench.exists("out/p/q") and bench.exists("out/ä x")
+    assert bench.skips_everything()
+    assert bench.run("verify", "--outputs").returncode == 0
+
+
+def test_the_keys_and_outputs_are_those_of_written_stages(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(params={"n": "{each.s}"}, env={"S": "{each.s}!"}, args=[]), gather(needs=["copy"]))
+    bench.succeed()
+    keys = {name: stage["key"] for name, stage in bench.json("run", "-f")["stages"].items()}
+    written = [
+        {**copy(name, f"in/{s}.txt", f"out/{s}.txt", params={"n": s}, env={"S": f"{s}!"}), "each": None}
+        for name, s in (("copy-a", "a"), ("copy-b", "b"))
+    ]
+    for stage in written:
+        del stage["each"]
+    bench.define(*written, gather())
+    assert {
+        name.replace("-", "@"): stage["key"] for name, stage in bench.json("run", "-f")["stages"].items()
+    } == keys  # fmt: skip
+
+
+def test_the_values_of_a_checkpoint_are_those_of_the_instance(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(command=None, processor="offpipe:stage_upper.py", outputs={"o": "out/{each.s}.txt"}))
+    bench.spec.write_text(bench.spec.read_text().replace('"command": null, ', ""))
+    assert ran(bench) == ["copy@a", "copy@b"]
+    assert bench.read("out/b.txt") == b"B\n"
+
+
+def test_needs_mean_a_template_an_instance_or_a_pattern(bench):
+    sources(bench, "a", "b")
+    last = {"name": "last", "command": ["touch", "{outputs.o}"], "outputs": {"o": "last"}}
+    for needs, names in (("copy", ["copy@a", "copy@b"]), ("copy@b", ["copy@b"]), ("*@a*", ["copy@a"])):
+        bench.define(copy(), {**last, "needs": [needs]})
+        assert f"last  <- {', '.join(names)}\n" in bench.succeed("graph", "--expand").stdout
+    bench.define(copy(), {**last, "needs": ["copy@c"]})
+    assert fault(bench)[0] == "/stages/1/needs/0"
+
+
+# ---- what comes and goes ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_file_runs_its_instance_a_changed_one_its_chain_and_a_removed_one_none(bench):
+    sources(bench, "a", "b")
+    chain = copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work"), gather()
+    bench.define(*chain)
+    assert ran(bench) == ["all", "out@a", "out@b", "work@a", "work@b"]
+    sources(bench, "c")
+    assert ran(bench) == ["all", "out@c", "work@c"]
+    bench.write("in/a.txt", "other\n")
+    assert ran(bench) == ["all", "out@a", "work@a"]
+    (bench.root / "in/b.txt").unlink()
+    assert ran(bench) == ["all"]
+    assert bench.read("all.txt") == b"other\nc\n"
+    assert bench.json("status")["undeclared"] == ["out/b.txt", "work/b.txt"]
+    assert ran(bench) == []
+
+
+def test_a_pattern_matches_no_orphan(bench):
+    sources(bench, "a", "b")
+    bench.define(
+        copy("work", to="work/{each.s}.txt"),
+        copy("mid", "work/{each.m}.txt", "mid/{each.m}.txt", each={"m": "work/*.txt"}),
+        copy("out", "mid/{each.n}.txt", "out/{each.n}.txt", each={"n": "mid/*.txt"}), gather(),
+    )  # fmt: skip
+    bench.succeed()
+    (bench.root / "in/b.txt").unlink()
+    assert list(planned(bench)) == ["work@a", "mid@a", "out@a", "all"]
+    assert ran(bench) == ["all"]
+    assert bench.read("all.txt") == b"a\n"
+    verified = bench.succeed("verify", "--outputs").stdout
+    assert verified.count("is an orphan: ") == 3
+    (bench.root / "mid/b.txt").write_text("changed\n")
+    assert list(planned(bench)) == ["work@a", "mid@a", "out@a", "out@b", "all"], "a changed one is your own file"
+    (bench.root / "mid/b.txt").unlink()
+    assert bench.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved work/b.txt\n"
+
+
+def test_the_no_op_record_notices_a_match_and_a_changed_table(bench):
+    sources(bench, "a", "b")
+    table = bench.write("t.csv", "s\na\n")
+    bench.define(copy(), copy("rows", to="rows/{each.s}", each={"rows": "t.csv"}))
+    bench.succeed()
+    noop = bench.root / ".offpipe/noop-spec.json"
+
+    def is_answered() -> bool:
+        return bool(bench.succeed()) and noop.exists()
+
+    wait_for(is_answered, "the no-op record")
+    sources(bench, "c")
+    assert ran(bench) == ["copy@c"]
+    wait_for(is_answered, "the no-op record")
+    table.write_text("s\na\nb\n")
+    assert ran(bench) == ["rows@b"]
+    wait_for(is_answered, "the no-op record")
+    (bench.root / "in/c.txt").unlink()
+    assert "is an orphan" in bench.succeed().stderr
+
+
+@pytest.mark.parametrize(
+    ("each", "content", "message"),
+    [
+        ({"s": "in/*.txt"}, None, 'each/s: no file matches "in/*.txt"'),
+        ({"rows": "t.csv"}, None, 'each/rows: "t.csv": no such file or directory'),
+        ({"rows": "t.csv"}, "s\n", 'each/rows: "t.csv" has no rows'),
+    ],
+)
+def test_a_pattern_or_table_without_any_match_ends_with_5(bench, each, content, message):
+    if content:
+        bench.write("t.csv", content)
+    bench.write("x.txt", "x\n")
+    other = {"name": "other", "command": COPY, "inputs": {"x": "x.txt"}, "outputs": {"o": "other.txt"}}
+    bench.define(copy(each=each), copy("two", "out/{each.s}.txt", "two/{each.s}.txt", each="copy"), gather(), other)
+    done = bench.run()
+    assert done.returncode == 5 and done.stderr.count(f"#/stages/0/{message}\n") == 1, done.stderr
+    assert planned(bench) == {"copy": "blocked", "two": "blocked", "all": "blocked", "other": "run"}
+    assert bench.run("-k").returncode == 5
+    assert bench.exists("other.txt")
+    for verb in ("status", "runs", "graph", "log"):
+        assert bench.run(verb).returncode == 0
+
+
+def test_a_half_mounted_disk_costs_nothing(bench):
+    sources(bench, "a", "b")
+    bench.define(
+        copy(), copy("two", "out/{each.t}.txt", "two/{each.t}.txt", each={"t": "out/*.txt"}), gather("two/*.txt")
+    )
+    bench.succeed()
+    (bench.root / "in").rename(bench.root / "away")
+    done = bench.run("-k")
+    assert done.returncode == 5 and "orphan" not in done.stderr.replace("hidden files and orphans", "")
+    assert bench.run("clean", "--orphans").returncode == 5
+    assert bench.read("all.txt") == b"a\nb\n"
+    (bench.root / "away").rename(bench.root / "in")
+    assert ran(bench) == []
+
+
+# ---- selection and display -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(bench):
+    sources(bench, "a", "b", "b2")
+    bench.define(copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work"), gather())
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("selector", "stages"),
+    [
+        ("work", ["work@a", "work@b", "work@b2"]),
+        ("out@b", ["out@b", "work@b"]),
+        ("out@b*", ["out@b", "out@b2", "work@b", "work@b2"]),
+        ("*@a", ["out@a", "work@a"]),
+    ],
+)
+def test_stages_are_selected_by_template_instance_and_pattern(chain, selector, stages):
+    assert sorted(planned(chain, selector)) == stages
+    assert sorted(stage["stage"] for stage in chain.json("status", selector)["stages"]) == stages
+    assert ran(chain, selector) == stages
+    assert ran(chain, selector) == []
+    named = [stage for stage in stages if not selector.startswith("out") or stage.startswith("out")]
+    assert ran(chain, "-f", selector) == named
+    for stage in named:
+        assert f"{stage}: up to date\n" in chain.succeed("explain", selector).stdout
+
+
+def test_a_run_of_a_template_goes_on_after_a_kill_of_it(chain):
+    fails = ["sh", "-c", '[ -e go ] || [ "$1" != work/b.txt ] && cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]
+    chain.define(copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work", command=fails))
+    assert chain.run("out").returncode == 1
+    chain.write("go", "")
+    assert "out@b" in ran(chain, "out")
+    assert len({record["run"] for record in chain.records("attempt.started")}) == 1, "it is the same run"
+    assert chain.run("verify").returncode == 0
+
+
+def test_an_unknown_selector_has_a_hint(chain):
+    for selector, hint in (("wrk", '"work"'), ("work@b3", '"work@b"'), ("out@z*", "")):
+        done = chain.run("plan", selector)
+        assert done.returncode == 2 and f'no stage named "{selector}"' in done.stderr and hint in done.stderr
+
+
+def test_a_param_is_for_a_template_or_one_instance_and_that_of_the_instance_wins(chain):
+    chain.define(copy(params={"n": 1, "m": 1}, command=["sh", "-c", "echo $1 $2", "sh", "{params.n}", "{params.m}"],
+                      stdout="o"))  # fmt: skip
+    chain.succeed("--param", "copy@b.n=3", "--param", "copy.n=2", "--param", "copy@a.m=5")
+    assert [chain.read(f"out/{name}.txt") for name in ("a", "b", "b2")] == [b"2 5\n", b"3 1\n", b"2 1\n"]
+    done = chain.run("plan", "--param", "copy@c.n=1")
+    assert done.returncode == 2 and 'no stage named "copy@c"' in done.stderr
+
+
+def test_logs_of_several_instances_follow_each_other(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(command=["sh", "-c", 'echo "log of $1"; cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]))
+    bench.succeed()
+    assert bench.succeed("log", "copy").stdout == (
+        "==> copy@a\nlog of in/a.txt\n==> copy@b\nlog of in/b.txt\n"
+    )  # fmt: skip
+    assert bench.succeed("log", "copy@b").stdout == "log of in/b.txt\n"
+
+
+def test_plan_and_status_collapse_instances(chain):
+    chain.succeed()
+    assert chain.succeed("plan").stdout == "work  3 of 3 up to date\nout   3 of 3 up to date\nall   skip\n"
+    chain.write("in/b.txt", "new\n")
+    (chain.root / "out/a.txt").unlink()
+    lines = [
+        "work  2 of 3 up to date, 1 to run\n", "out   1 of 3 up to date, 1 to run, 1 may run\n",
+        "all   depends  on what out will make\n",
+    ]  # fmt: skip
+    assert chain.succeed("plan").stdout == "".join(lines)
+    assert chain.succeed("status").stdout.endswith("pending:\n" + "".join(f"  {line}" for line in lines))
+    full = chain.succeed("plan", "-v").stdout
+    assert full.startswith("work@a   skip\nwork@b   run      input in/b.txt: ") and "on what out@a, out@b will" in full
+    assert "  work@b   run      input in/b.txt: " in chain.succeed("status", "-v").stdout
+    assert len(chain.json("plan")["stages"]) == 7
+
+
+def test_a_run_counts_instances_and_names_those_that_fail(chain):
+    fails = ["sh", "-c", 'case "$1" in *b.txt) exit 3; esac; cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]
+    chain.define(copy("work", to="work/{each.s}.txt"), copy("out", "work/{each.s}.txt", each="work", command=fails))
+    told = unstamped(chain.run("-k").stderr)
+    assert "work: 3 succeeded\n" in told and "out: 2 succeeded, 1 failed\n" in told
+    assert "out@b: failed in " in told and "work@" not in told and "out@a" not in told
+    assert "out@b: started\n" in chain.run("-k", "-v").stderr
+
+
+def test_the_graph_draws_a_template_as_one_box(chain):
+    assert chain.succeed("graph").stdout == "work (3)\nout (3)  <- work (3)\nall      <- out (3)\n"
+    assert '  "work (3)" -> "out (3)";\n' in chain.succeed("graph", "--format", "dot").stdout
+    assert '  s3["out (3)"]\n' in chain.succeed("graph", "--format", "mermaid").stdout
+    assert chain.succeed("graph", "--expand").stdout.count("\n") == 7
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("each", "at", "what"),
+    [
+        ({"s": "in/a.txt"}, "/s", '"in/a.txt" has not exactly one *, or another wildcard'),
+        ({"s": "*/*.txt"}, "/s", '"*/*.txt" has not exactly one *, or another wildcard'),
+        ({"s": "in/**"}, "/s", '"in/**" has not exactly one *, or another wildcard'),
+        ({"s": "in/*?"}, "/s", '"in/*?" has not exactly one *, or another wildcard'),
+        ({"s": "in/*[a]"}, "/s", '"in/*[a]" has not exactly one *, or another wildcard'),
+        ({"s": "in/*/"}, "/s", '"in/*/" has not exactly one *, or another wildcard'),
+        ({"s": "in/*/../x"}, "/s", '".." after the *'),
+        ({"s": "out/*.txt"}, "/s", '"out/*.txt" reads "out/mine.txt", an output of stage "copy@mine"'),
+        ({"s": "tree/*.txt"}, "/s", '"tree/*.txt" reads "tree/", an output of stage "tree"'),
+        ({"s": "*/x.txt"}, "/s", '"*/x.txt" reads "tree/", an output of stage "tree"'),
+        ({"s": []}, "/s", "is empty"),
+        ({"s": [True]}, "/s/0", "must be a string or a number, not true"),
+        ({"s": ["a", ""]}, "/s/1", "an empty value"),
+        ({"s": ["a", "b", "a"]}, "/s/2", '"a" comes twice'),
+        ({"s": ["a", "A"]}, "/s/1", '"A" differs from "a" by case only'),
+        ({"s": ["x" * 200]}, "/s/0", "the name of the instance has 205 bytes, 200 at most"),
+        ({"s": "in/x*.txt"}, "/s", "an empty value"),
+        ({"rows": "made.csv"}, "/rows", '"made.csv" reads "made.csv", an output of stage "made"'),
+        ({"rows": "tree/t.csv"}, "/rows", '"tree/t.csv" reads "tree/", an output of stage "tree"'),
+        ({"rows": "t.csv", "key": "x"}, "/key", '"t.csv" has no column "x"'),
+        ({"key": "x"}, "", '"rows" is missing'),
+        ("nothing", "", 'no stage named "nothing" has an each'),
+        ("tree", "", 'no stage named "tree" has an each'),
+        ("copy", "", "its values depend on its own instances"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_each_has_its_place(bench, each, at, what):
+    sources(bench, "a", "x")
+    for path in ("t.csv", "made.csv", "tree/t.csv"):
+        bench.write(path, "s\na\n")
+    bench.write("out/mine.txt", "")
+    touch = {"command": ["touch", "{outputs.o}"]}
+    to = "out/mine.txt" if each == {"s": "out/*.txt"} else "out/{each.s}.txt"
+    bench.define(
+        copy(each=each, inputs={}, **touch, to=to),
+        {"name": "tree", **touch, "outputs": {"o": "tree/"}}, {"name": "made", **touch, "outputs": {"o": "made.csv"}},
+    )  # fmt: skip
+    where, text = fault(bench)
+    assert (where, text.partition("\nhint: ")[0]) == (f"/stages/0/each{at}", what)
+    if what.endswith(('of stage "copy@mine"', 'of stage "tree"', 'of stage "made"', "own instances")):
+        assert text.endswith(f"hint: {UNSUPPORTED}")
+
+
+def test_templates_in_a_circle_are_refused(bench):
+    bench.define(
+        copy("a", "b/{each.s}", "a/{each.s}", each={"s": "b/*"}),
+        copy("b", "a/{each.s}", "b/{each.s}", each={"s": "a/*"}),
+    )
+    done = bench.run("validate")
+    assert done.returncode == 2
+    assert [line.partition("#")[2] for line in done.stderr.splitlines()[::2]] == [
+        f"/stages/{index}/each: its values depend on its own instances" for index in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("t.csv", "s,t\na\n", '"t.csv", line 2: 1 cells, and the header has 2'),
+        ("t.csv", "s,s\na,b\n", '"t.csv", line 1: two columns are called "s"'),
+        ("t.csv", "s,a b\na,b\n", '"t.csv", line 1: the column "a b" has no legal name'),
+        ("t.csv", 's\n"a\n', '"t.csv", line 2: unexpected end of data'),
+        ("t.csv", b"s\n\xff\n", '"t.csv", line 2: is not UTF-8'),
+        ("t.csv", "s,t\n,b\n", '"t.csv", line 2: an empty value in the key'),
+        ("t.csv", "s\na\nA\n", '"t.csv", line 3: A differs from a by case only'),
+        ("t.json", "{}", '"t.json" must be an array, not an object'),
+        ("t.json", "[", "t.json:1:2: expecting value"),
+        ("t.json", '[{"s": [1]}]', '"t.json", item 0/s: must be a string, a number, true or false, not an array'),
+        ("t.json", '[{"s": 1}, {"t": 1}]', '"t.json", item 1: has other names than item 0'),
+    ],
+)
+def test_a_mistake_in_a_table_has_its_line(bench, name, content, what):
+    bench.write(name, content)
+    bench.define(copy(each={"rows": name}, inputs={}, command=["touch", "{outputs.o}"]))
+    where, text = fault(bench)
+    assert (where, text.partition("\nhint: ")[0]) == ("/stages/0/each/rows", what)
+
+
+def test_two_instances_with_one_output_are_a_fault_that_names_both(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(to="out/same.txt"))
+    where, text = fault(bench)
+    assert where == "/stages/0/outputs/o"
+    assert text.startswith('"out/same.txt" of "copy@b" is already an output of stage "copy@a"\n')
+
+
+def test_a_glob_that_matches_outputs_of_another_value_is_a_fault(bench):
+    sources(bench, "s1", "s10")
+    merge = copy("merge", "out/{each.s}*.txt", "merged/{each.s}.txt", command=["cat", "{inputs.x}"], stdout="o")
+    bench.define(copy(), merge)
+    where, text = fault(bench)
+    assert where == "/stages/1/inputs/x"
+    assert text.startswith('"out/s1*.txt" of "merge@s1" also matches "out/s10.txt" of "copy@s10"\nhint: ')
+    merge["inputs"] = {"x": ["out/{each.s}.t*", "out/{each.s}.txt"]}
+    bench.define(copy(), merge)
+    assert ran(bench) == ["copy@s1", "copy@s10", "merge@s1", "merge@s10"]
+
+
+def test_a_value_that_nothing_gives_is_a_fault_with_a_hint(bench):
+    sources(bench, "a")
+    bench.define(copy(source="in/{each.sample}.txt", each={"samples": "in/*.txt"}, to="out/{each.samples}"))
+    assert fault(bench) == (
+        "/stages/0/inputs/x", '{each.sample}: no value named "sample"\nhint: did you mean "samples"?'
+    )  # fmt: skip
+
+
+def test_wildcards_of_a_value_match_themselves(bench):
+    sources(bench, "a*", "ab", "[x]")
+    bench.define(
+        copy(to="work/{each.s}.txt"), copy("two", "work/{each.s}.t*", "out/{each.s}.txt", each="copy"), gather()
+    )
+    assert len(ran(bench)) == 7
+    assert bench.read("out/a*.txt") == b"a*\n" and bench.read("out/[x].txt") == b"[x]\n"

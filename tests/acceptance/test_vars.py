@@ -1,0 +1,149 @@
+"""A var is declared in the spec, may be set for one run, and concerns the stages that use it only."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SAY = 'printf "%s\\n" "$@" >"$PIPELINE_OUTPUT_OUT"'
+
+
+def say(*words: str, name: str = "say", **fields: object) -> dict[str, object]:
+    command = ["sh", "-c", SAY, "sh", *words]
+    return {"name": name, "command": command, "outputs": {"out": f"out/{name}.txt"}, **fields}
+
+
+def said(bench, name: str = "say") -> list[str]:
+    return bench.read(f"out/{name}.txt").decode().split("\n")[:-1]
+
+
+def test_a_var_stands_in_paths_words_variables_and_params(bench):
+    bench.write("in/b.txt", "b\n")
+    bench.define(
+        {
+            "name": "s", "command": ["sh", "-c", 'cat "$1"; echo "$2" "$LEVEL" "$3"', "sh", "{inputs.x}", "-q{vars.q}",
+                                     "{params.q}"],
+            "inputs": {"x": "in/{vars.which}.txt"}, "outputs": {"out": "out/{vars.which}-{vars.q}.txt"},
+            "stdout": "out", "env": {"LEVEL": "level {vars.q}"},
+            "params": {"q": "{vars.q}", "deep": [{"x": "a{vars.q}"}]},
+        },
+        vars={"q": 20, "which": "b"},
+    )  # fmt: skip
+    bench.succeed()
+    assert bench.read("out/b-20.txt") == b"b\n-q20 level 20 20\n"
+    params = json.loads(bench.records("stage.commit")[0]["data"]["components"])["params"]
+    assert params == {"q": 20, "deep": [{"x": "a20"}]}, "one that is exactly one placeholder keeps its type"
+
+
+def test_numbers_stay_as_the_json_spells_them_and_text_as_it_was_typed(bench):
+    words = ("{vars.a}", "{vars.b}", "{vars.c}", "{vars.d}")
+    bench.define(say(*words), vars={"a": "012", "b": "x", "c": 1, "d": True})
+    bench.spec.write_text(bench.spec.read_text().replace('"c": 1', '"c": 12.50').replace('"b": "x"', '"b": 1e5'))
+    bench.succeed()
+    assert said(bench) == ["012", "1e5", "12.50", "true"]
+    bench.succeed("--var", "a=1e5", "--var", "c=12.500", "--var", "d=false", "--var", "b=2")
+    assert said(bench) == ["1e5", "2", "12.500", "false"]
+
+
+def test_a_value_is_inserted_once_and_literally(bench):
+    bench.write("in/a[1]*.txt", "right\n")
+    bench.write("in/a1x.txt", "wrong\n")
+    bench.define(
+        say("{vars.text}", "{inputs.{vars.label}}", "{{vars.label}}", inputs={"x": "in/{vars.name}.txt"}),
+        say("{inputs.x}", name="file", inputs={"x": "in/{vars.name}.txt"}),
+        vars={"text": "{inputs.x} {vars.label} {python}", "label": "x", "name": "a[1]*"},
+    )
+    bench.succeed()
+    assert said(bench) == ["{inputs.x} {vars.label} {python}", "{inputs.x}", "{x}"]
+    assert said(bench, "file") == ["in/a[1]*.txt"]
+
+
+def test_only_the_users_of_a_var_run_again(bench):
+    bench.define(say("{vars.a}", name="one"), say("{vars.b}", name="two"), vars={"a": 1, "b": "x"})
+    bench.succeed()
+    planned = bench.succeed("plan", "--var", "a=2").stdout
+    assert planned.splitlines()[1] == "two  skip" and "one  run " in planned
+    bench.succeed("--var", "a=2")
+    assert [record["data"]["stage"] for record in bench.records("stage.commit")] == ["one", "two", "one"]
+    assert said(bench, "one") == ["2"]
+    assert [line.split()[:2] for line in bench.succeed("plan").stdout.splitlines()] == [["one", "run"], ["two", "skip"]]
+
+
+def test_the_key_is_that_of_a_stage_without_the_var(bench):
+    bench.define(say("{vars.a} {x}", params={"n": "{vars.n}"}), vars={"a": "some text", "n": 1})
+    bench.succeed()
+    bench.define(say("some text {x}", params={"n": 1}))
+    assert bench.skips_everything()
+
+
+def test_a_file_sets_vars_and_the_command_line_wins(bench):
+    bench.define(say("{vars.a}", "{vars.b}", "{vars.c}"), vars={"a": 1, "b": "x", "c": 1})
+    vars_file = bench.write("vars.json", '{"a": 2.0, "b": 7}')
+    bench.succeed("--vars", str(vars_file), "--var", "a=3")
+    assert said(bench) == ["3", "7", "1"]
+    bench.succeed("--vars", str(vars_file))
+    assert said(bench) == ["2.0", "7", "1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--var", "qualty=3"), 'error: var qualty: the spec declares no such var\nhint: did you mean "quality"?\n'),
+        (("--var", "quality=high"), 'error: var quality: "high" is not a number\nhint: the spec has 20\n'),
+        (("--var", "quality=012"), 'error: var quality: "012" is not a number\nhint: the spec has 20\n'),
+        (("--var", "quality"), 'error: --var: "quality" is not NAME=VALUE\nhint: for example --var quality=25\n'),
+        (("--vars", "/no/where.json"), "error: /no/where.json: no such vars file\n"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_an_error_with_a_hint(bench, words, message):
+    bench.define(say("{vars.quality}"), vars={"quality": 20})
+    done = bench.run("plan", *words)
+    assert (done.returncode, done.stderr) == (2, message)
+
+
+def test_a_file_of_vars_has_scalars_only(bench):
+    bench.define(say("{vars.a}"), vars={"a": 20})
+    done = bench.run("plan", "--vars", str(bench.write("vars.json", '{"a": [1]}')))
+    assert done.returncode == 2
+    assert "vars.json#/a: must be a string, a number, true or false, not an array" in done.stderr
+
+
+def test_a_placeholder_without_its_var_is_a_fault_with_a_hint(bench):
+    bench.define(say("{vars.qualty}", "{each.x}"), vars={"quality": 20})
+    lines = bench.run("validate").stderr.splitlines()
+    assert lines[0].endswith('#/stages/0/command/4: {vars.qualty}: no value named "qualty"')
+    assert lines[1] == 'hint: did you mean "quality"?'
+    assert lines[2].endswith('#/stages/0/command/5: {each.x}: no value named "x"')
+    assert lines[3] == 'hint: give the stage an "each" that has it'
+
+
+def test_a_declared_var_that_nothing_uses_is_a_warning(bench):
+    bench.define(say("x", env={"A": "{vars.a}"}), vars={"a": 1, "b": 2}, defaults={"env": {"B": "{vars.a}"}})
+    warned = bench.succeed("plan").stderr
+    assert warned.startswith(f"warning: {bench.spec}#/vars/b: no stage uses it\nhint: ") and "vars/a" not in warned
+
+
+def test_the_values_of_a_run_are_on_record(bench):
+    bench.define(say("{vars.a}"), vars={"a": 1, "b": "x"})
+    bench.succeed("--var", "a=2")
+    spec = json.loads(bench.records("run.start")[0]["data"]["spec"])
+    assert spec["vars"] == {"a": 2, "b": "x"}
+    assert spec["stages"][0]["command"][-1] == "2"
+
+
+def test_the_no_op_record_answers_a_run_without_overrides_only(bench):
+    bench.define(say("{vars.a}"), vars={"a": 1})
+    bench.succeed()
+    for _ in range(3):
+        bench.succeed()
+    assert "say: succeeded" in bench.succeed("--var", "a=2").stderr
+    assert "say: succeeded" in bench.succeed().stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "validate", "graph", "clean", "verify", "log"])
+def test_other_verbs_take_vars_too(bench, verb):
+    bench.define(say("{vars.a}"), vars={"a": 1})
+    bench.succeed("--var", "a=2")
+    bench.succeed(verb, "--var", "a=2")
+    assert bench.run(verb, "--var", "x=2").returncode == 2

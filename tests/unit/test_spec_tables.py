@@ -1,0 +1,68 @@
+import pytest
+
+from runner.spec.tables import Disk, SourceError
+
+
+@pytest.fixture
+def disk(tmp_path):
+    for path in ("in/a.txt", "in/b.txt", "in/.c.txt", "in/d.csv", "in/sub/x.txt", "state/s.txt", "in/other/y.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / "in/dangling.txt").symlink_to("nowhere")
+    return Disk(str(tmp_path), (f"{tmp_path}/state",))
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "paths"),
+    [
+        ("in/", ".txt", ["in/a.txt", "in/b.txt", "in/dangling.txt"]),
+        ("in/a", "", ["in/a.txt"]),
+        ("in/", "/x.txt", ["in/sub/x.txt"]),
+        ("", "/s.txt", []),
+        ("nowhere/", ".txt", []),
+        ("in/a.txt/", "", []),
+        ("../", "", None),
+    ],
+)
+def test_names_the_files_that_a_pattern_matches(disk, head, tail, paths):
+    found = sorted(disk.files(head, tail))
+    assert found == paths if paths is not None else not found
+
+
+def test_remembers_what_it_looked_at(disk, tmp_path):
+    list(disk.files("in/", "/x.txt"))
+    assert disk.read == {f"{tmp_path}/in"} | {
+        f"{tmp_path}/in/{name}/x.txt" for name in ("a.txt", "b.txt", "d.csv", "sub", "other", "dangling.txt")
+    }
+    disk.read.clear()
+    list(disk.files("in/", ".txt"))
+    assert disk.read == {f"{tmp_path}/in", f"{tmp_path}/in/dangling.txt"}
+
+
+def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
+    def refuse(_: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(SourceError) as caught:
+        list(disk.files("in/", ""))
+    assert caught.value.is_missing and caught.value.what == '"in": Permission denied'
+
+
+def test_cells_are_text_and_json_keeps_its_types(disk, tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'n,text\r\n012,"a ""b"",\r\nc"\r\n\r\n1e5,\r\n')
+    assert disk.table("t.csv") == [
+        ("line 3", {"n": "012", "text": 'a "b",\r\nc'}), ("line 5", {"n": "1e5", "text": ""})
+    ]  # fmt: skip
+    (tmp_path / "t.json").write_text('[{"n": 12.50, "flag": true}]')
+    ((place, row),) = disk.table("t.json")
+    assert (place, row, str(row["n"])) == ("item 0", {"n": 12.5, "flag": True}, "12.50")
+
+
+@pytest.mark.parametrize("name", ["absent.csv", "in", "empty.csv", "empty.json"])
+def test_a_table_that_is_absent_or_empty_is_missing(disk, tmp_path, name):
+    (tmp_path / "empty.csv").write_text("a,b\n")
+    (tmp_path / "empty.json").write_text("[]")
+    with pytest.raises(SourceError) as caught:
+        disk.table(name)
+    assert caught.value.is_missing == (name != "in")

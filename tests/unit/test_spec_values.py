@@ -1,0 +1,91 @@
+import pytest
+
+from runner.errors import UsageError
+from runner.spec.kinds import Spelled
+from runner.spec.placeholders import expand
+from runner.spec.values import Inserter, chosen_vars, filled_fields, references, spelled
+
+
+def filled(stage, each=None, **variables):
+    inserter = Inserter(variables)
+    return inserter.fill(("stages", 0), stage, filled_fields(stage), each or {}), inserter
+
+
+def words_of(stage):
+    return expand(stage["command"], inputs={"x": ["x.txt"]}, lists={}, outputs={}, params={}, python="py")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "a"), (2, "2"), (True, "true"), (False, "false"), (2.5, "2.5"), (Spelled("1e5"), "1e5"), ("True", "True")],
+)
+def test_a_value_is_spelled_as_in_the_json(value, text):
+    assert spelled(value) == text
+
+
+def test_names_the_placeholders_at_any_depth():
+    value = {"a": ["{each.x}{vars.y}", {"b": "{inputs.x} {vars.y"}], "c": 3}
+    assert list(references(value)) == [("each", "x"), ("vars", "y")]
+
+
+def test_a_stage_without_placeholders_is_left_alone():
+    assert filled_fields({"command": ["{inputs.x}", "{vars}"], "name": "{vars.x}", "needs": ["{vars.x}"]}) == ()
+
+
+def test_the_wildcards_of_a_value_match_themselves_in_an_input_and_stay_in_an_output():
+    made, _ = filled({"inputs": {"x": "{vars.v}/*"}, "outputs": ["{vars.v}"], "processor": "{vars.v}"}, v="a*[b]?")
+    assert made == {"inputs": {"x": "a[*][[]b][?]/*"}, "outputs": ["a*[b]?"], "processor": "a*[b]?"}
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("{vars.v}", "{inputs.x}"), ("{inputs.{vars.v}}", "x"), ("{{vars.v}}", "python"), ("a{vars.v}.x}", "{inputs"),
+        ("{vars.v}{inputs.x}", "{"), ("{vars.v}{python}{vars.v}", "{python}"),
+    ],
+)  # fmt: skip
+def test_no_value_becomes_part_of_a_placeholder(word, value):
+    made, _ = filled({"command": [word]}, v=value)
+    (expanded,) = words_of(made)
+    plain = word.replace("{vars.v}", "\1").replace("{inputs.x}", "x.txt").replace("{python}", "py").replace("\1", value)
+    assert expanded == plain
+
+
+def test_braces_that_make_no_placeholder_stay_as_they_are():
+    made, _ = filled({"command": ["awk", "{vars.v} {inputs.x}"]}, v="{print}")
+    assert made["command"] == ["awk", "{print} {inputs.x}"]
+
+
+def test_a_param_that_is_one_placeholder_keeps_its_type():
+    made, _ = filled({"params": {"a": "{each.n}", "b": ["{each.n}", " {each.n}"]}}, {"n": 3})
+    assert made["params"] == {"a": 3, "b": [3, " 3"]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "at"),
+    [
+        ({"inputs": {"x": ["a", "{vars.v}"]}}, ("inputs", "x", 1)), ({"outputs": {"o": "{vars.v}"}}, ("outputs", "o")),
+        ({"command": ["{vars.v}"]}, ("command", 0)), ({"env": {"A": "{vars.v}"}}, ("env", "A")),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_path_or_word_may_hold_is_a_fault_at_its_place(stage, at):
+    _, inserter = filled(stage, v="\0")
+    assert [(finding.at, finding.what) for finding in inserter.findings] == [
+        (("stages", 0, *at), '"\\u0000" holds a control character')
+    ]
+
+
+def test_unknown_values_are_stars_and_no_fault():
+    inserter = Inserter({})
+    made = inserter.fill((), {"outputs": {"o": "out/{each.x}.txt"}}, ("outputs",), None)
+    assert made == {"outputs": {"o": "out/*.txt"}} and not inserter.findings
+
+
+def test_vars_that_are_given_have_the_type_of_the_declared_ones():
+    declared = {"text": "a", "number": 1, "flag": True}
+    assert chosen_vars(declared, {"text": "01", "number": "2.50", "flag": "false"}) == {
+        "text": "01", "number": 2.5, "flag": False
+    }  # fmt: skip
+    for name, text in (("number", "true"), ("flag", "1"), ("number", '"1"'), ("number", "NaN"), ("flag", "null")):
+        with pytest.raises(UsageError):
+            chosen_vars(declared, {name: text})
