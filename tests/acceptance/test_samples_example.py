@@ -82,6 +82,16 @@ def test_the_example_gives_the_outputs_and_keys_of_a_spec_that_a_script_wrote(tm
     assert short.read("out/report.txt").startswith(b"# Plate 7: ")
 
 
+def test_moving_from_written_stages_to_the_example_runs_nothing(tmp_path) -> None:
+    bench = lay_out(tmp_path / "moved", 3)
+    short = bench.spec.read_text()
+    bench.define(*written(list(csv.DictReader((bench.root / "samples.csv").read_text().splitlines()))), name="samples")
+    bench.succeed()
+    bench.spec.write_text(short)
+    assert started_by(bench) == []
+    assert len(bench.records("stage.adopted")) == 6 * 3
+
+
 def started_by(bench: PipelineBench, *words: str) -> list[str]:
     """The stages that a run starts, sorted."""
     before = len(bench.records("attempt.started"))
