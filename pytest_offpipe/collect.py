@@ -11,13 +11,12 @@ import pytest
 
 from pytest_offpipe.checks.case import Case, CheckFailedError, run_check
 from pytest_offpipe.inputs import nothing_taken
+from pytest_offpipe.sandbox import load
 from pytest_offpipe.settings import PIPELINE_CHECKS, SETTINGS, STAGE_CHECKS, extension_of
-from pytest_offpipe.shared import close_run, shared_run
+from pytest_offpipe.shared import chosen, close_run, shared_run
 from pytest_offpipe.usage import shown_path
 from runner.display.text import printable_lines
 from runner.errors import OffpipeError, UsageError
-from runner.spec.graph import build_graph
-from runner.spec.load import load_spec
 from runner.spec.source import read_source
 
 if TYPE_CHECKING:
@@ -46,17 +45,16 @@ class SpecFile(pytest.Module):
         settings = self.config.stash[SETTINGS]
         try:
             shown = shown_path(self.path)
-            self.spec = load_spec(shown)
-            build_graph(self.spec)  # which finds cycles
+            self.spec = load(shown, settings.inputs)
+            stages = chosen(self.spec, self.config).stages
             lines = _stage_lines(read_source(shown))
-            exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in self.spec.stages}
+            exempt = {stage.name: extension_of(self.spec, stage).skip_checks for stage in stages}
             session, tree = self.config.pluginmanager.get_plugin("offpipe-session"), settings.inputs
             if session is not None and tree is not None and session.unused_inputs:  # large ones would be taken instead
                 raise UsageError(nothing_taken(self.spec, tree, session.unused_inputs))
         except OffpipeError as error:
             raise self.CollectError(printable_lines(str(error))) from error
-        stages = zip(self.spec.stages, lines, strict=True)
-        checks = [(stage, check, line) for stage, line in stages for check in STAGE_CHECKS]
+        checks = [(stage, check, lines[stage.index]) for stage in stages for check in STAGE_CHECKS]
         first, *last = [(None, check, 1) for check in PIPELINE_CHECKS]
         for subject, check, line in [first, *checks, *last]:
             if check in settings.checks:

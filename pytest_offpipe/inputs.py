@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pytest_offpipe.sandbox import Files, Source, copy
+from pytest_offpipe.sandbox import Files, Source, copy, load
 from pytest_offpipe.usage import AnyPath, require
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.spec.globs import compile_glob, is_glob, literal_directory
 from runner.spec.kinds import did_you_mean
-from runner.spec.load import load_spec
 
 if TYPE_CHECKING:
     from runner.spec.model import Spec, Stage
@@ -135,13 +134,14 @@ def taken_from(spec: Spec, tree: str) -> set[str]:
         for name in stage.inputs:
             with contextlib.suppress(InputError):  # the file is missing, which a run will report
                 places.update(place for _, place in source.input_files(stage, name))
+    places.update(filter(os.path.isfile, spec.expanded_from))  # tables
     return {place for place in places if f"{place}/".startswith(f"{top}/")}
 
 
 def is_taken_by_any(tree: str, specs: Iterable[str]) -> bool:
     """Whether one of `specs` (paths) uses a file of a tree. An invalid spec might; its error is reported elsewhere."""
     try:
-        return any(taken_from(load_spec(path), tree) for path in specs)
+        return any(taken_from(load(path, tree), tree) for path in specs)
     except OffpipeError:
         return True
 

@@ -24,6 +24,7 @@ OPTIONS = (
     # option, action, default, help; each has its ini of the same name with `_`
     ("--offpipe-spec", "append", None, "collect the checks of this pipeline spec (may be given several times)"),
     ("--offpipe-checks", "store", None, "only these checks, with commas between: run,outputs,repeat,..."),
+    ("--offpipe-each", "store", None, "instances of stages with `each`: all, a name or a pattern; default: the first"),
     ("--offpipe-inputs", "store", None, "a directory of smaller inputs, laid out as below the spec's root"),
     ("--offpipe-seed", "store", None, "the seed of random choices, to repeat a failure; default: a new one"),
     ("--offpipe-budget", "store", None, "seconds that resume, stop and full may each take per stage (default: 45)"),

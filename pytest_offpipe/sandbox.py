@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_offpipe.compare import bytes_below
+from runner.engine import Options
+from runner.engine.session import without_orphans
 from runner.errors import Fault, InputError, OffpipeError, UsageError
 from runner.plan.code.cache import ParseCache
 from runner.plan.code.component import CodeReader, declared_paths
@@ -70,10 +72,6 @@ class Source:
         self._smaller = build_graph(spec._replace(root=inputs, workspace=inputs)) if inputs is not None else None
         self._reader = code_reader(spec)
 
-    def present(self) -> Files:
-        """Return the files of all stages to copy, without those that are missing."""
-        return self.files(self.graph.order, is_complete=False)
-
     def files(self, stages: Iterable[Stage], *, is_complete: bool = True) -> Files:
         """Return the files to copy for `stages`: their code, and their inputs that no stage makes.
 
@@ -109,8 +107,11 @@ class Source:
     def code_of(self, stage: Stage) -> Files:
         """Return the code files of a stage, without those that come with offpipe.
 
-        The offline scan is not applied. Raises OfflineError for what cannot be parsed.
+        The offline scan is not applied. Raises OfflineError for what cannot be parsed, and InputError for a template
+        without instances.
         """
+        if stage.missing:
+            raise InputError(stage.missing)
         own = f"{self.spec.ready_made}/" if str(stage.processor).startswith(READY_MADE) else "\0"
         return {path: path for path in self._reader.read(stage).watched if not path.startswith(own)}
 
@@ -147,13 +148,24 @@ class Source:
 
     @cached_property
     def _orphans(self) -> Orphans:
-        return find_orphans(self.spec, read_markers(self.spec.paths), DigestCache())
+        return _orphans_of(self.spec)
 
     def inputs_of(self, stage: Stage) -> Files:
         """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
         resolver = self._resolver()
         files = (file for name in stage.inputs for file in resolver.resolve(stage, name))
         return {self.spec.source_path(file.path): file.absolute.rstrip("/") for file in files}
+
+
+def load(path: str, inputs: str | None = None) -> Spec:
+    """Return a spec, in which no `each` matches an orphan; `inputs` as for load_spec. Raises SpecError."""
+    options = Options(inputs=inputs)
+    spec = options.load(path)
+    return without_orphans(options, path, spec, _orphans_of)[0] if spec.matches else spec
+
+
+def _orphans_of(spec: Spec) -> Orphans:
+    return find_orphans(spec, read_markers(spec.paths), DigestCache())
 
 
 def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:
@@ -184,7 +196,8 @@ def lay_out(
     for path, source in sorted(files.items()):
         if path not in unchanged:
             copy(source, place(path), place)
-    Path(sandbox.spec).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    filled = {name: value for name, value in content.items() if name != "vars"}  # their values are in the stages
+    Path(sandbox.spec).write_text(json.dumps(filled, indent=1), encoding="utf-8")
     return sandbox
 
 
@@ -193,9 +206,8 @@ def one_stage(spec: Spec, stage: Stage, overrides: Fields) -> dict[str, Any]:
 
     `overrides` replace fields of the stage; None removes a field.
     """
-    content: dict[str, Any] = effective_spec(spec)
-    own = next(fields for fields in content["stages"] if fields["name"] == stage.name)
-    changed = {**own, "needs": [], **overrides}
+    content: dict[str, Any] = effective_spec(spec._replace(stages=(stage,)))
+    changed = {**content["stages"][0], "needs": [], **overrides}
     content["stages"] = [{name: value for name, value in changed.items() if value is not None}]
     return content
 

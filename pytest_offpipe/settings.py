@@ -27,9 +27,13 @@ _EXTENSION = record(
 
 
 class Settings(NamedTuple):
-    """`checks` to make; `inputs`: a tree of smaller inputs; `seed` of chance; `budget` in seconds a check and stage."""
+    """`checks` to make; `each`: which instances of templates; `inputs`: a tree of smaller inputs; `seed` of chance.
+
+    `budget` is in seconds a check and stage.
+    """
 
     checks: tuple[str, ...]
+    each: str
     inputs: str | None
     seed: int
     budget: float
@@ -52,7 +56,8 @@ def read_settings(config: pytest.Config) -> Settings:
     except (ValueError, pytest.UsageError) as error:
         raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
     checks, inputs = _checks(*_given(config, "offpipe_checks")), _inputs(config)
-    return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
+    each = _given(config, "offpipe_each")[0] or ""
+    return Settings(checks, each, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
 
 
 def settings_of(config: pytest.Config) -> Settings:

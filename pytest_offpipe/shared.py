@@ -24,12 +24,13 @@ from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
-from pytest_offpipe.settings import SHARED
+from pytest_offpipe.settings import SHARED, settings_of
 from runner.engine.clean import OURS
 from runner.engine.preflight import program_faults
-from runner.errors import EXIT_STAGE_FAILED, OffpipeError
+from runner.errors import EXIT_STAGE_FAILED, Fault, OffpipeError, UsageError
 from runner.noop import record_path
-from runner.spec.graph import select
+from runner.spec.graph import build_graph, meant, name_finder, select
+from runner.spec.kinds import did_you_mean
 from runner.spec.load import load_spec
 from runner.spec.model import Spec, Stage, effective_spec
 
@@ -67,14 +68,14 @@ class Undisturbed(NamedTuple):
 class SharedRun:
     """The stages of one spec in the sandbox that all workers share."""
 
-    def __init__(self, spec: Spec, base: Path, inputs: str | None) -> None:
-        """`base` is a directory that all workers of this session have in common, and no other session."""
-        self.spec = spec
+    def __init__(self, spec: Spec, chosen: Spec, base: Path, inputs: str | None) -> None:
+        """`chosen`: the spec with the stages to run. `base`: a directory that only workers of this session share."""
+        self.spec = chosen
         self.directory = base / f"{spec.name}-{crc32(spec.path.encode()):08x}"
         self.place = f"{self.directory}/run"  # of the sandbox
         self.laid_out = self.directory / "laid-out"  # there when the sandbox is whole
-        self.source = Source(spec, inputs)
-        self.graph = self.source.graph  # of the spec, as the user has it
+        self.source = Source(spec, inputs)  # takes no outputs for sources, not even those of stages that do not run
+        self.graph = build_graph(chosen)
         self.launchers = Launchers()
         self._known: dict[str, Undisturbed] = {}
         self._forced: set[str] = set()
@@ -113,7 +114,9 @@ class SharedRun:
 
     def _lay_out(self) -> Sandbox:
         discard(self.place)  # a worker that died may have left a part of it
-        return lay_out(self.spec, self.place, self.source.present(), effective_spec(self.spec))
+        return lay_out(
+            self.spec, self.place, self.source.files(self.graph.order, is_complete=False), effective_spec(self.spec)
+        )
 
     @cached_property
     def laid(self) -> Spec:
@@ -184,8 +187,40 @@ def shared_run(
     if key not in runs:
         base = factory.getbasetemp()  # each worker has its own, below that of the session
         config.stash[SHARED] = f"{base.parent if hasattr(config, 'workerinput') else base}/offpipe"
-        runs[key] = SharedRun(spec, Path(config.stash[SHARED], own), inputs)
+        runs[key] = SharedRun(spec, chosen(spec, config), Path(config.stash[SHARED], own), inputs)
     return runs[key]
+
+
+def chosen(spec: Spec, config: pytest.Config) -> Spec:
+    """Return the spec with the instances of templates that are checked, and what these need.
+
+    They are those that node ids name and that --offpipe-each means, else the first of each template. Of what an input
+    matches, at least the first is there. Raises UsageError if the option means nothing, and SpecError for a cycle.
+    """
+    graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
+    templates: dict[str, list[str]] = {}
+    for stage in spec.stages:
+        templates.setdefault(stage.template or stage.name, []).append(stage.name)
+    wanted = {name for names in templates.values() for name in named.intersection(names) or names[:1]}
+    for stage in reversed(graph.order):
+        if stage.name in wanted:
+            makers = [[maker for maker, _ in graph.outputs.matches(path)] for _, _, path in stage.entries()]
+            for names in [*makers, *map(find, stage.needs)]:
+                if wanted.isdisjoint(names):
+                    wanted.update(names[:1])
+    return spec._replace(stages=tuple(stage for stage in spec.stages if stage.name in wanted))
+
+
+def _named(spec: Spec, config: pytest.Config) -> set[str]:
+    """Return the stages of a spec that node ids name, and that --offpipe-each means."""
+    nodes, base = (argument.partition("::") for argument in config.args), config.invocation_params.dir
+    named = {name.partition("[")[0] for path, _, name in nodes if os.path.normpath(base / path) == spec.path}
+    each = settings_of(config).each
+    named.update(spec.names if each == "all" else meant(spec.names, [each]))
+    if each and named.isdisjoint(spec.names) and any(stage.template for stage in spec.stages):
+        hint = did_you_mean(each, spec.names)
+        raise UsageError(Fault("--offpipe-each", f'{spec.shown} has no instance "{each}"', hint))
+    return named
 
 
 def close_run(config: pytest.Config, spec: Spec) -> None:

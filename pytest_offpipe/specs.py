@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_offpipe.inputs import require_some
+from pytest_offpipe.sandbox import load
 from pytest_offpipe.usage import (
     SPEC_FIXTURE,
     AnyPath,
@@ -74,14 +75,15 @@ def find(path: AnyPath, config: pytest.Config) -> Path:
     raise UsageError(Fault(os.fspath(path), what, hint if hint.startswith("did") else ""))
 
 
-def load_given(given: AnySpec, config: pytest.Config, scratch: Path) -> Spec:
+def load_given(given: AnySpec, config: pytest.Config, scratch: Path, inputs: str | None = None) -> Spec:
     """Return the spec that a test gave. Raises SpecError if it is not valid.
 
-    A dict is written to `scratch`. Its relative paths are relative to its `path`, or to the rootdir if it has none.
+    `inputs`: as for load_spec. A dict is written to `scratch`. Its relative paths are relative to its `path`, or to the
+    rootdir if it has none.
     """
     if not isinstance(given, Mapping):
         require("spec", given, AnyPath, "a path, a dict, or what offpipe_spec gives")
-        return load_spec(shown_path(find(given, config)))
+        return load(shown_path(find(given, config)), inputs)
     name = str(given.get("name", "spec"))
     home = given.path if isinstance(given, OffpipeSpec) else config.rootpath / f"{name}.json"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,7 @@ def load_given(given: AnySpec, config: pytest.Config, scratch: Path) -> Spec:
     if isinstance(given.get("root", ""), str):
         content["root"] = os.path.relpath(home.parent / given.get("root", ""), scratch)
     written.write_text(json.dumps(content, indent=1, default=os.fspath), encoding="utf-8")
-    return load_spec(str(written))._replace(path=str(home))
+    return load(str(written), inputs)._replace(path=str(home))
 
 
 def spec_of(request: pytest.FixtureRequest) -> OffpipeSpec:
@@ -118,5 +120,5 @@ def _marked(
     if inputs is not None:
         require(f"{SPEC_FIXTURE} inputs", inputs, AnyPath, "a directory of inputs")
         spec.inputs = find(inputs, config)
-        require_some(load_spec(str(spec.path)), str(spec.inputs), f"{SPEC_FIXTURE} inputs")
+        require_some(load(str(spec.path), str(spec.inputs)), str(spec.inputs), f"{SPEC_FIXTURE} inputs")
     return spec

@@ -128,8 +128,9 @@ class Case:
     def by_hand(self) -> str:
         """The command that makes the check again with the same seed, in the directory where pytest was called."""
         words = ["pytest", f"{self.spec.shown}::{self.item.name}", "--offpipe-seed", str(self.settings.seed)]
-        if inputs := self.item.config.getoption("offpipe_inputs"):
-            words += ["--offpipe-inputs", inputs]
+        for option in ("--offpipe-inputs", "--offpipe-each"):
+            if given := self.item.config.getoption(option):
+                words += [option, given]
         return shlex.join(words)
 
     def note(self, text: str) -> None:

@@ -22,7 +22,7 @@ class Options(NamedTuple):
     `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars, as
     text. `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
-    copy of each record of the log. `final`: the process ends with the run.
+    copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
     """
 
     stages: tuple[str, ...] = ()
@@ -40,12 +40,14 @@ class Options(NamedTuple):
     events: str | None = None
     argv: tuple[str, ...] = ()
     final: bool = False
+    inputs: str | None = None
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:
         """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""
         return load_spec(
-            spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without
-        )
+            spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without,
+            inputs=self.inputs,
+        )  # fmt: skip
 
     @property
     def is_durable(self) -> bool:

@@ -38,13 +38,14 @@ _MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placehold
 
 def load_spec(
     path: str, *, workspace: str | None = None, params: Overrides = _NO_OVERRIDES, variables: Mapping[str, str] = {},
-    without: Collection[str] = (),
+    without: Collection[str] = (), inputs: str | None = None,
 ) -> Spec:  # fmt: skip
     """Return the spec at `path`. Everything but its inputs is checked.
 
     `params` override those of stages: stage -> key -> value, and `variables` the vars. No pattern of an `each` matches
-    the files `without`, which are absolute. Raises SpecError with every
-    fault, or UsageError if `params` or `variables` name something unknown, or if the workspace is not a directory.
+    the files `without`, which are absolute. What a pattern or table of an `each` has in `inputs`, a directory laid out
+    as root, it takes from there only. Raises SpecError with every fault, or UsageError if `params` or `variables` name
+    something unknown, or if the workspace is not a directory.
     """
     content = read_source(path)
     value, findings = parse_source(path, content)
@@ -55,7 +56,7 @@ def load_spec(
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace, variables)
     builder.fills = any(mark in content for mark in _MARKS)
-    spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without)
+    spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without, inputs)
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
     checked += [*checks.check_own_inputs(spec.stages), *checks.check_input_places(spec)]
     checked += mixed_values(spec.stages, usable["stages"])
@@ -148,13 +149,15 @@ class SpecBuilder:
         self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
-    def build(self, params: Overrides, broken: Collection[int] = (), without: Collection[str] = ()) -> Spec:
+    def build(
+        self, params: Overrides, broken: Collection[int] = (), without: Collection[str] = (), inputs: str | None = None
+    ) -> Spec:
         """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
 
-        The `each` of `broken` stages was refused. Files in `without` match no pattern.
+        The `each` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in load_spec.
         """
         paths = self._state_paths()
-        disk = Disk(self._root, (paths.state_dir, paths.locks_dir))
+        disk = Disk(self._root, (paths.state_dir, paths.locks_dir), inputs)
         left_out = {os.path.relpath(path, self._root) for path in without}
         expander = Expander(self._top["stages"], self._inserter, disk, self._root, broken, left_out, fills=self.fills)
         stages = [self._instance(instance, params) for instance in expander.expand()]

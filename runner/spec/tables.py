@@ -36,19 +36,25 @@ class SourceError(Exception):
 class Disk:
     """Names and tables below `root`, read when they are asked for. Files in directories of `own` are left out.
 
+    What is there in `instead`, a directory laid out as root, is taken from there only.
+
     `read` are the absolute paths that were looked at, so that a change of any of them is noticed.
     """
 
-    def __init__(self, root: str, own: Collection[str]) -> None:
+    def __init__(self, root: str, own: Collection[str], instead: str | None = None) -> None:
         self.read: set[str] = set()
-        self._root = root
+        self._bases = (root,) if instead is None else (instead, root)
         self._own = own
 
-    def files(self, head: str, tail: str) -> Iterator[str]:
-        """Yield the paths of the files that `head*tail` matches, relative to root. Raises SourceError."""
+    def files(self, head: str, tail: str) -> list[str]:
+        """Return the paths of the files that `head*tail` matches, relative to root. Raises SourceError."""
+        found = (paths for base in self._bases if (paths := [*self._files_in(base, head, tail)]))
+        return next(found, [])
+
+    def _files_in(self, base: str, head: str, tail: str) -> Iterator[str]:
         directory, slash, start = head.rpartition("/")
         end, nested, below = tail.partition("/")
-        self.read.add(top := self._absolute(directory))
+        self.read.add(top := _absolute(base, directory))
         try:
             with os.scandir(top) as listed:
                 entries = [entry for entry in listed if entry.name.startswith(start) and entry.name.endswith(end)]
@@ -62,13 +68,14 @@ class Disk:
                 continue
             path = f"{directory}{slash}{entry.name}{nested}{below}"
             if nested or entry.is_symlink():  # the directory does not change when these do
-                self.read.add(self._absolute(path))
-            if os.path.isfile(self._absolute(path)) if nested else not entry.is_dir():
+                self.read.add(_absolute(base, path))
+            if os.path.isfile(_absolute(base, path)) if nested else not entry.is_dir():
                 yield path
 
     def table(self, path: str) -> Rows:
         """Return the rows of a table. Raises SourceError."""
-        self.read.add(full := self._absolute(path))
+        places = [_absolute(base, path) for base in self._bases]
+        self.read.add(full := next(filter(os.path.lexists, places), places[-1]))
         try:
             with open(open_regular(full), "rb") as file:
                 content = file.read(LARGEST + 1)
@@ -84,8 +91,9 @@ class Disk:
             raise SourceError(f'"{path}" has no rows', is_missing=True)
         return rows
 
-    def _absolute(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self._root, path))
+
+def _absolute(base: str, path: str) -> str:
+    return os.path.normpath(os.path.join(base, path))
 
 
 def _csv_rows(path: str, content: bytes) -> Rows:

@@ -183,6 +183,7 @@ def test_each_option_has_its_ini(project):
     project.ini("""
         offpipe_specs = it.json
         offpipe_checks = run
+        offpipe_each = all
         offpipe_inputs = small
         offpipe_seed = 77
         offpipe_budget = 3.5
@@ -197,10 +198,15 @@ def test_each_option_has_its_ini(project):
     result = project.pytest("-s", checks=False)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["offpipe: *seed 77", "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True)*"]
+        [
+            "offpipe: *seed 77",
+            "Settings(checks=('run',), each='all', inputs='*/small', seed=77, budget=3.5, strict=True)*",
+        ]
     )
     result = project.pytest("-s", "--offpipe-checks", "outputs", "--offpipe-seed", "5", checks=False)
-    result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
+    result.stdout.fnmatch_lines(
+        ["Settings(checks=('outputs',), each='all', inputs='*/small', seed=5, budget=3.5, strict=True)*"]
+    )
 
 
 def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):

@@ -190,7 +190,7 @@ def wait_until_gone(pid):
 
 def test_an_end_is_heard_of_while_what_the_attempt_left_is_there(project):
     spec = load_spec(str(project.spec(project.shell("cp $i $o; exit 1"))))
-    sandbox = lay_out(spec, project.path / "laid", Source(spec, None).present(), effective_spec(spec))
+    sandbox = lay_out(spec, project.path / "laid", Source(spec).files(spec.stages), effective_spec(spec))
     around, seen = Around(sandbox.home, sandbox.temporary), []
 
     def partials():
