@@ -48,7 +48,10 @@ def quick_answer(arguments: Arguments) -> int | None:
         return None
     given = arguments.given
     is_durable = given.get("durability") != "process"
-    return answer(arguments.spec, given.get("workspace"), arguments.words, quiet="quiet" in given, durable=is_durable)
+    return answer(
+        arguments.spec, given.get("workspace"), arguments.words, given.get("var", ()), given.get("vars"),
+        quiet="quiet" in given, durable=is_durable,
+    )  # fmt: skip
 
 
 def program() -> int:

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -222,11 +223,15 @@ class Commands:
         """Return the arguments as options of the engine."""
         arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
-        variables = read_vars(given.get("var", ()), given.get("vars"))
+        read_at, values, vars_file = time.time_ns(), tuple(given.get("var", ())), given.get("vars")
+        variables = read_vars(values, vars_file)
         return Options(
             stages=arguments.stages if arguments.verb in {"run", "plan", "status"} else (),
             params=read_params(given.get("param", ()), self._spec, given.get("workspace"), variables),
             variables=variables,
+            values=values,
+            vars_file=vars_file,
+            read_at=read_at,
             final=arguments.verb == "run",
             argv=tuple(word.decode("utf-8", "backslashreplace") for word in words),
             **{name: given[name] for name in Options._fields if name in given},

@@ -134,7 +134,7 @@ _BY_NAME = {name: option for option in OPTIONS for name in option[0].split()}
 _UNKNOWN = ("", "", "", "")
 _HELP_NAMES = ("-h", "--help")
 _REPEATED = ("param", "var")
-_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure"}
+_PLAIN = {"jobs", "keep_going", "quiet", "workspace", "durability", "on_failure", "var", "vars"}
 
 
 class HelpRequested(Exception):  # noqa: N818 - nothing went wrong

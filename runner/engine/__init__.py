@@ -23,6 +23,8 @@ class Options(NamedTuple):
     text. `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
     copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
+
+    `variables` were read from the words `values` and from `vars_file`, after `read_at` (time.time_ns).
     """
 
     stages: tuple[str, ...] = ()
@@ -40,6 +42,9 @@ class Options(NamedTuple):
     events: str | None = None
     argv: tuple[str, ...] = ()
     final: bool = False
+    values: tuple[str, ...] = ()
+    vars_file: str | None = None
+    read_at: int = 0
     inputs: str | None = None
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:

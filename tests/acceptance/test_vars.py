@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import noop_words as quick
 import pytest
+from pipeline_bench import wait_for
 
 SAY = 'printf "%s\\n" "$@" >"$PIPELINE_OUTPUT_OUT"'
 
@@ -147,3 +149,22 @@ def test_other_verbs_take_vars_too(bench, verb):
     bench.succeed("--var", "a=2")
     bench.succeed(verb, "--var", "a=2")
     assert bench.run(verb, "--var", "x=2").returncode == 2
+
+
+def test_nothing_to_do_with_vars_is_answered_without_a_plan(bench, monkeypatch):
+    monkeypatch.chdir(bench.root)
+    bench.define(say("{vars.a}", "{vars.b}"), vars={"a": "1", "b": "1"})
+    bench.write("vars.json", '{"a": "2"}')
+    words = ["--vars", "vars.json", "--var", "b=2"]
+
+    def answered() -> bool:
+        bench.succeed("-q", *words, cwd=bench.root)
+        return quick.answer([str(bench.spec), "-q", *words]) == 0
+
+    wait_for(answered, "the files have to be old enough that a change would show")
+    for others in (["--var", "b=2"], ["--vars", "vars.json"], ["--vars", "vars.json", "--var", "b=3"], []):
+        assert quick.answer([str(bench.spec), "-q", *others]) is None
+    bench.write("vars.json", '{"a": "3"}')
+    assert quick.answer([str(bench.spec), "-q", *words]) is None
+    bench.succeed("-q", *words, cwd=bench.root)
+    assert said(bench) == ["3", "2"]
