@@ -15,7 +15,7 @@ from runner.errors import Fault, UsageError
 from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
-from runner.spec.graph import OutputIndex, name_finder
+from runner.spec.graph import name_finder
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import FIELDS, references
@@ -23,6 +23,7 @@ from runner.spec.placeholders import FIELDS, references
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from runner.spec.graph import OutputIndex
     from runner.spec.model import Spec, Stage
 
     Flaw = tuple[str, str] | None  # the fact and a hint
@@ -150,9 +151,8 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
                 yield Finding(("stages", stage.index, "outputs", name), *flaw)
 
 
-def check_own_inputs(stages: Sequence[Stage]) -> Iterator[Finding]:
+def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:
     """Refuse outputs that the same stage also reads, and inputs that differ from an output by the final `/` only."""
-    index = OutputIndex(stages)
     for stage in (stage for stage in stages if not stage.missing):
         for name, at, pattern in stage.entries():
             meant = {path for _, path in index.matches(pattern)}

@@ -14,14 +14,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.spec.globs import bare, from_root, is_glob, may_match_below, normal
-from runner.spec.graph import OutputIndex
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.tables import Disk, SourceError
 from runner.spec.values import filled_fields, literal_glob, references, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from runner.spec.graph import OutputIndex
     from runner.spec.model import Stage
     from runner.spec.values import Inserter, Json, Place, Values
 
@@ -35,24 +35,23 @@ _UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 class Instance(NamedTuple):
     """A stage to build: the position in the spec of the stage as written, and its JSON with all values in it.
 
-    `filled` are the fields with values in them, `values` those of `each` by name. `missing`: why a template has no
-    instances; then this stage stands for all of them, and cannot run.
+    `values` are those of `each` by name. `missing`: why a template has no instances; then this stage stands for all of
+    them, and cannot run.
     """
 
     position: int
     given: Json
-    filled: tuple[str, ...] = ()
     values: Values = _NOTHING
     missing: Finding | None = None
 
 
 class Row(NamedTuple):
-    """The values of an instance, the end of its name, their place below `each`, and their source in words."""
+    """The values of an instance, the end of its name, their place below `each`, and that of the row in its table."""
 
     values: Values
     suffix: str
     at: Place
-    source: str
+    source: str = ""
 
 
 class Pattern(NamedTuple):
@@ -82,27 +81,20 @@ class Pattern(NamedTuple):
 class Expander:
     """Expands the stages of one spec. Findings go to the inserter's.
 
-    `matches`: the files on disk that patterns matched and no stage declares, relative to root. Files in `without` match
-    nothing. `broken`: positions of stages whose `each` has a finding already. `fills`: whether there are placeholders.
+    `matches`: the files on disk that patterns matched and no stage declares, relative to root. `broken`: positions of
+    stages whose `each` has a finding already.
     """
 
-    def __init__(
-        self, stages: Sequence[Json], inserter: Inserter, disk: Disk, root: str, broken: Collection[int] = (),
-        without: Collection[str] = (), *, fills: bool = True,
-    ) -> None:  # fmt: skip
+    def __init__(self, stages: Sequence[Json], inserter: Inserter, disk: Disk, broken: Collection[int] = ()) -> None:
         self.matches: set[str] = set()
         self._stages = stages
         self._inserter = inserter
         self._disk = disk
-        self._root = root
-        self._without = without
-        self._fills = fills
         self._templates = {i: stage for i, stage in enumerate(stages) if "each" in stage or i in broken}
         self._names = {stage.get("name"): i for i, stage in reversed(self._templates.items())}
         self._rows: dict[int, list[Row] | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
         self._made: dict[str, tuple[int, str]] = {}  # declared output -> position and name of its stage
         self._table = cache(disk.table)
-        self._sources: dict[int, dict[str, Any]] = {}
         self._sources = {i: self._sources_of(i) for i in self._templates}
         self._outputs = {  # of templates, with a star in the place of each value
             i: inserter.filled(("stages", i, "outputs"), stage.get("outputs", {}), None, "outputs")
@@ -115,23 +107,22 @@ class Expander:
         instances: dict[int, list[Instance]] = {}
         for index, stage in enumerate(self._stages):
             if index not in self._templates:
-                fields = filled_fields(stage) if self._fills else ()
-                given = self._inserter.fill(("stages", index), stage, fields, {}) if fields else stage
-                instances[index] = [Instance(index, given)]
-                self._note_outputs(instances[index])
+                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {})
+                instances[index] = self._noted([Instance(index, given)])
         for index in self._in_order():
             if index not in self._rows:
                 with self._noting(index):
                     self._rows[index] = self._rows_of(index)
-            instances[index] = self._instances(index)
-            self._note_outputs(instances[index])
+            instances[index] = self._noted(self._instances(index))
         self._check_sources()
         return [instance for index in range(len(self._stages)) for instance in instances[index]]
 
-    def _note_outputs(self, instances: Iterable[Instance]) -> None:
-        for index, given, *_, missing in instances if self._templates else ():
-            for path in [] if missing else _members(given.get("outputs", {})):
+    def _noted(self, instances: list[Instance]) -> list[Instance]:
+        """Return the instances, after a note of their outputs, which patterns may match."""
+        for index, given, _, missing in instances if self._templates else ():
+            for path in [] if missing else _leaves(given.get("outputs", {})):
                 self._made[normal(path)] = (index, given.get("name", ""))
+        return instances
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
@@ -142,8 +133,7 @@ class Expander:
 
     def _note(self, index: int, error: SourceError) -> None:
         """Note why a template has no values: that is a finding, unless files are missing."""
-        at = error.at or (("rows",) if "rows" in self._sources.get(index, {}) else ())
-        finding = Finding(("stages", index, "each", *at), error.what, error.hint)
+        finding = Finding(("stages", index, "each", *error.at), error.what, error.hint)
         self._rows[index] = finding if error.is_missing else None
         if not error.is_missing:
             self._inserter.findings.append(finding)
@@ -171,13 +161,9 @@ class Expander:
             other
             for other, outputs in self._outputs.items()
             if other != index
-            for path in map(normal, _members(outputs))
+            for path in map(normal, _leaves(outputs))
             if any(pattern.may_match(path) for pattern in patterns)
         }
-
-    def _unknown(self, index: int) -> list[int]:
-        """Return the templates without known values on which this one depends."""
-        return [other for other in sorted(self._needed[index]) if not isinstance(self._rows.get(other), list)]
 
     # ---- values ------------------------------------------------------------------------------------------------------
 
@@ -186,7 +172,7 @@ class Expander:
         each, sources = self._templates[index].get("each"), dict[str, Any]()
         if isinstance(each, dict) and "rows" in each:
             at = ("stages", index, "each", "rows")
-            return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._root)}
+            return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._disk.root)}
         for name, given in each.items() if isinstance(each, dict) else ():
             with self._noting(index):
                 sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
@@ -198,7 +184,7 @@ class Expander:
             raise SourceError(f"{show(text)} has not exactly one *, or another wildcard", hint, at=(name,))
         at = ("stages", index, "each", name)
         given = _STAR.join(self._inserter.filled(at, part, {}, "processor") for part in text.split("*"))
-        head, star, tail = from_root(given, self._root).partition(_STAR)
+        head, star, tail = from_root(given, self._disk.root).partition(_STAR)
         if not star:
             raise SourceError('".." after the *', "say where the files are without it", at=(name,))
         return Pattern(head, tail)
@@ -206,13 +192,14 @@ class Expander:
     def _rows_of(self, index: int) -> list[Row] | Finding | None:
         """Return the values of a template's instances, or the finding of a template that must be known before."""
         each, sources = self._templates[index]["each"], self._sources[index]
-        for other in self._unknown(index) or (self._needed[index] if isinstance(each, str) else ()):
-            return self._rows[other]
+        for other in sorted(self._needed[index]):
+            if isinstance(each, str) or not isinstance(self._rows[other], list):
+                return self._rows[other]
         if isinstance(each, str):
             hint = did_you_mean(each, [name for name in self._names if name]) or "name a stage that has an each"
             raise SourceError(f"no stage named {show(each)} has an each", hint)
         if "rows" in sources:
-            return self._table_rows(sources["rows"], each)
+            return self._table_rows(sources["rows"], each.get("key"))
         columns = [self._column(index, name, source) for name, source in sources.items()]
         return [
             _row(dict(zip(sources, [value for _, value in chosen], strict=True)), sources, chosen[0][0])
@@ -241,37 +228,35 @@ class Expander:
     def _matched(self, index: int, pattern: Pattern) -> set[str]:
         """Return the values of the declared outputs, and of the files on disk, that a pattern matches."""
         made = [path for path, (maker, _) in self._made.items() if maker != index]
-        found = [path for path in self._disk.files(*pattern) if path not in self._made and path not in self._without]
+        found = [path for path in self._disk.files(*pattern) if path not in self._made]
         matches = {path: value for path in (*made, *found) if (value := pattern.value(path)) is not None}
         self.matches.update(matches.keys() & found)
         return set(matches.values())
 
-    def _table_rows(self, path: str, each: Json) -> list[Row]:
+    def _table_rows(self, path: str, key: str | list[str] | None) -> list[Row]:
         table = self._table(path)
         columns = list(table[0][1])
-        key = [given] if isinstance(given := each.get("key", columns[0]), str) else given
-        for name in key:
+        names = key if isinstance(key, list) else [key or columns[0]]
+        for name in names:
             if name not in columns:
-                raise SourceError(f'"{path}" has no column {show(name)}', did_you_mean(name, columns), at=("key",))
-        rows = [_row(values, key, ("rows",), f'"{path}", {place}: ') for place, values in table]
-        for row in rows:
-            if not all(spelled(row.values[name]) for name in key):
-                raise SourceError(f"{row.source}an empty value in the key")
-        return rows
+                raise SourceError(f"{path}: no column {show(name)}", did_you_mean(name, columns), at=("key",))
+        for place, values in table:
+            if not all(spelled(values[name]) for name in names):
+                raise SourceError(f"{place}: an empty value in the key", at=("rows",))
+        return [_row(values, names, ("rows",), place) for place, values in table]
 
     # ---- instances ---------------------------------------------------------------------------------------------------
 
     def _instances(self, index: int) -> list[Instance]:
-        stage, rows = self._templates[index], self._rows[index]
+        stage, rows, at = self._templates[index], self._rows[index], ("stages", index)
         fields, name = filled_fields(stage), stage.get("name", "")
         body: dict[str, Any] = {field: value for field, value in stage.items() if field != "each"}
-        if rows is None:  # other findings of the stage count
-            every = self._inserter.fill(("stages", index), body, fields, None)
-            return [Instance(index, every, missing=Finding((), "its values are not known"))]
-        if isinstance(rows, Finding):  # it cannot run, so inputs and programs do not matter
-            needs = [self._templates[other].get("name", "") for other in self._unknown(index)]
-            every = {"name": name, "command": ["{python}"], "needs": needs, "outputs": self._outputs[index]}
-            return [Instance(index, every, missing=rows)]
+        if not isinstance(rows, list):
+            body = dict(self._inserter.fill(at, body, fields, None))
+            if rows:  # it cannot run, so its inputs and program do not matter
+                needs = [self._templates[other].get("name", "") for other in sorted(self._needed[index])]
+                body = {"name": name, "command": ["{python}"], "needs": needs, "outputs": body["outputs"]}
+            return [Instance(index, body, missing=rows or Finding(at, "other findings say why"))]
         used = sorted({name for form, name in references([stage[field] for field in fields]) if form == "each"})
         first: dict[str, Row] = {}
         instances = []
@@ -281,8 +266,7 @@ class Expander:
             with self._noting(index):
                 _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
             if other is row:
-                given = self._inserter.fill(("stages", index), body, fields, row.values)
-                instances.append(Instance(index, given, fields, row.values))
+                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values), row.values))
         return instances
 
     def _check_sources(self) -> None:
@@ -295,26 +279,19 @@ class Expander:
                     self._note(index, SourceError(what, _UNSUPPORTED, at=(name,)))
 
 
-def mixed_values(stages: Sequence[Stage], written: Sequence[Json]) -> Iterator[Finding]:
+def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
     """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
-    globs: dict[int, list[set[str]]] = {}  # position of a stage -> for each path of its inputs, the names in a glob
-    for position, given in enumerate(written):
-        paths = list(_leaves(given.get("inputs", {}))) if "each" in given else []
-        names = [{name for form, name in references(path) if form == "each" and is_glob(path)} for path in paths]
-        if any(names):
-            globs[position] = names
-    if not globs:
-        return
-    index, by_name = OutputIndex(stages), {stage.name: stage for stage in stages}
+    values = {stage.name: stage.values for stage in stages if stage.values}
     for stage in stages:
-        for (_, at, path), used in zip(stage.entries(), globs.get(stage.index, ()), strict=False):
-            for producer, output in index.matches(path) if used else ():
-                other = by_name[producer].values
-                for name in sorted(used & other.keys() & stage.values.keys()):
-                    if spelled(other[name]) != spelled(stage.values[name]):
-                        what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
-                        hint = "put something between the value and the wildcard that no value holds"
-                        yield Finding(("stages", stage.index, "inputs", *at), what, hint)
+        texts = _leaves(written[stage.index].get("inputs", {})) if stage.values else ()
+        for (_, at, path), text in zip(stage.entries(), texts, strict=False):
+            used = {name for form, name in references(text) if form == "each"} if is_glob(text) else ()
+            for producer, output in outputs.matches(path) if used else ():
+                other = values.get(producer, {})
+                if any(spelled(other.get(name, own := stage.values[name])) != spelled(own) for name in used):
+                    what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
+                    hint = "put something between the value and the wildcard that no value holds"
+                    yield Finding(("stages", stage.index, "inputs", *at), what, hint)
 
 
 def _reads(source: object, path: str, *, own: bool) -> bool:
@@ -331,12 +308,11 @@ def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) 
     if len(name) > LONGEST:
         raise SourceError(f"the name of the instance has {len(name)} bytes, {LONGEST} at most", at=at)
     if row.suffix != other.suffix:
-        raise SourceError(f"{row.source}{row.suffix} differs from {other.suffix} by case only", at=at)
+        raise SourceError(f"{row.source}: {row.suffix} differs from {other.suffix} by case only", at=at)
     for column in used:
         if row.values.get(column) != other.values.get(column):
-            line = other.source.rpartition(", ")[2].removesuffix(": ")
-            what = f"another {column} than {line}, which has the same key, {row.suffix}"
-            raise SourceError(f"{row.source}{what}", at=at)
+            what = f"another {column} than {other.source}, which has the same key, {row.suffix}"
+            raise SourceError(f"{row.source}: {what}", at=at)
 
 
 def _row(values: Values, key: Iterable[str], at: Place, source: str = "") -> Row:
@@ -347,10 +323,7 @@ def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
-def _members(paths: Mapping[str, str] | list[str]) -> Iterable[str]:
-    return paths.values() if isinstance(paths, dict) else paths
-
-
 def _leaves(paths: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    """Yield the paths of inputs or outputs as written."""
     for path in paths.values() if isinstance(paths, dict) else paths:
         yield from [path] if isinstance(path, str) else path

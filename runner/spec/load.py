@@ -15,6 +15,7 @@ from runner.spec import checks
 from runner.spec.each import Expander, mixed_values
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, normal, stem
+from runner.spec.graph import OutputIndex
 from runner.spec.kinds import Finding, did_you_mean, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
@@ -33,7 +34,9 @@ else:
     import _signal as signal  # `signal` itself builds enums, which takes time
 
 _NO_OVERRIDES: Overrides = {}
-_MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
+_OWN = (
+    "$schema", "name", "each", "processor", "args", "command", "inputs", "outputs", "params", "offline", "env",
+)  # fmt: skip
 
 
 def load_spec(
@@ -55,11 +58,11 @@ def load_spec(
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace, variables)
-    builder.fills = any(mark in content for mark in _MARKS)
     spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without, inputs)
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
-    checked += [*checks.check_own_inputs(spec.stages), *checks.check_input_places(spec)]
-    checked += mixed_values(spec.stages, usable["stages"])
+    outputs = OutputIndex(spec.stages)
+    checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
+    checked += mixed_values(spec.stages, usable["stages"], outputs)
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
@@ -129,7 +132,6 @@ class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
     def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, str] = {}) -> None:
-        self.fills = True  # whether there may be placeholders for values; looking for them takes long
         self._path = path
         self._given = given
         self._top = {**SPEC.defaults, **given}
@@ -146,7 +148,7 @@ class SpecBuilder:
             self._defaults = {**self._defaults, "env": self._inserter.filled(at, env, {}, "env")}
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
-        self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
+        self._index, self._shared = -1, dict[str, Any]()  # a stage, and what its instances share
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(
@@ -157,9 +159,8 @@ class SpecBuilder:
         The `each` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in load_spec.
         """
         paths = self._state_paths()
-        disk = Disk(self._root, (paths.state_dir, paths.locks_dir), inputs)
-        left_out = {os.path.relpath(path, self._root) for path in without}
-        expander = Expander(self._top["stages"], self._inserter, disk, self._root, broken, left_out, fills=self.fills)
+        disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
+        expander = Expander(self._top["stages"], self._inserter, disk, broken)
         stages = [self._instance(instance, params) for instance in expander.expand()]
         return Spec(
             path=os.path.abspath(self._path),
@@ -182,28 +183,12 @@ class SpecBuilder:
         )
 
     def _instance(self, instance: Instance, params: Overrides) -> Stage:
-        index, given, filled, values, missing = instance
-        if not values or not (like := self._first.get(index)):
-            stage = self._first[index] = self.build_stage(index, given)._replace(values=values)
-        else:  # only the fields with values differ
-            fields = {field: self._filled(index, field, given[field]) for field in filled}
-            stage = like._replace(name=given["name"], values=values, **fields)
-        if missing:
+        stage = self.build_stage(instance.position, instance.given, instance.values)
+        if missing := instance.missing:
             stage = stage._replace(missing=Fault(pointer(self._path, missing.at), missing.what, missing.hint))
         if own := {**params.get(stage.template, {}), **params.get(stage.name, {})} if params else {}:
             stage = stage._replace(params={**stage.params, **own})
         return stage
-
-    def _filled(self, index: int, field: str, given: Any) -> Any:  # noqa: ANN401 - the types are those of fields
-        """Return a field of a stage into which values were inserted."""
-        match field:
-            case "inputs" | "outputs":
-                return self._paths(index, field, given)
-            case "processor":
-                return self._processor(given)
-            case "env":
-                return {**self._defaults.get("env", {}), **given}
-        return tuple(given) if isinstance(given, list) else given
 
     def _unused_vars(self) -> Iterator[Fault]:
         for name in self._vars or ():
@@ -216,20 +201,34 @@ class SpecBuilder:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
-    def build_stage(self, index: int, given: Json) -> Stage:
+    def build_stage(self, index: int, given: Json, each: Mapping[str, object] = {}) -> Stage:
+        if index != self._index:
+            self._index, self._shared = index, self._shared_fields(given)
+        command = given.get("command")
+        return Stage(
+            index=index,
+            name=given.get("name", ""),
+            outputs=self._paths(index, "outputs", given.get("outputs", {})),
+            inputs=self._paths(index, "inputs", given.get("inputs", {})),
+            processor=self._processor(given.get("processor")),
+            args=tuple(given.get("args", ())),
+            command=command and tuple(command),
+            params=given.get("params", {}),
+            env={**self._defaults.get("env", {}), **given.get("env", {})},
+            values=each,
+            **self._shared,
+        )
+
+    def _shared_fields(self, given: Json) -> dict[str, Any]:
+        """Return the fields that all instances of a template share."""
         values = STAGE.values({**self._defaults, **given})
-        del values["$schema"], values["offline"], values["each"]
-        values |= {
-            "name": given.get("name", ""),
-            "outputs": self._paths(index, "outputs", values["outputs"] or {}),
-            "inputs": self._paths(index, "inputs", values["inputs"]),
-            "processor": self._processor(values["processor"]),
-            "env": {**self._defaults.get("env", {}), **given.get("env", {})},
-            "retry_on_timeout": _retry_on_timeout(given, self._defaults),
-            **{name: self._section(name, given) for name in _SECTIONS},
-        }
-        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        return Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), **values)
+        for name in _OWN:
+            del values[name]
+        values |= {name: self._section(name, given) for name in _SECTIONS}
+        values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
+        values["on_attempt"] = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
+        values["extensions"] = _extensions(given)
+        return values
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:

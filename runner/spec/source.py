@@ -57,7 +57,7 @@ def missing_hint(path: str) -> str:
 
 def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
     """Return the JSON value, and findings for what strict JSON does not allow. SpecError if it cannot be parsed."""
-    text = _decode(path, content)
+    text = decoded(path, content)
     try:
         return _parse(text)
     except json.JSONDecodeError as error:
@@ -69,8 +69,9 @@ def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
         raise SpecError(Fault(path, "is nested too deeply to be read")) from error
 
 
-def _decode(path: str, content: bytes) -> str:
-    hint = "save the spec as UTF-8"
+def decoded(path: str, content: bytes) -> str:
+    """Return the text of a file, without a byte order mark. Raises SpecError if it is not UTF-8."""
+    hint = "save it as UTF-8"
     encoding = json.detect_encoding(content)
     if not encoding.startswith("utf-8"):
         raise SpecError(Fault(path, "is UTF-16 or UTF-32", hint))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from runner.errors import SpecError, raise_if_system_error
-from runner.reading import NotRegularError, open_regular
-from runner.spec.fields import LABEL, VALUE
-from runner.spec.kinds import list_of, map_of, show
-from runner.spec.source import LARGEST, parse_source
+from runner.errors import Fault, SpecError, raise_if_system_error
+from runner.spec.fields import LABEL, VARS
+from runner.spec.kinds import list_of, pointer, show
+from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    Rows = list[tuple[str, dict[str, object]]]  # each with its place, `line 2`
+    Rows = list[tuple[str, dict[str, object]]]  # each with its place, `samples.csv:2`
 
-_ROWS = list_of(map_of(LABEL, VALUE))
+_ROWS = list_of(VARS)
 
 
 class SourceError(Exception):
@@ -34,22 +33,25 @@ class SourceError(Exception):
 
 
 class Disk:
-    """Names and tables below `root`, read when they are asked for. Files in directories of `own` are left out.
+    """Names and tables below `root`. Files in the directories `own`, and those in `without`, match no pattern.
 
-    What is there in `instead`, a directory laid out as root, is taken from there only.
-
-    `read` are the absolute paths that were looked at, so that a change of any of them is noticed.
+    What is there in `instead`, a directory laid out as root, is taken from there only. `read` are the absolute paths
+    that were looked at, so that a change of any of them is noticed.
     """
 
-    def __init__(self, root: str, own: Collection[str], instead: str | None = None) -> None:
+    def __init__(
+        self, root: str, own: Collection[str], without: Collection[str] = (), instead: str | None = None
+    ) -> None:
+        self.root = root
         self.read: set[str] = set()
         self._bases = (root,) if instead is None else (instead, root)
         self._own = own
+        self._without = {os.path.relpath(path, root) for path in without}
 
     def files(self, head: str, tail: str) -> list[str]:
         """Return the paths of the files that `head*tail` matches, relative to root. Raises SourceError."""
         found = (paths for base in self._bases if (paths := [*self._files_in(base, head, tail)]))
-        return next(found, [])
+        return [path for path in next(found, []) if path not in self._without]
 
     def _files_in(self, base: str, head: str, tail: str) -> Iterator[str]:
         directory, slash, start = head.rpartition("/")
@@ -77,18 +79,13 @@ class Disk:
         places = [_absolute(base, path) for base in self._bases]
         self.read.add(full := next(filter(os.path.lexists, places), places[-1]))
         try:
-            with open(open_regular(full), "rb") as file:
-                content = file.read(LARGEST + 1)
-        except NotRegularError as error:
-            raise SourceError(f'"{path}" {error.what}') from error
-        except OSError as error:
-            raise_if_system_error(error, full)
-            raise SourceError(f'"{path}": {(error.strerror or "").lower()}', is_missing=True) from error
-        if len(content) > LARGEST:
-            raise SourceError(f'"{path}" is larger than {LARGEST >> 20} MiB, the limit')
-        rows = _json_rows(path, content) if path.endswith(".json") else _csv_rows(path, content)
+            rows = (_json_rows if path.endswith(".json") else _csv_rows)(path, read_source(full, "table"))
+        except SpecError as error:
+            fault, is_missing = error.faults[0], isinstance(error.__cause__, OSError)
+            what = f"{fault.where.replace(full, path)}: {fault.what}"
+            raise SourceError(what, fault.hint, at=("rows",), is_missing=is_missing) from error
         if not rows:
-            raise SourceError(f'"{path}" has no rows', is_missing=True)
+            raise SourceError(f"{path}: has no rows", at=("rows",), is_missing=True)
         return rows
 
 
@@ -100,36 +97,29 @@ def _csv_rows(path: str, content: bytes) -> Rows:
     import csv
     from io import StringIO
 
+    text = StringIO(decoded(path, content), newline="")
+    reader = csv.reader(text, delimiter="\t" if path.endswith(".tsv") else ",", strict=True)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SourceError(f'"{path}", line {line}: is not UTF-8') from error
-    reader = csv.reader(StringIO(text, newline=""), delimiter="\t" if path.endswith(".tsv") else ",", strict=True)
-    try:
-        header, rows = next(reader, []), [(reader.line_num, cells) for cells in reader if cells]
+        header, rows = next(reader, []), [(f"{path}:{reader.line_num}", cells) for cells in reader if cells]
     except csv.Error as error:
-        raise SourceError(f'"{path}", line {reader.line_num}: {error}') from error
+        raise SpecError(Fault(f"{path}:{reader.line_num}", str(error))) from error
     for name in header:
         if flaws := LABEL.check(name):
-            raise SourceError(f'"{path}", line 1: the column {show(name)} has no legal name', flaws[0].hint)
+            raise SpecError(Fault(f"{path}:1", f"the column {show(name)} has no legal name", flaws[0].hint))
         if header.count(name) > 1:
-            raise SourceError(f'"{path}", line 1: two columns are called {show(name)}')
-    for line, cells in rows:
+            raise SpecError(Fault(f"{path}:1", f"two columns are called {show(name)}"))
+    for place, cells in rows:
         if len(cells) != len(header):
-            raise SourceError(f'"{path}", line {line}: {len(cells)} cells, and the header has {len(header)}')
-    return [(f"line {line}", dict(zip(header, cells, strict=True))) for line, cells in rows]
+            raise SpecError(Fault(place, f"{len(cells)} cells, and the header has {len(header)}"))
+    return [(place, dict(zip(header, cells, strict=True))) for place, cells in rows]
 
 
 def _json_rows(path: str, content: bytes) -> Rows:
-    try:
-        value, findings = parse_source(path, content)
-    except SpecError as error:
-        raise SourceError(f"{error.faults[0].where}: {error.faults[0].what}", error.faults[0].hint) from error
+    value, findings = parse_source(path, content)
     for at, what, hint in (*findings, *_ROWS.check(value)):
-        raise SourceError(f'"{path}", item {"/".join(map(str, at))}: {what}' if at else f'"{path}" {what}', hint)
+        raise SpecError(Fault(pointer(path, at), what, hint))
     assert isinstance(value, list)
     for number, row in enumerate(value):
         if row.keys() != value[0].keys():
-            raise SourceError(f'"{path}", item {number}: has other names than item 0')
-    return [(f"item {number}", row) for number, row in enumerate(value)]
+            raise SpecError(Fault(pointer(path, (number,)), "has other names than the first"))
+    return [(pointer(path, (number,)), row) for number, row in enumerate(value)]

@@ -18,7 +18,7 @@ from runner.spec.placeholders import guarded, joined
 from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     Json = Mapping[str, Any]
     Values = Mapping[str, object]
@@ -51,19 +51,14 @@ def literal_glob(text: str) -> str:
     return _WILDCARD.sub(r"[\1]", text)
 
 
-def references(value: object) -> Iterator[tuple[str, str]]:
-    """Yield the (form, name) of each placeholder in the strings of a JSON value: `("each", "sample")`."""
-    if isinstance(value, str):
-        if "{" in value:
-            yield from _PLACEHOLDER.findall(value)
-    elif isinstance(value, (dict, list)):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from references(member)
+def references(value: object) -> list[tuple[str, str]]:
+    """Return the (form, name) of each placeholder in the strings of a JSON value: `("each", "sample")`."""
+    return _PLACEHOLDER.findall(str(value))
 
 
 def filled_fields(stage: Json) -> tuple[str, ...]:
     """Return the fields of a stage into which values are inserted."""
-    return tuple(field for field in _FIELDS if any(references(stage.get(field))))
+    return tuple(field for field in _FIELDS if field in stage and references(stage[field]))
 
 
 class Inserter:

@@ -8,6 +8,8 @@ from runner.spec.values import Inserter
 class FakeDisk:
     """Files and tables in memory."""
 
+    root = "/root"
+
     def __init__(self, files=(), tables=None):
         self._files = files
         self._tables = tables or {}
@@ -17,13 +19,13 @@ class FakeDisk:
 
     def table(self, path):
         if path not in self._tables:
-            raise SourceError(f"no {path}", is_missing=True)
-        return [(f"line {number}", row) for number, row in enumerate(self._tables[path], 2)]
+            raise SourceError(f"no {path}", at=("rows",), is_missing=True)
+        return [(f"{path}:{number}", row) for number, row in enumerate(self._tables[path], 2)]
 
 
-def expanded(*stages, files=(), tables=None, without=(), **variables):
+def expanded(*stages, files=(), tables=None, **variables):
     inserter = Inserter(variables)
-    expander = Expander(stages, inserter, FakeDisk(files, tables), "/root", without=without)
+    expander = Expander(stages, inserter, FakeDisk(files, tables))
     return expander.expand(), inserter.findings, expander
 
 
@@ -79,11 +81,6 @@ def test_the_order_of_templates_in_the_spec_does_not_matter():
     assert expander.matches == {"in/a", "in/b", "out/c"}
 
 
-def test_orphans_match_nothing():
-    instances, _, expander = expanded(template("t", {"s": "in/*"}), files=["in/a", "in/b"], without={"in/b"})
-    assert names(instances) == ["t@a"] and expander.matches == {"in/a"}
-
-
 def test_a_template_whose_source_is_missing_and_those_behind_it_stand_for_themselves():
     stages = (
         template("a", {"rows": "t.csv"}),
@@ -103,12 +100,12 @@ def test_rows_are_one_instance_for_each_stage_that_uses_the_same_columns():
     instances, findings, _ = expanded(plain, tables={"t": table})
     assert names(instances) == ["plain@a"] and not findings
     _, findings, _ = expanded(plain, using, tables={"t": table})
-    what = '"t", line 3: another n than line 2, which has the same key, a'
+    what = "t:3: another n than t:2, which has the same key, a"
     assert [(finding.at, finding.what) for finding in findings] == [(("stages", 1, "each"), what)]
 
 
 def test_a_stage_whose_each_was_refused_has_no_second_finding():
     inserter = Inserter({})
     stages = [{"name": "t", "outputs": {"o": "out/{each.s}"}}, template("u", "t", "u/{each.s}")]
-    instances = Expander(stages, inserter, FakeDisk(), "/root", broken=(0,)).expand()
+    instances = Expander(stages, inserter, FakeDisk(), broken=(0,)).expand()
     assert names(instances) == ["t", "u"] and not inserter.findings

@@ -29,6 +29,11 @@ def test_names_the_files_that_a_pattern_matches(disk, head, tail, paths):
     assert found == paths if paths is not None else not found
 
 
+def test_files_that_are_left_out_match_nothing(disk, tmp_path):
+    assert Disk(str(tmp_path), (), [f"{tmp_path}/in/a.txt"]).files("in/", "a.txt") == []
+    assert disk.files("in/", "a.txt") == ["in/a.txt"]
+
+
 def test_remembers_what_it_looked_at(disk, tmp_path):
     list(disk.files("in/", "/x.txt"))
     assert disk.read == {f"{tmp_path}/in"} | {
@@ -52,11 +57,11 @@ def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
 def test_cells_are_text_and_json_keeps_its_types(disk, tmp_path):
     (tmp_path / "t.csv").write_bytes(b'n,text\r\n012,"a ""b"",\r\nc"\r\n\r\n1e5,\r\n')
     assert disk.table("t.csv") == [
-        ("line 3", {"n": "012", "text": 'a "b",\r\nc'}), ("line 5", {"n": "1e5", "text": ""})
+        ("t.csv:3", {"n": "012", "text": 'a "b",\r\nc'}), ("t.csv:5", {"n": "1e5", "text": ""})
     ]  # fmt: skip
     (tmp_path / "t.json").write_text('[{"n": 12.50, "flag": true}]')
     ((place, row),) = disk.table("t.json")
-    assert (place, row, str(row["n"])) == ("item 0", {"n": 12.5, "flag": True}, "12.50")
+    assert (place, row, str(row["n"])) == ("t.json#/0", {"n": 12.5, "flag": True}, "12.50")
 
 
 @pytest.mark.parametrize("name", ["absent.csv", "in", "empty.csv", "empty.json"])
