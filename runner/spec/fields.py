@@ -8,21 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from runner.spec.kinds import (
-    Field,
-    Kind,
-    anything,
-    boolean,
-    choice,
-    list_of,
-    map_of,
-    number,
-    one_of,
-    record,
-    scalar,
-    show,
-    text,
-)
+from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, scalar, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,17 +41,11 @@ STAGE_NAME = text(  # also that of an instance, as an effective spec has it
 SELECTOR = text(
     "[A-Za-z0-9*?\\[][A-Za-z0-9._@,%*?!\\[\\]-]*", "the name of a stage or an instance, or a pattern of such names"
 )
-VALUE = scalar()
 MODULE = text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")
 VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; offpipe itself sets PIPELINE_*")
 DELAY = number(0, DAY, unit=" seconds (a day)")
 SECONDS = number(0, YEAR, above=True, unit=" seconds (a year)")
 ON_ATTEMPT = Field(choice("fail", "record"), "What an attempt to reach the network does to a stage.", "fail")
-
-
-def _command_hint(value: object) -> str:
-    return f'write one word per entry, or name a shell: ["sh", "-c", {show(value)}]' if isinstance(value, str) else ""
-
 
 RETRY = record(
     attempts=Field(number(1, 1000, whole=True), "How often a stage is started at most.", 1),
@@ -106,14 +86,16 @@ _SHARED = {
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
 }
 DEFAULTS = record(**_SHARED)
+_COMMAND = list_of(WORD, least=1)._replace(
+    hint=lambda _: 'write one word per entry, or name a shell: ["sh", "-c", "sort < in > out"]'
+)
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
 _ROWS = record(
     rows=Field(PATH, "A CSV file with a header, or a JSON array of flat objects.", required=True),
     key=Field(one_of(LABEL, list_of(LABEL, least=1)), "The columns that name an instance; the first if not given."),
 )
-_NAMES = map_of(
-    LABEL, one_of(PATH, list_of(scalar(truth=False), least=1)), least=1
-)  # `rows` and `key` are those of the other form
+_NAME = LABEL._replace(schema={**LABEL.schema, "not": {"enum": ["rows", "key"]}})  # these are of the other form
+_NAMES = map_of(_NAME, one_of(PATH, list_of(scalar(), least=1)), least=1)
 
 
 def _each_faults(value: str | dict[str, object]) -> Sequence[Finding]:
@@ -122,34 +104,19 @@ def _each_faults(value: str | dict[str, object]) -> Sequence[Finding]:
     return (_ROWS if "rows" in value or "key" in value else _NAMES).faults(value)
 
 
-EACH = Kind(
-    "the name of a stage or an object",
-    (str, dict),
-    {
-        "anyOf": [
-            NAME.schema,
-            _ROWS.schema,
-            {**_NAMES.schema, "propertyNames": {**LABEL.schema, "not": {"enum": ["rows", "key"]}}},
-        ]
-    },
-    _each_faults,
+EACH = one_of(NAME, _NAMES)._replace(
+    faults=_each_faults, schema={"anyOf": [kind.schema for kind in (NAME, _ROWS, _NAMES)]}
 )
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
     name=Field(STAGE_NAME, "Unique, also without case; not `pipeline`.", required=True),
     description=Field(PROSE, "For people.", ""),
-    each=Field(
-        EACH,
-        "Makes an instance of the stage for each value: names with a pattern or list, rows of a table, or a stage's.",
-    ),
+    each=Field(EACH, "An instance for each value: of names with a pattern or list, of a table's rows, or of a stage."),
     processor=Field(
         PATH, "The program: a .py file or an executable, relative to root, or offpipe:NAME. This or command."
     ),
     args=Field(list_of(WORD), "Arguments of the processor; placeholders are filled in.", []),
-    command=Field(
-        list_of(WORD, least=1)._replace(hint=_command_hint),
-        "The program and its arguments, no shell. This or processor.",
-    ),
+    command=Field(_COMMAND, "The program and its arguments, no shell. This or processor."),
     inputs=Field(
         one_of(map_of(LABEL, _ENTRIES), list_of(PATH)),
         "Name to path, glob or directory (ends in /), relative to root, or to a list of these; or a list of paths.",
@@ -172,7 +139,7 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
-VARS = map_of(LABEL, VALUE)
+VARS = map_of(LABEL, one_of(scalar(), boolean()))
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},
     specVersion=Field(choice(SPEC_VERSION), "The version of this format.", required=True),

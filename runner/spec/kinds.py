@@ -175,11 +175,8 @@ def number(least: float, most: float, *, whole: bool = False, above: bool = Fals
     return Kind("a number", (int, float, Spelled), {"type": "number", **bounds}, faults)
 
 
-def scalar(*, truth: bool = True) -> Kind:
-    """A string or a number; with `truth`, also true or false."""
-    if truth:
-        types, schema = (str, int, float, Spelled, bool), ["string", "number", "boolean"]
-        return Kind("a string, a number, true or false", types, {"type": schema}, lambda _: ())
+def scalar() -> Kind:
+    """A string or a number."""
     return Kind("a string or a number", (str, int, float, Spelled), {"type": ["string", "number"]}, lambda _: ())
 
 

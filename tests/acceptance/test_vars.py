@@ -108,7 +108,7 @@ def test_a_file_of_vars_has_scalars_only(bench):
     bench.define(say("{vars.a}"), vars={"a": 20})
     done = bench.run("plan", "--vars", str(bench.write("vars.json", '{"a": [1]}')))
     assert done.returncode == 2
-    assert "vars.json#/a: must be a string, a number, true or false, not an array" in done.stderr
+    assert "vars.json#/a: must be a string or a number or true or false, not an array" in done.stderr
 
 
 def test_a_placeholder_without_its_var_is_a_fault_with_a_hint(bench):
