@@ -13,16 +13,16 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.spec.globs import bare, from_root, is_glob, may_match_below, normal
+from runner.spec.globs import from_root, is_glob, normal
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.tables import Disk, SourceError
 from runner.spec.values import filled_fields, literal_glob, references, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.graph import OutputIndex
-    from runner.spec.model import Stage
+    from runner.spec.model import Spec, Stage
     from runner.spec.values import Inserter, Json, Place, Values
 
 LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
@@ -81,6 +81,7 @@ class Pattern(NamedTuple):
 class Expander:
     """Expands the stages of one spec. Findings go to the inserter's.
 
+    `sources`: where the values of each template come from, by name: a pattern, a list, or the path of `rows`.
     `matches`: the files on disk that patterns matched and no stage declares, relative to root. `broken`: positions of
     stages whose `each` has a finding already.
     """
@@ -95,26 +96,28 @@ class Expander:
         self._rows: dict[int, list[Row] | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
         self._made: dict[str, tuple[int, str]] = {}  # declared output -> position and name of its stage
         self._table = cache(disk.table)
-        self._sources = {i: self._sources_of(i) for i in self._templates}
+        self.sources = {i: self._sources_of(i) for i in self._templates}
         self._outputs = {  # of templates, with a star in the place of each value
             i: inserter.filled(("stages", i, "outputs"), stage.get("outputs", {}), None, "outputs")
             for i, stage in self._templates.items()
         }
         self._needed = {i: self._needed_by(i) for i in self._templates}
 
-    def expand(self) -> list[Instance]:
-        """Return all instances, and the stages without `each`, in the order of the spec."""
+    def expand(self, *, fills: bool = True) -> list[Instance]:
+        """Return all instances, and the stages without `each`, in the order of the spec.
+
+        `fills`: whether there may be placeholders.
+        """
         instances: dict[int, list[Instance]] = {}
         for index, stage in enumerate(self._stages):
             if index not in self._templates:
-                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {})
+                given = self._inserter.fill(("stages", index), stage, filled_fields(stage), {}) if fills else stage
                 instances[index] = self._noted([Instance(index, given)])
         for index in self._in_order():
             if index not in self._rows:
                 with self._noting(index):
                     self._rows[index] = self._rows_of(index)
             instances[index] = self._noted(self._instances(index))
-        self._check_sources()
         return [instance for index in range(len(self._stages)) for instance in instances[index]]
 
     def _noted(self, instances: list[Instance]) -> list[Instance]:
@@ -126,17 +129,14 @@ class Expander:
 
     @contextmanager
     def _noting(self, index: int) -> Iterator[None]:
+        """Note why a template has no values: that is a finding, unless files are missing."""
         try:
             yield
         except SourceError as error:
-            self._note(index, error)
-
-    def _note(self, index: int, error: SourceError) -> None:
-        """Note why a template has no values: that is a finding, unless files are missing."""
-        finding = Finding(("stages", index, "each", *error.at), error.what, error.hint)
-        self._rows[index] = finding if error.is_missing else None
-        if not error.is_missing:
-            self._inserter.findings.append(finding)
+            finding = Finding(("stages", index, "each", *error.at), error.what, error.hint)
+            self._rows[index] = finding if error.is_missing else None
+            if not error.is_missing:
+                self._inserter.findings.append(finding)
 
     # ---- order -------------------------------------------------------------------------------------------------------
 
@@ -146,8 +146,9 @@ class Expander:
         while pending:
             ready = [index for index, needed in pending.items() if needed.isdisjoint(pending)]
             for index in ready or pending:
-                if not ready:
-                    self._note(index, SourceError("its values depend on its own instances", _UNSUPPORTED))
+                with self._noting(index):
+                    if not ready:
+                        raise SourceError("its values depend on its own instances", _UNSUPPORTED)
                 yield index
             pending = {index: needed for index, needed in pending.items() if ready and index not in ready}
 
@@ -156,7 +157,7 @@ class Expander:
         each = self._templates[index].get("each")
         if isinstance(each, str):
             return {self._names[each]} if each in self._names else set()
-        patterns = [source for source in self._sources[index].values() if isinstance(source, Pattern)]
+        patterns = [source for source in self.sources[index].values() if isinstance(source, Pattern)]
         return {
             other
             for other, outputs in self._outputs.items()
@@ -191,7 +192,7 @@ class Expander:
 
     def _rows_of(self, index: int) -> list[Row] | Finding | None:
         """Return the values of a template's instances, or the finding of a template that must be known before."""
-        each, sources = self._templates[index]["each"], self._sources[index]
+        each, sources = self._templates[index]["each"], self.sources[index]
         for other in sorted(self._needed[index]):
             if isinstance(each, str) or not isinstance(self._rows[other], list):
                 return self._rows[other]
@@ -269,24 +270,19 @@ class Expander:
                 instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values), row.values))
         return instances
 
-    def _check_sources(self) -> None:
-        """Refuse patterns that match outputs of their own template or files in a directory output, and made tables."""
-        for index, sources in self._sources.items():
-            for name, source in sources.items():
-                read = (path for path, (maker, _) in self._made.items() if _reads(source, path, own=maker == index))
-                if (path := next(read, None)) is not None:
-                    what = f'"{source}" reads "{path}", an output of stage "{self._made[path][1]}"'
-                    self._note(index, SourceError(what, _UNSUPPORTED, at=(name,)))
-
 
 def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: OutputIndex) -> Iterator[Finding]:
     """Refuse a glob of an instance that matches an output of an instance with another value of the same name."""
     values = {stage.name: stage.values for stage in stages if stage.values}
-    for stage in stages:
-        texts = _leaves(written[stage.index].get("inputs", {})) if stage.values else ()
+    templates = [(i, given.get("inputs", {})) for i, given in enumerate(written) if "each" in given]
+    globs = {index for index, inputs in templates if any(map(is_glob, _leaves(inputs)))}
+    for stage in (stage for stage in stages if stage.values and stage.index in globs):
+        texts = _leaves(written[stage.index].get("inputs", {}))
         for (_, at, path), text in zip(stage.entries(), texts, strict=False):
-            used = {name for form, name in references(text) if form == "each"} if is_glob(text) else ()
-            for producer, output in outputs.matches(path) if used else ():
+            if not is_glob(text):
+                continue
+            used = {name for form, name in references(text) if form == "each"} & stage.values.keys()
+            for producer, output in outputs.matches(path):
                 other = values.get(producer, {})
                 if any(spelled(other.get(name, own := stage.values[name])) != spelled(own) for name in used):
                     what = f'"{path}" of "{stage.name}" also matches "{output}" of "{producer}"'
@@ -294,13 +290,18 @@ def mixed_values(stages: Sequence[Stage], written: Sequence[Json], outputs: Outp
                     yield Finding(("stages", stage.index, "inputs", *at), what, hint)
 
 
-def _reads(source: object, path: str, *, own: bool) -> bool:
-    """Whether a source reads an output that it cannot: one of its `own` template, in a directory, or a table."""
-    is_directory = path.endswith("/")
-    if isinstance(source, Pattern):
-        glob = f"{literal_glob(source.head)}*{literal_glob(source.tail)}"
-        return may_match_below(glob, bare(path)) if is_directory else own and source.value(path) is not None
-    return source == path or (is_directory and str(source).startswith(path))
+def made_sources(spec: Spec, sources: Mapping[int, Mapping[str, Any]], outputs: OutputIndex) -> Iterator[Finding]:
+    """Refuse patterns that match outputs of their own template or files in a directory output, and made tables."""
+    positions = {stage.name: stage.index for stage in spec.stages}
+    for index, name, source in ((index, *item) for index, given in sources.items() for item in given.items()):
+        if isinstance(source, list):
+            continue
+        glob = "*".join(map(literal_glob, source if isinstance(source, Pattern) else [source]))
+        for producer, path in outputs.matches(glob):
+            if name == "rows" or path.endswith("/") or positions[producer] == index:
+                what = f'"{source}" reads "{path}", an output of stage "{producer}"'
+                yield Finding(("stages", index, "each", name), what, _UNSUPPORTED)
+                break
 
 
 def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) -> None:

@@ -113,10 +113,8 @@ def build_graph(spec: Spec) -> Graph:
         fed = {name: pairs for name in stage.inputs if (pairs := index.feeding(stage, name))}
         if fed:
             feeds[stage.name] = fed
-        before = {
-            *chain.from_iterable(map(find, stage.needs)),
-            *(producer for pairs in fed.values() for producer, _ in pairs),
-        }
+        before = set(chain.from_iterable(map(find, stage.needs)))
+        before.update(producer for pairs in fed.values() for producer, _ in pairs)
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
         for name in upstream[stage.name]:
             downstream[name].append(stage.name)
@@ -131,8 +129,7 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
     if not names:
         return graph.order
-    find = name_finder(graph.spec.names)
-    if unknown := [name for name in names if not find(name)]:
+    if unknown := [name for name in names if not meant(graph.spec.names, [name])]:
         raise UsageError(*(Fault("", f"no stage named {show(name)}", _unknown_hint(name, graph)) for name in unknown))
     wanted = set(meant(graph.spec.names, names))
     pending = list(wanted)
@@ -144,24 +141,20 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
-def name_finder(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+def name_finder(names: Sequence[str]) -> Callable[[str], Sequence[str]]:
     """Return a function from a selector to the `names` of stages that it means, in order; none for an unknown one.
 
     A selector is the name of a stage, that of a template, which means all of its instances, or a pattern.
     """
-
-    @cache  # only if it is needed
-    def exact() -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {name: [name] for name in names}
-        for name in names:
-            if "@" in name:
-                found.setdefault(name.partition("@")[0], []).append(name)
-        return found
+    exact = {name: [name] for name in names}
+    for name in names:
+        if "@" in name:
+            exact.setdefault(name.partition("@")[0], []).append(name)
 
     @cache
-    def find(selector: str) -> tuple[str, ...]:
-        if selector in exact() or not globs.is_glob(selector):
-            return tuple(exact().get(selector, ()))
+    def find(selector: str) -> Sequence[str]:
+        if selector in exact or not globs.is_glob(selector):
+            return exact.get(selector, ())
         return tuple(filter(globs.compile_glob(selector).match, names))
 
     return find

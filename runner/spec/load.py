@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runner.errors import Fault, SpecError, UsageError
 from runner.paths import StatePaths
 from runner.spec import checks
-from runner.spec.each import Expander, mixed_values
+from runner.spec.each import Expander, made_sources, mixed_values
 from runner.spec.fields import CHECKPOINT, OFFLINE, RESOURCES, RETRY, SPEC, STAGE
 from runner.spec.globs import bare, from_root, is_below, normal, stem
 from runner.spec.graph import OutputIndex
@@ -20,23 +20,22 @@ from runner.spec.kinds import Finding, did_you_mean, pointer
 from runner.spec.model import READY_MADE, Checkpoint, Resources, Retry, Spec, Stage
 from runner.spec.source import parse_source, read_source
 from runner.spec.tables import Disk
-from runner.spec.values import Inserter, chosen_vars, references
+from runner.spec.values import Inserter, chosen_vars
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each import Instance
+    from runner.spec.values import Json
 
-    Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Overrides = Mapping[str, Mapping[str, object]]
 else:
     import _signal as signal  # `signal` itself builds enums, which takes time
 
 _NO_OVERRIDES: Overrides = {}
-_OWN = (
-    "$schema", "name", "each", "processor", "args", "command", "inputs", "outputs", "params", "offline", "env",
-)  # fmt: skip
+_MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
+_USE = "write {vars.NAME} where it belongs"
 
 
 def load_spec(
@@ -58,16 +57,16 @@ def load_spec(
         raise SpecError(*_faults(path, findings))
     usable, faulty = _without_faults(value, refused) if refused else (value, {})
     builder = SpecBuilder(path, usable, workspace, variables)
+    builder.fills = any(mark in content for mark in _MARKS)
     spec = builder.build(params, [index for index, fields in faulty.items() if "each" in fields], without, inputs)
     checked = [*checks.check_names(spec.stages, faulty), *checks.check_outputs(spec)]
     outputs = OutputIndex(spec.stages)
     checked += [*checks.check_own_inputs(spec.stages, outputs), *checks.check_input_places(spec)]
-    checked += mixed_values(spec.stages, usable["stages"], outputs)
+    checked += [*mixed_values(spec.stages, usable["stages"], outputs), *made_sources(spec, builder.sources, outputs)]
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
-        templates = {stage.index for stage in spec.stages if stage.template}
-        raise SpecError(*_faults(path, _once(findings, templates)))
+        raise SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
     names = dict.fromkeys(name for stage in spec.stages for name in (stage.template, stage.name) if name)
     if unknown := [name for name in params if name not in names]:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))
@@ -87,24 +86,20 @@ def _elsewhere(new: Iterable[Finding], earlier: Sequence[Finding]) -> list[Findi
     return [finding for finding in new if finding.at not in places]
 
 
-def _once(findings: Iterable[Finding], templates: Container[object]) -> Iterator[Finding]:
-    """Yield the findings; of those that the instances of a template have at one place, only the first."""
-    places: set[tuple[str | int, ...]] = set()
+def _faults(path: str, findings: Iterable[Finding], templates: Container[object] = ()) -> list[Fault]:
+    """Return each finding once, as a fault, in the order of the table of fields. Unknown names come last.
+
+    Of those that the instances of a template have at one place, only the first is kept.
+    """
+    first: dict[object, Finding] = {}
     for finding in findings:
-        if finding.at not in places:
-            yield finding
-        if finding.at[:1] == ("stages",) and len(finding.at) > 1 and finding.at[1] in templates:
-            places.add(finding.at)
-
-
-def _faults(path: str, findings: Iterable[Finding]) -> list[Fault]:
-    """Return each finding once, as a fault, in the order of the table of fields. Unknown names come last."""
+        first.setdefault(finding.at if finding.at[1:2] in templates else finding, finding)
     ranks = {name: rank for rank, name in enumerate([*SPEC.fields, *STAGE.fields])}
 
     def position(finding: Finding) -> list[tuple[int, str]]:
         return [(at, "") if isinstance(at, int) else (ranks.get(at, len(ranks)), at) for at in finding.at]
 
-    ordered = sorted(dict.fromkeys(findings), key=position)
+    ordered = sorted(first.values(), key=position)
     return [Fault(pointer(path, finding.at), finding.what, finding.hint) for finding in ordered]
 
 
@@ -132,6 +127,7 @@ class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
     def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, str] = {}) -> None:
+        self.fills = True  # whether there may be placeholders for values; the search for them takes long
         self._path = path
         self._given = given
         self._top = {**SPEC.defaults, **given}
@@ -142,13 +138,13 @@ class SpecBuilder:
         self._vars = self._top.get("vars")
         self._inserter = Inserter(chosen_vars(self._vars or {}, variables))
         self.findings = self._inserter.findings
+        given_env = self._top["defaults"].get("env", {})
+        self._env = self._inserter.filled(("defaults", "env"), given_env, {}, "env")
         self._defaults = self._top["defaults"]
-        if any(references(env := self._defaults.get("env", {}))):
-            at = ("defaults", "env")
-            self._defaults = {**self._defaults, "env": self._inserter.filled(at, env, {}, "env")}
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
-        self._index, self._shared = -1, dict[str, Any]()  # a stage, and what its instances share
+        self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
+        self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(
@@ -161,7 +157,9 @@ class SpecBuilder:
         paths = self._state_paths()
         disk = Disk(self._root, (paths.state_dir, paths.locks_dir), without, inputs)
         expander = Expander(self._top["stages"], self._inserter, disk, broken)
-        stages = [self._instance(instance, params) for instance in expander.expand()]
+        stages = [self._instance(instance, params) for instance in expander.expand(fills=self.fills)]
+        self.sources = expander.sources
+        unused = [name for name in self._vars or () if name not in self._inserter.used]
         return Spec(
             path=os.path.abspath(self._path),
             shown=self._path,
@@ -175,7 +173,7 @@ class SpecBuilder:
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
             vars=self._vars and self._inserter.variables,
-            warnings=tuple(self._unused_vars()),
+            warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _USE) for name in unused),
             expanded_from=frozenset(disk.read),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),
             description=self._top["description"],
@@ -190,45 +188,33 @@ class SpecBuilder:
             stage = stage._replace(params={**stage.params, **own})
         return stage
 
-    def _unused_vars(self) -> Iterator[Fault]:
-        for name in self._vars or ():
-            if name not in self._inserter.used:
-                yield Fault(
-                    pointer(self._path, ("vars", name)), "no stage uses it", "write {vars.NAME} where it belongs"
-                )
-
     def placed(self, finding: Finding) -> Finding:
         """Return the finding with an index for an input or output that the spec has in a list."""
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
     def build_stage(self, index: int, given: Json, each: Mapping[str, object] = {}) -> Stage:
-        if index != self._index:
-            self._index, self._shared = index, self._shared_fields(given)
         command = given.get("command")
-        return Stage(
-            index=index,
-            name=given.get("name", ""),
-            outputs=self._paths(index, "outputs", given.get("outputs", {})),
-            inputs=self._paths(index, "inputs", given.get("inputs", {})),
-            processor=self._processor(given.get("processor")),
-            args=tuple(given.get("args", ())),
-            command=command and tuple(command),
-            params=given.get("params", {}),
-            env={**self._defaults.get("env", {}), **given.get("env", {})},
-            values=each,
-            **self._shared,
-        )
-
-    def _shared_fields(self, given: Json) -> dict[str, Any]:
-        """Return the fields that all instances of a template share."""
+        own = {  # what instances of a template do not share
+            "name": given.get("name", ""),
+            "outputs": self._paths(index, "outputs", given.get("outputs", {})),
+            "inputs": self._paths(index, "inputs", given.get("inputs", {})),
+            "processor": self._processor(given.get("processor")),
+            "args": tuple(given.get("args", ())),
+            "command": command and tuple(command),
+            "params": given.get("params", {}),
+            "env": {**self._env, **given.get("env", {})},
+        }
+        if like := self._first.get(index):
+            return like._replace(values=each, **own)
         values = STAGE.values({**self._defaults, **given})
-        for name in _OWN:
-            del values[name]
-        values |= {name: self._section(name, given) for name in _SECTIONS}
+        del values["$schema"], values["each"], values["offline"]
+        values |= own | {name: self._section(name, given) for name in _SECTIONS}
         values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
-        values["on_attempt"] = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        values["extensions"] = _extensions(given)
-        return values
+        on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
+        stage = Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
+        if each:
+            self._first[index] = stage
+        return stage
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:

@@ -52,14 +52,15 @@ def joined(literals: Sequence[str], values: Sequence[str]) -> str:
     return literals[0] + "".join(map("".join, zip(values, literals[1:], strict=True)))
 
 
-def guarded(literals: Sequence[str], values: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the literal parts of a word, and the values between them, so that no value becomes part of a placeholder.
+def guarded(literals: Sequence[str], values: Sequence[str]) -> str:
+    """Return the word of literal parts with values between them, of which none becomes part of a placeholder.
 
-    Nearly always that is what was given, so that the word equals one that was written by hand.
+    Nearly always it equals the word that was written by hand.
     """
-    if _known(joined(literals, values)) == [placeholder for literal in literals for placeholder in _known(literal)]:
-        return literals, values
-    return [_STRAY.sub(_GUARD, literal) for literal in literals], [value.replace("{", _GUARD) for value in values]
+    word = joined(literals, values)
+    if _known(word) == [placeholder for literal in literals for placeholder in _known(literal)]:
+        return word
+    return joined([_STRAY.sub(_GUARD, part) for part in literals], [value.replace("{", _GUARD) for value in values])
 
 
 def _known(word: str) -> list[str]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Fault, SpecError, UsageError
 from runner.spec.fields import PATH, WORD
-from runner.spec.kinds import Finding, below, did_you_mean, show
+from runner.spec.kinds import Finding, boolean, did_you_mean, number, show
 from runner.spec.placeholders import guarded, joined
 from runner.spec.source import parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Json = Mapping[str, Any]
+    Json = Mapping[str, Any]  # the table has checked the types; a cast for each field would slow every load
     Values = Mapping[str, object]
     Place = tuple[str | int, ...]
 
@@ -46,9 +47,7 @@ def _split(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
 
 def literal_glob(text: str) -> str:
     """Return a glob that matches only the text itself."""
-    if text.isalnum():  # nearly every value is
-        return text
-    return _WILDCARD.sub(r"[\1]", text)
+    return text if text.isalnum() else _WILDCARD.sub(r"[\1]", text)  # nearly every value is
 
 
 def references(value: object) -> list[tuple[str, str]]:
@@ -96,12 +95,10 @@ class Inserter:
         words = [spelled(value) for value in values]
         if field == "inputs":
             words = [literal_glob(word) for word in words]
-        result = joined(*guarded(literals, words)) if field in ("command", "args") else joined(literals, words)
+        result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
         kind = _FIELDS[field]
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
-            for step in reversed(at):
-                faults = below(step, faults)
-            self.findings += faults
+            self.findings += [fault._replace(at=at) for fault in faults]
             return text
         return result
 
@@ -133,26 +130,13 @@ def chosen_vars(declared: Values, given: Mapping[str, str]) -> Values:
         elif isinstance(old, str):
             chosen[name] = text
         else:
-            chosen[name] = value = _parsed(text)
-            if _type(value) is not _type(old):
-                faults.append(Fault(f"var {name}", f"{show(text)} is not {_type_noun(old)}", f"the spec has {old}"))
+            kind = boolean() if isinstance(old, bool) else number(-inf, inf)
+            try:
+                chosen[name], _ = parse_source("", text.encode("utf-8", "surrogateescape"))
+            except SpecError:
+                chosen[name] = None
+            if kind.check(chosen[name]):
+                faults.append(Fault(f"var {name}", f"{show(text)} is not {kind.noun}", f"the spec has {spelled(old)}"))
     if faults:
         raise UsageError(*faults)
     return chosen
-
-
-def _parsed(text: str) -> object:
-    """Return the JSON value of a text, None if it has none."""
-    try:
-        value, findings = parse_source("", text.encode("utf-8", "surrogateescape"))
-    except SpecError:
-        return None
-    return None if findings else value
-
-
-def _type(value: object) -> type:
-    return float if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
-
-
-def _type_noun(value: object) -> str:
-    return "true or false" if isinstance(value, bool) else "a number"
