@@ -132,7 +132,7 @@ class Source:
                 continue
             for file in files:
                 # A glob may also match outputs of earlier runs, which are no source.
-                if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.producers):
+                if not any(f"{file.path}/".startswith(f"{bare(output)}/") for output in self.graph.outputs.producers):
                     yield self.spec.source_path(file.path), file.absolute.rstrip("/")
         if faults:
             raise InputError(*faults)

@@ -98,7 +98,7 @@ class Examiner:
     ) -> None:
         """`published`: the verified identities of outputs, by declared path, which are not hashed again."""
         self._spec = graph.spec
-        self._producers = graph.producers
+        self._producers = graph.outputs.producers
         self._cache = cache
         self._code = code
         self._resolver = InputResolver(graph, orphans)

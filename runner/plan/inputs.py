@@ -154,7 +154,7 @@ class InputResolver:
                         yield _checked(path, full, _status(path, full, where), where)
 
     def _is_produced(self, path: str) -> bool:
-        producers = self._graph.producers
+        producers = self._graph.outputs.producers
         return path in producers or any(f"{parent}/" in producers for parent in parents(path))
 
     def _glob(self, base: str, pattern: str) -> Iterator[str]:

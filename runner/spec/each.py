@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 LONGEST = 200  # bytes of an instance's name, which becomes a part of file names
 _STAR = "\1"  # stands for the wildcard of a pattern while values are inserted; no path holds it
 _ENCODED = re.compile(r"[^A-Za-z0-9._-]")
-_NOTHING: Values = {}
 _UNSUPPORTED = "a number of instances that only a stage knows is not supported"
 
 
@@ -41,7 +40,7 @@ class Instance(NamedTuple):
 
     position: int
     given: Json
-    values: Values = _NOTHING
+    values: Mapping[str, object] = {}
     missing: Finding | None = None
 
 
@@ -133,7 +132,7 @@ class Expander:
         try:
             yield
         except SourceError as error:
-            finding = Finding(("stages", index, "each", *error.at), error.what, error.hint)
+            finding = error.finding._replace(at=("stages", index, "each", *error.finding.at))
             self._rows[index] = finding if error.is_missing else None
             if not error.is_missing:
                 self._inserter.findings.append(finding)

@@ -27,20 +27,14 @@ SIGNALS = (
 )  # fmt: skip
 
 _CONTROL = "[\\u0000-\\u001f\\u007f-\\u009f]"
-NAME = text(
-    "[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most"
-)
+_NAMED = "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most"
+NAME = text("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", _NAMED)
+STAGE_NAME = text("(?=.{1,200}$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9._,%-]+)?", _NAMED)  # or of an instance
+SELECTOR = text("[A-Za-z0-9*?\\[][A-Za-z0-9._@,%*?!\\[\\]-]*", "the name of a stage or instance, or a pattern of names")
 LABEL = text("[A-Za-z][A-Za-z0-9_-]{0,99}", "such a name is letters, digits, _ - and begins with a letter; 100 at most")
 PATH = text(forbidden=_CONTROL, longest=4096)  # PATH_MAX
 WORD = text(forbidden="\\u0000", empty=True)
 PROSE = text(empty=True)
-STAGE_NAME = text(  # also that of an instance, as an effective spec has it
-    "(?=.{1,200}$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9._,%-]+)?",
-    "a name is letters, digits, . _ - and begins with a letter or digit; 100 at most",
-)
-SELECTOR = text(
-    "[A-Za-z0-9*?\\[][A-Za-z0-9._@,%*?!\\[\\]-]*", "the name of a stage or an instance, or a pattern of such names"
-)
 MODULE = text("[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*", "the name of a Python module: paramiko, a.b")
 VARIABLE = text("(?!PIPELINE_)[A-Za-z_][A-Za-z0-9_]*", "letters, digits and _; offpipe itself sets PIPELINE_*")
 DELAY = number(0, DAY, unit=" seconds (a day)")

@@ -96,11 +96,6 @@ class Graph(NamedTuple):
     feeds: Feeds
     outputs: OutputIndex
 
-    @property
-    def producers(self) -> dict[str, tuple[str, str]]:
-        """Output path as declared -> (stage, output name)."""
-        return self.outputs.producers
-
 
 def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""

@@ -33,14 +33,13 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself builds enums, which takes time
 
-_NO_OVERRIDES: Overrides = {}
 _MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
 _USE = "write {vars.NAME} where it belongs"
 
 
 def load_spec(
-    path: str, *, workspace: str | None = None, params: Overrides = _NO_OVERRIDES, variables: Mapping[str, str] = {},
-    without: Collection[str] = (), inputs: str | None = None,
+    path: str, *, workspace: str | None = None, params: Mapping[str, Mapping[str, object]] = {},
+    variables: Mapping[str, str] = {}, without: Collection[str] = (), inputs: str | None = None,
 ) -> Spec:  # fmt: skip
     """Return the spec at `path`. Everything but its inputs is checked.
 
@@ -147,9 +146,7 @@ class SpecBuilder:
         self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
-    def build(
-        self, params: Overrides, broken: Collection[int] = (), without: Collection[str] = (), inputs: str | None = None
-    ) -> Spec:
+    def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
         """Return the spec, with `params` in place of those of stages, and instances in place of stages with `each`.
 
         The `each` of `broken` stages was refused. Files in `without` match no pattern; `inputs` as in load_spec.

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, SpecError, raise_if_system_error
-from runner.spec.fields import LABEL, VARS
-from runner.spec.kinds import list_of, pointer, show
+from runner.spec.fields import VARS
+from runner.spec.kinds import Finding, list_of, pointer, show
 from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
@@ -19,16 +19,14 @@ _ROWS = list_of(VARS)
 
 
 class SourceError(Exception):
-    """The values of an `each` cannot be had: the fact, a hint, and the place below the `each` in the spec.
+    """The values of an `each` cannot be had: a finding, with its place below the `each` in the spec.
 
     `is_missing`: the spec may be right, but the files are not there.
     """
 
     def __init__(self, what: str, hint: str = "", *, at: tuple[str | int, ...] = (), is_missing: bool = False) -> None:
         super().__init__(what)
-        self.what = what
-        self.hint = hint
-        self.at = at
+        self.finding = Finding(at, what, hint)
         self.is_missing = is_missing
 
 
@@ -103,9 +101,9 @@ def _csv_rows(path: str, content: bytes) -> Rows:
         header, rows = next(reader, []), [(f"{path}:{reader.line_num}", cells) for cells in reader if cells]
     except csv.Error as error:
         raise SpecError(Fault(f"{path}:{reader.line_num}", str(error))) from error
+    for _, what, hint in VARS.check(dict.fromkeys(header, "")):
+        raise SpecError(Fault(f"{path}:1", what, hint))
     for name in header:
-        if flaws := LABEL.check(name):
-            raise SpecError(Fault(f"{path}:1", f"the column {show(name)} has no legal name", flaws[0].hint))
         if header.count(name) > 1:
             raise SpecError(Fault(f"{path}:1", f"two columns are called {show(name)}"))
     for place, cells in rows:

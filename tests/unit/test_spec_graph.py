@@ -38,7 +38,7 @@ def test_order_follows_files_and_needs_and_is_otherwise_that_of_the_spec(graph_o
     assert graph.upstream == {"c": ("a",), "b": ("d",), "a": (), "d": (), "e": ()}
     assert graph.downstream["a"] == ["c"]
     assert graph.feeds == {"c": {"i0": (("a", "out/a"),)}}
-    assert graph.producers["out/d"] == ("d", "o0")
+    assert graph.outputs.producers["out/d"] == ("d", "o0")
 
 
 def test_a_list_needs_every_stage_that_makes_a_part_of_it(graph_of):

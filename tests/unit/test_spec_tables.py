@@ -51,7 +51,7 @@ def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(SourceError) as caught:
         list(disk.files("in/", ""))
-    assert caught.value.is_missing and caught.value.what == '"in": Permission denied'
+    assert caught.value.is_missing and caught.value.finding.what == '"in": Permission denied'
 
 
 def test_cells_are_text_and_json_keeps_its_types(disk, tmp_path):
