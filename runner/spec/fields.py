@@ -81,7 +81,9 @@ _SHARED = {
 }
 DEFAULTS = record(**_SHARED)
 _COMMAND = list_of(WORD, least=1)._replace(
-    hint=lambda _: 'write one word per entry, or name a shell: ["sh", "-c", "sort < in > out"]'
+    hint=lambda value: (
+        'one word per entry, or name a shell: ["sh", "-c", "sort <in >out"]' if type(value) is str else ""
+    )
 )
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
 _ROWS = record(
