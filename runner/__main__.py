@@ -44,14 +44,7 @@ def main() -> int:
 
 def quick_answer(arguments: Arguments) -> int | None:
     """Return the exit code of a run with nothing to do; None if the verbs must be loaded."""
-    if not arguments.is_plain:
-        return None
-    given = arguments.given
-    is_durable = given.get("durability") != "process"
-    return answer(
-        arguments.spec, given.get("workspace"), arguments.words, given.get("var", ()), given.get("vars"),
-        quiet="quiet" in given, durable=is_durable,
-    )  # fmt: skip
+    return answer(arguments.spec, arguments.words, arguments.given) if arguments.is_plain else None
 
 
 def program() -> int:

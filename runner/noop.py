@@ -29,7 +29,7 @@ from runner.record.seal import PLAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from runner.plan.fingerprint import Dependencies
@@ -64,29 +64,28 @@ def is_plain() -> bool:
     return os.environ.get("OFFPIPE_PLAIN") == "1"
 
 
-def answer(
-    spec: str, workspace: str | None, words: Sequence[str], values: Sequence[str] = (), vars_file: str | None = None,
-    *, quiet: bool, durable: bool,
-) -> int | None:  # fmt: skip
+def answer(spec: str, words: Sequence[str], given: Mapping[str, Any]) -> int | None:
     """Record and report a run with nothing to do, and return 0; None if a full run is needed.
 
-    `words` are the command line, `values` and `vars_file` those of `--var` and `--vars`. Raises StateError if the disk
-    refuses what the run writes.
+    `words` are the command line, `given` the options in it. Raises StateError if the disk refuses what the run writes.
     """
-    began, began_at = time.monotonic(), stamp()
+    began, began_at, workspace = time.monotonic(), stamp(), given.get("workspace")
     if is_plain() or KEY_VARIABLE in os.environ:
         return None
     try:
         for descriptor in (0, 1, 2):
             os.fstat(descriptor)  # a full run handles streams that are closed
-        conditions = conditions_now(spec, workspace, values, vars_file)
+        values = [*given.get("var", ())]
+        if "vars" in given:
+            values.append(read_small(given["vars"], LARGEST))
+        conditions = conditions_now(spec, workspace, values)
         record = decode(read_small(record_path(spec, workspace), LARGEST), conditions)
         if record is None or not _is_current(record) or is_held(record.paths) or has_leftovers(record.paths):
             return None
-        run, head = _write_next_run(record, words, began, began_at, durable=durable)
+        run, head = _write_next_run(record, words, began, began_at, durable=given.get("durability") != "process")
     except (OSError, NotRegularError, *MALFORMED):
         return None
-    if not quiet:
+    if "quiet" not in given:
         text = f"{record.pipeline}: nothing to do, {record.stages} up to date (run {run})\nledger head: {head}\n"
         try:
             os.write(1, text.encode())
@@ -204,19 +203,17 @@ def record_path(spec: str, workspace: str | None) -> str:
     return os.path.join(os.path.abspath(workspace) if workspace else directory, OWN_DIRECTORY, f"noop-{name}")
 
 
-def conditions_now(
-    spec: str, workspace: str | None, values: Sequence[str] = (), vars_file: str | None = None
-) -> bytes:  # fmt: skip
+def conditions_now(spec: str, workspace: str | None, values: Sequence[str | bytes] = ()) -> bytes:
     """Return a digest of the rest that a plan depends on: release, interpreter, `sys.path`, two variables, the spec.
 
-    `values` and `vars_file` are those of `--var` and `--vars`; the content of the file is a dependency like others.
+    `values`: see Options.
     """
     env, archive = os.environ, f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     names = [entry.rpartition("/")[2] for entry in sys.path]
     installed = sys.path[names.index(archive) :] if archive in names else sys.path  # without what the start put first
     around = (__version__, sys.version, sys.executable, installed, env.get("PATH"), env.get("HOME"))
-    places = [path and os.path.abspath(path) for path in (spec, workspace, vars_file)]
-    return sha256_of(repr((around, places, [*values])).encode("utf-8", "backslashreplace")).encode()
+    places = os.path.abspath(spec), workspace and os.path.abspath(workspace)
+    return sha256_of(repr((around, places, *values)).encode("utf-8", "backslashreplace")).encode()
 
 
 def _signatures(groups: list[list[bytes]]) -> Iterator[list[tuple[int, ...]]]:

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import sys
-import time
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -25,12 +24,11 @@ from runner.reading import open_regular
 from runner.record.seal import warning_about
 from runner.spec.fields import VARS, schema_text
 from runner.spec.kinds import did_you_mean, pointer
-from runner.spec.load import load_spec
 from runner.spec.source import parse_source, read_source
 from runner.spec.values import spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from runner.cli.parser import Arguments
     from runner.display.streams import Stream
@@ -223,19 +221,16 @@ class Commands:
         """Return the arguments as options of the engine."""
         arguments, given = self._arguments, self._given
         words = [word.encode("utf-8", "surrogateescape") for word in ("offpipe", *arguments.words)]
-        read_at, values, vars_file = time.time_ns(), tuple(given.get("var", ())), given.get("vars")
-        variables = read_vars(values, vars_file)
-        return Options(
+        variables, values = read_vars(given.get("var", ()), given.get("vars"))
+        options = Options(
             stages=arguments.stages if arguments.verb in {"run", "plan", "status"} else (),
-            params=read_params(given.get("param", ()), self._spec, given.get("workspace"), variables),
             variables=variables,
             values=values,
-            vars_file=vars_file,
-            read_at=read_at,
             final=arguments.verb == "run",
             argv=tuple(word.decode("utf-8", "backslashreplace") for word in words),
             **{name: given[name] for name in Options._fields if name in given},
         )
+        return options._replace(params=read_params(given.get("param", ()), self._spec, options))
 
     def _print(
         self, result: object, as_json: Callable[[Any], dict[str, object]], as_lines: Callable[[Any], Iterable[str]]
@@ -265,11 +260,13 @@ class Commands:
             warn(fault)
 
 
-def read_vars(settings: Sequence[str], path: str | None) -> dict[str, str]:
-    """Return the values of `--vars FILE` and `--var NAME=VALUE` as text, by name. Raises UsageError."""
+def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, str], tuple[str | bytes, ...]]:
+    """Return the `variables` and `values` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
     variables: dict[str, str] = {}
+    values: tuple[str | bytes, ...] = (*settings,)
     if path is not None:
-        value, findings = parse_source(path, read_source(path, "vars"))
+        values += ((content := read_source(path, "vars")),)
+        value, findings = parse_source(path, content)
         if refused := [*findings, *VARS.check(value)]:
             raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
         variables = {name: spelled(member) for name, member in cast("dict[str, object]", value).items()}
@@ -278,18 +275,16 @@ def read_vars(settings: Sequence[str], path: str | None) -> dict[str, str]:
         if not (name and equals):
             raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
         variables[name] = value
-    return variables
+    return variables, values
 
 
-def read_params(
-    settings: Sequence[str], spec_path: str, workspace: str | None, variables: Mapping[str, str] = {}
-) -> dict[str, dict[str, object]]:
+def read_params(settings: Sequence[str], path: str, options: Options) -> dict[str, dict[str, object]]:
     """Return the values of `--param STAGE.KEY=JSON` by stage or template, and key. Raises UsageError.
 
     Stage names and keys may contain dots, so the longest stage name that fits counts. Loading the spec with these
     params refuses unknown stages. An undeclared param of a command is refused, as a typing mistake.
     """
-    loaded = load_spec(spec_path, workspace=workspace, variables=variables).stages if settings else ()
+    loaded = options.load(path).stages if settings else ()
     stages = {name: stage for stage in loaded for name in (stage.template, stage.name) if name}
     params: dict[str, dict[str, object]] = {}
     for setting in settings:

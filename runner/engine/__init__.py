@@ -24,7 +24,7 @@ class Options(NamedTuple):
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
     copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
 
-    `variables` were read from the words `values` and from `vars_file`, after `read_at` (time.time_ns).
+    `values` are the words and the content of the file from which `variables` were read, if that is known.
     """
 
     stages: tuple[str, ...] = ()
@@ -42,9 +42,7 @@ class Options(NamedTuple):
     events: str | None = None
     argv: tuple[str, ...] = ()
     final: bool = False
-    values: tuple[str, ...] = ()
-    vars_file: str | None = None
-    read_at: int = 0
+    values: tuple[str | bytes, ...] = ()
     inputs: str | None = None
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:

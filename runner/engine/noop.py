@@ -85,7 +85,7 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     spec, options = session.spec, session.options
     given = options._replace(
         workspace=None, jobs=None, keep_going=False, durability="full", events=None, argv=(), final=False,
-        variables={} if options.read_at else options.variables, values=(), vars_file=None, read_at=0,
+        variables={} if options.values else options.variables, values=(),
     )  # fmt: skip
     if given != Options() or noop.is_plain() or session.seal is not PLAIN or session.warned:
         return
@@ -93,13 +93,11 @@ def _write_noop_record(session: Session, run_id: str, spec_sha256: str, began: i
     session.examiner.add_to(dependencies)
     dependencies.files |= session.orphans.absent.keys()
     _add_spec(spec, dependencies)
-    if options.vars_file is not None:
-        dependencies.files.add(os.path.abspath(options.vars_file))
-    record = noop.record_of(dependencies, spec, spec_sha256, run_id, min(began, options.read_at or began))
+    record = noop.record_of(dependencies, spec, spec_sha256, run_id, began)
     if record is None:
         return
     path = session.noop_record
-    content = record.encode(noop.conditions_now(spec.path, options.workspace, options.values, options.vars_file))
+    content = record.encode(noop.conditions_now(spec.path, options.workspace, options.values))
     try:
         files.make_directories(os.path.dirname(path))
         files.replace(path, content, temporary=f"{path}.{os.getpid()}")

@@ -13,6 +13,7 @@ import pytest
 from pipeline_bench import unstamped
 
 from runner.cli.commands import read_params
+from runner.engine import Options
 from runner.errors import UsageError
 from runner.spec.load import load_spec
 
@@ -347,35 +348,35 @@ def spec(tmp_path):
     [("a.b.k", "a.b", "k"), ("a.x.k", "a", "x.k"), ("a.b", "a", "b"), ("a.b.k.l", "a.b", "k.l")],
 )
 def test_the_longest_stage_name_that_fits_counts(name, stage, key, spec) -> None:
-    assert read_params([f"{name}=1"], spec, None) == {stage: {key: 1}}
+    assert read_params([f"{name}=1"], spec, Options()) == {stage: {key: 1}}
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ('"x=y"', "x=y"), ("[1, 2.5]", [1, 2.5]), ("null", None)])
 def test_values_are_json(text, value, spec) -> None:
-    assert read_params([f"a.k={text}"], spec, None) == {"a": {"k": value}}
+    assert read_params([f"a.k={text}"], spec, Options()) == {"a": {"k": value}}
 
 
 @pytest.mark.parametrize("text", ["fast", "", "NaN", '{"a": 1, "a": 2}', "1 2", "'x'", "[" * 100_000])
 def test_values_are_read_as_strictly_as_a_spec(text, spec) -> None:
     with pytest.raises(UsageError) as caught:
-        read_params([f"a.k={text}"], spec, None)
+        read_params([f"a.k={text}"], spec, Options())
     assert caught.value.faults[0].where == "--param a.k"
 
 
 def test_the_hint_for_text_without_quotes_has_the_quotes(spec) -> None:
     with pytest.raises(UsageError) as caught:
-        read_params(["a.k=fast"], spec, None)
+        read_params(["a.k=fast"], spec, Options())
     assert caught.value.faults[0].hint.endswith("""--param 'a.k="fast"'""")
 
 
 def test_several_overrides_gather_by_stage(spec) -> None:
     texts = ["clean.up.mode=1", "clean.mode=2", "clean.other=3"]
-    assert read_params(texts, spec, None) == {"clean.up": {"mode": 1}, "clean": {"mode": 2, "other": 3}}
+    assert read_params(texts, spec, Options()) == {"clean.up": {"mode": 1}, "clean": {"mode": 2, "other": 3}}
 
 
 def test_the_hint_for_an_unknown_stage_is_the_most_similar_name(spec) -> None:
     with pytest.raises(UsageError) as caught:
-        load_spec(spec, params=read_params(["clen.mode=1"], spec, None))
+        load_spec(spec, params=read_params(["clen.mode=1"], spec, Options()))
     assert (caught.value.faults[0].what, caught.value.faults[0].hint) == (
         'no stage named "clen"',
         'did you mean "clean"?',
@@ -394,4 +395,4 @@ def test_the_names_that_are_known_come_in_the_order_of_the_spec(tmp_path) -> Non
 @pytest.mark.parametrize("text", ["clean", "clean=1", "clean.mode", ".mode=1", "clean.=1", ""])
 def test_refuses_params_of_another_form(text, spec) -> None:
     with pytest.raises(UsageError, match=r"is not STAGE\.KEY=JSON"):
-        read_params([text], spec, None)
+        read_params([text], spec, Options())
