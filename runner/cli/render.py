@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.display.plan_text import extent_text, outgrown_text, plan_json, plan_lines
-from runner.display.summary import STATUSES, fields_json
+from runner.display.summary import counts_text, fields_json
 from runner.display.text import attempt_text, counted, printable, seconds
 from runner.engine.history import calls_of
 from runner.errors import EXIT_DAMAGED, EXIT_INVALID, EXIT_OK, EXIT_PENDING
@@ -174,7 +174,6 @@ def runs_lines(past: Sequence[Past]) -> Iterator[str]:
 
 def _run_row(past: Past) -> tuple[str, ...]:
     words = past.outcome if past.verb == "run" else f"{past.verb} {past.outcome}"
-    stages = ", ".join(f"{past.stages[status]:,} {status}" for status in STATUSES if status in past.stages)
     notes = [f"superseded by {past.by}"] if past.by else []
     notes += ["pruned"] if past.is_pruned else []
     notes += [counted(len(past.warnings), "warning")] if past.warnings else []
@@ -182,7 +181,7 @@ def _run_row(past: Past) -> tuple[str, ...]:
     code = "" if past.exit_code is None else str(past.exit_code)
     took = "" if (duration := _duration(past)) is None else seconds(duration)
     began, words = printable(past.began[:19]), printable(words)
-    return f"{began}Z", took, past.name, words, code, stages, printable("; ".join(notes))
+    return f"{began}Z", took, past.name, words, code, counts_text(past.stages), printable("; ".join(notes))
 
 
 def runs_json(past: Sequence[Past]) -> dict[str, object]:

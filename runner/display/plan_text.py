@@ -35,20 +35,24 @@ def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterat
     Unless `full`, the instances of a template have one line. With `pending`, stages that are up to date have none.
     """
     decisions = planned.plan.decisions
-    instances: dict[str, list[Decision]] = {}  # of each template
-    for stage in planned.stages:
-        if stage.values and not full:
-            instances.setdefault(stage.template, []).append(decisions[stage.name])
-    shown = {s.template if s.values and not full else s.name: decisions[s.name] for s in planned.stages}
+    shown: dict[str, list[Decision]] = {}  # by stage or template
+    for name, decision in decisions.items():
+        shown.setdefault(_shown(name, full=full), []).append(decision)
     width = name_column(shown)
-    for name, decision in shown.items():
-        if pending and all(isinstance(each, Skip) for each in instances.get(name, (decision,))):
+    for name, [decision, *others] in shown.items():
+        if pending and all(isinstance(each, Skip) for each in (decision, *others)):
             continue
-        if name in instances:
-            yield f"{name:<{width}}  {_counts(instances[name])}\n"
-            continue
-        why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
-        yield f"{name:<{width}}  {_word(decision):<7}  {why}".rstrip() + "\n"
+        if name in decisions:
+            why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
+            text = f"{_word(decision):<7}  {why}".rstrip()
+        else:
+            text = _counts([decision, *others])
+        yield f"{name:<{width}}  {text}\n"
+
+
+def _shown(stage: str, *, full: bool) -> str:
+    """Return the name under which a stage is shown: unless `full`, an instance under that of its template."""
+    return stage if full else stage.partition("@")[0]
 
 
 def _counts(decisions: Sequence[Decision]) -> str:
@@ -162,18 +166,12 @@ def _why(decision: Decision, decisions: Mapping[str, Decision], *, full: bool) -
             return reasons_line(reasons, full=full)
         case Adopt(origin=name):
             return f"what {name} made, with the same key"
-        case Depends(upstream=names):
-            return f"on what {_listed(names, full=full)} will make"
-        case Blocked(by=names) if all(name in decisions for name in names):
-            return f"by {_listed(names, full=full)}"
+        case Depends(upstream=names) | Blocked(by=names) if all(name in decisions for name in names):
+            makers = ", ".join(dict.fromkeys(_shown(name, full=full) for name in names))
+            return f"by {makers}" if isinstance(decision, Blocked) else f"on what {makers} will make"
         case Blocked(by=faults):
             return printable("; ".join(faults))
     return ""
-
-
-def _listed(names: Sequence[str], *, full: bool) -> str:
-    """Return names of stages; unless `full`, a template in the place of its instances."""
-    return ", ".join(dict.fromkeys(name if full else name.partition("@")[0] for name in names))
 
 
 def _history(planned: Planned, stage: str) -> Iterator[str]:

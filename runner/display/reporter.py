@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import results
 from runner.display.live import Live, Row, RunningStage, elapsed
 from runner.display.plan_text import from_text, outgrown_text, shown_checkpoint
-from runner.display.summary import failure_text, unstarted_lines
+from runner.display.summary import counts_text, failure_text, unstarted_lines
 from runner.display.text import attempt_text, counted, fault_text, near_path, printable, seconds, size, stamped
 from runner.interrupts import GRACE
 from runner.listener import Listener
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from runner.results import AttemptResult, NetworkCalls, RunResult, StageResult
     from runner.spec.model import Spec, Stage
 
-STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, results.INTERRUPTED, results.SKIPPED)
 REDRAW_SECONDS = 0.125
 _HASHING_PATIENCE = 0.5  # seconds of hashing before it is shown, and for which its row stays afterwards
 
@@ -53,8 +52,8 @@ class Reporter(Listener):
         self._stages = self._done = self._failed = 0
         self._tries: dict[str, int] = {}  # the attempts of each stage, as its retries count them
         self._running: dict[str, RunningStage] = {}
-        self._counts: dict[str, Counter[str]] = {}  # of the instances of a template that have ended, by status
-        self._instances: Counter[str] = Counter()  # by template
+        self._instances = Counter[str]()  # of templates, to be counted
+        self._ended = defaultdict[str, Counter[str]](Counter)  # instances of a template by status
         self._hashing = "", 0, 0  # a file, its bytes hashed so far, and its size
         self._drawn = self._hashing_began = self._hashed_last = float("-inf")
         self._is_stamped = not stderr.isatty()
@@ -105,7 +104,7 @@ class Reporter(Listener):
         else:
             notes = [attempt_text(tries, most)] if most > 1 else []
             notes += [from_text(current)] if current else []
-            if current or tries > 1 or stage.template not in self._instances:
+            if stage.template not in self._instances:
                 self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
@@ -128,17 +127,18 @@ class Reporter(Listener):
         self._done += result.status in (results.SUCCEEDED, results.SKIPPED)
         self._failed += result.status == results.FAILED
         self._running.pop(stage.name, None)
-        attempts = result.attempts
-        collapsed = stage.template in self._instances
-        if collapsed:
-            self._count_instance(stage.template, result.status)
+        attempts, is_counted = result.attempts, stage.template in self._instances
+        if is_counted:
+            self._ended[stage.template][result.status] += 1
+            if self._ended[stage.template].total() == self._instances[stage.template]:
+                self._say_counts(stage.template)
         if result.exit_code:
             if has_run := result.status == results.FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
                 self._print(f"{stage.name}: failed in {seconds(result.seconds)}{tried}", bad=True)
             text = failure_text(result, self._log_command, tries=stage.retry.attempts)
             self._print(text, continues=has_run)
-        elif result.status == results.SUCCEEDED and (len(attempts) > 1 or not collapsed):
+        elif result.status == results.SUCCEEDED and not is_counted:
             tries = self._tries.get(stage.name, 0)
             tried = f" ({attempt_text(tries, stage.retry.attempts)})" if tries > 1 else ""
             self._say(f"{stage.name}: succeeded in {seconds(result.seconds)}{tried}")
@@ -150,16 +150,11 @@ class Reporter(Listener):
             what = "up to date" if result.status == results.SKIPPED else result.fault.what if result.fault else ""
             self._say(f"{stage.name}: {printable(what)}")
 
-    def _count_instance(self, template: str, status: str) -> None:
-        """Count an instance that ended. After the last one, say how many ended how, unless all were up to date."""
-        counts = self._counts.setdefault(template, Counter())
-        counts[status] += 1
-        if counts.total() == self._instances[template] and counts.keys() != {results.SKIPPED}:
-            self._say_counts(template)
-
     def _say_counts(self, template: str) -> None:
-        counts = self._counts.pop(template)
-        self._say(f"{template}: {', '.join(f'{counts[status]:,} {status}' for status in STATUSES if counts[status])}")
+        """Say how many instances ended how, unless all were up to date."""
+        counts = self._ended.pop(template)
+        if counts.keys() != {results.SKIPPED}:
+            self._say(f"{template}: {counts_text(counts)}")
 
     def offpipe_run_stopping(self, running: int, again: bool) -> None:
         if running:
@@ -167,7 +162,7 @@ class Reporter(Listener):
             self._say(f"stopping: {counted(running, 'stage')} {then}")
 
     def offpipe_run_finished(self, result: RunResult) -> None:
-        for template in [name for name, counts in self._counts.items() if counts.keys() != {results.SKIPPED}]:
+        for template in [*self._ended]:
             self._say_counts(template)
         for line in unstarted_lines(result):
             self._say(line)

@@ -14,13 +14,13 @@ from runner.paths import stdout_path
 from runner.reading import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.errors import Fault
     from runner.results import RunResult, StageResult
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
-STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
+_STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
 _STAGES_NAMED = 8  # of those that were not started
 _TAIL_LINES = 20
 _TAIL_BYTES = 4096
@@ -33,15 +33,19 @@ def summary_lines(result: RunResult) -> Iterator[str]:
 
 def outcome_text(result: RunResult) -> str:
     """Return the pipeline, the number of stages of each status, and the run."""
-    counts = {status: result.count(status) for status in STATUSES}
+    counts = {status: result.count(status) for status in _STATUSES}
     counts[_NOT_STARTED] = len(result.unstarted()[1])
     counts[results.BLOCKED] -= counts[_NOT_STARTED]
     if counts[results.SKIPPED] == len(result.stages):
         text = f"nothing to do, {counts[results.SKIPPED]} up to date"
     else:
-        text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        text += f" in {seconds(result.seconds)}"
+        text = f"{counts_text(counts)} in {seconds(result.seconds)}"
     return f"{result.pipeline}: {text} (run {result.run_id})"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return numbers of stages by status: `2 succeeded, 1 failed`."""
+    return ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts.get(status))
 
 
 def unstarted_lines(result: RunResult) -> Iterator[str]:
