@@ -148,7 +148,7 @@ class Source:
 
     @cached_property
     def _orphans(self) -> Orphans:
-        return _orphans_of(self.spec)
+        return find_orphans(self.spec, read_markers(self.spec.paths), DigestCache())
 
     def inputs_of(self, stage: Stage) -> Files:
         """Return all inputs of a stage, also those that other stages made where the workspace is the root."""
@@ -161,11 +161,7 @@ def load(path: str, inputs: str | None = None) -> Spec:
     """Return a spec, in which no `each` matches an orphan; `inputs` as for load_spec. Raises SpecError."""
     options = Options(inputs=inputs)
     spec = options.load(path)
-    return without_orphans(options, path, spec, _orphans_of)[0] if spec.matches else spec
-
-
-def _orphans_of(spec: Spec) -> Orphans:
-    return find_orphans(spec, read_markers(spec.paths), DigestCache())
+    return without_orphans(options, spec, [*read_markers(spec.paths)], DigestCache())[0] if spec.matches else spec
 
 
 def code_reader(spec: Spec, bans: BanList | None = None) -> CodeReader:

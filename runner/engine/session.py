@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.canonical import KEY_VARIABLE, stamp
@@ -27,7 +26,7 @@ from runner.spec.globs import compile_glob, is_glob
 from runner.spec.graph import build_graph, meant, select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
     from runner.engine import Options
     from runner.paths import StatePaths
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from runner.record.markers import Marker, OutputIdentity
     from runner.record.seal import Seal
     from runner.record.state import Note
-    from runner.spec.model import Spec, Stage
+    from runner.spec.model import Spec
 
 PARSED = "imports"  # the section of the cache file for what was parsed
 
@@ -63,7 +62,6 @@ class Session:
     ) -> None:  # fmt: skip
         """`spec` is what `options.load` returned, if it was called."""
         self.options = options
-        self._path = spec_path
         self._use(spec or options.load(spec_path))
         try:
             self.seal = read_seal(self.spec.workspace, self.spec.root, self.spec.paths.state_dir)
@@ -106,11 +104,7 @@ class Session:
         """Decides the stages of the spec."""
         options = self.options
         forced = frozenset(meant(self.spec.names, options.stages) if options.force else ())
-        return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone_before)
-
-    def _gone_before(self, stage: Stage) -> Sequence[Marker]:
-        """Return the markers of stages that are gone, and that had the outputs of this stage."""
-        return self._gone.get(frozenset(stage.outputs.values()), ())
+        return Planner(self.graph, self.cache, self.marker, forced, self._absence, self._gone)
 
     def read_head(self) -> LedgerHead:
         """Return the ledger's head as it is now. SpecError for the state directory of another pipeline."""
@@ -126,13 +120,9 @@ class Session:
 
     def markers(self) -> Iterator[Marker]:
         """Yield every marker in the state directory, also those of stages that are gone."""
-        self._gone.clear()
         for stage in marked_stages(self.spec.paths):
             is_declared = stage in self.graph.upstream
             if marker := self.marker(stage) if is_declared else read_marker(self.spec.paths, stage):
-                if not is_declared:
-                    paths = frozenset(output.path for output in marker.outputs.values())
-                    self._gone.setdefault(paths, []).append(marker)
                 yield marker
 
     def find_orphans(self, cache: DigestCache) -> Orphans:
@@ -140,10 +130,15 @@ class Session:
 
         A pattern of an `each` may have matched orphans: then the spec is expanded again, without these.
         """
-        find = partial(find_orphans, cache=cache)
-        spec, orphans = without_orphans(self.options, self._path, self.spec, lambda spec: find(spec, self.markers()))
+        markers = [*self.markers()]
+        spec, orphans = without_orphans(self.options, self.spec, markers, cache)
         if spec is not self.spec:
             self._use(spec)
+        self._gone.clear()
+        for marker in markers:
+            if marker.stage not in self.graph.upstream:
+                paths = frozenset(output.path for output in marker.outputs.values())
+                self._gone.setdefault(paths, []).append(marker)
         return orphans
 
     def _check_noop_record(self) -> None:
@@ -237,16 +232,18 @@ class Session:
             return  # the next run reads the files again
 
 
-def without_orphans(options: Options, path: str, spec: Spec, find: Callable[[Spec], Orphans]) -> tuple[Spec, Orphans]:
-    """Return the spec at `path`, in which no `each` matches an orphan, and its orphans. `spec` may match some."""
+def without_orphans(
+    options: Options, spec: Spec, markers: Collection[Marker], cache: DigestCache
+) -> tuple[Spec, Orphans]:
+    """Return a spec that `options` loaded, in which no `each` matches an orphan any more, and its orphans."""
     without: set[str] = set()
     while True:
-        orphans = find(spec)
+        orphans = find_orphans(spec, markers, cache)
         matched = {path for path in spec.matches if orphans.holds(path)} if orphans else ()
         if not matched:
             return spec, orphans
         without |= matched
-        spec = options.load(path, without)
+        spec = options.load(spec.shown, without)
 
 
 def _load_cache(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from runner.engine.session import read_seal, refuse_other_pipeline, without_orphans
 from runner.errors import Fault, InputError, StateError, UsageError
 from runner.plan.digests import DigestCache, digest_tree
-from runner.plan.orphans import find_orphans
 from runner.record import files
 from runner.record.markers import read_markers
 from runner.record.seal import PLAIN
@@ -61,7 +60,7 @@ def verify(
     if run is not None and not verified.known and not verified.damage:
         raise UsageError(Fault("--run", f'no run "{run}"'))
     if spec is not None and outputs:
-        _check_outputs(options, target, spec, verified)
+        _check_outputs(options, spec, verified)
     return verified
 
 
@@ -76,11 +75,10 @@ def require_state(directory: str) -> None:
     raise UsageError(Fault(directory, f"is no state directory: it has no {LEDGER}", hint))
 
 
-def _check_outputs(options: Options, target: str, spec: Spec, verified: Verification) -> None:
+def _check_outputs(options: Options, spec: Spec, verified: Verification) -> None:
     """Read every output that has a marker, and compare it with its commit. Remark on those that no stage declares."""
     made, verified.outputs = verified.markers.outputs(), 0
-    find = partial(find_orphans, markers=[*read_markers(spec.paths)], cache=DigestCache(trust=False))
-    spec, orphans = without_orphans(options, target, spec, find)
+    spec, orphans = without_orphans(options, spec, [*read_markers(spec.paths)], DigestCache(trust=False))
     for former in orphans.former:
         verified.findings.notes.append(Remark(os.path.relpath(spec.output_path(former.path)), former.remark()))
     for stage in spec.stages:

@@ -14,7 +14,7 @@ from runner.plan.digests import present_digest
 from runner.plan.fingerprint import KEY_VERSION, Examiner, Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from runner.plan.digests import DigestCache
     from runner.record.markers import Marker
@@ -93,14 +93,12 @@ class Plan(NamedTuple):
 class Planner:
     """Decides stages. `marker_of` reads a completion marker; `forced` names stages that run in any case.
 
-    `absence` says why a stage has no marker. `gone` returns the markers of stages that are gone, and whose outputs a
-    stage declares.
+    `absence` says why a stage has no marker. `gone` are the markers of stages that are gone, by the paths of outputs.
     """
 
     def __init__(
         self, graph: Graph, cache: DigestCache, marker_of: Callable[[str], Marker | None], forced: Collection[str],
-        absence: Callable[[str], str],
-        gone: Callable[[Stage], Sequence[Marker]] = lambda _: (),
+        absence: Callable[[str], str], gone: Mapping[frozenset[str], Sequence[Marker]],
     ) -> None:  # fmt: skip
         self._graph = graph
         self._cache = cache
@@ -156,12 +154,12 @@ class Planner:
     ) -> tuple[Fingerprint, tuple[Reason, ...]]:
         """Return the fingerprint of a stage, without its `unmade` inputs, and why it must run; see `reasons`."""
         marker = self._marker_of(stage.name)
-        gone = () if marker or unmade or stage.name in self._forced else self._gone(stage)
-        is_decided = (marker is None and not gone) or stage.name in self._forced
-        fingerprint = examiner.examine(stage, unmade, is_decided=is_decided)
-        same = (other for other in gone if (other.key_version, other.key) == (KEY_VERSION, fingerprint.key))
-        if other := next((other for other in same if not any(self._output_reasons(stage, other))), None):
-            marker = fingerprint.adopts = other
+        is_forced = stage.name in self._forced
+        gone = () if marker or unmade or is_forced else self._gone.get(frozenset(stage.outputs.values()), ())
+        fingerprint = examiner.examine(stage, unmade, is_decided=is_forced or not (marker or gone))
+        for other in gone:
+            if not self.reasons(stage, fingerprint, other):
+                marker = fingerprint.adopts = other
         reasons = self.reasons(stage, fingerprint, marker, unmade)
         if marker is not None and not reasons:
             examiner.published.update((output.path, output) for output in marker.outputs.values())
