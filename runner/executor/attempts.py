@@ -49,10 +49,8 @@ class Attempts:
     # ---- before ----
 
     def decide(self, job: Job) -> None:
-        """Compute the key and the reasons to run from the disk as it is now. Without reasons, the stage is skipped."""
+        """Compute the key and the reasons to run from the disk as it is now."""
         job.fingerprint, job.reasons = self._run.planner.decide(job.stage, self._run.new_examiner())
-        if not (job.reasons or job.fingerprint.adopts):
-            self.record_skip(job, job.fingerprint.key)
 
     def redecide(self, job: Job, changed: str) -> None:
         """Decide again after the input `changed` changed while the stage ran; it may be up to date after all."""

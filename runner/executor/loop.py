@@ -177,6 +177,9 @@ class Executor:
         """Finish a stage that is up to date, or that takes over what another one made."""
         if job.fingerprint.adopts:
             self.publisher.adopt(job, job.fingerprint.adopts)
+        else:
+            self.attempts.record_skip(job, job.fingerprint.key)
+        self.attempts.release(job)
         self._finish(job.result(SKIPPED))
 
     def _start(self, job: Job) -> None:
@@ -241,7 +244,6 @@ class Executor:
             if job.reasons:
                 self._start(job)
             else:
-                self.attempts.release(job)
                 self._skip(job)
         else:
             what = f'"{changed}" changed while the stage ran, {job.redecided + 1} times'

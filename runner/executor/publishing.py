@@ -95,19 +95,26 @@ class Publisher:
 
         It names the commit of the marker that it replaces, so that recovery knows which of the two came later.
         """
-        stage, tag, fingerprint = job.stage, job.tag, job.fingerprint
         outputs: dict[str, OutputIdentity] = {}
         for name, path in self._finished(job):
             with _blaming_stage():
-                outputs[name] = self._identity(stage.outputs[name], path)
-        before, reasons = self._run.marker_of(stage.name), job.reasons_as_json()
-        former = self._run.orphans.former_of(before) if before else ()
+                outputs[name] = self._identity(job.stage.outputs[name], path)
+        before = self._run.marker_of(job.stage.name)
+        replaces = [before.run, before.audit_seq] if before else None
+        job.commit = self._record(job, outputs, before, job.reasons_as_json(), replaces)
+
+    def _record(
+        self, job: Job, outputs: dict[str, OutputIdentity], before: Marker | None, reasons: list[list[object]],
+        replaces: list[object] | None, adopts: list[object] | None = None,
+    ) -> Marker:  # fmt: skip
+        """Record a commit or an adoption, and return its marker; `before` is the one that it replaces."""
+        fingerprint, former = job.fingerprint, self._run.orphans.former_of(before) if before else ()
         data = StageCommit(
-            stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), tag, job.program, outputs, reasons,
-            [before.run, before.audit_seq] if before else None, former or None,
+            job.stage.name, fingerprint.key, KEY_VERSION, fingerprint.spelled.decode(), job.tag, job.program, outputs,
+            reasons, replaces, former or None, adopts,
         )  # fmt: skip
-        position = self.log.append(COMMIT, data)
-        job.commit = data.marker(self.log.run, position.seq)
+        position = self.log.append(ADOPTED if adopts else COMMIT, data)
+        return data.marker(self.log.run, position.seq)
 
     def put_in_place(self, job: Job) -> None:
         """Rename the partials of a job whose commit is durable, and write the marker.
@@ -116,52 +123,44 @@ class Publisher:
         OutputError if an output was, and renames none: this stage runs again in the next run.
         """
         assert job.commit is not None
-        spec, paths = self._run.spec, self._run.spec.paths
         self.log.refuse_changed()
         list(self._finished(job))  # check all before the first rename
         for name, real in job.real.items():
             files.publish(job.partials[name], real)
-        marker = job.commit.in_place(spec.workspace)
-        write_marker(paths, marker)
-        if self.durable:
-            for real in job.real.values():
-                self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), spec.workspace)))
-            self._unsynced[paths.marker(marker.stage)] = None
+            self._unsynced.update(dict.fromkeys(upward(os.path.dirname(real), self._run.spec.workspace)))
+        marker = self._write_marker(job.commit)
         if job.has_checkpoint():
             files.discard(job.progress)
         self._run.published.update((output.path, output) for output in marker.outputs.values())
 
+    def _write_marker(self, commit: Marker) -> Marker:
+        marker, paths = commit.in_place(self._run.spec.workspace), self._run.spec.paths
+        write_marker(paths, marker)
+        self._unsynced[paths.marker(marker.stage)] = None
+        return marker
+
     def adopt(self, job: Job, marker: Marker) -> None:
         """Record that a stage takes over the commit of one that is gone. The marker follows in `sync`."""
-        stage, key = job.stage.name, job.fingerprint.key
+        job.tag = partial_tag(self.log.run, job.fingerprint.key, 0)
         outputs = {name: output._replace(run=output.run or marker.run) for name, output in marker.outputs.items()}
         reasons: list[list[object]] = [["adopted", f'from stage "{marker.stage}", run {marker.run}', None, None]]
-        data = StageCommit(
-            stage, key, marker.key_version, job.fingerprint.spelled.decode(), partial_tag(self.log.run, key, 0), "",
-            outputs, reasons, None, self._run.orphans.former_of(marker) or None,
-            [marker.stage, marker.run, marker.audit_seq],
-        )  # fmt: skip
-        self._adopted[marker.stage] = data.marker(self.log.run, self.log.append(ADOPTED, data).seq)
-        self._run.published.update((output.path, output) for output in marker.outputs.values())
+        adopts = [marker.stage, marker.run, marker.audit_seq]
+        self._adopted[marker.stage] = self._record(job, outputs, marker, reasons, None, adopts)
 
-    def _write_adopted(self) -> None:
-        """Write the markers of adopted commits, whose records are durable, and remove those of the former stages."""
+    def sync(self) -> None:
+        """Write the markers of adopted commits, and make every rename and marker durable.
+
+        Only then may the end of the run be recorded.
+        """
         paths = self._run.spec.paths
         if self._adopted and self.durable:
             self.log.sync()
-        for former, marker in self._adopted.items():
-            write_marker(paths, marker.in_place(self._run.spec.workspace))
+        for former, commit in self._adopted.items():
+            self._write_marker(commit)
             files.discard(paths.marker(former))
-            self._unsynced[paths.marker(marker.stage)] = None
-        self._adopted.clear()
-
-    def sync(self) -> None:
-        """Make every rename and marker so far durable. Only then may the end of the run be recorded."""
-        self._write_adopted()
         if self.durable:
             files.sync_files(tuple(self._unsynced))
-            files.sync_directory(self._run.spec.paths.state_dir)
-        self._unsynced.clear()
+            files.sync_directory(paths.state_dir)
 
     def _finished(self, job: Job) -> Iterator[tuple[str, str]]:
         """Yield the outputs' names and partials; OutputError if one was replaced since `fault_of`.

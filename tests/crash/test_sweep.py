@@ -118,7 +118,7 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
 
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
-COMMITS = "        position = self.log.append(COMMIT, data)\n"
+COMMITS = "        position = self.log.append(ADOPTED if adopts else COMMIT, data)\n"
 RENAMES = f"""\
         for name, real in job.real.items():
             partial = job.partials[name]
