@@ -16,10 +16,11 @@ from runner.executor.attempts import Attempts
 from runner.executor.job import Job, stage_fault
 from runner.executor.publishing import CommitQueue, Publisher
 from runner.executor.retry import delay_after, failure
-from runner.executor.schedule import ReadyQueue, blocked, blocking, unstarted
+from runner.executor.schedule import blocked, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
 from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
+from runner.spec.graph import ReadyQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

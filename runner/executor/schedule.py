@@ -1,8 +1,7 @@
-"""Which stages may start now, and with which limits; and the results of stages that never started."""
+"""Which stages may run beside each other, and with which limits; and the results of stages that never started."""
 
 from __future__ import annotations
 
-import heapq
 import math
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,34 +16,10 @@ if TYPE_CHECKING:
 
     from runner.plan.planner import Plan
     from runner.spec.graph import Graph
-    from runner.spec.model import Resources, Stage
+    from runner.spec.model import Resources
 
 GOOD = (results.SUCCEEDED, results.SKIPPED)
 TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
-
-
-class ReadyQueue:
-    """The stages of one run whose upstream stages have all ended, in the order of the spec."""
-
-    def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
-        self._graph = graph
-        self._stages = {stage.name: stage for stage in stages}
-        self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
-        self._position = {stage.name: number for number, stage in enumerate(graph.spec.stages)}
-        self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
-        heapq.heapify(self._ready)
-
-    def take(self) -> Stage | None:
-        """Remove and return the next stage, or None."""
-        return self._stages[heapq.heappop(self._ready)[1]] if self._ready else None
-
-    def passed(self, name: str) -> None:
-        """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
-        for waiting in self._graph.downstream[name]:
-            if waiting in self._waiting:
-                self._waiting[waiting] -= 1
-                if not self._waiting[waiting]:
-                    heapq.heappush(self._ready, (self._position[waiting], waiting))
 
 
 def blocking(graph: Graph, stage: str, ended: Mapping[str, StageResult]) -> list[str]:

@@ -97,6 +97,30 @@ class Graph(NamedTuple):
     outputs: OutputIndex
 
 
+class ReadyQueue:
+    """Stages whose upstream stages have all ended, in the order of the spec."""
+
+    def __init__(self, graph: Graph, stages: Sequence[Stage]) -> None:
+        self._graph = graph
+        self._stages = {stage.name: stage for stage in stages}
+        self._waiting = {name: sum(needed in self._stages for needed in graph.upstream[name]) for name in self._stages}
+        self._position = {stage.name: number for number, stage in enumerate(graph.spec.stages)}
+        self._ready = [(self._position[name], name) for name in self._stages if not self._waiting[name]]
+        heapify(self._ready)
+
+    def take(self) -> Stage | None:
+        """Remove and return the next stage, or None."""
+        return self._stages[heappop(self._ready)[1]] if self._ready else None
+
+    def passed(self, name: str) -> None:
+        """Note that a stage has ended, with whatever status. Stages that waited only for it become ready."""
+        for waiting in self._graph.downstream[name]:
+            if waiting in self._waiting:
+                self._waiting[waiting] -= 1
+                if not self._waiting[waiting]:
+                    heappush(self._ready, (self._position[waiting], waiting))
+
+
 def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
     index, find = OutputIndex(spec.stages), name_finder(spec.names)
@@ -113,11 +137,15 @@ def build_graph(spec: Spec) -> Graph:
         upstream[stage.name] = tuple(sorted(before, key=position.__getitem__))
         for name in upstream[stage.name]:
             downstream[name].append(stage.name)
-    order = _order(spec.stages, position, upstream, downstream)
+    graph, order = Graph(spec, (), upstream, downstream, feeds, index), []
+    queue = ReadyQueue(graph, spec.stages)
+    while ready := queue.take():
+        order.append(ready)
+        queue.passed(ready.name)
     if len(order) < len(spec.stages):
         stuck = {stage.name for stage in spec.stages} - {stage.name for stage in order}
         raise SpecError(*_cycles(spec, upstream, stuck))
-    return Graph(spec, order, upstream, downstream, feeds, index)
+    return graph._replace(order=tuple(order))
 
 
 def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
@@ -167,24 +195,6 @@ def _unknown_hint(name: str, graph: Graph) -> str:
     template, at, _ = name.partition("@")
     instances = [stage.name for stage in graph.spec.stages if at and stage.template == template]
     return did_you_mean(name, instances or dict.fromkeys(stage.template or stage.name for stage in graph.spec.stages))
-
-
-def _order(
-    stages: Sequence[Stage], position: Mapping[str, int], upstream: Edges, downstream: Mapping[str, list[str]]
-) -> tuple[Stage, ...]:
-    """Return the stages in topological order, the smallest index first among the ready; without those in cycles."""
-    waiting = {name: len(before) for name, before in upstream.items()}
-    ready = [position[stage.name] for stage in stages if not waiting[stage.name]]
-    heapify(ready)
-    order = []
-    while ready:
-        stage = stages[heappop(ready)]
-        order.append(stage)
-        for name in downstream[stage.name]:
-            waiting[name] -= 1
-            if not waiting[name]:
-                heappush(ready, position[name])
-    return tuple(order)
 
 
 def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]) -> list[Fault]:

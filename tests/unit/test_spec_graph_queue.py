@@ -4,8 +4,7 @@ import pytest
 from pipeline_bench import shell
 from plan_bench import PlanBench
 
-from runner.executor.schedule import ReadyQueue
-from runner.spec.graph import select
+from runner.spec.graph import ReadyQueue, select
 
 
 @pytest.fixture
