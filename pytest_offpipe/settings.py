@@ -27,13 +27,9 @@ _EXTENSION = record(
 
 
 class Settings(NamedTuple):
-    """`checks` to make; `each`: which instances of templates; `inputs`: a tree of smaller inputs; `seed` of chance.
-
-    `budget` is in seconds a check and stage.
-    """
+    """`checks` to make; `inputs`: a tree of smaller inputs; `seed` of chance; `budget` in seconds a check and stage."""
 
     checks: tuple[str, ...]
-    each: str
     inputs: str | None
     seed: int
     budget: float
@@ -48,16 +44,15 @@ Number = TypeVar("Number", int, float)
 
 def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of this session. Raises pytest.UsageError for a wrong value."""
-    seed = _number(*_given(config, "offpipe_seed"), int, "whole number")
+    seed = _number(*given(config, "offpipe_seed"), int, "whole number")
     seed = seed or getattr(config, "workerinput", {}).get("offpipe_seed")  # that of the process that controls a worker
-    budget = _number(*_given(config, "offpipe_budget"), float, "number") or BUDGET
+    budget = _number(*given(config, "offpipe_budget"), float, "number") or BUDGET
     try:
         is_strict = bool(config.getoption("offpipe_strict") or config.getini("offpipe_strict"))
     except (ValueError, pytest.UsageError) as error:
         raise pytest.UsageError(f"offpipe_strict: {error}\nhint: true or false") from None
-    checks, inputs = _checks(*_given(config, "offpipe_checks")), _inputs(config)
-    each = _given(config, "offpipe_each")[0] or ""
-    return Settings(checks, each, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
+    checks, inputs = _checks(*given(config, "offpipe_checks")), _inputs(config)
+    return Settings(checks, inputs, seed or int.from_bytes(os.urandom(4), "big") + 1, budget, is_strict)
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -65,7 +60,7 @@ def settings_of(config: pytest.Config) -> Settings:
     return config.stash.get(SETTINGS, None) or read_settings(config)
 
 
-def _given(config: pytest.Config, name: str) -> tuple[str | None, str]:
+def given(config: pytest.Config, name: str) -> tuple[str | None, str]:
     """Return the value of an option, else of its ini, else None; and the name of the option or ini."""
     option = config.getoption(name)
     if option is not None:
@@ -86,7 +81,7 @@ def _checks(text: str | None, by: str) -> tuple[str, ...]:
 
 
 def _inputs(config: pytest.Config) -> str | None:
-    text, by = _given(config, "offpipe_inputs")
+    text, by = given(config, "offpipe_inputs")
     if text is None:
         return None
     base = config.rootpath if by == "offpipe_inputs" else config.invocation_params.dir

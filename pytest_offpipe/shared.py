@@ -24,7 +24,7 @@ from pytest_offpipe.compare import Snapshot, changes, snapshot
 from pytest_offpipe.reports import RunReport, StageReport
 from pytest_offpipe.runs import UNSYNCED, Around, Launchers, run_sandbox
 from pytest_offpipe.sandbox import Sandbox, Source, discard, lay_out
-from pytest_offpipe.settings import SHARED, settings_of
+from pytest_offpipe.settings import SHARED, given
 from runner.engine.clean import OURS
 from runner.engine.preflight import program_faults
 from runner.errors import EXIT_STAGE_FAILED, Fault, OffpipeError, UsageError
@@ -114,9 +114,8 @@ class SharedRun:
 
     def _lay_out(self) -> Sandbox:
         discard(self.place)  # a worker that died may have left a part of it
-        return lay_out(
-            self.spec, self.place, self.source.files(self.graph.order, is_complete=False), effective_spec(self.spec)
-        )
+        files = self.source.files(self.graph.order, is_complete=False)
+        return lay_out(self.spec, self.place, files, effective_spec(self.spec))
 
     @cached_property
     def laid(self) -> Spec:
@@ -198,10 +197,8 @@ def chosen(spec: Spec, config: pytest.Config) -> Spec:
     matches, at least the first is there. Raises UsageError if the option means nothing, and SpecError for a cycle.
     """
     graph, find, named = build_graph(spec), name_finder(spec.names), _named(spec, config)
-    templates: dict[str, list[str]] = {}
-    for stage in spec.stages:
-        templates.setdefault(stage.template or stage.name, []).append(stage.name)
-    wanted = {name for names in templates.values() for name in named.intersection(names) or names[:1]}
+    first = {stage.template or stage.name: stage.name for stage in reversed(spec.stages)}
+    wanted = named | {name for template, name in first.items() if named.isdisjoint(find(template))}
     for stage in reversed(graph.order):
         if stage.name in wanted:
             makers = [[maker for maker, _ in graph.outputs.matches(path)] for _, _, path in stage.entries()]
@@ -215,11 +212,11 @@ def _named(spec: Spec, config: pytest.Config) -> set[str]:
     """Return the stages of a spec that node ids name, and that --offpipe-each means."""
     nodes, base = (argument.partition("::") for argument in config.args), config.invocation_params.dir
     named = {name.partition("[")[0] for path, _, name in nodes if os.path.normpath(base / path) == spec.path}
-    each = settings_of(config).each
+    each = given(config, "offpipe_each")[0] or ""
     named.update(spec.names if each == "all" else meant(spec.names, [each]))
     if each and named.isdisjoint(spec.names) and any(stage.template for stage in spec.stages):
-        hint = did_you_mean(each, spec.names)
-        raise UsageError(Fault("--offpipe-each", f'{spec.shown} has no instance "{each}"', hint))
+        what = f'{spec.shown} has no instance "{each}"'
+        raise UsageError(Fault("--offpipe-each", what, did_you_mean(each, spec.names)))
     return named
 
 
