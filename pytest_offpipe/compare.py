@@ -65,7 +65,7 @@ def _of_entry(name: str, paths: list[str], sides: Sides) -> str | None:
 
 
 def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
-    """Compare block by block, since outputs may be larger than memory; show the first line, or bytes, that differ."""
+    """Compare block by block, since outputs may be larger than memory; show the first line that differs."""
     with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
         start, line = 0, 1
         while (blocks := (first.read(_BLOCK), second.read(_BLOCK)))[0] == blocks[1]:
@@ -78,12 +78,9 @@ def _of_bytes(name: str, paths: list[str], sides: Sides) -> str | None:
         shown = max(begin, start + at - _BEFORE) if start + at - begin >= _SHOWN // 2 else begin
         texts = [_line_at(file, shown, is_cut=shown > begin) for file in (first, second)]
         sizes = [os.fstat(file.fileno()).st_size for file in (first, second)]
-        place = f"line {line:,}"
-        if any(b"\0" in block for block in blocks):  # binary, as git and grep decide
-            place, texts = f"offset {start + at:,}", [block[at : at + 16].hex(" ") or "(the end)" for block in blocks]
     width = max(map(len, sides)) + 1
     rows = [f"{f'{side}:':<{width}} {text}" for side, text in zip(sides, texts, strict=True)]
-    return "\n".join([f"{name} differs at {place} ({sizes[0]:,} and {sizes[1]:,} bytes)", *rows])
+    return "\n".join([f"{name} differs at line {line:,} ({sizes[0]:,} and {sizes[1]:,} bytes)", *rows])
 
 
 def _line_at(file: BinaryIO, begin: int, *, is_cut: bool) -> str:

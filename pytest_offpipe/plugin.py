@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,20 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers. If a spec is given, register the hooks that collect it."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if any(map(_names_spec, config.args)) or config.getoption("offpipe_spec") or config.getini("offpipe_specs"):
+    if (
+        any(".json" in argument for argument in config.args)
+        or config.getoption("offpipe_spec")
+        or config.getini("offpipe_specs")
+    ):
         from pytest_offpipe.session import begin
 
         begin(config)
-
-
-def _names_spec(argument: str) -> bool:
-    """Whether an argument of pytest names a spec. Only unusual names need the slower test in `session`."""
-    path = argument.partition("::")[0]
-    if ".json" in path or path.endswith(".py") or not os.path.isfile(path):
-        return ".json" in path
-    from pytest_offpipe.session import is_spec
-
-    return is_spec(path)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import fnmatch
 import glob
 import os
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".json"
 _PYTHON = ".py"
-_BEGINNING = 4096  # bytes of a file that are read to see whether it is a spec
 _OUTPUT = "offpipe_shared"  # SHARED, on its way from a worker of xdist to the process that controls it
 
 
@@ -139,20 +137,6 @@ class SpecSession:
             discard(shared)
 
 
-def is_spec(path: str) -> bool:
-    """Whether a file that pytest was given is a spec: by its suffix, or else by its first words."""
-    if path.endswith(_PYTHON) or not os.path.isfile(path):
-        return False
-    if path.endswith(SUFFIX):
-        return True
-    try:
-        with open(path, "rb") as file:
-            beginning = file.read(_BEGINNING)
-    except OSError:
-        return False
-    return beginning.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{") and b'"specVersion"' in beginning
-
-
 def take_specs(config: pytest.Config) -> list[str]:
     """Return the absolute paths of all specs to collect, and add them to the arguments of pytest.
 
@@ -213,7 +197,7 @@ def _merged(given: list[str], specs: list[str], base: Path) -> tuple[list[str], 
         argument: os.path.normpath(os.path.join(base, argument.partition("[")[0].partition("::")[0]))
         for argument in given
     }
-    named = {argument: place for argument, place in places.items() if is_spec(place)}
+    named = {argument: place for argument, place in places.items() if place.endswith(SUFFIX) and os.path.isfile(place)}
     whole = {place for argument, place in named.items() if "::" not in argument}
     specs = [spec for spec in specs if spec in whole or spec not in named.values()]
     whole.update(specs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_offpipe.compare import changes, entries_of
 from pytest_offpipe.runs import unkeyed
 from pytest_offpipe.sandbox import code_reader
+from runner.cli.render import verified_lines
 from runner.display.plan_text import reasons_line
 from runner.display.text import printable
 from runner.engine import Options
@@ -118,10 +119,7 @@ def check_audit(case: Case) -> None:
     with unkeyed(), case.shared.held():
         verified = verify(spec.path, Options(), outputs=True)
         if verified.exit_code != EXIT_OK:
-            faults = [f"{damage.place}: {damage.what}" for damage in verified.damage]
-            faults += [f"{gap.file}: {gap.what}" for gap in verified.incomplete]
-            text = "\n".join(faults) or str(verified.fault())
-            case.fail("verified the record of its runs", "an intact chain", text)
+            case.fail("verified the record of its runs", "an intact chain", "".join(verified_lines(verified)))
         case.clean()
         shutil.copytree(spec.paths.state_dir, copied, ignore=shutil.ignore_patterns("tmp", "logs"))
     chance = random.Random(case.settings.seed)

@@ -108,13 +108,10 @@ def test_node_ids_narrow_down_a_spec_that_an_option_names(project):
     assert project.collected("it.json::sort[run]") == [ids()[2], *ids("other.json")]
 
 
-def test_spec_named_as_a_path_may_be_called_anything(project):
+def test_spec_named_by_the_option_may_be_called_anything(project):
     project.spec(to="pipeline.txt")
-    assert project.collected("pipeline.txt") == ids("pipeline.txt")
-    assert project.collected("pipeline.txt::sort[run]") == ["pipeline.txt::sort[run]"]
-    project.write("said.txt", 'The "specVersion" of a spec.\n')
-    project.write("other.txt", '{"version": 1}\n')
-    assert project.pytest("said.txt", "other.txt", checks=False).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert project.collected("--offpipe-spec", "pipeline.txt") == ids("pipeline.txt")
+    assert project.pytest("pipeline.txt", checks=False).ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_json_files_that_were_not_named_are_no_specs(project):

@@ -190,23 +190,21 @@ def test_each_option_has_its_ini(project):
         offpipe_strict = true
     """)
     project.pytester.makeconftest("""
-        from pytest_offpipe.settings import SETTINGS
+        from pytest_offpipe.settings import SETTINGS, given
 
         def pytest_collection_finish(session):
-            print(session.config.stash[SETTINGS])
+            print(session.config.stash[SETTINGS], *given(session.config, "offpipe_each"))
     """)
     result = project.pytest("-s", checks=False)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
             "offpipe: *seed 77",
-            "Settings(checks=('run',), each='all', inputs='*/small', seed=77, budget=3.5, strict=True)*",
+            "Settings(checks=('run',), inputs='*/small', seed=77, budget=3.5, strict=True) all offpipe_each",
         ]
     )
     result = project.pytest("-s", "--offpipe-checks", "outputs", "--offpipe-seed", "5", checks=False)
-    result.stdout.fnmatch_lines(
-        ["Settings(checks=('outputs',), each='all', inputs='*/small', seed=5, budget=3.5, strict=True)*"]
-    )
+    result.stdout.fnmatch_lines(["Settings(checks=('outputs',), inputs='*/small', seed=5, budget=3.5, strict=True)*"])
 
 
 def test_tree_of_inputs_that_no_spec_takes_anything_of_is_an_error(project):

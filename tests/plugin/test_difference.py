@@ -30,10 +30,9 @@ def test_shows_the_first_line_that_differs_of_both_sides(differ):
     assert differ(b"a\nb\n", b"a\n").splitlines()[1:] == ["before:     'b\\n'", "afterwards: (the end)"]
 
 
-def test_shows_of_binary_files_the_offset_and_a_few_bytes(differ):
-    shown = "text differs at offset 5 (7 and 7 bytes)\nbefore:     61 62\nafterwards: 78 62"
+def test_shows_lines_of_binary_files_too(differ):
+    shown = "text differs at line 1 (7 and 7 bytes)\nbefore:     '\\x89PNG\\x00ab'\nafterwards: '\\x89PNG\\x00xb'"
     assert differ(b"\x89PNG\0ab", b"\x89PNG\0xb") == shown
-    assert differ(b"a\0b", b"a\0").splitlines()[1:] == ["before:     62", "afterwards: (the end)"]
 
 
 def test_counts_lines_over_blocks(differ):

@@ -16,11 +16,6 @@ AUDIT = r"""
     def the_log(report):
         return Path(report.state_dir, f"audit_{report.run_id}.jsonl")
 
-    def flip(log, line, field):
-        lines = log.read_bytes().splitlines(keepends=True)
-        at = sum(map(len, lines[:line - 1])) + lines[line - 1].index(field)
-        return at
-
     def test_an_intact_record_is_verified(offpipe, offpipe_audit, monkeypatch, tmp_path):
         (tmp_path / "key").write_bytes(b"k" * 32)
         monkeypatch.setenv("OFFPIPE_AUDIT_KEY_FILE", str(tmp_path / "key"))  # which tests leave alone
@@ -33,25 +28,13 @@ AUDIT = r"""
         alone = offpipe.stage(SPEC, "clean")
         assert offpipe_audit.verify(alone).outputs == 1
 
-    def test_a_flipped_byte_is_shown_with_its_neighbours(offpipe, offpipe_audit, offpipe_faults):
-        report = offpipe.run(SPEC, stages="clean")
-        log = the_log(report)
-        offpipe_faults.corrupt(log, flip(log, 3, b'"seq":2') + 6)
-        with pytest.raises(AssertionError) as failed:
-            offpipe_audit.verify(report)
-        lines = str(failed.value).splitlines()
-        assert lines[0].startswith("damaged: ") and f"{log.name}:3: " in lines[0]
-        shown = [line.split()[:2] for line in lines[1:4]]
-        assert shown == [["2", "attempt.started"], [">", "3"], ["4", "stage.commit"]]
-
-    def test_the_field_is_shown(offpipe, offpipe_audit):
+    def test_a_flipped_byte_is_shown_with_file_line_and_field(offpipe, offpipe_audit):
         report = offpipe.run(SPEC, stages="clean")
         log = the_log(report)
         log.write_bytes(log.read_bytes().replace(b'"exit":0', b'"exit":1', 1))
         with pytest.raises(AssertionError) as failed:
             offpipe_audit.verify()
-        text = str(failed.value)
-        assert f"{log.name}:3: hash: " in text and '\n          hash: "' in text and '"exit":1' in text
+        assert f"{log.name}:3: hash: " in str(failed.value).splitlines()[0]
 
     def test_an_output_that_was_changed_is_damage_too(offpipe, offpipe_audit):
         report = offpipe.run(SPEC)
@@ -66,7 +49,7 @@ AUDIT = r"""
         with pytest.raises(AssertionError) as failed:
             offpipe_audit.verify(report)
         first = str(failed.value).splitlines()[0]
-        assert first.startswith("damaged: ") and f"/{metrics.name}: is missing, and line " in first
+        assert f"/{metrics.name}: is missing, and line " in first
 
     @pytest.mark.parametrize("given, message", [
         (lambda audit, report: audit.verify(3), "offpipe_audit: is 3, of type int"),
@@ -103,7 +86,7 @@ AUDIT = r"""
         ([{"ev": "attempt.finished", "stage": "clean", "exit": 75}], "  data.exit: expected 75, found 0"),
         ([{"ev": "attempt.finished", "stage": "clean", "code": 0}], "  data.code: expected 0, found 'nothing'"),
         (["stage.comit"], 'did you mean "stage.commit"?'),
-        (["run.end", "run.start"], "it is there before the one that it should follow:"),
+        (["run.end", "run.start"], "it is there before the one that it should follow"),
     ])
     def test_what_is_missing_is_shown_by_what_is_nearest(offpipe, offpipe_audit, events, message):
         with pytest.raises(AssertionError) as failed:
@@ -111,13 +94,10 @@ AUDIT = r"""
         text = str(failed.value)
         assert text.startswith(f"event {len(events)} is not in the log") and message in text
 
-    def test_the_nearest_record_is_shown_with_its_neighbours(offpipe, offpipe_audit):
+    def test_the_nearest_record_is_shown(offpipe, offpipe_audit):
         with pytest.raises(AssertionError) as failed:
             offpipe_audit.assert_events(offpipe.stage(SPEC, "clean"), {"ev": "attempt.finished", "exit": 75})
-        rows = str(failed.value).splitlines()[2:5]
-        assert [row.split()[:3] for row in rows] == [
-            ["1", "attempt.started", rows[0].split()[2]], [">", "2", "attempt.finished"],
-            ["3", "stage.commit", rows[2].split()[2]]]
+        assert str(failed.value).splitlines()[1].startswith('the nearest one is record 2: {"')
 
     def test_there_is_nothing_to_verify(offpipe_audit):
         with pytest.raises(UsageError, match="no run of offpipe in this test"):
@@ -129,7 +109,7 @@ def test_records_are_asserted(pytester: pytest.Pytester) -> None:
     make_project(pytester.path)
     pytester.makepyfile(test_audit=AUDIT)
     result = pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", "-n2")
-    result.assert_outcomes(passed=17)
+    result.assert_outcomes(passed=16)
 
 
 SHARED = r"""
