@@ -55,7 +55,7 @@ example:
 """),
     "plan": ("SPEC [STAGE ...]", "show what a run would do, and why", """
 Each line is a stage: its name, the decision, and why. The decision is run,
-skip, blocked, or depends (on what an earlier stage will make).
+skip, adopt, blocked, or depends (on what an earlier stage will make).
 """),
     "status": ("SPEC|DIRECTORY [STAGE ...]", "show what is pending, running, and left undone", ""),
     "runs": ("SPEC|DIRECTORY", "list what ran, was refused or failed, newest first", """

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.engine.query import Part, Status
-    from runner.plan.planner import Decision
     from runner.record.ledger import Past
     from runner.record.verify import Verification
     from runner.spec.graph import Graph
@@ -36,7 +35,7 @@ def status_lines(status: Status, *, full: bool) -> Iterator[str]:
     """Yield the status, most important first. Unless `full`, pending instances of a template have one line."""
     planned = status.planned
     decisions = planned.plan.decisions if planned else {}
-    pending: dict[str, Decision] = {name: d for name, d in decisions.items() if not isinstance(d, Skip)}
+    pending = [name for name, decision in decisions.items() if not isinstance(decision, Skip)]
     if planned is None:
         state = "nothing is planned without a spec"
     elif pending:

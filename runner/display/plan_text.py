@@ -156,7 +156,7 @@ def reason_text(reason: Reason, *, full: bool) -> str:
 
 
 def _word(decision: Decision) -> str:
-    """Return `run`, `skip`, `blocked` or `depends`."""
+    """Return `run`, `skip`, `adopt`, `blocked` or `depends`."""
     return type(decision).__name__.lower()
 
 

@@ -189,7 +189,8 @@ class Journal:
         before = self._before.get("stages")
         entries = before.items() if isinstance(before, dict) else ()
         earlier: dict[str, dict[str, object]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
-        if status == SUCCEEDED and not self._has_done_all(stages, earlier):
+        done = [name for name, entry in earlier.items() if entry.get("status") in (SUCCEEDED, SKIPPED)]
+        if status == SUCCEEDED and not {*stages, *done}.issuperset(meant(self._spec.names, self._selected)):
             status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))
         metrics = {
@@ -209,11 +210,6 @@ class Journal:
         ending = self._invocation.ended(exit_code, counts, cause and cause.fault)
         event, part = events.CLOSED if status == SUCCEEDED else events.ENDED, self._invocation.part
         return self._ledger.append(event, run_id, position, sync=self.durable, part=part, invocation=ending)
-
-    def _has_done_all(self, stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> bool:
-        """Whether these stages complete the run, according to the metrics of its earlier parts."""
-        done = {name for name, before in earlier.items() if before.get("status") in (SUCCEEDED, SKIPPED)}
-        return all(name in stages or name in done for name in meant(self._spec.names, self._selected))
 
 
 def _stage_metrics(stages: dict[str, StageResult], earlier: dict[str, dict[str, object]]) -> dict[str, bytes]:
