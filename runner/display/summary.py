@@ -12,6 +12,7 @@ from runner.display.text import fault_text, listed, near_path, printable, second
 from runner.errors import EXIT_RETRYABLE, StateError
 from runner.paths import stdout_path
 from runner.reading import open_regular
+from runner.record.events import member_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,9 +130,8 @@ def fields_json(value: object, *names: str) -> dict[str, object]:
     """Return attributes as members of a JSON object: `byte_offset` as `byteOffset`, floats to the microsecond."""
     members: dict[str, object] = {}
     for name in names:
-        first, *more = name.split("_")
         member = getattr(value, name)
-        members[first + "".join(map(str.title, more))] = round(member, 6) if isinstance(member, float) else member
+        members[member_name(name)] = round(member, 6) if isinstance(member, float) else member
     return members
 
 

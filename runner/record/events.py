@@ -170,12 +170,13 @@ _TYPES: dict[str, type[Event]] = {
 }  # fmt: skip
 
 
-def _spelled(field: str) -> str:
+def member_name(field: str) -> str:
+    """Return the name of a field in JSON: `audit_seq` as `auditSeq`."""
     first, *others = field.split("_")
     return first + "".join(map(str.capitalize, others))
 
 
-_NAMES = {kind: tuple(map(_spelled, kind._fields)) for kind in _TYPES.values()}
+_NAMES = {kind: tuple(map(member_name, kind._fields)) for kind in _TYPES.values()}
 
 
 def encode(event: Event) -> dict[str, object]:
