@@ -27,7 +27,8 @@ SHARED = {"retry": RETRY, "checkpoint": {"everyLines": 5, "everySeconds": 1.5}, 
           "resources": {"cpus": 1, "memoryMiB": 64, "ioConcurrency": 2, "enforce": False},
           "retryOnTimeout": False, "freshInterpreter": True, "env": {"A": "b"}}  # fmt: skip
 FIRST = {"name": "first", "$schema": "x", "description": "one", "each": {"n": [1]}, "processor": "run.sh",
-         "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"}, "needs": [], "params": {"p": 1},
+         "args": ["{inputs.text}", "b"], "inputs": {"text": "in.txt"}, "outputs": {"text": "out/first.txt"},
+         "needs": [], "params": {"p": 1},
          "stdin": "text", "stdout": "text", "offline": {"onAttempt": "fail"}, **SHARED}  # fmt: skip
 SECOND = {"name": "second", "command": ["sort", "{inputs.first}"], "inputs": ["out/first.txt"], "needs": ["first"],
           "outputs": ["out/second.txt"]}  # fmt: skip
