@@ -75,3 +75,25 @@ def test_a_killed_run_forgets_no_former_output(template, tmp_path):
         removed = bench.succeed("clean", "--orphans").stdout
         assert removed == "removed out/a.txt\nremoved out/b.txt\nremoved out/tree\n", call
         bench.succeed("verify", "--outputs")
+
+
+@pytest.mark.full
+def test_a_killed_adoption_runs_nothing_again(tmp_path):
+    template = PipelineBench(tmp_path / "template")
+    for name in "xy":
+        template.write(f"in/{name}.txt", f"{name}\n")
+
+    def copy(name, file, **fields):
+        return {
+            "name": name, "command": ["cp", "{inputs.x}", "{outputs.o}"], "inputs": {"x": f"in/{file}.txt"},
+            "outputs": {"o": f"out/{file}.txt"}, **fields,
+        }  # fmt: skip
+
+    template.define(copy("copy-x", "x"), copy("copy-y", "y"))
+    template.succeed()
+    template.define(copy("copy", "{each.s}", each={"s": "in/*.txt"}))
+    for bench, call in killed(template, tmp_path, "run", when=lambda call: call.role == "runner"):
+        bench.succeed()
+        assert len(bench.records("attempt.started")) == 2, call
+        assert [stage["decision"] for stage in bench.json("plan")["stages"]] == ["skip", "skip"], call
+        bench.succeed("verify", "--outputs")
