@@ -130,7 +130,7 @@ def program_faults(spec: Spec, stages: Collection[Stage]) -> list[Fault]:
             checked[key] = _program_fault(*key, spec.root, outputs)
         if fault := checked[key]:
             faults.append(Fault(f"{spec.shown}#/stages/{stage.index}/{field}", fault.what, fault.hint))
-    return faults
+    return [*dict.fromkeys(faults)]  # each once: instances share a place
 
 
 def _program(spec: Spec, stage: Stage) -> tuple[str, str] | None:

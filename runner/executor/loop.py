@@ -177,6 +177,8 @@ class Executor:
     def _skip(self, job: Job) -> None:
         """Finish a stage that is up to date, or that takes over what another one made."""
         if job.fingerprint.adopts:
+            if job.has_checkpoint():
+                self.attempts.discard(job)
             self.publisher.adopt(job, job.fingerprint.adopts)
         else:
             self.attempts.record_skip(job, job.fingerprint.key)

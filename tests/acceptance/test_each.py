@@ -506,6 +506,13 @@ def test_a_glob_that_matches_outputs_of_another_value_is_a_fault(bench):
     assert ran(bench) == ["copy@s1", "copy@s10", "merge@s1", "merge@s10"]
 
 
+def test_a_missing_program_is_one_fault_for_all_instances(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(command=["no-such-program", "{inputs.x}"]))
+    where, text = fault(bench)
+    assert where == "/stages/0/command/0" and '"no-such-program"' in text
+
+
 def test_a_value_that_nothing_gives_is_a_fault_with_a_hint(bench):
     sources(bench, "a")
     bench.define(copy(source="in/{each.sample}.txt", each={"samples": "in/*.txt"}, to="out/{each.samples}"))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from runner.errors import SpecError, UsageError
-from runner.spec.graph import build_graph, select
+from runner.spec.graph import build_graph, meant, name_finder, select
 from runner.spec.load import load_spec
 
 
@@ -127,6 +127,29 @@ def test_selects_named_stages_and_their_upstream(graph_of):
     graph = graph_of(stage("c", ["out/b"]), stage("b", ["out/a"]), stage("a"), stage("d"))
     assert names(select(graph, ["b", "b"])) == ["a", "b"]
     assert names(select(graph, [])) == ["a", "b", "c", "d"]
+
+
+def test_a_selector_is_a_stage_a_template_or_a_pattern():
+    find = name_finder(["trim", "sort@a", "sort@b", "sort@b2", "x"])
+    assert find("trim") == ("trim",) and find("sort@b") == ("sort@b",)
+    assert find("sort") == ("sort@a", "sort@b", "sort@b2")
+    assert find("sort@b*") == ("sort@b", "sort@b2") and find("*") == ("trim", "sort@a", "sort@b", "sort@b2", "x")
+    assert find("sort@c") == find("so") == find("y*") == ()
+
+
+def test_without_selectors_all_stages_are_meant():
+    assert meant(["b", "a@1"], ()) == ["b", "a@1"]
+    assert meant(["b", "a@1"], ("a", "b")) == ["a@1", "b"]
+
+
+def test_instances_stand_in_the_place_of_their_template(graph_of):
+    each = {"n": [1, 2]}
+    graph = graph_of(
+        stage("last", ["t/*"]), {**stage("t", outputs=["t/{each.n}"]), "each": each}, stage("x", needs=["t"])
+    )
+    assert names(graph.order) == ["t@1", "t@2", "last", "x"]
+    assert [stage.index for stage in graph.order] == [1, 1, 0, 2]
+    assert graph.upstream["x"] == ("t@1", "t@2")
 
 
 def test_selecting_an_unknown_stage_names_the_nearest(graph_of):

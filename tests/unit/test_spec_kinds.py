@@ -1,16 +1,23 @@
+import copy
+import json
+import pickle
+
 import pytest
 
 from runner.spec.kinds import (
     DEEPEST,
     Field,
+    Spelled,
     anything,
     boolean,
     choice,
+    either,
     list_of,
     map_of,
     number,
     one_of,
     record,
+    scalar,
     text,
 )
 
@@ -135,3 +142,25 @@ def test_the_hint_for_a_number_in_quotes_is_to_drop_them(kinds, hint):
 def test_fields_are_named_in_python_by_their_words():
     kind = record(**dict.fromkeys(("env", "everyLines", "memoryMiB", "maxDelaySeconds"), Field(boolean(), "")))
     assert list(kind.names) == ["env", "every_lines", "memory_mib", "max_delay_seconds"]
+
+
+def test_a_number_keeps_its_spelling_and_is_a_number():
+    spelled = Spelled("12.50")
+    assert str(spelled) == f"{spelled}" == "12.50" and spelled == 12.5 and json.dumps(spelled) == "12.5"
+    assert pickle.loads(pickle.dumps(spelled)) == copy.deepcopy(spelled) == spelled
+    assert str(copy.deepcopy(spelled)) == "12.50"
+    assert not number(0, 100).check(spelled) and number(0, 100, whole=True).check(spelled)
+
+
+def test_an_object_is_the_record_if_it_has_one_of_its_fields_and_else_the_map():
+    kind = either(record(rows=Field(text(), "", required=True)), map_of(text("[a-z]+"), number(0, 9)))
+    assert not kind.check({"rows": "x"}) and not kind.check({"a": 1})
+    assert [finding.at for finding in kind.check({"rows": 1})] == [("rows",)]
+    assert [finding.at for finding in kind.check({"a": "x"})] == [("a",)]
+    assert [finding.at for finding in kind.check({"a": 1, "rows": "x"})] == [("a",)]
+
+
+def test_a_scalar_may_leave_out_true_and_false():
+    assert not scalar().check(True) and scalar(truth=False).check(True)
+    assert all(not scalar(truth=False).check(value) for value in ("", 1, 1.5, Spelled("1e5")))
+    assert all(scalar().check(value) for value in (None, [], {}))
