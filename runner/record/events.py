@@ -25,7 +25,6 @@ ATTEMPT_STARTED, ATTEMPT_FINISHED, NETWORK = "attempt.started", "attempt.finishe
 OPENINGS, ENDINGS = (START, RESUMED), (STOPPED, END)  # these begin and end a part of a run
 OPENED, CLOSED, NOOP = "opened", "closed", "noop"  # of the ledger
 ENDED, SUPERSEDED, PRUNED = "ended", "superseded", "pruned"  # of the ledger, since 0.2
-_WITHOUT_WILDCARDS = str.maketrans("*?[]!", "xxxxx")
 _TAG_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -253,11 +252,6 @@ def _is_commit(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and _is_place(value[:2]) and _is_text(value[2])
 
 
-def _is_selector(value: object) -> bool:
-    """Whether a value names stages: it may have wildcards."""
-    return is_stage(value) or (isinstance(value, str) and is_stage(value.translate(_WITHOUT_WILDCARDS)))
-
-
 def _is_invocation(value: object) -> bool:
     return isinstance(value, dict) and _misshapen(_INVOCATION, value) is None
 
@@ -310,7 +304,7 @@ _INVOCATION: dict[str, Check] = {
     "verb": _is_text, "warnings": _list_of(_is_text),
 }  # fmt: skip
 _CHECKS: dict[type[Event], dict[str, Check]] = {
-    RunOpened: {"stages": _if_any(_list_of(_is_selector))},
+    RunOpened: {"stages": _if_any(_list_of(_is_text))},  # they may be patterns
     AttemptStarted: {"stage": is_stage, "attempt": _is_number, "outputs": _object_of(is_relative)},
     AttemptFinished: {"stage": is_stage},
     NetworkAttempt: {"count": _is_number, **dict.fromkeys(("stage", "program", "family", "action"), _is_text)},

@@ -44,9 +44,11 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
     """
     yield from _check_stage_names(stages)
     find = name_finder([stage.name for stage in stages])
+    checked: set[tuple[int, int]] = set()  # of each template, its first instance will do
     for stage in stages:
         for position, needed in enumerate(stage.needs):
-            if not find(needed):
+            if not find(needed) and (stage.index, position) not in checked:
+                checked.add((stage.index, position))
                 others = [other.template or other.name for other in stages if other.name != stage.name]
                 at = ("stages", stage.index, "needs", position)
                 yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))

@@ -236,6 +236,8 @@ class Expander:
     def _table_rows(self, path: str, key: str | list[str] | None) -> list[Row]:
         table = self._table(path)
         columns = list(table[0][1])
+        if not columns:
+            raise SourceError(f"{path}: no columns", "one of them names the instances", at=("rows",))
         names = key if isinstance(key, list) else [key or columns[0]]
         for name in names:
             if name not in columns:
@@ -310,7 +312,8 @@ def _check_row(row: Row, other: Row, used: Iterable[str], name: str, at: Place) 
     if row.suffix != other.suffix:
         raise SourceError(f"{row.source}: {row.suffix} differs from {other.suffix} by case only", at=at)
     for column in used:
-        if row.values.get(column) != other.values.get(column):
+        value, before = row.values.get(column), other.values.get(column)
+        if (type(value), spelled(value)) != (type(before), spelled(before)):  # 1, 1.0 and true are equal
             what = f"another {column} than {other.source}, which has the same key, {row.suffix}"
             raise SourceError(f"{row.source}: {what}", at=at)
 

@@ -5,6 +5,7 @@ Every walk is iterative, and linear in stages and edges: a chain may have 10,000
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from functools import cache
 from heapq import heapify, heappop, heappush
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from runner.spec.model import Spec, Stage
 
+_LITERAL_END = re.compile(r"[^*?\]]*\Z")
+
 Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
 
@@ -32,9 +35,12 @@ class OutputIndex:
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         self.producers: dict[str, tuple[str, str]] = {}
+        self._unknown: list[str] = []  # outputs of templates whose values are not known
         for stage in stages:
             for name, path in stage.outputs.items():
                 self.producers.setdefault(path, (stage.name, name))
+            if stage.missing:
+                self._unknown += (path for path in stage.outputs.values() if "*" in path)
         self._sorted = sorted(self.producers)
         self._directories = {path for path in self._sorted if path.endswith("/")}
         self.matches = cache(self._meant)
@@ -47,10 +53,12 @@ class OutputIndex:
         """Return the (producer, path) of each output that an input means.
 
         That is the output with this path. If there is none, these are the outputs that the input's pattern matches, and
-        those inside or above it.
+        those inside or above it; also those of templates without known values that it may match.
         """
-        paths = [pattern] if pattern in self.producers else self._matches(pattern)
-        return tuple((self.producers[path][0], path) for path in paths)
+        paths: Iterable[str] = [pattern]
+        if pattern not in self.producers:
+            paths = *self._matches(pattern), *(output for output in self._unknown if _may_mean(pattern, output))
+        return tuple((self.producers[path][0], path) for path in dict.fromkeys(paths))
 
     def _matches(self, pattern: str) -> Iterator[str]:
         if globs.is_glob(pattern):
@@ -80,6 +88,15 @@ class OutputIndex:
 
     def _enclosing(self, path: str) -> Iterator[str]:
         return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self._directories)
+
+
+def _may_mean(pattern: str, output: str) -> bool:
+    """Whether an input may mean an output in which each `*` stands for a value that is not known."""
+    head, tail = output.partition("*")[0], output.rpartition("*")[2]
+    start, end = globs.literal_prefix(pattern), _LITERAL_END.search(pattern)[0]  # type: ignore[index] # always matches
+    if not (start.startswith(head) or head.startswith(start)):
+        return False
+    return pattern.endswith("/") or output.endswith("/") or end.endswith(tail) or tail.endswith(end)
 
 
 class Graph(NamedTuple):

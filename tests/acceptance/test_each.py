@@ -101,6 +101,11 @@ def test_rows_with_one_key_are_one_instance_if_they_agree_in_what_the_stage_uses
     assert bench.read("all.txt") == b"1\n2\n3\n"
     bench.write("lanes.csv", "note,sample,lane,file\nx,b,1,in/3.txt\n,a,2,in/2.txt\n,a,1,in/1.txt\n")
     assert ran(bench) == [], "neither the order of rows nor a column that nothing uses changes anything"
+    for content in ('[{"s": "a", "q": 1}, {"s": "a", "q": 1.0}]', '[{"s": "a", "q": true}, {"s": "a", "q": 1}]'):
+        bench.write("rows.json", content)
+        bench.define({"name": "t", "each": {"rows": "rows.json"}, "command": ["touch", "{outputs.o}"],
+                      "outputs": {"o": "o"}, "params": {"q": "{each.q}"}})  # fmt: skip
+        assert "rows.json#/1: another q than" in fault(bench)[1]
     merge["params"] = {"lane": "{each.lane}"}
     bench.define(merge)
     assert fault(bench) == (
@@ -344,6 +349,15 @@ def test_a_run_of_a_template_goes_on_after_a_kill_of_it(chain):
     assert chain.run("verify").returncode == 0
 
 
+@pytest.mark.parametrize("selector", ["*,1", "[!b]*,1", "*%20*", "*" * 300])
+def test_any_selector_that_runs_stages_leaves_an_intact_record(bench, selector):
+    bench.define({"name": "t", "each": {"s": ["a", "c d"], "l": [1, 2]}, "command": ["touch", "{outputs.o}"],
+                  "outputs": {"o": "out/{each.s}-{each.l}"}})  # fmt: skip
+    bench.succeed("-q", selector)
+    assert bench.run("verify").returncode == 0
+    bench.succeed("prune", "--before", "0d")
+
+
 def test_an_unknown_selector_has_a_hint(chain):
     for selector, hint in (("wrk", '"work"'), ("work@b3", '"work@b"'), ("out@z*", "")):
         done = chain.run("plan", selector)
@@ -463,6 +477,24 @@ def test_templates_in_a_circle_are_refused(bench):
     ]
 
 
+@pytest.mark.parametrize("reads", ["out/a.txt", "out/a*.txt", "out/", "out/*.txt"])
+@pytest.mark.parametrize("words", [(), ("-k",)])
+def test_nothing_is_made_of_what_a_template_without_values_made_before(bench, reads, words):
+    bench.write("t.csv", "s\na\n")
+    made = {"name": "made", "each": {"rows": "t.csv"}, "command": ["touch", "{outputs.o}"],
+            "outputs": {"o": "out/{each.s}.txt"}}  # fmt: skip
+    reader = {"name": "read", "command": ["ls", "-R", "{inputs.x}"], "stdout": "o", "inputs": {"x": reads},
+              "outputs": {"o": "all.txt"}, "params": {"p": 1}}  # fmt: skip
+    bench.define(made, reader)
+    bench.succeed()
+    (bench.root / "t.csv").unlink()
+    bench.define(made, {**reader, "params": {"p": 2}})
+    assert planned(bench) == {"made": "blocked", "read": "blocked"}
+    started = len(bench.records("attempt.started"))
+    assert bench.run(*words).returncode == 5
+    assert len(bench.records("attempt.started")) == started
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
@@ -477,6 +509,7 @@ def test_templates_in_a_circle_are_refused(bench):
         ("t.json", "[", "t.json:1:2: expecting value"),
         ("t.json", '[{"s": [1]}]', "t.json#/0/s: must be a string or a number or true or false, not an array"),
         ("t.json", '[{"s": 1}, {"t": 1}]', "t.json#/1: has other names than the first"),
+        ("t.json", "[{}]", "t.json: no columns"),
     ],
 )
 def test_a_mistake_in_a_table_has_its_line(bench, name, content, what):
