@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.errors import SpecError
 from runner.levels import STRICT
 from runner.spec.load import load_spec
 
@@ -47,12 +48,26 @@ class Options(NamedTuple):
 
     def load(self, spec_path: str, without: Collection[str] = ()) -> Spec:
         """Return the spec; no `each` matches the files `without`. Raises SpecError if it is not valid."""
-        return load_spec(
-            spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without,
-            inputs=self.inputs,
-        )  # fmt: skip
+        try:
+            return load_spec(
+                spec_path, workspace=self.workspace, params=self.params, variables=self.variables, without=without,
+                inputs=self.inputs,
+            )  # fmt: skip
+        except SpecError as error:
+            matched = _orphans_matched(error.spec) if error.spec and error.spec.matches else ()
+            if not matched:
+                raise
+        return self.load(spec_path, {*without, *matched})  # orphans may be what makes an `each` invalid
 
     @property
     def is_durable(self) -> bool:
         """Whether a run makes durable what it writes."""
         return self.durability == "full"
+
+
+def _orphans_matched(spec: Spec) -> set[str]:
+    from runner.plan.digests import DigestCache
+    from runner.plan.orphans import find_orphans
+    from runner.record.markers import read_markers
+
+    return find_orphans(spec, read_markers(spec.paths), DigestCache()).among(spec.matches)

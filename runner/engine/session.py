@@ -239,8 +239,7 @@ def without_orphans(
     without: set[str] = set()
     while True:
         orphans = find_orphans(spec, markers, cache)
-        matched = {path for path in spec.matches if orphans.holds(path)} if orphans else ()
-        if not matched:
+        if not (matched := orphans.among(spec.matches)):
             return spec, orphans
         without |= matched
         spec = options.load(spec.shown, without)

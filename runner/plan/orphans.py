@@ -80,6 +80,10 @@ class Orphans:
         """Whether an absolute path is an orphan, or in one."""
         return any(place in self._found for place in upward(os.path.normpath(path), "/"))
 
+    def among(self, paths: Iterable[str]) -> set[str]:
+        """Return those of the absolute paths that are orphans, or in one."""
+        return {path for path in paths if self._found and self.holds(path)}
+
     def below(self, directory: str) -> FormerOutput | None:
         """Return an orphan in a directory, or None."""
         top = f"{directory.rstrip('/')}/"

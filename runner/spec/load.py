@@ -65,7 +65,9 @@ def load_spec(
     findings += [*builder.findings, *map(builder.placed, checked)]
     findings += _elsewhere(map(builder.placed, checks.check_disk(spec)), findings)
     if findings:
-        raise SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
+        error = SpecError(*_faults(path, findings, {(stage.index,) for stage in spec.stages if stage.template}))
+        error.spec = spec
+        raise error
     names = dict.fromkeys(name for stage in spec.stages for name in (stage.template, stage.name) if name)
     if unknown := [name for name in params if name not in names]:
         raise UsageError(*(Fault("--param", f'no stage named "{name}"', did_you_mean(name, names)) for name in unknown))

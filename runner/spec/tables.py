@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, SpecError, raise_if_system_error
@@ -45,6 +46,7 @@ class Disk:
         self._bases = (root,) if instead is None else (instead, root)
         self._own = own
         self._without = {os.path.relpath(path, root) for path in without}
+        self._listed = cache(_listed)  # many templates have one directory
 
     def files(self, head: str, tail: str) -> list[str]:
         """Return the paths of the files that `head*tail` matches, relative to root. Raises SourceError."""
@@ -56,15 +58,12 @@ class Disk:
         end, nested, below = tail.partition("/")
         self.read.add(top := _absolute(base, directory))
         try:
-            with os.scandir(top) as listed:
-                entries = [entry for entry in listed if entry.name.startswith(start) and entry.name.endswith(end)]
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            entries = self._listed(top)
         except OSError as error:
             raise_if_system_error(error, top)
             raise SourceError(f'"{directory}": {error.strerror}', is_missing=True) from error
         for entry in entries:
-            if entry.path in self._own or entry.name.startswith("."):
+            if not (entry.name.startswith(start) and entry.name.endswith(end)) or entry.path in self._own:
                 continue
             path = f"{directory}{slash}{entry.name}{nested}{below}"
             if nested or entry.is_symlink():  # the directory does not change when these do
@@ -85,6 +84,14 @@ class Disk:
         if not rows:
             raise SourceError(f"{path}: has no rows", at=("rows",), is_missing=True)
         return rows
+
+
+def _listed(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _absolute(base: str, path: str) -> str:

@@ -250,6 +250,17 @@ def test_a_pattern_matches_no_orphan(bench):
     assert bench.succeed("clean", "--orphans").stdout == "removed out/b.txt\nremoved work/b.txt\n"
 
 
+def test_an_orphan_cannot_make_an_each_invalid(bench):
+    sources(bench, "A", "b")
+    each = copy("mid", "work/{each.m}.txt", "mid/{each.m}.txt", each={"m": "work/*.txt"})
+    bench.define(copy("work", to="work/{each.s}.txt"), each)
+    bench.succeed()
+    (bench.root / "in/A.txt").rename(bench.root / "in/a.txt")
+    assert ran(bench) == ["mid@a", "work@a"], "work/A.txt differs from work/a.txt by case only"
+    (bench.root / "work/A.txt").write_text("changed\n")
+    assert bench.run().returncode == 2, "a changed one is your own file"
+
+
 def test_the_no_op_record_notices_a_match_and_a_changed_table(bench):
     sources(bench, "a", "b")
     table = bench.write("t.csv", "s\na\n")
