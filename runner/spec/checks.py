@@ -44,14 +44,13 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
     """
     yield from _check_stage_names(stages)
     find = name_finder([stage.name for stage in stages])
-    checked: set[tuple[int, int]] = set()  # of each template, its first instance will do
-    for stage in stages:
+    for stage in {stage.index: stage for stage in stages}.values():  # one instance of each template will do
         for position, needed in enumerate(stage.needs):
-            if not find(needed) and (stage.index, position) not in checked:
-                checked.add((stage.index, position))
+            if not find(needed):
                 others = [other.template or other.name for other in stages if other.name != stage.name]
                 at = ("stages", stage.index, "needs", position)
                 yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))
+    for stage in stages:
         yield from _check_program(stage, faulty.get(stage.index, ()))
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.spec.globs import from_root, is_glob, normal
+from runner.spec.globs import from_root, is_glob, may_meet, normal
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.tables import Disk, SourceError
 from runner.spec.values import filled_fields, literal_glob, references, spelled
@@ -70,12 +70,6 @@ class Pattern(NamedTuple):
         is_hidden = value.startswith(".") and self.head[-1:] in ("", "/")
         return None if "/" in value or is_hidden or len(path) < len(self.head) + len(self.tail) else value
 
-    def may_match(self, output: str) -> bool:
-        """Whether it may match an output in which `*` stands for unknown values, or something in that directory."""
-        head, tail = output.partition("*")[0], output.rpartition("*")[2]
-        heads = head.startswith(self.head) or self.head.startswith(head)
-        return heads and (tail.endswith(("/", self.tail)) or self.tail.endswith(tail))
-
 
 class Expander:
     """Expands the stages of one spec. Findings go to the inserter's.
@@ -93,7 +87,7 @@ class Expander:
         self._templates = {i: stage for i, stage in enumerate(stages) if "each" in stage or i in broken}
         self._names = {stage.get("name"): i for i, stage in reversed(self._templates.items())}
         self._rows: dict[int, list[Row] | Finding | None] = dict.fromkeys(broken)  # None: there is a finding
-        self._made: dict[str, tuple[int, str]] = {}  # declared output -> position and name of its stage
+        self._made: dict[str, int] = {}  # declared output -> position of its stage
         self._table = cache(disk.table)
         self.sources = {i: self._sources_of(i) for i in self._templates}
         self._outputs = {  # of templates, with a star in the place of each value
@@ -123,7 +117,7 @@ class Expander:
         """Return the instances, after a note of their outputs, which patterns may match."""
         for index, given, _, missing in instances if self._templates else ():
             for path in [] if missing else _leaves(given.get("outputs", {})):
-                self._made[normal(path)] = (index, given.get("name", ""))
+                self._made[normal(path)] = index
         return instances
 
     @contextmanager
@@ -156,13 +150,13 @@ class Expander:
         each = self._templates[index].get("each")
         if isinstance(each, str):
             return {self._names[each]} if each in self._names else set()
-        patterns = [source for source in self.sources[index].values() if isinstance(source, Pattern)]
+        patterns = [str(source) for source in self.sources[index].values() if isinstance(source, Pattern)]
         return {
             other
             for other, outputs in self._outputs.items()
             if other != index
             for path in map(normal, _leaves(outputs))
-            if any(pattern.may_match(path) for pattern in patterns)
+            if any(may_meet(pattern, path) for pattern in patterns)
         }
 
     # ---- values ------------------------------------------------------------------------------------------------------
@@ -227,7 +221,7 @@ class Expander:
 
     def _matched(self, index: int, pattern: Pattern) -> set[str]:
         """Return the values of the declared outputs, and of the files on disk, that a pattern matches."""
-        made = [path for path, (maker, _) in self._made.items() if maker != index]
+        made = [path for path, maker in self._made.items() if maker != index]
         found = [path for path in self._disk.files(*pattern) if path not in self._made]
         matches = {path: value for path in (*made, *found) if (value := pattern.value(path)) is not None}
         self.matches.update(matches.keys() & found)

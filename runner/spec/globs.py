@@ -82,6 +82,14 @@ def literal_prefix(pattern: str) -> str:
     return pattern[: wildcard.start()] if wildcard else pattern
 
 
+def may_meet(first: str, second: str) -> bool:
+    """Whether two patterns, or directories, may have a match in common, by what is before and after their wildcards."""
+    (start, end), (other_start, other_end) = (_around_wildcards(pattern) for pattern in (first, second))
+    if not (start.startswith(other_start) or other_start.startswith(start)):
+        return False
+    return first.endswith("/") or second.endswith("/") or end.endswith(other_end) or other_end.endswith(end)
+
+
 def literal_directory(pattern: str) -> str:
     """Return the deepest directory above every match, without a final `/`; "" is root."""
     return literal_prefix(pattern).rpartition("/")[0]
@@ -106,6 +114,11 @@ def may_match_below(pattern: str, directory: str) -> bool:
     names = pattern.split("/")
     ends = range(1, len(names) + (names[-1] == "**"))
     return any(compile_glob("/".join(names[:end])).match(directory) for end in ends)
+
+
+def _around_wildcards(pattern: str) -> tuple[str, str]:
+    parts = _MAGIC.split(pattern)
+    return parts[0], parts[-1]
 
 
 def _name_expression(name: str) -> str:

@@ -5,7 +5,6 @@ Every walk is iterative, and linear in stages and edges: a chain may have 10,000
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from functools import cache
 from heapq import heapify, heappop, heappush
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
-
-_LITERAL_END = re.compile(r"[^*?\]]*\Z")
 
 Edges = dict[str, tuple[str, ...]]
 Feeds = dict[str, dict[str, tuple[tuple[str, str], ...]]]
@@ -57,7 +54,7 @@ class OutputIndex:
         """
         paths: Iterable[str] = [pattern]
         if pattern not in self.producers:
-            paths = *self._matches(pattern), *(output for output in self._unknown if _may_mean(pattern, output))
+            paths = *self._matches(pattern), *(path for path in self._unknown if globs.may_meet(pattern, path))
         return tuple((self.producers[path][0], path) for path in dict.fromkeys(paths))
 
     def _matches(self, pattern: str) -> Iterator[str]:
@@ -88,15 +85,6 @@ class OutputIndex:
 
     def _enclosing(self, path: str) -> Iterator[str]:
         return (f"{parent}/" for parent in globs.parents(path) if f"{parent}/" in self._directories)
-
-
-def _may_mean(pattern: str, output: str) -> bool:
-    """Whether an input may mean an output in which each `*` stands for a value that is not known."""
-    head, tail = output.partition("*")[0], output.rpartition("*")[2]
-    start, end = globs.literal_prefix(pattern), _LITERAL_END.search(pattern)[0]  # type: ignore[index] # always matches
-    if not (start.startswith(head) or head.startswith(start)):
-        return False
-    return pattern.endswith("/") or output.endswith("/") or end.endswith(tail) or tail.endswith(end)
 
 
 class Graph(NamedTuple):

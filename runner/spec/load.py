@@ -145,7 +145,6 @@ class SpecBuilder:
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander
-        self._first: dict[int, Stage] = {}  # of the instances of a template, by its position
         self._places: dict[tuple[str | int, ...], tuple[str | int, ...]] = {}  # paths in lists: by name -> by index
 
     def build(self, params: Overrides, broken: Collection[int], without: Collection[str], inputs: str | None) -> Spec:
@@ -192,28 +191,19 @@ class SpecBuilder:
         return finding._replace(at=self._places.get(finding.at, finding.at))
 
     def build_stage(self, index: int, given: Json, each: Mapping[str, object] = {}) -> Stage:
-        command = given.get("command")
-        own = {  # what instances of a template do not share
-            "name": given.get("name", ""),
-            "outputs": self._paths(index, "outputs", given.get("outputs", {})),
-            "inputs": self._paths(index, "inputs", given.get("inputs", {})),
-            "processor": self._processor(given.get("processor")),
-            "args": tuple(given.get("args", ())),
-            "command": command and tuple(command),
-            "params": given.get("params", {}),
-            "env": {**self._env, **given.get("env", {})},
-        }
-        if like := self._first.get(index):
-            return like._replace(values=each, **own)
         values = STAGE.values({**self._defaults, **given})
         del values["$schema"], values["each"], values["offline"]
-        values |= own | {name: self._section(name, given) for name in _SECTIONS}
-        values["retry_on_timeout"] = _retry_on_timeout(given, self._defaults)
+        values |= {
+            "name": given.get("name", ""),
+            "outputs": self._paths(index, "outputs", values["outputs"] or {}),
+            "inputs": self._paths(index, "inputs", values["inputs"]),
+            "processor": self._processor(values["processor"]),
+            "env": {**self._env, **given.get("env", {})},
+            "retry_on_timeout": _retry_on_timeout(given, self._defaults),
+            **{name: self._section(name, given) for name in _SECTIONS},
+        }
         on_attempt = given.get("offline", {}).get("onAttempt", self._offline["onAttempt"])
-        stage = Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
-        if each:
-            self._first[index] = stage
-        return stage
+        return Stage(index=index, on_attempt=on_attempt, extensions=_extensions(given), values=each, **values)
 
     def _section(self, name: str, given: Json) -> Any:  # noqa: ANN401 - the type is that of the section
         if name not in given:
