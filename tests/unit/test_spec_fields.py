@@ -4,7 +4,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from runner.spec.fields import schema_text
+from runner.spec.fields import EACH, VARS, schema_text
+from runner.spec.kinds import pointer
 from runner.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +46,36 @@ def test_every_field_has_a_meaning_and_is_in_the_reference():
             assert field["description"]
             assert f"`{name}`" in reference, name
             pending += [field, field.get("items", {})]
+
+
+EACHES = [
+    ("a", ()), ("a/b", ("",)), (1, ("",)), ({}, ("",)),
+    ({"s": "in/*"}, ()), ({"s": [1, "a", 2.5], "t": "*"}, ()), ({"s": []}, ("/s",)), ({"s": [True]}, ("/s/0",)),
+    ({"s": 1}, ("/s",)), ({"a b": [1]}, ("/a b",)), ({"s": [1], "x": None}, ("/x",)),
+    ({"rows": "t.csv"}, ()), ({"rows": "t.csv", "key": "a"}, ()), ({"rows": "t.json", "key": ["a", "b"]}, ()),
+    ({"rows": 1}, ("/rows",)), ({"key": "a"}, ("",)), ({"rows": "t.csv", "key": []}, ("/key",)),
+    ({"rows": "t.csv", "s": [1]}, ("/s",)), ({"rows": "t.csv", "key": [1]}, ("/key/0",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("each", "faults"), EACHES, ids=str)
+def test_table_and_schema_agree_about_the_forms_of_each(each, faults):
+    assert tuple(pointer("", at).removeprefix("#") for at, _, _ in EACH.check(each)) == faults
+    stage = {"name": "a", "command": ["x"], "outputs": ["o"], "each": each}
+    assert VALIDATOR.is_valid({"specVersion": 1, "name": "p", "stages": [stage]}) is (not faults)
+
+
+@pytest.mark.parametrize(
+    ("values", "faults"),
+    [
+        ({}, ()),
+        ({"a": "", "b-c": 1.5, "d": False}, ()),
+        ({"a": None}, ("/a",)),
+        ({"a": [1]}, ("/a",)),
+        ({"1": 1}, ("/1",)),
+    ],
+)
+def test_table_and_schema_agree_about_vars(values, faults):
+    assert tuple(pointer("", at).removeprefix("#") for at, _, _ in VARS.check(values)) == faults
+    stage = {"name": "a", "command": ["x"], "outputs": ["o"]}
+    assert VALIDATOR.is_valid({"specVersion": 1, "name": "p", "vars": values, "stages": [stage]}) is (not faults)
