@@ -105,13 +105,17 @@ def test_what_runs_write_fits_and_nothing_may_be_missing_or_of_another_kind(even
 @pytest.mark.parametrize("name", NO_NAMES)
 def test_what_becomes_part_of_a_path_is_a_name(name):
     assert not fits("closed", {**HEAD, "open": [name]})
-    assert not fits("run.resumed", {"stages": [name]})
     assert not fits("attempt.started", {**ATTEMPT, "stage": name})
     assert not fits("attempt.finished", {"stage": name})
     assert not fits("stage.commit", {**COMMIT, "stage": name})
     assert not fits("stage.commit", {**COMMIT, "replaces": [name, 1]})
     line, _ = encode_record(0, name if isinstance(name, str) else "", "t", "e", {}, GENESIS)
     assert intact_record(line) is None
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_the_stages_that_a_run_was_asked_for_are_any_text_since_they_become_no_part_of_a_path(name):
+    assert fits("run.resumed", {"stages": [name]}) == isinstance(name, str)
 
 
 @pytest.mark.parametrize("path", NO_PATHS)

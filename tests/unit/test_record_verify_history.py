@@ -133,7 +133,7 @@ def test_a_line_of_another_shape_is_left_out_of_every_answer(state):
             assert len(records) > len(past) > 3
             assert "\x1b" not in "".join(runs_lines(past))
             assert runs_json(past)
-            assert "".join(status_lines(status(str(state.path), Options())))
+            assert "".join(status_lines(status(str(state.path), Options()), full=True))
 
 
 @pytest.mark.parametrize(

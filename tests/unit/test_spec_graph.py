@@ -131,10 +131,10 @@ def test_selects_named_stages_and_their_upstream(graph_of):
 
 def test_a_selector_is_a_stage_a_template_or_a_pattern():
     find = name_finder(["trim", "sort@a", "sort@b", "sort@b2", "x"])
-    assert find("trim") == ("trim",) and find("sort@b") == ("sort@b",)
-    assert find("sort") == ("sort@a", "sort@b", "sort@b2")
-    assert find("sort@b*") == ("sort@b", "sort@b2") and find("*") == ("trim", "sort@a", "sort@b", "sort@b2", "x")
-    assert find("sort@c") == find("so") == find("y*") == ()
+    assert [*find("trim")] == ["trim"] and [*find("sort@b")] == ["sort@b"]
+    assert [*find("sort")] == ["sort@a", "sort@b", "sort@b2"]
+    assert [*find("sort@b*")] == ["sort@b", "sort@b2"] and [*find("*")] == ["trim", "sort@a", "sort@b", "sort@b2", "x"]
+    assert not find("sort@c") and not find("so") and not find("y*")
 
 
 def test_without_selectors_all_stages_are_meant():
