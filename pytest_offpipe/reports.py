@@ -91,9 +91,9 @@ def _no_such(kind: str, name: object, known: Mapping[str, object]) -> str:
 class StageReport:
     """How a stage ended.
 
-    `status` is succeeded, skipped, failed, blocked or interrupted. `exit_code` is that of its last attempt: 128 plus
-    the number of a signal, 4 after an attempt to reach a network; 0 if it was skipped. `attempts` lists those of this
-    run, `log` is the text of the last log, `error` the runner's message, `key` the up-to-date key,
+    `status` is succeeded, skipped, adopted, failed, blocked or interrupted. `exit_code` is that of its last attempt:
+    128 plus the number of a signal, 4 after an attempt to reach a network; 0 if it was skipped. `attempts` lists those
+    of this run, `log` is the text of the last log, `error` the runner's message, `key` the up-to-date key,
     `workspace` the directory in which it ran. `seconds` includes the waits between attempts. With `offpipe_clock`, only
     these waits count.
     """
@@ -164,7 +164,7 @@ class RunReport:
 
 def _exit_code(result: results.StageResult) -> int:
     if result.exit_code == EXIT_OFFLINE or not result.attempts:
-        return result.exit_code or int(result.status not in (results.SUCCEEDED, results.SKIPPED))
+        return result.exit_code or int(result.status not in results.GOOD)
     last = result.attempts[-1]
     if last.signal is not None:
         return 128 + last.signal

@@ -21,6 +21,8 @@ else:
 BLOCKED_BY = "blocked by"  # begins the fault of a stage that needs a failed stage
 NETWORKS_SHOWN = 6  # in a message
 SUCCEEDED, SKIPPED, FAILED, BLOCKED, INTERRUPTED = "succeeded", "skipped", "failed", "blocked", "interrupted"
+ADOPTED = "adopted"  # up to date, because it took over what a stage that is gone had made
+GOOD = (SUCCEEDED, SKIPPED, ADOPTED)  # the outputs are there
 REFUSED = "refused"  # of a run that ended before it began
 MICROS = {"seconds": "micros", "cpuSeconds": "cpuMicros", "delaySeconds": "delayMicros"}  # metrics -> audit log
 

@@ -124,7 +124,7 @@ class Reporter(Listener):
             self._say(f"{stage.name}: {printable(attempt.describe())}, next attempt in {seconds(next_delay)}")
 
     def offpipe_stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self._done += result.status in (results.SUCCEEDED, results.SKIPPED)
+        self._done += result.status in results.GOOD
         self._failed += result.status == results.FAILED
         self._running.pop(stage.name, None)
         attempts, is_counted = result.attempts, stage.template in self._instances
@@ -147,7 +147,8 @@ class Reporter(Listener):
             kept = f", {counted(lines, 'line')} kept" if lines else ""
             self._say(f"{stage.name}: interrupted{kept}", bad=True)
         elif self._verbose:
-            what = "up to date" if result.status == results.SKIPPED else result.fault.what if result.fault else ""
+            status = "up to date" if result.status == results.SKIPPED else result.status
+            what = result.fault.what if result.fault else status
             self._say(f"{stage.name}: {printable(what)}")
 
     def _say_counts(self, template: str) -> None:

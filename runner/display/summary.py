@@ -6,13 +6,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from runner import results
 from runner.display.offline import offline_text
 from runner.display.text import fault_text, listed, near_path, printable, seconds
 from runner.errors import EXIT_RETRYABLE, StateError
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.events import member_name
+from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.results import RunResult, StageResult
 
 _NOT_STARTED = "not started"  # because the run stopped first; a stage that needs a failed one is blocked
-_STATUSES = (results.SUCCEEDED, results.FAILED, results.BLOCKED, _NOT_STARTED, results.INTERRUPTED, results.SKIPPED)
+_STATUSES = (SUCCEEDED, FAILED, BLOCKED, _NOT_STARTED, INTERRUPTED, ADOPTED, SKIPPED)
 _STAGES_NAMED = 8  # of those that were not started
 _TAIL_LINES = 20
 _TAIL_BYTES = 4096
@@ -36,9 +36,9 @@ def outcome_text(result: RunResult) -> str:
     """Return the pipeline, the number of stages of each status, and the run."""
     counts = {status: result.count(status) for status in _STATUSES}
     counts[_NOT_STARTED] = len(result.unstarted()[1])
-    counts[results.BLOCKED] -= counts[_NOT_STARTED]
-    if counts[results.SKIPPED] == len(result.stages):
-        text = f"nothing to do, {counts[results.SKIPPED]} up to date"
+    counts[BLOCKED] -= counts[_NOT_STARTED]
+    if counts[SKIPPED] == len(result.stages):
+        text = f"nothing to do, {counts[SKIPPED]} up to date"
     else:
         text = f"{counts_text(counts)} in {seconds(result.seconds)}"
     return f"{result.pipeline}: {text} (run {result.run_id})"
@@ -55,8 +55,8 @@ def unstarted_lines(result: RunResult) -> Iterator[str]:
     if needing:
         yield f"blocked by what failed: {listed(needing, _STAGES_NAMED)}"
     if after:
-        hint = " (-k starts what does not need it)" if result.status == results.FAILED else ""
-        event = "interrupt" if result.status == results.INTERRUPTED else "failure"
+        hint = " (-k starts what does not need it)" if result.status == FAILED else ""
+        event = "interrupt" if result.status == INTERRUPTED else "failure"
         yield f"not started after the {event}: {listed(after, _STAGES_NAMED)}{hint}"
 
 

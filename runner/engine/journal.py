@@ -23,7 +23,7 @@ from runner.record.audit import AuditLog
 from runner.record.ledger import SIGNALLED, Ledger, read_head
 from runner.record.seal import PLAIN
 from runner.record.state import read_metrics, write_metrics
-from runner.results import FAILED, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
+from runner.results import FAILED, GOOD, INTERRUPTED, REFUSED, SKIPPED, SUCCEEDED, RunResult
 from runner.sandbox.guard import gaps
 from runner.spec.graph import meant
 
@@ -189,7 +189,7 @@ class Journal:
         before = self._before.get("stages")
         entries = before.items() if isinstance(before, dict) else ()
         earlier: dict[str, dict[str, object]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
-        done = [name for name, entry in earlier.items() if entry.get("status") in (SUCCEEDED, SKIPPED)]
+        done = [name for name, entry in earlier.items() if entry.get("status") in GOOD]
         if status == SUCCEEDED and not {*stages, *done}.issuperset(meant(self._spec.names, self._selected)):
             status = FAILED if self._before.get("status") == FAILED else INTERRUPTED
         counts = dict(Counter(result.status for result in stages.values()))

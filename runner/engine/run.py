@@ -12,7 +12,7 @@ from runner.errors import EXIT_OK, EXIT_STAGE_FAILED, WORST_FIRST, LockHeldError
 from runner.interrupts import Interrupts
 from runner.levels import STRICT
 from runner.listener import Clock, Listener
-from runner.results import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, RunResult, StageResult
+from runner.results import FAILED, GOOD, INTERRUPTED, SUCCEEDED, RunResult, StageResult
 from runner.sandbox.guard import settle
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _refused(plugins: tuple[object, ...], result: RunResult) -> None:
 
 def outcome(stages: dict[str, StageResult], signal: int | None) -> tuple[str, int]:
     """Return a run's status and exit code: 128 + signal, or the worst code of its stages."""
-    bad = [stage for stage in stages.values() if stage.status not in (SUCCEEDED, SKIPPED)]
+    bad = [stage for stage in stages.values() if stage.status not in GOOD]
     if not bad:
         return SUCCEEDED, EXIT_OK
     if signal is not None:

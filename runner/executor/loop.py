@@ -19,7 +19,7 @@ from runner.executor.retry import delay_after, failure
 from runner.executor.schedule import blocked, blocking, unstarted
 from runner.interrupts import Stopping
 from runner.plan.planner import Skip
-from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
+from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, AttemptResult, StageResult
 from runner.spec.graph import ReadyQueue
 
 if TYPE_CHECKING:
@@ -180,10 +180,12 @@ class Executor:
             if job.has_checkpoint():
                 self.attempts.discard(job)
             self.publisher.adopt(job, job.fingerprint.adopts)
+            status = ADOPTED
         else:
             self.attempts.record_skip(job, job.fingerprint.key)
+            status = SKIPPED
         self.attempts.release(job)
-        self._finish(job.result(SKIPPED))
+        self._finish(job.result(status))
 
     def _start(self, job: Job) -> None:
         self._submit(job, self.attempts.preparer.prepare(job))

@@ -6,10 +6,9 @@ import math
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner import results
 from runner.errors import Fault
 from runner.plan.planner import Skip
-from runner.results import StageResult
+from runner.results import BLOCKED, BLOCKED_BY, FAILED, GOOD, SKIPPED, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from runner.spec.graph import Graph
     from runner.spec.model import Resources
 
-GOOD = (results.SUCCEEDED, results.SKIPPED)
 TOLERANCE = 1e-9  # ten stages of 0.1 cpus are one cpu
 
 
@@ -34,7 +32,7 @@ def unstarted(
 
     A stage is blocked by a failed stage that it needs, or else by the end of the run.
     """
-    failed = [name for name, result in ended.items() if result.status == results.FAILED]
+    failed = [name for name, result in ended.items() if result.status == FAILED]
     after = "not started after " + ("the interrupt" if interrupted else f"the failure of {', '.join(failed)}")
     missed = {name for name, result in ended.items() if result.status not in GOOD}  # and below, those that need them
     never_started = []
@@ -44,7 +42,7 @@ def unstarted(
             missed.add(name)
         decision = plan.decisions[name]
         if isinstance(decision, Skip):
-            never_started.append(StageResult(name, results.SKIPPED, key=decision.key))
+            never_started.append(StageResult(name, SKIPPED, key=decision.key))
         else:
             never_started.append(blocked(name, () if interrupted else by, after))
     return never_started
@@ -52,8 +50,8 @@ def unstarted(
 
 def blocked(name: str, by: Sequence[str], why: str = "") -> StageResult:
     """Return the result of a stage that did not start: blocked `by` stages that it needs, or else because of `why`."""
-    why = f"{results.BLOCKED_BY} {', '.join(by)}" if by else why
-    return StageResult(name, results.BLOCKED, fault=Fault(f"stage {name}", why))
+    why = f"{BLOCKED_BY} {', '.join(by)}" if by else why
+    return StageResult(name, BLOCKED, fault=Fault(f"stage {name}", why))
 
 
 # ---- resources ----

@@ -10,7 +10,7 @@ from pipeline_bench import PipelineBench, shell
 from runner.engine.run import outcome
 from runner.record.audit import last_record
 from runner.record.ledger import read_head
-from runner.results import BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, StageResult
+from runner.results import ADOPTED, BLOCKED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, StageResult
 
 FAIL_ONCE = "test -e again && touch $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"
 OK = "touch $PIPELINE_OUTPUT_OUT"
@@ -216,7 +216,7 @@ def ended(*pairs):
 
 OUTCOMES = [
     (ended(), None, (SUCCEEDED, 0)),
-    (ended((SUCCEEDED, 0), (SKIPPED, 0)), 15, (SUCCEEDED, 0)),
+    (ended((SUCCEEDED, 0), (SKIPPED, 0), (ADOPTED, 0)), 15, (SUCCEEDED, 0)),
     (ended((FAILED, 75), (FAILED, 75), (BLOCKED, 0)), None, (FAILED, 75)),
     (ended((FAILED, 75), (FAILED, 1)), None, (FAILED, 1)),
     (ended((FAILED, 5), (SUCCEEDED, 0)), None, (FAILED, 5)),
