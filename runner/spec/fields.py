@@ -80,8 +80,10 @@ _SHARED = {
     "env": Field(map_of(VARIABLE, WORD), "Environment variables of the stage."),
 }
 DEFAULTS = record(**_SHARED)
-_SHELL = 'write one word per entry, or name a shell: ["sh", "-c", "sort < in > out"]'
-_COMMAND = list_of(WORD, least=1)._replace(hint=lambda value: _SHELL if isinstance(value, str) else "")
+_SHELL = 'write one word per entry, or name a shell: ["sh", "-c", '
+_COMMAND = list_of(WORD, least=1)._replace(
+    hint=lambda value: f"{_SHELL}{json.dumps(value)}]" if isinstance(value, str) else ""
+)
 _ENTRIES = one_of(PATH, list_of(PATH, least=1))._replace(hint=PATH.hint)
 _ROWS = record(
     rows=Field(PATH, "A CSV file with a header, or a JSON array of flat objects.", required=True),
