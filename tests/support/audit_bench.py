@@ -25,11 +25,15 @@ TREE = "mkdir $PIPELINE_OUTPUT_T; cp out/a.txt $PIPELINE_OUTPUT_T/x"
 FAIL_ONCE = "test -e again && cat in.txt > $PIPELINE_OUTPUT_OUT && exit; touch again; exit 1"
 A = shell("a", MAKE, inputs={"i": "in.txt"}, params={"half": 0.5})
 B = shell("b", TREE, inputs={"a": "out/a.txt"}, outputs={"t": "tree/"})
+INSTANCE = {**B, "each": {"n": [1]}}  # `b@1`, which makes the same
 C = shell("c", FAIL_ONCE)
 
 
 def tell_story(bench: PipelineBench) -> None:
-    """Two stages made; nothing to do; a third that fails, so that the run goes on; a changed input; nothing to do."""
+    """Two stages made; nothing to do; a third that fails, so that the run goes on; a changed input; nothing to do.
+
+    Before that, an instance takes over what the second stage made.
+    """
     bench.write("in.txt", "one\n")
     bench.define(A, B)
     bench.succeed("run", "--run-id", "first")
@@ -39,19 +43,25 @@ def tell_story(bench: PipelineBench) -> None:
     bench.succeed()
     bench.write("in.txt", "two\n")
     bench.succeed("run", "--run-id", "third")
+    bench.define(A, INSTANCE, C)
+    bench.succeed("run", "--run-id", "moved")
     bench.succeed("run", "--run-id", "idle2")
 
 
 def tell_history(bench: PipelineBench) -> None:
     """A ledger with each kind of line.
 
-    Two runs of one stage each fail; a third does their work; nothing to do; a refusal; a changed input; the first runs
-    are pruned, of which one made what still stands; a refusal; `clean` finds nothing to remove but stage `b`.
+    Two runs of one stage each fail, the second of an instance; a third does their work; nothing to do; a refusal; a
+    changed input; the first runs are pruned, of which one made what still stands; a refusal; `clean` finds nothing to
+    remove but stage `b`.
     """
     bench.write("in.txt", "one\n")
-    bench.define(A, shell("b", "exit 1"), shell("d", "exit 1"))
+    instance = {"each": {"n": [1]}}
+    bench.define(A, shell("b", "exit 1"), shell("d", "exit 1", **instance))
     assert bench.run("b").returncode == bench.run("d").returncode == 1
-    bench.define(A, shell("b", "echo b > $PIPELINE_OUTPUT_OUT"), shell("d", "echo d > $PIPELINE_OUTPUT_OUT"))
+    bench.define(
+        A, shell("b", "echo b > $PIPELINE_OUTPUT_OUT"), shell("d", "echo d > $PIPELINE_OUTPUT_OUT", **instance)
+    )
     bench.succeed()
     bench.succeed()
     assert bench.run("nope").returncode == 2

@@ -39,7 +39,7 @@ def state(story, tmp_path):
 def test_nothing_is_found_where_nothing_was_changed(state):
     found = state.verify()
     assert (found.damage, found.incomplete, found.notes) == ((), (), ())
-    assert (found.runs, found.pipeline, found.head) == (5, "bench", state.records(LEDGER)[-1]["hash"])
+    assert (found.runs, found.pipeline, found.head) == (6, "bench", state.records(LEDGER)[-1]["hash"])
     assert found.records == sum(len(state.lines(path.name)) for path in state.path.glob("audit_*"))
 
 
@@ -47,7 +47,7 @@ def test_what_is_no_record_is_of_no_concern(state):
     for name in ("files.json", "logs", "tmp"):
         path = state.file(name)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for stage in "abc":
+    for stage in ("a", "b@1", "c"):
         state.file(f"stage_{stage}.json").unlink()  # as `clean` does
     state.file("progress_a.json").write_text("anything")
     assert state.damage() == []
@@ -226,7 +226,7 @@ def test_swapped_files_are_both_named(state, one, other):
     assert {name for name, _, _ in state.damage()} >= {one, other}
 
 
-@pytest.mark.parametrize("stage", ["a", "b", "c"])
+@pytest.mark.parametrize("stage", ["a", "b@1", "c"])
 def test_an_edited_marker_is_named_though_its_checksum_is_right(state, stage):
     path = state.file(f"stage_{stage}.json")
     marker = Marker.decode(path.read_bytes())
@@ -250,7 +250,7 @@ def test_an_older_marker_that_was_put_back_is_named(state):
     assert state.damage() == [("stage_a.json", 0, "auditSeq")]
 
 
-@pytest.mark.parametrize("run", ["first", "resumed", "idle1", "third"])
+@pytest.mark.parametrize("run", ["first", "resumed", "idle1", "third", "moved"])
 def test_edited_metrics_are_named(state, run):
     path = state.file(f"metrics_{run}.json")
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
@@ -309,7 +309,7 @@ def test_what_a_log_says_of_itself_must_be_true_even_if_the_ledger_was_rewritten
 
 
 @pytest.mark.parametrize(
-    ("holder", "is_right"), [("resumed", True), ("first", False), ("idle2", False), ("nobody", False), (3, False)]
+    ("holder", "is_right"), [("moved", True), ("first", False), ("idle2", False), ("nobody", False), (3, False)]
 )  # the first had another spec
 def test_a_spec_that_a_log_does_not_hold_is_in_the_one_that_it_names(state, holder, is_right):
     def leave_out(records):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from audit_bench import A, B, State
+from audit_bench import INSTANCE, A, State
 from pipeline_bench import PipelineBench
 
 from runner.record.seal import Seal
@@ -16,12 +16,12 @@ KEY = Seal(b"a key of some length")
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "keyed"])
 def sealed(request, tmp_path_factory):
-    """A small state directory: two stages, one run with work and one without."""
+    """A small state directory: a stage and an instance, one run with work and one without."""
     base = tmp_path_factory.mktemp("bytes")
     bench = PipelineBench(base / "work")
     bench.root.mkdir()
     bench.write("in.txt", "one\n")
-    bench.define(A, B)
+    bench.define(A, INSTANCE)
     (base / "key").write_bytes(b"a key of some length")
     env = {"OFFPIPE_AUDIT_KEY_FILE": str(base / "key")} if request.param else {}
     bench.succeed(env=env)
