@@ -49,13 +49,19 @@ def test_what_is_valid_for_one_verb_is_valid_for_all(place, spec, value):
 
 @settings(max_examples=examples(100))
 @given(
-    words=st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=3), verb=st.sampled_from(LOOKS), value=junk
+    words=st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=3),
+    verb=st.sampled_from(LOOKS),
+    value=junk,
+    name=st.sampled_from(["to", "x"]),
 )
-def test_words_on_the_command_line(place, words, verb, value):
+def test_words_on_the_command_line(place, words, verb, value, name):
     given = [word for word in words if "\0" not in word and word.isprintable()]  # what a system could pass on
     text = json.dumps(value)
     param = () if verb[0] in {"graph", "verify", "log", "clean"} else (f"--param=copy.n={text}",)
-    call(verb[0], str(place / "spec.json"), *verb[1:], *param, *given)
+    var = (f"--var={name}={text}",) if len(words) % 2 else ()
+    (place / "vars.json").write_bytes(text_of({name: value}))
+    file = (f"--vars={place / 'vars.json'}",) if len(words) > 1 else ()
+    call(verb[0], str(place / "spec.json"), *verb[1:], *param, *var, *file, *given)
 
 
 @settings(max_examples=examples(6))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.full
 
-STAGES = ("first", "copy", "last")
+STAGES = ("first", "copy", "last", "many", "many@one")
 VERBS = (*LOOKS, ("explain", "last"), ("log", "last"), *(("plan", stage) for stage in STAGES))
 EACH = (
     ("plan",),
@@ -66,6 +66,7 @@ def test_a_run_answers_and_where_it_succeeds_the_next_one_has_nothing_to_do(plac
             assert (again.code, "nothing to do" in again.stdout, again.stderr) == (0, True, "")
             assert (root / "out/last.txt").read_bytes() in {b"kept, junk", b"kept"}
             assert (root / "out/tree/a.txt").read_bytes() == b"SOME\nTEXT\n" * 2
+            assert [(root / "many" / name).read_bytes() for name in ("one", "two")] == [b"some\ntext\n"] * 2
 
     answered()
 

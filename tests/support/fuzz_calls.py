@@ -33,6 +33,8 @@ LOOKS = (
     ("graph", "--format=mermaid"), ("verify",), ("verify", "--json"), ("verify", "--outputs"), ("log",), ("log",
     "copy"),
     ("log", "first"), ("clean", "-n"), ("clean", "-n", "--state"),
+    ("plan", "-v", "many"), ("status", "-v", "many@*"), ("explain", "many@one"), ("log", "many@one"), ("log", "many"),
+    ("graph", "--expand"), ("plan", "-f", "many@t*"), ("clean", "-n", "--orphans"),
 )  # fmt: skip
 
 
@@ -124,19 +126,29 @@ FULL = {
     ],
 }  # fmt: skip
 SMALL = {
-    "specVersion": 1, "name": "fuzz",
-    "stages": [{"name": "copy", "processor": "offpipe:stage_copy.py", "inputs": {"text": "in/*.txt"},
-    "outputs": {"text": "out/b.txt"}}],
+    "specVersion": 1, "name": "fuzz", "vars": {"to": "b"},
+    "stages": [
+        {"name": "copy", "processor": "offpipe:stage_copy.py", "inputs": {"text": "in/*.txt"},
+        "outputs": {"text": "out/{vars.to}.txt"}},
+        {"name": "many", "each": {"file": "in/*.txt"}, "processor": "offpipe:stage_copy.py",
+        "inputs": {"text": "in/{each.file}.txt"}, "outputs": {"text": "many/{each.file}"}},
+        {"name": "rows", "each": {"rows": "sheet.csv"}, "processor": "offpipe:stage_copy.py",
+        "inputs": {"text": ["many/*"]}, "outputs": {"text": "rows/{each.a}"}},
+        {"name": "again", "each": "many", "processor": "offpipe:stage_copy.py", "needs": ["rows"],
+        "inputs": {"text": "many/{each.file}"}, "outputs": {"text": "again/{each.file}"}},
+    ],
 }  # fmt: skip
-# What runs: `first` and `copy` finish, `last` stops behind a checkpoint, and would go on from it.
+# What runs: `first`, `copy` and `many` finish, `last` stops behind a checkpoint, and would go on from it.
 RUNNING = {
-    "specVersion": 1, "name": "fuzz",
+    "specVersion": 1, "name": "fuzz", "vars": {"to": "many"},
     "stages": [
         {"name": "first", "processor": "offpipe:stage_upper.py", "inputs": {"text": "in/*.txt"},
         "outputs": {"text": "out/a.txt"}},
         {"name": "copy", "command": ["sh", "-c", "mkdir $1; cp $0 $1", "{inputs.text}", "{outputs.tree}"],
         "params": {"n": [1, 1.5]},
          "inputs": {"text": "out/a.txt"}, "outputs": {"tree": "out/tree/"}},
+        {"name": "many", "each": {"file": "in/*.txt"}, "command": ["cp", "{inputs.text}", "{outputs.out}"],
+        "inputs": {"text": "in/{each.file}.txt"}, "outputs": {"out": "{vars.to}/{each.file}"}},
         {"name": "last", "command": ["sh", "./last.sh"], "inputs": {"text": "out/a.txt"},
         "outputs": {"out": "out/last.txt"}},
     ],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 LOGS = ("the open run's log", "the closed run's log", "the ledger")
-KINDS = ("marker", "progress", "cache", "metrics", "lock", *LOGS)
+KINDS = ("marker", "instance", "progress", "cache", "metrics", "lock", *LOGS)
 
 
 def path_of(root: Path, kind: str) -> Path:
@@ -33,7 +33,8 @@ def path_of(root: Path, kind: str) -> Path:
         return state / path_of(root, LOGS[0]).name.replace("audit_", "metrics_").replace(".jsonl", ".json")
     if kind == "a stage's log":
         return state / "logs" / path_of(root, LOGS[0]).stem.removeprefix("audit_") / "last.1.log"
-    names = {"marker": "stage_copy.json", "progress": "progress_last.json", "cache": "files.json"}
+    markers = {"marker": "stage_copy.json", "instance": "stage_many@one.json"}
+    names = {**markers, "progress": "progress_last.json", "cache": "files.json"}
     return root / "locks/pipeline.lock" if kind == "lock" else state / names.get(kind, "audit_ledger.jsonl")
 
 
@@ -66,7 +67,9 @@ def chained(records: object) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-SPELL: dict[str, Callable[[object], bytes]] = {"marker": _marker, "cache": _cache, **dict.fromkeys(LOGS, chained)}
+SPELL: dict[str, Callable[[object], bytes]] = {
+    "marker": _marker, "instance": _marker, "cache": _cache, **dict.fromkeys(LOGS, chained),
+}  # fmt: skip
 
 
 def value_in(kind: str, content: bytes) -> object:
