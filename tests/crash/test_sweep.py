@@ -46,15 +46,18 @@ def until_struck(sweep, kill):
     return outcome
 
 
-def assert_mended(sweep, number, *, who="all", twice=False, torn=False):
-    """Strike at `number` positions where there is somebody to kill; that most of them were reached is part of it."""
-    calls = sweep.undisturbed()
+def assert_mended(sweep, number, *, who="all", twice=False, torn=False, part=""):
+    """Strike at `number` positions where there is somebody to kill; that most of them were reached is part of it.
+
+    With a `part`, only calls on paths that hold it are positions.
+    """
+    calls = [call for call in sweep.undisturbed() if part in call.path]
     positions = chosen(calls, who, first=1, every=1)
     if torn:
         positions = [position for position in positions if calls[position - 1].name == "write"]
     draw = random.Random(number)
     kills = [
-        Kill(position, who, draw.randint(1, len(calls)) if twice else 0, torn)
+        Kill(position, who, draw.randint(1, len(calls)) if twice else 0, torn, part=part)
         for position in sample(positions, number, f"{who} {number}")
     ]
     outcomes = [until_struck(sweep, kill) for kill in kills]
@@ -67,6 +70,11 @@ def assert_mended(sweep, number, *, who="all", twice=False, torn=False):
 def test_a_first_run_killed_at_any_call_is_completed_by_the_next(pipeline, directory, who, number):
     sweep = Sweep(str(pipeline.spec), directory, prepare=pipeline.forget, repeats=pipeline.repeats)
     assert_mended(sweep, number, who=who)
+
+
+def test_a_run_killed_at_any_call_on_state_of_instances_is_completed_by_the_next(pipeline, directory):
+    sweep = Sweep(str(pipeline.spec), directory, prepare=pipeline.forget, repeats=pipeline.repeats)
+    assert_mended(sweep, 8, part="@")
 
 
 def test_a_write_that_was_cut_short_by_the_kill_is_mended_too(pipeline, directory):
@@ -116,6 +124,15 @@ def test_a_parameter_that_is_changed_between_the_kill_and_the_next_run_counts(pi
     assert_mended(Sweep(str(pipeline.spec), directory, **how), 5)
 
 
+@pytest.mark.parametrize("comes", [True, False], ids=["comes", "goes"])
+def test_between_the_kill_and_the_next_run_an_instance(comes, pipeline, directory):
+    how = {
+        "prepare": lambda _place: pipeline.third_part(is_there=not comes),
+        "edit": lambda: pipeline.third_part(is_there=comes),
+    }
+    assert_mended(Sweep(str(pipeline.spec), directory, **how), 5)
+
+
 # ---- the sweep itself: it finds what it is for -----------------------------------------------------------------------
 
 COMMITS = "        position = self.log.append(ADOPTED if adopts else COMMIT, data)\n"
@@ -144,6 +161,10 @@ FAULTS = {
     "throws checkpoints away": (
         "record/checkpoints.py", "    if not chosen:\n", "    chosen = {}\n    if True:\n",
         Kill(2, name="rename", part="state/progress_split"), "did not go on from it",
+    ),
+    "throws checkpoints of an instance away": (
+        "record/checkpoints.py", "    if not chosen:\n", "    chosen = {}\n    if True:\n",
+        Kill(2, name="rename", part="state/progress_part@b"), "part@b had a checkpoint",
     ),
     "takes a torn line for a whole one": (  # that of a run which the ledger knows: the 2nd of the log
         "record/audit.py", "    if torn:", "    if False:",

@@ -27,6 +27,8 @@ from runner.spec.load import load_spec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runner.spec.model import Spec
+
 GENESIS = "0" * 64
 DOMAIN = b"offpipe audit record v1\n"
 
@@ -45,17 +47,21 @@ class Place:
     def __init__(self, spec: str, workspace: Path) -> None:
         self.spec_path = spec
         self.workspace = workspace
-        self.spec = load_spec(spec, workspace=str(workspace))
         self.state = Path(self.spec.paths.state_dir)
+
+    @property
+    def spec(self) -> Spec:
+        """The spec as it is now: files that come and go are instances that come and go."""
+        return load_spec(self.spec_path, workspace=str(self.workspace))
 
     # ---- what is there ----
 
     def outputs(self) -> dict[str, str]:
         """Return a digest per declared output that is there: bytes, and for directories names, types and links."""
-        found = {}
-        for stage in self.spec.stages:
+        found, spec = {}, self.spec
+        for stage in spec.stages:
             for declared in stage.outputs.values():
-                path = Path(self.spec.output_path(declared))
+                path = Path(spec.output_path(declared))
                 if os.path.lexists(path):
                     found[declared] = _digest(path)
         return found
@@ -72,9 +78,9 @@ class Place:
 
     def checkpoints(self) -> dict[str, tuple[str, int]]:
         """Return, for stages that stopped behind a checkpoint, its key and line."""
-        found = {}
-        for stage in self.spec.stages:
-            progress = read_progress(self.spec.paths.progress(stage.name))
+        found, spec = {}, self.spec
+        for stage in spec.stages:
+            progress = read_progress(spec.paths.progress(stage.name))
             if progress and progress.line_offset:
                 found[stage.name] = (progress.key, progress.line_offset)
         return found
@@ -103,10 +109,11 @@ class Place:
         committed = {
             (one["path"], int(one["inode"])) for record in self._commits() for one in record["outputs"].values()
         }
+        spec = self.spec
         for declared, digest in self.outputs().items():
             if all(one.get(declared) != digest for one in allowed):
                 yield f"{declared} is published, and is not what any undisturbed run makes"
-            if (declared, os.lstat(self.spec.output_path(declared).rstrip("/")).st_ino) not in committed:
+            if (declared, os.lstat(spec.output_path(declared).rstrip("/")).st_ino) not in committed:
                 yield f"{declared} is published, and no stage.commit vouches for it"
 
     def faults_of_end(self) -> Iterator[str]:
@@ -130,12 +137,12 @@ class Place:
         counted = self.seen()
         yield from (f"{stage} was committed more often than started" for stage in counted.committed - counted.started)
 
-    def faults_of_verify(self, *allowed: int) -> Iterator[str]:
-        """Yield what `verify` says where its exit code is none of those allowed."""
+    def faults_of_verify(self, *allowed: int, outputs: bool = False) -> Iterator[str]:
+        """Yield what `verify`, with `--outputs` if asked for, says where its exit code is none of those allowed."""
         if not self.logs():
             return
         try:
-            found = verify(self.spec_path, Options(workspace=str(self.workspace)))
+            found = verify(self.spec_path, Options(workspace=str(self.workspace)), outputs=outputs)
         except OffpipeError as error:
             yield f"verify fails: {error}"
             return
@@ -191,7 +198,7 @@ def _faults_of_log(path: Path) -> Iterator[str]:
 
 
 def _version_of(event: str) -> int:
-    return 2 if event in {"ended", "superseded", "pruned"} else 1
+    return 2 if event in {"ended", "superseded", "pruned", "stage.adopted"} else 1
 
 
 def _is_stuck(path: Path) -> bool:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Kill(NamedTuple):
     """Where to kill, and whom; `again`: where to kill the run after that, 0 for nowhere.
 
-    With a `name` only calls count that begin with it (`rename` is renameat2 too) and whose path holds `part`: those can
-    be told in each run anew, while stages that run side by side shift the numbers of all.
+    Only calls count whose name begins with `name` (`rename` is renameat2 too) and whose path holds `part`: those can be
+    told in each run anew, while stages that run side by side shift the numbers of all.
     """
 
     position: int
@@ -39,7 +39,7 @@ class Kill(NamedTuple):
 
     def __str__(self) -> str:
         twice = f", then at {self.again} of the next run" if self.again else ""
-        which = f" of {self.name} {self.part}".rstrip() if self.name else ""
+        which = f" of {self.name} {self.part}".rstrip() if self.name or self.part else ""
         return f"call {self.position}{which} ({self.who}{', torn' if self.torn else ''}{twice})"
 
 
@@ -155,13 +155,13 @@ class Sweep:
             yield from _repeated(seen, after, seen.committed - before, checkpoints, said)
         yield from place.faults_of_state()
         yield from place.faults_of_end()
-        yield from place.faults_of_verify(EXIT_OK)
+        yield from place.faults_of_verify(EXIT_OK, outputs=True)
 
     def _run(self, place: Place) -> tuple[int, str]:
-        """Run undisturbed; return the exit code and what was printed."""
+        """Run undisturbed; return the exit code and what was printed, a line for each instance."""
         done = subprocess.run(
-            self._command(place), cwd=self._checkout, capture_output=True, text=True, timeout=PATIENCE, check=False,
-            stdin=subprocess.DEVNULL,
+            [*self._command(place), "-v"], cwd=self._checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 

@@ -1,4 +1,7 @@
-"""A small pipeline with a stage of each kind, for the crash sweep; its files lie in `root`, what it makes elsewhere."""
+"""A small pipeline with a stage of each kind, for the crash sweep; its files lie in `root`, what it makes elsewhere.
+
+Three of its stages are templates, one for each form of `each`, with two instances each.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from crash_sweep import Kill
 
 LINES, INTERVAL = 40, 10
+FLAKY = "[ $PIPELINE_ATTEMPT -gt 1 ] || exit 75"
+RETRY = {"attempts": 3, "delaySeconds": 0}
 
 SPLIT = """
 import os
@@ -22,6 +27,12 @@ with sdk.stage() as stage, stage.lines("text", to=("even", "odd")) as job:
     for number, line in enumerate(job, job.line_offset):
         os.write(notes, b"%d\\n" % number)
         job.write(line.upper() * stage.params["times"], to="odd" if number % 2 else "even")
+"""
+PART = """
+from runner import sdk
+with sdk.stage() as stage, stage.lines("text", to="text") as job:
+    for line in job:
+        job.write(line.upper())
 """
 
 
@@ -37,6 +48,10 @@ class CrashPipeline:
         self.spec = root / "spec.json"
         self._edition = 0
         (root / "split.py").write_text(SPLIT)
+        (root / "part.py").write_text(PART)
+        (root / "rows.csv").write_text("id,part,word\n1,a,x\n2,b,y\n")
+        for name in "ab":
+            self._write_lines(f"part-{name}.txt", name)
         self.write_spec()
         self.write_input()
 
@@ -50,16 +65,34 @@ class CrashPipeline:
              "inputs": {"odd": "w/odd"}, "outputs": {"tree": "out/tree/"}},
             {"name": "pipe", "command": ["tr", "A-Z", "a-z"], "stdin": "up", "stdout": "low",
              "inputs": {"up": "w/up"}, "outputs": {"low": "out/low"}},
-            {"name": "flaky", "inputs": {"tree": "out/tree/"}, "outputs": {"all": "out/all"},
-             "command": shell("cat $0/* >$1; [ $PIPELINE_ATTEMPT -gt 1 ] || exit 75", "{inputs.tree}", "{outputs.all}"),
-             "retry": {"attempts": 3, "delaySeconds": 0}},
+            {"name": "flaky", "inputs": {"tree": "out/tree/", "parts": ["out/row-*", "p/*"]},
+             "command": shell(f"cat $1/* $(cat $2) >$0; {FLAKY}", "{outputs.all}", "{inputs.tree}", "{list.parts}"),
+             "outputs": {"all": "out/all"}, "retry": RETRY},
+            {"name": "part", "each": {"part": "part-*.txt"}, "processor": "part.py",
+             "inputs": {"text": "part-{each.part}.txt"}, "checkpoint": {"everyLines": INTERVAL},
+             "outputs": {"text": "p/{each.part}"}},
+            {"name": "row", "each": {"rows": "rows.csv"}, "command": ["sed", "s/$/{each.word}{vars.tag}/"],
+             "stdin": "part", "inputs": {"part": "p/{each.part}"}, "stdout": "row", "outputs": {"row": "w/{each.id}"}},
+            {"name": "again", "each": "row", "inputs": {"row": "w/{each.id}"}, "outputs": {"row": "out/row-{each.id}"},
+             "command": shell(f"cp $0 $1; {FLAKY}", "{inputs.row}", "{outputs.row}"), "retry": RETRY},
         ]  # fmt: skip
-        self.spec.write_text(json.dumps({"specVersion": 1, "name": "crash", "stages": stages}))
+        self.spec.write_text(json.dumps({"specVersion": 1, "name": "crash", "vars": {"tag": "t"}, "stages": stages}))
         return f"times {times}"
 
     def write_input(self, word: str = "line") -> str:
-        (self.root / "in.txt").write_text("".join(f"{word} {number}\n" for number in range(LINES)))
+        self._write_lines("in.txt", word)
         return word
+
+    def third_part(self, *, is_there: bool) -> bool:
+        """Add or remove an input, and with it an instance."""
+        if is_there:
+            self._write_lines("part-c.txt", "c")
+        else:
+            (self.root / "part-c.txt").unlink(missing_ok=True)
+        return is_there
+
+    def _write_lines(self, name: str, word: str) -> None:
+        (self.root / name).write_text("".join(f"{word} {number}\n" for number in range(LINES)))
 
     def another_input(self) -> str:
         """Write one of two inputs, in turns."""
