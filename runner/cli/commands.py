@@ -22,10 +22,10 @@ from runner.errors import EXIT_INPUT, EXIT_OFFLINE, EXIT_OK, EXIT_PENDING, Fault
 from runner.paths import stdout_path
 from runner.reading import open_regular
 from runner.record.seal import warning_about
-from runner.spec.fields import VARS, schema_text
-from runner.spec.kinds import did_you_mean, pointer
+from runner.spec.fields import PROSE, schema_text
+from runner.spec.kinds import anything, did_you_mean, map_of, pointer
 from runner.spec.source import parse_source, read_source
-from runner.spec.values import spelled
+from runner.spec.values import GivenVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -260,21 +260,22 @@ class Commands:
             warn(fault)
 
 
-def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, str], tuple[str | bytes, ...]]:
+def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, GivenVar], tuple[str | bytes, ...]]:
     """Return the `variables` and `values` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
-    variables: dict[str, str] = {}
+    variables: dict[str, GivenVar] = {}
     values: tuple[str | bytes, ...] = (*settings,)
     if path is not None:
         values += ((content := read_source(path, "vars")),)
         value, findings = parse_source(path, content)
-        if refused := [*findings, *VARS.check(value)]:
+        if refused := findings or map_of(PROSE, anything()).check(value):
             raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
-        variables = {name: spelled(member) for name, member in cast("dict[str, object]", value).items()}
+        given = cast("dict[str, object]", value)
+        variables = {name: GivenVar(pointer(path, (name,)), member) for name, member in given.items()}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
             raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
-        variables[name] = value
+        variables[name] = GivenVar(f"var {name}", value, is_typed=True)
     return variables, values
 
 

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from runner.spec.model import Spec
+    from runner.spec.values import GivenVar
 
 
 class Options(NamedTuple):
     """The options of `run`; each other verb uses those that apply to it.
 
-    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars, as
-    text. `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
+    `wait` is in seconds (infinity: for ever). `params` overrides the spec's, by stage and key; `variables` its vars.
+    `durability` is `full`, or `process`, which leaves out the fsyncs and still survives a kill -9. `offline` is
     `strict`, which refuses to run below the guard's level `filter`, or `best-effort`. `events` is a file that gets a
     copy of each record of the log. `final`: the process ends with the run. `inputs`: as for load_spec.
 
@@ -35,7 +36,7 @@ class Options(NamedTuple):
     workspace: str | None = None
     run_id: str | None = None
     params: Mapping[str, Mapping[str, object]] = {}
-    variables: Mapping[str, str] = {}
+    variables: Mapping[str, GivenVar] = {}
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False

@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each import Instance
-    from runner.spec.values import Json
+    from runner.spec.values import GivenVar, Json
 
     Overrides = Mapping[str, Mapping[str, object]]
 else:
     import _signal as signal  # `signal` itself builds enums, which takes time
 
 _MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
+_BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
 _USE = "write {vars.NAME} where it belongs"
 
 
 def load_spec(
     path: str, *, workspace: str | None = None, params: Mapping[str, Mapping[str, object]] = {},
-    variables: Mapping[str, str] = {}, without: Collection[str] = (), inputs: str | None = None,
+    variables: Mapping[str, GivenVar] = {}, without: Collection[str] = (), inputs: str | None = None,
 ) -> Spec:  # fmt: skip
     """Return the spec at `path`. Everything but its inputs is checked.
 
@@ -49,7 +50,7 @@ def load_spec(
     something unknown, or if the workspace is not a directory.
     """
     content = read_source(path)
-    value, findings = parse_source(path, content)
+    value, findings = parse_source(path, content, _BEGINNING)
     refused = SPEC.check(value)
     findings += _elsewhere(refused, findings)
     if not isinstance(value, dict):
@@ -127,7 +128,9 @@ def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dic
 class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
-    def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, GivenVar] = {}
+    ) -> None:
         self.fills = True  # whether there may be placeholders for values; the search for them takes long
         self._path = path
         self._given = given

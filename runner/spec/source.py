@@ -55,15 +55,18 @@ def missing_hint(path: str) -> str:
     return f"{near} (in {show(directory)})" if near and directory else near
 
 
-def parse_source(path: str, content: bytes) -> tuple[object, list[Finding]]:
-    """Return the JSON value, and findings for what strict JSON does not allow. SpecError if it cannot be parsed."""
+def parse_source(path: str, content: bytes, beginning: str = "") -> tuple[object, list[Finding]]:
+    """Return the JSON value, and findings for what strict JSON does not allow. SpecError if it cannot be parsed.
+
+    `beginning`: the hint for an empty file.
+    """
     text = decoded(path, content)
     try:
         return _parse(text)
     except json.JSONDecodeError as error:
         what, hint = error.msg[:1].lower() + error.msg[1:], _SYNTAX_HINT
         if not text.strip():
-            what, hint = "is empty", 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
+            what, hint = "is empty", beginning
         raise SpecError(Fault(f"{path}:{error.lineno}:{error.colno}", what, hint)) from error
     except RecursionError as error:
         raise SpecError(Fault(path, "is nested too deeply to be read")) from error

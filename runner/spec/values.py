@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import Fault, SpecError, UsageError
-from runner.spec.fields import PATH, WORD
+from runner.spec.fields import PATH, PROSE, WORD
 from runner.spec.kinds import Finding, boolean, did_you_mean, number, show
 from runner.spec.placeholders import guarded, joined
 from runner.spec.source import parse_source
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, object]
     Place = tuple[str | int, ...]
 
-_PLACEHOLDER = re.compile(r"\{(each|vars)\.([A-Za-z][A-Za-z0-9_-]*)\}")
+_PLACEHOLDER = re.compile(r"\{(each|vars)\.([^{}\"'\\]*)\}")  # of any name: one that nothing gives is a fault
 _WILDCARD = re.compile(r"([*?[])")
 _FIELDS = {  # of a stage: where values are inserted, and what the result must be
     "processor": PATH, "args": WORD, "command": WORD, "inputs": PATH, "outputs": PATH, "env": WORD, "params": None,
@@ -58,6 +58,14 @@ def references(value: object) -> list[tuple[str, str]]:
 def filled_fields(stage: Json) -> tuple[str, ...]:
     """Return the fields of a stage into which values are inserted."""
     return tuple(field for field in _FIELDS if field in stage and references(stage[field]))
+
+
+class GivenVar(NamedTuple):
+    """The value of a var for one run, and its place for messages. `is_typed`: as text, on the command line."""
+
+    where: str
+    value: object
+    is_typed: bool = False
 
 
 class Inserter:
@@ -116,27 +124,28 @@ class Inserter:
         return values[name]
 
 
-def chosen_vars(declared: Values, given: Mapping[str, str]) -> Values:
-    """Return the vars of a spec with those that were `given` as text. Raises UsageError.
-
-    A var that the spec declares as a string takes any text. For any other, the text must be JSON of the same type.
-    """
+def chosen_vars(declared: Values, given: Mapping[str, GivenVar]) -> Values:
+    """Return the vars of a spec with those that were `given`, which must be of the same type. Raises UsageError."""
     chosen, faults = dict(declared), []
-    for name, text in given.items():
+    for name, (where, value, is_typed) in given.items():
         old = declared.get(name)
         if old is None:
             hint = did_you_mean(name, declared) or 'declare it in "vars"'
-            faults.append(Fault(f"var {name}", "the spec declares no such var", hint))
-        elif isinstance(old, str):
-            chosen[name] = text
-        else:
-            kind = boolean() if isinstance(old, bool) else number(-inf, inf)
-            try:
-                chosen[name], _ = parse_source("", text.encode("utf-8", "surrogateescape"))
-            except SpecError:
-                chosen[name] = None
-            if kind.check(chosen[name]):
-                faults.append(Fault(f"var {name}", f"{show(text)} is not {kind.noun}", f"the spec has {spelled(old)}"))
+            faults.append(Fault(where, "the spec declares no such var", hint))
+            continue
+        chosen[name] = _parsed(str(value)) if is_typed and not isinstance(old, str) else value
+        kind = PROSE if isinstance(old, str) else boolean() if isinstance(old, bool) else number(-inf, inf)
+        refused = kind.check(chosen[name])
+        faults += (Fault(where, what, hint or f"the spec has {spelled(old)}") for _, what, hint in refused)
     if faults:
         raise UsageError(*faults)
     return chosen
+
+
+def _parsed(text: str) -> object:
+    """Return the value of a JSON text, or the text itself if it is none."""
+    try:
+        value, findings = parse_source("", text.encode("utf-8", "surrogateescape"))
+    except SpecError:
+        return text
+    return text if findings else value

@@ -8,6 +8,7 @@ import noop_words as quick
 import pytest
 from pipeline_bench import wait_for
 
+SYNTAX = "hint: JSON has double quotes only, no comments, and no comma after the last member"
 SAY = 'printf "%s\\n" "$@" >"$PIPELINE_OUTPUT_OUT"'
 
 
@@ -81,7 +82,7 @@ def test_the_key_is_that_of_a_stage_without_the_var(bench):
 
 def test_a_file_sets_vars_and_the_command_line_wins(bench):
     bench.define(say("{vars.a}", "{vars.b}", "{vars.c}"), vars={"a": 1, "b": "x", "c": 1})
-    vars_file = bench.write("vars.json", '{"a": 2.0, "b": 7}')
+    vars_file = bench.write("vars.json", '{"a": 2.0, "b": "7"}')
     bench.succeed("--vars", str(vars_file), "--var", "a=3")
     assert said(bench) == ["3", "7", "1"]
     bench.succeed("--vars", str(vars_file))
@@ -92,8 +93,14 @@ def test_a_file_sets_vars_and_the_command_line_wins(bench):
     ("words", "message"),
     [
         (("--var", "qualty=3"), 'error: var qualty: the spec declares no such var\nhint: did you mean "quality"?\n'),
-        (("--var", "quality=high"), 'error: var quality: "high" is not a number\nhint: the spec has 20\n'),
-        (("--var", "quality=012"), 'error: var quality: "012" is not a number\nhint: the spec has 20\n'),
+        (
+            ("--var", "quality=high"),
+            'error: var quality: must be a number, not a string ("high")\nhint: the spec has 20\n',
+        ),
+        (
+            ("--var", "quality=012"),
+            'error: var quality: must be a number, not a string ("012")\nhint: the spec has 20\n',
+        ),
         (("--var", "quality"), 'error: --var: "quality" is not NAME=VALUE\nhint: for example --var quality=25\n'),
         (("--vars", "/no/where.json"), "error: /no/where.json: no such vars file\n"),
     ],
@@ -104,11 +111,26 @@ def test_a_mistake_on_the_command_line_is_an_error_with_a_hint(bench, words, mes
     assert (done.returncode, done.stderr) == (2, message)
 
 
-def test_a_file_of_vars_has_scalars_only(bench):
-    bench.define(say("{vars.a}"), vars={"a": 20})
-    done = bench.run("plan", "--vars", str(bench.write("vars.json", '{"a": [1]}')))
-    assert done.returncode == 2
-    assert "vars.json#/a: must be a string or a number or true or false, not an array" in done.stderr
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        ('{"n": [1], "s": 25, "quality": 1}', [
+            "#/n: must be a number, not an array", "hint: the spec has 20",
+            "#/s: must be a string, not a number (25)", 'hint: write "25"',
+            "#/quality: the spec declares no such var", "hint: known: n, s",
+        ]),
+        ('{"n": "25"}', ['#/n: must be a number, not a string ("25")', "hint: the spec has 20"]),
+        ("[1]", [": must be an object, not an array"]),
+        ('{"n": 1, "n": 2}', ["#/n: the key comes more than once"]),
+        ('{"n": 1,\n"s" 2}', [":2:5: expecting ':' delimiter", SYNTAX]),
+        ("", [":1:1: is empty"]),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_a_file_of_vars_has_its_place(bench, content, faults):
+    bench.define(say("{vars.n}", "{vars.s}"), vars={"n": 20, "s": "x"})
+    path = bench.write("vars.json", content)
+    done = bench.run("plan", "--vars", str(path))
+    assert (done.returncode, done.stderr.replace(f"error: {path}", "").splitlines()) == (2, faults)
 
 
 def test_a_placeholder_without_its_var_is_a_fault_with_a_hint(bench):

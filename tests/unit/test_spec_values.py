@@ -1,9 +1,9 @@
 import pytest
 
-from runner.errors import UsageError
+from runner.errors import Fault, UsageError
 from runner.spec.kinds import Spelled
 from runner.spec.placeholders import expand
-from runner.spec.values import Inserter, chosen_vars, filled_fields, references, spelled
+from runner.spec.values import GivenVar, Inserter, chosen_vars, filled_fields, references, spelled
 
 
 def filled(stage, each=None, **variables):
@@ -81,11 +81,41 @@ def test_unknown_values_are_stars_and_no_fault():
     assert made == {"outputs": {"o": "out/*.txt"}} and not inserter.findings
 
 
+DECLARED = {"text": "a", "number": 1, "flag": True}
+
+
 def test_vars_that_are_given_have_the_type_of_the_declared_ones():
-    declared = {"text": "a", "number": 1, "flag": True}
-    assert chosen_vars(declared, {"text": "01", "number": "2.50", "flag": "false"}) == {
-        "text": "01", "number": 2.5, "flag": False
-    }  # fmt: skip
-    for name, text in (("number", "true"), ("flag", "1"), ("number", '"1"'), ("number", "NaN"), ("flag", "null")):
-        with pytest.raises(UsageError):
-            chosen_vars(declared, {name: text})
+    typed = {"text": "01", "number": "2.50", "flag": "false"}
+    given = {name: GivenVar(name, text, is_typed=True) for name, text in typed.items()}
+    assert chosen_vars(DECLARED, given) == {"text": "01", "number": 2.5, "flag": False}
+    from_file = {"text": "1", "number": 2.0, "flag": False}
+    assert chosen_vars(DECLARED, {name: GivenVar(name, value) for name, value in from_file.items()}) == from_file
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_typed", "what", "hint"),
+    [
+        ("number", "true", True, "must be a number, not true", "the spec has 1"),
+        ("number", '"1"', True, 'must be a number, not a string ("1")', "the spec has 1"),
+        ("number", "NaN", True, 'must be a number, not a string ("NaN")', "the spec has 1"),
+        ("flag", "1", True, "must be true or false, not a number (1)", "the spec has true"),
+        ("flag", "null", True, "must be true or false, not null", "the spec has true"),
+        ("flag", "True", True, 'must be true or false, not a string ("True")', "the spec has true"),
+        ("number", "1", False, 'must be a number, not a string ("1")', "the spec has 1"),
+        ("number", [1], False, "must be a number, not an array", "the spec has 1"),
+        ("text", 1, False, "must be a string, not a number (1)", 'write "1"'),
+        ("text", {}, False, "must be a string, not an object", "the spec has a"),
+        ("flag", None, False, "must be true or false, not null", "the spec has true"),
+        ("txt", 1, False, "the spec declares no such var", 'did you mean "text"?'),
+    ],
+)
+def test_a_var_of_another_type_or_name_is_refused(name, value, is_typed, what, hint):
+    with pytest.raises(UsageError) as caught:
+        chosen_vars(DECLARED, {name: GivenVar("file#/x", value, is_typed)})
+    assert caught.value.faults == (Fault("file#/x", what, hint),)
+
+
+@pytest.mark.parametrize("text", ["{each.}", "{each.1 a}", "{vars.a b}"])
+def test_a_placeholder_with_an_odd_name_is_no_text(text):
+    _, inserter = filled({"command": [text]}, {"s": 1})
+    assert [finding.at for finding in inserter.findings] == [("stages", 0, "command", 0)]
