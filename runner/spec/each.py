@@ -169,12 +169,15 @@ class Expander:
             return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._disk.root)}
         for name, given in each.items() if isinstance(each, dict) else ():
             with self._noting(index):
-                sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
+                if isinstance(given, str):
+                    sources[name] = self._pattern(index, name, given)
+                else:
+                    sources[name] = self._inserter.filled(("stages", index, "each", name), given, {}, "params")
         return sources
 
     def _pattern(self, index: int, name: str, text: str) -> Pattern:
         if text.count("*") != 1 or is_glob(text.replace("*", "", 1)) or text.endswith("/"):
-            hint = "the value is the text that * matches in the path of a file; for several values use several names"
+            hint = "the value is the text that one * matches; several values are several names, or the rows of a table"
             raise SourceError(f"{show(text)} has not exactly one *, or another wildcard", hint, at=(name,))
         at = ("stages", index, "each", name)
         given = _STAR.join(self._inserter.filled(at, part, {}, "processor") for part in text.split("*"))
@@ -237,8 +240,10 @@ class Expander:
             if name not in columns:
                 raise SourceError(f"{path}: no column {show(name)}", did_you_mean(name, columns), at=("key",))
         for place, values in table:
-            if not all(spelled(values[name]) for name in names):
-                raise SourceError(f"{place}: an empty value in the key", at=("rows",))
+            for text in (spelled(values[name]) for name in names):
+                if not text or text != text.strip():
+                    hint = "it is not empty, and has no spaces around it"
+                    raise SourceError(f"{place}: {show(text)} cannot be in the key", hint, at=("rows",))
         return [_row(values, names, ("rows",), place) for place, values in table]
 
     # ---- instances ---------------------------------------------------------------------------------------------------

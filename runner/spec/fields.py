@@ -134,7 +134,8 @@ OFFLINE = record(
     allowImports=Field(list_of(MODULE), "Modules of the built-in list that stages may import.", []),
     onAttempt=ON_ATTEMPT,
 )
-VARS = map_of(LABEL, one_of(scalar(), boolean()))
+VALUE = one_of(scalar(), boolean())
+VARS = map_of(LABEL, VALUE)
 SPEC = record(
     **{"$schema": Field(PROSE, "For editors.")},
     specVersion=Field(choice(SPEC_VERSION), "The version of this format.", required=True),

@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, SpecError, raise_if_system_error
-from runner.spec.fields import VARS
-from runner.spec.kinds import Finding, list_of, pointer, show
+from runner.spec.fields import PROSE, VALUE
+from runner.spec.kinds import Finding, list_of, map_of, pointer, show
 from runner.spec.source import decoded, parse_source, read_source
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[str, dict[str, object]]]  # each with its place, `samples.csv:2`
 
-_ROWS = list_of(VARS)
+_ROWS = list_of(map_of(PROSE, VALUE))  # a column that no stage uses may have any name
+_QUOTES = 'close the quote that a cell begins with; each " in such a cell is doubled'
 
 
 class SourceError(Exception):
@@ -76,7 +77,7 @@ class Disk:
         places = [_absolute(base, path) for base in self._bases]
         self.read.add(full := next(filter(os.path.lexists, places), places[-1]))
         try:
-            rows = (_json_rows if path.endswith(".json") else _csv_rows)(path, read_source(full, "table"))
+            rows = (_json_rows if path.lower().endswith(".json") else _csv_rows)(path, read_source(full, "table"))
         except SpecError as error:
             fault, is_missing = error.faults[0], isinstance(error.__cause__, OSError)
             what = f"{fault.where.replace(full, path)}: {fault.what}"
@@ -100,19 +101,22 @@ def _absolute(base: str, path: str) -> str:
 
 def _csv_rows(path: str, content: bytes) -> Rows:
     import csv
+    from collections import Counter
     from io import StringIO
 
     text = StringIO(decoded(path, content), newline="")
-    reader = csv.reader(text, delimiter="\t" if path.endswith(".tsv") else ",", strict=True)
+    reader = csv.reader(text, delimiter="\t" if path.lower().endswith(".tsv") else ",", strict=True)
+    lines: list[tuple[str, list[str]]] = []
+    line = 1
     try:
-        header, rows = next(reader, []), [(f"{path}:{reader.line_num}", cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise SpecError(Fault(f"{path}:{reader.line_num}", str(error))) from error
-    for _, what, hint in VARS.check(dict.fromkeys(header, "")):
-        raise SpecError(Fault(f"{path}:1", what, hint))
-    for name in header:
-        if header.count(name) > 1:
-            raise SpecError(Fault(f"{path}:1", f"two columns are called {show(name)}"))
+        for cells in reader:
+            lines.append((f"{path}:{line}", cells))
+            line = reader.line_num + 1
+    except csv.Error as error:  # a quote that was never closed may have taken in all that follows
+        raise SpecError(Fault(f"{path}:{line}", str(error), _QUOTES)) from error
+    (at, header), *rows = [(place, cells) for place, cells in lines if cells] or [(path, [])]
+    if doubled := [name for name, count in Counter(header).items() if count > 1]:
+        raise SpecError(Fault(at, f"two columns are called {show(doubled[0])}"))
     for place, cells in rows:
         if len(cells) != len(header):
             raise SpecError(Fault(place, f"{len(cells)} cells, and the header has {len(header)}"))

@@ -59,7 +59,7 @@ def test_a_directory_that_cannot_be_listed_is_missing(disk, monkeypatch):
 def test_cells_are_text_and_json_keeps_its_types(disk, tmp_path):
     (tmp_path / "t.csv").write_bytes(b'n,text\r\n012,"a ""b"",\r\nc"\r\n\r\n1e5,\r\n')
     assert disk.table("t.csv") == [
-        ("t.csv:3", {"n": "012", "text": 'a "b",\r\nc'}), ("t.csv:5", {"n": "1e5", "text": ""})
+        ("t.csv:2", {"n": "012", "text": 'a "b",\r\nc'}), ("t.csv:5", {"n": "1e5", "text": ""})
     ]  # fmt: skip
     (tmp_path / "t.json").write_text('[{"n": 12.50, "flag": true}]')
     ((place, row),) = disk.table("t.json")
@@ -73,3 +73,29 @@ def test_a_table_that_is_absent_or_empty_is_missing(disk, tmp_path, name):
     with pytest.raises(SourceError) as caught:
         disk.table(name)
     assert caught.value.is_missing == (name != "in")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.csv", "s,Conc. (ng/ul),\na,3,\n"), ("T.TSV", "s\tConc. (ng/ul)\t\na\t3\t\n"),
+     ("t.JSON", '[{"s": "a", "Conc. (ng/ul)": "3", "": ""}]')],
+)  # fmt: skip
+def test_a_column_may_have_any_name_and_an_extension_any_case(disk, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    ((_, row),) = disk.table(name)
+    assert row == {"s": "a", "Conc. (ng/ul)": "3", "": ""}
+
+
+@pytest.mark.parametrize("rest", ["", 'b,"x\n', "c,d\n" * 30_000])
+def test_a_quote_without_its_end_is_reported_where_its_row_begins(disk, tmp_path, rest):
+    (tmp_path / "t.csv").write_text('s,t\n"a\nb",c\n\nd,"e\n' + rest)
+    with pytest.raises(SourceError) as caught:
+        disk.table("t.csv")
+    assert caught.value.finding.what.startswith("t.csv:5: ") and "close the quote" in caught.value.finding.hint
+
+
+def test_a_table_may_be_wide(disk, tmp_path):
+    wide = ",".join(f"c{number}" for number in range(100_000))
+    (tmp_path / "t.csv").write_text(f"{wide}\n{wide}\n")
+    ((_, row),) = disk.table("t.csv")
+    assert len(row) == 100_000
