@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from runner.errors import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
@@ -24,9 +24,11 @@ FIELDS = {"inputs": "inputs", "list": "inputs", "outputs": "outputs", "params": 
 
 # Sorted, because the order of keys is not part of the up-to-date key and so must not change a command.
 _COMPACT = JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-_PLACEHOLDER = re.compile(r"\{(?:([A-Za-z]+)\.([A-Za-z][A-Za-z0-9_-]*)|python)\}")  # or one with an unknown form
+_PLACEHOLDER = re.compile(rf"\{{(?:({'|'.join(FIELDS)})\.([A-Za-z][A-Za-z0-9_-]*)|python)\}}")
+_NEAR = re.compile(r"(?<!\$)\{(?:([A-Za-z]+)[.\[])?[\"']?([A-Za-z][A-Za-z0-9_-]*)[\"']?\]?\}")  # also {config["NAME"]}
+_ALIASES = {"": "each", "wildcards": "each", "config": "vars"}  # as in a Snakefile
 _GUARD = "{\0"  # a brace of an inserted value, which begins no placeholder
-_STRAY = re.compile(rf"\{{(?!(?:(?:{'|'.join(FIELDS)})\.[A-Za-z][A-Za-z0-9_-]*|python)\}})")
+_STRAY = re.compile(rf"(?!{_PLACEHOLDER.pattern})\{{")
 _NO_PATH = re.compile(r"[-+@]|[^/]*[=:]")  # to some tools: an option, a list of words, awk's variable, tar's host
 _SHELL_WORDS = frozenset({"<", ">", ">>", "2>", "2>&1", "|", "&&", "||", ";", "&"})
 _TAKES_SHELL_WORDS = frozenset({"find", "expr", "test", "[", "sh", "bash", "dash", "zsh", "ksh", "fish"})
@@ -38,7 +40,7 @@ _HINTS = {
 @lru_cache(1024)  # stages of a pipeline share most of their words
 def references(word: str) -> tuple[tuple[str, str], ...]:
     """Return the (form, name) of each placeholder in `word` that has a name: `("inputs", "text")`."""
-    return tuple((match[1], match[2]) for match in _PLACEHOLDER.finditer(word) if match[1] in FIELDS)
+    return tuple((match[1], match[2]) for match in _PLACEHOLDER.finditer(word) if match[1])
 
 
 def list_inputs(words: Iterable[str]) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ def guarded(literals: Sequence[str], values: Sequence[str]) -> str:
 
 
 def _known(word: str) -> list[str]:
-    return [match[0] for match in _PLACEHOLDER.finditer(word) if match[1] is None or match[1] in FIELDS]
+    return [match[0] for match in _PLACEHOLDER.finditer(word)]
 
 
 def relative_path(path: str, root: str) -> str:
@@ -96,8 +98,6 @@ def expand(
         form, name = match[1], match[2]
         if form is None:
             return python
-        if form not in FIELDS:
-            return match[0]
         if form in paths:
             return paths[form][name]
         if form == "params":
@@ -124,7 +124,7 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
     Only `stages` of the spec are checked.
     """
     yield from spec.warnings
-    for stage in (stage for stage in stages if not stage.missing):
+    for stage in {stage.index: stage for stage in stages if not stage.missing}.values():  # one of each template
         yield from _literal_text(f"{spec.shown}#/stages/{stage.index}", stage)
         for field, words in (("command", stage.command or ()), ("args", stage.args)):
             where = f"{spec.shown}#/stages/{stage.index}/{field}"
@@ -132,7 +132,7 @@ def remarks(spec: Spec, stages: Iterable[Stage]) -> Iterator[Fault]:
                 yield from _shell_words(where, words)
             for position, word in enumerate(words):
                 if "{" in word:
-                    yield from _near_placeholders(f"{where}/{position}", word, stage)
+                    yield from _near_placeholders(f"{where}/{position}", word, spec, stage)
 
 
 def _literal_text(at: str, stage: Stage) -> Iterator[Fault]:
@@ -154,12 +154,15 @@ def _shell_words(where: str, words: tuple[str, ...]) -> Iterator[Fault]:
             return  # the other words have the same cause
 
 
-def _near_placeholders(where: str, word: str, stage: Stage) -> Iterator[Fault]:
-    for match in _PLACEHOLDER.finditer(word):
-        form, name = match[1], match[2]
-        if form is None or form in FIELDS:
-            continue
-        for near, field in FIELDS.items():
-            if form.lower().rstrip("s") == near.rstrip("s") and name in getattr(stage, field):
-                what = f"{match[0]} is no placeholder, so it is passed on as it is"
-                yield Fault(where, what, f"did you mean {{{near}.{name}}}?")
+def _near_placeholders(where: str, word: str, spec: Spec, stage: Stage) -> Iterator[Fault]:
+    named: dict[str, Collection[str]] = {form: getattr(stage, field) for form, field in FIELDS.items()}
+    named |= {"each": stage.values, "vars": spec.vars or ()}
+    for match in _NEAR.finditer(word):
+        form, name = match[1] or "", match[2]
+        alias = _ALIASES.get(form, form).lower().rstrip("s")
+        for known, names in named.items():
+            near = f"{{{known}.{name}}}"
+            if known.rstrip("s") == alias and name in names and near != match[0]:
+                yield Fault(
+                    where, f"{match[0]} is no placeholder, so it is passed on as it is", f"did you mean {near}?"
+                )

@@ -12,7 +12,8 @@ from runner.spec.placeholders import remarks
 def remarked(*command: str, **fields: object) -> list[tuple[str, str]]:
     fields = {"outputs": {"o": "out"}, **fields}
     stage = Stage(0, "s", inputs={"i": "in"}, command=command, **fields)  # type: ignore[arg-type]
-    spec = Spec("/p.json", "p.json", "p", "/", "/", StatePaths("/state", "/locks"), (stage,), "/stages")
+    paths = StatePaths("/state", "/locks")
+    spec = Spec("/p.json", "p.json", "p", "/", "/", paths, (stage,), "/stages", vars={"q": 1})
     return [(fault.where, fault.hint) for fault in remarks(spec, spec.stages)]
 
 
@@ -42,15 +43,22 @@ def test_programs_with_such_words_of_their_own_are_left_alone(command) -> None:
 @pytest.mark.parametrize(
     ("word", "near"),
     [("{output.o}", "{outputs.o}"), ("{input.i}", "{inputs.i}"), ("x={Inputs.i}", "{inputs.i}"),
-     ("{lists.i}", "{list.i}"), ("{param.p}", "{params.p}")],
+     ("{lists.i}", "{list.i}"), ("{param.p}", "{params.p}"), ("{inputs[i]}", "{inputs.i}"),
+     ("{wildcards.w}", "{each.w}"), ("{w}.txt", "{each.w}"), ("{each[w]}", "{each.w}"), ("{var.q}", "{vars.q}"),
+     ("{config.q}", "{vars.q}"), ("{config[q]}", "{vars.q}"), ("-q{config['q']}", "{vars.q}"),
+     ('{config["q"]}', "{vars.q}")],
 )  # fmt: skip
 def test_a_brace_that_is_nearly_a_placeholder_for_something_declared_is_remarked(word, near) -> None:
-    assert remarked("cp", word, params={"p": 1}) == [("p.json#/stages/0/command/1", f"did you mean {near}?")]
+    assert remarked("cp", word, params={"p": 1}, values={"w": "a"}) == [
+        ("p.json#/stages/0/command/1", f"did you mean {near}?")
+    ]
 
 
-@pytest.mark.parametrize("word", ["{output.other}", "{inputs.i}", "{print $1}", "{a.b}", "{o}"])
+@pytest.mark.parametrize(
+    "word", ["{output.other}", "{inputs.i}", "{print $1}", "{a.b}", "{o}", "${w}", "{config.w}", "{var.w}"]
+)
 def test_other_braces_are_literal(word) -> None:
-    assert remarked("cp", word) == []
+    assert remarked("cp", word, values={"w": "a"}) == []
 
 
 @pytest.mark.parametrize(("path", "count"), [("out/*.csv", 1), ("out/?", 1), ("out/*/", 1), ("out/[1].csv", 0)])
@@ -62,3 +70,15 @@ def test_an_output_that_looks_like_a_glob_is_remarked(path, count) -> None:
 @pytest.mark.parametrize(("value", "count"), [("{outputs.o}", 1), ("a:{params.p}", 1), ("{o}", 0), ("{python}", 0)])
 def test_a_placeholder_in_env_is_remarked(value, count) -> None:
     assert [where for where, _ in remarked("cp", env={"OUT": value})] == ["p.json#/stages/0/env/OUT"] * count
+
+
+def test_warns_of_a_template_and_not_of_each_instance() -> None:
+    stages = [
+        Stage(index, f"s{index}@{value}", outputs={"o": f"{value}"}, command=("cp", "{w}", ">"), values={"w": value})
+        for index in (0, 1)
+        for value in "ab"
+    ]
+    spec = Spec("/p.json", "p.json", "p", "/", "/", StatePaths("/state", "/locks"), tuple(stages), "/stages")
+    assert [fault.where.partition("#")[2] for fault in remarks(spec, stages)] == [
+        "/stages/0/command/2", "/stages/0/command/1", "/stages/1/command/2", "/stages/1/command/1"
+    ]  # fmt: skip
