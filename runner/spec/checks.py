@@ -15,7 +15,7 @@ from runner.errors import Fault, UsageError
 from runner.paths import OWN_DIRECTORY, is_partial, upward, variable_name
 from runner.spec.fields import LABEL
 from runner.spec.globs import bare, entries_of, is_below, is_glob, literal_directory, parents
-from runner.spec.graph import name_finder
+from runner.spec.graph import stage_finder, unknown_name
 from runner.spec.kinds import Finding, did_you_mean, show
 from runner.spec.model import READY_MADE
 from runner.spec.placeholders import FIELDS, references
@@ -43,13 +43,12 @@ def check_names(stages: Sequence[Stage], faulty: Mapping[int, Collection[str]]) 
     `faulty`: index of a stage -> the fields that an earlier check refused. Nothing is said about these again.
     """
     yield from _check_stage_names(stages)
-    find = name_finder([stage.name for stage in stages])
+    find = stage_finder(stages)
     for stage in {stage.index: stage for stage in stages}.values():  # one instance of each template will do
         for position, needed in enumerate(stage.needs):
             if not find(needed):
-                others = [other.template or other.name for other in stages if other.name != stage.name]
-                at = ("stages", stage.index, "needs", position)
-                yield Finding(at, f"no stage named {show(needed)}", did_you_mean(needed, others))
+                others = [other for other in stages if other.index != stage.index]
+                yield Finding(("stages", stage.index, "needs", position), *unknown_name(needed, others))
     for stage in stages:
         yield from _check_program(stage, faulty.get(stage.index, ()))
 

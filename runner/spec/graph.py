@@ -16,7 +16,7 @@ from runner.spec import globs
 from runner.spec.kinds import did_you_mean, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from runner.spec.model import Spec, Stage
 
@@ -128,7 +128,7 @@ class ReadyQueue:
 
 def build_graph(spec: Spec) -> Graph:
     """Return the graph. Raises SpecError with every cycle, from producer to consumer: `a -> b -> a`."""
-    index, find = OutputIndex(spec.stages), name_finder(spec.names)
+    index, find = OutputIndex(spec.stages), stage_finder(spec.stages)
     position = {stage.name: number for number, stage in enumerate(spec.stages)}
     upstream: Edges = {}
     downstream: dict[str, list[str]] = {stage.name: [] for stage in spec.stages}
@@ -157,9 +157,10 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     """Return the named stages and all that they need, in order; without names, all. UsageError for unknown names."""
     if not names:
         return graph.order
-    if unknown := [name for name in names if not meant(graph.spec.names, [name])]:
-        raise UsageError(*(Fault("", f"no stage named {show(name)}", _unknown_hint(name, graph)) for name in unknown))
-    wanted = set(meant(graph.spec.names, names))
+    find = stage_finder(graph.spec.stages)
+    if unknown := [name for name in names if not find(name)]:
+        raise UsageError(*(Fault("", *unknown_name(name, graph.spec.stages)) for name in unknown))
+    wanted = set(chain.from_iterable(map(find, names)))
     pending = list(wanted)
     while pending:
         for name in graph.upstream[pending.pop()]:
@@ -169,10 +170,11 @@ def select(graph: Graph, names: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in graph.order if stage.name in wanted)
 
 
-def name_finder(names: Sequence[str]) -> Callable[[str], Sequence[str]]:
+def name_finder(names: Sequence[str], unknown: Collection[str] = ()) -> Callable[[str], Sequence[str]]:
     """Return a function from a selector to the `names` of stages that it means, in order; none for an unknown one.
 
-    A selector is the name of a stage, that of a template, which means all of its instances, or a pattern.
+    A selector is the name of a stage, that of a template, which means all of its instances, or a pattern. That of an
+    instance means the template if this is one of the `unknown`, whose instances are not known.
     """
     exact = {name: [name] for name in names}
     for name in names:
@@ -181,11 +183,18 @@ def name_finder(names: Sequence[str]) -> Callable[[str], Sequence[str]]:
 
     @cache
     def find(selector: str) -> Sequence[str]:
-        if selector in exact or not globs.is_glob(selector):
-            return exact.get(selector, ())
-        return tuple(filter(globs.compile_glob(selector).match, names))
+        if selector in exact:
+            return exact[selector]
+        template, at, _ = selector.partition("@")
+        known = filter(globs.compile_glob(selector).match, names) if globs.is_glob(selector) else ()
+        return (*known, *filter(globs.compile_glob(template).match, unknown if at else ()))
 
     return find
+
+
+def stage_finder(stages: Sequence[Stage]) -> Callable[[str], Sequence[str]]:
+    """Return the name finder of stages, some of which may stand for templates without values."""
+    return name_finder([stage.name for stage in stages], [stage.name for stage in stages if stage.missing])
 
 
 def meant(names: Sequence[str], selectors: Sequence[str]) -> list[str]:
@@ -194,12 +203,16 @@ def meant(names: Sequence[str], selectors: Sequence[str]) -> list[str]:
     return [*chain.from_iterable(map(find, selectors))] if selectors else list(names)
 
 
-def _unknown_hint(name: str, graph: Graph) -> str:
-    if name.endswith(".json"):
-        return "a run takes one spec"
+def unknown_name(name: str, stages: Iterable[Stage]) -> tuple[str, str]:
+    """Return the fact that no stage has a name, and a hint."""
     template, at, _ = name.partition("@")
-    instances = [stage.name for stage in graph.spec.stages if at and stage.template == template]
-    return did_you_mean(name, instances or dict.fromkeys(stage.template or stage.name for stage in graph.spec.stages))
+    known = [stage.name for stage in stages if at and stage.template == template]
+    hint = did_you_mean(name, known or dict.fromkeys(stage.template or stage.name for stage in stages))
+    if name.endswith(".json"):
+        hint = "a run takes one spec"
+    elif any(other.startswith(f"{name},") for other in known):
+        hint = f"did you mean '{name},*'?"
+    return f"no stage named {show(name)}", hint
 
 
 def _cycles(spec: Spec, upstream: Mapping[str, tuple[str, ...]], stuck: set[str]) -> list[Fault]:

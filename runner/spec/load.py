@@ -119,6 +119,7 @@ def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dic
         else:
             refused.update(at[:1])
     top: dict[str, object] = {key: member for key, member in value.items() if key not in refused}
+    top |= {"vars": None} if "vars" in refused else {}
     top["stages"] = [
         {key: member for key, member in stage.items() if key not in faulty[index]} for index, stage in enumerate(kept)
     ]
@@ -139,8 +140,8 @@ class SpecBuilder:
         self._root = os.path.normpath(os.path.join(directory, self._top["root"]))
         self._workspace = self._root if workspace is None else os.path.abspath(workspace)
         self._offline = {**OFFLINE.defaults, **self._top["offline"]}
-        self._vars = self._top.get("vars")
-        self._inserter = Inserter(chosen_vars(self._vars or {}, variables))
+        self._vars = self._top.get("vars", {})  # None: they were refused
+        self._inserter = Inserter(None if self._vars is None else chosen_vars(self._vars, variables))
         self.findings = self._inserter.findings
         given_env = self._top["defaults"].get("env", {})
         self._env = self._inserter.filled(("defaults", "env"), given_env, {}, "env")
@@ -173,7 +174,7 @@ class SpecBuilder:
             processor_identity=self._top["processorIdentity"],
             banned_imports=tuple(self._offline["bannedImports"]),
             allow_imports=tuple(self._offline["allowImports"]),
-            vars=self._vars and self._inserter.variables,
+            vars=self._inserter.variables or None,
             warnings=tuple(Fault(pointer(self._path, ("vars", name)), "no stage uses it", _USE) for name in unused),
             expanded_from=frozenset(disk.read),
             matches=frozenset(os.path.normpath(os.path.join(self._root, path)) for path in expander.matches),

@@ -31,7 +31,8 @@ def read_source(path: str, noun: str = "spec") -> bytes:
         with open(open_regular(path), "rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
-        raise SpecError(Fault(path, f"no such {noun} file", missing_hint(path))) from error
+        hint = missing_hint(path) if noun == "spec" else ""
+        raise SpecError(Fault(path, f"no such {noun} file", hint)) from error
     except NotRegularError as error:
         raise SpecError(Fault(path, error.what, f"a {noun} is a regular file")) from error
     except OSError as error:

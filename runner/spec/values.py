@@ -69,12 +69,12 @@ class GivenVar(NamedTuple):
 
 
 class Inserter:
-    """Inserts values: those of `variables`, and those of `each`.
+    """Inserts values: those of `variables` (None: they were refused), and those of `each`.
 
     Collects `findings`, and the names of the vars that were `used`.
     """
 
-    def __init__(self, variables: Values) -> None:
+    def __init__(self, variables: Values | None) -> None:
         self.findings: list[Finding] = []
         self.used: set[str] = set()
         self.variables = variables
@@ -114,14 +114,15 @@ class Inserter:
         values = self.variables if form == "vars" else each
         if form == "vars":
             self.used.add(name)
+        if values and name in values:
+            return values[name]
+        written = f"{{{form}.{name}}}"
         if values is None:
-            return UNKNOWN
-        if name not in values:
-            declared = 'declare it in "vars"' if form == "vars" else 'give the stage an "each" that has it'
-            what = f"{{{form}.{name}}}: no value named {show(name)}"
-            self.findings.append(Finding(at, what, did_you_mean(name, values) or declared))
-            return UNKNOWN
-        return values[name]
+            return UNKNOWN if form == "each" else written
+        declared = 'declare it in "vars"' if form == "vars" else 'give the stage an "each" that has it'
+        what, hint = f"{written}: no value named {show(name)}", did_you_mean(name, values) or declared
+        self.findings.append(Finding(at, what, hint))
+        return written
 
 
 def chosen_vars(declared: Values, given: Mapping[str, GivenVar]) -> Values:

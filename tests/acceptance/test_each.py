@@ -375,6 +375,9 @@ def test_an_unknown_selector_has_a_hint(chain):
     for selector, hint in (("wrk", '"work"'), ("work@b3", '"work@b"'), ("out@z*", "")):
         done = chain.run("plan", selector)
         assert done.returncode == 2 and f'no stage named "{selector}"' in done.stderr and hint in done.stderr
+    chain.define(copy(each={"s": ["s1"], "l": [1, 2]}, inputs={}, command=["touch", "{outputs.o}"],
+                      to="{each.s}-{each.l}"))  # fmt: skip
+    assert "did you mean 'copy@s1,*'?" in chain.run("plan", "copy@s1").stderr
 
 
 def test_a_param_is_for_a_template_or_one_instance_and_that_of_the_instance_wins(chain):
@@ -476,6 +479,50 @@ def test_a_mistake_in_each_has_its_place(bench, each, at, what):
     assert (where, text.partition("\nhint: ")[0]) == (f"/stages/0/each{at}", what)
     if what.endswith(('of stage "copy@mine"', 'of stage "tree"', 'of stage "made"', "own instances")):
         assert text.endswith(f"hint: {UNSUPPORTED}")
+
+
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"each": None}, "/stages/0/each"),
+        ({"each": ["a"]}, "/stages/0/each"),
+        ({"each": {"s": "in/a.txt"}}, "/stages/0/each/s"),
+        ({"each": {"s": ["a", "a"]}}, "/stages/0/each/s/1"),
+        ({"each": {"s": "{vars.no}/*.txt"}}, "/stages/0/each/s"),
+        ({"each": {"s": "{vars.bad}/*.txt"}, "params": {"p": "{vars.good}"}}, "/vars/bad"),
+        ({"each": {"a b": "in/*.txt"}}, "/stages/0/each/a b"),
+        ({"each": {"rows": "t.csv", "keys": "s"}}, "/stages/0/each/keys"),
+        ({"each": {"rows": "t.csv", "key": "x"}}, "/stages/0/each/key"),
+        ({"each": {"rows": "ragged.csv"}}, "/stages/0/each/rows"),
+        ({"each": "nothing"}, "/stages/0/each"),
+    ],
+)
+def test_one_mistake_is_one_error_whatever_depends_on_it(bench, change, at):
+    sources(bench, "a")
+    bench.write("t.csv", "s\na\n")
+    bench.write("ragged.csv", "s\na,b\n")
+    bench.define(
+        {**copy(), **change}, copy("two", "out/{each.s}.txt", "two/{each.s}.txt", each="copy"),
+        copy("third", "two/{each.t}.txt", "third/{each.t}.txt", each={"t": "two/*.txt"}),
+        gather("third/*.txt", needs=["copy@a", "two@*", "*@a"]),
+        vars={"bad": [], "good": 1} if at == "/vars/bad" else {"good": 1},
+    )  # fmt: skip
+    assert fault(bench)[0] == at
+
+
+def test_what_needs_an_instance_of_a_template_without_values_waits_for_it(bench):
+    touch = {"command": ["touch", "{outputs.o}"]}
+    bench.define(
+        {"name": "made", "each": {"rows": "t.csv"}, **touch, "outputs": {"o": "out/{each.s}"}},
+        *({"name": name, **touch, "outputs": {"o": name}, "needs": [needs]}
+          for name, needs in (("one", "made@a"), ("any", "*@a"), ("other", "one"))),
+        {"name": "free", **touch, "outputs": {"o": "free"}},
+    )  # fmt: skip
+    assert planned(bench) == dict.fromkeys(("made", "one", "any", "other"), "blocked") | {"free": "run"}
+    assert planned(bench, "made@a") == {"made": "blocked"}
+    assert bench.run("run", "-k").returncode == 5
+    assert [record["data"]["stage"] for record in bench.records("attempt.started")] == ["free"]
+    assert bench.run("run", "free@a").returncode == 2
 
 
 def test_templates_in_a_circle_are_refused(bench):
