@@ -25,7 +25,7 @@ from runner.record.seal import warning_about
 from runner.spec.fields import PROSE, schema_text
 from runner.spec.kinds import anything, did_you_mean, map_of, pointer
 from runner.spec.source import parse_source, read_source
-from runner.spec.values import GivenVar
+from runner.spec.values import Var
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -260,22 +260,21 @@ class Commands:
             warn(fault)
 
 
-def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, GivenVar], tuple[str | bytes, ...]]:
+def read_vars(settings: Sequence[str], path: str | None) -> tuple[dict[str, Var], tuple[str | bytes, ...]]:
     """Return the `variables` and `values` of options, from `--var NAME=VALUE` and `--vars FILE`. Raises UsageError."""
-    variables: dict[str, GivenVar] = {}
+    variables: dict[str, Var] = {}
     values: tuple[str | bytes, ...] = (*settings,)
     if path is not None:
         values += ((content := read_source(path, "vars")),)
         value, findings = parse_source(path, content)
         if refused := findings or map_of(PROSE, anything()).check(value):
             raise UsageError(*(Fault(pointer(path, at), what, hint) for at, what, hint in refused))
-        given = cast("dict[str, object]", value)
-        variables = {name: GivenVar(pointer(path, (name,)), member) for name, member in given.items()}
+        variables = {name: Var(pointer(path, (name,)), new) for name, new in cast("dict[str, object]", value).items()}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
             raise UsageError(Fault("--var", f'"{setting}" is not NAME=VALUE', "for example --var quality=25"))
-        variables[name] = GivenVar(f"var {name}", value, is_typed=True)
+        variables[name] = Var(f"var {name}", value, is_typed=True)
     return variables, values
 
 

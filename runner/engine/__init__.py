@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from runner.spec.model import Spec
-    from runner.spec.values import GivenVar
+    from runner.spec.values import Var
 
 
 class Options(NamedTuple):
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     workspace: str | None = None
     run_id: str | None = None
     params: Mapping[str, Mapping[str, object]] = {}
-    variables: Mapping[str, GivenVar] = {}
+    variables: Mapping[str, Var] = {}
     wait: float = 0.0
     durability: str = "full"
     paranoid: bool = False

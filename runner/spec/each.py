@@ -169,10 +169,7 @@ class Expander:
             return {"rows": from_root(self._inserter.filled(at, each["rows"], {}, "processor"), self._disk.root)}
         for name, given in each.items() if isinstance(each, dict) else ():
             with self._noting(index):
-                if isinstance(given, str):
-                    sources[name] = self._pattern(index, name, given)
-                else:
-                    sources[name] = self._inserter.filled(("stages", index, "each", name), given, {}, "params")
+                sources[name] = self._pattern(index, name, given) if isinstance(given, str) else given
         return sources
 
     def _pattern(self, index: int, name: str, text: str) -> Pattern:
@@ -205,7 +202,8 @@ class Expander:
 
     def _column(self, index: int, name: str, source: Pattern | list[object]) -> list[tuple[Place, object]]:
         """Return the values of one name, each with its place below `each`."""
-        cells: list[tuple[Place, object]] = [((name, number), value) for number, value in enumerate(source)]
+        given = self._inserter.filled(("stages", index, "each", name), source, {}, "params")
+        cells: list[tuple[Place, object]] = [((name, number), value) for number, value in enumerate(given)]
         if isinstance(source, Pattern):
             cells = [((name,), value) for value in sorted(self._matched(index, source))]
             if not cells:
@@ -233,8 +231,6 @@ class Expander:
     def _table_rows(self, path: str, key: str | list[str] | None) -> list[Row]:
         table = self._table(path)
         columns = list(table[0][1])
-        if not columns:
-            raise SourceError(f"{path}: no columns", "one of them names the instances", at=("rows",))
         names = key if isinstance(key, list) else [key or columns[0]]
         for name in names:
             if name not in columns:
@@ -242,8 +238,8 @@ class Expander:
         for place, values in table:
             for text in (spelled(values[name]) for name in names):
                 if not text or text != text.strip():
-                    hint = "it is not empty, and has no spaces around it"
-                    raise SourceError(f"{place}: {show(text)} cannot be in the key", hint, at=("rows",))
+                    what = "in the key is empty or has spaces around it"
+                    raise SourceError(f"{place}: {show(text)} {what}", at=("rows",))
         return [_row(values, names, ("rows",), place) for place, values in table]
 
     # ---- instances ---------------------------------------------------------------------------------------------------

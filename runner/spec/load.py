@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each import Instance
-    from runner.spec.values import GivenVar, Json
+    from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]
 else:
@@ -40,7 +40,7 @@ _USE = "write {vars.NAME} where it belongs"
 
 def load_spec(
     path: str, *, workspace: str | None = None, params: Mapping[str, Mapping[str, object]] = {},
-    variables: Mapping[str, GivenVar] = {}, without: Collection[str] = (), inputs: str | None = None,
+    variables: Mapping[str, Var] = {}, without: Collection[str] = (), inputs: str | None = None,
 ) -> Spec:  # fmt: skip
     """Return the spec at `path`. Everything but its inputs is checked.
 
@@ -129,9 +129,7 @@ def _without_faults(value: Json, findings: Sequence[Finding]) -> tuple[Json, dic
 class SpecBuilder:
     """Builds the values of a spec in which every field passed the table's checks. Collects `findings`."""
 
-    def __init__(
-        self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, GivenVar] = {}
-    ) -> None:
+    def __init__(self, path: str, given: Json, workspace: str | None = None, variables: Mapping[str, Var] = {}) -> None:
         self.fills = True  # whether there may be placeholders for values; the search for them takes long
         self._path = path
         self._given = given
@@ -143,9 +141,8 @@ class SpecBuilder:
         self._vars = self._top.get("vars", {})  # None: they were refused
         self._inserter = Inserter(None if self._vars is None else chosen_vars(self._vars, variables))
         self.findings = self._inserter.findings
-        given_env = self._top["defaults"].get("env", {})
-        self._env = self._inserter.filled(("defaults", "env"), given_env, {}, "env")
         self._defaults = self._top["defaults"]
+        self._env = self._inserter.filled(("defaults", "env"), self._defaults.get("env", {}), {}, "env")
         # Stages without a section of their own share its value.
         self._sections = {name: build(self._defaults.get(name, {})) for name, build in _SECTIONS.items()}
         self.sources: Mapping[int, Mapping[str, Any]] = {}  # of the values of templates, as in Expander

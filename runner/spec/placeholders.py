@@ -92,18 +92,14 @@ def expand(
     `lists` has the files that list the paths of an input, `outputs` the partials. A param that is no string becomes
     compact JSON. Earlier checks made sure that every name is declared, and that an input in a longer word is one file.
     """
-    paths = {"list": lists, "outputs": outputs}
+    given = {"list": lists, "outputs": outputs, "params": params}
 
     def fill(match: re.Match[str]) -> str:
         form, name = match[1], match[2]
         if form is None:
             return python
-        if form in paths:
-            return paths[form][name]
-        if form == "params":
-            value = params[name]
-            return value if isinstance(value, str) else _COMPACT.encode(value)
-        return inputs[name][0]
+        value = inputs[name][0] if form == "inputs" else given[form][name]
+        return value if isinstance(value, str) else _COMPACT.encode(value)
 
     expanded: list[str] = []
     for word in words:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections import Counter
-from errno import errorcode
 from math import isinf
 
 from runner.errors import Fault, SpecError, raise_if_system_error
@@ -21,7 +20,6 @@ from runner.spec.kinds import Finding, Spelled, did_you_mean, show
 LARGEST = 64 * 1024 * 1024
 _SYNTAX_HINT = "JSON has double quotes only, no comments, and no comma after the last member"
 _HALF = "holds half of a surrogate pair, which no path or argument can hold"
-_Repeated = dict[int, tuple[object, list[str]]]  # id of an object -> the object, and its duplicate keys
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,14 +29,12 @@ def read_source(path: str, noun: str = "spec") -> bytes:
         with open(open_regular(path), "rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
-        hint = missing_hint(path) if noun == "spec" else ""
-        raise SpecError(Fault(path, f"no such {noun} file", hint)) from error
+        raise SpecError(Fault(path, f"no such {noun} file", missing_hint(path) if noun == "spec" else "")) from error
     except NotRegularError as error:
         raise SpecError(Fault(path, error.what, f"a {noun} is a regular file")) from error
     except OSError as error:
         raise_if_system_error(error, path)
-        name = errorcode.get(error.errno or 0, "error")
-        raise SpecError(Fault(path, f"cannot read the {noun}: {name} ({error.strerror})")) from error
+        raise SpecError(Fault(path, f"cannot read the {noun}: {error.strerror}")) from error
     except ValueError as error:  # a NUL in the path
         raise SpecError(Fault(show(path), f"cannot read the {noun}: {error}")) from error
     if len(content) > LARGEST:
@@ -47,9 +43,7 @@ def read_source(path: str, noun: str = "spec") -> bytes:
 
 
 def missing_hint(path: str) -> str:
-    """Return the hint for a spec that does not exist: its path with `.json`, or the most similar spec beside it."""
-    if os.path.lexists(f"{path}.json"):
-        return f"did you mean {show(f'{path}.json')}?"
+    """Return the hint for a spec that does not exist: the most similar one beside it."""
     directory, name = os.path.split(path)
     specs = [entry for entry in entries_of(directory or ".") if entry.endswith(".json")]
     near = did_you_mean(f"{name.removesuffix('.json')}.json", specs)
@@ -98,17 +92,16 @@ class _Refused:
 
 def _parse(text: str) -> tuple[object, list[Finding]]:
     refused: list[object] = []
-    repeated: _Repeated = {}
 
     def refuse(what: str) -> _Refused:
         refused.append(placeholder := _Refused(what))
         return placeholder
 
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        value = dict(pairs)
+        value: dict[str, object] = dict(pairs)
         if len(value) != len(pairs):
             keys = Counter(key for key, _ in pairs)
-            repeated[id(value)] = value, [key for key, count in keys.items() if count > 1]
+            value |= {key: refuse("the key comes more than once") for key, count in keys.items() if count > 1}
         return value
 
     def real(literal: str) -> object:
@@ -131,10 +124,10 @@ def _parse(text: str) -> tuple[object, list[Finding]]:
         parse_constant=lambda literal: refuse(f"{literal} is not JSON"),
     )
     # Half a surrogate can only come from an escape such as \ud800, because UTF-8 cannot hold it.
-    return _placed(value, repeated) if refused or repeated or "\\ud" in text or "\\uD" in text else (value, [])
+    return _placed(value) if refused or "\\ud" in text or "\\uD" in text else (value, [])
 
 
-def _placed(value: object, repeated: _Repeated) -> tuple[object, list[Finding]]:
+def _placed(value: object) -> tuple[object, list[Finding]]:
     """Return the value, and a finding for each fault in it. Iterative, because the value may be nested deeply.
 
     Strings with half surrogates are replaced in the value, so later checks report them as no string.
@@ -147,8 +140,6 @@ def _placed(value: object, repeated: _Repeated) -> tuple[object, list[Finding]]:
         if isinstance(outer, _Refused):
             findings.append(Finding(at[1:], outer.what))
         elif isinstance(outer, (dict, list)):
-            if id(outer) in repeated:
-                findings += [Finding((*at[1:], key), "the key comes more than once") for key in repeated[id(outer)][1]]
             for step, member in list(outer.items() if isinstance(outer, dict) else enumerate(outer)):
                 if isinstance(step, str) and _HALF_SURROGATE.search(step):
                     findings.append(Finding((*at[1:], step), _HALF))

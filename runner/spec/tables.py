@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[str, dict[str, object]]]  # each with its place, `samples.csv:2`
 
-_ROWS = list_of(map_of(PROSE, VALUE))  # a column that no stage uses may have any name
+_ROWS = list_of(map_of(PROSE, VALUE, least=1))  # a column that no stage uses may have any name
 _QUOTES = 'close the quote that a cell begins with; each " in such a cell is doubled'
 
 

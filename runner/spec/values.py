@@ -8,6 +8,7 @@ themselves.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,7 +61,7 @@ def filled_fields(stage: Json) -> tuple[str, ...]:
     return tuple(field for field in _FIELDS if field in stage and references(stage[field]))
 
 
-class GivenVar(NamedTuple):
+class Var(NamedTuple):
     """The value of a var for one run, and its place for messages. `is_typed`: as text, on the command line."""
 
     where: str
@@ -125,7 +126,7 @@ class Inserter:
         return written
 
 
-def chosen_vars(declared: Values, given: Mapping[str, GivenVar]) -> Values:
+def chosen_vars(declared: Values, given: Mapping[str, Var]) -> Values:
     """Return the vars of a spec with those that were `given`, which must be of the same type. Raises UsageError."""
     chosen, faults = dict(declared), []
     for name, (where, value, is_typed) in given.items():
@@ -134,19 +135,13 @@ def chosen_vars(declared: Values, given: Mapping[str, GivenVar]) -> Values:
             hint = did_you_mean(name, declared) or 'declare it in "vars"'
             faults.append(Fault(where, "the spec declares no such var", hint))
             continue
-        chosen[name] = _parsed(str(value)) if is_typed and not isinstance(old, str) else value
         kind = PROSE if isinstance(old, str) else boolean() if isinstance(old, bool) else number(-inf, inf)
+        chosen[name] = value
+        if is_typed and kind is not PROSE:
+            with suppress(SpecError):  # text that is no JSON is refused below
+                chosen[name], _ = parse_source("", str(value).encode("utf-8", "surrogateescape"))
         refused = kind.check(chosen[name])
         faults += (Fault(where, what, hint or f"the spec has {spelled(old)}") for _, what, hint in refused)
     if faults:
         raise UsageError(*faults)
     return chosen
-
-
-def _parsed(text: str) -> object:
-    """Return the value of a JSON text, or the text itself if it is none."""
-    try:
-        value, findings = parse_source("", text.encode("utf-8", "surrogateescape"))
-    except SpecError:
-        return text
-    return text if findings else value
