@@ -133,6 +133,11 @@ def _check_placeholders(
             yield Finding(at, f"{{params.{name}}} holds a NUL, which is not allowed in an argument")
 
 
+def _finding(stage: Stage, at: tuple[str | int, ...], what: str, hint: str) -> Finding:
+    """Return the finding of a path. That of a template is another path in each instance, so the fact names it."""
+    return Finding(("stages", stage.index, *at), f"{stage.name}: {what}" if stage.values else what, hint)
+
+
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +153,7 @@ def check_outputs(spec: Spec) -> Iterator[Finding]:
     for stage in stages:
         for name, path in stage.outputs.items():
             if flaw := _path_flaw(path) or _taken_flaw(path, taken, around) or _overlap(path, stage, name, first):
-                yield Finding(("stages", stage.index, "outputs", name), *flaw)
+                yield _finding(stage, ("outputs", name), *flaw)
 
 
 def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Finding]:
@@ -159,12 +164,12 @@ def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Fi
             for output, path in stage.outputs.items():
                 if path in meant:
                     what = f'"{path}" is also read by this stage, as input "{name}"'
-                    yield Finding(("stages", stage.index, "outputs", output), what, _ELSEWHERE)
+                    yield _finding(stage, ("outputs", output), what, _ELSEWHERE)
             other = bare(pattern) if pattern.endswith("/") else f"{pattern}/"
             if other in index.producers and pattern not in index.producers:
                 kind = "directory" if other.endswith("/") else "file"
                 what = f'"{pattern}" is a {kind} that stage "{index.producers[other][0]}" writes'
-                yield Finding(("stages", stage.index, "inputs", *at), what, f'write "{other}"')
+                yield _finding(stage, ("inputs", *at), what, f'write "{other}"')
 
 
 def check_input_places(spec: Spec) -> Iterator[Finding]:
@@ -178,7 +183,7 @@ def check_input_places(spec: Spec) -> Iterator[Finding]:
     for stage in spec.stages:
         for _, at, path in stage.entries():
             if path not in made and (what := _input_flaw(path, places)):
-                yield Finding(("stages", stage.index, "inputs", *at), f'"{path}" {what}', hint)
+                yield _finding(stage, ("inputs", *at), f'"{path}" {what}', hint)
 
 
 def _input_flaw(path: str, places: Mapping[str, str]) -> str:
@@ -213,8 +218,8 @@ def _overlap(path: str, stage: Stage, name: str, first: Mapping[str, tuple[Stage
     """Return the flaw of an output that equals an earlier one, or is inside another."""
     owner, owner_name = first[bare(path)]
     if owner is not stage or owner_name != name:
-        whose = f'"{path}" of "{stage.name}"' if stage.values else f'"{path}"'
-        return f"{whose} is already an output of {_whose(owner, stage)}", "every output has one stage that writes it"
+        what = f'"{path}" is already an output of {_whose(owner, stage)}'
+        return what, "every output has one stage that writes it"
     for parent in parents(path):
         if parent in first:
             what = f'"{path}" is inside "{parent}", an output of {_whose(first[parent][0], stage)}'
@@ -290,7 +295,7 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
             programs[path] = _processor_flaw(path, stage.processor or "")
             _identify(path, "a processor", identities)
         if flaw := programs[path]:
-            yield Finding(("stages", stage.index, "processor"), *flaw)
+            yield _finding(stage, ("processor",), *flaw)
     directories: dict[str, Flaw] = {}
     for stage in spec.stages:
         for name, path in stage.outputs.items():
@@ -300,7 +305,7 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
                     directories[parent] = flaw or _directory_flaw(spec.workspace, parent)
                 flaw = directories[parent]
             if flaw := flaw or _output_flaw(f"{spec.workspace}/{path}", path, identities):
-                yield Finding(("stages", stage.index, "outputs", name), *flaw)
+                yield _finding(stage, ("outputs", name), *flaw)
 
 
 def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> None:

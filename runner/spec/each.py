@@ -238,8 +238,7 @@ class Expander:
         for place, values in table:
             for text in (spelled(values[name]) for name in names):
                 if not text or text != text.strip():
-                    what = "in the key is empty or has spaces around it"
-                    raise SourceError(f"{place}: {show(text)} {what}", at=("rows",))
+                    raise SourceError(f"{place}: the key {show(text)} is empty or has spaces around it", at=("rows",))
         return [_row(values, names, ("rows",), place) for place, values in table]
 
     # ---- instances ---------------------------------------------------------------------------------------------------
@@ -263,7 +262,8 @@ class Expander:
             with self._noting(index):
                 _check_row(row, other, used, body["name"], row.at if isinstance(stage["each"], dict) else ())
             if other is row:
-                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values), row.values))
+                whose = f"{row.source}: {body['name']}: ".removeprefix(": ")
+                instances.append(Instance(index, self._inserter.fill(at, body, fields, row.values, whose), row.values))
         return instances
 
 

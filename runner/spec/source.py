@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from math import isinf
+from typing import NamedTuple
 
 from runner.errors import Fault, SpecError, raise_if_system_error
 from runner.reading import NotRegularError, open_regular
@@ -32,11 +33,9 @@ def read_source(path: str, noun: str = "spec") -> bytes:
         raise SpecError(Fault(path, f"no such {noun} file", missing_hint(path) if noun == "spec" else "")) from error
     except NotRegularError as error:
         raise SpecError(Fault(path, error.what, f"a {noun} is a regular file")) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a NUL in the path
         raise_if_system_error(error, path)
-        raise SpecError(Fault(path, f"cannot read the {noun}: {error.strerror}")) from error
-    except ValueError as error:  # a NUL in the path
-        raise SpecError(Fault(show(path), f"cannot read the {noun}: {error}")) from error
+        raise SpecError(Fault(path, f"cannot read the {noun}: {getattr(error, 'strerror', error)}")) from error
     if len(content) > LARGEST:
         raise SpecError(Fault(path, f"is larger than {LARGEST // 2**20} MiB, the limit"))
     return content
@@ -81,13 +80,10 @@ def decoded(path: str, content: bytes) -> str:
         raise SpecError(Fault(f"{path}:{line}", what, hint)) from error
 
 
-class _Refused:
+class _Refused(NamedTuple):
     """Stands in the JSON value for a member that is not allowed; `what` is the fault."""
 
-    __slots__ = ("what",)
-
-    def __init__(self, what: str) -> None:
-        self.what = what
+    what: str
 
 
 def _parse(text: str) -> tuple[object, list[Finding]]:

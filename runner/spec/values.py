@@ -78,10 +78,15 @@ class Inserter:
     def __init__(self, variables: Values | None) -> None:
         self.findings: list[Finding] = []
         self.used: set[str] = set()
+        self._whose = ""
         self.variables = variables
 
-    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None) -> Json:
-        """Return a stage with values in these fields. If those of `each` are None, they are UNKNOWN."""
+    def fill(self, at: Place, stage: Json, fields: tuple[str, ...], each: Values | None, whose: str = "") -> Json:
+        """Return a stage with values in these fields. If those of `each` are None, they are UNKNOWN.
+
+        Findings about values begin with `whose`: the row and the instance.
+        """
+        self._whose = whose
         return {**stage, **{field: self.filled((*at, field), stage[field], each, field) for field in fields}}
 
     def filled(self, at: Place, value: Any, each: Values | None, field: str) -> Any:  # noqa: ANN401 - JSON
@@ -101,13 +106,11 @@ class Inserter:
         values = [self._value(at, form, name, each) for form, name in names]
         if field == "params" and literals == ("", ""):
             return values[0]
-        words = [spelled(value) for value in values]
-        if field == "inputs":
-            words = [literal_glob(word) for word in words]
+        words = [literal_glob(spelled(value)) if field == "inputs" else spelled(value) for value in values]
         result = guarded(literals, words) if field in ("command", "args") else joined(literals, words)
         kind = _FIELDS[field]
         if kind and (faults := kind.check(result.replace("{\0", "{"))):
-            self.findings += [fault._replace(at=at) for fault in faults]
+            self.findings += [fault._replace(at=at, what=f"{self._whose}{fault.what}") for fault in faults]
             return text
         return result
 

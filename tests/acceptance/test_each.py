@@ -562,8 +562,8 @@ def test_nothing_is_made_of_what_a_template_without_values_made_before(bench, re
         ("t.csv", "s,s\na,b\n", 't.csv:1: two columns are called "s"'),
         ("t.csv", 's\na\n"b\nc\n', "t.csv:3: unexpected end of data"),
         ("t.csv", b"s\n\xff\n", "t.csv:2: is not UTF-8: byte 0xff at offset 2"),
-        ("t.csv", "s,t\n,b\n", 't.csv:2: "" in the key is empty or has spaces around it'),
-        ("t.csv", "s,t\na,b\nc ,d\n", 't.csv:3: "c " in the key is empty or has spaces around it'),
+        ("t.csv", "s,t\n,b\n", 't.csv:2: the key "" is empty or has spaces around it'),
+        ("t.csv", "s,t\na,b\nc ,d\n", 't.csv:3: the key "c " is empty or has spaces around it'),
         ("t.csv", "s\na\nA\n", "t.csv:3: A differs from a by case only"),
         ("t.json", "{}", "t.json: must be an array, not an object"),
         ("t.json", "[", "t.json:1:2: expecting value"),
@@ -584,7 +584,33 @@ def test_two_instances_with_one_output_are_a_fault_that_names_both(bench):
     bench.define(copy(to="out/same.txt"))
     where, text = fault(bench)
     assert where == "/stages/0/outputs/o"
-    assert text.startswith('"out/same.txt" of "copy@b" is already an output of stage "copy@a"\n')
+    assert text.startswith('copy@b: "out/same.txt" is already an output of stage "copy@a"\n')
+
+
+@pytest.mark.parametrize(
+    ("field", "cell", "what"),
+    [
+        ("inputs", "", "t.csv:3: copy@b: is empty"),
+        ("inputs", "\0", 't.csv:3: copy@b: "\\u0000" holds a control character'),
+        ("inputs", "x" * 5000, "t.csv:3: copy@b: is 5,000 characters long"),
+        ("outputs", "", "t.csv:3: copy@b: is empty"),
+        ("inputs", "state/x", 'copy@b: "state/x" is in the state directory'),
+        ("outputs", "../x", 'copy@b: "../x" is outside the workspace'),
+        ("outputs", "x" * 300, "copy@b: a file name of 300 bytes"),
+        ("outputs", "in", 'copy@b: "in" is an existing directory'),
+        ("outputs", "in/a.txt", 'copy@b: "in/a.txt" is also read by this stage, as input "x"'),
+        ("processor", "none.py", 'copy@b: no such file: "none.py"'),
+    ],
+)
+def test_a_fault_that_a_cell_makes_names_row_and_instance(bench, field, cell, what):
+    sources(bench, "a")
+    bench.write("cp", "#!/bin/sh\n", 0o755)
+    cells = {"inputs": "in/a.txt", "outputs": "b", "processor": "cp"} | {field: cell}
+    bench.write("t.csv", f"s,inputs,outputs,processor\na,in/a.txt,a,cp\nb,{','.join(cells.values())}\n")
+    stage = copy(source="{each.inputs}", to="{each.outputs}", each={"rows": "t.csv"}, processor="{each.processor}")
+    bench.define({name: value for name, value in stage.items() if name != "command"})
+    where, text = fault(bench)
+    assert where.startswith(f"/stages/0/{field}") and text.partition("\nhint: ")[0] == what
 
 
 def test_a_glob_that_matches_outputs_of_another_value_is_a_fault(bench):
