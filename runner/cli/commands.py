@@ -126,8 +126,7 @@ class Commands:
         from runner.spec.graph import build_graph
 
         graph = build_graph(self._options().load(self._spec))
-        expand = "expand" in self._given
-        return self._write(graph_lines(graph, self._given.get("format", "text"), expand=expand))
+        return self._write(graph_lines(graph, self._given.get("format", "text"), expand="expand" in self._given))
 
     def log(self) -> int:
         """Print a stage's log and its kept stdout, escaped if ours is a terminal; without a stage, the run's events.
@@ -144,11 +143,10 @@ class Commands:
             as_json = "json" in self._given
             events = history.read_events(self._spec, self._options(), run, as_json=as_json)
             return self._write(f"{text.printable(event)}\n" for event in events)
-        for stage, log in history.find_logs(self._spec, self._options(), stages[0], run, attempt):
+        for stage, log in history.find_logs(self._spec, self._options(), stages[0], run, attempt).items():
             if stage != stages[0]:  # one of several
                 stdout.write(f"==> {stage}\n")
-            kept = stdout_path(log)
-            paths = [log, kept] if os.path.exists(kept) else [log]
+            paths = [log, *filter(os.path.exists, [stdout_path(log)])]
             if paths == [log] and os.path.getsize(log) == 0:
                 self._stderr.write(f"note: {text.near_path(log)} is empty\n")
             for path in paths:

@@ -6,6 +6,7 @@ Reading them needs no spec: a state directory will do, also a copy of one.
 from __future__ import annotations
 
 import os
+from functools import cache, partial
 from itertools import islice
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,41 +89,41 @@ def runs(
     return list(islice(chosen, limit))
 
 
-def find_logs(
-    target: str, options: Options, selector: str, run: str | None, attempt: int | None
-) -> Iterator[tuple[str, str]]:
-    """Yield the stages that a selector means, each with the path of its log.
+def find_logs(target: str, options: Options, selector: str, run: str | None, attempt: int | None) -> dict[str, str]:
+    """Return the paths of the logs of the stages that a selector means, by stage.
 
-    By default, it is of the last attempt in the last run that started the stage. UsageError for an unknown stage, a
-    stage that was not started (one of several is left out), and an attempt that is not on record.
+    By default, each is of the last attempt in the last run that started the stage. Stages that were not started, or
+    have no such attempt on record, are left out. UsageError if none remains, and for an unknown stage.
     """
     archive = open_archive(target, options)
-    named = meant(archive.spec.names if archive.spec else marked_stages(archive.paths), (selector,)) or [selector]
-    for stage in named:
-        try:
-            yield stage, _find_log(archive, stage, run, attempt)
-        except UsageError:
-            if len(named) == 1:
-                raise
-
-
-def _find_log(archive: Archive, stage: str, run: str | None, attempt: int | None) -> str:
-    paths = archive.paths
-    marker = read_marker(paths, stage)
-    open_runs = read_head(paths.ledger, archive.seal).open_runs
-    for run_id in [run] if run else [*reversed(open_runs), *([marker.run] if marker else [])]:
-        number = 0
-        for _, event in archive.events(run_id):
-            if isinstance(event, events.AttemptStarted) and event.stage == stage and attempt in (None, event.attempt):
-                number = event.attempt
-        if number:
-            return paths.log(run_id, stage, number)
-    if archive.spec:
-        select(build_graph(archive.spec), (stage,))  # raises for an unknown name, with a hint
+    paths, spec = archive.paths, archive.spec
+    runs = (run,) if run else read_head(paths.ledger, archive.seal).open_runs[::-1]
+    started = cache(partial(_started, archive, attempt))
+    logs: dict[str, str] = {}
+    named = meant(spec.names if spec else marked_stages(paths), (selector,)) or [selector]
+    for stage, marker in zip(named, markers := [read_marker(paths, stage) for stage in named], strict=True):
+        for run_id in (*runs, marker.run) if marker and not run else runs:
+            if number := started(run_id).get(stage):
+                logs[stage] = paths.log(run_id, stage, number)
+                break
+    if logs:
+        return logs
+    if spec:
+        select(build_graph(spec), (selector,))  # raises for an unknown name, with a hint
+    marker = markers[0]
     if marker and not run and not os.path.lexists(paths.audit(marker.run)):
-        raise UsageError(Fault(f"stage {stage}", f"its log was pruned, with the run {marker.run}"))
+        raise UsageError(Fault(f"stage {selector}", f"its log was pruned, with the run {marker.run}"))
     what = f"has no attempt {attempt} on record" if attempt else "was not started" if run else "was never started"
-    raise UsageError(Fault(f"stage {stage}", f"{what} in the run {run}" if run else what))
+    what, hint = f"{what} in the run {run}" if run else what, ""
+    if marker and marker.reasons and marker.reasons[0][0] == "adopted":
+        what, hint = f"{what}; its outputs are {marker.reasons[0][1]}", "for their log, name that stage, and --run"
+    raise UsageError(Fault(f"stage {selector}", what, hint))
+
+
+def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
+    """Return the number of the last attempt of each stage that a run started; if `attempt` is given, only of those."""
+    started = (event for _, event in archive.events(run) if isinstance(event, events.AttemptStarted))
+    return {event.stage: event.attempt for event in started if attempt in (None, event.attempt)}
 
 
 def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:

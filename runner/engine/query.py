@@ -183,7 +183,7 @@ def explain(spec_path: str, options: Options, selector: str, warn: Warn = no_war
     """Decide the stages that a selector means, and everything that they need."""
     session = Session(spec_path, options, warn=warn)
     chosen = select(session.graph, (selector,))
-    planned, names = _planned(session), meant(session.spec.names, (selector,))
+    planned, names = _planned(session), {*meant(session.spec.names, (selector,))}
     return [
         Explained(stage, planned.plan.decisions[stage.name], session.marker(stage.name), planned)
         for stage in chosen

@@ -76,6 +76,10 @@ def test_an_adoption_is_on_record_with_the_commit_that_it_takes_over(written):
     marker = json.loads(written.read("state/stage_renamed.json"))
     assert (marker["run"], marker["auditSeq"]) == (record["run"], record["seq"])
     assert f'because\n  from stage "first-a", run {commit["run"]}\n' in written.succeed("explain", "renamed").stdout
+    done = written.run("log", "renamed")
+    assert done.returncode == 2
+    assert f'was never started; its outputs are from stage "first-a", run {commit["run"]}\nhint: ' in done.stderr
+    assert written.run("log", "first-a", "--run", commit["run"]).returncode == 0
 
 
 @pytest.mark.parametrize("edit", ["key", "content", "touched", "force", "output"])
