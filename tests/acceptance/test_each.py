@@ -519,7 +519,8 @@ def test_what_needs_an_instance_of_a_template_without_values_waits_for_it(bench)
         {"name": "free", **touch, "outputs": {"o": "free"}},
     )  # fmt: skip
     assert planned(bench) == dict.fromkeys(("made", "one", "any", "other"), "blocked") | {"free": "run"}
-    assert planned(bench, "made@a") == {"made": "blocked"}
+    assert planned(bench, "made@a", "--param", "made@a.p=1") == {"made": "blocked"}
+    assert bench.run("plan", "--param", "free@a.p=1").returncode == 2
     assert bench.run("run", "-k").returncode == 5
     assert [record["data"]["stage"] for record in bench.records("attempt.started")] == ["free"]
     assert bench.run("run", "free@a").returncode == 2
