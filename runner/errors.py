@@ -5,10 +5,6 @@ A leaf that imports nothing, because the SDK loads it in every stage.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from runner.spec.model import Spec
-
 EXIT_OK = 0
 EXIT_STAGE_FAILED = 1
 EXIT_INVALID = 2  # the command line, or the spec
@@ -77,7 +73,7 @@ class SpecError(OffpipeError):
     """The spec is not valid; `faults` has every fault, and `spec` what could be built of it."""
 
     exit_code = EXIT_INVALID
-    spec: Spec | None = None
+    spec: object = None
 
 
 class OfflineError(OffpipeError):

@@ -5,7 +5,7 @@ Each verb has a module of its own. So `run` can start the launcher before it loa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from runner.errors import SpecError
 from runner.levels import STRICT
@@ -55,8 +55,7 @@ class Options(NamedTuple):
                 inputs=self.inputs,
             )  # fmt: skip
         except SpecError as error:
-            matched = _orphans_matched(error.spec) if error.spec and error.spec.matches else ()
-            if not matched:
+            if not (matched := _orphans_matched(cast("Spec | None", error.spec))):
                 raise
         return self.load(spec_path, {*without, *matched})  # orphans may be what makes an `each` invalid
 
@@ -66,7 +65,9 @@ class Options(NamedTuple):
         return self.durability == "full"
 
 
-def _orphans_matched(spec: Spec) -> set[str]:
+def _orphans_matched(spec: Spec | None) -> set[str]:
+    if not (spec and spec.matches):
+        return set()
     from runner.plan.digests import DigestCache
     from runner.plan.orphans import find_orphans
     from runner.record.markers import read_markers
