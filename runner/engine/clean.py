@@ -48,7 +48,7 @@ def clean(
             for fault in (*kept, *(() if orphans else replaced(session, "`clean` removes"))):
                 session.warn(fault)
             sources = InputResolver(session.graph, left)
-            if orphans and (missing := list(sources.missing_sources(spec.stages))):  # their disk may not be mounted
+            if orphans and (missing := dict.fromkeys(sources.missing_sources(spec.stages))):  # a disk may be unmounted
                 raise InputError(Fault("--orphans", "nothing is removed while a source is missing"), *missing)
             first, known = left.removable(), {former.stage for former in left.former if former.state == ADOPTED}
             others = [] if orphans else [*dict.fromkeys((*_made(session, known), *(_state(session) if state else ())))]

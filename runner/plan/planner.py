@@ -125,8 +125,8 @@ class Planner:
             if isinstance(decisions[stage.name], Blocked):
                 refused.extend(examiner.code_faults(stage))
         if refused:
-            raise OfflineError(*dict.fromkeys([*refused, *faults]))  # each fault once: stages share files
-        return Plan(decisions, tuple(faults))
+            raise OfflineError(*dict.fromkeys([*refused, *faults]))
+        return Plan(decisions, tuple(dict.fromkeys(faults)))  # each once: stages share files and places
 
     def _plan_stage(self, stage: Stage, decisions: dict[str, Decision], examiner: Examiner) -> Decision:
         upstream = self._graph.upstream[stage.name]

@@ -633,6 +633,14 @@ def test_a_missing_program_is_one_fault_for_all_instances(bench):
     assert where == "/stages/0/command/0" and '"no-such-program"' in text
 
 
+def test_a_missing_input_that_all_instances_read_is_one_fault(bench):
+    sources(bench, "a", "b")
+    bench.define(copy(inputs={"x": "in/{each.s}.txt", "y": "shared"}))
+    for verb in ("run", "plan", "validate", "clean --orphans"):
+        done = bench.run(*verb.split())
+        assert done.returncode == 5 and done.stderr.count('#/stages/0/inputs/y: "shared": no such file') == 1, verb
+
+
 def test_a_value_that_nothing_gives_is_a_fault_with_a_hint(bench):
     sources(bench, "a")
     bench.define(copy(source="in/{each.sample}.txt", each={"samples": "in/*.txt"}, to="out/{each.samples}"))
