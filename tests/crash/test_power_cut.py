@@ -5,6 +5,8 @@ Which instants, and what is lost, is drawn from a seed; OFFPIPE_SWEEP=all takes 
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from disk_bench import disk_bench, four_stages, result
 from power_cuts import Loss, assert_mended, in_place, instants
@@ -46,3 +48,16 @@ def test_nothing_of_a_run_that_succeeded_is_lost(bench):
     bench.lay_out(in_place(disk.synced(len(disk.steps), names_too=False)), disk.times, disk.next)
     assert bench.run("verify", "--outputs").returncode == 0
     assert bench.succeed("plan").stdout.count(" skip") == 3
+
+
+def test_an_adoption_runs_nothing_again_after_a_power_cut(bench):
+    four_stages(bench)
+    bench.succeed()
+    stages = json.loads(bench.spec.read_bytes())["stages"]
+    bench.define(*({**stage, "each": {"n": [1]}} for stage in stages))
+    disk = bench.traced()
+    wanted = result(bench)
+    for until in instants(disk, "adopted"):
+        bench.lay_out(in_place(disk.after(until, Loss(disk, until, f"adopted {until}"))), disk.times, disk.next)
+        assert_mended(bench, wanted, f"after {until} steps, {disk.told[until - 1]}")
+        assert len(bench.records("attempt.started")) == len(stages), f"after {until} steps, {disk.told[until - 1]}"
