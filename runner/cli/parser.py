@@ -119,8 +119,7 @@ OPTIONS = (  # spellings, the kind of value (see `_value`; empty for none), verb
     ("--workspace", "DIR", _WITH_SPEC, "where runs write; default: the spec's root"),
     ("--json", "", "run plan status runs log verify doctor", "print one JSON object to standard output"),
     ("-q --quiet", "", "run prune", "print nothing unless something fails"),
-    ("-v --verbose", "", "run plan status",
-     "show more: instances, stages with nothing to do, all reasons, tracebacks of bugs"),
+    ("-v --verbose", "", "run plan status", "show more: instances, idle stages, all reasons, tracebacks of bugs"),
     ("-h --help", "", _ALL, "show this help"),
 )  # fmt: skip
 _VALUES = {

@@ -179,8 +179,8 @@ def _run_row(past: Past) -> tuple[str, ...]:
     notes += [past.fault] if past.fault else []
     code = "" if past.exit_code is None else str(past.exit_code)
     took = "" if (duration := _duration(past)) is None else seconds(duration)
-    began, words = printable(past.began[:19]), printable(words)
-    return f"{began}Z", took, past.name, words, code, counts_text(past.stages), printable("; ".join(notes))
+    began = f"{printable(past.began[:19])}Z"
+    return began, took, past.name, printable(words), code, counts_text(past.stages), printable("; ".join(notes))
 
 
 def runs_json(past: Sequence[Past]) -> dict[str, object]:
@@ -259,9 +259,10 @@ def graph_lines(graph: Graph, language: str, *, expand: bool) -> Iterator[str]:
         stage.name: f"{stage.template} ({count[stage.template]})" if stage.template and not expand else stage.name
         for stage in graph.order
     }
-    needs: dict[str, dict[str, None]] = {box: {} for box in shown.values()}
+    needs: dict[str, dict[str, None]] = {}
     for name, box in shown.items():
-        needs[box].update(dict.fromkeys(shown[needed] for needed in graph.upstream[name] if shown[needed] != box))
+        others = (shown[needed] for needed in graph.upstream[name])
+        needs.setdefault(box, {}).update((other, None) for other in others if other != box)
     if language == "text":
         width = max((len(box) for box, needed in needs.items() if needed), default=0)
         for box, needed in needs.items():

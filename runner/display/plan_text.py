@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Reason = Sequence[object]  # component, what, old, new; from a plan or a marker
 
 _REASONS_SHOWN = 3
+_COUNTED = {Adopt: "to adopt", Run: "to run", Depends: "may run", Blocked: "blocked"}  # instances of a template
 _LONGEST_VALUE = 60
 _DIGEST = 64
 
@@ -32,35 +33,32 @@ _DIGEST = 64
 def plan_lines(planned: Planned, *, full: bool, pending: bool = False) -> Iterator[str]:
     """Yield a line for each stage: name, decision, reasons, last failure, and the use of its checkpoint.
 
-    Unless `full`, the instances of a template have one line. With `pending`, stages that are up to date have none.
+    Unless `full`, a line for each template counts its instances. Below it are those that failed or are blocked. With
+    `pending`, stages that are up to date have none.
     """
-    decisions = planned.plan.decisions
-    shown: dict[str, list[Decision]] = {}  # by stage or template
-    for name, decision in decisions.items():
-        shown.setdefault(_shown(name, full=full), []).append(decision)
-    width = name_column(shown)
-    for name, [decision, *others] in shown.items():
-        if pending and all(isinstance(each, Skip) for each in (decision, *others)):
+    decisions, rows = planned.plan.decisions, dict[str, str]()
+    groups: dict[str, list[str]] = {}  # by stage or template
+    for name in decisions:
+        groups.setdefault(_shown(name, full=full), []).append(name)
+    for shown, group in groups.items():
+        counts = Counter(type(decisions[name]) for name in group)
+        if pending and counts.keys() == {Skip}:
             continue
-        if name in decisions:
-            why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
-            text = f"{_word(decision):<7}  {why}".rstrip()
-        else:
-            text = _counts([decision, *others])
-        yield f"{name:<{width}}  {text}\n"
+        if shown not in decisions:
+            more = [f"{counts[kind]:,} {text}" for kind, text in _COUNTED.items() if counts[kind]]
+            rows[shown] = ", ".join([f"{counts[Skip]:,} of {len(group):,} up to date", *more])
+        for name in group:
+            decision = decisions[name]
+            if name == shown or isinstance(decision, Blocked) or name in planned.failures:
+                why = "; ".join(filter(None, (_why(decision, decisions, full=full), *_history(planned, name))))
+                rows[name] = f"{_word(decision):<7}  {why}".rstrip()
+    width = name_column(rows)
+    yield from (f"{name:<{width}}  {text}\n" for name, text in rows.items())
 
 
 def _shown(stage: str, *, full: bool) -> str:
     """Return the name under which a stage is shown: unless `full`, an instance under that of its template."""
     return stage if full else stage.partition("@")[0]
-
-
-def _counts(decisions: Sequence[Decision]) -> str:
-    """Return `412 of 452 up to date, 40 to run`."""
-    counts = Counter(map(type, decisions))
-    words = {Adopt: "to adopt", Run: "to run", Depends: "may run", Blocked: "blocked"}
-    more = [f"{counts[kind]:,} {text}" for kind, text in words.items() if counts[kind]]
-    return ", ".join([f"{counts[Skip]:,} of {len(decisions):,} up to date", *more])
 
 
 def plan_json(planned: Planned) -> dict[str, object]:
@@ -96,7 +94,15 @@ def marker_lines(marker: Marker) -> Iterator[str]:
     yield f"made by run {printable(marker.run)} (record {marker.audit_seq}), because\n"
     yield from (f"  {reason_text(reason, full=True)}\n" for reason in marker.reasons)
     yield f"key {marker.key}\n"
-    yield from _recorded(marker)
+    for component, value in marker.components.items():
+        if not isinstance(value, dict):
+            yield f"{component} {_value_text(value, full=True)}\n"
+        elif component != "outputs" and (lines := list(_parts(component, value))):  # those follow, with digests
+            yield f"{component}\n"
+            yield from (f"  {printable(line)}\n" for line in lines)
+    yield "outputs\n"
+    for name, made in marker.outputs.items():
+        yield f"  {printable(f'{name}: {made.path}')}  {made.sha256}  {counted(made.size, 'byte')}\n"
 
 
 def shown_checkpoint(path: str) -> Progress | None:
@@ -182,19 +188,6 @@ def _history(planned: Planned, stage: str) -> Iterator[str]:
     if stage in planned.fits:
         progress = planned.checkpoints[stage]
         yield f"goes on {from_text(progress)}" if planned.fits[stage] else outgrown_text(progress)
-
-
-def _recorded(marker: Marker) -> Iterator[str]:
-    """Yield the components and outputs that a marker records."""
-    for component, value in marker.components.items():
-        if not isinstance(value, dict):
-            yield f"{component} {_value_text(value, full=True)}\n"
-        elif component != "outputs" and (lines := list(_parts(component, value))):  # those follow, with digests
-            yield f"{component}\n"
-            yield from (f"  {printable(line)}\n" for line in lines)
-    yield "outputs\n"
-    for name, made in marker.outputs.items():
-        yield f"  {printable(f'{name}: {made.path}')}  {made.sha256}  {counted(made.size, 'byte')}\n"
 
 
 def _parts(component: str, value: Mapping[str, Any]) -> Iterator[str]:

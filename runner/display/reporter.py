@@ -101,11 +101,10 @@ class Reporter(Listener):
         if self._is_live:
             began, partial_paths = self._clock(), tuple(partials.values())
             self._running[stage.name] = RunningStage(tries, most, began, progress, partial_paths, input_bytes)
-        else:
+        elif stage.template not in self._instances:
             notes = [attempt_text(tries, most)] if most > 1 else []
             notes += [from_text(current)] if current else []
-            if stage.template not in self._instances:
-                self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
+            self._say(f"{stage.name}: started ({', '.join(notes)})" if notes else f"{stage.name}: started")
 
     def offpipe_network_refused(self, stage: Stage, calls: list[NetworkCalls], fails: bool) -> None:
         intended = [call for call in calls if not call.is_probe]
@@ -128,10 +127,6 @@ class Reporter(Listener):
         self._failed += result.status == results.FAILED
         self._running.pop(stage.name, None)
         attempts, is_counted = result.attempts, stage.template in self._instances
-        if is_counted:
-            self._ended[stage.template][result.status] += 1
-            if self._ended[stage.template].total() == self._instances[stage.template]:
-                self._say_counts(stage.template)
         if result.exit_code:
             if has_run := result.status == results.FAILED:
                 tried = f" after {len(attempts)} attempts" if len(attempts) > 1 else ""
@@ -150,6 +145,10 @@ class Reporter(Listener):
             status = "up to date" if result.status == results.SKIPPED else result.status
             what = result.fault.what if result.fault else status
             self._say(f"{stage.name}: {printable(what)}")
+        if is_counted:
+            self._ended[stage.template][result.status] += 1
+            if self._ended[stage.template].total() == self._instances[stage.template]:
+                self._say_counts(stage.template)
 
     def _say_counts(self, template: str) -> None:
         """Say how many instances ended how, unless all were up to date."""

@@ -129,11 +129,11 @@ def _started(archive: Archive, attempt: int | None, run: str) -> dict[str, int]:
 def markers_of(directory: str, options: Options, selector: str) -> list[Marker]:
     """Return the markers in a state directory of the stages that a selector means. UsageError if there is none."""
     paths = open_archive(directory, options).paths
-    markers = [read_marker(paths, stage) for stage in meant(marked_stages(paths), (selector,))]
-    if not any(markers):
-        hint = f"offpipe log {directory} has the events"
-        raise UsageError(Fault(f"stage {selector}", "has no completion marker here", hint))
-    return list(filter(None, markers))
+    named = meant(marked_stages(paths), (selector,))
+    if markers := [marker for stage in named if (marker := read_marker(paths, stage))]:
+        return markers
+    hint = f"offpipe log {directory} has the events"
+    raise UsageError(Fault(f"stage {selector}", "has no completion marker here", hint))
 
 
 def read_events(target: str, options: Options, run: str | None, *, as_json: bool) -> Iterator[str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from runner.engine import Options
     from runner.paths import StatePaths
-    from runner.plan.orphans import Orphans
+    from runner.plan.orphans import FormerOutput, Orphans
     from runner.record.checkpoints import Progress
     from runner.record.ledger import LedgerHead
     from runner.record.markers import Marker, OutputIdentity
@@ -203,8 +203,12 @@ class Session:
                 note = self._note if stage.name in selected else no_note
                 if progress := read_progress(path, note, left=True):
                     self.checkpoints[stage.name] = progress
+        alike: dict[tuple[str, str], list[FormerOutput]] = {}  # those of instances of a template
         for former in self.orphans.former:
-            self.warn(former.warning(self.spec.shown))
+            template, at, _ = former.stage.partition("@")
+            alike.setdefault((template if at else former.path, former.state), []).append(former)
+        for first, *others in alike.values():
+            self.warn(first.warning(self.spec.shown, len(others)))
         self.examiner = self.new_examiner()
         self.examiner.reads_all = reads_all
         try:

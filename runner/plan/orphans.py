@@ -49,9 +49,10 @@ class FormerOutput(NamedTuple):
         what = f'stage "{self.stage}" made it in run {self.run}, and no stage declares it any more'
         return f"{_WORDS[self.state][0]}: {what}"
 
-    def warning(self, where: str) -> Fault:
-        """Return the warning of this file."""
-        return Fault(where, f'"{self.path}" {self.remark()}', _WORDS[self.state][1])
+    def warning(self, where: str, others: int = 0) -> Fault:
+        """Return the warning of this file, and of so many others of instances of its template."""
+        more = f"; so are {others:,} more of {self.stage.partition('@')[0]}" if others else ""
+        return Fault(where, f'"{self.path}" {self.remark()}{more}', _WORDS[self.state][1])
 
 
 class Orphans:

@@ -397,6 +397,31 @@ def test_logs_of_several_instances_follow_each_other(bench):
         "==> copy@a\nlog of in/a.txt\n==> copy@b\nlog of in/b.txt\n"
     )  # fmt: skip
     assert bench.succeed("log", "copy@b").stdout == "log of in/b.txt\n"
+    sources(bench, "c")
+    assert bench.succeed("log", "copy").stdout.count("==>") == 2, "one that was not started has no log"
+
+
+@pytest.mark.parametrize("selector", ["copy", "copy@*", "copy@a"])
+def test_the_log_of_what_was_never_started_is_an_error(bench, selector):
+    sources(bench, "a", "b")
+    bench.define(copy())
+    done = bench.run("log", selector)
+    assert (done.returncode, done.stderr) == (2, f"error: stage {selector}: was never started\n")
+
+
+def test_the_orphans_of_a_template_are_one_warning(bench):
+    sources(bench, "a", "b", "c", "d")
+    bench.define(copy(), copy("other", to="other/{each.s}.txt", each={"s": ["a"]}), gather())
+    bench.succeed()
+    for name in "bcd":
+        (bench.root / f"in/{name}.txt").unlink()
+    bench.define(copy(), gather())
+    warned = bench.succeed("plan").stderr
+    assert warned.count("warning: ") == 2 and '"other/a.txt" is an orphan: stage "other@a" made it in run ' in warned
+    assert '"out/b.txt" is an orphan: ' in warned
+    assert "no stage declares it any more; so are 2 more of copy\nhint: " in warned
+    assert bench.succeed().stderr.count("warning: ") == 2
+    assert bench.succeed("verify", "--outputs").stdout.count(" is an orphan: ") == 4
 
 
 def test_plan_and_status_collapse_instances(chain):
@@ -412,8 +437,23 @@ def test_plan_and_status_collapse_instances(chain):
     assert chain.succeed("status").stdout.endswith("pending:\n" + "".join(f"  {line}" for line in lines))
     full = chain.succeed("plan", "-v").stdout
     assert full.startswith("work@a   skip\nwork@b   run      input in/b.txt: ") and "on what out@a, out@b will" in full
-    assert "  work@b   run      input in/b.txt: " in chain.succeed("status", "-v").stdout
+    assert "  work@b  run      input in/b.txt: " in chain.succeed("status", "-v").stdout
     assert len(chain.json("plan")["stages"]) == 7
+
+
+def test_a_plan_names_the_instances_that_failed_or_are_blocked(chain):
+    fails = ["sh", "-c", 'case "$1" in *b.txt) exit 3; esac; cp "$1" "$2"', "sh", "{inputs.x}", "{outputs.o}"]
+    work = copy("work", to="work/{each.s}.txt", each={"s": ["a", "b", "b2"]})
+    chain.define(work, copy("out", "work/{each.s}.txt", each="work", command=fails), gather())
+    run = chain.run("-k").stdout.partition("(run ")[2].partition(")")[0]
+    (chain.root / "in/b2.txt").unlink()
+    lines = [
+        "work     2 of 3 up to date, 1 blocked\n", 'work@b2  blocked  "in/b2.txt": no such file\n',
+        "out      1 of 3 up to date, 1 to run, 1 blocked\n",
+        f"out@b    run      no completed run; failed in run {run}: exit 3\n", "out@b2   blocked  by work\n",
+        "all      blocked  by out\n",
+    ]  # fmt: skip
+    assert chain.run("plan").stdout == "".join(lines)
 
 
 def test_a_run_counts_instances_and_names_those_that_fail(chain):
