@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.canonical import KEY_VARIABLE
@@ -108,9 +107,9 @@ class Commands:
         selector = self._arguments.stages[0]
         if os.path.isdir(self._spec):
             markers = history.markers_of(self._spec, self._options(), selector)
-            return self._write(chain.from_iterable(map(marker_lines, markers)))
+            return self._write(f"{text.printable(marker.stage)}: {''.join(marker_lines(marker))}" for marker in markers)
         explained = query.explain(self._spec, self._options(), selector, self._warn)
-        self._write(chain.from_iterable(map(explain_lines, explained)))
+        self._write(line for each in explained for line in explain_lines(each))
         return self._print_faults(explained[0].planned.plan.faults)
 
     def validate(self) -> int:
