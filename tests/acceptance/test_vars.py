@@ -68,7 +68,7 @@ def test_only_the_users_of_a_var_run_again(bench):
     planned = bench.succeed("plan", "--var", "a=2").stdout
     assert planned.splitlines()[1] == "two  skip" and "one  run " in planned
     bench.succeed("--var", "a=2")
-    assert [record["data"]["stage"] for record in bench.records("stage.commit")] == ["one", "two", "one"]
+    assert sorted(record["data"]["stage"] for record in bench.records("stage.commit")) == ["one", "one", "two"]
     assert said(bench, "one") == ["2"]
     assert [line.split()[:2] for line in bench.succeed("plan").stdout.splitlines()] == [["one", "run"], ["two", "skip"]]
 
