@@ -10,7 +10,6 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from signal import Signals
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pytest
@@ -298,9 +297,7 @@ class TrialInjector(Injector):
 
 def at_once(stage: Stage, attempts: int) -> dict[str, Any]:
     """Return the stage's own policy of retries with so many `attempts`, and no delay between them."""
-    signals = (Signals(number).name for number in sorted(stage.retry.retry_signals))
-    codes = sorted(stage.retry.retry_exit_codes)
-    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": [*codes, *signals]}
+    return {"attempts": attempts, "delaySeconds": 0, "retryExitCodes": list(stage.retry.retry_exit_codes)}
 
 
 def ended(report: StageReport) -> str:

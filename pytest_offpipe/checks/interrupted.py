@@ -41,7 +41,7 @@ class Kill(NamedTuple):
 
 def check_retry(case: Case) -> None:
     """Make the first of two attempts fail, once before its work and once after it."""
-    code = min(case.stage.retry.retry_exit_codes, default=EXIT_RETRYABLE)
+    code = min((code for code in case.stage.retry.retry_exit_codes if isinstance(code, int)), default=EXIT_RETRYABLE)
     policy = at_once(case.stage, case.stage.retry.attempts + 1)
     codes = dict.fromkeys([code, *policy["retryExitCodes"]])
     bench = Bench(case, {"retry": {**policy, "retryExitCodes": list(codes)}})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runner.errors import EXIT_OFFLINE, EXIT_RETRYABLE, EXIT_STAGE_FAILED, EXIT_STATE, SYSTEM_ERRORS, Fault
 from runner.hashing import hasher
 from runner.paths import variable_name
-from runner.results import network_text
+from runner.results import network_text, signal_name
 
 if TYPE_CHECKING:
     from pluggy import HookRelay
@@ -107,7 +107,7 @@ def is_retryable(stage: Stage, attempt: AttemptResult) -> bool:
     if attempt.sent or attempt.failed_to_start:
         return False
     if attempt.signal is not None:
-        return attempt.signal in stage.retry.retry_signals
+        return signal_name(attempt.signal) in stage.retry.retry_exit_codes
     return attempt.code in stage.retry.retry_exit_codes
 
 
@@ -123,13 +123,13 @@ def delay_before(retry: Retry, attempt: int, seed: str) -> float:
     with 0.5 his "equal jitter".
     """
     before = attempt - 2
-    if isinstance(retry.delays, tuple):  # the last one repeats
-        delay = retry.delays[min(before, len(retry.delays) - 1)]
-    elif retry.delays == 0:
+    if isinstance(retry.delay_seconds, tuple):  # the last one repeats
+        delay = retry.delay_seconds[min(before, len(retry.delay_seconds) - 1)]
+    elif retry.delay_seconds == 0:
         delay = 0.0
     else:
         try:
-            delay = retry.delays * float(retry.multiplier) ** before
+            delay = retry.delay_seconds * float(retry.multiplier) ** before
         except OverflowError:
             delay = math.inf
     digest = hasher(f"{seed}/{attempt}".encode("utf-8", "surrogatepass")).digest()

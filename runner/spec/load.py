@@ -23,15 +23,12 @@ from runner.spec.tables import Disk
 from runner.spec.values import Inserter, chosen_vars
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from runner.spec.each import Instance
     from runner.spec.values import Json, Var
 
     Overrides = Mapping[str, Mapping[str, object]]
-else:
-    import _signal as signal  # `signal` itself builds enums, which takes time
 
 _MARKS = (b"{each.", b"{vars.", b"\\u")  # in the bytes of a spec with placeholders; they may be written as escapes
 _BEGINNING = 'a spec begins with {"specVersion": 1, "name": "NAME", "stages": ['
@@ -258,16 +255,11 @@ class SpecBuilder:
 
 def _retry(given: Json) -> Retry:
     values = RETRY.values(given)
-    delays, codes = values.pop("delay_seconds"), values.pop("retry_exit_codes")
     if values["max_delay_seconds"] is None:  # so that the default does not cut a given delay
+        delays = values["delay_seconds"]
         values["max_delay_seconds"] = max(60.0, *(delays if isinstance(delays, tuple) else (delays,)))
     del values["retry_on_timeout"]
-    return Retry(
-        delays=delays,
-        retry_exit_codes=frozenset(code for code in codes if isinstance(code, int)),
-        retry_signals=frozenset(int(getattr(signal, code)) for code in codes if isinstance(code, str)),
-        **values,
-    )
+    return Retry(**values)
 
 
 _SECTIONS: dict[str, Callable[[Json], Any]] = {

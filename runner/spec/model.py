@@ -7,8 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from runner.canonical import canonical
-from runner.results import signal_name
-from runner.spec.fields import RETRY, SPEC, SPEC_VERSION, STAGE
+from runner.spec.fields import SPEC, SPEC_VERSION, STAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,15 +21,17 @@ _NOTHING: dict[str, Any] = {}
 
 
 class Retry(NamedTuple):
-    """When a failed stage is tried again. `delays` is the first delay, or a list whose last value repeats."""
+    """When a failed stage is tried again, after exit codes and signals, which are names.
+
+    `delay_seconds` is the first delay, or a list whose last value repeats.
+    """
 
     attempts: int = 1
-    delays: float | tuple[float, ...] = 1.0
+    delay_seconds: float | tuple[float, ...] = 1.0
     multiplier: float = 2.0
     max_delay_seconds: float = 60.0
     jitter: float = 1.0
-    retry_exit_codes: frozenset[int] = frozenset({75})
-    retry_signals: frozenset[int] = frozenset()
+    retry_exit_codes: tuple[int | str, ...] = (75,)
     max_total_seconds: float | None = None
 
 
@@ -172,14 +173,7 @@ def effective_spec(spec: Spec) -> dict[str, object]:
 
 
 def _effective_stage(stage: Stage) -> dict[str, object]:
-    retry = stage.retry
-    signals = [signal_name(number) for number in sorted(retry.retry_signals)]
     effective = {**_fields(STAGE, stage, stage.extensions), "offline": {"onAttempt": stage.on_attempt}}
-    effective["retry"] = {
-        **_fields(RETRY, retry),
-        "delaySeconds": list(retry.delays) if isinstance(retry.delays, tuple) else retry.delays,
-        "retryExitCodes": [*sorted(retry.retry_exit_codes), *signals],
-    }
     if stage.command is not None:
         del effective["args"]
     return effective

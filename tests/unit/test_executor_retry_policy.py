@@ -8,7 +8,7 @@ from runner.executor.retry import delay_before, is_retryable, may_start
 from runner.results import AttemptResult
 from runner.spec.model import Retry, Stage
 
-POLICY = Retry(retry_signals=frozenset({9}))
+POLICY = Retry(retry_exit_codes=(75, "SIGKILL"))
 
 
 def retryable(*, code=None, signal=None, timed_out=False, sent=False, retry_on_timeout=False):
@@ -36,18 +36,18 @@ def test_time_outs_are_retried_when_asked_for_whatever_the_program_answered():
 
 
 def test_delays_grow_up_to_the_maximum():
-    policy = Retry(delays=0.5, max_delay_seconds=3.0, jitter=0.0)
+    policy = Retry(delay_seconds=0.5, max_delay_seconds=3.0, jitter=0.0)
     assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 5, 1000)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
 def test_the_last_of_a_list_repeats_and_is_capped_too():
-    policy = Retry(delays=(1.0, 5.0, 100.0), jitter=0.0)
+    policy = Retry(delay_seconds=(1.0, 5.0, 100.0), jitter=0.0)
     assert [delay_before(policy, attempt, "s") for attempt in (2, 3, 4, 9)] == [1.0, 5.0, 60.0, 60.0]
 
 
 def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
     assert delay_before(Retry(max_delay_seconds=90.0, multiplier=10.0, jitter=0.0), 1000, "s") == 90.0
-    assert delay_before(Retry(delays=0.0, multiplier=10.0), 1000, "s") == 0.0
+    assert delay_before(Retry(delay_seconds=0.0, multiplier=10.0), 1000, "s") == 0.0
 
 
 @given(
@@ -59,8 +59,10 @@ def test_a_power_beyond_all_numbers_and_no_delay_still_give_one():
     seed=st.text(),
 )
 def test_delay_lies_between_its_bounds_and_depends_on_nothing_else(delay, multiplier, cap, jitter, attempt, seed):
-    policy = Retry(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=jitter)
-    longest = delay_before(Retry(delays=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, "")
+    policy = Retry(delay_seconds=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=jitter)
+    longest = delay_before(
+        Retry(delay_seconds=delay, multiplier=multiplier, max_delay_seconds=cap, jitter=0.0), attempt, ""
+    )
     drawn = delay_before(policy, attempt, seed)
     assert (1 - jitter) * longest * (1 - 1e-12) <= drawn <= longest
     assert longest <= cap

@@ -1,5 +1,3 @@
-import signal
-
 from runner.spec.kinds import Finding
 from runner.spec.load import SpecBuilder
 from runner.spec.model import Checkpoint, Resources, Retry, Stage
@@ -68,15 +66,14 @@ def test_defaults_are_merged_field_by_field():
     assert (stage.timeout_seconds, stage.fresh_interpreter) == (1, False)
 
 
-def test_exit_codes_and_signals_are_kept_apart():
+def test_exit_codes_and_signals_stay_as_written():
     retry = build({"retry": {"retryExitCodes": [1, "SIGKILL", 75]}})[0].retry
-    assert retry.retry_exit_codes == {1, 75}
-    assert retry.retry_signals == {signal.SIGKILL}
+    assert retry.retry_exit_codes == (1, "SIGKILL", 75)
 
 
 def test_the_default_limit_does_not_cut_a_given_delay():
     assert build({"retry": {"delaySeconds": 300}})[0].retry.max_delay_seconds == 300
-    assert build({"retry": {"delaySeconds": [1, 90]}})[0].retry == Retry(delays=(1, 90), max_delay_seconds=90)
+    assert build({"retry": {"delaySeconds": [1, 90]}})[0].retry == Retry(delay_seconds=(1, 90), max_delay_seconds=90)
     assert build({"retry": {"delaySeconds": 300, "maxDelaySeconds": 10}})[0].retry.max_delay_seconds == 10
 
 
