@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Self
 
 DEEPEST = 64
 _MANY = 12  # choices: from here on a message does not list them
@@ -26,13 +25,8 @@ _OTHER_NAMES = {"deps": "inputs", "cmd": "command"}  # what other tools call fie
 class Spelled(float):
     """A number that prints as the JSON spells it: `12.50`, `1e5`."""
 
-    __slots__ = ("_literal",)
-    _literal: str
-
-    def __new__(cls, literal: str) -> Self:
-        made = super().__new__(cls, literal)
-        made._literal = literal
-        return made
+    def __init__(self, literal: str) -> None:
+        self._literal = literal
 
     def __str__(self) -> str:
         return self._literal
