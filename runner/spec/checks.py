@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from runner.errors import Fault, UsageError
@@ -236,15 +237,20 @@ def _taken_places(spec: Spec) -> dict[str, str]:
     taken = {
         f"{os.path.relpath(place, spec.workspace)}/": f"in {what}" for place, what in _own_directories(spec).items()
     }
+    for base in {f"{directory.rstrip('/')}/" for directory in (spec.root, spec.workspace)}:
+        for path, what in _sources(spec).items():
+            if path.startswith(base):
+                taken.setdefault(path.removeprefix(base), what)
+    return taken
+
+
+def _sources(spec: Spec) -> dict[str, str]:
+    """Return the spec and the processors: absolute path -> noun."""
     files = {spec.path: "the spec"}
     for stage in spec.stages:
         if (path := spec.processor_path(stage)) is not None:
             files.setdefault(path, f'the processor of stage "{stage.name}"')
-    for base in {f"{directory.rstrip('/')}/" for directory in (spec.root, spec.workspace)}:
-        for path, what in files.items():
-            if path.startswith(base):
-                taken.setdefault(path.removeprefix(base), what)
-    return taken
+    return files
 
 
 def _own_directories(spec: Spec) -> dict[str, str]:
@@ -284,34 +290,20 @@ def check_disk(spec: Spec) -> Iterator[Finding]:
     flaws = (_directory_flaw(spec.workspace, place, links=True) for place in (*parents(own), own))
     if flaw := next(filter(None, flaws), None):
         yield Finding(("stateDir",), *flaw)
-    programs: dict[str, Flaw] = {}
     identities: dict[tuple[int, int], str] = {}  # device and inode -> a file that no stage may write
-    _identify(spec.path, "the spec", identities)
+    for path, what in _sources(spec).items():
+        with suppress(OSError):
+            status = os.stat(path)
+            identities.setdefault((status.st_dev, status.st_ino), what)
+    processor_flaw, directory_flaw = cache(_processor_flaw), cache(partial(_directory_flaw, spec.workspace))
     for stage in spec.stages:
-        path = spec.processor_path(stage)
-        if path is None:
-            continue
-        if path not in programs:
-            programs[path] = _processor_flaw(path, stage.processor or "")
-            _identify(path, "a processor", identities)
-        if flaw := programs[path]:
+        processor = spec.processor_path(stage)
+        if processor is not None and (flaw := processor_flaw(processor, stage.processor or "")):
             yield _finding(stage, ("processor",), *flaw)
-    directories: dict[str, Flaw] = {}
-    for stage in spec.stages:
         for name, path in stage.outputs.items():
-            flaw = None
-            for parent in parents(path):
-                if parent not in directories:
-                    directories[parent] = flaw or _directory_flaw(spec.workspace, parent)
-                flaw = directories[parent]
+            flaw = next(filter(None, map(directory_flaw, parents(path))), None)
             if flaw := flaw or _output_flaw(f"{spec.workspace}/{path}", path, identities):
                 yield _finding(stage, ("outputs", name), *flaw)
-
-
-def _identify(path: str, what: str, identities: dict[tuple[int, int], str]) -> None:
-    with suppress(OSError):
-        status = os.stat(path)
-        identities.setdefault((status.st_dev, status.st_ino), what)
 
 
 def _directory_flaw(workspace: str, directory: str, *, links: bool = False) -> Flaw:
