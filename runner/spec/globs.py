@@ -78,13 +78,13 @@ def is_glob(path: str) -> bool:
 
 def literal_prefix(pattern: str) -> str:
     """Return the characters before the first wildcard. Every match begins with them."""
-    wildcard = _MAGIC.search(pattern)
-    return pattern[: wildcard.start()] if wildcard else pattern
+    return _MAGIC.split(pattern, maxsplit=1)[0]
 
 
 def may_meet(first: str, second: str) -> bool:
     """Whether two patterns, or directories, may have a match in common, by what is before and after their wildcards."""
-    (start, end), (other_start, other_end) = (_around_wildcards(pattern) for pattern in (first, second))
+    start, other_start = literal_prefix(first), literal_prefix(second)
+    end, other_end = _MAGIC.split(first)[-1], _MAGIC.split(second)[-1]
     if not (start.startswith(other_start) or other_start.startswith(start)):
         return False
     return first.endswith("/") or second.endswith("/") or end.endswith(other_end) or other_end.endswith(end)
@@ -114,11 +114,6 @@ def may_match_below(pattern: str, directory: str) -> bool:
     names = pattern.split("/")
     ends = range(1, len(names) + (names[-1] == "**"))
     return any(compile_glob("/".join(names[:end])).match(directory) for end in ends)
-
-
-def _around_wildcards(pattern: str) -> tuple[str, str]:
-    parts = _MAGIC.split(pattern)
-    return parts[0], parts[-1]
 
 
 def _name_expression(name: str) -> str:
