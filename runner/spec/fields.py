@@ -6,14 +6,8 @@ The checks, the defaults, the effective spec, the hints for unknown names and th
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from runner.spec.kinds import Field, anything, boolean, choice, list_of, map_of, number, one_of, record, scalar, text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from runner.spec.kinds import Finding
 
 SPEC_VERSION = 1
 DAY = 86_400
@@ -91,17 +85,8 @@ _ROWS = record(
 )
 _NAME = LABEL._replace(schema={**LABEL.schema, "not": {"enum": ["rows", "key"]}})  # these are of the other form
 _NAMES = map_of(_NAME, one_of(PATH, list_of(scalar(), least=1)), least=1)
-
-
-def _each_faults(value: str | dict[str, object]) -> Sequence[Finding]:
-    if isinstance(value, str):
-        return NAME.faults(value)
-    return (_ROWS if "rows" in value or "key" in value else _NAMES).faults(value)
-
-
-EACH = one_of(NAME, _NAMES)._replace(
-    faults=_each_faults, schema={"anyOf": [kind.schema for kind in (NAME, _ROWS, _NAMES)]}
-)
+_FORMS = _NAMES._replace(faults=lambda value: (_ROWS if value.keys() & {"rows", "key"} else _NAMES).faults(value))
+EACH = one_of(NAME, _FORMS)._replace(schema={"anyOf": [kind.schema for kind in (NAME, _ROWS, _NAMES)]})
 STAGE = record(
     **{"$schema": Field(PROSE, "For editors.")},
     name=Field(STAGE_NAME, "Unique, also without case; not `pipeline`.", required=True),
