@@ -271,11 +271,8 @@ _SECTIONS: dict[str, Callable[[Json], Any]] = {
 
 def _retry_on_timeout(*places: Json) -> bool:
     """Return the first value given: by the stage, its retry, the defaults, or their retry."""
-    for place in places:
-        for section in (place, place.get("retry", {})):
-            if "retryOnTimeout" in section:
-                return bool(section["retryOnTimeout"])
-    return bool(RETRY.defaults["retryOnTimeout"])
+    sections = (section for place in places for section in (place, place.get("retry", {})))
+    return next((section["retryOnTimeout"] for section in sections if "retryOnTimeout" in section), False)
 
 
 def _extensions(given: Json) -> dict[str, object]:
