@@ -103,9 +103,6 @@ def expand(
 
     expanded: list[str] = []
     for word in words:
-        if "{" not in word:
-            expanded.append(word)
-            continue
         whole = _PLACEHOLDER.fullmatch(word)
         if whole and whole[1] == "inputs":
             expanded.extend(inputs[whole[2]])
