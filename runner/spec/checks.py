@@ -125,12 +125,10 @@ def _check_placeholders(
     for form, name in references(word):
         field = FIELDS[form]
         declared: Mapping[str, object] = getattr(stage, field)
-        if field in faulty:
-            continue
-        if name not in declared:
+        if field not in faulty and name not in declared:
             hint = did_you_mean(name, declared) or f'declare it in "{field}"'
             yield Finding(at, f"{{{form}.{name}}}: no {field[:-1]} named {show(name)}", hint)
-        elif form == "params" and "\0" in str(declared[name]):
+        elif form == "params" and "\0" in str(declared.get(name)):
             yield Finding(at, f"{{params.{name}}} holds a NUL, which is not allowed in an argument")
 
 
