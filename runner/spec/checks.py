@@ -173,10 +173,7 @@ def check_own_inputs(stages: Sequence[Stage], index: OutputIndex) -> Iterator[Fi
 
 def check_input_places(spec: Spec) -> Iterator[Finding]:
     """Refuse inputs in the directories of offpipe, and directories that contain root or one of these."""
-    own = _own_directories(spec)
-    if spec.workspace not in (spec.root, beside := os.path.dirname(spec.path)):
-        del own[os.path.join(beside, OWN_DIRECTORY)]  # nothing is written there
-    places = {f"{os.path.relpath(place, spec.root)}/": noun for place, noun in own.items()}
+    places = {f"{os.path.relpath(place, spec.root)}/": noun for place, noun in _own_directories(spec).items()}
     made = {path for stage in spec.stages for path in stage.outputs.values()}  # these are below the workspace
     hint = 'keep what the stage reads in a directory of its own, such as "data/"'
     for stage in spec.stages:
